@@ -1,0 +1,1 @@
+//! Device models and the buses they live on.

@@ -1,0 +1,1 @@
+//! Firmware images, NVRAM and fw_cfg contents: bytes and files, no KVM and no devices.

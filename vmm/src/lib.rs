@@ -1,0 +1,1 @@
+//! The virtual machine monitor: configuration, machine plan, assembly and run loop.

@@ -1,0 +1,2 @@
+//! The `optimus-vmm` command.
+fn main() {}
