@@ -2,12 +2,15 @@
 //! registers into regions of the port and memory buses.
 //!
 //! A function's registers are its own; what they make the machine decode is computed by pure functions
-//! ([`PciFunction::regions`], [`PciFunction::bridge`]) and applied by the root complex as a difference between
+//! ([`PciFunction::regions`], [`PciFunction::bridge`]) and applied by the [`RootComplex`] as a difference between
 //! before and after.
 
 pub mod address;
 pub mod capability;
 pub mod config;
+mod host;
+pub mod root_port;
+mod topology;
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use crate::bus::{Action, AddressRange, BusDevice};
 
 pub use address::{Bdf, Devfn};
 pub use config::{Bar, BarKind, ConfigSpace, Ids};
+pub use host::{ConfigPorts, Ecam};
+pub use topology::{RootComplex, TopologyError};
 
 /// The two address spaces that a PCI function can answer in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +41,8 @@ pub struct Written {
     pub action: Action,
     /// The write may have changed what [`PciFunction::regions`] or [`PciFunction::bridge`] return.
     pub decode_changed: bool,
+    /// A bridge's Secondary Bus Reset bit was set: the functions behind it are reset.
+    pub reset_secondary: bool,
 }
 
 /// A doorbell inside a region: a guest write there signals `event` without leaving the kernel.
