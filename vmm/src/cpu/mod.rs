@@ -1,0 +1,5 @@
+//! Virtual CPUs: what they say of themselves, their power-on state, their exits and their threads.
+
+pub mod cpuid;
+pub mod exit;
+pub mod state;
