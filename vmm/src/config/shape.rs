@@ -143,7 +143,8 @@ impl<'a> Walk<'a> {
                 self.complain(key, format!("there is only one `{name}`"), help);
             }
             found if schema.contains_key("properties") || takes("array") => {
-                let brackets = if takes("array") { format!("[[{name}]]") } else { format!("[{name}]") };
+                let in_list = takes("array") || path.ends_with(']');
+                let brackets = if in_list { format!("[[{name}]]") } else { format!("[{name}]") };
                 let help = (!path.contains('.')).then(|| format!("write {brackets} on a line of its own"));
                 self.complain(&span, format!("`{name}` is a section, not {}", describe(found)), help);
             }
