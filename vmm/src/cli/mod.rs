@@ -52,8 +52,8 @@ const EXIT_STATUS: &str = "Exit status:
   6      a device or the host failed while the guest was running
   128+N  ended by signal N
 
-SIGINT and SIGTERM press the guest's power button; after the grace period of [machine], or at the second
-signal, the machine ends.";
+SIGINT and SIGTERM press the guest's power button; after the grace period of [machine]
+the machine ends.";
 
 /// The arguments of `run`.
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 //! A file goes through three stages, each of which reports everything it finds:
 //!
 //! 1. syntax: the TOML parser, with recovery;
-//! 2. shape ([`shape`]): unknown and missing keys and wrong values, by the JSON schema of [`file`];
-//! 3. meaning ([`resolve`]): what values must have to do with each other, defaults, relative paths.
+//! 2. shape (`shape`): unknown and missing keys and wrong values, by the JSON schema of `file`;
+//! 3. meaning (`resolve`): what values must have to do with each other, defaults, relative paths.
 //!
 //! The result is a [`Config`] of plain values. What can only be known from the host or from the whole
 //! machine (whether files exist, whether PCI addresses collide) is left to the machine plan and to the

@@ -196,7 +196,7 @@ impl Resolver {
             | field(cpu.sockets, thread_bits + core_bits);
         if highest > u64::from(APIC_ID_MAX) {
             let message = format!(
-                "{} sockets of {} cores of {} threads need APIC IDs up to {highest}; the last one is {APIC_ID_MAX}",
+                "{} × {} × {} processors need APIC IDs up to {highest}; the last one is {APIC_ID_MAX}",
                 cpu.sockets, cpu.cores, cpu.threads
             );
             self.problem_with_help("cpu.topology", message, "ask for fewer processors");

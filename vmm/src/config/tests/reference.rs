@@ -100,7 +100,10 @@ fn kind(node: &Node) -> String {
         ("uuid", _) => "UUID".into(),
         (_, "integer") => {
             let bound = |keyword: &str| node.get(keyword).map(Value::to_string).unwrap_or_default();
-            format!("number, {}–{}", bound("minimum"), bound("maximum")).trim_end_matches('–').to_owned()
+            match bound("maximum").as_str() {
+                "" => format!("number from {}", bound("minimum")),
+                maximum => format!("number from {} to {maximum}", bound("minimum")),
+            }
         }
         (_, kind) => kind.into(),
     }
