@@ -243,16 +243,16 @@ fn tree(taken: &Taken) -> Vec<PlannedFunction> {
     functions
 }
 
-/// Functions use the pin that their function number gives, so that those of one device do not share a line. Behind a
-/// root port the link's device 0 keeps its pin across the bridge, and the port's slot decides (PCI-to-PCI Bridge 1.2, 9.1).
+/// Root ports use the pin that their function number gives, so that those of one slot do not share a line; virtio
+/// functions use INTA. Behind a root port the link's device 0 keeps its pin across the bridge, and the port's slot decides
+/// (PCI-to-PCI Bridge 1.2, 9.1).
 fn intx(role: Role, slot: Devfn, at: Devfn) -> Option<Intx> {
-    match role {
-        Role::HostBridge | Role::Lpc => None,
-        Role::RootPort { .. } | Role::Disk(_) | Role::Rng => {
-            let pin = at.function() % 4 + 1;
-            Some(Intx { pin, gsi: devices::chipset::lpc::gsi_of(slot.device(), pin) })
-        }
-    }
+    let pin = match role {
+        Role::HostBridge | Role::Lpc => return None,
+        Role::RootPort { .. } => at.function() % 4 + 1,
+        Role::Disk(_) | Role::Rng => 1,
+    };
+    Some(Intx { pin, gsi: devices::chipset::lpc::gsi_of(slot.device(), pin) })
 }
 
 /// PEG0 … for the ports of slot 1 with PEGP behind, as on laptops, where drivers look for these names; elsewhere names
