@@ -2,3 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod cpu;
+pub mod kvm;
+pub mod memory;
+pub mod plan;

@@ -1,0 +1,239 @@
+//! Port I/O and memory-mapped I/O dispatch.
+//!
+//! A bus is a set of regions that may overlap, as PCI BARs do while a guest moves them. Readers never lock: each vCPU
+//! holds a [`BusView`], a snapshot of the flattened map that it renews when the bus's generation changed. A device may
+//! therefore change the map from inside its own write handler.
+
+mod map;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use map::FlatMap;
+
+/// What a guest access asks of the machine as a whole. The vCPU that made the access performs it after the device
+/// has returned and no lock of a device is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use = "an action that nobody performs is lost"]
+pub enum Action {
+    /// Nothing beyond the device.
+    #[default]
+    None,
+    /// Reset the whole platform.
+    Reset,
+    /// The guest entered S5.
+    PowerOff,
+    /// The guest's kernel says that it has panicked (pvpanic).
+    GuestPanicked,
+}
+
+/// A register block that the guest reaches through a bus.
+///
+/// `offset` counts from the start of the region; `data` has 1, 2, 4 or 8 bytes, little-endian, and lies within the
+/// region. Reads of registers that do not exist fill `data` with ones.
+pub trait BusDevice: Send + Sync {
+    /// Reads `data.len()` bytes at `offset`.
+    fn read(&self, offset: u64, data: &mut [u8]);
+    /// Writes `data` at `offset`.
+    fn write(&self, offset: u64, data: &[u8]) -> Action;
+}
+
+/// A non-empty range of guest addresses or ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressRange {
+    base: u64,
+    last: u64,
+}
+
+impl AddressRange {
+    /// `len` addresses from `base`; `None` when empty or beyond the end of the address space.
+    pub const fn new(base: u64, len: u64) -> Option<Self> {
+        if len == 0 {
+            return None;
+        }
+        match base.checked_add(len - 1) {
+            Some(last) => Some(Self { base, last }),
+            None => None,
+        }
+    }
+
+    /// From `base` to `last`, both included; `None` when `last` lies before `base`.
+    pub const fn inclusive(base: u64, last: u64) -> Option<Self> {
+        if last < base { None } else { Some(Self { base, last }) }
+    }
+
+    /// First address.
+    pub const fn base(self) -> u64 {
+        self.base
+    }
+
+    /// Last address.
+    pub const fn last(self) -> u64 {
+        self.last
+    }
+
+    /// Number of addresses, saturating for the whole 64-bit space.
+    pub const fn len(self) -> u64 {
+        (self.last - self.base).saturating_add(1)
+    }
+
+    /// Ranges are never empty.
+    pub const fn is_empty(self) -> bool {
+        false
+    }
+
+    /// Whether `address` lies within.
+    pub const fn contains(self, address: u64) -> bool {
+        self.base <= address && address <= self.last
+    }
+
+    /// Whether all of `other` lies within.
+    pub const fn covers(self, other: Self) -> bool {
+        self.base <= other.base && other.last <= self.last
+    }
+
+    /// Whether the two share an address.
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.base <= other.last && other.base <= self.last
+    }
+}
+
+impl std::fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}-{:#x}", self.base, self.last)
+    }
+}
+
+/// Who answers where regions overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// A PCI BAR, which the guest may put anywhere.
+    Bar,
+    /// A range of the platform, which BARs cannot hide.
+    Platform,
+}
+
+/// Names a region for its removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegionId(u64);
+
+struct Entry {
+    id: RegionId,
+    range: AddressRange,
+    priority: Priority,
+    device: Arc<dyn BusDevice>,
+}
+
+#[derive(Default)]
+struct Regions {
+    next_id: u64,
+    entries: Vec<Entry>,
+    flat: Arc<FlatMap>,
+}
+
+/// An address space: the 64 KiB of ports or the guest-physical memory that RAM does not answer.
+#[derive(Default)]
+pub struct Bus {
+    regions: Mutex<Regions>,
+    generation: AtomicU64,
+}
+
+impl Bus {
+    /// An empty bus, where every read gives ones.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Regions> {
+        // The map is replaced as a whole, so a panicking holder cannot leave it half-changed.
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, regions: &mut Regions) {
+        regions.flat = Arc::new(FlatMap::new(&regions.entries));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Adds a region. Of overlapping regions the higher priority answers, among equals the older one.
+    pub fn insert(&self, range: AddressRange, priority: Priority, device: Arc<dyn BusDevice>) -> RegionId {
+        let mut regions = self.lock();
+        let id = RegionId(regions.next_id);
+        regions.next_id += 1;
+        regions.entries.push(Entry { id, range, priority, device });
+        self.publish(&mut regions);
+        id
+    }
+
+    /// Removes a region; unknown ids are ignored.
+    pub fn remove(&self, id: RegionId) {
+        let mut regions = self.lock();
+        regions.entries.retain(|entry| entry.id != id);
+        self.publish(&mut regions);
+    }
+
+    /// A snapshot to dispatch through, one for each vCPU.
+    pub fn view(self: &Arc<Self>) -> BusView {
+        BusView { bus: Arc::clone(self), generation: u64::MAX, flat: Arc::default() }
+    }
+}
+
+/// A vCPU's snapshot of a [`Bus`], renewed at the first access after a change.
+pub struct BusView {
+    bus: Arc<Bus>,
+    generation: u64,
+    flat: Arc<FlatMap>,
+}
+
+impl BusView {
+    #[inline]
+    fn refresh(&mut self) {
+        let generation = self.bus.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.flat = Arc::clone(&self.bus.lock().flat);
+            self.generation = generation;
+        }
+    }
+
+    /// Reads `data.len()` bytes at `address`; addresses that nobody answers read as ones.
+    #[inline]
+    pub fn read(&mut self, address: u64, data: &mut [u8]) {
+        self.refresh();
+        match self.flat.find(address, data.len()) {
+            map::Found::Whole(device, offset) => device.read(offset, data),
+            map::Found::Nothing => data.fill(0xff),
+            map::Found::Straddles => {
+                for (byte, address) in data.iter_mut().zip(address..) {
+                    let byte = std::slice::from_mut(byte);
+                    match self.flat.find(address, 1) {
+                        map::Found::Whole(device, offset) => device.read(offset, byte),
+                        _ => byte.fill(0xff),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes `data` at `address`; writes that nobody answers are lost.
+    #[inline]
+    pub fn write(&mut self, address: u64, data: &[u8]) -> Action {
+        self.refresh();
+        match self.flat.find(address, data.len()) {
+            map::Found::Whole(device, offset) => device.write(offset, data),
+            map::Found::Nothing => Action::None,
+            map::Found::Straddles => {
+                let mut action = Action::None;
+                for (byte, address) in data.iter().zip(address..) {
+                    if let map::Found::Whole(device, offset) = self.flat.find(address, 1) {
+                        match device.write(offset, std::slice::from_ref(byte)) {
+                            Action::None => {}
+                            asked => action = asked,
+                        }
+                    }
+                }
+                action
+            }
+        }
+    }
+}

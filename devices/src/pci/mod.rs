@@ -1,0 +1,114 @@
+//! PCI Express as the guest sees it: functions with configuration space, root ports, and the decoding of their
+//! registers into regions of the port and memory buses.
+//!
+//! A function's registers are its own; what they make the machine decode is computed by pure functions
+//! ([`PciFunction::regions`], [`PciFunction::bridge`]) and applied by the [`RootComplex`] as a difference between
+//! before and after.
+
+pub mod address;
+pub mod capability;
+pub mod config;
+mod host;
+pub mod root_port;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+use std::io;
+use std::sync::Arc;
+
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::bus::{Action, AddressRange, BusDevice};
+
+pub use address::{Bdf, Devfn};
+pub use config::{Bar, BarKind, ConfigSpace, Ids};
+pub use host::{ConfigPorts, Ecam};
+pub use topology::{RootComplex, TopologyError};
+
+/// The two address spaces that a PCI function can answer in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Space {
+    /// I/O ports.
+    Io,
+    /// Memory.
+    Memory,
+}
+
+/// What a configuration write led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use = "a decode change that is not applied leaves the guest's BAR where it was"]
+pub struct Written {
+    /// For the machine as a whole.
+    pub action: Action,
+    /// The write may have changed what [`PciFunction::regions`] or [`PciFunction::bridge`] return.
+    pub decode_changed: bool,
+    /// A bridge's Secondary Bus Reset bit was set: the functions behind it are reset.
+    pub reset_secondary: bool,
+}
+
+/// A doorbell inside a region: a guest write there signals `event` without leaving the kernel.
+#[derive(Clone)]
+pub struct Doorbell {
+    /// Offset in the region.
+    pub offset: u64,
+    /// Matches only writes of this many bytes; 0 matches any.
+    pub len: u32,
+    /// What a write signals.
+    pub event: Arc<EventFd>,
+}
+
+/// Registers and withdraws doorbells at guest addresses (KVM's ioeventfd).
+pub trait IoEvents: Send + Sync {
+    /// Arms `doorbell` at `base + doorbell.offset` of `space`.
+    fn arm(&self, space: Space, base: u64, doorbell: &Doorbell) -> io::Result<()>;
+    /// Undoes [`IoEvents::arm`] with the same arguments.
+    fn disarm(&self, space: Space, base: u64, doorbell: &Doorbell) -> io::Result<()>;
+}
+
+/// A range that a function decodes now.
+#[derive(Clone)]
+pub struct Region {
+    /// Where.
+    pub space: Space,
+    /// Which addresses.
+    pub range: AddressRange,
+    /// Who answers.
+    pub device: Arc<dyn BusDevice>,
+    /// Writes that the kernel turns into events.
+    pub doorbells: Arc<[Doorbell]>,
+    /// A range of the chipset, such as the ECAM or the PM block, which BARs cannot hide.
+    pub platform: bool,
+}
+
+/// What a type 1 function forwards to its secondary bus, as its registers say now (PCIe 6.0, 7.5.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forwarding {
+    /// Secondary bus number.
+    pub secondary: u8,
+    /// Highest bus number behind the bridge.
+    pub subordinate: u8,
+    /// Open I/O window, if I/O decoding is on.
+    pub io: Option<AddressRange>,
+    /// Open memory windows, prefetchable and not, if memory decoding is on.
+    pub memory: Vec<AddressRange>,
+}
+
+/// One function of a PCI device.
+///
+/// `register` is the byte offset in the 4 KiB configuration space; `data` has 1, 2 or 4 bytes and does not cross a
+/// dword boundary.
+pub trait PciFunction: Send + Sync {
+    /// Reads configuration space.
+    fn config_read(&self, register: u16, data: &mut [u8]);
+    /// Writes configuration space. The function changes its own state only.
+    fn config_write(&self, register: u16, data: &[u8]) -> Written;
+    /// All that the function decodes with its present registers, before bridges above it have their say.
+    fn regions(&self) -> Vec<Region>;
+    /// For a bridge, what it forwards.
+    fn bridge(&self) -> Option<Forwarding> {
+        None
+    }
+    /// Puts every register, queue and interrupt in its power-on state.
+    fn reset(&self);
+}

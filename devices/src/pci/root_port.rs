@@ -1,0 +1,218 @@
+//! A PCI Express root port: type 1 header with bus numbers and windows (PCIe 6.0, 7.5.1.3), PCI Express capability
+//! with slot and link registers (7.5.3), MSI for its own events.
+//!
+//! It presents itself as the PEG port of a Core processor, as a laptop's dGPU has above it. The slot has no hot-plug:
+//! what the machine plan put there stays.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::bus::AddressRange;
+
+use super::config::{command, reg};
+use super::{ConfigSpace, Forwarding, Ids, PciFunction, Region, Written, capability};
+
+/// Registers of the type 1 header (PCIe 6.0, 7.5.1.3).
+mod bridge_reg {
+    pub(super) const PRIMARY_BUS: u16 = 0x18;
+    pub(super) const SECONDARY_BUS: u16 = 0x19;
+    pub(super) const SUBORDINATE_BUS: u16 = 0x1a;
+    pub(super) const IO_BASE: u16 = 0x1c;
+    pub(super) const IO_LIMIT: u16 = 0x1d;
+    pub(super) const SECONDARY_STATUS: u16 = 0x1e;
+    pub(super) const MEMORY_BASE: u16 = 0x20;
+    pub(super) const MEMORY_LIMIT: u16 = 0x22;
+    pub(super) const PREFETCHABLE_BASE: u16 = 0x24;
+    pub(super) const PREFETCHABLE_LIMIT: u16 = 0x26;
+    pub(super) const PREFETCHABLE_BASE_UPPER: u16 = 0x28;
+    pub(super) const PREFETCHABLE_LIMIT_UPPER: u16 = 0x2c;
+    pub(super) const BRIDGE_CONTROL: u16 = 0x3e;
+}
+
+/// Bridge Control: Secondary Bus Reset.
+const SECONDARY_BUS_RESET: u16 = 1 << 6;
+
+/// The width and speed that a link reports, as encoded in Link Status (PCIe 6.0, 7.5.3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Lanes: 1, 2, 4, 8 or 16.
+    pub width: u8,
+    /// Speed code: 1 = 2.5 GT/s, 2 = 5, 3 = 8, 4 = 16.
+    pub speed: u8,
+}
+
+/// What the plan says about a port.
+#[derive(Debug, Clone, Copy)]
+pub struct RootPortOptions {
+    /// Its slot shares the device number with other functions.
+    pub multifunction: bool,
+    /// Port number in Link Capabilities and physical slot number, unique in the machine.
+    pub slot: u8,
+    /// A device sits behind the port.
+    pub occupied: bool,
+    /// Widest and fastest link, which an occupied slot has also trained to.
+    pub link: Link,
+    /// INTx pin, 1 = INTA … 4 = INTD.
+    pub interrupt_pin: u8,
+}
+
+/// A root port.
+pub struct RootPort {
+    config: Mutex<ConfigSpace>,
+}
+
+impl RootPort {
+    /// Intel Core processor PCIe controller (x16).
+    pub const IDS: Ids = Ids {
+        vendor: 0x8086,
+        device: 0x1901,
+        revision: 5,
+        class: 0x06_04_00,
+        subsystem_vendor: 0,
+        subsystem: 0,
+    };
+
+    /// A port with nothing configured.
+    pub fn new(options: RootPortOptions) -> Self {
+        let mut config = ConfigSpace::bridge(Self::IDS);
+        if options.multifunction {
+            config.set_multifunction();
+        }
+        config.set_interrupt_pin(options.interrupt_pin);
+        add_header(&mut config);
+        add_express(&mut config, options);
+        // Subsystem IDs of a bridge live in a capability (PCI-to-PCI Bridge 1.2, 3.2.5.13).
+        let mut subsystem = [0; 6];
+        subsystem[2..4].copy_from_slice(&Self::IDS.vendor.to_le_bytes());
+        subsystem[4..6].copy_from_slice(&Self::IDS.device.to_le_bytes());
+        config.add_capability(capability::BRIDGE_SUBSYSTEM, &subsystem, &[]);
+        // D0 and D3hot, no PME (PCI Power Management 1.2, 3.2): storage is enough, the port is always powered.
+        config.add_capability(capability::POWER_MANAGEMENT, &[0x03, 0x00, 0x08, 0, 0, 0], &[0, 0, 0x03]);
+        // One 32-bit MSI vector. A port without hot-plug, PME and AER has no event to send, but its driver expects one
+        // to register with.
+        config.add_capability(capability::MSI, &[0; 8], &[0x01, 0, 0xfc, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        Self { config: Mutex::new(config) }
+    }
+
+    fn config(&self) -> MutexGuard<'_, ConfigSpace> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add_header(config: &mut ConfigSpace) {
+    use bridge_reg::*;
+    config.allow_write(reg::COMMAND, &(command::IO | command::MEMORY).to_le_bytes());
+    config.allow_write(PRIMARY_BUS, &[0xff; 3]);
+    // 16-bit I/O decoding: the low nibbles stay zero.
+    config.allow_write(IO_BASE, &[0xf0, 0xf0]);
+    config.clear_on_one(SECONDARY_STATUS, &0xf900u16.to_le_bytes());
+    config.allow_write(MEMORY_BASE, &[0xf0, 0xff, 0xf0, 0xff]);
+    // 64-bit prefetchable decoding: the low nibbles read 1.
+    config.preset(PREFETCHABLE_BASE, &[0x01, 0, 0x01, 0]);
+    config.allow_write(PREFETCHABLE_BASE, &[0xf0, 0xff, 0xf0, 0xff]);
+    config.allow_write(PREFETCHABLE_BASE_UPPER, &[0xff; 8]);
+    // Parity and SERR# enables, VGA bits and Secondary Bus Reset.
+    config.allow_write(BRIDGE_CONTROL, &0x005fu16.to_le_bytes());
+}
+
+fn add_express(config: &mut ConfigSpace, options: RootPortOptions) {
+    let link = u16::from(options.link.width & 0x3f) << 4 | u16::from(options.link.speed & 0xf);
+    let mut body = [0u8; 0x3a];
+    let mut at = |offset: usize, value: &[u8]| {
+        // Offsets count from the capability's start, as in the specification; the body begins at 2.
+        for (byte, value) in body.iter_mut().skip(offset - 2).zip(value) {
+            *byte = *value;
+        }
+    };
+    // PCI Express Capabilities: version 2, root port, slot implemented.
+    at(0x02, &0x0142u16.to_le_bytes());
+    // Device Capabilities: 256-byte payload, role-based error reporting.
+    at(0x04, &0x0000_8001u32.to_le_bytes());
+    // Link Capabilities: no ASPM, link active reporting, port number.
+    let link_capabilities = u32::from(link) | 1 << 20 | u32::from(options.slot) << 24;
+    at(0x0c, &link_capabilities.to_le_bytes());
+    // Slot Capabilities: only the number; Slot Status: presence detect.
+    at(0x14, &(u32::from(options.slot) << 19).to_le_bytes());
+    if options.occupied {
+        at(0x12, &(link | 1 << 13).to_le_bytes());
+        at(0x1a, &(1u16 << 6).to_le_bytes());
+    }
+    // Device Capabilities 2: completion time-out disable supported; Link Capabilities 2: all speeds up to ours.
+    at(0x24, &0x10u32.to_le_bytes());
+    let speeds = ((1u32 << options.link.speed.min(7)) - 1) << 1;
+    at(0x2c, &speeds.to_le_bytes());
+    at(0x30, &u16::from(options.link.speed & 0xf).to_le_bytes());
+
+    let mut writable = [0u8; 0x3a];
+    let mut may = |offset: usize, mask: u16| {
+        for (byte, value) in writable.iter_mut().skip(offset - 2).zip(mask.to_le_bytes()) {
+            *byte = value;
+        }
+    };
+    may(0x08, 0x7eff); // Device Control
+    may(0x10, 0x0bcb); // Link Control, without Retrain Link, which reads as zero, and Link Disable
+    may(0x18, 0x1fff); // Slot Control
+    may(0x1c, 0x001f); // Root Control
+    may(0x28, 0x041f); // Device Control 2
+    may(0x30, 0x00cf); // Link Control 2
+    if let Some(capability) = config.add_capability(capability::EXPRESS, &body, &writable) {
+        config.clear_on_one(capability + 0x0a, &0x000fu16.to_le_bytes());
+        config.clear_on_one(capability + 0x12, &0xc000u16.to_le_bytes());
+        config.clear_on_one(capability + 0x1a, &0x011fu16.to_le_bytes());
+    }
+}
+
+/// The windows that the registers open (PCIe 6.0, 7.5.1.3.6 to 7.5.1.3.10): a base above its limit closes one.
+fn forwarding(config: &ConfigSpace) -> Forwarding {
+    use bridge_reg::*;
+    let io = (config.command() & command::IO != 0)
+        .then(|| {
+            let base = u64::from(config.u8(IO_BASE) & 0xf0) << 8;
+            let limit = u64::from(config.u8(IO_LIMIT) & 0xf0) << 8 | 0xfff;
+            AddressRange::inclusive(base, limit)
+        })
+        .flatten();
+    let mut memory = Vec::new();
+    if config.command() & command::MEMORY != 0 {
+        let base = u64::from(config.u16(MEMORY_BASE) & 0xfff0) << 16;
+        let limit = u64::from(config.u16(MEMORY_LIMIT) & 0xfff0) << 16 | 0xf_ffff;
+        memory.extend(AddressRange::inclusive(base, limit));
+        let upper = |register| u64::from(config.u32(register)) << 32;
+        let base = upper(PREFETCHABLE_BASE_UPPER) | u64::from(config.u16(PREFETCHABLE_BASE) & 0xfff0) << 16;
+        let limit = upper(PREFETCHABLE_LIMIT_UPPER)
+            | u64::from(config.u16(PREFETCHABLE_LIMIT) & 0xfff0) << 16
+            | 0xf_ffff;
+        memory.extend(AddressRange::inclusive(base, limit));
+    }
+    Forwarding { secondary: config.u8(SECONDARY_BUS), subordinate: config.u8(SUBORDINATE_BUS), io, memory }
+}
+
+impl PciFunction for RootPort {
+    fn config_read(&self, register: u16, data: &mut [u8]) {
+        self.config().read(register, data);
+    }
+
+    fn config_write(&self, register: u16, data: &[u8]) -> Written {
+        let mut config = self.config();
+        let before = config.u16(bridge_reg::BRIDGE_CONTROL);
+        config.write(register, data);
+        let after = config.u16(bridge_reg::BRIDGE_CONTROL);
+        Written {
+            decode_changed: config.touches_decode(register, data.len()),
+            reset_secondary: !before & after & SECONDARY_BUS_RESET != 0,
+            ..Written::default()
+        }
+    }
+
+    fn regions(&self) -> Vec<Region> {
+        Vec::new()
+    }
+
+    fn bridge(&self) -> Option<Forwarding> {
+        Some(forwarding(&self.config()))
+    }
+
+    fn reset(&self) {
+        let Self { config: _ } = self;
+        self.config().reset();
+    }
+}

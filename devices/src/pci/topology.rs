@@ -1,0 +1,236 @@
+//! The root complex: which function answers a configuration cycle, and what the machine decodes as a result of all
+//! functions' registers together.
+//!
+//! Bus 0 holds the chipset, integrated endpoints and root ports; behind each root port lies one link with the
+//! functions of device 0. Bus numbers are the guest's: a cycle finds its port by the secondary bus number that the
+//! guest wrote there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::bus::{Action, Bus, Priority, RegionId};
+
+use super::{Bdf, Devfn, Forwarding, IoEvents, PciFunction, Region, Space};
+
+/// A function and, for a root port, what sits behind it.
+struct Node {
+    function: Arc<dyn PciFunction>,
+    children: BTreeMap<u8, Arc<dyn PciFunction>>,
+}
+
+/// Why a function cannot be placed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TopologyError {
+    /// Two functions at one place.
+    #[error("two PCI functions are planned at {0}")]
+    Taken(Devfn),
+    /// Nothing forwards to the place.
+    #[error("there is no root port at 00:{0} to put a function behind")]
+    NoPort(Devfn),
+}
+
+/// A region that the buses hold now.
+struct Applied {
+    region: Region,
+    id: RegionId,
+}
+
+/// All PCI functions of the machine.
+pub struct RootComplex {
+    nodes: OnceLock<BTreeMap<Devfn, Node>>,
+    building: Mutex<BTreeMap<Devfn, Node>>,
+    io: Arc<Bus>,
+    memory: Arc<Bus>,
+    io_events: Arc<dyn IoEvents>,
+    applied: Mutex<Vec<Applied>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RootComplex {
+    /// A root complex without functions, decoding into these buses.
+    pub fn new(io: Arc<Bus>, memory: Arc<Bus>, io_events: Arc<dyn IoEvents>) -> Arc<Self> {
+        Arc::new(Self {
+            nodes: OnceLock::new(),
+            building: Mutex::default(),
+            io,
+            memory,
+            io_events,
+            applied: Mutex::default(),
+        })
+    }
+
+    /// Puts a function on bus 0. Only before [`RootComplex::seal`].
+    pub fn add(&self, at: Devfn, function: Arc<dyn PciFunction>) -> Result<(), TopologyError> {
+        let mut nodes = lock(&self.building);
+        if nodes.contains_key(&at) {
+            return Err(TopologyError::Taken(at));
+        }
+        nodes.insert(at, Node { function, children: BTreeMap::new() });
+        Ok(())
+    }
+
+    /// Puts function `number` of device 0 behind the root port at `port`. Only before [`RootComplex::seal`].
+    pub fn add_behind(
+        &self,
+        port: Devfn,
+        number: u8,
+        function: Arc<dyn PciFunction>,
+    ) -> Result<(), TopologyError> {
+        let mut nodes = lock(&self.building);
+        let node = nodes
+            .get_mut(&port)
+            .filter(|node| node.function.bridge().is_some())
+            .ok_or(TopologyError::NoPort(port))?;
+        if node.children.contains_key(&number) {
+            return Err(TopologyError::Taken(Devfn::from_byte(number)));
+        }
+        node.children.insert(number, function);
+        Ok(())
+    }
+
+    /// Ends construction: from here the set of functions is fixed, and what they decode is applied to the buses.
+    pub fn seal(&self) {
+        let nodes = std::mem::take(&mut *lock(&self.building));
+        // Sealing twice keeps the first set, which is the complete one.
+        let _ = self.nodes.set(nodes);
+        self.update_decode();
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = (&Devfn, &Node)> {
+        self.nodes.get().into_iter().flatten()
+    }
+
+    fn find(&self, bdf: Bdf) -> Option<(&Node, &Arc<dyn PciFunction>)> {
+        let nodes = self.nodes.get()?;
+        if bdf.bus == 0 {
+            return nodes.get(&bdf.devfn).map(|node| (node, &node.function));
+        }
+        // A link has one device: cycles to others end as unsupported requests.
+        if bdf.devfn.device() != 0 {
+            return None;
+        }
+        nodes.values().filter(|node| !node.children.is_empty()).find_map(|node| {
+            let forwarding = node.function.bridge()?;
+            let function = node.children.get(&bdf.devfn.function())?;
+            (forwarding.secondary == bdf.bus).then_some((node, function))
+        })
+    }
+
+    /// A configuration read; ones where no function answers.
+    pub fn config_read(&self, bdf: Bdf, register: u16, data: &mut [u8]) {
+        match self.find(bdf) {
+            Some((_, function)) => function.config_read(register, data),
+            None => data.fill(0xff),
+        }
+    }
+
+    /// A configuration write, with all that follows from it for the buses.
+    pub fn config_write(&self, bdf: Bdf, register: u16, data: &[u8]) -> Action {
+        let Some((node, function)) = self.find(bdf) else { return Action::None };
+        let written = function.config_write(register, data);
+        if written.reset_secondary {
+            node.children.values().for_each(|child| child.reset());
+        }
+        if written.decode_changed || written.reset_secondary {
+            self.update_decode();
+        }
+        written.action
+    }
+
+    /// Resets every function and applies what they decode then.
+    pub fn reset(&self) {
+        for (_, node) in self.nodes() {
+            node.children.values().for_each(|child| child.reset());
+            node.function.reset();
+        }
+        self.update_decode();
+    }
+
+    /// All ranges that are decoded now, in no particular order.
+    pub fn decoded(&self) -> Vec<(Space, crate::bus::AddressRange)> {
+        lock(&self.applied).iter().map(|applied| (applied.region.space, applied.region.range)).collect()
+    }
+
+    /// Each root port with what it forwards now.
+    pub fn bridges(&self) -> Vec<(Devfn, Forwarding)> {
+        self.nodes().filter_map(|(at, node)| Some((*at, node.function.bridge()?))).collect()
+    }
+
+    /// Brings the buses in line with the functions' registers, touching only what changed. Ranges that vanished go
+    /// first, so that a moved BAR never answers at two places.
+    fn update_decode(&self) {
+        let mut applied = lock(&self.applied);
+        let mut wanted: Vec<Region> = self.nodes().flat_map(|(_, node)| effective(node)).collect();
+        applied.retain(|old| match wanted.iter().position(|region| same(region, &old.region)) {
+            Some(index) => {
+                wanted.swap_remove(index);
+                true
+            }
+            None => {
+                self.withdraw(old);
+                false
+            }
+        });
+        for region in wanted {
+            let id = self.offer(&region);
+            applied.push(Applied { region, id });
+        }
+    }
+
+    fn bus(&self, space: Space) -> &Bus {
+        match space {
+            Space::Io => &self.io,
+            Space::Memory => &self.memory,
+        }
+    }
+
+    fn offer(&self, region: &Region) -> RegionId {
+        let priority = if region.platform { Priority::Platform } else { Priority::Bar };
+        let id = self.bus(region.space).insert(region.range, priority, Arc::clone(&region.device));
+        for doorbell in region.doorbells.iter() {
+            // Without the kernel's help the write traps and the device still sees it.
+            if let Err(error) = self.io_events.arm(region.space, region.range.base(), doorbell) {
+                tracing::debug!(%error, range = %region.range, "doorbell stays with the trapped path");
+            }
+        }
+        id
+    }
+
+    fn withdraw(&self, old: &Applied) {
+        let Applied { region, id } = old;
+        for doorbell in region.doorbells.iter() {
+            if let Err(error) = self.io_events.disarm(region.space, region.range.base(), doorbell) {
+                tracing::debug!(%error, range = %region.range, "doorbell was not armed");
+            }
+        }
+        self.bus(region.space).remove(*id);
+    }
+}
+
+/// What a node makes the machine decode: its own regions, and its children's that its windows forward.
+fn effective(node: &Node) -> Vec<Region> {
+    let mut regions = node.function.regions();
+    if let Some(forwarding) = node.function.bridge() {
+        regions.extend(
+            node.children
+                .values()
+                .flat_map(|child| child.regions())
+                .filter(|region| forwards(&forwarding, region)),
+        );
+    }
+    regions
+}
+
+fn forwards(forwarding: &Forwarding, region: &Region) -> bool {
+    match region.space {
+        Space::Io => forwarding.io.is_some_and(|window| window.covers(region.range)),
+        Space::Memory => forwarding.memory.iter().any(|window| window.covers(region.range)),
+    }
+}
+
+fn same(one: &Region, other: &Region) -> bool {
+    one.space == other.space && one.range == other.range && Arc::ptr_eq(&one.device, &other.device)
+}

@@ -1,0 +1,177 @@
+//! What the guest's CPUs say of themselves: the host's CPUID as KVM supports it, with the topology and address width of
+//! the plan (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E).
+
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+
+/// Sockets, cores of each and threads of each core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topology {
+    /// Processor packages.
+    pub sockets: u32,
+    /// Cores in each package.
+    pub cores: u32,
+    /// Threads of each core.
+    pub threads: u32,
+}
+
+/// Bits to number `count` things, 0 for one.
+const fn bits_for(count: u32) -> u32 {
+    if count <= 1 { 0 } else { u32::BITS - (count - 1).leading_zeros() }
+}
+
+impl Topology {
+    /// All hardware threads.
+    pub fn count(self) -> u32 {
+        self.sockets.saturating_mul(self.cores).saturating_mul(self.threads)
+    }
+
+    /// Width of the thread field of an APIC ID.
+    pub fn thread_bits(self) -> u32 {
+        bits_for(self.threads)
+    }
+
+    /// Width of the core and thread fields together.
+    pub fn package_shift(self) -> u32 {
+        self.thread_bits() + bits_for(self.cores)
+    }
+
+    /// The APIC ID of thread `index`, counted thread by thread, core by core. IDs have gaps where cores or threads are
+    /// no power of two, as on hardware (SDM 3A, 9.9.1).
+    pub fn apic_id(self, index: u32) -> u32 {
+        let threads = self.threads.max(1);
+        let cores = self.cores.max(1);
+        let thread = index % threads;
+        let core = index / threads % cores;
+        let package = index / threads / cores;
+        package << self.package_shift() | core << self.thread_bits() | thread
+    }
+}
+
+/// What the plan asks of the CPUs.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile {
+    /// Shape.
+    pub topology: Topology,
+    /// Guest-physical address bits; never more than the host's.
+    pub physical_bits: u8,
+}
+
+fn field(value: &mut u32, high: u32, low: u32, content: u32) {
+    let width = high - low + 1;
+    let mask = (u32::MAX >> (u32::BITS - width)) << low;
+    *value = *value & !mask | content << low & mask;
+}
+
+/// Physical address bits that `supported` reports.
+pub fn physical_bits(supported: &[kvm_cpuid_entry2]) -> u8 {
+    supported.iter().find(|entry| entry.function == 0x8000_0008).map_or(36, |entry| entry.eax as u8)
+}
+
+/// The CPUID of the vCPU with `apic_id`, made from what KVM supports.
+pub fn for_vcpu(supported: &[kvm_cpuid_entry2], profile: &Profile, apic_id: u32) -> Option<CpuId> {
+    let topology = profile.topology;
+    let per_package = topology.cores.saturating_mul(topology.threads);
+    let mut entries: Vec<kvm_cpuid_entry2> = Vec::with_capacity(supported.len() + 6);
+    for entry in supported {
+        let mut entry = *entry;
+        match entry.function {
+            0x1 => {
+                field(&mut entry.ebx, 31, 24, apic_id & 0xff);
+                field(&mut entry.ebx, 23, 16, (1 << topology.package_shift()).min(0xff));
+                // HTT: the count above is valid.
+                field(&mut entry.edx, 28, 28, u32::from(per_package > 1));
+            }
+            // Deterministic caches: how many IDs share each, and cores in the package.
+            0x4 if entry.eax & 0x1f != 0 => {
+                let level = entry.eax >> 5 & 7;
+                let sharing = if level < 3 { topology.thread_bits() } else { topology.package_shift() };
+                field(&mut entry.eax, 25, 14, (1 << sharing) - 1);
+                field(&mut entry.eax, 31, 26, (1u32 << bits_for(topology.cores)).min(64) - 1);
+            }
+            0x8000_001d if entry.eax & 0x1f != 0 => {
+                let level = entry.eax >> 5 & 7;
+                let sharing = if level < 3 { topology.thread_bits() } else { topology.package_shift() };
+                field(&mut entry.eax, 25, 14, (1 << sharing) - 1);
+            }
+            // Five-level paging stays hidden: newer OVMF would enter it from the reset vector.
+            0x7 if entry.index == 0 => field(&mut entry.ecx, 16, 16, 0),
+            // Topology leaves are built below.
+            0xb | 0x1f => continue,
+            0x8000_0008 => {
+                // Linear bits stay; the guest-specific field (23:16) must agree with the physical one.
+                field(&mut entry.eax, 7, 0, u32::from(profile.physical_bits));
+                field(&mut entry.eax, 23, 16, 0);
+                field(&mut entry.ecx, 7, 0, per_package.saturating_sub(1));
+                field(&mut entry.ecx, 15, 12, topology.package_shift());
+            }
+            0x8000_001e => {
+                entry.eax = apic_id;
+                field(&mut entry.ebx, 7, 0, apic_id >> topology.thread_bits() & 0xff);
+                field(&mut entry.ebx, 15, 8, topology.threads.saturating_sub(1));
+                entry.ecx = 0;
+            }
+            _ => {}
+        }
+        entries.push(entry);
+    }
+    if supported.iter().any(|entry| entry.function == 0 && entry.eax >= 0xb) {
+        entries.extend(extended_topology(topology, apic_id));
+    }
+    CpuId::from_entries(&entries).ok()
+}
+
+/// Leaf 0xB: threads, then cores, then the invalid level that ends the list.
+fn extended_topology(topology: Topology, apic_id: u32) -> [kvm_cpuid_entry2; 3] {
+    let level = |index: u32, kind: u32, shift: u32, count: u32| kvm_cpuid_entry2 {
+        function: 0xb,
+        index,
+        flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+        eax: shift,
+        ebx: count,
+        ecx: kind << 8 | index,
+        edx: apic_id,
+        ..Default::default()
+    };
+    [
+        level(0, 1, topology.thread_bits(), topology.threads),
+        level(1, 2, topology.package_shift(), topology.cores.saturating_mul(topology.threads)),
+        level(2, 0, 0, 0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apic_ids_leave_gaps() {
+        let topology = Topology { sockets: 2, cores: 3, threads: 2 };
+        let ids: Vec<u32> = (0..topology.count()).map(|index| topology.apic_id(index)).collect();
+        assert_eq!(ids, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]);
+    }
+
+    #[test]
+    fn one_cpu_has_id_zero_and_no_bits() {
+        let topology = Topology { sockets: 1, cores: 1, threads: 1 };
+        assert_eq!((topology.apic_id(0), topology.package_shift()), (0, 0));
+    }
+
+    #[test]
+    fn leaves_follow_the_topology() {
+        let supported: Vec<kvm_cpuid_entry2> = [0u32, 1, 7, 0xb, 0x8000_0008]
+            .into_iter()
+            .map(|function| kvm_cpuid_entry2 { function, eax: 0x30, ecx: 1 << 16, ..Default::default() })
+            .collect();
+        let profile = Profile { topology: Topology { sockets: 1, cores: 4, threads: 2 }, physical_bits: 39 };
+        let cpuid = for_vcpu(&supported, &profile, 5).unwrap();
+        let leaf = |function, index| {
+            *cpuid.as_slice().iter().find(|e| e.function == function && e.index == index).unwrap()
+        };
+        assert_eq!(leaf(1, 0).ebx >> 16, 0x0508, "initial APIC ID 5, 8 IDs in the package");
+        assert_ne!(leaf(1, 0).edx & 1 << 28, 0, "HTT");
+        assert_eq!(leaf(7, 0).ecx & 1 << 16, 0, "no LA57");
+        assert_eq!((leaf(0xb, 0).eax, leaf(0xb, 0).ebx), (1, 2));
+        assert_eq!((leaf(0xb, 1).eax, leaf(0xb, 1).ebx, leaf(0xb, 1).edx), (3, 8, 5));
+        assert_eq!(leaf(0x8000_0008, 0).eax & 0xff, 39);
+    }
+}

@@ -1,0 +1,151 @@
+//! One turn of a vCPU: enter the guest, and bring what made it leave to the buses.
+#![allow(unsafe_code, reason = "string port I/O needs the operand size, which kvm-ioctls does not pass on")]
+
+use devices::bus::{Action, BusView};
+use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use serde::Serialize;
+
+/// How often a vCPU left the guest, by kind.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ExitCounts {
+    /// Port reads.
+    pub io_in: u64,
+    /// Port writes.
+    pub io_out: u64,
+    /// Memory-mapped reads.
+    pub mmio_read: u64,
+    /// Memory-mapped writes.
+    pub mmio_write: u64,
+    /// Signals and returns without a reason.
+    pub interrupted: u64,
+    /// Everything else.
+    pub other: u64,
+}
+
+impl ExitCounts {
+    /// The sum of two counts.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            io_in: self.io_in + other.io_in,
+            io_out: self.io_out + other.io_out,
+            mmio_read: self.mmio_read + other.mmio_read,
+            mmio_write: self.mmio_write + other.mmio_write,
+            interrupted: self.interrupted + other.interrupted,
+            other: self.other + other.other,
+        }
+    }
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// Go on.
+    Continue,
+    /// A signal asked the vCPU to look around.
+    Interrupted,
+    /// A device asks something of the machine.
+    Act(Action),
+    /// The CPU shut down: a triple fault.
+    TripleFault,
+    /// KVM cannot go on with this guest; the sub-error of KVM_EXIT_INTERNAL_ERROR.
+    InternalError(u32),
+    /// The CPU refused to enter the guest; the hardware's reason.
+    FailedEntry(u64),
+    /// KVM_RUN failed or gave an exit that this machine does not ask for.
+    Failed(String),
+}
+
+/// A vCPU's end of the two buses, and its counters.
+pub struct Dispatcher {
+    /// Ports.
+    pub io: BusView,
+    /// Memory that is not RAM.
+    pub memory: BusView,
+    /// Exits so far.
+    pub counts: ExitCounts,
+}
+
+fn turn_of(action: Action) -> Turn {
+    match action {
+        Action::None => Turn::Continue,
+        action => Turn::Act(action),
+    }
+}
+
+impl Dispatcher {
+    /// Runs the guest until its next exit and handles it.
+    #[inline]
+    pub fn turn(&mut self, vcpu: &mut VcpuFd) -> Turn {
+        match vcpu.run() {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => self.port(vcpu),
+            Ok(VcpuExit::MmioRead(address, data)) => {
+                self.counts.mmio_read += 1;
+                self.memory.read(address, data);
+                Turn::Continue
+            }
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                self.counts.mmio_write += 1;
+                turn_of(self.memory.write(address, data))
+            }
+            Ok(VcpuExit::Intr) => {
+                self.counts.interrupted += 1;
+                Turn::Interrupted
+            }
+            Ok(exit) => {
+                self.counts.other += 1;
+                match exit {
+                    VcpuExit::Shutdown => Turn::TripleFault,
+                    VcpuExit::FailEntry(reason, _cpu) => Turn::FailedEntry(reason),
+                    VcpuExit::InternalError => Turn::InternalError(sub_error(vcpu)),
+                    VcpuExit::IrqWindowOpen | VcpuExit::SetTpr | VcpuExit::Hlt => Turn::Continue,
+                    exit => Turn::Failed(format!("KVM left the guest for an unexpected reason: {exit:?}")),
+                }
+            }
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                self.counts.interrupted += 1;
+                Turn::Interrupted
+            }
+            Err(error) => Turn::Failed(format!("KVM_RUN failed: {}", crate::kvm::io_error(error))),
+        }
+    }
+
+    /// Port I/O, one element of a string instruction after the other.
+    fn port(&mut self, vcpu: &mut VcpuFd) -> Turn {
+        let run = vcpu.get_kvm_run();
+        if run.exit_reason != KVM_EXIT_IO {
+            return Turn::Continue;
+        }
+        // SAFETY: the exit reason says that the kernel filled this member of the union.
+        let io = unsafe { run.__bindgen_anon_1.io };
+        let size = usize::from(io.size).clamp(1, 8);
+        let total = size * io.count as usize;
+        // SAFETY: for KVM_EXIT_IO the kernel places `size * count` bytes at `data_offset` within the mapping of
+        // `kvm_run` (api.rst, 5), which the vCPU keeps mapped; `run` is borrowed mutably for as long as the slice lives.
+        let data = unsafe {
+            let start = std::ptr::from_mut(run).cast::<u8>().add(io.data_offset as usize);
+            std::slice::from_raw_parts_mut(start, total)
+        };
+        let port = u64::from(io.port);
+        if u32::from(io.direction) == KVM_EXIT_IO_IN {
+            self.counts.io_in += 1;
+            data.chunks_exact_mut(size).for_each(|element| self.io.read(port, element));
+            return Turn::Continue;
+        }
+        self.counts.io_out += 1;
+        let mut asked = Action::None;
+        for element in data.chunks_exact(size) {
+            match self.io.write(port, element) {
+                Action::None => {}
+                action => asked = action,
+            }
+        }
+        turn_of(asked)
+    }
+}
+
+fn sub_error(vcpu: &mut VcpuFd) -> u32 {
+    let run = vcpu.get_kvm_run();
+    // SAFETY: called for KVM_EXIT_INTERNAL_ERROR only, whose member of the union this is; it is plain data.
+    unsafe { run.__bindgen_anon_1.internal.suberror }
+}

@@ -1,0 +1,255 @@
+//! Interrupts of the machine on KVM's in-kernel controllers: shared lines, the chipset's PIRQ routes, and
+//! message-signalled vectors by irqfd.
+//!
+//! Global interrupts 0–15 reach both the 8259 pair and the IOAPIC, as on a PC, with the timer on IOAPIC input 2. 16–23
+//! are PIRQ A–H: wired to the IOAPIC, and to an 8259 input when the chipset routes them there. 24 and up are messages.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use devices::interrupt::{IrqLine, MsiAllocator, MsiMessage, MsiVector, PirqRouter};
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KvmIrqRouting, kvm_irq_routing_entry,
+};
+use kvm_ioctls::VmFd;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::io_error;
+
+/// Inputs of the IOAPIC.
+const IOAPIC_PINS: u32 = 24;
+/// The global interrupt of PIRQ A.
+const FIRST_PIRQ: u32 = 16;
+
+#[derive(Default)]
+struct Routes {
+    pirq: [Option<u8>; 8],
+    messages: BTreeMap<u32, MsiMessage>,
+    /// Sources that hold each line high.
+    asserted: [u32; IOAPIC_PINS as usize],
+    levels: [bool; IOAPIC_PINS as usize],
+}
+
+/// All interrupt routes of a VM.
+pub struct Interrupts {
+    vm: Arc<VmFd>,
+    routes: Mutex<Routes>,
+    next_message: AtomicU32,
+}
+
+impl Interrupts {
+    /// Installs the reset-time routes in `vm`.
+    pub fn new(vm: Arc<VmFd>) -> io::Result<Arc<Self>> {
+        let this = Arc::new(Self { vm, routes: Mutex::default(), next_message: AtomicU32::new(IOAPIC_PINS) });
+        this.commit(&this.routes())?;
+        Ok(this)
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit(&self, routes: &Routes) -> io::Result<()> {
+        let entries = entries(routes);
+        let table = KvmIrqRouting::from_entries(&entries)
+            .map_err(|_| io::Error::other("more interrupt routes than KVM takes"))?;
+        self.vm.set_gsi_routing(&table).map_err(io_error)
+    }
+
+    /// A new source on line `gsi` (0–23).
+    pub fn line(self: &Arc<Self>, gsi: u8) -> Arc<dyn IrqLine> {
+        Arc::new(Line { interrupts: Arc::clone(self), gsi, high: Mutex::new(false) })
+    }
+
+    /// An event that interrupts on the edge-triggered line `gsi` without a thread of ours.
+    pub fn edge_event(&self, gsi: u8) -> io::Result<EventFd> {
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        self.vm.register_irqfd(&event, u32::from(gsi)).map_err(io_error)?;
+        Ok(event)
+    }
+
+    fn assert(&self, gsi: u8, high: bool) {
+        let mut routes = self.routes();
+        let index = usize::from(gsi);
+        let (Some(count), Some(level)) =
+            (routes.asserted.get(index).copied(), routes.levels.get(index).copied())
+        else {
+            return;
+        };
+        let count = if high { count + 1 } else { count.saturating_sub(1) };
+        if let Some(slot) = routes.asserted.get_mut(index) {
+            *slot = count;
+        }
+        if level == (count > 0) {
+            return;
+        }
+        if let Some(slot) = routes.levels.get_mut(index) {
+            *slot = count > 0;
+        }
+        self.set_line(gsi, count > 0);
+        if count == 0 {
+            // KVM keeps one level for each 8259 input, not one for each of our lines that share it: put back what a
+            // neighbour still asserts.
+            for other in FIRST_PIRQ..IOAPIC_PINS {
+                let shares =
+                    shared_pic_input(&routes.pirq, u32::from(gsi)) == shared_pic_input(&routes.pirq, other);
+                if shares && routes.levels.get(other as usize) == Some(&true) {
+                    self.set_line(other as u8, true);
+                }
+            }
+        }
+    }
+
+    fn set_line(&self, gsi: u8, high: bool) {
+        if let Err(error) = self.vm.set_irq_line(u32::from(gsi), high) {
+            tracing::debug!(gsi, high, error = %io_error(error), "interrupt line could not be set");
+        }
+    }
+}
+
+/// The 8259 input that a PIRQ line reaches, if any.
+fn shared_pic_input(pirq: &[Option<u8>; 8], gsi: u32) -> Option<u8> {
+    gsi.checked_sub(FIRST_PIRQ).and_then(|index| *pirq.get(index as usize)?)
+}
+
+fn entries(routes: &Routes) -> Vec<kvm_irq_routing_entry> {
+    let mut entries = Vec::with_capacity(48 + routes.messages.len());
+    let mut chip = |gsi: u32, irqchip: u32, pin: u32| {
+        let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_IRQCHIP, ..Default::default() };
+        entry.u.irqchip.irqchip = irqchip;
+        entry.u.irqchip.pin = pin;
+        entries.push(entry);
+    };
+    let pic =
+        |irq: u32| if irq < 8 { (KVM_IRQCHIP_PIC_MASTER, irq) } else { (KVM_IRQCHIP_PIC_SLAVE, irq - 8) };
+    for irq in 0..16 {
+        let (irqchip, pin) = pic(irq);
+        chip(irq, irqchip, pin);
+        // The PIT is on input 2 of the IOAPIC, where the MADT's override says; input 2 is no interrupt of its own.
+        match irq {
+            0 => chip(0, KVM_IRQCHIP_IOAPIC, 2),
+            2 => {}
+            _ => chip(irq, KVM_IRQCHIP_IOAPIC, irq),
+        }
+    }
+    for (index, routed) in routes.pirq.iter().enumerate() {
+        let gsi = FIRST_PIRQ + index as u32;
+        chip(gsi, KVM_IRQCHIP_IOAPIC, gsi);
+        if let Some(irq) = routed {
+            let (irqchip, pin) = pic(u32::from(irq & 0xf));
+            chip(gsi, irqchip, pin);
+        }
+    }
+    for (&gsi, message) in &routes.messages {
+        let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, ..Default::default() };
+        entry.u.msi.address_lo = message.address as u32;
+        entry.u.msi.address_hi = (message.address >> 32) as u32;
+        entry.u.msi.data = message.data;
+        entries.push(entry);
+    }
+    entries
+}
+
+impl PirqRouter for Interrupts {
+    fn route(&self, index: usize, irq: Option<u8>) {
+        let mut routes = self.routes();
+        let Some(slot) = routes.pirq.get_mut(index) else { return };
+        if *slot == irq {
+            return;
+        }
+        *slot = irq;
+        if let Err(error) = self.commit(&routes) {
+            tracing::warn!(%error, "cannot change the route of a PCI interrupt");
+        }
+    }
+}
+
+struct Line {
+    interrupts: Arc<Interrupts>,
+    gsi: u8,
+    high: Mutex<bool>,
+}
+
+impl IrqLine for Line {
+    fn set_level(&self, high: bool) {
+        let mut present = self.high.lock().unwrap_or_else(PoisonError::into_inner);
+        if *present != high {
+            *present = high;
+            self.interrupts.assert(self.gsi, high);
+        }
+    }
+}
+
+/// Makes message-signalled vectors of a VM.
+pub struct Messages(pub Arc<Interrupts>);
+
+impl MsiAllocator for Messages {
+    fn allocate(&self) -> io::Result<Arc<dyn MsiVector>> {
+        let gsi = self.0.next_message.fetch_add(1, Ordering::Relaxed);
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        Ok(Arc::new(Vector { interrupts: Arc::clone(&self.0), gsi, event, registered: Mutex::new(false) }))
+    }
+}
+
+struct Vector {
+    interrupts: Arc<Interrupts>,
+    gsi: u32,
+    event: EventFd,
+    registered: Mutex<bool>,
+}
+
+impl MsiVector for Vector {
+    fn route(&self, message: Option<MsiMessage>) -> io::Result<()> {
+        let mut routes = self.interrupts.routes();
+        let before = match message {
+            Some(message) => routes.messages.insert(self.gsi, message),
+            None => routes.messages.remove(&self.gsi),
+        };
+        if before != message {
+            self.interrupts.commit(&routes)?;
+        }
+        drop(routes);
+        // The irqfd is made at first use: a vector that the guest never programs costs no kernel object.
+        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        if message.is_some() && !*registered {
+            self.interrupts.vm.register_irqfd(&self.event, self.gsi).map_err(io_error)?;
+            *registered = true;
+        }
+        Ok(())
+    }
+
+    fn event(&self) -> &EventFd {
+        &self.event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chips_of(entries: &[kvm_irq_routing_entry], gsi: u32) -> usize {
+        entries.iter().filter(|entry| entry.gsi == gsi && entry.type_ == KVM_IRQ_ROUTING_IRQCHIP).count()
+    }
+
+    #[test]
+    fn isa_interrupts_reach_both_controllers() {
+        let entries = entries(&Routes::default());
+        for gsi in 0..16 {
+            assert_eq!(chips_of(&entries, gsi), if gsi == 2 { 1 } else { 2 }, "interrupt {gsi}");
+        }
+    }
+
+    #[test]
+    fn a_routed_pirq_reaches_the_8259_too() {
+        let mut routes = Routes::default();
+        assert_eq!(chips_of(&entries(&routes), 16), 1);
+        routes.pirq[0] = Some(10);
+        routes.messages.insert(24, MsiMessage { address: 0xfee0_0000, data: 0x31 });
+        let entries = entries(&routes);
+        assert_eq!(chips_of(&entries, 16), 2);
+        assert_eq!(entries.iter().filter(|entry| entry.gsi == 24).count(), 1);
+    }
+}

@@ -1,0 +1,144 @@
+//! The host's `/dev/kvm`: opening it, the VM with its in-kernel interrupt controllers, memory slots, interrupt routes
+//! and doorbells (Linux `Documentation/virt/kvm/api.rst`).
+
+pub mod irq;
+pub mod probe;
+pub mod slots;
+
+mod doorbell;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
+use kvm_ioctls::{Cap, Kvm, VmFd};
+
+pub use doorbell::Doorbells;
+
+/// Base of KVM's identity-map page and its three TSS pages. They lie below the local APICs and out of the flash's way:
+/// the customary places right below 4 GiB are inside OVMF's CODE image. The firmware is told through e820.
+pub const KVM_PAGES_BASE: u64 = IDENTITY_MAP;
+/// Bytes at [`KVM_PAGES_BASE`].
+pub const KVM_PAGES_SIZE: u64 = 0x4000;
+
+const IDENTITY_MAP: u64 = 0xfeff_c000;
+const TSS: usize = 0xfeff_d000;
+
+/// Why this host cannot run a guest. Each message ends with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// There is no `/dev/kvm`.
+    #[error(
+        "this machine has no /dev/kvm: turn on virtualization (VT-x or AMD-V) in the firmware setup, then load the \
+         module with `modprobe kvm_intel` or `modprobe kvm_amd`"
+    )]
+    NoKvm,
+    /// It may not be opened.
+    #[error(
+        "no permission to open /dev/kvm: add yourself to its group with `sudo usermod -aG kvm $USER` and log in again"
+    )]
+    Forbidden,
+    /// It cannot be opened for another reason.
+    #[error("cannot open /dev/kvm: {0}")]
+    Open(#[source] io::Error),
+    /// The kernel speaks another API version.
+    #[error("the kernel's KVM API has version {0}; version 12 is needed, which every kernel since 2007 has")]
+    ApiVersion(i32),
+    /// A capability is missing.
+    #[error("the kernel's KVM lacks {0}, which the machine needs: use a kernel of version 5.10 or newer")]
+    Missing(&'static str),
+    /// KVM runs guests, but not firmware.
+    #[error(
+        "KVM on this host cannot run firmware: it stopped at an ordinary x87 instruction ({0}). A paravirtual KVM \
+         without hardware virtualization does this; run on a host whose CPU has VT-x or AMD-V"
+    )]
+    CannotRunFirmware(String),
+    /// More vCPUs than KVM gives.
+    #[error("the machine has {wanted} vCPUs, but KVM on this host allows {limit}: lower [cpu] topology")]
+    TooManyCpus {
+        /// vCPUs of the plan.
+        wanted: u32,
+        /// KVM's limit.
+        limit: usize,
+    },
+    /// A step of building the VM failed.
+    #[error("cannot {what}: {source}")]
+    Setup {
+        /// The step, in the infinitive.
+        what: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Turns a KVM errno into a [`HostError::Setup`].
+pub(crate) fn setup(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> HostError {
+    move |error| HostError::Setup { what, source: io_error(error) }
+}
+
+pub(crate) fn io_error(error: kvm_ioctls::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.errno())
+}
+
+/// Opens `/dev/kvm` and checks that it can do what the machine needs.
+pub fn open() -> Result<Kvm, HostError> {
+    open_at(Path::new("/dev/kvm"))
+}
+
+fn open_at(path: &Path) -> Result<Kvm, HostError> {
+    let c_path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())
+        .map_err(|error| HostError::Open(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let kvm = Kvm::new_with_path(c_path.as_c_str()).map_err(|error| match error.errno() {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => HostError::NoKvm,
+        libc::EACCES | libc::EPERM => HostError::Forbidden,
+        _ => HostError::Open(io_error(error)),
+    })?;
+    let version = kvm.get_api_version();
+    if version != 12 {
+        return Err(HostError::ApiVersion(version));
+    }
+    for (capability, name) in [
+        (Cap::UserMemory, "user memory slots"),
+        (Cap::Irqchip, "the in-kernel interrupt controllers"),
+        (Cap::Irqfd, "irqfd"),
+        (Cap::Ioeventfd, "ioeventfd"),
+        (Cap::IrqRouting, "interrupt routing"),
+        (Cap::Pit2, "the in-kernel PIT"),
+        (Cap::ReadonlyMem, "read-only memory slots"),
+        (Cap::ImmediateExit, "immediate exit"),
+        (Cap::ExtCpuid, "CPUID setting"),
+    ] {
+        if !kvm.check_extension(capability) {
+            return Err(HostError::Missing(name));
+        }
+    }
+    Ok(kvm)
+}
+
+/// Creates a VM with PIC, IOAPIC, local APICs and PIT in the kernel. INTx of passed-through devices needs all of them
+/// there: resampling irqfds do not work with a split irqchip.
+pub fn create_vm(kvm: &Kvm) -> Result<Arc<VmFd>, HostError> {
+    let vm = kvm.create_vm().map_err(setup("create a virtual machine with KVM"))?;
+    // Both before the first vCPU.
+    vm.set_identity_map_address(IDENTITY_MAP).map_err(setup("place KVM's identity map"))?;
+    vm.set_tss_address(TSS).map_err(setup("place KVM's TSS"))?;
+    vm.create_irq_chip().map_err(setup("create the interrupt controllers in KVM"))?;
+    // The dummy speaker makes KVM answer port 0x61, by which guests calibrate their TSC against PIT channel 2.
+    let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+    vm.create_pit2(pit).map_err(setup("create the PIT in KVM"))?;
+    Ok(Arc::new(vm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_device_is_told() {
+        let error = open_at(Path::new("/dev/there-is-no-kvm-here")).map(|_| ()).unwrap_err();
+        assert!(matches!(error, HostError::NoKvm), "{error}");
+        assert!(error.to_string().contains("modprobe"));
+    }
+}
