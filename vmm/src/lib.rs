@@ -5,4 +5,5 @@ pub mod config;
 pub mod cpu;
 pub mod kvm;
 pub mod memory;
+pub mod outcome;
 pub mod plan;
