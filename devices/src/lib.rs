@@ -10,8 +10,3 @@ pub mod memory;
 pub mod pci;
 
 pub use memory::GuestRam;
-/// stub
-pub mod chipset {
-    /// stub
-    pub mod lpc;
-}
