@@ -6,3 +6,4 @@ pub mod cpu;
 pub mod kvm;
 pub mod memory;
 pub mod plan;
+pub mod watch;
