@@ -11,5 +11,7 @@ pub mod pci;
 
 pub use memory::GuestRam;
 /// stub
-pub mod chipset { /// stub
-pub mod lpc; }
+pub mod chipset {
+    /// stub
+    pub mod lpc;
+}

@@ -17,7 +17,9 @@ use crate::plan::MemoryPlan;
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// More than the host has at all.
-    #[error("the guest is to have {wanted} of memory, but this host has {total}: lower `memory` in [machine]")]
+    #[error(
+        "the guest is to have {wanted} of memory, but this host has {total}: lower `memory` in [machine]"
+    )]
     MoreThanHost {
         /// Of the plan.
         wanted: ByteSize,
@@ -43,7 +45,9 @@ pub enum MemoryError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("cannot allocate {wanted} of guest memory: {source}; lower `memory` in [machine] or close programs")]
+    #[error(
+        "cannot allocate {wanted} of guest memory: {source}; lower `memory` in [machine] or close programs"
+    )]
     Allocate {
         /// Of the plan.
         wanted: ByteSize,
@@ -101,11 +105,9 @@ fn map(plan: &MemoryPlan, range: AddressRange) -> io::Result<GuestRegionMmap> {
             }
         }
     };
-    let region = builder.with_mmap_flags(flags).build().map_err(|error| {
-        match error {
-            vm_memory::mmap::MmapRegionError::Mmap(source) => source,
-            error => io::Error::other(error),
-        }
+    let region = builder.with_mmap_flags(flags).build().map_err(|error| match error {
+        vm_memory::mmap::MmapRegionError::Mmap(source) => source,
+        error => io::Error::other(error),
     })?;
     if plan.hugepages == Hugepages::Off {
         advise_huge(&region);

@@ -1,3 +1,5 @@
 //! stub
 /// stub
-pub fn gsi_of(_d: u8, _p: u8) -> u8 { 16 }
+pub fn gsi_of(_d: u8, _p: u8) -> u8 {
+    16
+}

@@ -6,8 +6,6 @@
 pub mod memory;
 pub mod pci;
 
-
-
 use uuid::Uuid;
 
 use crate::config::{Config, Problems};

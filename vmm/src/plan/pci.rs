@@ -154,7 +154,9 @@ pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> PciPlan {
         let (bus, device, function) = (address.bus(), address.device(), address.function());
         if usize::from(bus) > ports.len() {
             let message = match ports.len() {
-                0 => format!("{address} is on bus {bus}, but the machine has only bus 0: add a [[root_port]]"),
+                0 => {
+                    format!("{address} is on bus {bus}, but the machine has only bus 0: add a [[root_port]]")
+                }
                 count => format!(
                     "{address} is on bus {bus}, but {count} root port(s) make buses 1 to {count} only: \
                      add [[root_port]] entries"
@@ -162,7 +164,8 @@ pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> PciPlan {
             };
             planner.problem(&request.key, message);
         } else if bus != 0 && device != 0 {
-            let message = format!("{address} has device number {device}: the link of a root port has device 0 only");
+            let message =
+                format!("{address} has device number {device}: the link of a root port has device 0 only");
             planner.problem(&request.key, message);
         } else {
             planner.take((bus, device, function), request.role, &request.key);
