@@ -5,6 +5,7 @@
 //! ([`pci::IoEvents`]). The `vmm` crate implements them over KVM, the tests over plain memory.
 
 pub mod bus;
+pub mod fw_cfg;
 pub mod interrupt;
 pub mod memory;
 pub mod pci;
