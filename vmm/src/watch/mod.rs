@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-pub use pattern::{Pattern, PatternError};
 use pattern::Search;
+pub use pattern::{Pattern, PatternError};
 
 /// Longest piece of a line that a verdict quotes, in bytes.
 const LINE_MAX: usize = 1024;
