@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod events;
 pub mod kvm;
 pub mod memory;
+pub mod outcome;
 pub mod plan;
 pub mod session;
 pub mod signals;

@@ -17,7 +17,9 @@ use crate::plan::MemoryPlan;
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// More than the host has at all.
-    #[error("the guest is to have {wanted} of memory, but this host has {total}: lower `memory` in [machine]")]
+    #[error(
+        "the guest is to have {wanted} of memory, but this host has {total}: lower `memory` in [machine]"
+    )]
     MoreThanHost {
         /// Of the plan.
         wanted: ByteSize,
@@ -43,7 +45,9 @@ pub enum MemoryError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("cannot allocate {wanted} of guest memory: {source}; lower `memory` in [machine] or close programs")]
+    #[error(
+        "cannot allocate {wanted} of guest memory: {source}; lower `memory` in [machine] or close programs"
+    )]
     Allocate {
         /// Of the plan.
         wanted: ByteSize,
@@ -78,7 +82,7 @@ fn check_against_host(plan: &MemoryPlan, wanted: ByteSize) -> Result<(), MemoryE
     // Overcommit would let the mapping succeed and the kernel kill processes later.
     let info = rustix::system::sysinfo();
     let unit = u64::from(info.mem_unit.max(1));
-    let total = u64::from(info.totalram).saturating_add(u64::from(info.totalswap)).saturating_mul(unit);
+    let total = info.totalram.saturating_add(info.totalswap).saturating_mul(unit);
     if plan.size > total {
         return Err(MemoryError::MoreThanHost { wanted, total: ByteSize::from_mib(total >> 20) });
     }
@@ -101,11 +105,9 @@ fn map(plan: &MemoryPlan, range: AddressRange) -> io::Result<GuestRegionMmap> {
             }
         }
     };
-    let region = builder.with_mmap_flags(flags).build().map_err(|error| {
-        match error {
-            vm_memory::mmap::MmapRegionError::Mmap(source) => source,
-            error => io::Error::other(error),
-        }
+    let region = builder.with_mmap_flags(flags).build().map_err(|error| match error {
+        vm_memory::mmap::MmapRegionError::Mmap(source) => source,
+        error => io::Error::other(error),
     })?;
     if plan.hugepages == Hugepages::Off {
         advise_huge(&region);

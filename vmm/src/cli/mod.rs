@@ -52,8 +52,8 @@ const EXIT_STATUS: &str = "Exit status:
   6      a device or the host failed while the guest was running
   128+N  ended by signal N
 
-SIGINT and SIGTERM press the guest's power button; after the grace period of [machine], or at the second
-signal, the machine ends.";
+SIGINT and SIGTERM press the guest's power button; after the grace period of [machine]
+the machine ends.";
 
 /// The arguments of `run`.
 #[derive(Debug, Args)]
@@ -63,19 +63,19 @@ pub struct RunArgs {
     #[arg(value_name = "VM.TOML")]
     pub config: PathBuf,
 
-    /// Let the firmware start this Linux kernel, in place of `image` in [kernel]
+    /// Let the firmware start this Linux kernel, in place of `kernel.image`
     #[arg(long, value_name = "FILE", help_heading = "Instead of vm.toml")]
     pub kernel: Option<PathBuf>,
 
-    /// Initial RAM disk of the kernel, in place of `initrd` in [kernel]
+    /// Initial RAM disk of the kernel, in place of `kernel.initrd`
     #[arg(long, value_name = "FILE", help_heading = "Instead of vm.toml")]
     pub initrd: Option<PathBuf>,
 
-    /// Command line of the kernel, in place of the whole `cmdline` in [kernel]
+    /// Command line of the kernel, in place of the whole `kernel.cmdline`
     #[arg(long, value_name = "STRING", allow_hyphen_values = true, help_heading = "Instead of vm.toml")]
     pub append: Option<String>,
 
-    /// Guest memory such as 2G, in place of `memory` in [machine]
+    /// Guest memory such as 2G, in place of `machine.memory`
     #[arg(long, value_name = "SIZE", help_heading = "Instead of vm.toml")]
     pub memory: Option<ByteSize>,
 

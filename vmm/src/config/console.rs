@@ -29,7 +29,7 @@ pub enum ConsoleSpec {
 
 impl ConsoleSpec {
     pub(super) const FORMAT: &str = "console";
-    const EXPECTED: &str = "one of \"stdio\", \"file:PATH\", \"unix:PATH\", \"pty\" and \"none\"";
+    pub(super) const EXPECTED: &str = "one of \"stdio\", \"file:PATH\", \"unix:PATH\", \"pty\" and \"none\"";
 
     /// The same console with a relative path taken from `folder`.
     #[must_use]

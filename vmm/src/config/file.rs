@@ -46,6 +46,7 @@ pub(super) struct VmFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CpuSection {
     /// Sockets, cores per socket and threads per core, as `{ sockets = 1, cores = 4, threads = 2 }`.
+    #[schemars(extend("x-default" = "one of each"))]
     pub topology: Option<TopologySection>,
     /// The number of vCPUs: short for so many cores of one thread in one socket.
     #[schemars(range(min = 1, max = 255), extend("x-default" = "`1`"))]

@@ -91,7 +91,7 @@ pub enum Hugepages {
 
 impl Hugepages {
     pub(super) const FORMAT: &str = "hugepages";
-    const EXPECTED: &str = "false, \"2M\" or \"1G\"";
+    pub(super) const EXPECTED: &str = "false, \"2M\" or \"1G\"";
 
     /// The size of a hugetlbfs page, if hugetlbfs is used.
     pub const fn page_size(self) -> Option<ByteSize> {
@@ -155,7 +155,7 @@ pub enum Action {
 
 impl Action {
     pub(super) const FORMAT: &str = "lifecycle-action";
-    const EXPECTED: &str = "\"destroy\", \"restart\" or \"preserve\"";
+    pub(super) const EXPECTED: &str = "\"destroy\", \"restart\" or \"preserve\"";
 }
 
 impl TryFrom<Scalar> for Action {

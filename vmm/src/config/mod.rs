@@ -3,8 +3,8 @@
 //! A file goes through three stages, each of which reports everything it finds:
 //!
 //! 1. syntax: the TOML parser, with recovery;
-//! 2. shape ([`shape`]): unknown and missing keys and wrong values, by the JSON schema of [`file`];
-//! 3. meaning ([`resolve`]): what values must have to do with each other, defaults, relative paths.
+//! 2. shape (`shape`): unknown and missing keys and wrong values, by the JSON schema of `file`;
+//! 3. meaning (`resolve`): what values must have to do with each other, defaults, relative paths.
 //!
 //! The result is a [`Config`] of plain values. What can only be known from the host or from the whole
 //! machine (whether files exist, whether PCI addresses collide) is left to the machine plan and to the
@@ -26,6 +26,7 @@ mod shape;
 mod size;
 mod smbios;
 mod suggest;
+mod syntax;
 mod text;
 
 #[cfg(test)]
@@ -260,7 +261,12 @@ fn parse_on(
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Diagnostic> = Vec::new();
     for error in errors {
-        let problem = origin.problem_at(&error.span().unwrap_or_default(), error.message());
+        let span = error.span().unwrap_or_default();
+        let (message, help) = syntax::explain(error.message(), text.get(span.clone()).unwrap_or_default());
+        let mut problem = origin.problem_at(&span, message);
+        if let Some(help) = help {
+            problem = problem.with_help(help);
+        }
         // Recovery inside a broken line reports its consequences as well.
         if problems.last().and_then(Diagnostic::location).map(|location| location.line)
             != problem.location().map(|location| location.line)

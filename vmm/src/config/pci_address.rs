@@ -22,7 +22,7 @@ pub struct PciAddress {
 
 impl PciAddress {
     pub(super) const FORMAT: &str = "pci-address";
-    const EXPECTED: &str = "a PCI address such as \"00:04.0\"";
+    pub(super) const EXPECTED: &str = "a PCI address such as \"00:04.0\"";
 
     /// An address, if `device` is below 32 and `function` below 8.
     pub const fn new(bus: u8, device: u8, function: u8) -> Option<Self> {

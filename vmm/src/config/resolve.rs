@@ -160,7 +160,8 @@ impl Resolver {
                 1..=64 => format!("a plain number counts bytes: write \"{bytes}G\" or \"{bytes}M\""),
                 _ => format!("write at least \"{MEMORY_MIN}\""),
             };
-            let message = format!("{memory} of memory is less than the {MEMORY_MIN} that OVMF needs");
+            let shown = if bytes < 1024 { format!("{bytes} bytes") } else { memory.to_string() };
+            let message = format!("{shown} of memory is less than the {MEMORY_MIN} that OVMF needs");
             self.problem_with_help(key, message, help);
         } else if memory > MEMORY_MAX {
             self.problem(key, format!("{memory} of memory is more than the {MEMORY_MAX} that are supported"));
@@ -195,7 +196,7 @@ impl Resolver {
             | field(cpu.sockets, thread_bits + core_bits);
         if highest > u64::from(APIC_ID_MAX) {
             let message = format!(
-                "{} sockets of {} cores of {} threads need APIC IDs up to {highest}; there are {APIC_ID_MAX}",
+                "{} × {} × {} processors need APIC IDs up to {highest}; the last one is {APIC_ID_MAX}",
                 cpu.sockets, cpu.cores, cpu.threads
             );
             self.problem_with_help("cpu.topology", message, "ask for fewer processors");

@@ -40,7 +40,8 @@ impl fmt::Display for Scalar {
 /// A sentence saying what a value should have been.
 pub(super) type Complaint = String;
 
-/// The complaint that a value is of a kind the key does not take.
+/// The complaint that a value is of a kind the key does not take. The shape check puts the key's name for
+/// "this".
 pub(super) fn wrong_kind(expected: &str, found: &Scalar) -> Complaint {
     format!("this must be {expected}, not {found}")
 }
@@ -67,16 +68,10 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
     fn typed<T: TryFrom<Scalar, Error = Complaint>>(value: &Scalar) -> Result<(), Complaint> {
         T::try_from(value.clone()).map(drop)
     }
-    fn string(
-        value: &Scalar,
-        expected: &str,
-        check: fn(&str) -> Result<(), Complaint>,
-    ) -> Result<(), Complaint> {
-        match value {
-            Scalar::Text(text) => check(text),
-            other => Err(wrong_kind(expected, other)),
-        }
-    }
+    let string = |check: fn(&str) -> Result<(), Complaint>| match value {
+        Scalar::Text(text) => check(text),
+        other => Err(wrong_kind(expected(format).unwrap_or("a string in quotes"), other)),
+    };
     Some(match format {
         ByteSize::FORMAT => typed::<ByteSize>(value),
         PciAddress::FORMAT => typed::<PciAddress>(value),
@@ -84,13 +79,31 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
-        "vm-name" => string(value, "a name in quotes", text::check_name),
-        "path" => string(value, "a path in quotes", text::check_path),
-        "uuid" => string(value, "a UUID in quotes", text::check_uuid),
-        "smbios-string" => string(value, "a string in quotes", text::check_smbios),
-        "disk-serial" => string(value, "a serial number in quotes", text::check_disk_serial),
-        "fw-cfg-name" => string(value, "a name in quotes", text::check_fw_cfg_name),
-        "kernel-command-line" => string(value, "a command line in quotes", text::check_command_line),
+        "vm-name" => string(text::check_name),
+        "path" => string(text::check_path),
+        "uuid" => string(text::check_uuid),
+        "smbios-string" => string(text::check_smbios),
+        "disk-serial" => string(text::check_disk_serial),
+        "fw-cfg-name" => string(text::check_fw_cfg_name),
+        "kernel-command-line" => string(text::check_command_line),
+        _ => return None,
+    })
+}
+
+/// What a value of a named format is, in words.
+pub(super) fn expected(format: &str) -> Option<&'static str> {
+    Some(match format {
+        ByteSize::FORMAT => ByteSize::EXPECTED,
+        PciAddress::FORMAT => PciAddress::EXPECTED,
+        ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
+        Hugepages::FORMAT => Hugepages::EXPECTED,
+        Action::FORMAT => Action::EXPECTED,
+        ChassisType::FORMAT => ChassisType::EXPECTED,
+        "vm-name" | "fw-cfg-name" => "a name in quotes",
+        "path" => "a path in quotes",
+        "uuid" => "a UUID in quotes",
+        "disk-serial" => "a serial number in quotes",
+        "kernel-command-line" => "a command line in quotes",
         _ => return None,
     })
 }

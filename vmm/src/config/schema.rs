@@ -9,14 +9,18 @@ use super::file::VmFile;
 
 /// The schema as a value.
 pub(super) fn value() -> Value {
-    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(drop_null));
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
     let generator: SchemaGenerator = settings.into_generator();
     generator.into_root_schema_for::<VmFile>().to_value()
 }
 
-/// TOML has no null: a key that may be absent is simply not required.
-fn drop_null(schema: &mut Schema) {
+/// Takes out what means nothing in TOML. There is no null: a key that may be absent is simply not required.
+fn tidy(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else { return };
+    // A line break of the source is none of the description.
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
     if let Some(Value::Array(kinds)) = object.get_mut("type") {
         kinds.retain(|kind| kind != "null");
         if let [only] = kinds.as_slice() {

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
 use super::origin::{Origin, Spans};
-use super::scalar::{Scalar, check_format, shorten};
+use super::scalar::{self, Scalar, check_format, shorten};
 use super::suggest;
 
 /// Checks a document and records its keys in `origin`.
@@ -80,7 +80,12 @@ impl<'a> Walk<'a> {
     ) {
         let shown = shorten(name);
         let message = match value {
-            DeValue::Table(_) if path.is_empty() => format!("there is no section `[{shown}]`"),
+            DeValue::Table(_) if path.is_empty() => format!("there is no section [{shown}]"),
+            DeValue::Array(items)
+                if path.is_empty() && items.iter().any(|item| item.get_ref().is_table()) =>
+            {
+                format!("there is no section [[{shown}]]")
+            }
             _ if path.is_empty() => format!("unknown key `{shown}` at the top of the file"),
             _ => format!("unknown key `{shown}` in {}", section(path)),
         };
@@ -143,11 +148,12 @@ impl<'a> Walk<'a> {
                 self.complain(key, format!("there is only one `{name}`"), help);
             }
             found if schema.contains_key("properties") || takes("array") => {
-                let brackets = if takes("array") { format!("[[{name}]]") } else { format!("[{name}]") };
+                let in_list = takes("array") || path.ends_with(']');
+                let brackets = if in_list { format!("[[{name}]]") } else { format!("[{name}]") };
                 let help = (!path.contains('.')).then(|| format!("write {brackets} on a line of its own"));
                 self.complain(&span, format!("`{name}` is a section, not {}", describe(found)), help);
             }
-            found => match scalar(found) {
+            found => match scalar_of(found) {
                 Ok(found) => {
                     if let Err((message, help)) = check_scalar(name, schema, &found) {
                         self.complain(&span, message, help);
@@ -166,7 +172,10 @@ fn check_scalar(name: &str, schema: &Node, found: &Scalar) -> Result<(), (String
     if let Some(format) = schema.get("format").and_then(Value::as_str)
         && let Some(result) = check_format(format, found)
     {
-        return result.map_err(|why| (format!("`{name}`: {why}"), None));
+        return result.map_err(|why| match why.strip_prefix("this must be ") {
+            Some(rest) => (format!("`{name}` must be {rest}"), None),
+            None => (format!("`{name}`: {why}"), None),
+        });
     }
     let wrong = |help| Err((format!("`{name}` must be {}, not {found}", expected(schema)), help));
     let choices = choices(schema);
@@ -198,6 +207,10 @@ fn check_scalar(name: &str, schema: &Node, found: &Scalar) -> Result<(), (String
 
 /// What a key takes, in words.
 fn expected(schema: &Node) -> String {
+    let format = schema.get("format").and_then(Value::as_str);
+    if let Some(words) = format.and_then(scalar::expected) {
+        return words.into();
+    }
     let choices = choices(schema);
     if !choices.is_empty() {
         let quoted: Vec<_> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
@@ -254,7 +267,7 @@ fn last_key(path: &str) -> &str {
     key.split('[').next().unwrap_or(key)
 }
 
-fn scalar(value: &DeValue<'_>) -> Result<Scalar, String> {
+fn scalar_of(value: &DeValue<'_>) -> Result<Scalar, String> {
     match value {
         DeValue::Boolean(value) => Ok(Scalar::Bool(*value)),
         DeValue::String(text) => Ok(Scalar::Text(text.clone().into_owned())),

@@ -20,7 +20,7 @@ const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
 
 impl ByteSize {
     pub(super) const FORMAT: &str = "byte-size";
-    const EXPECTED: &str = "a size such as \"4G\", \"512M\" or a number of bytes";
+    pub(super) const EXPECTED: &str = "a size such as \"4G\", \"512M\" or a number of bytes";
 
     /// A size of so many bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
@@ -105,7 +105,7 @@ impl FromStr for ByteSize {
             .ok()
             .and_then(|count| count.checked_mul(1_u64.checked_shl(shift)?))
             .map(Self)
-            .ok_or_else(|| ParseByteSizeError(format!("\"{shown}\" is more than 64 bits can address")))
+            .ok_or_else(|| ParseByteSizeError(format!("\"{shown}\" is more bytes than 64 bits can count")))
     }
 }
 

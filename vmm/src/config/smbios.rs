@@ -136,7 +136,7 @@ pub struct ChassisType(u8);
 
 impl ChassisType {
     pub(super) const FORMAT: &str = "chassis-type";
-    const EXPECTED: &str = "a chassis type from 1 to 36 or its name, such as \"laptop\"";
+    pub(super) const EXPECTED: &str = "a chassis type from 1 to 36 or its name, such as \"laptop\"";
 
     /// The byte of the SMBIOS structure, without the chassis lock bit.
     pub const fn number(self) -> u8 {

@@ -53,8 +53,7 @@ pub(super) fn check_path(text: &str) -> Result<(), Complaint> {
     }
     if text == "~" || text.starts_with("~/") {
         return Err(
-            "`~` is the shell's and is not expanded here: write the whole path, or one relative to this file"
-                .into(),
+            "`~` is the shell's and is not expanded here: write the whole path or a relative one".into()
         );
     }
     Ok(())

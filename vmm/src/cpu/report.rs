@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use devices::bus::BusView;
 use devices::GuestRam;
-use kvm_bindings::{KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, kvm_regs, kvm_sregs};
+use devices::bus::BusView;
+use kvm_bindings::{
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, kvm_regs, kvm_sregs,
+};
 use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -29,17 +31,18 @@ impl CpuReport {
         let sregs = vcpu.get_sregs().ok()?;
         let mp_state = vcpu.get_mp_state().ok()?.mp_state;
         let linear = regs.rip.wrapping_add(if sregs.efer & 1 << 10 != 0 { 0 } else { sregs.cs.base });
-        let code = vcpu.translate_gva(linear).ok().filter(|translation| translation.valid != 0).map(|translation| {
-            let mut code = [0; CODE_BYTES];
-            for (byte, address) in code.iter_mut().zip(translation.physical_address..) {
-                let byte = std::slice::from_mut(byte);
-                // Code outside RAM is in flash.
-                if ram.read_slice(byte, GuestAddress(address)).is_err() {
-                    memory.read(address, byte);
+        let code =
+            vcpu.translate_gva(linear).ok().filter(|translation| translation.valid != 0).map(|translation| {
+                let mut code = [0; CODE_BYTES];
+                for (byte, address) in code.iter_mut().zip(translation.physical_address..) {
+                    let byte = std::slice::from_mut(byte);
+                    // Code outside RAM is in flash.
+                    if ram.read_slice(byte, GuestAddress(address)).is_err() {
+                        memory.read(address, byte);
+                    }
                 }
-            }
-            code
-        });
+                code
+            });
         Some(Self { index, regs, sregs, code, mp_state })
     }
 
@@ -82,7 +85,11 @@ impl fmt::Display for CpuReport {
         writeln!(f, "  RSI {:016x} RDI {:016x} RBP {:016x} RSP {:016x}", r.rsi, r.rdi, r.rbp, r.rsp)?;
         writeln!(f, "  R8  {:016x} R9  {:016x} R10 {:016x} R11 {:016x}", r.r8, r.r9, r.r10, r.r11)?;
         writeln!(f, "  R12 {:016x} R13 {:016x} R14 {:016x} R15 {:016x}", r.r12, r.r13, r.r14, r.r15)?;
-        writeln!(f, "  CR0 {:08x} CR2 {:016x} CR3 {:016x} CR4 {:08x} EFER {:04x}", s.cr0, s.cr2, s.cr3, s.cr4, s.efer)?;
+        writeln!(
+            f,
+            "  CR0 {:08x} CR2 {:016x} CR3 {:016x} CR4 {:08x} EFER {:04x}",
+            s.cr0, s.cr2, s.cr3, s.cr4, s.efer
+        )?;
         writeln!(
             f,
             "  CS base {:x} GDT {:x}+{:x} IDT {:x}+{:x} TR {:04x}",

@@ -45,7 +45,8 @@ extern "C" fn on_kick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
 
 /// Installs the handler of [`kick_signal`] for the process.
 pub fn install_kick_handler() -> io::Result<()> {
-    register_signal_handler(kick_signal(), on_kick).map_err(|error| io::Error::from_raw_os_error(error.errno()))
+    register_signal_handler(kick_signal(), on_kick)
+        .map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
 
 /// A running thread.
@@ -92,7 +93,8 @@ fn run(parts: VcpuParts) -> super::exit::ExitCounts {
         Ok(state) => state,
         Err(error) => {
             let why = crate::kvm::io_error(error);
-            conductor.request(Request::Failed(format!("cannot read the power-on state of vCPU {index}: {why}")));
+            conductor
+                .request(Request::Failed(format!("cannot read the power-on state of vCPU {index}: {why}")));
             conductor.park(None);
             return dispatcher.counts;
         }
@@ -154,8 +156,14 @@ fn describe(stop: &Turn, report: Option<&CpuReport>) -> (String, bool) {
     match stop {
         Turn::TripleFault => {
             let lost = report.is_some_and(CpuReport::was_reset);
-            let note = if lost { "; the CPU has reset itself, so its registers at the fault are lost" } else { "" };
-            (format!("triple fault: an exception could not be delivered, nor the double fault that followed{note}"), false)
+            let note =
+                if lost { "; the CPU has reset itself, so its registers at the fault are lost" } else { "" };
+            (
+                format!(
+                    "triple fault: an exception could not be delivered, nor the double fault that followed{note}"
+                ),
+                false,
+            )
         }
         // Sub-errors of KVM_EXIT_INTERNAL_ERROR: 1 emulation, 3 delivery (linux/kvm.h).
         Turn::InternalError(1) => ("KVM cannot emulate the instruction that the guest is at".into(), true),

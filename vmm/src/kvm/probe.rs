@@ -20,7 +20,8 @@ const PAGE: usize = 0x1000;
 /// [`HostError::CannotRunFirmware`] if KVM stops before the end.
 pub fn can_run_firmware(kvm: &Kvm) -> Result<(), HostError> {
     let vm = std::sync::Arc::new(kvm.create_vm().map_err(setup("create a virtual machine with KVM"))?);
-    let internal = |error: std::io::Error| HostError::Setup { what: "prepare the probe guest", source: error };
+    let internal =
+        |error: std::io::Error| HostError::Setup { what: "prepare the probe guest", source: error };
     let ram = devices::GuestRam::from_ranges(&[(GuestAddress(0), PAGE)])
         .map_err(|error| internal(std::io::Error::other(error)))?;
     ram.write_slice(&CODE, GuestAddress(0)).map_err(|error| internal(std::io::Error::other(error)))?;
@@ -40,9 +41,7 @@ pub fn can_run_firmware(kvm: &Kvm) -> Result<(), HostError> {
             Err(HostError::CannotRunFirmware("fwait, emulation failed with a KVM internal error".into()))
         }
         Ok(exit) => Err(HostError::CannotRunFirmware(format!("fwait, unexpected exit {exit:?}"))),
-        Err(error) => {
-            Err(HostError::CannotRunFirmware(format!("fwait, {}", super::io_error(error))))
-        }
+        Err(error) => Err(HostError::CannotRunFirmware(format!("fwait, {}", super::io_error(error)))),
     }
 }
 

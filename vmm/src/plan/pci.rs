@@ -154,7 +154,9 @@ pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> PciPlan {
         let (bus, device, function) = (address.bus(), address.device(), address.function());
         if usize::from(bus) > ports.len() {
             let message = match ports.len() {
-                0 => format!("{address} is on bus {bus}, but the machine has only bus 0: add a [[root_port]]"),
+                0 => {
+                    format!("{address} is on bus {bus}, but the machine has only bus 0: add a [[root_port]]")
+                }
                 count => format!(
                     "{address} is on bus {bus}, but {count} root port(s) make buses 1 to {count} only: \
                      add [[root_port]] entries"
@@ -162,7 +164,8 @@ pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> PciPlan {
             };
             planner.problem(&request.key, message);
         } else if bus != 0 && device != 0 {
-            let message = format!("{address} has device number {device}: the link of a root port has device 0 only");
+            let message =
+                format!("{address} has device number {device}: the link of a root port has device 0 only");
             planner.problem(&request.key, message);
         } else {
             planner.take((bus, device, function), request.role, &request.key);
@@ -240,16 +243,18 @@ fn tree(taken: &Taken) -> Vec<PlannedFunction> {
     functions
 }
 
-/// Functions use the pin that their function number gives, so that those of one device do not share a line. Behind a
-/// root port the link's device 0 keeps its pin across the bridge, and the port's slot decides (PCI-to-PCI Bridge 1.2, 9.1).
+/// Root ports use the pin that their function number gives, so that those of one slot do not share a line; virtio
+/// functions use INTA. Behind a root port the link's device 0 keeps its pin across the bridge, and the port's slot decides
+/// (PCI-to-PCI Bridge 1.2, 9.1).
 fn intx(role: Role, slot: Devfn, at: Devfn) -> Option<Intx> {
-    match role {
-        Role::HostBridge | Role::Lpc => None,
-        Role::RootPort { .. } | Role::Disk(_) | Role::Rng => {
-            let pin = at.function() % 4 + 1;
-            Some(Intx { pin, gsi: devices::chipset::lpc::gsi_of(slot.device(), pin) })
-        }
-    }
+    let pin = match role {
+        Role::HostBridge | Role::Lpc => return None,
+        Role::RootPort { .. } => at.function() % 4 + 1,
+        Role::Disk(_) | Role::Rng => 1,
+    };
+    // GSIs 16–23.
+    let gsi = devices::chipset::gsi_of(slot.device(), pin) as u8;
+    Some(Intx { pin, gsi })
 }
 
 /// PEG0 … for the ports of slot 1 with PEGP behind, as on laptops, where drivers look for these names; elsewhere names
