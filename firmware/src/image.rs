@@ -103,7 +103,7 @@ impl CodeFile {
         if size > MAX_FLASH {
             return Err(ImageError::TooLarge { path: path.into(), size });
         }
-        if size % BLOCK_SIZE != 0 {
+        if !size.is_multiple_of(BLOCK_SIZE) {
             return Err(ImageError::Unaligned { path: path.into(), size });
         }
         let size = usize::try_from(size).map_err(|_| ImageError::TooLarge { path: path.into(), size })?;
@@ -269,8 +269,8 @@ pub struct FlashMap {
 /// [`MAX_FLASH`].
 pub fn flash_map(code_size: u64, vars_size: u64) -> Result<FlashMap, ImageError> {
     let fits = code_size != 0
-        && code_size % BLOCK_SIZE == 0
-        && vars_size % BLOCK_SIZE == 0
+        && code_size.is_multiple_of(BLOCK_SIZE)
+        && vars_size.is_multiple_of(BLOCK_SIZE)
         && code_size.checked_add(vars_size).is_some_and(|sum| sum <= MAX_FLASH);
     if !fits {
         return Err(ImageError::FlashSizes { code_size, vars_size });
