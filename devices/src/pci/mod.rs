@@ -8,6 +8,7 @@
 pub mod address;
 pub mod capability;
 pub mod config;
+pub mod msix;
 
 use std::io;
 use std::sync::Arc;
