@@ -8,5 +8,6 @@ pub mod bus;
 pub mod interrupt;
 pub mod memory;
 pub mod pci;
+pub mod virtio;
 
 pub use memory::GuestRam;

@@ -38,7 +38,15 @@ struct Vector {
 impl Vector {
     fn new(handle: Arc<dyn MsiVector>) -> Self {
         // Vectors come out of reset masked (7.7.2.9).
-        Self { handle, address: 0, data: 0, masked: true, pending: false, function_ready: false, routed: None }
+        Self {
+            handle,
+            address: 0,
+            data: 0,
+            masked: true,
+            pending: false,
+            function_ready: false,
+            routed: None,
+        }
     }
 
     fn bytes(&self) -> [u8; ENTRY_SIZE] {
@@ -111,7 +119,8 @@ pub struct Msix {
 impl Msix {
     /// Registers over `vectors`, of which the first [`MAX_VECTORS`] are used.
     pub fn new(vectors: Vec<Arc<dyn MsiVector>>) -> Arc<Self> {
-        let vectors = vectors.into_iter().take(MAX_VECTORS).map(|handle| Mutex::new(Vector::new(handle))).collect();
+        let vectors =
+            vectors.into_iter().take(MAX_VECTORS).map(|handle| Mutex::new(Vector::new(handle))).collect();
         Arc::new(Self { vectors, enabled: AtomicBool::new(false) })
     }
 

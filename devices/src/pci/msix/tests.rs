@@ -35,9 +35,7 @@ impl Recorder {
 
 fn build(count: usize) -> (Arc<Msix>, Vec<Arc<Recorder>>) {
     let recorders: Vec<_> = (0..count)
-        .map(|_| {
-            Arc::new(Recorder { event: EventFd::new(EFD_NONBLOCK).unwrap(), routes: Mutex::default() })
-        })
+        .map(|_| Arc::new(Recorder { event: EventFd::new(EFD_NONBLOCK).unwrap(), routes: Mutex::default() }))
         .collect();
     let handles = recorders.iter().map(|r| Arc::clone(r) as Arc<dyn MsiVector>).collect();
     (Msix::new(handles), recorders)
