@@ -7,6 +7,7 @@ mod backend;
 mod execute;
 mod locks;
 mod open;
+mod ordered;
 mod qcow2;
 mod raw;
 mod request;

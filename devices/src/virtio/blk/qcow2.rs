@@ -1,10 +1,13 @@
 //! qcow2 images, through the `imago` crate.
 //!
-//! imago keeps tables in memory and writes them in an order in which every pointer follows what it points at, so an
-//! image whose process is killed has at worst leaked clusters. A flush writes all tables and syncs the file.
+//! imago keeps tables in memory and writes them in an order in which pointers to data follow the refcounts of what
+//! they point at; [`Ordered`] does the same for pointers to tables. So an image whose process is killed has at worst
+//! leaked clusters. A flush writes all tables and syncs the file.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use imago::file::File as ImagoFile;
 use imago::format::builder::FormatDriverBuilder;
@@ -16,6 +19,7 @@ use vm_memory::VolatileSlice;
 
 use super::backend::{BlockBackend, SECTOR, Topology};
 use super::locks;
+use super::ordered::Ordered;
 
 /// Buffers in one system call at most (IOV_MAX), which imago does not split.
 const MAX_BUFFERS: usize = 1024;
@@ -41,7 +45,9 @@ impl From<io::Error> for OpenError {
 
 /// An open qcow2 image.
 pub(super) struct Qcow2Image {
-    access: FormatAccess<ImagoFile>,
+    access: FormatAccess<Ordered>,
+    /// New tables wait for a flush to be referred to.
+    holding: Arc<AtomicBool>,
     read_only: bool,
     discard: bool,
     cluster: u32,
@@ -56,8 +62,9 @@ impl Qcow2Image {
         allow_backing: bool,
         discard: bool,
     ) -> Result<Self, OpenError> {
-        let storage = ImagoFile::from_open_file(file, options)?;
-        let mut image = Qcow2::<ImagoFile>::open_image(storage, !read_only)?;
+        let storage = Ordered::new(ImagoFile::from_open_file(file, options)?)?;
+        let holding = storage.holding();
+        let mut image = Qcow2::<Ordered>::open_image(storage, !read_only)?;
         if image.requires_external_data_file() {
             return Err(OpenError::ExternalData);
         }
@@ -70,12 +77,17 @@ impl Qcow2Image {
         // What version 2 images do not tell is at least this.
         let cluster =
             access.inner().zero_granularity().and_then(|size| u32::try_from(size).ok()).unwrap_or(1 << 16);
-        Ok(Self { access, read_only, discard, cluster })
+        Ok(Self { access, holding, read_only, discard, cluster })
     }
 
     /// The capacity, which need not be whole sectors.
     pub(super) fn bytes(&self) -> u64 {
         self.access.size()
+    }
+
+    /// Completes the set-up of new tables, if the last change needed any: each serves hundreds of megabytes.
+    fn settle(&self) -> io::Result<()> {
+        if self.holding.load(Ordering::Acquire) { self.access.flush() } else { Ok(()) }
     }
 
     fn write_out_zeroes(&self, mut offset: u64, mut len: u64) -> io::Result<()> {
@@ -126,7 +138,7 @@ impl BlockBackend for Qcow2Image {
             drop(guard);
             offset += len;
         }
-        Ok(())
+        self.settle()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -144,9 +156,10 @@ impl BlockBackend for Qcow2Image {
         }
         match self.access.discard_to_any(offset, len) {
             // Version 2 images cannot, and a discard is advice.
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            done => done,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            done => done?,
         }
+        self.settle()
     }
 
     fn write_zeroes(&mut self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
@@ -156,24 +169,25 @@ impl BlockBackend for Qcow2Image {
             self.access.write_zeroes(offset, len)
         };
         match done {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_out_zeroes(offset, len),
-            done => done,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_out_zeroes(offset, len)?,
+            done => done?,
         }
+        self.settle()
     }
 }
 
 /// Opens backing files, which are allowed, read-only and locked against writers.
 struct BackingGate;
 
-impl ImplicitOpenGate<ImagoFile> for BackingGate {
-    fn open_format<F: FormatDriverBuilder<ImagoFile>>(
+impl ImplicitOpenGate<Ordered> for BackingGate {
+    fn open_format<F: FormatDriverBuilder<Ordered>>(
         &mut self,
         builder: F,
-    ) -> io::Result<FormatAccess<ImagoFile>> {
+    ) -> io::Result<FormatAccess<Ordered>> {
         Ok(FormatAccess::new(builder.open(BackingGate)?))
     }
 
-    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<ImagoFile> {
+    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<Ordered> {
         let path: PathBuf = options.get_filename().map(Into::into).unwrap_or_default();
         let file = std::fs::File::open(&path)?;
         if locks::lock(&file, true)? == locks::Locked::InUse {
@@ -182,6 +196,6 @@ impl ImplicitOpenGate<ImagoFile> for BackingGate {
                 format!("the backing file {} is being written by another process", path.display()),
             ));
         }
-        ImagoFile::from_open_file(file, StorageOpenOptions::new().filename(path))
+        Ordered::new(ImagoFile::from_open_file(file, StorageOpenOptions::new().filename(path))?)
     }
 }
