@@ -20,5 +20,6 @@ pub mod serial;
 #[cfg(test)]
 mod test_support;
 pub mod time;
+pub mod virtio;
 
 pub use memory::GuestRam;
