@@ -269,7 +269,7 @@ impl PciFunction for VirtioPci {
         self.interrupt.set_intx_disabled(command & command::INTX_DISABLE != 0);
         let action =
             if self.touches_access_data(register, data.len()) { self.access_write() } else { Action::None };
-        Written { action, decode_changed }
+        Written { action, decode_changed, ..Written::default() }
     }
 
     fn regions(&self) -> Vec<Region> {
