@@ -5,6 +5,7 @@ pub mod config;
 pub mod cpu;
 pub mod events;
 pub mod kvm;
+pub mod machine;
 pub mod memory;
 pub mod outcome;
 pub mod plan;

@@ -111,6 +111,11 @@ impl Flash {
         units.iter().for_each(|unit| unit.reset());
     }
 
+    /// How often the units were shown to or hidden from the guest.
+    pub fn slot_switches(&self) -> u64 {
+        self.units.iter().map(|unit| unit.slot_switches()).sum()
+    }
+
     /// Puts all changes on the disk.
     pub fn flush(&self) -> io::Result<()> {
         self.units.iter().try_for_each(|unit| unit.flush())
