@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod cpu;
 pub mod events;
 pub mod kvm;
