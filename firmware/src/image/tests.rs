@@ -27,7 +27,9 @@ fn refused(bytes: &[u8]) -> String {
 #[test]
 fn debian_code_images_are_accepted() {
     for (name, layout) in [("OVMF_CODE.fd", FlashLayout::TwoMiB), ("OVMF_CODE_4M.fd", FlashLayout::FourMiB)] {
+        let started = Instant::now();
         let image = OvmfImage::load_code(&debian(name)).unwrap();
+        println!("{name}: load {:?}", started.elapsed());
         assert_eq!(image.info(), ImageInfo { layout, builtin_vars: None }, "{name}");
         let started = Instant::now();
         assert_eq!(image.check_smm().unwrap(), SmmUse::NotUsed, "{name}");
