@@ -58,6 +58,19 @@ fn secure_boot_builds_are_told_by_content() {
     assert!(message.contains("use a build without SMM"), "{message}");
 }
 
+#[test]
+fn a_raw_image_is_read_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("payload.bin");
+    fs::write(&path, [0xf4; 4096]).unwrap();
+    let file = CodeFile::open(&path).unwrap();
+    let mut bytes = vec![0; file.size()];
+    file.read_raw_into(&mut bytes).unwrap();
+    assert_eq!(bytes, [0xf4; 4096]);
+    assert!(matches!(file.read_raw_into(&mut [0; 100]), Err(ImageError::Read { .. })));
+    assert!(matches!(file.read_into(&mut bytes), Err(ImageError::NoVolume { .. })));
+}
+
 /// The directories of `OPTIMUS_VMM_OVMF_DIRS` (separated by colons), for other versions than the installed one.
 fn ovmf_directories() -> Vec<PathBuf> {
     let more = std::env::var_os("OPTIMUS_VMM_OVMF_DIRS").unwrap_or_default();
