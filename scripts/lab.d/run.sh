@@ -252,7 +252,7 @@ attempt() {
     if [[ $verb == exec ]]; then
         tail --pid="$qemu" -s 0.1 -c +1 -f "$run/out" 2>/dev/null &
         relays+=($!)
-        tail --pid="$qemu" -s 0.1 -c +1 -f "$run/err" 2>/dev/null >&2 &
+        tail --pid="$qemu" -s 0.1 -c +1 -f "$run/err" >&2 2>/dev/null &
         relays+=($!)
     fi
 
