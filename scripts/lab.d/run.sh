@@ -74,7 +74,8 @@ parse_option() {
     esac
 }
 
-# Directories the emulated host sees, each at its own path: the checkout first.
+# Directories the emulated host sees, each at its own path: the checkout first. All
+# are read-write except the lab's own.
 collect_shares() {
     local each listed=("$checkout")
     for each in "$lab" ${CARGO_TARGET_DIR:+"$(realpath -m -- "$CARGO_TARGET_DIR")"} "${shares[@]}"; do
@@ -85,13 +86,22 @@ collect_shares() {
     shares=("${listed[@]}")
 }
 
+# share_mode PATH FOR_READING_ONLY ELSE
+share_mode() {
+    if [[ $1 == "$lab" ]]; then
+        echo "$2"
+    else
+        echo "$3"
+    fi
+}
+
 # Writes what host-init reads, see there, as the initramfs's directory /lab.
 write_orders() {
     local orders=$run/initramfs/lab i size
     mkdir -p "$orders"
     install -m 755 "$parts/host-init" "$run/initramfs/init"
     for i in "${!shares[@]}"; do
-        echo "share$i rw ${shares[i]}"
+        echo "share$i $(share_mode "${shares[i]}" ro rw) ${shares[i]}"
     done >"$orders/shares"
     echo "${modules[*]}" >"$orders/modules"
     {
@@ -136,7 +146,7 @@ machine_arguments() {
     )
     for i in "${!shares[@]}"; do
         machine+=(
-            -fsdev "local,id=lab-share$i,path=$inside/share$i,security_model=passthrough,multidevs=remap"
+            -fsdev "local,id=lab-share$i,path=$inside/share$i,security_model=passthrough,multidevs=remap,readonly=$(share_mode "${shares[i]}" on off)"
             -device "virtio-9p-pci,fsdev=lab-share$i,mount_tag=share$i"
         )
     done
@@ -188,14 +198,37 @@ start_qemu() {
 }
 
 qemu=
+gone=
 relays=()
 run=
+report=
+hold=
+attempt_status=
+
+# Waits $1 seconds for QEMU to end, and tells whether it has.
+qemu_gone() {
+    local line='' until=$((SECONDS + $1 + 1))
+    while [[ $line != gone ]]; do
+        read -r -t $((until - SECONDS)) -u "$report" line || return
+    done
+}
 
 # Ends everything of an attempt, and keeps its logs.
 end_attempt() {
+    local pid child=
     if [[ -n $qemu ]]; then
-        kill -KILL "$qemu" 2>/dev/null || true
+        # After its report the emulated host leaves QEMU by itself, at once.
+        if [[ -n $gone ]] || { [[ -n $attempt_status && $attempt_status -ne 124 ]] && qemu_gone 5; }; then
+            :
+        else
+            # QEMU before its parent, which then still collects it.
+            pid=$(<"$run/pid")
+            read -r child _ <"/proc/$pid/task/$pid/children" || true
+            kill -KILL "${child:-$pid}" || true
+            qemu_gone 5 || kill -KILL "$pid" "$qemu" || true
+        fi 2>/dev/null
         wait "$qemu" 2>/dev/null || true
+        exec {report}>&- {hold}>&-
         qemu=
     fi
     # These end by themselves once they have passed on everything.
@@ -228,10 +261,15 @@ lab_failure() {
     die "$1; the whole log is $log"
 }
 
-# One boot. Returns the command's status, or 124; sets `up` once the host was up.
+# One boot. Sets attempt_status to the command's status, or to 124, or to nothing if the
+# lab failed; and `up` once the emulated host was up.
 attempt() {
-    local report status='' limit line deadline
+    local status='' limit line deadline
+    gone=
     run=$(mktemp -d "$lab/run/XXXXXXXX")
+    # As long as anything of this run lives: see forget_old_runs.
+    exec {hold}<"$run"
+    flock "$hold"
     log=$lab/logs/$(date +%Y%m%d-%H%M%S)-${run##*/}.log
     touch "$run/out" "$run/err" "$run/console.log"
     mkfifo "$run/report"
@@ -245,7 +283,11 @@ attempt() {
         else
             exec </dev/null >"$run/qemu.log" 2>&1
         fi
-        (start_qemu) {report}>&- || true
+        (
+            echo "$BASHPID" >"$run/pid"
+            exec {report}>&-
+            start_qemu
+        ) || true
         echo gone >&"$report"
     } &
     qemu=$!
@@ -279,7 +321,10 @@ attempt() {
                 status=${line#exit }
                 break
                 ;;
-            gone) break ;;
+            gone)
+                gone=yes
+                break
+                ;;
             '')
                 if [[ -n $end && $SECONDS -ge $end ]]; then
                     status=124
@@ -290,12 +335,11 @@ attempt() {
                 ;;
         esac
     done
-    exec {report}>&-
     attempt_status=$status
 }
 
 lab_run() {
-    local i end='' up='' attempt_status='' lock
+    local i end='' up='' lock
     parse_arguments "$@"
     require_root
     for i in "${stages[@]}"; do
@@ -311,7 +355,7 @@ lab_run() {
     trap 'give_up INT' INT
     trap 'give_up TERM' TERM
     trap 'give_up HUP' HUP
-    forget_old_logs
+    forget_old_runs
 
     for ((i = 1; ; i++)); do
         attempt
@@ -327,11 +371,12 @@ lab_run() {
 }
 
 # Logs of earlier runs, and what a killed run could not tidy up.
-forget_old_logs() {
+forget_old_runs() {
     local each
-    find "$lab/logs" -name '2*.log' -printf '%T@ %p\n' | sort -rn | tail -n +"$logs_kept" \
+    find "$lab/logs" -name '2*.log' -printf '%T@ %p\n' | sort -rn | tail -n "+$logs_kept" \
         | cut -d ' ' -f 2- | xargs -r -d '\n' rm -f
-    for each in "$lab"/run/*/; do
-        [[ ! -e $each || -n $(find "$each" -maxdepth 0 -mtime -1) ]] || rm -rf --one-file-system "$each"
+    # A young one may not hold its lock yet.
+    find "$lab/run" -mindepth 1 -maxdepth 1 -type d -mmin +1 | while read -r each; do
+        flock -n "$each" rm -rf --one-file-system "$each" || true
     done
 }
