@@ -121,12 +121,20 @@ impl CodeFile {
     /// # Errors
     /// Reading fails, the file has become shorter meanwhile, or [`inspect`] refuses it.
     pub fn read_into(&self, buffer: &mut [u8]) -> Result<ImageInfo, ImageError> {
+        self.read_raw_into(buffer)?;
+        inspect(&self.path, buffer)
+    }
+
+    /// Reads the whole image into `buffer`, whose length must be [`CodeFile::size`], whatever it holds.
+    ///
+    /// # Errors
+    /// Reading fails, or the file has become shorter meanwhile.
+    pub fn read_raw_into(&self, buffer: &mut [u8]) -> Result<(), ImageError> {
         let read = |source| ImageError::Read { path: self.path.clone(), source };
         if buffer.len() != self.size {
             return Err(read(io::ErrorKind::InvalidInput.into()));
         }
-        self.file.read_exact_at(buffer, 0).map_err(read)?;
-        inspect(&self.path, buffer)
+        self.file.read_exact_at(buffer, 0).map_err(read)
     }
 }
 

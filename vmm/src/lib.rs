@@ -6,6 +6,7 @@ pub mod console;
 pub mod cpu;
 pub mod events;
 pub mod kvm;
+pub mod machine;
 pub mod memory;
 pub mod outcome;
 pub mod plan;

@@ -13,6 +13,7 @@ pub mod root_port;
 #[cfg(test)]
 mod tests;
 mod topology;
+pub mod msix;
 
 use std::io;
 use std::sync::Arc;

@@ -27,7 +27,9 @@ fn refused(bytes: &[u8]) -> String {
 #[test]
 fn debian_code_images_are_accepted() {
     for (name, layout) in [("OVMF_CODE.fd", FlashLayout::TwoMiB), ("OVMF_CODE_4M.fd", FlashLayout::FourMiB)] {
+        let started = Instant::now();
         let image = OvmfImage::load_code(&debian(name)).unwrap();
+        println!("{name}: load {:?}", started.elapsed());
         assert_eq!(image.info(), ImageInfo { layout, builtin_vars: None }, "{name}");
         let started = Instant::now();
         assert_eq!(image.check_smm().unwrap(), SmmUse::NotUsed, "{name}");
@@ -54,6 +56,19 @@ fn secure_boot_builds_are_told_by_content() {
     fs::copy(debian("OVMF_CODE_4M.secboot.fd"), &path).unwrap();
     let message = OvmfImage::load_code(&path).unwrap().check_smm().unwrap_err().to_string();
     assert!(message.contains("use a build without SMM"), "{message}");
+}
+
+#[test]
+fn a_raw_image_is_read_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("payload.bin");
+    fs::write(&path, [0xf4; 4096]).unwrap();
+    let file = CodeFile::open(&path).unwrap();
+    let mut bytes = vec![0; file.size()];
+    file.read_raw_into(&mut bytes).unwrap();
+    assert_eq!(bytes, [0xf4; 4096]);
+    assert!(matches!(file.read_raw_into(&mut [0; 100]), Err(ImageError::Read { .. })));
+    assert!(matches!(file.read_into(&mut bytes), Err(ImageError::NoVolume { .. })));
 }
 
 /// The directories of `OPTIMUS_VMM_OVMF_DIRS` (separated by colons), for other versions than the installed one.

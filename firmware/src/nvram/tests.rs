@@ -185,11 +185,11 @@ fn writes_outside_the_unit_are_refused() {
 const VICTIM: std::ops::Range<usize> = 0x1_0000..0x1_4000;
 
 /// Not a test by itself: the process that the next one kills. Programs one byte after the other, round after round.
+/// Without that one's variable in the environment, there is nothing to do.
 #[test]
-#[ignore = "started and killed by a_killed_process_leaves_a_prefix"]
 fn victim() {
-    let mut store =
-        NvramStore::open(Path::new(&std::env::var_os("VICTIM_STORE").unwrap()), None, None).unwrap();
+    let Some(path) = std::env::var_os("VICTIM_STORE") else { return };
+    let mut store = NvramStore::open(Path::new(&path), None, None).unwrap();
     println!("writing");
     for round in (0..=u8::MAX).cycle() {
         for at in VICTIM {
@@ -200,10 +200,10 @@ fn victim() {
 
 #[test]
 fn a_killed_process_leaves_a_prefix() {
-    let (_dir, path) = dir_with("vm_VARS.fd", &template_bytes());
-    for pause in [1, 3, 7, 20] {
+    for pause in [1, 3, 7, 20, 60] {
+        let (_dir, path) = dir_with("vm_VARS.fd", &template_bytes());
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "nvram::tests::victim", "--ignored", "--nocapture"])
+            .args(["--exact", "nvram::tests::victim", "--nocapture"])
             .env("VICTIM_STORE", &path)
             .stdout(Stdio::piped())
             .spawn()
@@ -214,16 +214,14 @@ fn a_killed_process_leaves_a_prefix() {
         child.kill().unwrap();
         child.wait().unwrap();
         // The lock died with the process, and all that it wrote is there: one round up to a byte, behind it the
-        // round before (in the first round, whatever was there).
+        // round before (in the first round, the erased bytes of the template).
         let store = open(&path).unwrap();
         let area = &store.bytes()[VICTIM];
         let round = area[0];
         let written = area.iter().take_while(|byte| **byte == round).count();
         let rest = &area[written..];
         assert!(rest.iter().all(|byte| *byte == rest[0]), "{written:#x} bytes of round {round}");
-        if let Some(before) = rest.first().filter(|_| round != 0) {
-            assert_eq!(*before, round - 1);
-        }
+        assert!(rest.is_empty() || rest[0] == round.wrapping_sub(1), "{round} over {}", rest[0]);
     }
 }
 

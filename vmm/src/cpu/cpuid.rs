@@ -57,6 +57,16 @@ pub struct Profile {
     pub physical_bits: u8,
 }
 
+/// Characters in registers, up to the first NUL; anything but printable ASCII becomes a question mark.
+fn text(registers: &[u32]) -> String {
+    let bytes = registers.iter().flat_map(|register| register.to_le_bytes());
+    let text: String = bytes
+        .take_while(|byte| *byte != 0)
+        .map(|byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' })
+        .collect();
+    text.trim().to_owned()
+}
+
 fn field(value: &mut u32, high: u32, low: u32, content: u32) {
     let width = high - low + 1;
     let mask = (u32::MAX >> (u32::BITS - width)) << low;
@@ -109,6 +119,26 @@ impl Supported {
             Some((0x6874_7541, 0x6974_6e65, 0x444d_4163)) => Vendor::Amd,
             _ => Vendor::Other,
         }
+    }
+
+    /// The maker's name as leaf 0 spells it.
+    pub fn manufacturer(&self) -> String {
+        let registers = self.leaf(0).map_or([0; 3], |entry| [entry.ebx, entry.edx, entry.ecx]);
+        text(&registers)
+    }
+
+    /// The brand string of leaves 0x80000002 to 0x80000004.
+    pub fn brand(&self) -> String {
+        let registers: Vec<u32> = (0x8000_0002..=0x8000_0004)
+            .filter_map(|function| self.leaf(function))
+            .flat_map(|entry| [entry.eax, entry.ebx, entry.ecx, entry.edx])
+            .collect();
+        text(&registers)
+    }
+
+    /// Leaf 1 EAX in bits 31:0 and EDX in bits 63:32, as SMBIOS wants it.
+    pub fn processor_id(&self) -> u64 {
+        self.leaf(1).map_or(0, |entry| u64::from(entry.edx) << 32 | u64::from(entry.eax))
     }
 
     /// The CPUID of the vCPU with `apic_id`; `None` if it has more leaves than KVM takes.

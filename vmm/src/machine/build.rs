@@ -25,7 +25,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::flash::{Flash, FlashFiles};
 use super::items;
 use crate::config::{self, Config};
-use crate::cpu::cpuid;
+use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog};
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::kvm::slots::Slots;
@@ -112,6 +112,7 @@ fn event(what: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
 /// Builds everything but the vCPUs.
 pub fn board(
     kvm: &Kvm,
+    supported: &Supported,
     config: &Arc<Config>,
     plan: &Arc<MachinePlan>,
     files: FlashFiles,
@@ -157,8 +158,8 @@ pub fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
-    let tables = items::Tables::new(config, plan, cpuid::guest_physical_bits(kvm, config)?, &mch, &root)?;
-    let fw_cfg = items::build(config, plan, tables, &ram, &connections.events)?;
+    let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
+    let fw_cfg = items::build(config, plan, supported, live, &ram, &connections.events)?;
 
     let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
         (u64::from(ConfigPorts::BASE), 8, Arc::clone(&config_ports) as _),
@@ -167,7 +168,7 @@ pub fn board(
         (serial::COM1_PORT, serial::LEN, Arc::clone(&serial) as _),
         (i8042::DATA_PORT, 1, i8042.data_port()),
         (i8042::COMMAND_PORT, 1, i8042.command_port()),
-        (devices::fw_cfg::PORT, devices::fw_cfg::LEN, Arc::clone(&fw_cfg) as _),
+        (devices::fw_cfg::PORT_BASE, devices::fw_cfg::PORT_COUNT, Arc::clone(&fw_cfg) as _),
         (pvpanic::PORT, 1, Arc::new(Pvpanic)),
     ];
     for (base, len, device) in ports {
