@@ -85,7 +85,9 @@ impl Outcome {
     /// What to tell the user; nothing for an ordinary end.
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::PoweredOff | Self::Rebooted | Self::ExpectationMet | Self::Signalled(_) | Self::Quit => None,
+            Self::PoweredOff | Self::Rebooted | Self::ExpectationMet | Self::Signalled(_) | Self::Quit => {
+                None
+            }
             Self::TimedOut(what) => Some(format!("time ran out: {what}")),
             Self::FailPatternSeen(what) => Some(format!("the guest printed what --fail-on forbids: {what}")),
             Self::ExpectationMissed(pattern) => {
@@ -143,7 +145,9 @@ impl Failure {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Disk { .. } | Self::Nvram(_) => status::CONFIG,
+            Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Disk { .. } | Self::Nvram(_) => {
+                status::CONFIG
+            }
             Self::Host(_) | Self::Memory(_) | Self::Refused(_) | Self::Write { .. } => status::HOST,
         }
     }

@@ -6,9 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use event_manager::{
-    EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps,
-};
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::build::{self, Board, Connections};
@@ -51,8 +49,9 @@ fn refused(what: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
 pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let events = match &options.events {
-        Some(path) => EventLog::create(path)
-            .map_err(|source| Failure::Write { path: path.clone(), source })?,
+        Some(path) => {
+            EventLog::create(path).map_err(|source| Failure::Write { path: path.clone(), source })?
+        }
         None => EventLog::disabled(),
     };
     events.process_start(start);
@@ -243,9 +242,11 @@ fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>, Failure> 
     };
     let input = consoles.serial.subscriber(sink, room, pressed).map_err(refused("read the console"))?;
     if let Some(debug) = &mut consoles.debug {
-        let never = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
-        if let Some(subscriber) =
-            debug.subscriber(Arc::new(Discard), never, |_| {}).map_err(refused("read the debug port's console"))?
+        let never =
+            EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
+        if let Some(subscriber) = debug
+            .subscriber(Arc::new(Discard), never, |_| {})
+            .map_err(refused("read the debug port's console"))?
         {
             add(Arc::new(Mutex::new(Boxed(subscriber))));
         }
@@ -449,7 +450,8 @@ fn conclude(
     if let Err(error) = flushed
         && outcome.status() == crate::outcome::status::SUCCESS
     {
-        outcome = Outcome::Failed(format!("the firmware's variables could not be written to their file: {error}"));
+        outcome =
+            Outcome::Failed(format!("the firmware's variables could not be written to their file: {error}"));
     }
     let counters = BTreeMap::from([("flash_slot_switches".to_owned(), slot_switches)]);
     events.emit(Event::Exit {

@@ -10,10 +10,10 @@ use super::build::Board;
 use crate::config::Config;
 use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::{Profile, Supported};
-use crate::cpu::exit::{Dispatcher, ExitCounts};
+use crate::cpu::exit::Dispatcher;
 use crate::cpu::report::CpuReport;
 use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
-use crate::events::{Event, EventLog, Milestone};
+use crate::events::{Event, EventLog, ExitCounts, Milestone};
 use crate::kvm::chips::Chips;
 use crate::kvm::{HostError, setup};
 use crate::outcome::Failure;
@@ -45,7 +45,8 @@ impl Vcpus {
             let wanted = plan.apic_ids.len() as u32;
             return Err(HostError::TooManyCpus { wanted, limit: limit.min(kvm.get_max_vcpu_id()) }.into());
         }
-        let thread_setup = |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
+        let thread_setup =
+            |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
         install_kick_handler().map_err(thread_setup)?;
         let profile = Profile {
             topology: plan.topology,
@@ -75,7 +76,9 @@ impl Vcpus {
                     conductor: Arc::clone(&conductor),
                     msrs: Arc::clone(&msrs),
                     before_first_entry: (index == 0).then(|| -> Box<dyn FnOnce() + Send> {
-                        Box::new(move || events.reach(Milestone::FirstInstruction, || Event::FirstInstruction))
+                        Box::new(move || {
+                            events.reach(Milestone::FirstInstruction, || Event::FirstInstruction)
+                        })
                     }),
                 })
                 .map_err(thread_setup)?,
