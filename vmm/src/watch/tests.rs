@@ -42,6 +42,23 @@ fn what_needs_the_next_byte_waits_for_it_or_for_the_end() {
 }
 
 #[test]
+fn a_pause_is_the_end_of_what_is_expected_only() {
+    let mut watcher = Watcher::new(patterns(&["^# $", "^done$"]), patterns(&["do$"])).unwrap();
+    let observer = watcher.observer();
+    watcher.feed(b"\r\n# ");
+    assert_eq!(observer.verdict(), pending("^# $"));
+    watcher.pause();
+    assert_eq!(observer.verdict(), pending("^done$"));
+    watcher.feed(b"x\r\ndo");
+    watcher.pause();
+    assert_eq!(observer.verdict(), pending("^done$"));
+    watcher.feed(b"ne");
+    watcher.pause();
+    watcher.pause();
+    assert_eq!(observer.verdict(), Verdict::AllSeen);
+}
+
+#[test]
 fn the_expected_come_in_order_and_do_not_overlap() {
     assert_eq!(watch(&["a", "b"], &[], &[b"b", b"a"]), pending("b"));
     assert_eq!(watch(&["a", "b"], &[], &[b"ab"]), Verdict::AllSeen);
