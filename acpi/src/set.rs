@@ -68,6 +68,9 @@ pub struct Table {
 
 /// The tables of `platform`.
 ///
+/// The fw_cfg directory wants sizes before the firmware has set up ECAM: announce those of the set without
+/// ECAM, build again once the firmware asks for the script, and [`TableSet::fit`] the result.
+///
 /// # Errors
 /// When the input contradicts itself or cannot be described; see [`Error`].
 pub fn build(platform: &Platform) -> Result<TableSet, Error> {

@@ -5,6 +5,6 @@ mod execution;
 mod iasl;
 mod install;
 mod properties;
-mod samples;
-mod simulator;
+pub(crate) mod samples;
+pub(crate) mod simulator;
 mod tools;

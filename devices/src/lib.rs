@@ -1,17 +1,23 @@
 //! Device models of the Q35 machine and the buses they live on.
 //!
 //! A device sees the world through a few narrow traits and never a KVM object: a line or a message to interrupt
-//! with ([`interrupt`]), guest memory ([`GuestRam`]), a flash window to show or hide ([`memory::RomSlot`]), doorbells
-//! ([`pci::IoEvents`]). The `vmm` crate implements them over KVM, the tests over plain memory.
+//! with ([`interrupt`]), an alarm ([`time`]), guest memory ([`GuestRam`]), a flash window to show or hide
+//! ([`memory::RomSlot`]), doorbells ([`pci::IoEvents`]). The `vmm` crate implements them over KVM, the tests over plain
+//! memory.
 
 pub mod bus;
+mod bytewise;
+pub mod chipset;
+pub mod debugcon;
 pub mod interrupt;
 pub mod memory;
 pub mod pci;
+pub mod ps2;
+pub mod pvpanic;
+pub mod serial;
+#[cfg(test)]
+mod test_support;
+pub mod time;
+pub mod pflash;
 
 pub use memory::GuestRam;
-/// stub
-pub mod chipset {
-    /// stub
-    pub mod lpc;
-}

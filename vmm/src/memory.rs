@@ -82,7 +82,7 @@ fn check_against_host(plan: &MemoryPlan, wanted: ByteSize) -> Result<(), MemoryE
     // Overcommit would let the mapping succeed and the kernel kill processes later.
     let info = rustix::system::sysinfo();
     let unit = u64::from(info.mem_unit.max(1));
-    let total = u64::from(info.totalram).saturating_add(u64::from(info.totalswap)).saturating_mul(unit);
+    let total = info.totalram.saturating_add(info.totalswap).saturating_mul(unit);
     if plan.size > total {
         return Err(MemoryError::MoreThanHost { wanted, total: ByteSize::from_mib(total >> 20) });
     }

@@ -51,7 +51,7 @@ impl Entry<'_> {
 
 /// Runs the script.
 pub(crate) fn install(script: &[u8], files: &Files) -> Result<Installed, String> {
-    if script.len() % 128 != 0 {
+    if !script.len().is_multiple_of(128) {
         return Err("the script is not a multiple of an entry long".into());
     }
     let entries: Vec<Entry<'_>> = script.chunks(128).map(Entry).collect();

@@ -1,5 +1,182 @@
-//! stub
-/// stub
-pub fn gsi_of(_d: u8, _p: u8) -> u8 {
-    16
+//! The LPC interface bridge, 00:1f.0 (ICH9 datasheet, chapter 13). It says where the power management ports and the
+//! root complex registers lie and how the PCI interrupts reach the 8259s; the devices behind the LPC bus have fixed
+//! ports and are put on the bus without it.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::pm::{self, PowerManagement};
+use super::rcrb::{self, RootComplexRegisters};
+use super::{SUBSYSTEM, SUBSYSTEM_VENDOR};
+use crate::bus::AddressRange;
+use crate::interrupt::PirqRouter;
+use crate::pci::config::reg;
+use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
+
+/// ACPI Base Address (13.1.13): bits 15:7, bit 0 says I/O.
+const PMBASE: u16 = 0x40;
+/// ACPI Control (13.1.14).
+const ACPI_CNTL: u16 = 0x44;
+/// The power management ports are decoded.
+const ACPI_EN: u8 = 1 << 7;
+/// PIRQ[A–D] Routing Control (13.1.17).
+const PIRQA_ROUT: u16 = 0x60;
+/// Serial IRQ Control (13.1.18).
+const SIRQ_CNTL: u16 = 0x64;
+/// PIRQ[E–H] Routing Control (13.1.19).
+const PIRQE_ROUT: u16 = 0x68;
+/// Bit 7 of a routing register: the PIRQ does not reach the 8259s.
+const IRQEN: u8 = 1 << 7;
+/// LPC I/O Decode Ranges (13.1.21) up to the generic decode ranges.
+const LPC_IO_DEC: u16 = 0x80;
+/// General Power Management Configuration 1 (13.8.1.1).
+const GEN_PMCON_1: u16 = 0xa0;
+/// Root Complex Base Address (13.1.38): bits 31:14, bit 0 enables.
+const RCBA: u16 = 0xf0;
+
+/// Which PIRQ (0 = A … 7 = H) `pin` (1 = INTA … 4 = INTD) of `device` on bus 0 is wired to.
+///
+/// Devices 25–31 follow the defaults of their D*x*IR registers (10.1.35 ff.), device 30 being wired to E–H; all others
+/// turn through E–H as slots of a bus do. Pins outside 1–4 count modulo 4.
+pub const fn pirq_of(device: u8, pin: u8) -> usize {
+    let pin = pin.wrapping_sub(1) & 3;
+    (match device {
+        25..=29 | 31 => pin,
+        30 => 4 + pin,
+        _ => 4 + (device.wrapping_add(pin) & 3),
+    }) as usize
+}
+
+/// The IOAPIC input (16–23) of `pin` of `device` on bus 0; see [`pirq_of`].
+pub const fn gsi_of(device: u8, pin: u8) -> u32 {
+    16 + pirq_of(device, pin) as u32
+}
+
+/// The LPC bridge.
+pub struct Lpc {
+    config: Mutex<ConfigSpace>,
+    pm: Arc<PowerManagement>,
+    rcrb: Arc<RootComplexRegisters>,
+    pirqs: Arc<dyn PirqRouter>,
+}
+
+impl Lpc {
+    /// A bridge that shows `pm` where PMBASE says and keeps `pirqs` informed, beginning now with all PIRQs disabled.
+    pub fn new(pm: Arc<PowerManagement>, pirqs: Arc<dyn PirqRouter>) -> Arc<Self> {
+        let mut config = ConfigSpace::endpoint(
+            Ids {
+                vendor: 0x8086,
+                device: 0x2918,
+                revision: 2,
+                class: 0x06_01_00,
+                subsystem_vendor: SUBSYSTEM_VENDOR,
+                subsystem: SUBSYSTEM,
+            },
+            false,
+        );
+        // Other functions of device 31 exist or may come; firmware looks for them only if told so.
+        config.set_multifunction();
+        // I/O, memory and bus master are wired on; DEVSEL# timing is medium (13.1.3, 13.1.4).
+        config.preset(reg::COMMAND, &[0x07, 0x00]);
+        config.preset(reg::STATUS, &[0x00, 0x02]);
+        config.preset(PMBASE, &[0x01]);
+        config.allow_write(PMBASE, &[0x80, 0xff]);
+        // SCI_IRQ_SEL stays 0: the SCI is wired to interrupt 9.
+        config.allow_write(ACPI_CNTL, &[ACPI_EN]);
+        for register in [PIRQA_ROUT, PIRQE_ROUT] {
+            config.preset(register, &[IRQEN; 4]);
+            config.allow_write(register, &[IRQEN | 0xf; 4]);
+        }
+        config.preset(SIRQ_CNTL, &[0x10]);
+        config.allow_write(SIRQ_CNTL, &[0xff]);
+        config.allow_write(LPC_IO_DEC, &[0xff; 0x14]);
+        config.allow_write(GEN_PMCON_1, &[0xff; 2]);
+        config.allow_write(RCBA, &0xffff_c001u32.to_le_bytes());
+
+        let lpc = Self { config: Mutex::new(config), pm, rcrb: Arc::default(), pirqs };
+        lpc.route_all(&lpc.lock());
+        Arc::new(lpc)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ConfigSpace> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn route_all(&self, config: &ConfigSpace) {
+        for (index, irq) in routes(config).into_iter().enumerate() {
+            self.pirqs.route(index, irq);
+        }
+    }
+}
+
+/// Where the power management ports and the root complex registers are decoded.
+fn decoded(config: &ConfigSpace) -> (Option<AddressRange>, Option<AddressRange>) {
+    let pmbase = u64::from(config.u16(PMBASE) & 0xff80);
+    // Base 0 is "not yet assigned", not a wish to hide the DMA controller.
+    let pm_on = config.u8(ACPI_CNTL) & ACPI_EN != 0 && pmbase != 0;
+    let rcba = config.u32(RCBA);
+    let rcrb_on = rcba & 1 != 0;
+    (
+        if pm_on { AddressRange::new(pmbase, pm::LEN) } else { None },
+        if rcrb_on { AddressRange::new(u64::from(rcba & !0x3fff), rcrb::LEN) } else { None },
+    )
+}
+
+/// The 8259 inputs of PIRQ A–H.
+fn routes(config: &ConfigSpace) -> [Option<u8>; 8] {
+    let mut registers = [0; 8];
+    let (low, high) = registers.split_at_mut(4);
+    config.read(PIRQA_ROUT, low);
+    config.read(PIRQE_ROUT, high);
+    registers.map(irq_of)
+}
+
+/// The 8259 input that a PIRQx_ROUT value chooses. Values 0–2, 8 and 13 are reserved (13.1.17) and reach nothing.
+fn irq_of(rout: u8) -> Option<u8> {
+    let irq = rout & 0xf;
+    (rout & IRQEN == 0 && !matches!(irq, 0..=2 | 8 | 13)).then_some(irq)
+}
+
+impl PciFunction for Lpc {
+    fn config_read(&self, register: u16, data: &mut [u8]) {
+        self.lock().read(register, data);
+    }
+
+    fn config_write(&self, register: u16, data: &[u8]) -> Written {
+        // The lock is held until the router knows, so that routes cannot arrive in another order than their writes.
+        let mut config = self.lock();
+        let (old_decoded, old_routes) = (decoded(&config), routes(&config));
+        config.write(register, data);
+        for (index, (new, old)) in routes(&config).into_iter().zip(old_routes).enumerate() {
+            if new != old {
+                self.pirqs.route(index, new);
+            }
+        }
+        Written { decode_changed: decoded(&config) != old_decoded, ..Written::default() }
+    }
+
+    fn regions(&self) -> Vec<Region> {
+        let (pm, rcrb) = decoded(&self.lock());
+        let mut regions = Vec::new();
+        if let Some(range) = pm {
+            let device = Arc::clone(&self.pm) as _;
+            regions.push(Region { space: Space::Io, range, device, doorbells: Arc::default(), platform: true });
+        }
+        if let Some(range) = rcrb {
+            let device = Arc::clone(&self.rcrb) as _;
+            regions.push(Region { space: Space::Memory, range, device, doorbells: Arc::default(), platform: true });
+        }
+        regions
+    }
+
+    /// Resets the power management registers too.
+    fn reset(&self) {
+        let Self { config, pm, rcrb: _, pirqs: _ } = self;
+        let mut config = config.lock().unwrap_or_else(PoisonError::into_inner);
+        config.reset();
+        pm.reset();
+        self.route_all(&config);
+    }
 }

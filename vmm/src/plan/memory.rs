@@ -46,12 +46,7 @@ pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> MemoryPla
             format!("the memory is no multiple of the {page} pages that it is to lie in"),
         ));
     }
-    let low = AddressRange::new(0, low_size).unwrap_or(LOW_ONLY);
+    // The configuration refuses less than 256 MiB, so the range is never empty.
+    let low = AddressRange::new(0, low_size).unwrap_or_default();
     MemoryPlan { size, low, high, hugepages: config.machine.hugepages, shared: config.machine.shared }
 }
-
-/// One page, for the impossible empty memory, which the configuration refuses.
-const LOW_ONLY: AddressRange = match AddressRange::inclusive(0, 0xfff) {
-    Some(range) => range,
-    None => loop {},
-};

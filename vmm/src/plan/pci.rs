@@ -252,7 +252,9 @@ fn intx(role: Role, slot: Devfn, at: Devfn) -> Option<Intx> {
         Role::RootPort { .. } => at.function() % 4 + 1,
         Role::Disk(_) | Role::Rng => 1,
     };
-    Some(Intx { pin, gsi: devices::chipset::lpc::gsi_of(slot.device(), pin) })
+    // GSIs 16–23.
+    let gsi = devices::chipset::gsi_of(slot.device(), pin) as u8;
+    Some(Intx { pin, gsi })
 }
 
 /// PEG0 … for the ports of slot 1 with PEGP behind, as on laptops, where drivers look for these names; elsewhere names

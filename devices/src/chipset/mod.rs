@@ -1,0 +1,22 @@
+//! The parts of Intel's Q35 chipset that firmware and operating systems know it by: the memory controller hub
+//! ([`mch`], "Intel 3 Series Express Chipset Family Datasheet", 316966) and the ICH9 south bridge's LPC function
+//! ([`lpc`]) with its power management ([`pm`]), reset ports ([`reset`]) and clock ([`rtc`]), all from the "Intel I/O
+//! Controller Hub 9 (ICH9) Family Datasheet", 316972.
+
+pub mod lpc;
+pub mod mch;
+pub mod pm;
+mod rcrb;
+pub mod reset;
+pub mod rtc;
+
+pub use lpc::{Lpc, gsi_of, pirq_of};
+pub use mch::Mch;
+pub use pm::PowerManagement;
+pub use reset::{Port92, ResetControl};
+pub use rtc::{CmosMemory, Rtc, TimeBase};
+
+/// Subsystem vendor ID of the chipset's functions: Red Hat's, which marks a virtual machine's generic devices.
+pub const SUBSYSTEM_VENDOR: u16 = 0x1af4;
+/// Subsystem ID of the chipset's functions.
+pub const SUBSYSTEM: u16 = 0x1100;

@@ -1,0 +1,353 @@
+//! The real-time clock with its CMOS memory: Motorola's MC146818 as the ICH9 has it (MC146818 datasheet; ICH9
+//! datasheet, 13.6), at ports 0x70–0x73.
+//!
+//! The time is the host's clock plus an offset that changes when the guest sets the time. Nothing ticks: registers
+//! are computed when read, event flags when someone looks at them, and an alarm runs only towards the next interrupt
+//! that the guest has enabled.
+
+mod calendar;
+mod events;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use self::calendar::Format;
+use crate::bus::{Action, BusDevice};
+use crate::bytewise;
+use crate::interrupt::IrqLine;
+use crate::time::{Alarm, Clock};
+
+/// First port of the clock.
+pub const PORT: u64 = 0x70;
+/// Its ports: index and data of the standard bank, index and data of the extended bank.
+pub const LEN: u64 = 4;
+/// Its ISA interrupt.
+pub const IRQ: u8 = 8;
+/// CMOS byte that holds the century, the value for ACPI's FADT (ACPI 6.5, 5.2.9).
+pub const CENTURY: u8 = 0x32;
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+/// How long before the seconds change UIP warns (MC146818, "Update cycle").
+const UPDATE_WARNING: i128 = 244_000;
+
+const REGISTER_A: u8 = 0x0a;
+const REGISTER_B: u8 = 0x0b;
+const REGISTER_C: u8 = 0x0c;
+const REGISTER_D: u8 = 0x0d;
+
+/// Register A: update in progress; divider chain; rate of the periodic interrupt.
+const UIP: u8 = 1 << 7;
+const DIVIDER: u8 = 7 << 4;
+/// Divider values from here on hold the divider in reset.
+const DIVIDER_RESET: u8 = 6 << 4;
+const RATE: u8 = 0xf;
+/// 32768 Hz crystal, 1024 Hz periodic rate.
+const REGISTER_A_POWER_ON: u8 = 0x26;
+
+/// Register B.
+const SET: u8 = 1 << 7;
+const SQWE: u8 = 1 << 3;
+const DAYLIGHT_SAVING: u8 = 1 << 0;
+const REGISTER_B_POWER_ON: u8 = calendar::HOURS_24;
+
+/// Registers B (enables) and C (flags): periodic, alarm, update ended.
+const PERIODIC: u8 = 1 << 6;
+const ALARM: u8 = 1 << 5;
+const UPDATE: u8 = 1 << 4;
+/// Register C: an enabled flag is set.
+const IRQF: u8 = 1 << 7;
+
+/// Register D: the battery was never low.
+const VRT: u8 = 1 << 7;
+
+/// What the clock shows before the guest sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeBase {
+    /// UTC, as Linux expects.
+    #[default]
+    Utc,
+    /// The host's local time, as Windows expects. The difference to UTC is taken once: a clock that the guest keeps
+    /// must not jump when the host's daylight saving ends.
+    LocalTime,
+}
+
+/// RAM sizes that firmware finds in CMOS if it looks there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CmosMemory {
+    /// Bytes of RAM from address 0.
+    pub below_4g: u64,
+    /// Bytes of RAM from 4 GiB.
+    pub above_4g: u64,
+}
+
+struct State {
+    index: u8,
+    extended_index: u8,
+    /// The standard bank. The time registers hold the time only while the clock is stopped.
+    cmos: [u8; 128],
+    extended: [u8; 128],
+    /// Guest time less host UTC, in nanoseconds.
+    offset: i128,
+    flags: u8,
+    /// Guest time up to which `flags` is complete.
+    seen: i128,
+    /// Whether the alarm has a deadline.
+    armed: bool,
+}
+
+/// The clock, [`LEN`] ports from [`PORT`].
+pub struct Rtc {
+    state: Mutex<State>,
+    irq: Arc<dyn IrqLine>,
+    alarm: Arc<dyn Alarm>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Rtc {
+    /// A running clock. `irq` is interrupt 8; `alarm` leads to [`Rtc::expired`].
+    pub fn new(
+        base: TimeBase,
+        memory: CmosMemory,
+        irq: Arc<dyn IrqLine>,
+        alarm: Arc<dyn Alarm>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let wall = clock.wall();
+        let offset = i128::from(utc_offset(base, wall)) * NANOS_PER_SECOND;
+        let state = State {
+            index: 0,
+            extended_index: 0,
+            cmos: initial_cmos(memory),
+            extended: [0; 128],
+            offset,
+            flags: 0,
+            seen: unix_nanos(wall) + offset,
+            armed: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), irq, alarm, clock })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called when the alarm's deadline has come.
+    pub fn expired(&self, now: Instant) {
+        let mut state = self.lock();
+        let host = unix_nanos(self.clock.wall());
+        self.update(&mut state, host, now);
+    }
+
+    /// Brings flags, interrupt and alarm up to date.
+    fn update(&self, state: &mut State, host: i128, now: Instant) {
+        state.catch_up(host);
+        self.irq.set_level(state.interrupting());
+        match state.next_interrupt(host) {
+            Some(wait) => {
+                let wait = Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX));
+                // Beyond what an Instant can hold the guest's interrupt is never due.
+                self.alarm.arm(now.checked_add(wait));
+                state.armed = true;
+            }
+            None if state.armed => {
+                self.alarm.arm(None);
+                state.armed = false;
+            }
+            None => {}
+        }
+    }
+
+    /// What the RESET# pin does: no interrupt stays enabled or pending. Time and CMOS are on the battery.
+    pub fn reset(&self) {
+        let Self { state, irq: _, alarm: _, clock } = self;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = unix_nanos(clock.wall());
+        let State { index, extended_index, cmos, extended: _, offset, flags, seen, armed: _ } = &mut *state;
+        (*index, *extended_index, *flags) = (0, 0, 0);
+        cmos[usize::from(REGISTER_B)] &= !(PERIODIC | ALARM | UPDATE | SQWE);
+        *seen = host + *offset;
+        self.update(&mut state, host, clock.monotonic());
+    }
+
+    fn read_register(&self, state: &mut State) -> u8 {
+        let register = state.index & 0x7f;
+        let at = usize::from(register);
+        match register {
+            REGISTER_C => {
+                let host = unix_nanos(self.clock.wall());
+                state.catch_up(host);
+                let flags = state.flags | if state.interrupting() { IRQF } else { 0 };
+                state.flags = 0;
+                self.update(state, host, self.clock.monotonic());
+                flags
+            }
+            REGISTER_A if !state.stopped() => {
+                let phase = state.guest_now(unix_nanos(self.clock.wall())).rem_euclid(NANOS_PER_SECOND);
+                state.register_a() | if phase >= NANOS_PER_SECOND - UPDATE_WARNING { UIP } else { 0 }
+            }
+            REGISTER_D => VRT,
+            _ if calendar::is_time_register(register) && !state.stopped() => {
+                let now = state.guest_now(unix_nanos(self.clock.wall()));
+                let mut registers = state.cmos;
+                calendar::store(&mut registers, state.format(), now.div_euclid(NANOS_PER_SECOND));
+                registers.get(at).copied().unwrap_or(0xff)
+            }
+            _ => state.cmos.get(at).copied().unwrap_or(0xff),
+        }
+    }
+
+    fn write_register(&self, state: &mut State, value: u8) {
+        let register = state.index & 0x7f;
+        let is_time = calendar::is_time_register(register);
+        let value = match register {
+            REGISTER_A => value & !UIP,
+            REGISTER_B => value & !DAYLIGHT_SAVING,
+            REGISTER_C | REGISTER_D => return,
+            _ => value,
+        };
+        let affects_clock = is_time || calendar::is_alarm_register(register) || matches!(register, REGISTER_A | REGISTER_B);
+        if !affects_clock {
+            store(&mut state.cmos, register, value);
+            return;
+        }
+        let host = unix_nanos(self.clock.wall());
+        state.catch_up(host);
+        let was_stopped = state.stopped();
+        let divider_was_reset = state.divider_is_reset();
+        if !was_stopped {
+            // The registers show the time from here on should this write stop the clock or change a part of it.
+            let now = state.guest_now(host);
+            let format = state.format();
+            calendar::store(&mut state.cmos, format, now.div_euclid(NANOS_PER_SECOND));
+        }
+        store(&mut state.cmos, register, value);
+        if !state.stopped() && (was_stopped || is_time) {
+            // The divider chain keeps its phase, unless it was held: then the first update comes half a second later.
+            let phase = if divider_was_reset {
+                NANOS_PER_SECOND / 2
+            } else {
+                state.guest_now(host).rem_euclid(NANOS_PER_SECOND)
+            };
+            let seconds = calendar::load(&state.cmos, state.format());
+            state.offset = seconds * NANOS_PER_SECOND + phase - host;
+            state.seen = host + state.offset;
+        }
+        self.update(state, host, self.clock.monotonic());
+    }
+}
+
+impl State {
+    fn byte(&self, register: u8) -> u8 {
+        self.cmos.get(usize::from(register)).copied().unwrap_or(0)
+    }
+
+    fn register_a(&self) -> u8 {
+        self.byte(REGISTER_A)
+    }
+
+    fn register_b(&self) -> u8 {
+        self.byte(REGISTER_B)
+    }
+
+    fn format(&self) -> Format {
+        Format::of_register_b(self.register_b())
+    }
+
+    fn divider_is_reset(&self) -> bool {
+        self.register_a() & DIVIDER >= DIVIDER_RESET
+    }
+
+    /// Whether the time registers stand still.
+    fn stopped(&self) -> bool {
+        self.register_b() & SET != 0 || self.divider_is_reset()
+    }
+
+    /// The guest's time in nanoseconds since 1970.
+    fn guest_now(&self, host: i128) -> i128 {
+        host + self.offset
+    }
+}
+
+impl BusDevice for Rtc {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let mut state = self.lock();
+        bytewise::read(offset, data, |at| match at {
+            1 => self.read_register(&mut state),
+            2 => state.extended_index,
+            3 => state.extended.get(usize::from(state.extended_index & 0x7f)).copied().unwrap_or(0xff),
+            // The index of the standard bank is write-only (ICH9 datasheet, 13.6.1).
+            _ => 0xff,
+        });
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Action {
+        let mut state = self.lock();
+        bytewise::write(offset, data, |at, value| {
+            match at {
+                // Bit 7 masks NMIs, of which this machine has none.
+                0 => state.index = value,
+                1 => self.write_register(&mut state, value),
+                2 => state.extended_index = value & 0x7f,
+                3 => {
+                    let index = state.extended_index;
+                    store(&mut state.extended, index, value);
+                }
+                _ => {}
+            }
+            Action::None
+        })
+    }
+}
+
+fn store(bank: &mut [u8; 128], index: u8, value: u8) {
+    if let Some(byte) = bank.get_mut(usize::from(index)) {
+        *byte = value;
+    }
+}
+
+/// CMOS as a VM's battery keeps it before the first boot.
+fn initial_cmos(memory: CmosMemory) -> [u8; 128] {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    let mut cmos = [0; 128];
+    let mut put = |at: u8, bytes: &[u8]| {
+        for (index, &byte) in (at..).zip(bytes) {
+            store(&mut cmos, index, byte);
+        }
+    };
+    put(REGISTER_A, &[REGISTER_A_POWER_ON, REGISTER_B_POWER_ON]);
+    // Equipment: PS/2 mouse and floating point unit.
+    put(0x14, &[0x06]);
+    let capped = |size: u64, max: u64| size.min(max).to_le_bytes();
+    // KiB below 640 KiB and KiB above 1 MiB, the latter twice, as the IBM AT had them.
+    put(0x15, &capped(640, 0xffff)[..2]);
+    let extended = capped(memory.below_4g.saturating_sub(MIB) / KIB, 0xffff);
+    put(0x17, &extended[..2]);
+    put(0x30, &extended[..2]);
+    // 64 KiB units above 16 MiB and above 4 GiB (edk2, OvmfPkg/Library/PlatformInitLib/MemDetect.c).
+    put(0x34, &capped(memory.below_4g.saturating_sub(16 * MIB) / (64 * KIB), 0xffff)[..2]);
+    put(0x5b, &capped(memory.above_4g / (64 * KIB), 0xff_ffff)[..3]);
+    cmos
+}
+
+fn unix_nanos(wall: SystemTime) -> i128 {
+    match wall.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    }
+}
+
+/// Seconds to add to UTC.
+fn utc_offset(base: TimeBase, wall: SystemTime) -> i32 {
+    match base {
+        TimeBase::Utc => 0,
+        TimeBase::LocalTime => {
+            Timestamp::try_from(wall).map_or(0, |now| TimeZone::system().to_offset(now).seconds())
+        }
+    }
+}

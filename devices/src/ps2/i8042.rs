@@ -1,0 +1,382 @@
+//! The keyboard controller (8042; IBM PS/2 reference, "Keyboard and Auxiliary Device Controller"): one output buffer
+//! that its own answers, the keyboard and the mouse share, commands through port 0x64 and data through port 0x60.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::keyboard::Keyboard;
+use super::mouse::Mouse;
+use super::translate::Translator;
+use crate::bus::{Action, BusDevice};
+use crate::bytewise;
+use crate::interrupt::IrqLine;
+
+/// Port of the output and input buffers.
+pub const DATA_PORT: u64 = 0x60;
+/// Port of the status register and of commands.
+pub const COMMAND_PORT: u64 = 0x64;
+/// ISA interrupt of the keyboard.
+pub const KEYBOARD_IRQ: u8 = 1;
+/// ISA interrupt of the mouse.
+pub const MOUSE_IRQ: u8 = 12;
+
+/// Status register.
+mod status {
+    /// The output buffer holds a byte.
+    pub(super) const OUTPUT_FULL: u8 = 1 << 0;
+    /// Copy of the command byte's system flag.
+    pub(super) const SYSTEM: u8 = 1 << 2;
+    /// The last write went to port 0x64.
+    pub(super) const COMMAND: u8 = 1 << 3;
+    /// The keyboard is not locked.
+    pub(super) const UNLOCKED: u8 = 1 << 4;
+    /// The byte in the output buffer is the mouse's.
+    pub(super) const AUX: u8 = 1 << 5;
+}
+
+/// Command byte, byte 0 of the controller's RAM.
+mod mode {
+    pub(super) const KEYBOARD_IRQ: u8 = 1 << 0;
+    pub(super) const MOUSE_IRQ: u8 = 1 << 1;
+    pub(super) const SYSTEM: u8 = 1 << 2;
+    pub(super) const KEYBOARD_OFF: u8 = 1 << 4;
+    pub(super) const MOUSE_OFF: u8 = 1 << 5;
+    pub(super) const TRANSLATE: u8 = 1 << 6;
+    pub(super) const ALL: u8 = 0x7f;
+    pub(super) const POWER_ON: u8 = KEYBOARD_IRQ | MOUSE_IRQ;
+}
+
+/// Output port.
+mod output_port {
+    /// Low resets the processor.
+    pub(super) const RUN: u8 = 1 << 0;
+    /// A20 gate, remembered only: KVM has none.
+    pub(super) const A20: u8 = 1 << 1;
+    pub(super) const MOUSE_FULL: u8 = 1 << 5;
+    pub(super) const KEYBOARD_FULL: u8 = 1 << 4;
+    pub(super) const POWER_ON: u8 = 0xcf;
+}
+
+/// Whose byte is in the output buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Keyboard,
+    Mouse,
+}
+
+struct State {
+    /// Byte 0 is the command byte.
+    ram: [u8; 32],
+    output_port: u8,
+    last_was_command: bool,
+    /// A command that waits for its byte on port 0x60.
+    pending: Option<u8>,
+    output: Option<(u8, Source)>,
+    /// What port 0x60 read last, which it goes on reading while empty.
+    last_output: u8,
+    /// The controller's own bytes, which go before the devices'.
+    answers: VecDeque<(u8, Source)>,
+    translator: Translator,
+    keyboard: Keyboard,
+    mouse: Mouse,
+}
+
+impl State {
+    /// Answers that may wait for a guest that reads none.
+    const ANSWERS: usize = 16;
+
+    fn new() -> Self {
+        let mut state = Self {
+            ram: [0; 32],
+            output_port: 0,
+            last_was_command: false,
+            pending: None,
+            output: None,
+            last_output: 0,
+            answers: VecDeque::new(),
+            translator: Translator::default(),
+            keyboard: Keyboard::new(),
+            mouse: Mouse::new(),
+        };
+        state.reset();
+        state
+    }
+
+    fn reset(&mut self) {
+        let Self {
+            ram,
+            output_port,
+            last_was_command,
+            pending,
+            output,
+            last_output,
+            answers,
+            translator,
+            keyboard,
+            mouse,
+        } = self;
+        *ram = [0; 32];
+        ram[0] = mode::POWER_ON;
+        *output_port = output_port::POWER_ON;
+        *last_was_command = true;
+        *pending = None;
+        *output = None;
+        *last_output = 0;
+        answers.clear();
+        *translator = Translator::default();
+        keyboard.reset();
+        mouse.reset();
+    }
+
+    fn mode(&self) -> u8 {
+        self.ram[0]
+    }
+
+    fn set_mode(&mut self, bits: u8, on: bool) {
+        let mode = self.mode();
+        self.ram[0] = if on { mode | bits } else { mode & !bits };
+    }
+
+    fn answer(&mut self, byte: u8, source: Source) {
+        if self.answers.len() < Self::ANSWERS {
+            self.answers.push_back((byte, source));
+        }
+    }
+
+    /// Moves the next byte that may go into the output buffer, if that is empty.
+    fn fill_output(&mut self) {
+        if self.output.is_some() {
+            return;
+        }
+        self.output = self.answers.pop_front();
+        if self.output.is_none() && self.mode() & mode::KEYBOARD_OFF == 0 {
+            while let Some(byte) = self.keyboard.outbox.take() {
+                let byte = if self.mode() & mode::TRANSLATE != 0 {
+                    self.translator.translate(byte)
+                } else {
+                    Some(byte)
+                };
+                if let Some(byte) = byte {
+                    self.output = Some((byte, Source::Keyboard));
+                    break;
+                }
+            }
+        }
+        if self.output.is_none() && self.mode() & mode::MOUSE_OFF == 0 {
+            self.output = self.mouse.outbox.take().map(|byte| (byte, Source::Mouse));
+        }
+    }
+
+    fn full(&self, source: Source) -> bool {
+        self.output.is_some_and(|(_, from)| from == source)
+    }
+
+    fn status(&self) -> u8 {
+        let mut status = status::UNLOCKED;
+        if self.output.is_some() {
+            status |= status::OUTPUT_FULL;
+        }
+        if self.full(Source::Mouse) {
+            status |= status::AUX;
+        }
+        if self.mode() & mode::SYSTEM != 0 {
+            status |= status::SYSTEM;
+        }
+        if self.last_was_command {
+            status |= status::COMMAND;
+        }
+        status
+    }
+
+    fn output_port(&self) -> u8 {
+        let mut port = self.output_port & !(output_port::KEYBOARD_FULL | output_port::MOUSE_FULL);
+        if self.full(Source::Keyboard) {
+            port |= output_port::KEYBOARD_FULL;
+        }
+        if self.full(Source::Mouse) {
+            port |= output_port::MOUSE_FULL;
+        }
+        port
+    }
+
+    fn set_output_port(&mut self, value: u8) -> Action {
+        self.output_port = value | output_port::RUN;
+        if value & output_port::RUN == 0 { Action::Reset } else { Action::None }
+    }
+
+    fn command(&mut self, command: u8) -> Action {
+        self.last_was_command = true;
+        self.pending = None;
+        match command {
+            0x20..=0x3f => {
+                let byte = self.ram.get(usize::from(command & 0x1f)).copied().unwrap_or(0);
+                self.answer(byte, Source::Keyboard);
+            }
+            0x60..=0x7f | 0xd1..=0xd4 => self.pending = Some(command),
+            // No password is installed.
+            0xa4 => self.answer(0xf1, Source::Keyboard),
+            0xa7 | 0xa8 => self.set_mode(mode::MOUSE_OFF, command == 0xa7),
+            // Both wires pass their tests.
+            0xa9 | 0xab => self.answer(0x00, Source::Keyboard),
+            0xaa => {
+                self.set_mode(mode::SYSTEM, true);
+                self.answer(0x55, Source::Keyboard);
+            }
+            0xad | 0xae => self.set_mode(mode::KEYBOARD_OFF, command == 0xad),
+            // Input port: not locked, nothing else wired.
+            0xc0 => self.answer(0x80, Source::Keyboard),
+            0xd0 => {
+                let port = self.output_port();
+                self.answer(port, Source::Keyboard);
+            }
+            0xdd => self.output_port &= !output_port::A20,
+            0xdf => self.output_port |= output_port::A20,
+            // Zeroes among the low bits are lines of the output port to pulse; bit 0 is the processor's reset.
+            0xf0..=0xff if command & output_port::RUN == 0 => return Action::Reset,
+            _ => {}
+        }
+        Action::None
+    }
+
+    fn data(&mut self, value: u8) -> Action {
+        self.last_was_command = false;
+        match self.pending.take() {
+            Some(0x60) => self.ram[0] = value & mode::ALL,
+            Some(command @ 0x61..=0x7f) => {
+                if let Some(byte) = self.ram.get_mut(usize::from(command & 0x1f)) {
+                    *byte = value;
+                }
+            }
+            Some(0xd1) => return self.set_output_port(value),
+            Some(0xd2) => self.answer(value, Source::Keyboard),
+            Some(0xd3) => self.answer(value, Source::Mouse),
+            Some(0xd4) => {
+                self.set_mode(mode::MOUSE_OFF, false);
+                self.mouse.receive(value);
+            }
+            _ => {
+                self.set_mode(mode::KEYBOARD_OFF, false);
+                self.keyboard.receive(value);
+            }
+        }
+        Action::None
+    }
+}
+
+/// The controller with its keyboard and mouse.
+pub struct I8042 {
+    state: Mutex<State>,
+    keyboard_irq: Arc<dyn IrqLine>,
+    mouse_irq: Arc<dyn IrqLine>,
+}
+
+impl I8042 {
+    /// A controller with both devices attached. Both lines are edge-triggered.
+    pub fn new(keyboard_irq: Arc<dyn IrqLine>, mouse_irq: Arc<dyn IrqLine>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(State::new()), keyboard_irq, mouse_irq })
+    }
+
+    /// What to put on the bus at [`DATA_PORT`], one port.
+    pub fn data_port(self: &Arc<Self>) -> Arc<dyn BusDevice> {
+        Arc::new(DataPort(Arc::clone(self)))
+    }
+
+    /// What to put on the bus at [`COMMAND_PORT`], one port.
+    pub fn command_port(self: &Arc<Self>) -> Arc<dyn BusDevice> {
+        Arc::new(CommandPort(Arc::clone(self)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills the output buffer and sets the lines to what is in it.
+    fn update(&self, state: &mut State) {
+        state.fill_output();
+        let mode = state.mode();
+        self.keyboard_irq.set_level(state.full(Source::Keyboard) && mode & mode::KEYBOARD_IRQ != 0);
+        self.mouse_irq.set_level(state.full(Source::Mouse) && mode & mode::MOUSE_IRQ != 0);
+    }
+
+    /// Sends `codes`, the complete codes of a key in scan code set 2, from the keyboard. Returns false when the guest
+    /// has turned the keyboard off or does not read what it has already sent.
+    pub fn push_keyboard(&self, codes: &[u8]) -> bool {
+        let mut state = self.lock();
+        let taken = state.keyboard.push(codes);
+        self.update(&mut state);
+        taken
+    }
+
+    /// Sends `packet`, a complete three-byte movement, from the mouse. Returns false when the guest has not turned the
+    /// mouse on or does not read what it has already sent.
+    pub fn push_mouse(&self, packet: &[u8]) -> bool {
+        let mut state = self.lock();
+        let taken = state.mouse.push(packet);
+        self.update(&mut state);
+        taken
+    }
+
+    /// The keyboard's lamps as the guest set them: Scroll, Num and Caps Lock in bits 0–2.
+    pub fn leds(&self) -> u8 {
+        self.lock().keyboard.leds()
+    }
+
+    /// Puts the controller and both devices in their power-on state.
+    pub fn reset(&self) {
+        let Self { state, keyboard_irq: _, mouse_irq: _ } = self;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.reset();
+        self.update(&mut state);
+    }
+}
+
+struct DataPort(Arc<I8042>);
+
+impl BusDevice for DataPort {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let mut state = self.0.lock();
+        bytewise::read(offset, data, |at| {
+            if at != 0 {
+                return 0xff;
+            }
+            if let Some((byte, source)) = state.output.take() {
+                state.last_output = byte;
+                // The line falls before the next byte raises it: one edge for each.
+                match source {
+                    Source::Keyboard => self.0.keyboard_irq.set_level(false),
+                    Source::Mouse => self.0.mouse_irq.set_level(false),
+                }
+                self.0.update(&mut state);
+            }
+            state.last_output
+        });
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Action {
+        let mut state = self.0.lock();
+        let action =
+            bytewise::write(offset, data, |at, value| if at == 0 { state.data(value) } else { Action::None });
+        self.0.update(&mut state);
+        action
+    }
+}
+
+struct CommandPort(Arc<I8042>);
+
+impl BusDevice for CommandPort {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let state = self.0.lock();
+        bytewise::read(offset, data, |at| if at == 0 { state.status() } else { 0xff });
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Action {
+        let mut state = self.0.lock();
+        let action =
+            bytewise::write(offset, data, |at, value| if at == 0 { state.command(value) } else { Action::None });
+        self.0.update(&mut state);
+        action
+    }
+}

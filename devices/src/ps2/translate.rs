@@ -1,0 +1,98 @@
+//! The controller's translation of scan code set 2, which the keyboard sends, to set 1, which software expects
+//! ("Keyboard Scan Code Specification", Microsoft, appendix A; IBM PS/2 reference, "Keyboard controller").
+
+/// Set 1 codes by set 2 code.
+#[rustfmt::skip]
+const SET_1: [u8; 128] = [
+    0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59,
+    0x65, 0x38, 0x2a, 0x70, 0x1d, 0x10, 0x02, 0x5a, 0x66, 0x71, 0x2c, 0x1f, 0x1e, 0x11, 0x03, 0x5b,
+    0x67, 0x2e, 0x2d, 0x20, 0x12, 0x05, 0x04, 0x5c, 0x68, 0x39, 0x2f, 0x21, 0x14, 0x13, 0x06, 0x5d,
+    0x69, 0x31, 0x30, 0x23, 0x22, 0x15, 0x07, 0x5e, 0x6a, 0x72, 0x32, 0x24, 0x16, 0x08, 0x09, 0x5f,
+    0x6b, 0x33, 0x25, 0x17, 0x18, 0x0b, 0x0a, 0x60, 0x6c, 0x34, 0x35, 0x26, 0x27, 0x19, 0x0c, 0x61,
+    0x6d, 0x73, 0x28, 0x74, 0x1a, 0x0d, 0x62, 0x6e, 0x3a, 0x36, 0x1c, 0x1b, 0x75, 0x2b, 0x63, 0x76,
+    0x55, 0x56, 0x77, 0x78, 0x79, 0x7a, 0x0e, 0x7b, 0x7c, 0x4f, 0x7d, 0x4b, 0x47, 0x7e, 0x7f, 0x6f,
+    0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
+];
+
+/// Precedes the code of a released key in set 2.
+const BREAK: u8 = 0xf0;
+
+/// The translation, which has to remember a break prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Translator {
+    released: bool,
+}
+
+impl Translator {
+    /// The byte for software; `None` for a prefix that becomes a bit of the next byte.
+    pub(super) fn translate(&mut self, byte: u8) -> Option<u8> {
+        if byte == BREAK {
+            self.released = true;
+            return None;
+        }
+        let code = match byte {
+            0x83 => 0x41,
+            0x84 => 0x54,
+            // Answers and extension prefixes pass.
+            _ => SET_1.get(usize::from(byte)).copied().unwrap_or(byte),
+        };
+        Some(code | if std::mem::take(&mut self.released) { 0x80 } else { 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(bytes: &[u8]) -> Vec<u8> {
+        let mut translator = Translator::default();
+        bytes.iter().filter_map(|&byte| translator.translate(byte)).collect()
+    }
+
+    /// Keys by the legends of a US keyboard, with the codes of both sets from the IBM keyboard tables.
+    #[test]
+    fn known_keys() {
+        let keys = [
+            ("A", 0x1c, 0x1e),
+            ("Enter", 0x5a, 0x1c),
+            ("Escape", 0x76, 0x01),
+            ("Space", 0x29, 0x39),
+            ("F1", 0x05, 0x3b),
+            ("F7", 0x83, 0x41),
+            ("F10", 0x09, 0x44),
+            ("F12", 0x07, 0x58),
+            ("left Shift", 0x12, 0x2a),
+            ("left Ctrl", 0x14, 0x1d),
+            ("left Alt", 0x11, 0x38),
+            ("1", 0x16, 0x02),
+            ("0", 0x45, 0x0b),
+            ("Backspace", 0x66, 0x0e),
+            ("Tab", 0x0d, 0x0f),
+            ("M", 0x3a, 0x32),
+            ("keypad 5", 0x73, 0x4c),
+            ("Num Lock", 0x77, 0x45),
+        ];
+        for (key, set_2, set_1) in keys {
+            assert_eq!(translated(&[set_2]), [set_1], "{key}");
+            assert_eq!(translated(&[0xf0, set_2]), [set_1 | 0x80], "{key} released");
+        }
+        // Cursor up, pressed and released.
+        assert_eq!(translated(&[0xe0, 0x75, 0xe0, 0xf0, 0x75]), [0xe0, 0x48, 0xe0, 0xc8]);
+    }
+
+    #[test]
+    fn answers_pass() {
+        for byte in [0xfa, 0xaa, 0xfe, 0xee, 0xe0, 0xe1] {
+            assert_eq!(translated(&[byte]), [byte]);
+        }
+    }
+
+    #[test]
+    fn no_two_keys_share_a_code() {
+        let mut codes = SET_1.to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        // 0x02 and 0x83 are both F7's, 0x7f and 0x84 both SysRq's: within the table all differ.
+        assert_eq!(codes.len(), 128);
+    }
+}

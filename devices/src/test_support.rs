@@ -1,0 +1,119 @@
+//! Stand-ins for the world around a device, shared by the tests.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::bus::BusDevice;
+use crate::interrupt::IrqLine;
+use crate::time::{Alarm, Clock};
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(data);
+        Ok(data.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An interrupt line that counts its rising edges.
+#[derive(Default)]
+pub(crate) struct Line(Mutex<(bool, usize)>);
+
+impl Line {
+    pub(crate) fn is_high(&self) -> bool {
+        self.0.lock().unwrap().0
+    }
+    pub(crate) fn edges(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+}
+
+impl IrqLine for Line {
+    fn set_level(&self, high: bool) {
+        let mut state = self.0.lock().unwrap();
+        state.1 += usize::from(high && !state.0);
+        state.0 = high;
+    }
+}
+
+/// An alarm that remembers its deadline and how often it was touched.
+#[derive(Default)]
+pub(crate) struct TestAlarm(Mutex<(Option<Instant>, usize)>);
+
+impl TestAlarm {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.lock().unwrap().0
+    }
+    pub(crate) fn calls(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+}
+
+impl Alarm for TestAlarm {
+    fn arm(&self, deadline: Option<Instant>) {
+        let mut state = self.0.lock().unwrap();
+        *state = (deadline, state.1 + 1);
+    }
+}
+
+/// Clocks that stand still until told.
+pub(crate) struct TestClock(Mutex<(Instant, SystemTime)>);
+
+impl TestClock {
+    /// `wall` in seconds since 1970.
+    pub(crate) fn new(wall: u64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(wall)))))
+    }
+    pub(crate) fn advance(&self, by: Duration) {
+        let mut clocks = self.0.lock().unwrap();
+        clocks.0 += by;
+        clocks.1 += by;
+    }
+    /// Sets the wall clock alone.
+    pub(crate) fn step(&self, wall: SystemTime) {
+        self.0.lock().unwrap().1 = wall;
+    }
+}
+
+impl Clock for TestClock {
+    fn monotonic(&self) -> Instant {
+        self.0.lock().unwrap().0
+    }
+    fn wall(&self) -> SystemTime {
+        self.0.lock().unwrap().1
+    }
+}
+
+/// Reads one byte.
+pub(crate) fn read_u8(device: &dyn BusDevice, offset: u64) -> u8 {
+    let mut data = [0; 1];
+    device.read(offset, &mut data);
+    data[0]
+}
+
+/// Reads a word.
+pub(crate) fn read_u16(device: &dyn BusDevice, offset: u64) -> u16 {
+    let mut data = [0; 2];
+    device.read(offset, &mut data);
+    u16::from_le_bytes(data)
+}
+
+/// Reads a dword.
+pub(crate) fn read_u32(device: &dyn BusDevice, offset: u64) -> u32 {
+    let mut data = [0; 4];
+    device.read(offset, &mut data);
+    u32::from_le_bytes(data)
+}
