@@ -114,7 +114,8 @@ write_orders() {
         echo
     } >"$orders/command"
     if [[ $verb == shell ]]; then
-        size=$(stty size 2>/dev/null) || size='24 80'
+        size=$(stty size 2>/dev/null) || size='0 0'
+        [[ $size != '0 0' ]] || size='24 80'
         echo "$size" >"$orders/terminal"
     fi
     # The kernel unpacks several archives, one after the other. busybox, as a static
@@ -189,12 +190,19 @@ start_qemu() {
     for i in "${!shares[@]}"; do
         binds+=(--bind "${shares[i]}" "share$i")
     done
+    exec {report}>&-
     exec setpriv --pdeathsig KILL \
         unshare --mount --pid --fork --kill-child -- \
         setpriv --pdeathsig KILL \
         "$parts/enter" "$root" "${binds[@]}" -- \
         env -i PATH=/usr/bin:/bin TMPDIR="$inside/run" TERM="${TERM-dumb}" \
         qemu-system-x86_64 "${machine[@]}"
+}
+
+# Passes on what arrives in a file, until QEMU has ended.
+relay() {
+    exec {report}>&- {hold}>&-
+    exec setpriv --pdeathsig KILL tail --pid="$qemu" -s 0.1 -c +1 -f "$1" 2>/dev/null
 }
 
 qemu=
@@ -205,27 +213,36 @@ report=
 hold=
 attempt_status=
 
-# Waits $1 seconds for QEMU to end, and tells whether it has.
+# Reads a line of the report, for $1 seconds at most, or for ever if $1 is empty. Sets
+# `line`, and `gone` if the report's other end is closed: QEMU and its parents have ended.
+read_report() {
+    local status=0
+    line=
+    read -r ${1:+-t "$1"} -u "$report" line || status=$?
+    if [[ $status -ne 0 && $status -le 128 ]]; then
+        gone=yes
+    fi
+}
+
+# Waits for QEMU to end, some $1 seconds long, and tells whether it has.
 qemu_gone() {
-    local line='' until=$((SECONDS + $1 + 1))
-    while [[ $line != gone ]]; do
-        read -r -t $((until - SECONDS)) -u "$report" line || return
+    local line until=$((SECONDS + $1))
+    while [[ -z $gone && $SECONDS -lt $until ]]; do
+        read_report "$1"
     done
+    [[ -n $gone ]]
 }
 
 # Ends everything of an attempt, and keeps its logs.
 end_attempt() {
-    local pid child=
+    local child=
     if [[ -n $qemu ]]; then
         # After its report the emulated host leaves QEMU by itself, at once.
-        if [[ -n $gone ]] || { [[ -n $attempt_status && $attempt_status -ne 124 ]] && qemu_gone 5; }; then
-            :
-        else
+        if [[ -z $attempt_status || $attempt_status -eq 124 ]] || ! qemu_gone 5; then
             # QEMU before its parent, which then still collects it.
-            pid=$(<"$run/pid")
-            read -r child _ <"/proc/$pid/task/$pid/children" || true
-            kill -KILL "${child:-$pid}" || true
-            qemu_gone 5 || kill -KILL "$pid" "$qemu" || true
+            read -r child _ <"/proc/$qemu/task/$qemu/children" || true
+            kill -KILL "${child:-$qemu}" || true
+            qemu_gone 5 || kill -KILL "$qemu" || true
         fi 2>/dev/null
         wait "$qemu" 2>/dev/null || true
         exec {report}>&- {hold}>&-
@@ -264,7 +281,7 @@ lab_failure() {
 # One boot. Sets attempt_status to the command's status, or to 124, or to nothing if the
 # lab failed; and `up` once the emulated host was up.
 attempt() {
-    local status='' limit line deadline
+    local status='' limit line deadline writer
     gone=
     run=$(mktemp -d "$lab/run/XXXXXXXX")
     # As long as anything of this run lives: see forget_old_runs.
@@ -273,73 +290,50 @@ attempt() {
     log=$lab/logs/$(date +%Y%m%d-%H%M%S)-${run##*/}.log
     touch "$run/out" "$run/err" "$run/console.log"
     mkfifo "$run/report"
-    exec {report}<>"$run/report"
     write_orders
     machine_arguments
 
-    {
-        if [[ $verb == shell ]]; then
-            exec 2>"$run/qemu.log"
-        else
-            exec </dev/null >"$run/qemu.log" 2>&1
-        fi
-        (
-            echo "$BASHPID" >"$run/pid"
-            exec {report}>&-
-            start_qemu
-        ) || true
-        echo gone >&"$report"
-    } &
+    # QEMU and its parents alone hold the writing end.
+    # shellcheck disable=SC2094 # it is a FIFO
+    exec {writer}<>"$run/report" {report}<"$run/report"
+    if [[ $verb == shell ]]; then
+        start_qemu <&"$terminal" 2>"$run/qemu.log" &
+    else
+        start_qemu </dev/null >"$run/qemu.log" 2>&1 &
+    fi
     qemu=$!
+    exec {writer}>&-
     if [[ $verb == exec ]]; then
-        tail --pid="$qemu" -s 0.1 -c +1 -f "$run/out" 2>/dev/null &
+        relay "$run/out" &
         relays+=($!)
-        tail --pid="$qemu" -s 0.1 -c +1 -f "$run/err" >&2 2>/dev/null &
+        relay "$run/err" >&2 &
         relays+=($!)
     fi
 
     deadline=$((SECONDS + boot_limit))
-    while :; do
+    while [[ -z $status && -z $gone ]]; do
         limit=$deadline
         if [[ -n $end && (-z $limit || $end -lt $limit) ]]; then
             limit=$end
         fi
-        line=
-        if [[ -n $limit ]]; then
-            if [[ $limit -gt $SECONDS ]]; then
-                read -r -t $((limit - SECONDS)) -u "$report" line || true
-            fi
-        else
-            read -r -u "$report" line || true
+        if [[ -n $limit && $SECONDS -ge $limit ]]; then
+            [[ $limit != "$end" ]] || status=124
+            break
         fi
+        read_report "${limit:+$((limit - SECONDS))}"
         case $line in
             up)
                 up=yes
                 deadline=
                 ;;
-            'exit '*)
-                status=${line#exit }
-                break
-                ;;
-            gone)
-                gone=yes
-                break
-                ;;
-            '')
-                if [[ -n $end && $SECONDS -ge $end ]]; then
-                    status=124
-                    break
-                elif [[ -n $deadline && $SECONDS -ge $deadline ]]; then
-                    break
-                fi
-                ;;
+            'exit '*) status=${line#exit } ;;
         esac
     done
     attempt_status=$status
 }
 
 lab_run() {
-    local i end='' up='' lock
+    local i end='' up='' lock terminal
     parse_arguments "$@"
     require_root
     for i in "${stages[@]}"; do
@@ -349,6 +343,8 @@ lab_run() {
     exec {lock}<"$lab/lock"
     flock -s "$lock"
     [[ -e /proc/self/fd/0 ]] || exec </dev/null
+    # bash takes standard input away from background jobs.
+    exec {terminal}<&0
     collect_shares
     [[ -z $timeout ]] || end=$((SECONDS + timeout))
     trap end_attempt EXIT
