@@ -9,15 +9,17 @@ pub mod bus;
 mod bytewise;
 pub mod chipset;
 pub mod debugcon;
+pub mod fw_cfg;
 pub mod interrupt;
 pub mod memory;
 pub mod pci;
+pub mod pflash;
 pub mod ps2;
 pub mod pvpanic;
 pub mod serial;
 #[cfg(test)]
 mod test_support;
 pub mod time;
-pub mod pflash;
+pub mod virtio;
 
 pub use memory::GuestRam;

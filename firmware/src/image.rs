@@ -103,7 +103,7 @@ impl CodeFile {
         if size > MAX_FLASH {
             return Err(ImageError::TooLarge { path: path.into(), size });
         }
-        if size % BLOCK_SIZE != 0 {
+        if !size.is_multiple_of(BLOCK_SIZE) {
             return Err(ImageError::Unaligned { path: path.into(), size });
         }
         let size = usize::try_from(size).map_err(|_| ImageError::TooLarge { path: path.into(), size })?;
@@ -121,12 +121,20 @@ impl CodeFile {
     /// # Errors
     /// Reading fails, the file has become shorter meanwhile, or [`inspect`] refuses it.
     pub fn read_into(&self, buffer: &mut [u8]) -> Result<ImageInfo, ImageError> {
+        self.read_raw_into(buffer)?;
+        inspect(&self.path, buffer)
+    }
+
+    /// Reads the whole image into `buffer`, whose length must be [`CodeFile::size`], whatever it holds.
+    ///
+    /// # Errors
+    /// Reading fails, or the file has become shorter meanwhile.
+    pub fn read_raw_into(&self, buffer: &mut [u8]) -> Result<(), ImageError> {
         let read = |source| ImageError::Read { path: self.path.clone(), source };
         if buffer.len() != self.size {
             return Err(read(io::ErrorKind::InvalidInput.into()));
         }
-        self.file.read_exact_at(buffer, 0).map_err(read)?;
-        inspect(&self.path, buffer)
+        self.file.read_exact_at(buffer, 0).map_err(read)
     }
 }
 
@@ -269,8 +277,8 @@ pub struct FlashMap {
 /// [`MAX_FLASH`].
 pub fn flash_map(code_size: u64, vars_size: u64) -> Result<FlashMap, ImageError> {
     let fits = code_size != 0
-        && code_size % BLOCK_SIZE == 0
-        && vars_size % BLOCK_SIZE == 0
+        && code_size.is_multiple_of(BLOCK_SIZE)
+        && vars_size.is_multiple_of(BLOCK_SIZE)
         && code_size.checked_add(vars_size).is_some_and(|sum| sum <= MAX_FLASH);
     if !fits {
         return Err(ImageError::FlashSizes { code_size, vars_size });

@@ -77,7 +77,8 @@ impl NvramStore {
         let length = file.metadata().map_err(|source| NvramError::Open { path: path.into(), source })?.len();
         check::check_size(path, length, size)?;
         let read = |source| NvramError::Read { path: path.into(), source };
-        let mut bytes = vec![0; usize::try_from(length).map_err(|_| read(io::ErrorKind::FileTooLarge.into()))?];
+        let mut bytes =
+            vec![0; usize::try_from(length).map_err(|_| read(io::ErrorKind::FileTooLarge.into()))?];
         file.read_exact_at(&mut bytes, 0).map_err(read)?;
         match check::check_store(path, &bytes)? {
             StoreState::Clean => {}
@@ -86,7 +87,10 @@ impl NvramStore {
                 path.display()
             ),
         }
-        Ok(Self { bytes, shared: Arc::new(Shared { path: path.into(), file, dirty: AtomicBool::new(false) }) })
+        Ok(Self {
+            bytes,
+            shared: Arc::new(Shared { path: path.into(), file, dirty: AtomicBool::new(false) }),
+        })
     }
 
     /// The contents: what the guest reads from flash, and what the file holds.

@@ -122,15 +122,14 @@ fn dynamic(bits: u32, classic: Range, e820: &[Range]) -> Option<Range> {
         return None;
     }
     let top = Range { base: space - size, length: size };
-    let window = e820.iter().fold(Some(top), |window, entry| {
-        let window = window?;
-        let overlaps = entry.base < window.base.saturating_add(size) && window.base < entry.end().unwrap_or(u64::MAX);
+    e820.iter().try_fold(top, |window, entry| {
+        let overlaps =
+            entry.base < window.base.saturating_add(size) && window.base < entry.end().unwrap_or(u64::MAX);
         match overlaps {
             true => Some(Range { base: entry.base.checked_sub(size)? & !(size - 1), length: size }),
             false => Some(window),
         }
-    });
-    window
+    })
 }
 
 #[cfg(test)]

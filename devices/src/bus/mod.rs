@@ -204,7 +204,8 @@ impl BusView {
             map::Found::Whole(device, offset) => device.read(offset, data),
             map::Found::Nothing => data.fill(0xff),
             map::Found::Straddles => {
-                for (byte, address) in data.iter_mut().zip(address..) {
+                for (index, byte) in data.iter_mut().enumerate() {
+                    let address = address.wrapping_add(index as u64);
                     let byte = std::slice::from_mut(byte);
                     match self.flat.find(address, 1) {
                         map::Found::Whole(device, offset) => device.read(offset, byte),
@@ -224,7 +225,8 @@ impl BusView {
             map::Found::Nothing => Action::None,
             map::Found::Straddles => {
                 let mut action = Action::None;
-                for (byte, address) in data.iter().zip(address..) {
+                for (index, byte) in data.iter().enumerate() {
+                    let address = address.wrapping_add(index as u64);
                     if let map::Found::Whole(device, offset) = self.flat.find(address, 1) {
                         match device.write(offset, std::slice::from_ref(byte)) {
                             Action::None => {}

@@ -76,6 +76,9 @@ fn last_address_is_reachable() {
     let mut data = [0; 2];
     bus.view().read(u64::MAX, &mut data[..1]);
     assert_eq!(data[0], 7);
+    // A straddling access wraps without overflowing.
+    bus.view().read(u64::MAX, &mut data);
+    assert_eq!(data, [7, 0xff]);
 }
 
 proptest! {

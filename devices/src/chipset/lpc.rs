@@ -162,11 +162,23 @@ impl PciFunction for Lpc {
         let mut regions = Vec::new();
         if let Some(range) = pm {
             let device = Arc::clone(&self.pm) as _;
-            regions.push(Region { space: Space::Io, range, device, doorbells: Arc::default(), platform: true });
+            regions.push(Region {
+                space: Space::Io,
+                range,
+                device,
+                doorbells: Arc::default(),
+                platform: true,
+            });
         }
         if let Some(range) = rcrb {
             let device = Arc::clone(&self.rcrb) as _;
-            regions.push(Region { space: Space::Memory, range, device, doorbells: Arc::default(), platform: true });
+            regions.push(Region {
+                space: Space::Memory,
+                range,
+                device,
+                doorbells: Arc::default(),
+                platform: true,
+            });
         }
         regions
     }

@@ -9,6 +9,7 @@ pub mod address;
 pub mod capability;
 pub mod config;
 mod host;
+pub mod msix;
 pub mod root_port;
 #[cfg(test)]
 mod tests;

@@ -121,7 +121,12 @@ mod tests {
                 BootKind::VirtioBlk,
                 "/pci@i0cf8/pci-bridge@1c/pci-bridge@2,1/scsi@0/disk@0,0",
             ),
-            (vec![], slot(6, 1), BootKind::Nvme { namespace: 1 }, "/pci@i0cf8/pci8086,5845@6,1/namespace@1,0"),
+            (
+                vec![],
+                slot(6, 1),
+                BootKind::Nvme { namespace: 1 },
+                "/pci@i0cf8/pci8086,5845@6,1/namespace@1,0",
+            ),
             (vec![], slot(3, 2), BootKind::Ethernet, "/pci@i0cf8/ethernet@3,2/ethernet-phy@0"),
             (
                 vec![slot(1, 0)],

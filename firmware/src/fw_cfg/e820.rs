@@ -48,7 +48,9 @@ pub enum E820Error {
     #[error("high memory at {0:#x} is impossible: it must begin at or above 4 GiB")]
     HighRam(u64),
     /// Empty, or beyond 64 bits.
-    #[error("the memory range of {length:#x} bytes at {base:#x} is empty or passes the end of the address space")]
+    #[error(
+        "the memory range of {length:#x} bytes at {base:#x} is empty or passes the end of the address space"
+    )]
     BadRange {
         /// First address.
         base: u64,
@@ -117,10 +119,25 @@ mod tests {
             (0, None, vec![], E820Error::LowRam(0)),
             (FOUR_GIB + 1, None, vec![], E820Error::LowRam(FOUR_GIB + 1)),
             (FOUR_GIB / 2, Some(range(0xc000_0000, 4096)), vec![], E820Error::HighRam(0xc000_0000)),
-            (FOUR_GIB / 2, Some(range(FOUR_GIB, 0)), vec![], E820Error::BadRange { base: FOUR_GIB, length: 0 }),
+            (
+                FOUR_GIB / 2,
+                Some(range(FOUR_GIB, 0)),
+                vec![],
+                E820Error::BadRange { base: FOUR_GIB, length: 0 },
+            ),
             (FOUR_GIB / 2, None, vec![range(0xa0000, 0x60000)], E820Error::Overlap(0, 0xa0000)),
-            (FOUR_GIB / 2, Some(HIGH), vec![range(FOUR_GIB + 4096, 1)], E820Error::Overlap(FOUR_GIB, FOUR_GIB + 4096)),
-            (FOUR_GIB / 2, None, vec![KVM_PAGES, KVM_PAGES], E820Error::Overlap(KVM_PAGES.base, KVM_PAGES.base)),
+            (
+                FOUR_GIB / 2,
+                Some(HIGH),
+                vec![range(FOUR_GIB + 4096, 1)],
+                E820Error::Overlap(FOUR_GIB, FOUR_GIB + 4096),
+            ),
+            (
+                FOUR_GIB / 2,
+                None,
+                vec![KVM_PAGES, KVM_PAGES],
+                E820Error::Overlap(KVM_PAGES.base, KVM_PAGES.base),
+            ),
         ];
         for (low, high, reserved, error) in cases {
             assert_eq!(e820(low, high, &reserved), Err(error));

@@ -125,7 +125,8 @@ pub fn inspect(path: &Path, head: &[u8], len: u64) -> Result<KernelHeader, Kerne
         true => usize::try_from(limit).unwrap_or(MAX_CMDLINE).min(MAX_CMDLINE),
         false => OLD_CMDLINE,
     };
-    let setup_size = u32::try_from(setup_size).map_err(|_| KernelError::TooLarge { path: path(), size: len })?;
+    let setup_size =
+        u32::try_from(setup_size).map_err(|_| KernelError::TooLarge { path: path(), size: len })?;
     Ok(KernelHeader { setup_size, cmdline_limit })
 }
 

@@ -181,13 +181,17 @@ mod tests {
     #[test]
     fn names() {
         let longest = format!("opt/{}", "x".repeat(51));
-        for good in ["opt/ovmf/X-PciMmio64Mb", "opt/org.example/a", "etc/my-own", &longest, "etc/edk2/https/ciphers"] {
+        for good in
+            ["opt/ovmf/X-PciMmio64Mb", "opt/org.example/a", "etc/my-own", &longest, "etc/edk2/https/ciphers"]
+        {
             check_name(good).unwrap();
         }
         for bad in ["", "opt/a b", "opt/\0", "opt/ä", "opt/\n", &format!("{longest}x")] {
             assert!(matches!(check_name(bad), Err(UserItemError::Name(_))), "{bad:?}");
         }
-        for own in ["bootorder", "etc/e820", "etc/acpi/tables", "etc/boot/kernel", "etc/smbios/x", "genroms/a.rom"] {
+        for own in
+            ["bootorder", "etc/e820", "etc/acpi/tables", "etc/boot/kernel", "etc/smbios/x", "genroms/a.rom"]
+        {
             assert!(matches!(check_name(own), Err(UserItemError::Reserved(_))), "{own}");
         }
     }

@@ -177,7 +177,10 @@ pub(super) fn looks_like(image: &[u8]) -> &'static str {
 
 /// The first of `names` that exists beside `path`.
 fn sibling(path: &Path, names: impl IntoIterator<Item = String>) -> Option<PathBuf> {
-    names.into_iter().map(|name| path.with_file_name(name)).find(|sibling| sibling.is_file() && sibling != path)
+    names
+        .into_iter()
+        .map(|name| path.with_file_name(name))
+        .find(|sibling| sibling.is_file() && sibling != path)
 }
 
 fn file_name(path: &Path) -> &str {

@@ -26,10 +26,10 @@ fn refused(bytes: &[u8]) -> String {
 
 #[test]
 fn debian_code_images_are_accepted() {
-    for (name, layout) in
-        [("OVMF_CODE.fd", FlashLayout::TwoMiB), ("OVMF_CODE_4M.fd", FlashLayout::FourMiB)]
-    {
+    for (name, layout) in [("OVMF_CODE.fd", FlashLayout::TwoMiB), ("OVMF_CODE_4M.fd", FlashLayout::FourMiB)] {
+        let started = Instant::now();
         let image = OvmfImage::load_code(&debian(name)).unwrap();
+        println!("{name}: load {:?}", started.elapsed());
         assert_eq!(image.info(), ImageInfo { layout, builtin_vars: None }, "{name}");
         let started = Instant::now();
         assert_eq!(image.check_smm().unwrap(), SmmUse::NotUsed, "{name}");
@@ -39,13 +39,15 @@ fn debian_code_images_are_accepted() {
 
 #[test]
 fn secure_boot_builds_are_told_by_content() {
-    for name in ["OVMF_CODE.secboot.fd", "OVMF_CODE_4M.secboot.fd", "OVMF_CODE_4M.ms.fd", "OVMF_CODE_4M.snakeoil.fd"]
+    for name in
+        ["OVMF_CODE.secboot.fd", "OVMF_CODE_4M.secboot.fd", "OVMF_CODE_4M.ms.fd", "OVMF_CODE_4M.snakeoil.fd"]
     {
         let image = OvmfImage::load_code(&debian(name)).unwrap();
         let started = Instant::now();
         let message = image.check_smm().unwrap_err().to_string();
         println!("{name}: SMM check {:?}", started.elapsed());
-        let plain = if name.contains("4M") { "use /usr/share/OVMF/OVMF_CODE_4M.fd in" } else { "OVMF_CODE.fd in" };
+        let plain =
+            if name.contains("4M") { "use /usr/share/OVMF/OVMF_CODE_4M.fd in" } else { "OVMF_CODE.fd in" };
         assert!(message.contains(plain), "{message}");
     }
     // A name proves nothing: the same content under an innocent name, with no neighbours.
@@ -54,6 +56,54 @@ fn secure_boot_builds_are_told_by_content() {
     fs::copy(debian("OVMF_CODE_4M.secboot.fd"), &path).unwrap();
     let message = OvmfImage::load_code(&path).unwrap().check_smm().unwrap_err().to_string();
     assert!(message.contains("use a build without SMM"), "{message}");
+}
+
+#[test]
+fn a_raw_image_is_read_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("payload.bin");
+    fs::write(&path, [0xf4; 4096]).unwrap();
+    let file = CodeFile::open(&path).unwrap();
+    let mut bytes = vec![0; file.size()];
+    file.read_raw_into(&mut bytes).unwrap();
+    assert_eq!(bytes, [0xf4; 4096]);
+    assert!(matches!(file.read_raw_into(&mut [0; 100]), Err(ImageError::Read { .. })));
+    assert!(matches!(file.read_into(&mut bytes), Err(ImageError::NoVolume { .. })));
+}
+
+/// The directories of `OPTIMUS_VMM_OVMF_DIRS` (separated by colons), for other versions than the installed one.
+fn ovmf_directories() -> Vec<PathBuf> {
+    let more = std::env::var_os("OPTIMUS_VMM_OVMF_DIRS").unwrap_or_default();
+    std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()).chain([OVMF.into()]).collect()
+}
+
+#[test]
+fn every_shipped_image_is_told_for_what_it_is() {
+    for directory in ovmf_directories() {
+        let mut seen = 0;
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if !name.ends_with(".fd") || !path.is_file() {
+                continue;
+            }
+            let refused = |error: ImageError| error.to_string();
+            let verdict = OvmfImage::load_code(&path).map_err(refused);
+            if name.starts_with("OVMF_VARS") {
+                assert!(verdict.unwrap_err().contains("(a VARS file)"), "{}", path.display());
+                crate::nvram::check_template(&path, &fs::read(&path).unwrap()).unwrap();
+            } else if name.starts_with("OVMF_CODE") {
+                let needs_smm =
+                    ["secboot", "ms", "snakeoil"].iter().any(|mark| name.contains(&format!(".{mark}")));
+                let expected = if needs_smm { SmmUse::Required } else { SmmUse::NotUsed };
+                assert_eq!(smm_use(verdict.unwrap().bytes()), expected, "{}", path.display());
+            } else {
+                continue;
+            }
+            seen += 1;
+        }
+        assert!(seen > 2, "no OVMF images in {}", directory.display());
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) enum StoreState {
 }
 
 pub(super) fn check_size(path: &Path, size: u64, expected: Option<u64>) -> Result<(), NvramError> {
-    if size == 0 || size > MAX_FLASH || size % BLOCK_SIZE != 0 {
+    if size == 0 || size > MAX_FLASH || !size.is_multiple_of(BLOCK_SIZE) {
         return Err(NvramError::BadSize { path: path.into(), size });
     }
     match expected {
@@ -49,7 +49,10 @@ fn fault(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         });
     };
     if volume.guid != NV_DATA_FV {
-        return Some(("it holds firmware code", "; name the VARS file here and the CODE file as the firmware code"));
+        return Some((
+            "it holds firmware code",
+            "; name the VARS file here and the CODE file as the firmware code",
+        ));
     }
     if volume.length < bytes.len() as u64 {
         return Some((

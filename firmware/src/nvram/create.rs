@@ -100,7 +100,9 @@ fn read_template(template: &Path, size: Option<u64>) -> Result<Vec<u8>, NvramErr
     if length >= BLOCK as u64 {
         file.read_exact_at(&mut head, 0).map_err(error)?;
     }
-    if crate::image::fv::Volume::parse(&head).is_some_and(|volume| volume.guid != crate::image::fv::NV_DATA_FV) {
+    if crate::image::fv::Volume::parse(&head)
+        .is_some_and(|volume| volume.guid != crate::image::fv::NV_DATA_FV)
+    {
         check_template(template, &head)?;
     }
     check_size(template, length, size)?;

@@ -48,7 +48,8 @@ fn holder(file: &File) -> Option<String> {
     let own = std::process::id().to_string();
     let mut own_too = false;
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(String::from)
+        let Some(pid) =
+            process.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(String::from)
         else {
             continue;
         };

@@ -181,6 +181,50 @@ fn writes_outside_the_unit_are_refused() {
     assert_eq!(fs::read(&path).unwrap(), template_bytes());
 }
 
+/// Where and how far the victim of the next test writes.
+const VICTIM: std::ops::Range<usize> = 0x1_0000..0x1_4000;
+
+/// Not a test by itself: the process that the next one kills. Programs one byte after the other, round after round.
+/// Without that one's variable in the environment, there is nothing to do.
+#[test]
+fn victim() {
+    let Some(path) = std::env::var_os("VICTIM_STORE") else { return };
+    let mut store = NvramStore::open(Path::new(&path), None, None).unwrap();
+    println!("writing");
+    for round in (0..=u8::MAX).cycle() {
+        for at in VICTIM {
+            store.write(at as u64, &[round]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_a_prefix() {
+    for pause in [1, 3, 7, 20, 60] {
+        let (_dir, path) = dir_with("vm_VARS.fd", &template_bytes());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "nvram::tests::victim", "--nocapture"])
+            .env("VICTIM_STORE", &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.ends_with("writing")));
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The lock died with the process, and all that it wrote is there: one round up to a byte, behind it the
+        // round before (in the first round, the erased bytes of the template).
+        let store = open(&path).unwrap();
+        let area = &store.bytes()[VICTIM];
+        let round = area[0];
+        let written = area.iter().take_while(|byte| **byte == round).count();
+        let rest = &area[written..];
+        assert!(rest.iter().all(|byte| *byte == rest[0]), "{written:#x} bytes of round {round}");
+        assert!(rest.is_empty() || rest[0] == round.wrapping_sub(1), "{round} over {}", rest[0]);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Program(u64, u8),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::console::ConsoleSpec;
 use super::disk::{Backing, Cache, Discard, DiskFormat};
+use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::pci_address::PciAddress;
 use super::smbios::Smbios;
@@ -78,10 +79,14 @@ impl Default for TopologySection {
     }
 }
 
-/// The firmware: stock OVMF as distributions package it, split into code and variables.
+/// The firmware: stock OVMF as distributions package it, split into code and variables; or a flat image of your own.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FirmwareSection {
+    /// What `code` is: `"ovmf"`, which is checked before it runs, or `"raw"`: any flat image of whole 4 KiB blocks, 8 MiB
+    /// at most, which ends at 4 GiB and starts at the reset vector. A raw image has no variables: `vars` and
+    /// `vars_template` are not used.
+    pub kind: FirmwareKind,
     /// The firmware's code image. It is never written.
     #[schemars(extend("format" = "path", "x-default" = "the first that exists of the places where distributions install OVMF"))]
     pub code: Option<String>,

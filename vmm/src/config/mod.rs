@@ -14,6 +14,7 @@ mod console;
 mod diagnostic;
 mod disk;
 mod file;
+mod firmware_kind;
 mod firmware_paths;
 mod machine;
 mod origin;
@@ -42,6 +43,7 @@ use uuid::Uuid;
 pub use console::{ConsoleSpec, ParseConsoleError};
 pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
+pub use firmware_kind::FirmwareKind;
 pub use machine::{Action, Hugepages, Machine, Rtc};
 pub use origin::{Location, Origin};
 pub use overrides::Overrides;
@@ -106,9 +108,11 @@ impl Cpu {
 /// The firmware's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
+    /// What the code image is.
+    pub kind: FirmwareKind,
     /// The code image.
     pub code: PathBuf,
-    /// This machine's variables.
+    /// This machine's variables; not used by a raw image.
     pub vars: PathBuf,
     /// What the variables are made from at the first run; `None` if neither the file nor the name of the
     /// code image tells.

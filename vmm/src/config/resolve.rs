@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::diagnostic::{Diagnostic, Problems};
 use super::disk::{Backing, DiskFormat};
 use super::file::{CpuSection, DiskSection, FirmwareSection, FwCfgSection, KernelSection, VmFile};
+use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::{
     ByteSize, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin, Overrides,
@@ -205,9 +206,14 @@ impl Resolver {
     }
 
     fn firmware(&mut self, section: FirmwareSection, name: &str, exists: &dyn Fn(&Path) -> bool) -> Firmware {
-        let FirmwareSection { code, vars, vars_template } = section;
+        let FirmwareSection { kind, code, vars, vars_template } = section;
         let code = match code {
             Some(code) => self.path(code),
+            None if kind == FirmwareKind::Raw => {
+                let message = "a raw firmware image must be named: there is none to choose by default";
+                self.problem_with_help("firmware.kind", message, "add `code = \"…\"` to [firmware]");
+                PathBuf::new()
+            }
             None => firmware_paths::installed_code(exists).unwrap_or_else(|| {
                 let message = "no OVMF firmware is installed where distributions put it";
                 self.problem_with_help("firmware.code", message, firmware_paths::INSTALL_HINT);
@@ -215,6 +221,9 @@ impl Resolver {
             }),
         };
         let vars = self.path(vars.unwrap_or_else(|| format!("{name}_VARS.fd")));
+        if kind == FirmwareKind::Raw {
+            return Firmware { kind, code, vars, vars_template: None };
+        }
         let vars_template = match vars_template {
             Some(template) => Some(self.path(template)),
             None => firmware_paths::template_for(&code),
@@ -231,7 +240,7 @@ impl Resolver {
         for (_, key, message) in clashes.into_iter().filter(|(clash, ..)| *clash) {
             self.problem(key, message);
         }
-        Firmware { code, vars, vars_template }
+        Firmware { kind, code, vars, vars_template }
     }
 
     fn disk(&mut self, index: usize, section: DiskSection) -> Disk {

@@ -1,7 +1,8 @@
 //! What the guest's CPUs say of themselves: the host's CPUID as KVM supports it, with the topology and address width of
 //! the plan (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E).
 
-use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_ioctls::Kvm;
 
 /// Sockets, cores of each and threads of each core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,19 +57,98 @@ pub struct Profile {
     pub physical_bits: u8,
 }
 
+/// Characters in registers, up to the first NUL; anything but printable ASCII becomes a question mark.
+fn text(registers: &[u32]) -> String {
+    let bytes = registers.iter().flat_map(|register| register.to_le_bytes());
+    let text: String = bytes
+        .take_while(|byte| *byte != 0)
+        .map(|byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' })
+        .collect();
+    text.trim().to_owned()
+}
+
 fn field(value: &mut u32, high: u32, low: u32, content: u32) {
     let width = high - low + 1;
     let mask = (u32::MAX >> (u32::BITS - width)) << low;
     *value = *value & !mask | content << low & mask;
 }
 
-/// Physical address bits that `supported` reports.
-pub fn physical_bits(supported: &[kvm_cpuid_entry2]) -> u8 {
-    supported.iter().find(|entry| entry.function == 0x8000_0008).map_or(36, |entry| entry.eax as u8)
+/// What KVM can show a guest on this host.
+pub struct Supported {
+    entries: Vec<kvm_cpuid_entry2>,
+}
+
+/// Makers that firmware tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// `GenuineIntel`.
+    Intel,
+    /// `AuthenticAMD`.
+    Amd,
+    /// Any other.
+    Other,
+}
+
+impl Supported {
+    /// Asks KVM.
+    ///
+    /// # Errors
+    /// Whatever KVM_GET_SUPPORTED_CPUID says.
+    pub fn query(kvm: &Kvm) -> Result<Self, kvm_ioctls::Error> {
+        Ok(Self { entries: kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?.as_slice().to_vec() })
+    }
+
+    fn leaf(&self, function: u32) -> Option<&kvm_cpuid_entry2> {
+        self.entries.iter().find(|entry| entry.function == function)
+    }
+
+    /// Width of the host's physical addresses in bits.
+    pub fn physical_bits(&self) -> u8 {
+        self.leaf(0x8000_0008).map_or(36, |entry| entry.eax as u8)
+    }
+
+    /// Whether pages of 1 GiB exist.
+    pub fn gib_pages(&self) -> bool {
+        self.leaf(0x8000_0001).is_some_and(|entry| entry.edx & 1 << 26 != 0)
+    }
+
+    /// Who made the CPU.
+    pub fn vendor(&self) -> Vendor {
+        match self.leaf(0).map(|entry| (entry.ebx, entry.edx, entry.ecx)) {
+            Some((0x756e_6547, 0x4965_6e69, 0x6c65_746e)) => Vendor::Intel,
+            Some((0x6874_7541, 0x6974_6e65, 0x444d_4163)) => Vendor::Amd,
+            _ => Vendor::Other,
+        }
+    }
+
+    /// The maker's name as leaf 0 spells it.
+    pub fn manufacturer(&self) -> String {
+        let registers = self.leaf(0).map_or([0; 3], |entry| [entry.ebx, entry.edx, entry.ecx]);
+        text(&registers)
+    }
+
+    /// The brand string of leaves 0x80000002 to 0x80000004.
+    pub fn brand(&self) -> String {
+        let registers: Vec<u32> = (0x8000_0002..=0x8000_0004)
+            .filter_map(|function| self.leaf(function))
+            .flat_map(|entry| [entry.eax, entry.ebx, entry.ecx, entry.edx])
+            .collect();
+        text(&registers)
+    }
+
+    /// Leaf 1 EAX in bits 31:0 and EDX in bits 63:32, as SMBIOS wants it.
+    pub fn processor_id(&self) -> u64 {
+        self.leaf(1).map_or(0, |entry| u64::from(entry.edx) << 32 | u64::from(entry.eax))
+    }
+
+    /// The CPUID of the vCPU with `apic_id`; `None` if it has more leaves than KVM takes.
+    pub fn for_vcpu(&self, profile: &Profile, apic_id: u32) -> Option<CpuId> {
+        for_vcpu(&self.entries, profile, apic_id)
+    }
 }
 
 /// The CPUID of the vCPU with `apic_id`, made from what KVM supports.
-pub fn for_vcpu(supported: &[kvm_cpuid_entry2], profile: &Profile, apic_id: u32) -> Option<CpuId> {
+fn for_vcpu(supported: &[kvm_cpuid_entry2], profile: &Profile, apic_id: u32) -> Option<CpuId> {
     let topology = profile.topology;
     let per_package = topology.cores.saturating_mul(topology.threads);
     let mut entries: Vec<kvm_cpuid_entry2> = Vec::with_capacity(supported.len() + 6);

@@ -3,7 +3,11 @@
 use acpi::{Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile};
 use devices::bus::AddressRange;
 
+use firmware::fw_cfg::e820::Range;
+use firmware::pci_window::{CpuVendor, WindowInputs, pci_windows};
+
 use crate::config::{ChassisType, Config};
+use crate::cpu::cpuid::{Supported, Vendor};
 use crate::plan::memory::HIGH_BASE;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
 
@@ -19,14 +23,37 @@ pub struct Firmware {
     pub claimed: Vec<AddressRange>,
 }
 
-/// Input of the tables. `physical_bits` is the width of guest-physical addresses.
+/// What OVMF's choice of the 64-bit window depends on, beside the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct CpuFacts {
+    /// Width of guest-physical addresses in bits.
+    pub physical_bits: u8,
+    /// Who made the CPU.
+    pub vendor: Vendor,
+    /// Pages of 1 GiB exist.
+    pub gib_pages: bool,
+}
+
+impl CpuFacts {
+    /// Of a machine on this host.
+    pub fn new(supported: &Supported, config: &Config) -> Self {
+        let host = supported.physical_bits();
+        Self {
+            physical_bits: config.cpu.phys_bits.map_or(host, |wanted| wanted.min(host)),
+            vendor: supported.vendor(),
+            gib_pages: supported.gib_pages(),
+        }
+    }
+}
+
+/// Input of the tables.
 ///
 /// # Errors
 /// A name of the plan that ACPI does not allow.
 pub fn platform(
     config: &Config,
     plan: &MachinePlan,
-    physical_bits: u8,
+    cpu: CpuFacts,
     firmware: &Firmware,
 ) -> Result<Platform, acpi::Error> {
     let functions = plan
@@ -38,13 +65,15 @@ pub fn platform(
         .collect::<Result<_, _>>()?;
     Ok(Platform {
         cpus: plan.apic_ids.iter().map(|&apic_id| Cpu { apic_id }).collect(),
-        ecam: firmware.ecam.map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
+        ecam: firmware
+            .ecam
+            .map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
         pm_base: PM_BASE,
         pm_profile: profile(config.smbios.chassis_type),
         pci: PciRoot {
             io: vec![IoRange { start: 0, end: 0xcf7 }, IoRange { start: 0xd00, end: 0xffff }],
             mmio32: vec![acpi::AddressRange { start: plan.memory.low.last() + 1, end: 0xfebf_ffff }],
-            mmio64: high_windows(plan, physical_bits, firmware),
+            mmio64: high_windows(plan, cpu, firmware),
             functions,
         },
         pvpanic: config.machine.pvpanic,
@@ -67,9 +96,9 @@ fn profile(chassis: ChassisType) -> PmProfile {
 
 fn function(planned: &PlannedFunction) -> Result<PciFunction, acpi::Error> {
     let kind = match planned.role {
-        Role::RootPort { .. } => {
-            FunctionKind::Bridge { children: planned.children.iter().map(function).collect::<Result<_, _>>()? }
-        }
+        Role::RootPort { .. } => FunctionKind::Bridge {
+            children: planned.children.iter().map(function).collect::<Result<_, _>>()?,
+        },
         _ => FunctionKind::Endpoint,
     };
     Ok(PciFunction {
@@ -83,14 +112,38 @@ fn function(planned: &PlannedFunction) -> Result<PciFunction, acpi::Error> {
 
 /// One window above 4 GiB: where OVMF of any version puts large BARs, and all that it has put there. The operating
 /// system may use the rest, so it must not reach into RAM.
-fn high_windows(plan: &MachinePlan, physical_bits: u8, firmware: &Firmware) -> Vec<acpi::AddressRange> {
+fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<acpi::AddressRange> {
     let ram_end = plan.memory.end().max(HIGH_BASE);
-    let limit = (1u64 << physical_bits.clamp(32, 52)) - 1;
+    let limit = (1u64 << cpu.physical_bits.clamp(32, 52)) - 1;
     let claimed = firmware.claimed.iter().filter(|range| range.base() >= ram_end && range.last() <= limit);
-    let window = firmware::pci_window::windows(ram_end, physical_bits);
-    let (start, end) = claimed
-        .map(|range| (range.base(), range.last()))
-        .chain(window.into_iter().map(|range| (*range.start(), *range.end())))
-        .fold((u64::MAX, 0), |(start, end), (first, last)| (start.min(first), end.max(last)));
-    if start > end || start < ram_end { Vec::new() } else { vec![acpi::AddressRange { start, end: end.min(limit) }] }
+    let ram: Vec<Range> = [Some(plan.memory.low), plan.memory.high]
+        .into_iter()
+        .flatten()
+        .map(|range| Range { base: range.base(), length: range.len() })
+        .collect();
+    let expected = pci_windows(&WindowInputs {
+        phys_bits: cpu.physical_bits,
+        guest_phys_bits: 0,
+        vendor: match cpu.vendor {
+            Vendor::Intel => CpuVendor::Intel,
+            Vendor::Amd => CpuVendor::Amd,
+            Vendor::Other => CpuVendor::Other,
+        },
+        la57: false,
+        gib_pages: cpu.gib_pages,
+        ram_end: plan.memory.end(),
+        reserved_memory_end: None,
+        override_mib: None,
+        e820: &ram,
+    });
+    let expected =
+        expected.into_iter().flatten().filter_map(|range| AddressRange::new(range.base, range.length));
+    let hull = claimed.copied().chain(expected).reduce(|hull, range| {
+        let (base, last) = (hull.base().min(range.base()), hull.last().max(range.last()));
+        AddressRange::inclusive(base, last).unwrap_or(hull)
+    });
+    hull.filter(|hull| hull.base() >= ram_end)
+        .map(|hull| acpi::AddressRange { start: hull.base(), end: hull.last().min(limit) })
+        .into_iter()
+        .collect()
 }

@@ -10,7 +10,7 @@ use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{NvramError, NvramStore};
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 
-use crate::config::Config;
+use crate::config::{Config, FirmwareKind};
 use crate::kvm::slots::Slots;
 use crate::outcome::Failure;
 
@@ -19,7 +19,7 @@ pub struct FlashFiles {
     code: Arc<MmapRegion>,
     vars: Option<(Arc<MmapRegion>, NvramStore)>,
     map: FlashMap,
-    smm: JoinHandle<Result<SmmUse, ImageError>>,
+    smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
 }
 
 fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
@@ -33,11 +33,17 @@ fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
 }
 
 impl FlashFiles {
-    /// Opens the firmware's files; the variables are made from their template at the first run.
+    /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
+    /// it is.
     pub fn open(config: &Config) -> Result<Self, Failure> {
         let path = &config.firmware.code;
         let file = CodeFile::open(path)?;
         let mut bytes = vec![0; file.size()];
+        if config.firmware.kind == FirmwareKind::Raw {
+            file.read_raw_into(&mut bytes)?;
+            let map = image::flash_map(bytes.len() as u64, 0)?;
+            return Ok(Self { code: region(&bytes)?, vars: None, map, smm: None });
+        }
         let info = file.read_into(&mut bytes)?;
         let code = region(&bytes)?;
         let vars = match info.builtin_vars {
@@ -62,7 +68,7 @@ impl FlashFiles {
                 move || image::check_smm(&path, &bytes)
             })
             .map_err(|error| Failure::Refused(format!("cannot start a thread: {error}")))?;
-        Ok(Self { code, vars, map, smm })
+        Ok(Self { code, vars, map, smm: Some(smm) })
     }
 
     /// Puts the units on the memory bus.
@@ -71,7 +77,11 @@ impl FlashFiles {
         let failed = |error: devices::pflash::Error| Failure::Refused(error.to_string());
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
             if let Some(range) = AddressRange::new(base, size) {
-                memory.insert(range, Priority::Platform, Arc::clone(unit) as Arc<dyn devices::bus::BusDevice>);
+                memory.insert(
+                    range,
+                    Priority::Platform,
+                    Arc::clone(unit) as Arc<dyn devices::bus::BusDevice>,
+                );
             }
         };
         let slot = Box::new(slots.rom(map.code, Arc::clone(&code)));
@@ -84,7 +94,7 @@ impl FlashFiles {
             put(map.vars, &vars, map.vars_size);
             units.push(vars);
         }
-        Ok(Flash { units, smm: Some(smm) })
+        Ok(Flash { units, smm })
     }
 }
 
@@ -109,6 +119,11 @@ impl Flash {
     pub fn reset(&self) {
         let Self { units, smm: _ } = self;
         units.iter().for_each(|unit| unit.reset());
+    }
+
+    /// How often the units were shown to or hidden from the guest.
+    pub fn slot_switches(&self) -> u64 {
+        self.units.iter().map(|unit| unit.slot_switches()).sum()
     }
 
     /// Puts all changes on the disk.

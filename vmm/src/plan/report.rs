@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{MachinePlan, PlannedFunction, Role};
-use crate::config::{ByteSize, Config};
+use crate::config::{ByteSize, Config, FirmwareKind};
 
 /// A range of guest-physical addresses, last address included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,8 +89,9 @@ pub struct Cpus {
 pub struct Firmware {
     /// CODE image.
     pub code: String,
-    /// This machine's variables.
-    pub vars: String,
+    /// This machine's variables, unless the image is a raw one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vars: Option<String>,
     /// What they are made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vars_template: Option<String>,
@@ -114,7 +115,7 @@ pub fn report(config: &Config, plan: &MachinePlan) -> Report {
         memory: plan.memory.size,
         firmware: Firmware {
             code: text(&config.firmware.code),
-            vars: text(&config.firmware.vars),
+            vars: (config.firmware.kind == FirmwareKind::Ovmf).then(|| text(&config.firmware.vars)),
             vars_template: config.firmware.vars_template.as_deref().map(text),
             kernel: config.kernel.as_ref().map(|kernel| text(&kernel.image)),
         },
@@ -232,7 +233,9 @@ impl Report {
         )?;
         writeln!(out, "\nFirmware")?;
         writeln!(out, "  code      {}", self.firmware.code)?;
-        writeln!(out, "  variables {}", self.firmware.vars)?;
+        if let Some(vars) = &self.firmware.vars {
+            writeln!(out, "  variables {vars}")?;
+        }
         if let Some(template) = &self.firmware.vars_template {
             writeln!(out, "  made from {template}")?;
         }

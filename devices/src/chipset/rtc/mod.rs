@@ -210,7 +210,8 @@ impl Rtc {
             REGISTER_C | REGISTER_D => return,
             _ => value,
         };
-        let affects_clock = is_time || calendar::is_alarm_register(register) || matches!(register, REGISTER_A | REGISTER_B);
+        let affects_clock =
+            is_time || calendar::is_alarm_register(register) || matches!(register, REGISTER_A | REGISTER_B);
         if !affects_clock {
             store(&mut state.cmos, register, value);
             return;

@@ -39,7 +39,8 @@ struct Files {
 
 fn files(kernel: &[u8], initrd: &[u8]) -> Files {
     let dir = tempfile::tempdir().unwrap();
-    let files = Files { kernel: dir.path().join("vmlinuz"), initrd: dir.path().join("initrd.img"), _dir: dir };
+    let files =
+        Files { kernel: dir.path().join("vmlinuz"), initrd: dir.path().join("initrd.img"), _dir: dir };
     fs::write(&files.kernel, kernel).unwrap();
     fs::write(&files.initrd, initrd).unwrap();
     files
@@ -56,7 +57,8 @@ fn parts_make_up_the_untouched_image() {
     for setup_sects in [0, 1, 27, 64] {
         let image = bzimage(setup_sects, 100, MACHINE_AMD64);
         let files = files(&image, b"the initrd");
-        let handoff = KernelHandoff::open(&files.kernel, Some(&files.initrd), " console=ttyS0 quiet\n").unwrap();
+        let handoff =
+            KernelHandoff::open(&files.kernel, Some(&files.initrd), " console=ttyS0 quiet\n").unwrap();
         let sectors = if setup_sects == 0 { 4 } else { u32::from(setup_sects) };
         assert_eq!(handoff.setup.len(), (sectors + 1) * 512);
         assert_eq!([read(&handoff.setup), read(&handoff.kernel)].concat(), image);

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{
-    Action, Backing, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FwCfgContent, Hugepages, Overrides,
-    PciAddress, Rtc, Scalar, firmware_paths, parse_on, suggest,
+    Action, Backing, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FirmwareKind, FwCfgContent,
+    Hugepages, Overrides, PciAddress, Rtc, Scalar, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 
@@ -22,6 +22,7 @@ fn an_empty_file_is_a_machine() {
     assert!(config.machine.pvpanic && !config.machine.shared);
     assert_eq!(config.cpu.count(), 1);
     assert_eq!(config.firmware.code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
+    assert_eq!(config.firmware.kind, FirmwareKind::Ovmf);
     assert_eq!(config.firmware.vars, Path::new("/vm/test_VARS.fd"));
     assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd")));
     assert_eq!(config.smbios.chassis_type.number(), 1);
@@ -105,6 +106,15 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.root_ports[0].address, PciAddress::new(0, 0x1c, 0).unwrap());
     assert_eq!(config.fw_cfg[0].content, FwCfgContent::Bytes(b"text".to_vec()));
     assert_eq!(config.fw_cfg[1].content, FwCfgContent::File("/vm/blob".into()));
+}
+
+#[test]
+fn a_raw_firmware_has_no_variables() {
+    let firmware = parse("[firmware]\nkind = \"raw\"\ncode = \"OVMF_CODE.fd\"").unwrap().firmware;
+    assert_eq!((firmware.kind, firmware.vars_template), (FirmwareKind::Raw, None));
+    assert_eq!(firmware.code, Path::new("/vm/OVMF_CODE.fd"));
+    // What is not used is in nobody's way.
+    parse("[firmware]\nkind = \"raw\"\ncode = \"a.fd\"\nvars = \"a.fd\"\nvars_template = \"a.fd\"").unwrap();
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! What a virtio disk stores its sectors in.
+
+use std::io;
+
+use vm_memory::VolatileSlice;
+
+/// Unit of sector numbers and of a disk's size, in bytes, whatever its block size (virtio 1.2, 5.2).
+pub const SECTOR: u64 = 512;
+
+/// Sizes that a guest should know to lay out its accesses, all in bytes and powers of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topology {
+    /// What is written without reading around it, at least [`SECTOR`].
+    pub physical_block: u32,
+    /// Preferred size of large accesses, 0 for no preference.
+    pub optimal_io: u32,
+    /// What a discard can free.
+    pub discard_granularity: u32,
+}
+
+/// A disk image. Ranges given to its methods lie within [`BlockBackend::size`] and consist of whole sectors.
+///
+/// All methods block; the device calls them from one thread.
+pub trait BlockBackend: Send {
+    /// Capacity in bytes, a multiple of [`SECTOR`].
+    fn size(&self) -> u64;
+
+    /// Whether writes are refused.
+    fn read_only(&self) -> bool;
+
+    /// Whether freeing space is possible at all.
+    fn can_discard(&self) -> bool;
+
+    /// Sizes to lay out accesses by.
+    fn topology(&self) -> Topology;
+
+    /// Fills `buffers`, none of which is empty, from `offset` on.
+    fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()>;
+
+    /// Writes `buffers`, none of which is empty, from `offset` on. The data may stay in volatile caches.
+    fn write(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()>;
+
+    /// Makes all completed writes survive the end of this process and of the host.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Gives up the contents of a range; what cannot be freed may keep them.
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Makes a range read as zeroes, freeing it if `unmap` and possible.
+    fn write_zeroes(&mut self, offset: u64, len: u64, unmap: bool) -> io::Result<()>;
+}

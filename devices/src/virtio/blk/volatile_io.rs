@@ -1,0 +1,77 @@
+//! Positioned vectored I/O straight between a file and guest memory (preadv(2), pwritev(2)).
+#![allow(
+    unsafe_code,
+    reason = "guest memory must not become a Rust slice, which the safe wrappers of these calls take"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use vm_memory::VolatileSlice;
+
+/// Buffers handed to one system call. The kernel takes up to 1024; requests rarely have more than these.
+const BATCH: usize = 128;
+
+/// Fills `buffers` from `offset` of `file` on.
+pub(super) fn read(file: &File, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
+    transfer(offset, buffers, io::ErrorKind::UnexpectedEof, |iov, count, at| {
+        // SAFETY: the first `count` elements of `iov` point to guest memory that stays mapped, since `buffers` borrow
+        // it; nothing in the process relies on its contents.
+        unsafe { libc::preadv(file.as_raw_fd(), iov, count, at) }
+    })
+}
+
+/// Writes `buffers` to `file` from `offset` on.
+pub(super) fn write(file: &File, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
+    transfer(offset, buffers, io::ErrorKind::WriteZero, |iov, count, at| {
+        // SAFETY: as for `read`; the kernel copies whatever the guest's memory holds at the time.
+        unsafe { libc::pwritev(file.as_raw_fd(), iov, count, at) }
+    })
+}
+
+/// Repeats `call` until all of `buffers` have been transferred; `stalled` is the error when it makes no progress.
+fn transfer(
+    mut offset: u64,
+    mut buffers: &[VolatileSlice<'_>],
+    stalled: io::ErrorKind,
+    call: impl Fn(*const libc::iovec, libc::c_int, libc::off_t) -> isize,
+) -> io::Result<()> {
+    // Bytes of the first buffer that are done.
+    let mut skip = 0;
+    while !buffers.is_empty() {
+        let mut iov = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
+        let mut count = 0;
+        for (entry, buffer) in iov.iter_mut().zip(buffers) {
+            let rest = buffer.offset(if count == 0 { skip } else { 0 }).map_err(io::Error::other)?;
+            *entry = libc::iovec { iov_base: rest.ptr_guard_mut().as_ptr().cast(), iov_len: rest.len() };
+            count += 1;
+        }
+        let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        let done = match usize::try_from(call(iov.as_ptr(), count, at)) {
+            Ok(0) => return Err(stalled.into()),
+            Ok(done) => done,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => continue,
+                error => return Err(error),
+            },
+        };
+        offset = offset.saturating_add(done as u64);
+        skip += done;
+        while let Some((first, rest)) = buffers.split_first()
+            && skip >= first.len()
+        {
+            skip -= first.len();
+            buffers = rest;
+        }
+    }
+    Ok(())
+}
+
+/// Whether O_DIRECT can transfer `buffers` as they are, with memory and lengths aligned to `alignment` bytes.
+pub(super) fn aligned(buffers: &[VolatileSlice<'_>], alignment: usize) -> bool {
+    buffers.iter().all(|buffer| {
+        (buffer.ptr_guard().as_ptr() as usize).is_multiple_of(alignment)
+            && buffer.len().is_multiple_of(alignment)
+    })
+}

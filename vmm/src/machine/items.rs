@@ -1,0 +1,262 @@
+//! What the firmware reads through fw_cfg: memory map, CPUs, SMBIOS, boot order, kernel, the user's items, and the ACPI
+//! tables, which are made when the firmware asks for them, after it has placed ECAM and BARs.
+
+use std::io;
+use std::sync::Arc;
+
+use devices::GuestRam;
+use devices::bus::AddressRange;
+use devices::chipset::Mch;
+use devices::fw_cfg::{self, FwCfg, FwCfgBuilder, Observer, keys};
+use devices::pci::{RootComplex, Space};
+use firmware::fw_cfg::bootorder::{BootDevice, BootKind, Slot, bootorder};
+use firmware::fw_cfg::e820::{Range, e820};
+use firmware::fw_cfg::kernel::KernelHandoff;
+use firmware::fw_cfg::smbios;
+use firmware::fw_cfg::user_item::{Source, UserItem};
+use firmware::fw_cfg::{Content, system_states};
+
+use super::acpi::{self, CpuFacts};
+use crate::config::{Config, FwCfgContent};
+use crate::cpu::cpuid::Supported;
+use crate::events::{Event, EventLog, Milestone};
+use crate::kvm::{KVM_PAGES_BASE, KVM_PAGES_SIZE};
+use crate::outcome::Failure;
+use crate::plan::{MachinePlan, Role};
+
+/// A content of the firmware crate, as the device wants it.
+struct Served<T>(T);
+
+impl<T: Content> fw_cfg::Content for Served<T> {
+    fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u32, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buf)
+    }
+}
+
+fn input(error: impl std::fmt::Display) -> Failure {
+    Failure::Input(error.to_string())
+}
+
+/// Builds the device with everything in it.
+pub fn build(
+    config: &Arc<Config>,
+    plan: &Arc<MachinePlan>,
+    supported: &Supported,
+    live: Live,
+    ram: &GuestRam,
+    events: &EventLog,
+) -> Result<Arc<FwCfg>, Failure> {
+    let cpus = u16::try_from(plan.apic_ids.len()).unwrap_or(u16::MAX);
+    let highest = plan.apic_ids.iter().max().copied().unwrap_or(0);
+    let mut builder = FwCfgBuilder::new()
+        .u16(keys::NB_CPUS, cpus)
+        .u16(keys::MAX_CPUS, u16::try_from(highest + 1).unwrap_or(u16::MAX))
+        .u16(keys::BOOT_MENU, u16::from(config.machine.boot_menu > 0))
+        .file("etc/e820", memory_map(plan)?)
+        .file("etc/system-states", system_states().to_vec())
+        .observer(Arc::new(Milestones(events.clone())));
+    if config.machine.boot_menu > 0 {
+        let milliseconds = u16::try_from(config.machine.boot_menu.saturating_mul(1000)).unwrap_or(u16::MAX);
+        builder = builder.file("etc/boot-menu-wait", milliseconds.to_le_bytes().to_vec());
+    }
+    if let Some(order) = boot_order(config, plan) {
+        builder = builder.file("bootorder", order);
+    }
+    let smbios = smbios::smbios(&smbios_config(config, plan), &processors(supported, plan), &memory(plan))
+        .map_err(|error| Failure::Input(format!("[smbios]: {error}")))?;
+    builder = builder
+        .file("etc/smbios/smbios-anchor", smbios.anchor.to_vec())
+        .file("etc/smbios/smbios-tables", smbios.tables);
+    builder = with_kernel(builder, config)?;
+    for item in &config.fw_cfg {
+        let (name, content) = match &item.content {
+            FwCfgContent::File(path) => {
+                UserItem::new(&item.name, Source::File(path)).map_err(input)?.into_parts()
+            }
+            FwCfgContent::Bytes(bytes) => (item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>),
+        };
+        builder = builder.file(&name, Served(content));
+    }
+    let tables = Tables {
+        config: Arc::clone(config),
+        plan: Arc::clone(plan),
+        cpu: CpuFacts::new(supported, config),
+        live,
+    };
+    builder = tables.announce(builder)?;
+    builder.build(ram.clone()).map_err(input)
+}
+
+fn memory_map(plan: &MachinePlan) -> Result<Vec<u8>, Failure> {
+    let high = plan.memory.high.map(|range| Range { base: range.base(), length: range.len() });
+    let reserved = [Range { base: KVM_PAGES_BASE, length: KVM_PAGES_SIZE }];
+    e820(plan.memory.low.len(), high, &reserved).map_err(input)
+}
+
+/// The disks that have a place in the order; without any, all of them as they stand in the file.
+fn boot_order(config: &Config, plan: &MachinePlan) -> Option<Vec<u8>> {
+    let ordered = config.disks.iter().any(|disk| disk.boot_index.is_some());
+    let mut devices: Vec<(u32, BootDevice)> = Vec::new();
+    let mut add = |role: Role, at: devices::pci::Devfn, bridge: Option<devices::pci::Devfn>| {
+        let Role::Disk(index) = role else { return };
+        let Some(disk) = config.disks.get(index) else { return };
+        let rank = if ordered { disk.boot_index } else { u32::try_from(index).ok() };
+        let slot = |devfn: devices::pci::Devfn| Slot::new(devfn.device(), devfn.function());
+        if let (Some(rank), Some(slot_of_disk)) = (rank, slot(at)) {
+            let bridges = bridge.and_then(slot).into_iter().collect();
+            devices.push((rank, BootDevice { bridges, slot: slot_of_disk, kind: BootKind::VirtioBlk }));
+        }
+    };
+    for function in &plan.pci.functions {
+        add(function.role, function.at, None);
+        function.children.iter().for_each(|child| add(child.role, child.at, Some(function.at)));
+    }
+    devices.sort_by_key(|(rank, _)| *rank);
+    let devices: Vec<BootDevice> = devices.into_iter().map(|(_, device)| device).collect();
+    bootorder(&devices, false)
+}
+
+fn with_kernel(builder: FwCfgBuilder, config: &Config) -> Result<FwCfgBuilder, Failure> {
+    let Some(kernel) = &config.kernel else { return Ok(builder) };
+    let handoff =
+        KernelHandoff::open(&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline).map_err(input)?;
+    let size = |content: &dyn Content| content.len();
+    // The numbered items are what every OVMF reads; newer ones look for files first and find none.
+    let mut builder = builder
+        .u32(keys::SETUP_SIZE, size(&handoff.setup))
+        .item(keys::SETUP_DATA, Served(handoff.setup))
+        .u32(keys::KERNEL_SIZE, size(&handoff.kernel))
+        .item(keys::KERNEL_DATA, Served(handoff.kernel))
+        .u32(keys::CMDLINE_SIZE, size(&handoff.cmdline))
+        .item(keys::CMDLINE_DATA, handoff.cmdline);
+    if let Some(initrd) = handoff.initrd {
+        builder = builder.u32(keys::INITRD_SIZE, size(&initrd)).item(keys::INITRD_DATA, Served(initrd));
+    }
+    Ok(builder)
+}
+
+fn smbios_config(config: &Config, plan: &MachinePlan) -> smbios::SmbiosConfig {
+    let set = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let or = |text: &String, default: &str| if text.is_empty() { default.to_owned() } else { text.clone() };
+    let from = &config.smbios;
+    smbios::SmbiosConfig {
+        bios: from.describes_bios().then(|| smbios::BiosInfo {
+            vendor: set(&from.bios_vendor),
+            version: set(&from.bios_version),
+            date: set(&from.bios_date),
+            release: None,
+        }),
+        system: smbios::SystemInfo {
+            manufacturer: or(&from.manufacturer, "optimus-vmm"),
+            product: or(&from.product, "Q35"),
+            version: set(&from.version),
+            serial: set(&from.serial),
+            uuid: plan.uuid,
+            sku: set(&from.sku),
+            family: set(&from.family),
+        },
+        baseboard: smbios::BaseboardInfo {
+            manufacturer: set(&from.board_manufacturer),
+            product: set(&from.board_product),
+            version: set(&from.board_version),
+            serial: set(&from.board_serial),
+            asset: set(&from.board_asset),
+        },
+        chassis: smbios::ChassisInfo { kind: from.chassis_type.number(), ..Default::default() },
+    }
+}
+
+fn processors(supported: &Supported, plan: &MachinePlan) -> smbios::ProcessorInfo {
+    let count = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+    smbios::ProcessorInfo {
+        sockets: count(plan.topology.sockets),
+        cores: count(plan.topology.cores),
+        threads: count(plan.topology.threads),
+        id: supported.processor_id(),
+        manufacturer: supported.manufacturer(),
+        version: supported.brand(),
+        mhz: 0,
+    }
+}
+
+fn memory(plan: &MachinePlan) -> smbios::MemoryInfo {
+    let ranges = [Some(plan.memory.low), plan.memory.high];
+    smbios::MemoryInfo {
+        ranges: ranges.into_iter().flatten().map(|range| (range.base(), range.len())).collect(),
+    }
+}
+
+/// Where to look for what the firmware has programmed.
+pub struct Live {
+    /// For PCIEXBAR.
+    pub mch: Arc<Mch>,
+    /// For BARs and bridge windows.
+    pub root: Arc<RootComplex>,
+}
+
+impl Live {
+    fn look(&self) -> acpi::Firmware {
+        let bars = self
+            .root
+            .decoded()
+            .into_iter()
+            .filter(|(space, _)| *space == Space::Memory)
+            .map(|(_, range)| range);
+        let windows = self.root.bridges().into_iter().flat_map(|(_, forwarding)| forwarding.memory);
+        let claimed: Vec<AddressRange> = bars.chain(windows).collect();
+        acpi::Firmware { ecam: self.mch.ecam(), claimed }
+    }
+}
+
+/// The ACPI tables, made anew whenever firmware starts.
+struct Tables {
+    config: Arc<Config>,
+    plan: Arc<MachinePlan>,
+    cpu: CpuFacts,
+    live: Live,
+}
+
+impl Tables {
+    fn announce(self, builder: FwCfgBuilder) -> Result<FwCfgBuilder, Failure> {
+        let first = self.make(&acpi::Firmware::default()).map_err(input)?;
+        let sizes = first.sizes();
+        let size = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let files = [
+            (::acpi::LOADER_FILE, size(sizes.loader)),
+            (::acpi::TABLES_FILE, size(sizes.tables)),
+            (::acpi::RSDP_FILE, size(sizes.rsdp)),
+        ];
+        let provider = Box::new(move || {
+            let set = self.make(&self.live.look()).and_then(|set| set.fit(sizes)).map_err(Box::new)?;
+            Ok(vec![set.loader, set.tables, set.rsdp])
+        });
+        Ok(builder.lazy(&files, provider))
+    }
+
+    fn make(&self, firmware: &acpi::Firmware) -> Result<::acpi::TableSet, ::acpi::Error> {
+        ::acpi::build(&acpi::platform(&self.config, &self.plan, self.cpu, firmware)?)
+    }
+}
+
+/// Tells the event log how far the firmware is.
+struct Milestones(EventLog);
+
+impl Observer for Milestones {
+    fn first_read(&self) {
+        self.0.reach(Milestone::FirmwareFwCfg, || Event::FirmwareFwCfg);
+    }
+
+    fn selected(&self, name: &str) {
+        if name == ::acpi::LOADER_FILE {
+            self.0.reach(Milestone::TableLoader, || Event::TableLoader);
+        }
+    }
+
+    fn kernel_read(&self) {
+        self.0.reach(Milestone::KernelHandedOver, || Event::KernelHandedOver);
+    }
+}
