@@ -85,7 +85,11 @@ impl SerialPort {
     /// `output` should not block: the vCPU that writes waits for it. What it refuses with an error is lost, as on a wire
     /// that nobody listens to.
     pub fn new(irq: EventFd, output: Box<dyn Write + Send>, room: EventFd) -> Arc<Self> {
-        let room = Arc::new(Room { event: room, wanted: AtomicBool::new(false), lost_output: AtomicBool::new(false) });
+        let room = Arc::new(Room {
+            event: room,
+            wanted: AtomicBool::new(false),
+            lost_output: AtomicBool::new(false),
+        });
         let irq = Arc::new(irq);
         let uart = Serial::with_events(Edge(Arc::clone(&irq)), Arc::clone(&room), output);
         Arc::new(Self { uart: Mutex::new(uart), room, irq })

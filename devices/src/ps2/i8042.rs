@@ -374,8 +374,11 @@ impl BusDevice for CommandPort {
 
     fn write(&self, offset: u64, data: &[u8]) -> Action {
         let mut state = self.0.lock();
-        let action =
-            bytewise::write(offset, data, |at, value| if at == 0 { state.command(value) } else { Action::None });
+        let action = bytewise::write(
+            offset,
+            data,
+            |at, value| if at == 0 { state.command(value) } else { Action::None },
+        );
         self.0.update(&mut state);
         action
     }

@@ -85,8 +85,11 @@ fn firmware_sequence() {
             assert!(!lpc.config_write(register, &[irq]).decode_changed);
         }
     }
-    let expected: Vec<_> =
-        [10, 10, 11, 11, 10, 10, 11, 11].into_iter().enumerate().map(|(pirq, irq)| (pirq, Some(irq))).collect();
+    let expected: Vec<_> = [10, 10, 11, 11, 10, 10, 11, 11]
+        .into_iter()
+        .enumerate()
+        .map(|(pirq, irq)| (pirq, Some(irq)))
+        .collect();
     assert_eq!(router.take(), expected, "routed once: the second round changes nothing");
 
     lpc.reset();
@@ -123,7 +126,11 @@ fn rcrb_names_the_wires() {
         let value = read_u16(rcrb, offset);
         // Device 30's register is reserved.
         for pin in (1..=4u8).filter(|_| device != 30) {
-            assert_eq!(usize::from(value >> (4 * (pin - 1)) & 7), pirq_of(device, pin), "device {device} pin {pin}");
+            assert_eq!(
+                usize::from(value >> (4 * (pin - 1)) & 7),
+                pirq_of(device, pin),
+                "device {device} pin {pin}"
+            );
         }
     }
     assert_eq!(rcrb.write(0x3140, &[0xff; 4]), crate::bus::Action::None);

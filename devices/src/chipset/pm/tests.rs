@@ -29,7 +29,9 @@ fn registers(pm: &PowerManagement) -> Vec<u8> {
 #[test]
 fn power_on_registers() {
     let Fixture { pm, sci, alarm } = fixture();
-    for (offset, value) in [(0x00, 0), (0x04, 1), (0x20, 0), (0x24, 0), (0x28, 0), (0x2c, 0), (0x30, 0x20), (0x60, 0)] {
+    for (offset, value) in
+        [(0x00, 0), (0x04, 1), (0x20, 0), (0x24, 0), (0x28, 0), (0x2c, 0), (0x30, 0x20), (0x60, 0)]
+    {
         assert_eq!(read_u32(pm.as_ref(), offset), value, "{offset:#x}");
     }
     assert!(!sci.is_high());

@@ -50,7 +50,7 @@ impl Format {
     }
 
     fn encode(self, value: u8) -> u8 {
-        if self.binary { value } else { value / 10 % 10 << 4 | value % 10 }
+        if self.binary { value } else { ((value / 10 % 10) << 4) | (value % 10) }
     }
 
     fn decode(self, value: u8) -> u8 {
@@ -114,7 +114,8 @@ pub(super) fn alarm_after(registers: &[u8; 128], format: Format, second_of_day: 
     let seconds = part(SECONDS_ALARM, Format::decode);
     let minutes = part(MINUTES_ALARM, Format::decode);
     let hours = part(HOURS_ALARM, Format::decode_hour);
-    let possible = seconds.is_none_or(|s| s < 60) && minutes.is_none_or(|m| m < 60) && hours.is_none_or(|h| h < 24);
+    let possible =
+        seconds.is_none_or(|s| s < 60) && minutes.is_none_or(|m| m < 60) && hours.is_none_or(|h| h < 24);
     if !possible {
         return None;
     }

@@ -33,7 +33,8 @@ impl State {
             self.flags |= UPDATE;
         }
         // Cheap first: the alarm is looked for only when a second has passed and the flag is not set anyway.
-        if seconds > 0 && self.flags & ALARM == 0 && self.alarm_in(seen).is_some_and(|after| after <= seconds) {
+        if seconds > 0 && self.flags & ALARM == 0 && self.alarm_in(seen).is_some_and(|after| after <= seconds)
+        {
             self.flags |= ALARM;
         }
     }
