@@ -159,10 +159,12 @@ fn devices_wait_while_switched_off() {
     assert!(kbc.controller.push_keyboard(&[0x1c]));
     assert!(kbc.controller.push_mouse(&[0x08, 1, 2]));
     kbc.expect(&[]);
+    let edges = kbc.mouse.edges();
     kbc.command(0xae);
     kbc.expect(&[0x1c]);
     kbc.command(0xa8);
     assert_eq!(kbc.drain(), (vec![], vec![0x08, 1, 2]));
+    assert_eq!(kbc.mouse.edges(), edges + 3);
 }
 
 #[test]
