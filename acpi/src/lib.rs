@@ -1,1 +1,36 @@
-//! ACPI tables and AML of the machine, built from typed inputs.
+//! ACPI tables and AML of the optimus-vmm Q35 machine, built from typed inputs.
+//!
+//! Everything here is a pure function: [`Platform`] says what the machine is, [`build`] answers with the
+//! three fw_cfg files through which OVMF installs tables: `etc/acpi/tables`, `etc/acpi/rsdp` and
+//! `etc/table-loader` (edk2 `OvmfPkg/Library/AcpiPlatformLib/QemuFwCfgAcpi.c`). Nothing is read, written or
+//! looked up, so the same input always gives the same bytes.
+//!
+//! Section numbers refer to the ACPI specification 6.5 unless another document is named.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`platform`] | the inputs, and what is refused |
+//! | [`routing`] | which interrupt a PCI pin reaches |
+//! | [`loader`] | the table-loader script |
+//! | [`aml`] | AML terms that `acpi_tables` does not have |
+//! | `dsdt` | the DSDT, one file per kind of device |
+//! | `fixed` | FADT, FACS, MADT, MCFG, WAET, RSDT, RSDP |
+
+pub mod aml;
+mod dsdt;
+mod error;
+mod fixed;
+pub mod loader;
+pub mod platform;
+pub mod routing;
+mod set;
+
+pub use error::Error;
+pub use platform::{
+    AddressRange, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform,
+    PmProfile,
+};
+pub use set::{LOADER_FILE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableSet, build};
+
+#[cfg(test)]
+mod tests;

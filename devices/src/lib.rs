@@ -18,5 +18,6 @@ pub mod serial;
 #[cfg(test)]
 mod test_support;
 pub mod time;
+pub mod pflash;
 
 pub use memory::GuestRam;

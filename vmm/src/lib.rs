@@ -1,4 +1,14 @@
 //! The virtual machine monitor: configuration, machine plan, assembly and run loop.
 
+pub mod cli;
+pub mod config;
 pub mod cpu;
+pub mod events;
 pub mod kvm;
+pub mod memory;
+pub mod outcome;
+pub mod plan;
+pub mod session;
+pub mod signals;
+pub mod timer;
+pub mod watch;

@@ -1,2 +1,95 @@
-//! The `optimus-vmm` command.
-fn main() {}
+//! The `optimus-vmm` command: reads the command line, sets up logging, and is the one place that prints errors.
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use vmm::cli::{Cli, Command, PlanArgs, RunArgs, RunOptions};
+use vmm::events::ProcessStart;
+use vmm::outcome::{Failure, status};
+use vmm::{config, machine, plan};
+
+fn main() -> ExitCode {
+    let start = ProcessStart::now();
+    let cli = Cli::parse();
+    let done = set_up_log(&cli).and_then(|()| match cli.command {
+        Command::Run(args) => run(*args, start),
+        Command::Plan(args) => show_plan(&args),
+        Command::Schema => print(&config::schema()),
+    });
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            complain(&failure.to_string());
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn run(args: RunArgs, start: ProcessStart) -> Result<u8, Failure> {
+    let outcome = machine::run(&RunOptions::from(args), start)?;
+    if let Some(message) = outcome.message() {
+        complain(&message);
+    }
+    Ok(outcome.status())
+}
+
+fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
+    let config = config::load(&args.config)?;
+    let plan = plan::plan(&config).map_err(config::ConfigError::from)?;
+    let report = plan::report::report(&config, &plan);
+    if args.json {
+        let mut json = report
+            .json()
+            .map_err(|error| Failure::Refused(format!("cannot write the plan as JSON: {error}")))?;
+        json.push('\n');
+        print(&json)
+    } else {
+        print(&report.text())
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough, as `head` does, is no error.
+fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Write { path: "standard output".into(), source: error })
+        }
+        _ => Ok(status::SUCCESS),
+    }
+}
+
+fn complain(message: &str) {
+    // Nothing is left to tell it to if standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "optimus-vmm: {message}");
+}
+
+fn set_up_log(cli: &Cli) -> Result<(), Failure> {
+    let level = match cli.verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter =
+        EnvFilter::try_from_env("OPTIMUS_VMM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    match &cli.log {
+        Some(path) => {
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|source| Failure::Write { path: path.clone(), source })?;
+            builder.with_ansi(false).with_writer(std::sync::Mutex::new(file)).init();
+        }
+        None => {
+            let ansi = std::io::stderr().is_terminal();
+            builder.with_ansi(ansi).without_time().with_writer(std::io::stderr).init();
+        }
+    }
+    Ok(())
+}

@@ -40,8 +40,8 @@ pub trait BusDevice: Send + Sync {
     fn write(&self, offset: u64, data: &[u8]) -> Action;
 }
 
-/// A non-empty range of guest addresses or ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A non-empty range of guest addresses or ports; by default the one address 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct AddressRange {
     base: u64,
     last: u64,

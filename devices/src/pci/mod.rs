@@ -10,6 +10,8 @@ pub mod capability;
 pub mod config;
 mod host;
 pub mod root_port;
+#[cfg(test)]
+mod tests;
 mod topology;
 
 use std::io;

@@ -1,5 +1,8 @@
 //! Virtual CPUs: what they say of themselves, their power-on state, their exits and their threads.
 
+pub mod conductor;
 pub mod cpuid;
 pub mod exit;
+pub mod report;
 pub mod state;
+pub mod thread;

@@ -1,6 +1,7 @@
 //! The host's `/dev/kvm`: opening it, the VM with its in-kernel interrupt controllers, memory slots, interrupt routes
 //! and doorbells (Linux `Documentation/virt/kvm/api.rst`).
 
+pub mod chips;
 pub mod irq;
 pub mod probe;
 pub mod slots;

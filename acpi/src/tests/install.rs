@@ -1,0 +1,118 @@
+//! Table sets through the simulator of OVMF's loader.
+
+use super::samples;
+use super::simulator::{self, Files, Installed, sum};
+use crate::*;
+
+pub(crate) fn install(set: &TableSet) -> Result<Installed, String> {
+    let files = [(TABLES_FILE, &set.tables), (RSDP_FILE, &set.rsdp)];
+    let files: Files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.clone())).collect();
+    simulator::install(&set.loader, &files)
+}
+
+fn address(table: &[u8], offset: usize, size: usize) -> u64 {
+    let mut value = [0; 8];
+    value[..size].copy_from_slice(&table[offset..offset + size]);
+    u64::from_le_bytes(value)
+}
+
+#[test]
+fn firmware_finds_every_table_once() {
+    for (which, platform) in samples::all() {
+        let set = build(&platform).unwrap();
+        let installed = install(&set).unwrap();
+        let mut found: Vec<&[u8]> = installed.tables.iter().map(|(_, table)| &table[..4]).collect();
+        found.sort_unstable();
+        let mut expected: Vec<&[u8]> = vec![b"APIC", b"DSDT", b"FACP", b"FACS", b"WAET"];
+        expected.extend(platform.ecam.map(|_| b"MCFG".as_slice()));
+        expected.extend(platform.user_tables.iter().map(|table| &table[..4]));
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{which}");
+        assert!(installed.kept.is_empty(), "{which}: nothing but tables, so that the memory is given back");
+    }
+}
+
+#[test]
+fn fadt_and_rsdp_lead_to_the_tables() {
+    let set = build(&samples::laptop()).unwrap();
+    let installed = install(&set).unwrap();
+    let at = |signature: &[u8; 4]| {
+        let mut tables = installed.tables.iter().filter(|(_, table)| table.starts_with(signature));
+        tables.next().unwrap().0
+    };
+    let fadt = installed.of(b"FACP")[0];
+    assert_eq!(address(fadt, 36, 4), at(b"FACS"));
+    assert_eq!(address(fadt, 132, 8), 0, "X_FIRMWARE_CTRL excludes FIRMWARE_CTRL");
+    assert_eq!(address(fadt, 40, 4), at(b"DSDT"));
+    assert_eq!(address(fadt, 140, 8), at(b"DSDT"));
+    assert_eq!(at(b"FACS") % 64, 0);
+
+    let rsdp = &installed.blobs[RSDP_FILE].bytes;
+    assert_eq!(sum(rsdp), 0);
+    assert_eq!(&rsdp[..8], b"RSD PTR ");
+    let tables = &installed.blobs[TABLES_FILE];
+    let rsdt = &tables.bytes[usize::try_from(address(rsdp, 16, 4) - tables.base).unwrap()..];
+    assert_eq!(&rsdt[..4], b"RSDT");
+    let rsdt = &rsdt[..address(rsdt, 4, 4) as usize];
+    assert_eq!(sum(rsdt), 0);
+    let listed: Vec<u64> = rsdt[36..].chunks(4).map(|entry| address(entry, 0, 4)).collect();
+    assert_eq!(listed, [at(b"FACP"), at(b"APIC"), at(b"MCFG"), at(b"WAET"), at(b"SSDT")]);
+}
+
+#[test]
+fn individual_tables_have_checksums() {
+    let set = build(&samples::laptop()).unwrap();
+    let tables = set.individual();
+    let signatures: Vec<&[u8]> = tables.iter().map(|table| table.signature.as_slice()).collect();
+    assert_eq!(signatures, [b"FACS", b"DSDT", b"FACP", b"APIC", b"MCFG", b"WAET", b"SSDT", b"RSDT"]);
+    for table in tables.iter().filter(|table| table.signature != *b"FACS") {
+        assert_eq!(sum(&table.bytes), 0, "{:?}", table.signature);
+    }
+}
+
+#[test]
+fn sizes_stay_when_firmware_programs_ecam() {
+    let announced = build(&samples::smallest()).unwrap().sizes();
+    assert_eq!(announced, Sizes { tables: 128 << 10, rsdp: 20, loader: 4096 });
+    let platform = Platform { ecam: Some(Ecam { base: 0xB000_0000, buses: 256 }), ..samples::smallest() };
+    let set = build(&platform).unwrap().fit(announced).unwrap();
+    assert_eq!(set.sizes(), announced);
+    assert_eq!(install(&set).unwrap().of(b"MCFG").len(), 1);
+
+    // A set built for more than what was announced is cut or padded as far as its content allows.
+    let larger = Sizes { tables: 256 << 10, loader: 8192, ..announced };
+    let set = build(&platform).unwrap().fit(larger).unwrap();
+    assert_eq!((set.tables.len(), set.loader.len()), (256 << 10, 8192));
+    assert_eq!(install(&set).unwrap().of(b"DSDT").len(), 1);
+    let set = set.fit(announced).unwrap();
+    assert_eq!(set.sizes(), announced);
+    let error = set.fit(Sizes { tables: 1024, ..announced }).unwrap_err();
+    assert!(error.to_string().contains("fw_cfg announced 1024"), "{error}");
+}
+
+#[test]
+fn user_tables_are_checked() {
+    let with = |table: Vec<u8>| build(&Platform { user_tables: vec![table], ..samples::smallest() });
+    assert!(with(samples::ssdt()).is_ok());
+    let mut long = samples::ssdt();
+    long.push(0);
+    let mut facs = samples::ssdt();
+    facs[..4].copy_from_slice(b"FACS");
+    let mut odd = samples::ssdt();
+    odd[0] = 0;
+    for (table, reason) in [
+        (Vec::new(), "no header"),
+        (b"SSDT\x08\0\0\0".to_vec(), "has 8 bytes"),
+        (long, "says 43 bytes, and it has 44"),
+        (facs, "a FACS of its own"),
+        (odd, "signature"),
+    ] {
+        let error = with(table).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let many = Platform { user_tables: vec![samples::ssdt(); 123], ..samples::smallest() };
+    let set = build(&many).unwrap();
+    assert_eq!(install(&set).unwrap().tables.len(), 128);
+    let many = Platform { user_tables: vec![samples::ssdt(); 124], ..samples::smallest() };
+    assert_eq!(build(&many), Err(Error::TooManyTables(129)));
+}

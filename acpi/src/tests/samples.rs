@@ -1,0 +1,98 @@
+//! Machines to test with.
+
+use crate::*;
+
+pub(crate) fn name(name: &str) -> NameSeg {
+    NameSeg::new(name).unwrap()
+}
+
+pub(crate) fn endpoint(device: u8, function: u8, seg: &str) -> PciFunction {
+    let kind = FunctionKind::Endpoint;
+    PciFunction { device, function, name: name(seg), kind, aml: Vec::new() }
+}
+
+pub(crate) fn bridge(device: u8, function: u8, seg: &str, children: Vec<PciFunction>) -> PciFunction {
+    let kind = FunctionKind::Bridge { children };
+    PciFunction { device, function, name: name(seg), kind, aml: Vec::new() }
+}
+
+pub(crate) fn cpus(count: u32) -> Vec<Cpu> {
+    (0..count).map(|apic_id| Cpu { apic_id }).collect()
+}
+
+/// One CPU, nothing optional, firmware that has not set up ECAM.
+pub(crate) fn smallest() -> Platform {
+    Platform {
+        cpus: cpus(1),
+        ecam: None,
+        pm_base: 0x600,
+        pm_profile: PmProfile::Unspecified,
+        pci: PciRoot::default(),
+        pvpanic: false,
+        ps2: false,
+        com1: false,
+        rtc: false,
+        fw_cfg: false,
+        oem: OemIds::default(),
+        user_tables: Vec::new(),
+    }
+}
+
+/// An Optimus laptop: iGPU, dGPU behind a root port, more root ports in a multi-function slot, a switch.
+pub(crate) fn laptop() -> Platform {
+    let downstream = vec![
+        bridge(0, 0, "DSP0", vec![endpoint(0, 0, "NVME")]),
+        bridge(1, 0, "DSP1", vec![endpoint(0, 0, "NET")]),
+    ];
+    Platform {
+        cpus: cpus(8),
+        ecam: Some(Ecam { base: 0xE000_0000, buses: 256 }),
+        pm_base: 0x600,
+        pm_profile: PmProfile::Mobile,
+        pci: PciRoot {
+            io: vec![IoRange { start: 0, end: 0xCF7 }, IoRange { start: 0xD00, end: 0xFFFF }],
+            mmio32: vec![AddressRange { start: 0x8000_0000, end: 0xFEBF_FFFF }],
+            mmio64: vec![AddressRange { start: 0x70_0000_0000, end: 0x7F_FFFF_FFFF }],
+            functions: vec![
+                bridge(1, 0, "PEG0", vec![endpoint(0, 0, "PEGP"), endpoint(0, 1, "PEGA")]),
+                endpoint(2, 0, "GFX0"),
+                bridge(0x1C, 0, "RP01", vec![]),
+                bridge(0x1C, 1, "RP02", vec![bridge(0, 0, "UPSP", downstream)]),
+                bridge(0x1C, 7, "RP08", vec![endpoint(0, 0, "PXSX")]),
+                endpoint(0x1F, 2, "SAT0"),
+            ],
+        },
+        pvpanic: true,
+        ps2: true,
+        com1: true,
+        rtc: true,
+        fw_cfg: true,
+        oem: OemIds::default(),
+        user_tables: vec![ssdt()],
+    }
+}
+
+/// A server-like machine: CPUs beyond 8-bit APIC ids, ECAM above 4 GiB, no 64-bit window.
+pub(crate) fn many_cpus() -> Platform {
+    Platform {
+        cpus: (0..300).map(|cpu| Cpu { apic_id: cpu * 2 }).collect(),
+        ecam: Some(Ecam { base: 0x10_0000_0000, buses: 64 }),
+        pci: PciRoot { mmio64: Vec::new(), ..laptop().pci },
+        user_tables: Vec::new(),
+        ..laptop()
+    }
+}
+
+/// All of them, with what a failure should call them.
+pub(crate) fn all() -> [(&'static str, Platform); 4] {
+    let one_cpu = Platform { cpus: cpus(1), ..laptop() };
+    [("smallest", smallest()), ("laptop", laptop()), ("many CPUs", many_cpus()), ("one CPU", one_cpu)]
+}
+
+/// `Name (\USER, One)` in an SSDT whose checksum is wrong.
+pub(crate) fn ssdt() -> Vec<u8> {
+    let mut table = b"SSDT\x2b\0\0\0\x02\xFFUSERIDUSERTABL\x01\0\0\0INTL\x25\x09\x20\x20".to_vec();
+    table.extend_from_slice(b"\x08\\USER\x01");
+    assert_eq!(table.len(), 0x2B);
+    table
+}

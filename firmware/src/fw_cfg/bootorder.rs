@@ -1,0 +1,154 @@
+//! `bootorder`: from which devices to boot, first to last.
+//!
+//! OpenFirmware device paths, one per line, NUL at the end. Only the shapes that OVMF translates to UEFI device paths
+//! are produced (edk2 OvmfPkg/Library/QemuBootOrderLib/QemuBootOrderLib.c). Numbers are lower-case hexadecimal without
+//! prefix; function 0 is left out.
+
+use std::fmt::{self, Display, Write};
+
+/// Device (slot) and function on one PCI bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    device: u8,
+    function: u8,
+}
+
+impl Slot {
+    /// `None` unless `device` is 0 to 31 and `function` 0 to 7.
+    #[must_use]
+    pub const fn new(device: u8, function: u8) -> Option<Self> {
+        if device < 32 && function < 8 { Some(Self { device, function }) } else { None }
+    }
+}
+
+impl Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.function {
+            0 => write!(f, "{:x}", self.device),
+            function => write!(f, "{:x},{function:x}", self.device),
+        }
+    }
+}
+
+/// What kind of device to boot from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootKind {
+    /// A virtio block device.
+    VirtioBlk,
+    /// An NVMe namespace, numbered from 1.
+    Nvme {
+        /// NSID.
+        namespace: u32,
+    },
+    /// A network card of any kind.
+    Ethernet,
+    /// Any other PCI function that carries a boot option of its own, such as a passed-through one.
+    Pci {
+        /// Vendor ID.
+        vendor: u16,
+        /// Device ID.
+        device: u16,
+    },
+}
+
+/// One device to boot from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootDevice {
+    /// The root ports and bridges from bus 0 down to the device's bus; empty for a device on bus 0.
+    pub bridges: Vec<Slot>,
+    /// The device on its bus.
+    pub slot: Slot,
+    /// What it is.
+    pub kind: BootKind,
+}
+
+impl Display for BootDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("/pci@i0cf8")?;
+        for bridge in &self.bridges {
+            write!(f, "/pci-bridge@{bridge}")?;
+        }
+        let slot = self.slot;
+        match self.kind {
+            BootKind::VirtioBlk => write!(f, "/scsi@{slot}/disk@0,0"),
+            // OVMF knows NVMe by this name of one vendor's device, whatever the device is.
+            BootKind::Nvme { namespace } => write!(f, "/pci8086,5845@{slot}/namespace@{namespace:x},0"),
+            BootKind::Ethernet => write!(f, "/ethernet@{slot}/ethernet-phy@0"),
+            BootKind::Pci { vendor, device } => write!(f, "/pci{vendor:x},{device:x}@{slot}"),
+        }
+    }
+}
+
+/// The item, or `None` when there is nothing to say, in which case it should not exist at all.
+///
+/// With `halt`, the firmware tries only these devices: QEMU's `HALT` line, which stops the search.
+#[must_use]
+pub fn bootorder(devices: &[BootDevice], halt: bool) -> Option<Vec<u8>> {
+    if devices.is_empty() && !halt {
+        return None;
+    }
+    let mut text = String::new();
+    for device in devices {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{device}");
+    }
+    text.push_str(if halt { "HALT" } else { "" });
+    let mut bytes = text.trim_end().to_owned().into_bytes();
+    bytes.push(0);
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(device: u8, function: u8) -> Slot {
+        Slot::new(device, function).unwrap()
+    }
+
+    fn line(bridges: &[Slot], at: Slot, kind: BootKind) -> String {
+        BootDevice { bridges: bridges.to_vec(), slot: at, kind }.to_string()
+    }
+
+    #[test]
+    fn paths_are_those_that_ovmf_translates() {
+        let cases = [
+            (vec![], slot(6, 0), BootKind::VirtioBlk, "/pci@i0cf8/scsi@6/disk@0,0"),
+            (vec![], slot(6, 3), BootKind::VirtioBlk, "/pci@i0cf8/scsi@6,3/disk@0,0"),
+            (
+                vec![slot(0x1c, 0), slot(2, 1)],
+                slot(0, 0),
+                BootKind::VirtioBlk,
+                "/pci@i0cf8/pci-bridge@1c/pci-bridge@2,1/scsi@0/disk@0,0",
+            ),
+            (vec![], slot(6, 1), BootKind::Nvme { namespace: 1 }, "/pci@i0cf8/pci8086,5845@6,1/namespace@1,0"),
+            (vec![], slot(3, 2), BootKind::Ethernet, "/pci@i0cf8/ethernet@3,2/ethernet-phy@0"),
+            (
+                vec![slot(1, 0)],
+                slot(0, 0),
+                BootKind::Pci { vendor: 0x10de, device: 0x1234 },
+                "/pci@i0cf8/pci-bridge@1/pci10de,1234@0",
+            ),
+        ];
+        for (bridges, at, kind, expected) in cases {
+            assert_eq!(line(&bridges, at, kind), expected);
+        }
+    }
+
+    #[test]
+    fn list_is_newline_separated_and_terminated() {
+        let device = |n| BootDevice { bridges: vec![], slot: slot(n, 0), kind: BootKind::VirtioBlk };
+        assert_eq!(bootorder(&[], false), None);
+        assert_eq!(bootorder(&[], true).unwrap(), b"HALT\0");
+        let list = bootorder(&[device(3), device(4)], false).unwrap();
+        assert_eq!(list, b"/pci@i0cf8/scsi@3/disk@0,0\n/pci@i0cf8/scsi@4/disk@0,0\0");
+        let list = bootorder(&[device(31)], true).unwrap();
+        assert_eq!(list, b"/pci@i0cf8/scsi@1f/disk@0,0\nHALT\0");
+    }
+
+    #[test]
+    fn impossible_slots_do_not_exist() {
+        assert_eq!(Slot::new(32, 0), None);
+        assert_eq!(Slot::new(0, 8), None);
+    }
+}

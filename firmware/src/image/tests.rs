@@ -1,0 +1,154 @@
+//! Debian's images as they are, and images broken in each way that has an error of its own.
+
+use std::fs;
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const OVMF: &str = "/usr/share/OVMF";
+
+fn debian(name: &str) -> PathBuf {
+    Path::new(OVMF).join(name)
+}
+
+fn debian_bytes(name: &str) -> Vec<u8> {
+    fs::read(debian(name)).expect("Debian's package ovmf is needed for this test")
+}
+
+fn refused(bytes: &[u8]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.fd");
+    fs::write(&path, bytes).unwrap();
+    OvmfImage::load_code(&path).unwrap_err().to_string()
+}
+
+#[test]
+fn debian_code_images_are_accepted() {
+    for (name, layout) in
+        [("OVMF_CODE.fd", FlashLayout::TwoMiB), ("OVMF_CODE_4M.fd", FlashLayout::FourMiB)]
+    {
+        let image = OvmfImage::load_code(&debian(name)).unwrap();
+        assert_eq!(image.info(), ImageInfo { layout, builtin_vars: None }, "{name}");
+        let started = Instant::now();
+        assert_eq!(image.check_smm().unwrap(), SmmUse::NotUsed, "{name}");
+        println!("{name}: SMM check {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn secure_boot_builds_are_told_by_content() {
+    for name in ["OVMF_CODE.secboot.fd", "OVMF_CODE_4M.secboot.fd", "OVMF_CODE_4M.ms.fd", "OVMF_CODE_4M.snakeoil.fd"]
+    {
+        let image = OvmfImage::load_code(&debian(name)).unwrap();
+        let started = Instant::now();
+        let message = image.check_smm().unwrap_err().to_string();
+        println!("{name}: SMM check {:?}", started.elapsed());
+        let plain = if name.contains("4M") { "use /usr/share/OVMF/OVMF_CODE_4M.fd in" } else { "OVMF_CODE.fd in" };
+        assert!(message.contains(plain), "{message}");
+    }
+    // A name proves nothing: the same content under an innocent name, with no neighbours.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("OVMF_CODE_4M.fd");
+    fs::copy(debian("OVMF_CODE_4M.secboot.fd"), &path).unwrap();
+    let message = OvmfImage::load_code(&path).unwrap().check_smm().unwrap_err().to_string();
+    assert!(message.contains("use a build without SMM"), "{message}");
+}
+
+#[test]
+fn combined_image_is_one_unit() {
+    let mut combined = debian_bytes("OVMF_VARS_4M.fd");
+    combined.extend(debian_bytes("OVMF_CODE_4M.fd"));
+    let info = inspect(Path::new("OVMF.fd"), &combined).unwrap();
+    assert_eq!(info, ImageInfo { layout: FlashLayout::FourMiB, builtin_vars: Some(0x8_4000) });
+    assert_eq!(smm_use(&combined), SmmUse::NotUsed);
+}
+
+#[test]
+fn each_mistake_has_its_message() {
+    let code = debian_bytes("OVMF_CODE_4M.fd");
+    let mut no_vector = code.clone();
+    let len = no_vector.len();
+    no_vector[len - 16..].fill(0xff);
+    let mut bad_sum = code.clone();
+    bad_sum[0] ^= 1;
+    let mut seabios = vec![0; 256 << 10];
+    let len = seabios.len();
+    seabios[len - 16] = 0xea;
+    let cases: [(&str, &[u8], &str); 10] = [
+        ("empty", &[], "is empty"),
+        ("short", &code[..5000], "not a multiple"),
+        ("truncated in the first volume", &code[..0x10_0000], "is truncated"),
+        ("truncated in the last volume", &code[..code.len() - 4096], "is truncated"),
+        ("oversized", &vec![0; (8 << 20) + 4096], "at most 8388608"),
+        ("blank", &vec![0xff; 0x37_c000], "(it is blank)"),
+        ("no reset vector", &no_vector, "no reset vector"),
+        ("bad header checksum", &bad_sum, "does not begin with a UEFI firmware volume"),
+        ("SeaBIOS", &seabios, "legacy BIOS"),
+        ("first volume only", &code[..0x34_8000], "no reset vector"),
+    ];
+    for (what, bytes, expected) in cases {
+        let message = refused(bytes);
+        assert!(message.contains(expected), "{what}: {message}");
+    }
+    assert!(refused(b"QFI\xfb0000").contains("qemu-img convert"));
+}
+
+#[test]
+fn wrong_paths_and_vars_files() {
+    let missing = OvmfImage::load_code(Path::new("/nonexistent/OVMF.fd")).unwrap_err().to_string();
+    assert!(missing.contains("/nonexistent/OVMF.fd") && missing.contains("package ovmf"), "{missing}");
+    let directory = OvmfImage::load_code(Path::new("/tmp")).unwrap_err();
+    assert!(matches!(directory, ImageError::NotAFile { .. }), "{directory}");
+    for vars in ["OVMF_VARS_4M.fd", "OVMF_VARS_4M.ms.fd"] {
+        let message = OvmfImage::load_code(&debian(vars)).unwrap_err().to_string();
+        assert!(message.contains("probably /usr/share/OVMF/OVMF_CODE_4M.fd"), "{message}");
+    }
+}
+
+#[test]
+fn flash_ends_at_four_gib() {
+    let map = flash_map(0x37_c000, 0x8_4000).unwrap();
+    assert_eq!((map.vars, map.code), (0xffc0_0000, 0xffc8_4000));
+    let map = flash_map(0x1e_0000, 0x2_0000).unwrap();
+    assert_eq!((map.vars, map.code), (0xffe0_0000, 0xffe2_0000));
+    let map = flash_map(0x40_0000, 0).unwrap();
+    assert_eq!((map.vars, map.code, map.vars_size), (0xffc0_0000, 0xffc0_0000, 0));
+    for (code, vars) in [(0, 4096), (4095, 4096), (4096, 1), (8 << 20, 4096), (u64::MAX - 4095, 8192)] {
+        assert!(flash_map(code, vars).is_err(), "{code:#x} {vars:#x}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..8192)) {
+        prop_assert!(inspect(Path::new("x"), &bytes).is_err());
+        prop_assert_eq!(smm_use(&bytes), SmmUse::Unknown);
+    }
+
+    // A volume header that parses, with anything behind it: neither function may panic or run away.
+    #[test]
+    fn mutated_images_do_not_panic(
+        edits in proptest::collection::vec((0usize..0x400, any::<u8>()), 1..12),
+        tail_edits in proptest::collection::vec((0usize..0x600, any::<u8>()), 0..8),
+        fix_checksum in any::<bool>(),
+    ) {
+        let mut image = debian_bytes("OVMF_CODE.fd");
+        let len = image.len();
+        for (at, value) in edits {
+            image[at] = value;
+        }
+        for (at, value) in tail_edits {
+            image[len - 1 - at] = value;
+        }
+        if fix_checksum {
+            let header = usize::from(u16::from_le_bytes([image[48], image[49]])).min(len);
+            image[50..52].fill(0);
+            let sum = image[..header].chunks_exact(2).fold(0u16, |sum, p| sum.wrapping_add(u16::from_le_bytes([p[0], p[1]])));
+            image[50..52].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
+        }
+        let _ = inspect(Path::new("x"), &image);
+        let _ = smm_use(&image);
+    }
+}

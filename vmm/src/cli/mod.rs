@@ -1,0 +1,173 @@
+//! The command line of `optimus-vmm`: its subcommands and options, and what they mean.
+//!
+//! Only definitions and pure conversions live here; nothing is opened or run. A wrong command line ends
+//! with status 2 (clap's own), the status of a wrong configuration.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use regex::bytes::Regex;
+
+use crate::config::{ByteSize, ConsoleSpec, Overrides};
+
+/// Boot UEFI guests with stock OVMF on a Q35 machine.
+#[derive(Debug, Parser)]
+#[command(name = "optimus-vmm", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Tell more: -v what is done, -vv what the guest does, -vvv everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Append messages to FILE instead of standard error
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the virtual machine that a vm.toml describes
+    Run(Box<RunArgs>),
+    /// Show the machine that a vm.toml describes, and all its conflicts, without opening /dev/kvm
+    Plan(PlanArgs),
+    /// Print the JSON schema of vm.toml
+    Schema,
+}
+
+/// Help on what the numbers that `run` ends with mean.
+const EXIT_STATUS: &str = "Exit status:
+  0      the guest powered itself off, or all of --expect was seen
+  2      the configuration or the command line is wrong
+  3      the host is not ready (the message says what to do)
+  4      --timeout ran out
+  5      the guest crashed, or --fail-on was seen
+  6      a device or the host failed while the guest was running
+  128+N  ended by signal N
+
+SIGINT and SIGTERM press the guest's power button; after the grace period of [machine]
+the machine ends.";
+
+/// The arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct RunArgs {
+    /// The machine's configuration
+    #[arg(value_name = "VM.TOML")]
+    pub config: PathBuf,
+
+    /// Let the firmware start this Linux kernel, in place of `kernel.image`
+    #[arg(long, value_name = "FILE", help_heading = "Instead of vm.toml")]
+    pub kernel: Option<PathBuf>,
+
+    /// Initial RAM disk of the kernel, in place of `kernel.initrd`
+    #[arg(long, value_name = "FILE", help_heading = "Instead of vm.toml")]
+    pub initrd: Option<PathBuf>,
+
+    /// Command line of the kernel, in place of the whole `kernel.cmdline`
+    #[arg(long, value_name = "STRING", allow_hyphen_values = true, help_heading = "Instead of vm.toml")]
+    pub append: Option<String>,
+
+    /// Guest memory such as 2G, in place of `machine.memory`
+    #[arg(long, value_name = "SIZE", help_heading = "Instead of vm.toml")]
+    pub memory: Option<ByteSize>,
+
+    /// Where the serial port leads: stdio, file:PATH, unix:PATH, pty or none
+    #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
+    pub serial: Option<ConsoleSpec>,
+
+    /// Where the firmware's debug port leads: stdio, file:PATH, unix:PATH, pty or none
+    #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
+    pub debugcon: Option<ConsoleSpec>,
+
+    /// Open no window: the serial port is the only console
+    #[arg(long, help_heading = "Scripted runs")]
+    pub headless: bool,
+
+    /// End the machine after so many seconds with status 4
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Scripted runs")]
+    pub timeout: Option<Duration>,
+
+    /// Wait for this regular expression on the serial port; repeated, for each in turn. After the last the
+    /// guest is powered down and the run has succeeded
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
+    pub expect: Vec<Regex>,
+
+    /// Fail as soon as this regular expression appears on the serial port; may be repeated
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
+    pub fail_on: Vec<Regex>,
+
+    /// Write what happens to FILE, as JSON lines with monotonic nanoseconds
+    #[arg(long, value_name = "FILE", help_heading = "Scripted runs")]
+    pub events: Option<PathBuf>,
+}
+
+/// The arguments of `plan`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct PlanArgs {
+    /// The machine's configuration
+    #[arg(value_name = "VM.TOML")]
+    pub config: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to run a machine: what `run` was told beside the configuration.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What replaces values of the file, for [`crate::config::load_with`].
+    pub overrides: Overrides,
+    /// Whether no window may be opened.
+    pub headless: bool,
+    /// The time after which the machine ends, from the start of the process.
+    pub timeout: Option<Duration>,
+    /// What must appear on the serial port, one after the other.
+    pub expect: Vec<Regex>,
+    /// What must not appear on the serial port.
+    pub fail_on: Vec<Regex>,
+    /// Where events are written.
+    pub events: Option<PathBuf>,
+}
+
+impl From<RunArgs> for RunOptions {
+    fn from(args: RunArgs) -> Self {
+        let RunArgs {
+            config,
+            kernel,
+            initrd,
+            append,
+            memory,
+            serial,
+            debugcon,
+            headless,
+            timeout,
+            expect,
+            fail_on,
+            events,
+        } = args;
+        let overrides = Overrides { memory, kernel, initrd, append, serial, debugcon };
+        Self { config, overrides, headless, timeout, expect, fail_on, events }
+    }
+}
+
+/// Seconds, with a fraction if need be.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let not_seconds = || "write a number of seconds, such as 60 or 0.5".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| not_seconds())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        Ok(_) => Err("the time must be more than 0 seconds".into()),
+        Err(_) => Err(not_seconds()),
+    }
+}

@@ -1,0 +1,107 @@
+//! Tests of the command line's definitions.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, Command, RunOptions};
+use crate::config::{ByteSize, ConsoleSpec, Overrides};
+
+fn run(args: &[&str]) -> Result<RunOptions, String> {
+    let args = ["optimus-vmm", "run", "vm.toml"].iter().chain(args);
+    match Cli::try_parse_from(args).map_err(|error| error.to_string())?.command {
+        Command::Run(args) => Ok((*args).into()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_definitions_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn without_options_the_file_decides() {
+    let options = run(&[]).unwrap();
+    assert_eq!(options.config, Path::new("vm.toml"));
+    assert_eq!(options.overrides, Overrides::default());
+    assert!(!options.headless && options.timeout.is_none() && options.events.is_none());
+    assert!(options.expect.is_empty() && options.fail_on.is_empty());
+}
+
+#[test]
+fn every_option_arrives() {
+    let options = run(&[
+        "--kernel",
+        "bzImage",
+        "--initrd",
+        "initrd",
+        "--append",
+        "-x console=ttyS0",
+        "--memory",
+        "2G",
+        "--serial",
+        "unix:/s",
+        "--debugcon",
+        "file:fw.log",
+        "--headless",
+        "--timeout",
+        "1.5",
+        "--expect",
+        "login:",
+        "--expect",
+        "^# $",
+        "--fail-on",
+        "(?i)panic",
+        "--events",
+        "events.jsonl",
+    ])
+    .unwrap();
+    assert_eq!(
+        options.overrides,
+        Overrides {
+            memory: Some(ByteSize::from_mib(2048)),
+            kernel: Some("bzImage".into()),
+            initrd: Some("initrd".into()),
+            append: Some("-x console=ttyS0".into()),
+            serial: Some(ConsoleSpec::Unix("/s".into())),
+            debugcon: Some(ConsoleSpec::File("fw.log".into())),
+        }
+    );
+    assert!(options.headless);
+    assert_eq!(options.timeout, Some(Duration::from_millis(1500)));
+    let expect: Vec<_> = options.expect.iter().map(regex::bytes::Regex::as_str).collect();
+    assert_eq!(expect, ["login:", "^# $"]);
+    assert!(options.fail_on[0].is_match(b"\xffKernel PANIC"));
+    assert_eq!(options.events.as_deref(), Some(Path::new("events.jsonl")));
+}
+
+#[test]
+fn wrong_values_are_explained() {
+    for (args, expected) in [
+        (["--memory", "2GB"], "write \"2G\" for powers of 1024"),
+        (["--serial", "tty"], "\"tty\" names no console: write one of \"stdio\""),
+        (["--debugcon", "file:"], "after `file:`, the path is empty"),
+        (["--timeout", "soon"], "write a number of seconds, such as 60 or 0.5"),
+        (["--timeout", "0"], "the time must be more than 0 seconds"),
+        (["--timeout", "nan"], "write a number of seconds"),
+        (["--expect", "("], "regex parse error"),
+        (["--headles", "x"], "--headless"),
+    ] {
+        let error = run(&args).unwrap_err();
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn global_options_stand_anywhere() {
+    for args in
+        [["optimus-vmm", "-vv", "--log", "l", "schema"], ["optimus-vmm", "schema", "-v", "-v", "--log=l"]]
+    {
+        let cli = Cli::try_parse_from(args).unwrap();
+        assert_eq!((cli.verbose, cli.log.as_deref()), (2, Some(Path::new("l"))));
+    }
+    let cli = Cli::try_parse_from(["optimus-vmm", "plan", "x.toml", "--json"]).unwrap();
+    assert!(matches!(cli.command, Command::Plan(args) if args.json && args.config == Path::new("x.toml")));
+}

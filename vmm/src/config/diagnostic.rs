@@ -1,0 +1,184 @@
+//! Errors of a configuration, shown with file, line, column and a caret.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::origin::Location;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The file was read and is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+}
+
+/// All the problems found in a configuration, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(Vec<Diagnostic>);
+
+impl Problems {
+    /// Problems that forbid to go on, or `Ok` if there is none.
+    pub fn check(mut problems: Vec<Diagnostic>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.sort_by_key(Diagnostic::line_and_column);
+        Err(Self(problems))
+    }
+
+    /// The problems one by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+}
+
+impl From<Diagnostic> for Problems {
+    fn from(problem: Diagnostic) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        match self.0.len() {
+            0 | 1 => Ok(()),
+            count => write!(f, "\n\n{count} problems"),
+        }
+    }
+}
+
+/// One problem of a configuration, its place, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    place: Place,
+    message: String,
+    help: Option<String>,
+}
+
+/// What a problem is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A piece of a line.
+    At(Location, Snippet),
+    /// A whole file.
+    File(PathBuf),
+    /// An option of the command line.
+    Option(&'static str),
+}
+
+impl Diagnostic {
+    pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), help: None }
+    }
+
+    /// The same problem with advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The advice, if there is any.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The place in the file, if the problem has one.
+    pub fn location(&self) -> Option<&Location> {
+        match &self.place {
+            Place::At(location, _) => Some(location),
+            Place::File(_) | Place::Option(_) => None,
+        }
+    }
+
+    fn line_and_column(&self) -> (usize, usize) {
+        self.location().map_or((usize::MAX, 0), |location| (location.line, location.column))
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gutter = match &self.place {
+            Place::At(location, snippet) => {
+                let number = location.line.to_string();
+                let gutter = " ".repeat(number.len());
+                write!(f, "{location}: {}\n{gutter} |\n{number} | {}", self.message, snippet.line)?;
+                let (indent, carets) = (" ".repeat(snippet.indent), "^".repeat(snippet.width));
+                write!(f, "\n{gutter} | {indent}{carets}")?;
+                gutter
+            }
+            Place::File(file) => {
+                write!(f, "{}: {}", file.display(), self.message)?;
+                " ".into()
+            }
+            Place::Option(option) => {
+                write!(f, "{option}: {}", self.message)?;
+                " ".into()
+            }
+        };
+        match &self.help {
+            Some(help) => write!(f, "\n{gutter} = help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A line as it is shown, and the columns to mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Snippet {
+    line: String,
+    indent: usize,
+    width: usize,
+}
+
+impl Snippet {
+    /// Longest piece of a line that is shown.
+    const LONGEST: usize = 100;
+    /// What is shown of a long line before the marked piece.
+    const LEAD: usize = 40;
+
+    /// Shows `line` and marks `width` characters from the one numbered `start`, counted from 0.
+    ///
+    /// Control characters are replaced, so that a file cannot steer the terminal; a tab is one space, so
+    /// that the caret stays below its character.
+    pub(super) fn new(line: &str, start: usize, width: usize) -> Self {
+        let length = line.chars().count();
+        let skipped = if length > Self::LONGEST { start.saturating_sub(Self::LEAD) } else { 0 };
+        let mut shown = String::new();
+        if skipped > 0 {
+            shown.push('…');
+        }
+        shown.extend(line.chars().skip(skipped).take(Self::LONGEST).map(|c| match c {
+            '\t' => ' ',
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        }));
+        if length.saturating_sub(skipped) > Self::LONGEST {
+            shown.push('…');
+        }
+        let indent = start.saturating_sub(skipped).saturating_add(usize::from(skipped > 0));
+        let room = shown.chars().count().saturating_sub(indent);
+        Self { line: shown.trim_end().into(), indent, width: width.min(room).max(1) }
+    }
+}

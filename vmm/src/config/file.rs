@@ -1,0 +1,217 @@
+//! `vm.toml` as it is written: every key, its type and its default, before anything is resolved.
+//!
+//! The JSON schema, the shape check of [`super::shape`] and the reference in `docs/vm-toml.md` are all made
+//! from these types and their comments. A default that depends on something else than the key is described
+//! by `x-default`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::console::ConsoleSpec;
+use super::disk::{Backing, Cache, Discard, DiskFormat};
+use super::machine::Machine;
+use super::pci_address::PciAddress;
+use super::smbios::Smbios;
+
+/// One virtual machine of optimus-vmm.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "vm.toml")]
+pub(super) struct VmFile {
+    /// The machine's name, from which the names of its files and sockets are made: letters, digits, `.`, `_`
+    /// and `-`, at most 63.
+    #[schemars(extend("format" = "vm-name", "x-default" = "the file's name without `.toml`"))]
+    pub name: Option<String>,
+    /// The UUID that SMBIOS reports. Give one to machines of the same name that meet on a network.
+    #[schemars(extend("format" = "uuid", "x-default" = "derived from `name`, always the same"))]
+    pub uuid: Option<String>,
+    pub machine: Machine,
+    pub cpu: CpuSection,
+    pub firmware: FirmwareSection,
+    pub smbios: Smbios,
+    /// A virtio-blk disk. Repeat the section for more.
+    pub disk: Vec<DiskSection>,
+    pub rng: RngSection,
+    /// A PCIe root port. Repeat the section for more.
+    pub root_port: Vec<RootPortSection>,
+    /// A fw_cfg item for the firmware or the guest, `opt/ovmf/…` for example. Repeat the section for more.
+    pub fw_cfg: Vec<FwCfgSection>,
+    pub serial: SerialSection,
+    pub debugcon: DebugconSection,
+    pub kernel: Option<KernelSection>,
+}
+
+/// The processors: either `topology` or `count`, by default one processor.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CpuSection {
+    /// Sockets, cores per socket and threads per core, as `{ sockets = 1, cores = 4, threads = 2 }`.
+    #[schemars(extend("x-default" = "one of each"))]
+    pub topology: Option<TopologySection>,
+    /// The number of vCPUs: short for so many cores of one thread in one socket.
+    #[schemars(range(min = 1, max = 255), extend("x-default" = "`1`"))]
+    pub count: Option<u32>,
+    /// Width of guest physical addresses in bits. Less than the host's keeps BARs below the reach of a
+    /// narrow IOMMU.
+    #[schemars(range(min = 36, max = 52), extend("x-default" = "as the host's processor"))]
+    pub phys_bits: Option<u8>,
+}
+
+/// The shape of the processors. Their product is the number of vCPUs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TopologySection {
+    /// Processor packages.
+    #[schemars(range(min = 1, max = 255))]
+    pub sockets: u32,
+    /// Cores in each socket.
+    #[schemars(range(min = 1, max = 255))]
+    pub cores: u32,
+    /// Hardware threads of each core.
+    #[schemars(range(min = 1, max = 255))]
+    pub threads: u32,
+}
+
+impl Default for TopologySection {
+    fn default() -> Self {
+        Self { sockets: 1, cores: 1, threads: 1 }
+    }
+}
+
+/// The firmware: stock OVMF as distributions package it, split into code and variables.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FirmwareSection {
+    /// The firmware's code image. It is never written.
+    #[schemars(extend("format" = "path", "x-default" = "the first that exists of the places where distributions install OVMF"))]
+    pub code: Option<String>,
+    /// This machine's own variables (NVRAM), made at the first run.
+    #[schemars(extend("format" = "path", "x-default" = "`NAME_VARS.fd` beside this file"))]
+    pub vars: Option<String>,
+    /// What `vars` is made from at the first run.
+    #[schemars(extend("format" = "path", "x-default" = "the image that belongs to `code`"))]
+    pub vars_template: Option<String>,
+}
+
+/// A virtio-blk disk.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiskSection {
+    /// The image file or block device.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+    /// The image's format. It is never guessed from the content, which a guest could forge.
+    #[schemars(extend("x-default" = "by the ending of `path`: `.qcow2`, or `.raw` and `.img`; `raw` below `/dev`"))]
+    pub format: Option<DiskFormat>,
+    /// Refuse writes.
+    #[serde(default)]
+    pub readonly: bool,
+    /// The serial number that the guest sees: at most 20 ASCII characters.
+    #[schemars(extend("format" = "disk-serial", "x-default" = "none"))]
+    pub serial: Option<String>,
+    /// Place in the firmware's boot order, lowest first. Disks without one follow as the firmware likes.
+    #[schemars(extend("x-default" = "none"))]
+    pub boot_index: Option<u32>,
+    /// The PCI address in the guest, such as `"00:04.0"`.
+    #[schemars(extend("x-default" = "the next free one"))]
+    pub address: Option<PciAddress>,
+    /// `"writeback"` goes through the host's page cache, `"direct"` around it (`O_DIRECT`). Both keep what
+    /// the guest has flushed.
+    #[serde(default)]
+    pub cache: Cache,
+    /// What the guest's discard requests do: `"unmap"` frees the space in the image, `"ignore"` nothing.
+    #[serde(default)]
+    pub discard: Discard,
+    /// Whether a qcow2 image may name another file as its backing image: `"deny"` or `"allow"`. An image
+    /// from a stranger could name any file of the host.
+    #[schemars(extend("x-default" = "`\"deny\"`"))]
+    pub backing: Option<Backing>,
+}
+
+/// The virtio random number generator.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RngSection {
+    /// Whether the machine has one.
+    pub enabled: bool,
+    /// Where its bytes come from.
+    #[schemars(extend("format" = "path"))]
+    pub source: String,
+    /// The PCI address in the guest.
+    #[schemars(extend("x-default" = "the next free one"))]
+    pub address: Option<PciAddress>,
+}
+
+impl Default for RngSection {
+    fn default() -> Self {
+        Self { enabled: true, source: "/dev/urandom".into(), address: None }
+    }
+}
+
+/// A PCIe root port.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RootPortSection {
+    /// The port's own PCI address on bus 00, such as `"00:01.0"`.
+    pub address: PciAddress,
+}
+
+/// A fw_cfg item: its name, and its content from exactly one of `string` and `file`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FwCfgSection {
+    /// The item's name: `opt/` and at most 51 more ASCII characters.
+    #[schemars(extend("format" = "fw-cfg-name"))]
+    pub name: String,
+    /// The content itself, without a final NUL.
+    #[schemars(extend("x-default" = "none"))]
+    pub string: Option<String>,
+    /// A file with the content.
+    #[schemars(extend("format" = "path", "x-default" = "none"))]
+    pub file: Option<String>,
+}
+
+/// The serial port COM1 (16550 at 0x3F8, IRQ 4).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SerialSection {
+    /// Where it leads: `"stdio"`, `"file:PATH"`, `"unix:PATH"`, `"pty"` or `"none"`.
+    pub output: ConsoleSpec,
+}
+
+impl Default for SerialSection {
+    fn default() -> Self {
+        Self { output: ConsoleSpec::Stdio }
+    }
+}
+
+/// The firmware's debug port (0x402). Release builds of OVMF are silent.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DebugconSection {
+    /// Where it leads: `"stdio"`, `"file:PATH"`, `"unix:PATH"`, `"pty"` or `"none"`.
+    pub output: ConsoleSpec,
+}
+
+impl Default for DebugconSection {
+    fn default() -> Self {
+        Self { output: ConsoleSpec::None }
+    }
+}
+
+/// A Linux kernel that the firmware starts in place of a boot loader. Without this section the firmware
+/// boots from the disks.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KernelSection {
+    /// The kernel image (a bzImage with EFI stub).
+    #[schemars(extend("format" = "path"))]
+    pub image: String,
+    /// The initial RAM disk.
+    #[schemars(extend("format" = "path", "x-default" = "none"))]
+    pub initrd: Option<String>,
+    /// The kernel's command line.
+    #[serde(default)]
+    #[schemars(extend("format" = "kernel-command-line"))]
+    pub cmdline: String,
+}

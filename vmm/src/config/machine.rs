@@ -1,0 +1,210 @@
+//! The `[machine]` section: memory, clock, and what ends the machine.
+//!
+//! The names and meanings of `on_poweroff`, `on_reboot` and `on_crash` are those of libvirt's domain XML
+//! ("Events configuration").
+
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::size::ByteSize;
+
+/// The machine as a whole: its memory, its clock and its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Machine {
+    /// The guest's memory: from 256M, in steps of 2M. Units are powers of 1024; a plain number counts bytes.
+    pub memory: ByteSize,
+    /// Back the memory with pages of this size from the host's hugetlbfs pool: `false`, `"2M"` or `"1G"`.
+    pub hugepages: Hugepages,
+    /// Back the memory with a memfd that other processes can map (vhost-user and the like).
+    pub shared: bool,
+    /// What the real-time clock shows. Windows expects `"localtime"`, everything else `"utc"`.
+    pub rtc: Rtc,
+    /// When the guest powers itself off: `"destroy"` ends the process, `"restart"` boots again, `"preserve"`
+    /// keeps the stopped machine until a signal ends the process.
+    pub on_poweroff: Action,
+    /// When the guest resets itself: `"restart"`, `"destroy"` or `"preserve"`, as for `on_poweroff`.
+    pub on_reboot: Action,
+    /// When the guest crashes (triple fault, or a panic it reports): `"destroy"`, `"restart"` or
+    /// `"preserve"`, as for `on_poweroff`.
+    pub on_crash: Action,
+    /// Seconds a guest has to power itself off after SIGINT, SIGTERM or a met expectation pressed its power
+    /// button. 0 ends it at once.
+    #[schemars(range(max = 3600))]
+    pub grace: u32,
+    /// Offer the pvpanic device, by which a guest's kernel reports its panic.
+    pub pvpanic: bool,
+    /// Seconds the firmware waits for a key that opens its boot menu.
+    #[schemars(range(max = 60))]
+    pub boot_menu: u32,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::from_mib(1024),
+            hugepages: Hugepages::Off,
+            shared: false,
+            rtc: Rtc::Utc,
+            on_poweroff: Action::Destroy,
+            on_reboot: Action::Restart,
+            on_crash: Action::Destroy,
+            grace: 30,
+            pvpanic: true,
+            boot_menu: 0,
+        }
+    }
+}
+
+impl Machine {
+    /// The time between the power button and the end of the machine.
+    pub fn grace_period(&self) -> Duration {
+        Duration::from_secs(self.grace.into())
+    }
+}
+
+/// What the real-time clock shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Rtc {
+    /// Coordinated universal time.
+    Utc,
+    /// The host's local time.
+    Localtime,
+}
+
+/// The backing pages of guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub enum Hugepages {
+    /// The kernel's choice (4 KiB pages, transparent huge pages where it grants them).
+    Off,
+    /// 2 MiB pages of hugetlbfs.
+    Size2M,
+    /// 1 GiB pages of hugetlbfs.
+    Size1G,
+}
+
+impl Hugepages {
+    pub(super) const FORMAT: &str = "hugepages";
+    pub(super) const EXPECTED: &str = "false, \"2M\" or \"1G\"";
+
+    /// The size of a hugetlbfs page, if hugetlbfs is used.
+    pub const fn page_size(self) -> Option<ByteSize> {
+        match self {
+            Self::Off => None,
+            Self::Size2M => Some(ByteSize::from_mib(2)),
+            Self::Size1G => Some(ByteSize::from_mib(1024)),
+        }
+    }
+}
+
+impl TryFrom<Scalar> for Hugepages {
+    type Error = Complaint;
+
+    fn try_from(value: Scalar) -> Result<Self, Complaint> {
+        match value {
+            Scalar::Bool(false) => Ok(Self::Off),
+            Scalar::Bool(true) => Err("say which huge pages: write \"2M\" or \"1G\"".into()),
+            Scalar::Text(text) if text == "2M" => Ok(Self::Size2M),
+            Scalar::Text(text) if text == "1G" => Ok(Self::Size1G),
+            other => Err(wrong_kind(Self::EXPECTED, &other)),
+        }
+    }
+}
+
+impl From<Hugepages> for Scalar {
+    fn from(pages: Hugepages) -> Self {
+        match pages {
+            Hugepages::Off => Self::Bool(false),
+            Hugepages::Size2M => Self::Text("2M".into()),
+            Hugepages::Size1G => Self::Text("1G".into()),
+        }
+    }
+}
+
+impl JsonSchema for Hugepages {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hugepages".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "format": Self::FORMAT, "enum": [false, "2M", "1G"] })
+    }
+}
+
+/// What follows the end of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub enum Action {
+    /// End the process.
+    Destroy,
+    /// Reset the machine and boot again in the same process.
+    Restart,
+    /// Keep the machine as it stopped until a signal ends the process.
+    Preserve,
+}
+
+impl Action {
+    pub(super) const FORMAT: &str = "lifecycle-action";
+    pub(super) const EXPECTED: &str = "\"destroy\", \"restart\" or \"preserve\"";
+}
+
+impl TryFrom<Scalar> for Action {
+    type Error = Complaint;
+
+    fn try_from(value: Scalar) -> Result<Self, Complaint> {
+        let Scalar::Text(text) = &value else { return Err(wrong_kind(Self::EXPECTED, &value)) };
+        match text.as_str() {
+            "destroy" => Ok(Self::Destroy),
+            "restart" => Ok(Self::Restart),
+            "preserve" => Ok(Self::Preserve),
+            "coredump-destroy" | "coredump-restart" => Err(format!(
+                "\"{text}\" is libvirt's, and guest memory dumps are not written here: write {}",
+                Self::EXPECTED
+            )),
+            "rename-restart" => Err(format!(
+                "\"{text}\" is libvirt's, and a running machine cannot change its name here: write {}",
+                Self::EXPECTED
+            )),
+            other => Err(format!("\"{}\" is no action: write {}", shorten(other), Self::EXPECTED)),
+        }
+    }
+}
+
+impl From<Action> for Scalar {
+    fn from(action: Action) -> Self {
+        let text = match action {
+            Action::Destroy => "destroy",
+            Action::Restart => "restart",
+            Action::Preserve => "preserve",
+        };
+        Self::Text(text.into())
+    }
+}
+
+impl JsonSchema for Action {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": Self::FORMAT,
+            "enum": ["destroy", "restart", "preserve"],
+        })
+    }
+}

@@ -1,0 +1,293 @@
+//! The configuration of a virtual machine: `vm.toml` (TOML 1.0), read strictly.
+//!
+//! A file goes through three stages, each of which reports everything it finds:
+//!
+//! 1. syntax: the TOML parser, with recovery;
+//! 2. shape (`shape`): unknown and missing keys and wrong values, by the JSON schema of `file`;
+//! 3. meaning (`resolve`): what values must have to do with each other, defaults, relative paths.
+//!
+//! The result is a [`Config`] of plain values. What can only be known from the host or from the whole
+//! machine (whether files exist, whether PCI addresses collide) is left to the machine plan and to the
+//! devices, who point at the lines of the file through [`Config::origin`].
+
+mod console;
+mod diagnostic;
+mod disk;
+mod file;
+mod firmware_paths;
+mod machine;
+mod origin;
+mod overrides;
+mod pci_address;
+mod resolve;
+mod scalar;
+mod schema;
+mod shape;
+mod size;
+mod smbios;
+mod suggest;
+mod syntax;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+use uuid::Uuid;
+
+pub use console::{ConsoleSpec, ParseConsoleError};
+pub use diagnostic::{ConfigError, Diagnostic, Problems};
+pub use disk::{Backing, Cache, Discard, DiskFormat};
+pub use machine::{Action, Hugepages, Machine, Rtc};
+pub use origin::{Location, Origin};
+pub use overrides::Overrides;
+pub use pci_address::{ParsePciAddressError, PciAddress};
+pub use scalar::Scalar;
+pub use size::{ByteSize, ParseByteSizeError};
+pub use smbios::{ChassisType, Smbios};
+
+/// A virtual machine as the user wants it. Paths are absolute, or as resolved as the file's own path is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The machine's name: ASCII letters, digits, `.`, `_`, `-`; at most 63 bytes.
+    pub name: String,
+    /// The machine's UUID.
+    pub uuid: Uuid,
+    /// Memory, clock, and what ends the machine.
+    pub machine: Machine,
+    /// The processors.
+    pub cpu: Cpu,
+    /// The firmware's files.
+    pub firmware: Firmware,
+    /// SMBIOS strings.
+    pub smbios: Smbios,
+    /// virtio-blk disks in the order of the file.
+    pub disks: Vec<Disk>,
+    /// The virtio random number generator, unless disabled.
+    pub rng: Option<Rng>,
+    /// PCIe root ports in the order of the file.
+    pub root_ports: Vec<RootPort>,
+    /// The user's fw_cfg items in the order of the file.
+    pub fw_cfg: Vec<FwCfgItem>,
+    /// Where COM1 leads.
+    pub serial: ConsoleSpec,
+    /// Where the firmware's debug port leads.
+    pub debugcon: ConsoleSpec,
+    /// The kernel that the firmware is to start, if it is not to boot from a disk.
+    pub kernel: Option<Kernel>,
+    /// Where the values come from. Key paths are those of the file: `machine.memory`, `disk[0].address`.
+    pub origin: Origin,
+}
+
+/// The processors. The product of the three is the number of vCPUs, 1 to 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu {
+    /// Processor packages.
+    pub sockets: u32,
+    /// Cores in each socket.
+    pub cores: u32,
+    /// Hardware threads of each core.
+    pub threads: u32,
+    /// Width of guest physical addresses in bits (36 to 52); `None` is the host's.
+    pub phys_bits: Option<u8>,
+}
+
+impl Cpu {
+    /// The number of vCPUs.
+    pub const fn count(self) -> u32 {
+        self.sockets.saturating_mul(self.cores).saturating_mul(self.threads)
+    }
+}
+
+/// The firmware's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firmware {
+    /// The code image.
+    pub code: PathBuf,
+    /// This machine's variables.
+    pub vars: PathBuf,
+    /// What the variables are made from at the first run; `None` if neither the file nor the name of the
+    /// code image tells.
+    pub vars_template: Option<PathBuf>,
+}
+
+/// A virtio-blk disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Image file or block device.
+    pub path: PathBuf,
+    /// Format of the image.
+    pub format: DiskFormat,
+    /// Whether writes are refused.
+    pub readonly: bool,
+    /// Serial number, 1 to 20 bytes of printable ASCII.
+    pub serial: Option<String>,
+    /// Place in the firmware's boot order.
+    pub boot_index: Option<u32>,
+    /// Guest PCI address; `None` leaves it to the plan.
+    pub address: Option<PciAddress>,
+    /// The host's page cache.
+    pub cache: Cache,
+    /// What discard requests do.
+    pub discard: Discard,
+    /// Whether the image may have a backing image.
+    pub backing: Backing,
+}
+
+/// The virtio random number generator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rng {
+    /// Where its bytes come from.
+    pub source: PathBuf,
+    /// Guest PCI address; `None` leaves it to the plan.
+    pub address: Option<PciAddress>,
+}
+
+/// A PCIe root port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootPort {
+    /// Its own address, on bus 0.
+    pub address: PciAddress,
+}
+
+/// A fw_cfg item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FwCfgItem {
+    /// Its name: `opt/…`, at most 55 bytes of printable ASCII.
+    pub name: String,
+    /// Its content.
+    pub content: FwCfgContent,
+}
+
+/// Where the content of a fw_cfg item is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FwCfgContent {
+    /// Here.
+    Bytes(Vec<u8>),
+    /// In this file.
+    File(PathBuf),
+}
+
+/// A kernel for the firmware to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// The kernel image.
+    pub image: PathBuf,
+    /// The initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// The command line, without a final NUL.
+    pub cmdline: String,
+}
+
+impl Config {
+    /// Where the value of a key is written, if it is in the file: `config.locate("disk[1].address")`.
+    pub fn locate(&self, key: &str) -> Option<Location> {
+        self.origin.locate(key)
+    }
+
+    /// A problem with the value of a key, to be reported with the line of the file.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Diagnostic {
+        self.origin.problem(key, message)
+    }
+}
+
+/// Longest configuration that is read.
+const LONGEST: u64 = 1 << 20;
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// The file cannot be read, or it is wrong.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    load_with(path, &Overrides::default())
+}
+
+/// Reads a configuration file, of which the command line replaces some values.
+///
+/// # Errors
+/// The file cannot be read, or it is wrong, or the replaced values are.
+pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let failed = |source: io::Error| ConfigError::Read { path: path.into(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // A device or a disk image given by mistake must not be read to its end.
+    file.take(LONGEST.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST {
+        let why = "it is longer than 1 MiB and cannot be a configuration";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
+    }
+    let text = match str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = good.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+            let why = format!("line {line} is not UTF-8 text");
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+    };
+    parse_with(text, path, overrides)
+}
+
+/// Parses the text of a configuration. `path` names the file: for messages, for the default name, and for
+/// the folder that relative paths start from.
+///
+/// # Errors
+/// The text is wrong.
+pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    parse_with(text, path, &Overrides::default())
+}
+
+/// [`parse`] with values that the command line replaces.
+///
+/// # Errors
+/// The text or the replaced values are wrong.
+pub fn parse_with(text: &str, path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+    Ok(parse_on(text, path, overrides, &Path::exists)?)
+}
+
+/// [`parse_with`] on a host that has the files that `exists` says.
+fn parse_on(
+    text: &str,
+    path: &Path,
+    overrides: &Overrides,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<Config, Problems> {
+    let mut origin = Origin::new(path, text);
+
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let (message, help) = syntax::explain(error.message(), text.get(span.clone()).unwrap_or_default());
+        let mut problem = origin.problem_at(&span, message);
+        if let Some(help) = help {
+            problem = problem.with_help(help);
+        }
+        // Recovery inside a broken line reports its consequences as well.
+        if problems.last().and_then(Diagnostic::location).map(|location| location.line)
+            != problem.location().map(|location| location.line)
+        {
+            problems.push(problem);
+        }
+    }
+    Problems::check(problems)?;
+
+    Problems::check(shape::check(&schema::value(), &document, &mut origin))?;
+
+    // The shape check leaves serde nothing to find; should it find something all the same, that is told.
+    let file: file::VmFile = toml::from_str(text).map_err(|error| {
+        Problems::from(origin.problem_at(&error.span().unwrap_or_default(), error.message()))
+    })?;
+    resolve::resolve(file, path, overrides, origin, exists)
+}
+
+/// The JSON schema of `vm.toml` (draft 2020-12).
+pub fn schema() -> String {
+    let mut text = format!("{:#}", schema::value());
+    text.push('\n');
+    text
+}

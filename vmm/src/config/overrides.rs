@@ -1,0 +1,24 @@
+//! What the command line may say in place of `vm.toml`.
+
+use std::path::PathBuf;
+
+use super::console::ConsoleSpec;
+use super::size::ByteSize;
+
+/// Values that replace those of the file, each for the key it names. Relative paths are those of the
+/// process, not of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `machine.memory`, by `--memory`.
+    pub memory: Option<ByteSize>,
+    /// `kernel.image`, by `--kernel`.
+    pub kernel: Option<PathBuf>,
+    /// `kernel.initrd`, by `--initrd`.
+    pub initrd: Option<PathBuf>,
+    /// `kernel.cmdline`, by `--append`.
+    pub append: Option<String>,
+    /// `serial.output`, by `--serial`.
+    pub serial: Option<ConsoleSpec>,
+    /// `debugcon.output`, by `--debugcon`.
+    pub debugcon: Option<ConsoleSpec>,
+}

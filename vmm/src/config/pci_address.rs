@@ -1,0 +1,139 @@
+//! The address of a PCI function in the guest, as `lspci` writes it: `00:04.0`.
+//!
+//! PCI Express base specification 6.0 §2.2.4.2: 8 bits of bus, 5 of device, 3 of function. The machine has
+//! one PCI segment group, whose number 0 may be written before the bus.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+
+/// Bus, device and function of a guest PCI function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub struct PciAddress {
+    bus: u8,
+    device: u8,
+    function: u8,
+}
+
+impl PciAddress {
+    pub(super) const FORMAT: &str = "pci-address";
+    pub(super) const EXPECTED: &str = "a PCI address such as \"00:04.0\"";
+
+    /// An address, if `device` is below 32 and `function` below 8.
+    pub const fn new(bus: u8, device: u8, function: u8) -> Option<Self> {
+        if device < 32 && function < 8 { Some(Self { bus, device, function }) } else { None }
+    }
+
+    /// The bus number. A number other than 0 is that of a bus below a root port.
+    pub const fn bus(self) -> u8 {
+        self.bus
+    }
+
+    /// The device (slot) number, 0 to 31.
+    pub const fn device(self) -> u8 {
+        self.device
+    }
+
+    /// The function number, 0 to 7.
+    pub const fn function(self) -> u8 {
+        self.function
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}:{:02x}.{:x}", self.bus, self.device, self.function)
+    }
+}
+
+/// Why a text is not a PCI address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParsePciAddressError(String);
+
+impl FromStr for PciAddress {
+    type Err = ParsePciAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let shown = shorten(text);
+        let bad = |why: &str| {
+            ParsePciAddressError(format!(
+                "\"{shown}\" is not a PCI address: {why} (write BUS:DEVICE.FUNCTION in hexadecimal, \
+                 as in \"00:04.0\")"
+            ))
+        };
+        let (slot, function) =
+            text.split_once('.').ok_or_else(|| bad("the function after the `.` is missing"))?;
+        let mut parts = slot.rsplit(':');
+        let device = parts.next().unwrap_or_default();
+        let bus = parts.next().ok_or_else(|| bad("the bus before the `:` is missing"))?;
+        let segment = parts.next().unwrap_or("0000");
+        if parts.next().is_some() {
+            return Err(bad("there are too many `:`"));
+        }
+        let number = |digits: &str, longest: usize| {
+            (1..=longest)
+                .contains(&digits.len())
+                .then_some(digits)
+                .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+                .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+        };
+        match number(segment, 4) {
+            Some(0) => {}
+            Some(_) => return Err(bad("the guest has only the PCI segment 0000")),
+            None => return Err(bad("the segment is not a hexadecimal number")),
+        }
+        let bus = number(bus, 2)
+            .and_then(|bus| u8::try_from(bus).ok())
+            .ok_or_else(|| bad("the bus is not between 00 and ff"))?;
+        let device = number(device, 2)
+            .and_then(|device| u8::try_from(device).ok())
+            .filter(|device| *device < 32)
+            .ok_or_else(|| bad("the device is not between 00 and 1f"))?;
+        let function = number(function, 1)
+            .and_then(|function| u8::try_from(function).ok())
+            .filter(|function| *function < 8)
+            .ok_or_else(|| bad("the function is not between 0 and 7"))?;
+        Ok(Self { bus, device, function })
+    }
+}
+
+impl TryFrom<Scalar> for PciAddress {
+    type Error = Complaint;
+
+    fn try_from(value: Scalar) -> Result<Self, Complaint> {
+        match value {
+            Scalar::Text(text) => text.parse().map_err(|error: ParsePciAddressError| error.0),
+            other => Err(wrong_kind(Self::EXPECTED, &other)),
+        }
+    }
+}
+
+impl From<PciAddress> for Scalar {
+    fn from(address: PciAddress) -> Self {
+        Self::Text(address.to_string())
+    }
+}
+
+impl JsonSchema for PciAddress {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PciAddress".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": Self::FORMAT,
+            "pattern": "^(0{1,4}:)?[0-9a-fA-F]{1,2}:(0?|1)[0-9a-fA-F]\\.[0-7]$",
+        })
+    }
+}

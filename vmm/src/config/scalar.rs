@@ -1,0 +1,109 @@
+//! One TOML value that is neither a table nor an array, and the string formats of `vm.toml`.
+//!
+//! Most keys of `vm.toml` are a string with an inner grammar (a size, a PCI address, a console). Each such
+//! grammar has a name, the `format` keyword of JSON Schema (draft 2020-12, validation §7), by which both
+//! the schema and the shape check find it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::console::ConsoleSpec;
+use super::machine::{Action, Hugepages};
+use super::pci_address::PciAddress;
+use super::size::ByteSize;
+use super::smbios::ChassisType;
+use super::text;
+
+/// A boolean, an integer or a string, as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A 64-bit signed integer.
+    Integer(i64),
+    /// A string of any of the four TOML notations.
+    Text(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "the boolean `{value}`"),
+            Self::Integer(value) => write!(f, "the number `{value}`"),
+            Self::Text(value) => write!(f, "the string \"{}\"", shorten(value)),
+        }
+    }
+}
+
+/// A sentence saying what a value should have been.
+pub(super) type Complaint = String;
+
+/// The complaint that a value is of a kind the key does not take. The shape check puts the key's name for
+/// "this".
+pub(super) fn wrong_kind(expected: &str, found: &Scalar) -> Complaint {
+    format!("this must be {expected}, not {found}")
+}
+
+/// At most 60 characters of a value, without control characters: messages stay readable.
+pub(super) fn shorten(value: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut shown: String = value
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if value.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Checks a value against a named format.
+///
+/// `None` means that the name is not one of ours (JSON Schema and schemars have formats of their own, such
+/// as `uint32`), and that the plain type and range checks apply.
+pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint>> {
+    fn typed<T: TryFrom<Scalar, Error = Complaint>>(value: &Scalar) -> Result<(), Complaint> {
+        T::try_from(value.clone()).map(drop)
+    }
+    let string = |check: fn(&str) -> Result<(), Complaint>| match value {
+        Scalar::Text(text) => check(text),
+        other => Err(wrong_kind(expected(format).unwrap_or("a string in quotes"), other)),
+    };
+    Some(match format {
+        ByteSize::FORMAT => typed::<ByteSize>(value),
+        PciAddress::FORMAT => typed::<PciAddress>(value),
+        ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
+        Hugepages::FORMAT => typed::<Hugepages>(value),
+        Action::FORMAT => typed::<Action>(value),
+        ChassisType::FORMAT => typed::<ChassisType>(value),
+        "vm-name" => string(text::check_name),
+        "path" => string(text::check_path),
+        "uuid" => string(text::check_uuid),
+        "smbios-string" => string(text::check_smbios),
+        "disk-serial" => string(text::check_disk_serial),
+        "fw-cfg-name" => string(text::check_fw_cfg_name),
+        "kernel-command-line" => string(text::check_command_line),
+        _ => return None,
+    })
+}
+
+/// What a value of a named format is, in words.
+pub(super) fn expected(format: &str) -> Option<&'static str> {
+    Some(match format {
+        ByteSize::FORMAT => ByteSize::EXPECTED,
+        PciAddress::FORMAT => PciAddress::EXPECTED,
+        ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
+        Hugepages::FORMAT => Hugepages::EXPECTED,
+        Action::FORMAT => Action::EXPECTED,
+        ChassisType::FORMAT => ChassisType::EXPECTED,
+        "vm-name" | "fw-cfg-name" => "a name in quotes",
+        "path" => "a path in quotes",
+        "uuid" => "a UUID in quotes",
+        "disk-serial" => "a serial number in quotes",
+        "kernel-command-line" => "a command line in quotes",
+        _ => return None,
+    })
+}

@@ -1,0 +1,260 @@
+//! What a right file means.
+
+use std::path::{Path, PathBuf};
+
+use super::super::{
+    Action, Backing, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FwCfgContent, Hugepages, Overrides,
+    PciAddress, Rtc, Scalar, firmware_paths, parse_on, suggest,
+};
+use super::{parse, parse_with};
+
+#[test]
+fn an_empty_file_is_a_machine() {
+    let config = parse("").unwrap();
+    assert_eq!(config.name, "test");
+    assert_eq!(config.machine.memory, ByteSize::from_mib(1024));
+    assert_eq!(config.machine.hugepages, Hugepages::Off);
+    assert_eq!(config.machine.rtc, Rtc::Utc);
+    assert_eq!(config.machine.on_poweroff, Action::Destroy);
+    assert_eq!(config.machine.on_reboot, Action::Restart);
+    assert_eq!(config.machine.on_crash, Action::Destroy);
+    assert_eq!(config.machine.grace_period().as_secs(), 30);
+    assert!(config.machine.pvpanic && !config.machine.shared);
+    assert_eq!(config.cpu.count(), 1);
+    assert_eq!(config.firmware.code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
+    assert_eq!(config.firmware.vars, Path::new("/vm/test_VARS.fd"));
+    assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd")));
+    assert_eq!(config.smbios.chassis_type.number(), 1);
+    assert!(!config.smbios.describes_bios());
+    assert!(config.disks.is_empty() && config.root_ports.is_empty() && config.fw_cfg.is_empty());
+    assert_eq!(config.rng.unwrap().source, Path::new("/dev/urandom"));
+    assert_eq!(config.serial, ConsoleSpec::Stdio);
+    assert_eq!(config.debugcon, ConsoleSpec::None);
+    assert_eq!(config.kernel, None);
+}
+
+#[test]
+fn the_uuid_depends_on_the_name_alone() {
+    let first = parse("name = \"a\"").unwrap().uuid;
+    assert_eq!(first, parse("name = \"a\"\n[machine]\nmemory = \"2G\"").unwrap().uuid);
+    assert_ne!(first, parse("name = \"b\"").unwrap().uuid);
+    let given = parse("uuid = \"0B6A4BB2-5df6-4c0f-8a3d-3f7e3a1f9c54\"").unwrap().uuid;
+    assert_eq!(given.to_string(), "0b6a4bb2-5df6-4c0f-8a3d-3f7e3a1f9c54");
+}
+
+#[test]
+fn every_key_reaches_the_configuration() {
+    let config = parse(
+        r#"
+        name = "full"
+        machine = { memory = "4GiB", hugepages = "1G", shared = true, rtc = "localtime", boot_menu = 5 }
+        cpu = { topology = { sockets = 2, cores = 3, threads = 2 }, phys_bits = 39 }
+        firmware = { code = "fw/OVMF_CODE.fd", vars = "../nvram.fd" }
+        smbios = { chassis_type = "notebook", bios_vendor = "Me" }
+        rng = { enabled = false }
+        serial = { output = "unix:com1.sock" }
+        debugcon = { output = "file:/tmp/fw.log" }
+        kernel = { image = "vmlinuz", initrd = "/boot/initrd", cmdline = "quiet" }
+        [[disk]]
+        path = "a.QCOW2"
+        readonly = true
+        serial = "S 1"
+        boot_index = 7
+        address = "00:04.1"
+        cache = "direct"
+        discard = "ignore"
+        backing = "allow"
+        [[disk]]
+        path = "/dev/vg/guest.qcow2"
+        [[disk]]
+        path = "image"
+        format = "qcow2"
+        [[root_port]]
+        address = "0000:00:1c.0"
+        [[fw_cfg]]
+        name = "opt/a"
+        string = "text"
+        [[fw_cfg]]
+        name = "opt/b"
+        file = "blob"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.machine.memory.bytes(), 4 << 30);
+    assert_eq!(config.machine.hugepages.page_size(), Some(ByteSize::from_mib(1024)));
+    assert_eq!((config.cpu.count(), config.cpu.phys_bits), (12, Some(39)));
+    assert_eq!(config.firmware.code, Path::new("/vm/fw/OVMF_CODE.fd"));
+    assert_eq!(config.firmware.vars, Path::new("/vm/../nvram.fd"));
+    assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/vm/fw/OVMF_VARS.fd")));
+    assert_eq!(config.smbios.chassis_type.number(), 10);
+    assert!(config.smbios.describes_bios());
+    assert_eq!(config.rng, None);
+    assert_eq!(config.serial, ConsoleSpec::Unix("/vm/com1.sock".into()));
+    assert_eq!(config.debugcon, ConsoleSpec::File("/tmp/fw.log".into()));
+    let kernel = config.kernel.unwrap();
+    assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
+    assert_eq!(kernel.initrd.as_deref(), Some(Path::new("/boot/initrd")));
+    assert_eq!(kernel.cmdline, "quiet");
+    let [first, second, third] = config.disks.as_slice() else { panic!("three disks") };
+    assert_eq!((first.format, first.readonly, first.boot_index), (DiskFormat::Qcow2, true, Some(7)));
+    assert_eq!((first.cache, first.discard, first.backing), (Cache::Direct, Discard::Ignore, Backing::Allow));
+    assert_eq!(first.address, PciAddress::new(0, 4, 1));
+    assert_eq!(first.serial.as_deref(), Some("S 1"));
+    assert_eq!((second.format, second.backing), (DiskFormat::Raw, Backing::Deny));
+    assert_eq!((third.format, third.cache), (DiskFormat::Qcow2, Cache::Writeback));
+    assert_eq!(config.root_ports[0].address, PciAddress::new(0, 0x1c, 0).unwrap());
+    assert_eq!(config.fw_cfg[0].content, FwCfgContent::Bytes(b"text".to_vec()));
+    assert_eq!(config.fw_cfg[1].content, FwCfgContent::File("/vm/blob".into()));
+}
+
+#[test]
+fn keys_are_found_again() {
+    let config =
+        parse("[machine]\r\nmemory = \"2G\"\r\n[[disk]]\r\npath = 'a.raw'\r\n[[disk]]\r\n  path = 'b.raw'")
+            .unwrap();
+    let place = |key| config.locate(key).map(|location| (location.line, location.column));
+    assert_eq!(place("machine.memory"), Some((2, 10)));
+    assert_eq!(place("disk[1].path"), Some((6, 10)));
+    assert_eq!(place("disk[1].address"), None);
+    assert_eq!(place("disk[2].path"), None);
+    assert_eq!(config.locate("machine.memory").unwrap().to_string(), "/vm/test.toml:2:10");
+    // A problem with a default points at the section.
+    let problem = config.problem("disk[1].address", "no slot is free").with_help("remove a disk");
+    assert_eq!(
+        problem.to_string(),
+        "/vm/test.toml:5:1: no slot is free\n  |\n5 | [[disk]]\n  | ^^^^^^^^\n  = help: remove a disk"
+    );
+    assert_eq!(config.problem("cpu.count", "too many").to_string(), "/vm/test.toml: too many");
+}
+
+#[test]
+fn options_replace_single_keys() {
+    let overrides = Overrides {
+        memory: Some(ByteSize::from_mib(512)),
+        initrd: Some("/boot/other".into()),
+        append: Some("console=ttyS0".into()),
+        serial: Some(ConsoleSpec::None),
+        debugcon: Some(ConsoleSpec::Stdio),
+        kernel: None,
+    };
+    let text =
+        "[machine]\nmemory = \"2G\"\n[kernel]\nimage = \"vmlinuz\"\ninitrd = \"initrd\"\ncmdline = \"quiet\"";
+    let config = parse_with(text, &overrides).unwrap();
+    assert_eq!(config.machine.memory, ByteSize::from_mib(512));
+    assert_eq!(config.locate("machine.memory"), None);
+    assert_eq!((config.serial, config.debugcon), (ConsoleSpec::None, ConsoleSpec::Stdio));
+    let kernel = config.kernel.unwrap();
+    assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
+    assert_eq!(kernel.initrd, Some(PathBuf::from("/boot/other")));
+    assert_eq!(kernel.cmdline, "console=ttyS0");
+
+    let kernel = Overrides { kernel: Some("bzImage".into()), ..Overrides::default() };
+    let image = parse_with("", &kernel).unwrap().kernel.unwrap().image;
+    assert_eq!(image, std::env::current_dir().unwrap().join("bzImage"));
+}
+
+#[test]
+fn problems_with_options_name_the_option() {
+    let overrides = Overrides {
+        memory: Some(ByteSize::from_mib(3)),
+        append: Some("a\nb".into()),
+        debugcon: Some(ConsoleSpec::Stdio),
+        ..Overrides::default()
+    };
+    let text = parse_with("[machine]\nmemory = \"2G\"", &overrides).unwrap_err().to_string();
+    for expected in [
+        "--memory: 3M of memory is less than the 256M that OVMF needs",
+        "--append: the command line contains the control character U+000A",
+        "--append: there is no kernel that this is for",
+        "--debugcon: the debug port and the serial port both lead to stdio",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+}
+
+#[test]
+fn firmware_is_found_where_distributions_put_it() {
+    let on_host = |installed: &'static [&'static str]| {
+        parse_on("", Path::new("/vm/test.toml"), &Overrides::default(), &move |path: &Path| {
+            installed.iter().any(|file| Path::new(file) == path)
+        })
+    };
+    let fedora = on_host(&["/usr/share/edk2/ovmf/OVMF_CODE.fd"]).unwrap().firmware;
+    assert_eq!(fedora.vars_template, Some("/usr/share/edk2/ovmf/OVMF_VARS.fd".into()));
+    let qemu = on_host(&["/usr/share/qemu/edk2-x86_64-code.fd"]).unwrap().firmware;
+    assert_eq!(qemu.vars_template, Some("/usr/share/qemu/edk2-i386-vars.fd".into()));
+    let both = on_host(&["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"]).unwrap();
+    assert_eq!(both.firmware.code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
+    let none = on_host(&[]).unwrap_err().to_string();
+    assert!(none.starts_with("/vm/test.toml: no OVMF firmware is installed"), "{none}");
+    assert!(none.contains("apt install ovmf"), "{none}");
+}
+
+#[test]
+fn a_template_is_guessed_from_the_name_of_the_code() {
+    let template = |code: &str| firmware_paths::template_for(Path::new(code));
+    assert_eq!(template("/b/OVMF_CODE.fd"), Some("/b/OVMF_VARS.fd".into()));
+    assert_eq!(template("/b/ovmf-x86_64-code.bin"), Some("/b/ovmf-x86_64-vars.bin".into()));
+    assert_eq!(template("/b/edk2-x86_64-code.fd"), Some("/b/edk2-i386-vars.fd".into()));
+    assert_eq!(template("/b/OVMF.fd"), None);
+}
+
+#[test]
+fn sizes_in_all_notations() {
+    let size = |text: &str| text.parse::<ByteSize>().map(ByteSize::bytes).ok();
+    for (text, bytes) in [
+        ("4G", 4 << 30),
+        ("4g", 4 << 30),
+        ("4GiB", 4 << 30),
+        (" 4 GiB ", 4 << 30),
+        ("1T", 1 << 40),
+        ("512M", 512 << 20),
+        ("64K", 64 << 10),
+        ("4096", 4096),
+        ("4096B", 4096),
+        ("0", 0),
+    ] {
+        assert_eq!(size(text), Some(bytes), "{text}");
+    }
+    for text in
+        ["", "G", "4GB", "4.0G", "-4G", "+4G", "4 4", "4Gi", "0x10", "4G4", "18446744073709551616", "٤G"]
+    {
+        assert_eq!(size(text), None, "{text}");
+    }
+    assert_eq!(size("16777216T"), None);
+    assert_eq!(ByteSize::from_mib(1536).to_string(), "1536M");
+    assert_eq!(ByteSize::from_bytes(0).to_string(), "0");
+}
+
+#[test]
+fn consoles_that_exclude_each_other() {
+    let spec = |text: &str| text.parse::<ConsoleSpec>().unwrap();
+    assert!(spec("stdio").conflicts_with(&spec("stdio")));
+    assert!(spec("file:/a").conflicts_with(&spec("unix:/a")));
+    assert!(!spec("file:/a").conflicts_with(&spec("file:/b")));
+    assert!(!spec("pty").conflicts_with(&spec("pty")));
+    assert!(!spec("none").conflicts_with(&spec("none")));
+    assert_eq!(spec("file:a:b"), ConsoleSpec::File("a:b".into()));
+}
+
+#[test]
+fn every_chassis_type_has_one_name() {
+    use super::super::ChassisType;
+    for number in 1..=36 {
+        let chassis = ChassisType::try_from(Scalar::Integer(number)).unwrap();
+        let named = ChassisType::try_from(Scalar::Text(chassis.name().into())).unwrap();
+        assert_eq!((i64::from(named.number()), named), (number, chassis));
+    }
+    assert_eq!(ChassisType::try_from(Scalar::Text("stick-pc".into())).map(ChassisType::number), Ok(36));
+}
+
+#[test]
+fn suggestions_are_near() {
+    let keys = ["memory", "hugepages", "on_poweroff", "rtc"];
+    assert_eq!(suggest::closest("memroy", keys), Some("memory"));
+    assert_eq!(suggest::closest("mem", keys), Some("memory"));
+    assert_eq!(suggest::closest("HugePages", keys), Some("hugepages"));
+    assert_eq!(suggest::closest("on-poweroff", keys), Some("on_poweroff"));
+    assert_eq!(suggest::closest("clock", keys), Some("rtc"));
+    assert_eq!(suggest::closest("network", keys), None);
+}

@@ -1,0 +1,148 @@
+//! The string formats of `vm.toml` that need no type of their own: names, paths, serial numbers.
+//!
+//! Each check says in one sentence what is wrong with the string.
+
+use super::scalar::{Complaint, shorten};
+
+/// Longest name of a machine: with a runtime folder before it and a suffix after it, the path of a socket
+/// must fit the 108 bytes of `sockaddr_un` (unix(7)).
+const NAME_MAX: usize = 63;
+
+/// Longest fw_cfg item name: the directory entry has 56 bytes with the final NUL (QEMU
+/// `docs/specs/fw_cfg.rst`, "File Directory").
+const FW_CFG_NAME_MAX: usize = 55;
+
+/// The virtio-blk identity string has 20 bytes (virtio 1.2 §5.2.6, `VIRTIO_BLK_T_GET_ID`).
+const DISK_SERIAL_MAX: usize = 20;
+
+/// SMBIOS 3.x §6.1.3 sets no limit; guests read strings into small buffers.
+const SMBIOS_STRING_MAX: usize = 255;
+
+/// `COMMAND_LINE_SIZE` of Linux on x86 is 2048 bytes with the final NUL (arch/x86/include/asm/setup.h).
+const COMMAND_LINE_MAX: usize = 2047;
+
+/// A machine name: file and socket names are made from it.
+pub(super) fn check_name(text: &str) -> Result<(), Complaint> {
+    if text.is_empty() {
+        return Err("the name is empty".into());
+    }
+    if text.len() > NAME_MAX {
+        return Err(format!("the name has {} bytes; at most {NAME_MAX} are allowed", text.len()));
+    }
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(format!("the name \"{}\" must begin with a letter or a digit", shorten(text)));
+    }
+    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+        Some(wrong) => Err(format!(
+            "the name \"{}\" contains {}: only the letters a-z and A-Z, digits, `.`, `_` and `-` are allowed, \
+             because file and socket names are made from it",
+            shorten(text),
+            describe(wrong)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A path of the host.
+pub(super) fn check_path(text: &str) -> Result<(), Complaint> {
+    if text.is_empty() {
+        return Err("the path is empty".into());
+    }
+    if text.contains('\0') {
+        return Err("the path contains a NUL byte".into());
+    }
+    if text == "~" || text.starts_with("~/") {
+        return Err(
+            "`~` is the shell's and is not expanded here: write the whole path or a relative one".into()
+        );
+    }
+    Ok(())
+}
+
+/// A UUID that a firmware reports as set.
+pub(super) fn check_uuid(text: &str) -> Result<(), Complaint> {
+    match uuid::Uuid::try_parse(text) {
+        Err(_) => Err(format!(
+            "\"{}\" is not a UUID: write 32 hexadecimal digits, as in \
+             \"6f1d7a52-3c1e-4d7b-9a55-0c8e2f4b7d19\" (uuidgen makes one)",
+            shorten(text)
+        )),
+        // SMBIOS 3.x §7.2.1: both values mean that there is no UUID.
+        Ok(id) if id.is_nil() || id.is_max() => {
+            Err("all zeros and all ones mean \"no UUID\" in SMBIOS: leave the key out for a derived one"
+                .into())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// A string of an SMBIOS structure.
+pub(super) fn check_smbios(text: &str) -> Result<(), Complaint> {
+    printable_ascii("SMBIOS strings", text)?;
+    if text.len() > SMBIOS_STRING_MAX {
+        return Err(format!("the string has {} bytes; at most {SMBIOS_STRING_MAX} fit", text.len()));
+    }
+    Ok(())
+}
+
+/// A virtio-blk serial number.
+pub(super) fn check_disk_serial(text: &str) -> Result<(), Complaint> {
+    if text.is_empty() {
+        return Err("the serial number is empty: leave the key out for a disk without one".into());
+    }
+    printable_ascii("serial numbers", text)?;
+    if text.len() > DISK_SERIAL_MAX {
+        return Err(format!(
+            "the serial number \"{}\" has {} bytes; virtio-blk has room for {DISK_SERIAL_MAX}",
+            shorten(text),
+            text.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The name of a user's fw_cfg item.
+pub(super) fn check_fw_cfg_name(text: &str) -> Result<(), Complaint> {
+    printable_ascii("fw_cfg names", text)?;
+    if text.len() > FW_CFG_NAME_MAX {
+        return Err(format!("the name has {} bytes; fw_cfg has room for {FW_CFG_NAME_MAX}", text.len()));
+    }
+    match text.strip_prefix("opt/") {
+        Some("") => Err("something must follow \"opt/\"".into()),
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "the name \"{}\" must begin with \"opt/\": all other names belong to the machine",
+            shorten(text)
+        )),
+    }
+}
+
+/// A kernel command line.
+pub(super) fn check_command_line(text: &str) -> Result<(), Complaint> {
+    if let Some(wrong) = text.chars().find(|c| c.is_control()) {
+        return Err(format!("the command line contains {}", describe(wrong)));
+    }
+    if text.len() > COMMAND_LINE_MAX {
+        return Err(format!(
+            "the command line has {} bytes; Linux reads at most {COMMAND_LINE_MAX}",
+            text.len()
+        ));
+    }
+    Ok(())
+}
+
+fn printable_ascii(what: &str, text: &str) -> Result<(), Complaint> {
+    match text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ')) {
+        Some(wrong) => Err(format!("{what} are printable ASCII; this one contains {}", describe(wrong))),
+        None => Ok(()),
+    }
+}
+
+/// A character as it can be shown in a message.
+fn describe(c: char) -> String {
+    match c {
+        ' ' => "a space".into(),
+        c if c.is_control() => format!("the control character U+{:04X}", u32::from(c)),
+        c => format!("`{c}`"),
+    }
+}

@@ -1,0 +1,234 @@
+//! Stopping and starting all vCPUs together.
+//!
+//! vCPU threads post requests and park; the main thread alone decides what follows (reset, end, report) while all of
+//! them are parked, and lets them go on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use vmm_sys_util::eventfd::EventFd;
+
+use super::exit::ExitCounts;
+use super::report::CpuReport;
+
+/// What a vCPU asks of the machine.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// The guest reset the platform.
+    Reset,
+    /// The guest powered off.
+    PowerOff,
+    /// The guest's kernel says that it panicked.
+    GuestPanicked,
+    /// The guest cannot go on.
+    Crashed {
+        /// What happened, for the user.
+        what: String,
+        /// KVM's complaint may be this host's fault and not the guest's.
+        suspect_host: bool,
+        /// The vCPU that it happened on.
+        report: Option<Box<CpuReport>>,
+    },
+    /// The host failed the guest.
+    Failed(String),
+}
+
+/// What a parked vCPU does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Run on, in the power-on state if the number of resets changed.
+    Resume {
+        /// System resets so far.
+        resets: u64,
+    },
+    /// End the thread.
+    Exit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Run,
+    Park,
+    Exit,
+}
+
+struct State {
+    command: Command,
+    resets: u64,
+    parked: usize,
+    running: usize,
+    requests: Vec<Request>,
+    reports: Vec<CpuReport>,
+    counts: ExitCounts,
+}
+
+/// Shared between the vCPU threads and the main thread.
+pub struct Conductor {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Mirrors `command != Run`, to be looked at before each entry of the guest without a lock.
+    attention: AtomicBool,
+    requested: EventFd,
+}
+
+impl Conductor {
+    /// For `cpus` threads, which start parked.
+    pub fn new(cpus: usize) -> std::io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            state: Mutex::new(State {
+                command: Command::Park,
+                resets: 0,
+                parked: 0,
+                running: cpus,
+                requests: Vec::new(),
+                reports: Vec::new(),
+                counts: ExitCounts::default(),
+            }),
+            changed: Condvar::new(),
+            attention: AtomicBool::new(true),
+            requested: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn command(&self, state: &mut State, command: Command) {
+        state.command = command;
+        self.attention.store(command != Command::Run, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Signalled with each request.
+    pub fn requested(&self) -> &EventFd {
+        &self.requested
+    }
+
+    /// Whether a vCPU must park before it enters the guest.
+    #[inline]
+    pub fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Relaxed)
+    }
+
+    /// From a vCPU: ask, and have everybody park.
+    pub fn request(&self, request: Request) {
+        let mut state = self.state();
+        state.requests.push(request);
+        if state.command == Command::Run {
+            self.command(&mut state, Command::Park);
+        }
+        drop(state);
+        if let Err(error) = self.requested.write(1) {
+            // The counter is at its maximum, so the main thread is being woken anyway.
+            tracing::debug!(%error, "request event is full");
+        }
+    }
+
+    /// From a vCPU: wait until the main thread says how to go on. `report` is what the vCPU was doing.
+    pub fn park(&self, report: Option<CpuReport>) -> Next {
+        let mut state = self.state();
+        state.parked += 1;
+        state.reports.extend(report);
+        self.changed.notify_all();
+        while state.command == Command::Park {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.parked -= 1;
+        match state.command {
+            Command::Exit => Next::Exit,
+            _ => Next::Resume { resets: state.resets },
+        }
+    }
+
+    /// From a vCPU thread at its end.
+    pub fn ended(&self, counts: ExitCounts) {
+        let mut state = self.state();
+        state.running -= 1;
+        state.counts = state.counts.plus(counts);
+        self.changed.notify_all();
+    }
+
+    /// Takes the requests posted so far.
+    pub fn take_requests(&self) -> Vec<Request> {
+        // Resets the counter; empty when someone else was quicker.
+        let _ = self.requested.read();
+        std::mem::take(&mut self.state().requests)
+    }
+
+    /// Parks all vCPUs and says what they were doing; false if one does not come back within `patience`. `kick` makes the
+    /// threads leave the guest; it is called again and again, because a signal that arrives just before a thread enters
+    /// the guest is lost.
+    pub fn park_all(&self, kick: &dyn Fn(), patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state();
+        if state.parked < state.running {
+            state.reports.clear();
+        }
+        if state.command == Command::Run {
+            self.command(&mut state, Command::Park);
+        }
+        while state.parked < state.running {
+            if Instant::now() > deadline {
+                return false;
+            }
+            drop(state);
+            kick();
+            state = self.state();
+            if state.parked < state.running {
+                state = self
+                    .changed
+                    .wait_timeout(state, Duration::from_millis(2))
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+        }
+        true
+    }
+
+    /// What the vCPUs were doing when they parked last.
+    pub fn reports(&self) -> Vec<CpuReport> {
+        let mut reports = self.state().reports.clone();
+        reports.sort_by_key(|report| report.index);
+        reports
+    }
+
+    /// Lets all go on from where they were.
+    pub fn resume(&self) {
+        let mut state = self.state();
+        self.command(&mut state, Command::Run);
+    }
+
+    /// Lets all start again from their power-on state.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.resets += 1;
+        self.command(&mut state, Command::Run);
+    }
+
+    /// Ends all threads; false if one does not end within `patience`.
+    pub fn end_all(&self, kick: &dyn Fn(), patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state();
+        self.command(&mut state, Command::Exit);
+        while state.running > 0 {
+            if Instant::now() > deadline {
+                return false;
+            }
+            drop(state);
+            kick();
+            state = self
+                .changed
+                .wait_timeout(self.state(), Duration::from_millis(2))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// All exits of threads that have ended.
+    pub fn counts(&self) -> ExitCounts {
+        self.state().counts
+    }
+}

@@ -1,0 +1,286 @@
+//! From the plan to a live machine: memory, KVM, devices, vCPUs, in one direction.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use devices::GuestRam;
+use devices::bus::{AddressRange, Bus, BusDevice, Priority};
+use devices::chipset::{
+    CmosMemory, Lpc, Mch, Port92, PowerManagement, ResetControl, Rtc, TimeBase, reset, rtc,
+};
+use devices::debugcon::{self, Debugcon};
+use devices::interrupt::IrqLine;
+use devices::pci::root_port::{Link, RootPort, RootPortOptions};
+use devices::pci::{ConfigPorts, Ecam, PciFunction, RootComplex};
+use devices::ps2::i8042::{self, I8042};
+use devices::pvpanic::{self, Pvpanic};
+use devices::serial::{self, SerialPort};
+use devices::time::{Alarm, HostClock};
+use devices::virtio::blk::{DiskFormat, DiskOptions, VirtioBlk, open_disk};
+use devices::virtio::pci::{Placement, VirtioPci};
+use devices::virtio::rng::VirtioRng;
+use kvm_ioctls::{Kvm, VmFd};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::flash::{Flash, FlashFiles};
+use super::items;
+use crate::config::{self, Config};
+use crate::cpu::cpuid;
+use crate::events::{Event, EventLog};
+use crate::kvm::irq::{Interrupts, Messages};
+use crate::kvm::slots::Slots;
+use crate::kvm::{self, HostError};
+use crate::memory;
+use crate::outcome::Failure;
+use crate::plan::{MachinePlan, PlannedFunction, Role};
+
+/// What the host side of the machine brings along.
+pub struct Connections {
+    /// Where COM1's output goes.
+    pub serial_output: Box<dyn Write + Send>,
+    /// Signalled when COM1 can take more input.
+    pub serial_room: EventFd,
+    /// Where the firmware's debug output goes; `None` leaves the port out.
+    pub debug_output: Option<Box<dyn Write + Send>>,
+    /// The real-time clock's alarm.
+    pub rtc_alarm: Arc<dyn Alarm>,
+    /// The ACPI timer's alarm.
+    pub pm_alarm: Arc<dyn Alarm>,
+    /// What happened when.
+    pub events: EventLog,
+}
+
+/// Everything of a machine but its vCPUs.
+pub struct Board {
+    /// The VM.
+    pub vm: Arc<VmFd>,
+    /// Guest memory.
+    pub ram: GuestRam,
+    /// Ports.
+    pub io: Arc<Bus>,
+    /// Memory that is not RAM.
+    pub memory: Arc<Bus>,
+    /// The devices that the run loop talks to.
+    pub devices: Devices,
+}
+
+/// The devices that a reset, a signal or an alarm concerns.
+pub struct Devices {
+    /// All PCI functions.
+    pub root: Arc<RootComplex>,
+    /// CF8/CFC.
+    pub config_ports: Arc<ConfigPorts>,
+    /// CF9.
+    pub reset_control: Arc<ResetControl>,
+    /// Port 0x92.
+    pub port92: Arc<Port92>,
+    /// Clock and CMOS.
+    pub rtc: Arc<Rtc>,
+    /// ACPI registers.
+    pub pm: Arc<PowerManagement>,
+    /// COM1.
+    pub serial: Arc<SerialPort>,
+    /// Keyboard controller.
+    pub i8042: Arc<I8042>,
+    /// Firmware configuration.
+    pub fw_cfg: Arc<devices::fw_cfg::FwCfg>,
+    /// Firmware and variables.
+    pub flash: Flash,
+}
+
+impl Devices {
+    /// Puts every device in its power-on state. All vCPUs are parked.
+    pub fn reset(&self) {
+        let Self { root, config_ports, reset_control, port92, rtc, pm, serial, i8042, fw_cfg, flash } = self;
+        root.reset();
+        config_ports.reset();
+        reset_control.reset();
+        port92.reset();
+        rtc.reset();
+        pm.reset();
+        serial.reset();
+        i8042.reset();
+        fw_cfg.reset();
+        flash.reset();
+    }
+}
+
+fn event(what: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
+    move |source| Failure::Host(HostError::Setup { what, source })
+}
+
+/// Builds everything but the vCPUs.
+pub fn board(
+    kvm: &Kvm,
+    config: &Arc<Config>,
+    plan: &Arc<MachinePlan>,
+    files: FlashFiles,
+    connections: Connections,
+) -> Result<Board, Failure> {
+    let vm = kvm::create_vm(kvm)?;
+    let ram = memory::allocate(&plan.memory)?;
+    let slots = Slots::new(Arc::clone(&vm));
+    slots.map_ram(&ram)?;
+    connections.events.emit(Event::MemoryReady { bytes: plan.memory.size });
+
+    let (io, memory) = (Bus::new(), Bus::new());
+    let flash = files.attach(&memory, &slots)?;
+    let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(event("set up interrupt routes"))?;
+    let doorbells = Arc::new(kvm::Doorbells::new(Arc::clone(&vm)));
+    let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), doorbells);
+
+    let pm = PowerManagement::new(interrupts.line(9), connections.pm_alarm);
+    let ecam = Ecam::new();
+    ecam.connect(&root);
+    let mch = Mch::new(ecam);
+    let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
+    let pci = PciAssembly { config, ram: &ram, interrupts: &interrupts, events: &connections.events, mch: &mch, lpc };
+    pci.populate(&root, &plan.pci.functions)?;
+
+    let reset_control = Arc::new(ResetControl::default());
+    let config_ports = Arc::new(ConfigPorts::new(Arc::clone(&root), Arc::clone(&reset_control) as _));
+    let port92 = Arc::new(Port92::default());
+    let rtc = Rtc::new(
+        match config.machine.rtc {
+            config::Rtc::Utc => TimeBase::Utc,
+            config::Rtc::Localtime => TimeBase::LocalTime,
+        },
+        CmosMemory {
+            below_4g: plan.memory.low.len(),
+            above_4g: plan.memory.high.map_or(0, AddressRange::len),
+        },
+        interrupts.line(rtc::IRQ),
+        connections.rtc_alarm,
+        Arc::new(HostClock),
+    );
+    let serial_irq = interrupts.edge_event(serial::COM1_IRQ).map_err(event("connect the serial port"))?;
+    let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
+    let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
+
+    let tables = items::Tables::new(config, plan, cpuid::guest_physical_bits(kvm, config)?, &mch, &root)?;
+    let fw_cfg = items::build(config, plan, tables, &ram, &connections.events)?;
+
+    let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
+        (u64::from(ConfigPorts::BASE), 8, Arc::clone(&config_ports) as _),
+        (reset::PORT_92, 1, Arc::clone(&port92) as _),
+        (rtc::PORT, rtc::LEN, Arc::clone(&rtc) as _),
+        (serial::COM1_PORT, serial::LEN, Arc::clone(&serial) as _),
+        (i8042::DATA_PORT, 1, i8042.data_port()),
+        (i8042::COMMAND_PORT, 1, i8042.command_port()),
+        (devices::fw_cfg::PORT, devices::fw_cfg::LEN, Arc::clone(&fw_cfg) as _),
+        (pvpanic::PORT, 1, Arc::new(Pvpanic)),
+    ];
+    for (base, len, device) in ports {
+        if base == pvpanic::PORT && !config.machine.pvpanic {
+            continue;
+        }
+        insert(&io, base, len, device);
+    }
+    if let Some(output) = connections.debug_output {
+        insert(&io, debugcon::PORT, 1, Arc::new(Debugcon::new(output)));
+    }
+    root.seal();
+    Ok(Board {
+        vm,
+        ram,
+        io,
+        memory,
+        devices: Devices {
+            root,
+            config_ports,
+            reset_control,
+            port92,
+            rtc,
+            pm,
+            serial,
+            i8042,
+            fw_cfg,
+            flash,
+        },
+    })
+}
+
+fn insert(bus: &Bus, base: u64, len: u64, device: Arc<dyn BusDevice>) {
+    // Constants of the chipset, never empty.
+    if let Some(range) = AddressRange::new(base, len) {
+        bus.insert(range, Priority::Platform, device);
+    }
+}
+
+/// Makes the functions of the plan.
+struct PciAssembly<'a> {
+    config: &'a Config,
+    ram: &'a GuestRam,
+    interrupts: &'a Arc<Interrupts>,
+    events: &'a EventLog,
+    mch: &'a Arc<Mch>,
+    lpc: Arc<Lpc>,
+}
+
+impl PciAssembly<'_> {
+    fn populate(&self, root: &RootComplex, functions: &[PlannedFunction]) -> Result<(), Failure> {
+        let placed = |error: devices::pci::TopologyError| Failure::Input(error.to_string());
+        for planned in functions {
+            root.add(planned.at, self.function(planned, Placement::RootComplexIntegrated)?).map_err(placed)?;
+            for child in &planned.children {
+                let function = self.function(child, Placement::Endpoint)?;
+                root.add_behind(planned.at, child.at.function(), function).map_err(placed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn function(&self, planned: &PlannedFunction, placement: Placement) -> Result<Arc<dyn PciFunction>, Failure> {
+        Ok(match planned.role {
+            Role::HostBridge => Arc::clone(self.mch) as _,
+            Role::Lpc => Arc::clone(&self.lpc) as _,
+            Role::RootPort { number } => Arc::new(RootPort::new(RootPortOptions {
+                multifunction: planned.multifunction,
+                slot: number,
+                occupied: !planned.children.is_empty(),
+                link: Link { width: 16, speed: 3 },
+                interrupt_pin: planned.interrupt.map_or(0, |interrupt| interrupt.pin),
+            })),
+            Role::Disk(index) => self.disk(index, planned, placement)?,
+            Role::Rng => self.virtio(Box::new(VirtioRng::new()), planned, placement)?,
+        })
+    }
+
+    fn virtio(
+        &self,
+        device: Box<dyn devices::virtio::VirtioDevice>,
+        planned: &PlannedFunction,
+        placement: Placement,
+    ) -> Result<Arc<dyn PciFunction>, Failure> {
+        let line: Arc<dyn IrqLine> = self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
+        let messages = Messages(Arc::clone(self.interrupts));
+        let function = VirtioPci::new(device, self.ram.clone(), placement, &messages, line)
+            .map_err(|error| Failure::Refused(format!("{planned}: {error}")))?;
+        Ok(function)
+    }
+
+    fn disk(
+        &self,
+        index: usize,
+        planned: &PlannedFunction,
+        placement: Placement,
+    ) -> Result<Arc<dyn PciFunction>, Failure> {
+        let disk = self
+            .config
+            .disks
+            .get(index)
+            .ok_or_else(|| Failure::Input(format!("{planned}: there is no disk[{index}]")))?;
+        let mut options = DiskOptions::new(&disk.path);
+        options.format = Some(match disk.format {
+            config::DiskFormat::Raw => DiskFormat::Raw,
+            config::DiskFormat::Qcow2 => DiskFormat::Qcow2,
+        });
+        options.read_only = disk.readonly;
+        options.direct = disk.cache == config::Cache::Direct;
+        options.discard = disk.discard == config::Discard::Unmap;
+        options.allow_backing = disk.backing == config::Backing::Allow;
+        let backend = open_disk(&options).map_err(|error| Failure::Disk { index, source: error })?;
+        let device = VirtioBlk::new(backend, disk.serial.as_deref().unwrap_or_default());
+        self.virtio(Box::new(device), planned, placement)
+    }
+}

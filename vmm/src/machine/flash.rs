@@ -1,0 +1,134 @@
+//! The two flash units below 4 GiB: the firmware's code and this machine's variables.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use devices::bus::{AddressRange, Bus, Priority};
+use devices::pflash::{FlashBacking, Pflash};
+use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
+use firmware::nvram::{NvramError, NvramStore};
+use vm_memory::{Bytes, MmapRegion, VolatileMemory};
+
+use crate::config::Config;
+use crate::kvm::slots::Slots;
+use crate::outcome::Failure;
+
+/// The units' contents, read and checked, before there is a VM.
+pub struct FlashFiles {
+    code: Arc<MmapRegion>,
+    vars: Option<(Arc<MmapRegion>, NvramStore)>,
+    map: FlashMap,
+    smm: JoinHandle<Result<SmmUse, ImageError>>,
+}
+
+fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
+    let region = MmapRegion::new(contents.len())
+        .map_err(|error| Failure::Refused(format!("cannot map memory for the flash: {error}")))?;
+    region
+        .as_volatile_slice()
+        .write_slice(contents, 0)
+        .map_err(|error| Failure::Refused(format!("cannot fill the flash: {error}")))?;
+    Ok(Arc::new(region))
+}
+
+impl FlashFiles {
+    /// Opens the firmware's files; the variables are made from their template at the first run.
+    pub fn open(config: &Config) -> Result<Self, Failure> {
+        let path = &config.firmware.code;
+        let file = CodeFile::open(path)?;
+        let mut bytes = vec![0; file.size()];
+        let info = file.read_into(&mut bytes)?;
+        let code = region(&bytes)?;
+        let vars = match info.builtin_vars {
+            // A combined image brings its variables along; what the guest changes there is not kept.
+            Some(_) => None,
+            None => {
+                let store = NvramStore::open(
+                    &config.firmware.vars,
+                    config.firmware.vars_template.as_deref(),
+                    info.layout.vars_size(),
+                )?;
+                Some((region(store.bytes())?, store))
+            }
+        };
+        let vars_size = vars.as_ref().map_or(0, |(region, _)| region.size() as u64);
+        let map = image::flash_map(code.size() as u64, vars_size)?;
+        // Unpacking takes longer than the rest of the start: it goes on beside it.
+        let smm = std::thread::Builder::new()
+            .name("check-smm".into())
+            .spawn({
+                let path = path.clone();
+                move || image::check_smm(&path, &bytes)
+            })
+            .map_err(|error| Failure::Refused(format!("cannot start a thread: {error}")))?;
+        Ok(Self { code, vars, map, smm })
+    }
+
+    /// Puts the units on the memory bus.
+    pub fn attach(self, memory: &Bus, slots: &Slots) -> Result<Flash, Failure> {
+        let Self { code, vars, map, smm } = self;
+        let failed = |error: devices::pflash::Error| Failure::Refused(error.to_string());
+        let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
+            if let Some(range) = AddressRange::new(base, size) {
+                memory.insert(range, Priority::Platform, Arc::clone(unit) as Arc<dyn devices::bus::BusDevice>);
+            }
+        };
+        let slot = Box::new(slots.rom(map.code, Arc::clone(&code)));
+        let code = Pflash::read_only("CODE", code, slot).map_err(failed)?;
+        put(map.code, &code, map.code_size);
+        let mut units = vec![code];
+        if let Some((contents, store)) = vars {
+            let slot = Box::new(slots.rom(map.vars, Arc::clone(&contents)));
+            let vars = Pflash::writable("VARS", contents, slot, Box::new(Backing(store))).map_err(failed)?;
+            put(map.vars, &vars, map.vars_size);
+            units.push(vars);
+        }
+        Ok(Flash { units, smm: Some(smm) })
+    }
+}
+
+/// The units of a machine.
+pub struct Flash {
+    units: Vec<Arc<Pflash>>,
+    smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
+}
+
+impl Flash {
+    /// Refuses a firmware that needs System Management Mode, which this machine does not have: it would hang before its
+    /// first output.
+    pub fn check_smm(&mut self) -> Result<(), Failure> {
+        match self.smm.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(_)) => Err(Failure::Refused("the check of the firmware image ended by a panic".into())),
+            Some(Ok(Ok(_))) | None => Ok(()),
+        }
+    }
+
+    /// Back to the power-on state, with all changes on the disk.
+    pub fn reset(&self) {
+        let Self { units, smm: _ } = self;
+        units.iter().for_each(|unit| unit.reset());
+    }
+
+    /// Puts all changes on the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        self.units.iter().try_for_each(|unit| unit.flush())
+    }
+}
+
+struct Backing(NvramStore);
+
+fn io_error(error: NvramError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl FlashBacking for Backing {
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data).map_err(io_error)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync().map_err(io_error)
+    }
+}

@@ -1,0 +1,142 @@
+//! Guest RAM: allocated as the plan says, from anonymous memory, huge pages or a shared memory file.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use devices::GuestRam;
+use devices::bus::AddressRange;
+use rustix::fs::MemfdFlags;
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
+
+use crate::config::{ByteSize, Hugepages};
+use crate::plan::MemoryPlan;
+
+/// Why guest RAM cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// More than the host has at all.
+    #[error(
+        "the guest is to have {wanted} of memory, but this host has {total}: lower `memory` in [machine]"
+    )]
+    MoreThanHost {
+        /// Of the plan.
+        wanted: ByteSize,
+        /// Physical memory.
+        total: ByteSize,
+    },
+    /// The kernel has not enough free huge pages.
+    #[error(
+        "cannot allocate {wanted} of guest memory in {page} huge pages: {source}. Reserve {pages} of them with \
+         `echo {pages} | sudo tee /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages`"
+    )]
+    Hugepages {
+        /// Of the plan.
+        wanted: ByteSize,
+        /// Size of one.
+        page: ByteSize,
+        /// How many are needed.
+        pages: u64,
+        /// Size of one in KiB, as sysfs spells it.
+        kib: u64,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error(
+        "cannot allocate {wanted} of guest memory: {source}; lower `memory` in [machine] or close programs"
+    )]
+    Allocate {
+        /// Of the plan.
+        wanted: ByteSize,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Allocates guest RAM. Pages are taken from the host when the guest first touches them, huge pages at once.
+pub fn allocate(plan: &MemoryPlan) -> Result<GuestRam, MemoryError> {
+    let wanted = ByteSize::from_bytes(plan.size);
+    check_against_host(plan, wanted)?;
+    let failed = |source: io::Error| match plan.hugepages.page_size() {
+        Some(page) => MemoryError::Hugepages {
+            wanted,
+            page,
+            pages: plan.size.div_ceil(page.bytes().max(1)),
+            kib: page.bytes() >> 10,
+            source,
+        },
+        None => MemoryError::Allocate { wanted, source },
+    };
+    let mut regions = Vec::with_capacity(2);
+    for range in [Some(plan.low), plan.high].into_iter().flatten() {
+        regions.push(map(plan, range).map_err(failed)?);
+    }
+    GuestRam::from_regions(regions).map_err(|error| failed(io::Error::other(error)))
+}
+
+fn check_against_host(plan: &MemoryPlan, wanted: ByteSize) -> Result<(), MemoryError> {
+    // Overcommit would let the mapping succeed and the kernel kill processes later.
+    let info = rustix::system::sysinfo();
+    let unit = u64::from(info.mem_unit.max(1));
+    let total = info.totalram.saturating_add(info.totalswap).saturating_mul(unit);
+    if plan.size > total {
+        return Err(MemoryError::MoreThanHost { wanted, total: ByteSize::from_mib(total >> 20) });
+    }
+    Ok(())
+}
+
+fn map(plan: &MemoryPlan, range: AddressRange) -> io::Result<GuestRegionMmap> {
+    let size = usize::try_from(range.len()).map_err(io::Error::other)?;
+    let mut builder = MmapRegionBuilder::new(size).with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE);
+    let flags = match plan.hugepages {
+        Hugepages::Off if !plan.shared => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        huge => {
+            let file = memory_file(huge, range.len())?;
+            builder = builder.with_file_offset(FileOffset::from_arc(Arc::new(file), 0));
+            if huge == Hugepages::Off {
+                libc::MAP_SHARED | libc::MAP_NORESERVE
+            } else {
+                // With reservation: a shortage shows here and not as a SIGBUS when the guest runs.
+                libc::MAP_SHARED
+            }
+        }
+    };
+    let region = builder.with_mmap_flags(flags).build().map_err(|error| match error {
+        vm_memory::mmap::MmapRegionError::Mmap(source) => source,
+        error => io::Error::other(error),
+    })?;
+    if plan.hugepages == Hugepages::Off {
+        advise_huge(&region);
+    }
+    GuestRegionMmap::new(region, GuestAddress(range.base()))
+        .ok_or_else(|| io::Error::other("guest memory would lie beyond the end of the address space"))
+}
+
+fn memory_file(hugepages: Hugepages, size: u64) -> io::Result<File> {
+    let flags = match hugepages {
+        Hugepages::Off => MemfdFlags::empty(),
+        Hugepages::Size2M => MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB,
+        Hugepages::Size1G => MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB,
+    };
+    let file = File::from(rustix::fs::memfd_create("guest-ram", flags | MemfdFlags::CLOEXEC)?);
+    file.set_len(size)?;
+    Ok(file)
+}
+
+/// Transparent huge pages spare the guest most of its nested page faults.
+#[allow(unsafe_code, reason = "madvise takes an address")]
+fn advise_huge(region: &vm_memory::MmapRegion) {
+    // SAFETY: the range is a live mapping of ours, and MADV_HUGEPAGE and MADV_DONTDUMP change no contents.
+    let advised = unsafe {
+        libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_HUGEPAGE)
+            | libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_DONTDUMP)
+    };
+    if advised != 0 {
+        // A kernel without transparent huge pages: slower, not wrong.
+        tracing::debug!(error = %io::Error::last_os_error(), "huge pages were not advised");
+    }
+}

@@ -1,0 +1,147 @@
+//! How a run ends, and the exit status that says so.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::kvm::HostError;
+use crate::memory::MemoryError;
+
+/// Exit statuses of `run`.
+pub mod status {
+    /// The guest powered off, or the expectation was met.
+    pub const SUCCESS: u8 = 0;
+    /// The configuration is wrong.
+    pub const CONFIG: u8 = 2;
+    /// The host is not ready.
+    pub const HOST: u8 = 3;
+    /// Time ran out.
+    pub const TIMEOUT: u8 = 4;
+    /// The guest crashed.
+    pub const CRASH: u8 = 5;
+    /// A device or the host failed while running.
+    pub const RUNTIME: u8 = 6;
+    /// Plus the number of the signal that ended the run.
+    pub const SIGNAL: u8 = 128;
+}
+
+/// How a machine that ran came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest powered itself off.
+    PoweredOff,
+    /// The guest rebooted, and the configuration says that this ends the machine.
+    Rebooted,
+    /// Every expected pattern was seen.
+    ExpectationMet,
+    /// Time ran out; what the guest was doing.
+    TimedOut(String),
+    /// A pattern that must not appear did.
+    FailPatternSeen(String),
+    /// The guest crashed; what happened, with registers.
+    Crashed(String),
+    /// The guest powered off before all expected patterns were seen; the first that is missing.
+    ExpectationMissed(String),
+    /// A device or the host failed.
+    Failed(String),
+    /// Ended by this signal.
+    Signalled(i32),
+    /// The user closed the console.
+    Quit,
+}
+
+impl Outcome {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::PoweredOff | Self::Rebooted | Self::ExpectationMet | Self::Quit => status::SUCCESS,
+            Self::TimedOut(_) => status::TIMEOUT,
+            Self::Crashed(_) | Self::FailPatternSeen(_) | Self::ExpectationMissed(_) => status::CRASH,
+            Self::Failed(_) => status::RUNTIME,
+            Self::Signalled(signal) => status::SIGNAL.wrapping_add(*signal as u8),
+        }
+    }
+
+    /// A word for the event log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PoweredOff => "poweroff",
+            Self::Rebooted => "reboot",
+            Self::ExpectationMet => "expectation_met",
+            Self::TimedOut(_) => "timeout",
+            Self::FailPatternSeen(_) => "fail_pattern",
+            Self::Crashed(_) => "crash",
+            Self::ExpectationMissed(_) => "expectation_missed",
+            Self::Failed(_) => "failure",
+            Self::Signalled(_) => "signal",
+            Self::Quit => "quit",
+        }
+    }
+
+    /// What to tell the user; nothing for an ordinary end.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::PoweredOff | Self::Rebooted | Self::ExpectationMet | Self::Signalled(_) | Self::Quit => None,
+            Self::TimedOut(what) => Some(format!("time ran out: {what}")),
+            Self::FailPatternSeen(what) => Some(format!("the guest printed what --fail-on forbids: {what}")),
+            Self::ExpectationMissed(pattern) => {
+                Some(format!("the guest powered off before it printed what --expect waits for: {pattern}"))
+            }
+            Self::Crashed(what) | Self::Failed(what) => Some(what.clone()),
+        }
+    }
+}
+
+/// Why a command could not do its work at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The host cannot run a machine.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// There is no memory for it.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A file of the firmware is wrong.
+    #[error(transparent)]
+    Image(#[from] firmware::image::ImageError),
+    /// The variable store cannot be used.
+    #[error(transparent)]
+    Nvram(#[from] firmware::nvram::NvramError),
+    /// A value or a file of the configuration is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// The host refuses something.
+    #[error("{0}")]
+    Refused(String),
+    /// A file of ours cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Failure {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Image(_) | Self::Input(_) => status::CONFIG,
+            Self::Host(_) | Self::Memory(_) | Self::Refused(_) | Self::Write { .. } => status::HOST,
+            Self::Nvram(error) => {
+                if error.is_host() { status::HOST } else { status::CONFIG }
+            }
+        }
+    }
+}
+
+impl From<&Failure> for ExitCode {
+    fn from(failure: &Failure) -> Self {
+        Self::from(failure.status())
+    }
+}

@@ -1,0 +1,50 @@
+//! The machine plan: every device with its final guest address, every memory range, every interrupt.
+//!
+//! A pure function of the configuration. It opens nothing, and it reports all conflicts at once, each with the line of
+//! `vm.toml` that causes it. The plan alone feeds the ACPI tables and the firmware's items, and the assembly follows it.
+
+pub mod memory;
+pub mod pci;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+use uuid::Uuid;
+
+use crate::config::{Config, Problems};
+use crate::cpu::cpuid::Topology;
+
+pub use memory::MemoryPlan;
+pub use pci::{PciPlan, PlannedFunction, Role};
+
+/// A whole machine, decided.
+#[derive(Debug, Clone)]
+pub struct MachinePlan {
+    /// The machine's name.
+    pub name: String,
+    /// The machine's UUID.
+    pub uuid: Uuid,
+    /// Shape of the processors.
+    pub topology: Topology,
+    /// The APIC ID of each vCPU, in order; a vCPU's index is its ACPI UID.
+    pub apic_ids: Vec<u32>,
+    /// Guest RAM.
+    pub memory: MemoryPlan,
+    /// PCI functions.
+    pub pci: PciPlan,
+}
+
+/// Decides the machine.
+///
+/// # Errors
+/// Everything in the configuration that contradicts something else.
+pub fn plan(config: &Config) -> Result<MachinePlan, Problems> {
+    let mut problems = Vec::new();
+    let topology =
+        Topology { sockets: config.cpu.sockets, cores: config.cpu.cores, threads: config.cpu.threads };
+    let apic_ids: Vec<u32> = (0..topology.count()).map(|index| topology.apic_id(index)).collect();
+    let memory = memory::plan(config, &mut problems);
+    let pci = pci::plan(config, &mut problems);
+    Problems::check(problems)?;
+    Ok(MachinePlan { name: config.name.clone(), uuid: config.uuid, topology, apic_ids, memory, pci })
+}

@@ -1,0 +1,276 @@
+//! The plan for people and for scripts: what `optimus-vmm plan` prints.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{MachinePlan, PlannedFunction, Role};
+use crate::config::{ByteSize, Config};
+
+/// A range of guest-physical addresses, last address included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemoryRange {
+    /// First address.
+    pub base: u64,
+    /// Last address.
+    pub last: u64,
+    /// What answers there.
+    pub what: &'static str,
+}
+
+/// One wired or fixed interrupt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interrupt {
+    /// Global system interrupt.
+    pub gsi: u8,
+    /// Who raises it.
+    pub sources: Vec<String>,
+}
+
+/// A PCI function, as printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Function {
+    /// `bus:device.function` after the firmware's enumeration.
+    pub address: String,
+    /// ACPI device name.
+    pub acpi_name: String,
+    /// What it is.
+    pub what: String,
+    /// Bus behind a root port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secondary_bus: Option<u8>,
+    /// INTx pin letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<char>,
+    /// Global interrupt of the pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gsi: Option<u8>,
+    /// Functions behind it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<Function>,
+}
+
+/// The whole plan in printable form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Name of the machine.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// vCPUs with sockets, cores and threads.
+    pub cpus: Cpus,
+    /// Guest RAM in bytes.
+    pub memory: u64,
+    /// Firmware files.
+    pub firmware: Firmware,
+    /// Who answers where.
+    pub memory_map: Vec<MemoryRange>,
+    /// PCI functions of bus 0, with those behind root ports.
+    pub pci: Vec<Function>,
+    /// Interrupts that are not messages.
+    pub interrupts: Vec<Interrupt>,
+}
+
+/// The processors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cpus {
+    /// Packages.
+    pub sockets: u32,
+    /// Cores of each.
+    pub cores: u32,
+    /// Threads of each core.
+    pub threads: u32,
+    /// The APIC ID of each vCPU.
+    pub apic_ids: Vec<u32>,
+}
+
+/// Files of the firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// CODE image.
+    pub code: String,
+    /// This machine's variables.
+    pub vars: String,
+    /// What they are made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vars_template: Option<String>,
+    /// A kernel that the firmware is to start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+}
+
+/// Makes the report of a plan and the configuration that it came from.
+pub fn report(config: &Config, plan: &MachinePlan) -> Report {
+    let text = |path: &std::path::Path| path.display().to_string();
+    Report {
+        name: plan.name.clone(),
+        uuid: plan.uuid.to_string(),
+        cpus: Cpus {
+            sockets: plan.topology.sockets,
+            cores: plan.topology.cores,
+            threads: plan.topology.threads,
+            apic_ids: plan.apic_ids.clone(),
+        },
+        memory: plan.memory.size,
+        firmware: Firmware {
+            code: text(&config.firmware.code),
+            vars: text(&config.firmware.vars),
+            vars_template: config.firmware.vars_template.as_deref().map(text),
+            kernel: config.kernel.as_ref().map(|kernel| text(&kernel.image)),
+        },
+        memory_map: memory_map(plan),
+        pci: plan.pci.functions.iter().map(|function| printable(config, function)).collect(),
+        interrupts: interrupts(config, plan),
+    }
+}
+
+fn memory_map(plan: &MachinePlan) -> Vec<MemoryRange> {
+    let mut map = vec![MemoryRange { base: 0, last: plan.memory.low.last(), what: "RAM" }];
+    let fixed = [
+        (0xfec0_0000, 0xfec0_0fff, "IOAPIC"),
+        (0xfed1_c000, 0xfed1_ffff, "chipset configuration (RCBA)"),
+        (0xfee0_0000, 0xfeef_ffff, "local APICs and message-signalled interrupts"),
+        (
+            crate::kvm::KVM_PAGES_BASE,
+            crate::kvm::KVM_PAGES_BASE + crate::kvm::KVM_PAGES_SIZE - 1,
+            "KVM's own pages",
+        ),
+        (0xff80_0000, 0xffff_ffff, "firmware flash: variables, then code up to 4 GiB"),
+    ];
+    map.push(MemoryRange {
+        base: plan.memory.low.last() + 1,
+        last: 0xfebf_ffff,
+        what: "PCI: BARs and the ECAM, where the firmware puts them",
+    });
+    map.extend(fixed.map(|(base, last, what)| MemoryRange { base, last, what }));
+    map.extend(plan.memory.high.map(|high| MemoryRange {
+        base: high.base(),
+        last: high.last(),
+        what: "RAM",
+    }));
+    map
+}
+
+fn describe(config: &Config, role: Role) -> String {
+    match role {
+        Role::HostBridge => "host bridge (Q35 MCH)".into(),
+        Role::Lpc => "LPC bridge (ICH9)".into(),
+        Role::RootPort { number } => format!("root port {number}"),
+        Role::Disk(index) => {
+            let path = config.disks.get(index).map(|disk| disk.path.display().to_string());
+            format!("virtio-blk disk[{index}] {}", path.unwrap_or_default())
+        }
+        Role::Rng => "virtio-rng".into(),
+    }
+}
+
+fn printable(config: &Config, function: &PlannedFunction) -> Function {
+    Function {
+        address: function.to_string(),
+        acpi_name: function.acpi_name.clone(),
+        what: describe(config, function.role),
+        secondary_bus: match function.role {
+            Role::RootPort { number } => Some(number),
+            _ => None,
+        },
+        pin: function.interrupt.map(|interrupt| char::from(b'A' + (interrupt.pin - 1) % 4)),
+        gsi: function.interrupt.map(|interrupt| interrupt.gsi),
+        functions: function.children.iter().map(|child| printable(config, child)).collect(),
+    }
+}
+
+fn interrupts(config: &Config, plan: &MachinePlan) -> Vec<Interrupt> {
+    let mut list: Vec<Interrupt> = [
+        (0, "PIT"),
+        (1, "PS/2 keyboard"),
+        (4, "serial port COM1"),
+        (8, "real-time clock"),
+        (9, "ACPI (SCI)"),
+        (12, "PS/2 mouse"),
+    ]
+    .map(|(gsi, source)| Interrupt { gsi, sources: vec![source.into()] })
+    .into();
+    for gsi in 16..24 {
+        let sources: Vec<String> = plan
+            .pci
+            .iter()
+            .filter(|function| function.interrupt.is_some_and(|interrupt| interrupt.gsi == gsi))
+            .map(|function| format!("{function} {}", describe(config, function.role)))
+            .collect();
+        if !sources.is_empty() {
+            list.push(Interrupt { gsi, sources });
+        }
+    }
+    list
+}
+
+impl Report {
+    /// JSON for scripts.
+    ///
+    /// # Errors
+    /// None in practice: the report holds only numbers and strings.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+
+    /// Text for people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let Cpus { sockets, cores, threads, apic_ids } = &self.cpus;
+        writeln!(out, "{} ({})", self.name, self.uuid)?;
+        writeln!(
+            out,
+            "  {} vCPU(s): {sockets} socket(s) × {cores} core(s) × {threads} thread(s); {} of memory",
+            apic_ids.len(),
+            ByteSize::from_bytes(self.memory)
+        )?;
+        writeln!(out, "\nFirmware")?;
+        writeln!(out, "  code      {}", self.firmware.code)?;
+        writeln!(out, "  variables {}", self.firmware.vars)?;
+        if let Some(template) = &self.firmware.vars_template {
+            writeln!(out, "  made from {template}")?;
+        }
+        if let Some(kernel) = &self.firmware.kernel {
+            writeln!(out, "  starts    {kernel}")?;
+        }
+        writeln!(out, "\nMemory map")?;
+        for range in &self.memory_map {
+            writeln!(out, "  {:012x}-{:012x}  {}", range.base, range.last, range.what)?;
+        }
+        writeln!(out, "\nPCI")?;
+        for function in &self.pci {
+            write_function(out, function, 1)?;
+        }
+        writeln!(out, "\nInterrupts")?;
+        for interrupt in &self.interrupts {
+            writeln!(out, "  {:>3}  {}", interrupt.gsi, interrupt.sources.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_function(out: &mut String, function: &Function, depth: usize) -> std::fmt::Result {
+    write!(
+        out,
+        "{:indent$}{}  {}  {}",
+        "",
+        function.address,
+        function.acpi_name,
+        function.what,
+        indent = 2 * depth
+    )?;
+    if let Some(bus) = function.secondary_bus {
+        write!(out, ", bus {bus:02x} behind it")?;
+    }
+    if let (Some(pin), Some(gsi)) = (function.pin, function.gsi) {
+        write!(out, ", INT{pin} on {gsi}")?;
+    }
+    writeln!(out)?;
+    function.functions.iter().try_for_each(|child| write_function(out, child, depth + 1))
+}

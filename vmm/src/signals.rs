@@ -1,0 +1,156 @@
+//! SIGINT, SIGTERM and SIGHUP as events of the event loop: signalfd(2).
+//!
+//! The signals are blocked in the first thread before any other is started, so that every thread inherits
+//! the mask and none is interrupted; a terminal is then restored by the ordinary end of the program. A
+//! process started by us must get its mask back before exec.
+#![allow(unsafe_code, reason = "signalfd(2) has no safe wrapper among our dependencies")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use vmm_sys_util::signal::{self, create_sigset};
+
+/// A request to end the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// SIGINT: Ctrl-C where the terminal is not the guest's.
+    Interrupt,
+    /// SIGTERM: a service manager or kill(1).
+    Terminate,
+    /// SIGHUP: the terminal is gone.
+    HangUp,
+}
+
+impl Signal {
+    const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::HangUp];
+
+    /// The number that signal(7) gives it; an exit status is 128 more.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => libc::SIGINT,
+            Self::Terminate => libc::SIGTERM,
+            Self::HangUp => libc::SIGHUP,
+        }
+    }
+
+    /// The name that signal(7) gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::HangUp => "SIGHUP",
+        }
+    }
+}
+
+/// The signals that wait to be handled.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// Blocks the signals in this thread, and in those that it will start, and collects them.
+    ///
+    /// A signal that was ignored when the program started, as SIGHUP under nohup(1), stays ignored.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused the mask or had no file descriptor.
+    pub fn block() -> io::Result<Self> {
+        let ignored = ignored();
+        let mut numbers = Signal::ALL.map(Signal::number).to_vec();
+        // Blocking an ignored signal would wake it: the kernel keeps blocked signals, whatever is to be
+        // done with them.
+        numbers.retain(|number| ignored & (1 << (number - 1)) == 0);
+        for &number in &numbers {
+            match signal::block_signal(number) {
+                Ok(()) | Err(signal::Error::SignalAlreadyBlocked(_)) => {}
+                Err(error) => return Err(io::Error::other(error.to_string())),
+            }
+        }
+        let set = create_sigset(&numbers)?;
+        // SAFETY: `set` is an initialised signal set that lives across the call, which only reads it; -1
+        // asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just made this descriptor and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next signal that was sent, if any.
+    pub fn take(&self) -> Option<Signal> {
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        loop {
+            let length = rustix::io::read(&self.0, &mut info).ok()?;
+            // `ssi_signo` is the first field.
+            let number = info.get(..length)?.first_chunk().copied().map(u32::from_ne_bytes)?;
+            if let Some(signal) =
+                Signal::ALL.into_iter().find(|known| u32::try_from(known.number()) == Ok(number))
+            {
+                return Some(signal);
+            }
+        }
+    }
+
+    /// What calls `received` in the thread of the event loop, once per signal.
+    pub fn subscriber<F: FnMut(Signal) + Send>(self, received: F) -> SignalSubscriber<F> {
+        SignalSubscriber { signals: self, received }
+    }
+}
+
+/// The signals that this process ignores, as a mask whose bit 0 is signal 1: `SigIgn` of proc_pid_status(5).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Waits for signals in an event loop.
+#[derive(Debug)]
+pub struct SignalSubscriber<F> {
+    signals: SignalFd,
+    received: F,
+}
+
+impl<F: FnMut(Signal) + Send> MutEventSubscriber for SignalSubscriber<F> {
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
+        while let Some(signal) = self.signals.take() {
+            (self.received)(signal);
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(error) = ops.add(Events::new_raw(self.signals.0.as_raw_fd(), EventSet::IN)) {
+            tracing::error!("cannot wait for signals: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use event_manager::{EventManager, SubscriberOps};
+
+    use super::*;
+
+    /// A signal sent to one thread that has it blocked reaches that thread's signalfd alone, so the test
+    /// can run beside others.
+    #[test]
+    fn a_blocked_signal_arrives_as_an_event() {
+        let signals = SignalFd::block().unwrap();
+        assert_eq!(signals.take(), None);
+        let (sender, received) = mpsc::channel();
+        let mut manager = EventManager::new().unwrap();
+        manager.add_subscriber(signals.subscriber(move |signal| sender.send(signal).unwrap()));
+        assert_eq!(manager.run_with_timeout(10).unwrap(), 0);
+
+        // SAFETY: both calls only take numbers, and the thread is this one.
+        assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGTERM) }, 0);
+        assert_eq!(manager.run_with_timeout(5000).unwrap(), 1);
+        assert_eq!(received.try_recv().unwrap(), Signal::Terminate);
+        assert_eq!(manager.run_with_timeout(10).unwrap(), 0);
+    }
+}

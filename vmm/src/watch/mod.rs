@@ -1,0 +1,231 @@
+//! `--expect` and `--fail-on`: watching what a guest writes to its console.
+//!
+//! A [`Watcher`] is fed with the output in chunks of any size and arrives at a [`Verdict`]. The expected
+//! patterns are searched one after the other: each in the text that follows the match of the one before,
+//! and each is met at the earliest place where a match *ends*. The forbidden patterns are searched in
+//! everything. The first verdict that is final stays.
+//!
+//! `login: ` is seen as soon as its last byte was written. A pattern whose end depends on what follows, as
+//! `$` and `\b` do, is seen one byte later, or when the output ends.
+
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use pattern::Search;
+pub use pattern::{Pattern, PatternError};
+
+/// Longest piece of a line that a verdict quotes, in bytes.
+const LINE_MAX: usize = 1024;
+
+/// What the output has shown so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing final.
+    Pending {
+        /// The pattern that is waited for, if any.
+        next: Option<String>,
+    },
+    /// Every expected pattern was seen, in order.
+    AllSeen,
+    /// A forbidden pattern appeared.
+    Failed {
+        /// The pattern.
+        pattern: String,
+        /// The line that it appeared in, up to the end of the match, with control characters replaced.
+        line: String,
+    },
+}
+
+impl Verdict {
+    /// Whether it can no longer change.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Pending { .. })
+    }
+}
+
+/// Where a [`Watcher`] leaves its verdict for another thread.
+#[derive(Debug, Clone)]
+pub struct Observer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    verdict: Mutex<Verdict>,
+    decided: EventFd,
+}
+
+impl Observer {
+    /// The verdict so far.
+    pub fn verdict(&self) -> Verdict {
+        self.0.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Becomes readable when the verdict is final; nobody needs to read it. Non-blocking.
+    pub fn decided(&self) -> &EventFd {
+        &self.0.decided
+    }
+}
+
+/// A pattern and how far its search is.
+#[derive(Debug)]
+struct Track {
+    pattern: Pattern,
+    search: Search,
+}
+
+impl Track {
+    fn new(pattern: Pattern, before: Option<u8>) -> Self {
+        let search = Search::new(&pattern, before);
+        Self { pattern, search }
+    }
+
+    fn step(&mut self, byte: u8) -> bool {
+        self.search.step(&self.pattern, byte)
+    }
+
+    fn ends_here(&mut self) -> bool {
+        self.search.ends_here(&self.pattern)
+    }
+}
+
+/// Searches the output of a guest for what is expected and what is forbidden.
+#[derive(Debug)]
+pub struct Watcher {
+    current: Option<Track>,
+    later: VecDeque<Pattern>,
+    forbidden: Vec<Track>,
+    previous: Option<u8>,
+    line: Vec<u8>,
+    decided: bool,
+    shared: Arc<Shared>,
+}
+
+impl Watcher {
+    /// A watcher at the beginning of the output.
+    ///
+    /// Without expected patterns the verdict is never [`Verdict::AllSeen`].
+    ///
+    /// # Errors
+    ///
+    /// The host has no file descriptor for the notification.
+    pub fn new(
+        expected: impl IntoIterator<Item = Pattern>,
+        forbidden: impl IntoIterator<Item = Pattern>,
+    ) -> io::Result<Self> {
+        let mut later: VecDeque<_> = expected.into_iter().collect();
+        let current = later.pop_front().map(|pattern| Track::new(pattern, None));
+        let forbidden = forbidden.into_iter().map(|pattern| Track::new(pattern, None)).collect();
+        let next = current.as_ref().map(|track| track.pattern.as_str().to_owned());
+        let shared = Arc::new(Shared {
+            verdict: Mutex::new(Verdict::Pending { next }),
+            decided: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+        });
+        Ok(Self { current, later, forbidden, previous: None, line: Vec::new(), decided: false, shared })
+    }
+
+    /// A view of the verdict for another thread.
+    pub fn observer(&self) -> Observer {
+        Observer(Arc::clone(&self.shared))
+    }
+
+    /// Reads the next bytes of the output.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.decided {
+                return;
+            }
+            self.step(byte);
+        }
+        // No byte may follow for long: what needs none is decided now.
+        self.settle(false);
+    }
+
+    /// The output has ended.
+    pub fn end(&mut self) {
+        self.settle(false);
+        self.settle(true);
+    }
+
+    /// One byte more. All the matches found here end before it; those that were certain without it come
+    /// first, since at the end of a chunk they would have been found earlier.
+    fn step(&mut self, byte: u8) {
+        let mut failed: [Option<usize>; 2] = [None; 2];
+        for (index, track) in self.forbidden.iter_mut().enumerate() {
+            if track.step(byte) {
+                let [certain, ahead] = &mut failed;
+                let found = if track.pattern.looks_ahead() { ahead } else { certain };
+                found.get_or_insert(index);
+            }
+        }
+        let met = self.current.as_mut().is_some_and(|track| track.step(byte));
+        let met_ahead = self.current.as_ref().is_some_and(|track| track.pattern.looks_ahead());
+        let [certain, ahead] = failed;
+        self.judge(certain, met && !met_ahead);
+        self.judge(ahead, met && met_ahead);
+        if met && let Some(track) = &mut self.current {
+            // The successor begins before this byte. It is no match yet: it is not empty.
+            track.step(byte);
+        }
+        self.previous = Some(byte);
+        match byte {
+            b'\n' => self.line.clear(),
+            _ if self.line.len() < LINE_MAX => self.line.push(byte),
+            _ => {}
+        }
+    }
+
+    /// Looks for matches that end here: those that look ahead if `ahead`, at the end of the output; the
+    /// others if not.
+    fn settle(&mut self, ahead: bool) {
+        if self.decided {
+            return;
+        }
+        let applies = |track: &Track| track.pattern.looks_ahead() == ahead;
+        let failed = self.forbidden.iter_mut().position(|track| applies(track) && track.ends_here());
+        let met = self.current.as_mut().is_some_and(|track| applies(track) && track.ends_here());
+        self.judge(failed, met);
+    }
+
+    /// Takes in that a forbidden pattern was found, or that the current one was met, at the same place.
+    fn judge(&mut self, failed: Option<usize>, met: bool) {
+        if self.decided {
+            return;
+        }
+        if let Some(track) = failed.and_then(|index| self.forbidden.get(index)) {
+            let pattern = track.pattern.as_str().to_owned();
+            self.decide(Verdict::Failed { pattern, line: printable(&self.line) });
+        } else if met {
+            let next = self.later.pop_front();
+            let name = next.as_ref().map(|pattern| pattern.as_str().to_owned());
+            self.current = next.map(|pattern| Track::new(pattern, self.previous));
+            self.decide(match name {
+                Some(name) => Verdict::Pending { next: Some(name) },
+                None => Verdict::AllSeen,
+            });
+        }
+    }
+
+    fn decide(&mut self, verdict: Verdict) {
+        self.decided = verdict.is_final();
+        *self.shared.verdict.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+        if self.decided {
+            // Writing 1 fails only if the counter is full: then it is readable anyway.
+            let _ = self.shared.decided.write(1);
+        }
+    }
+}
+
+/// A line of a guest as it may be shown on a terminal.
+fn printable(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.trim_end_matches('\r')
+        .chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
+}
