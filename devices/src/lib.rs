@@ -12,12 +12,12 @@ pub mod debugcon;
 pub mod interrupt;
 pub mod memory;
 pub mod pci;
+pub mod pflash;
 pub mod ps2;
 pub mod pvpanic;
 pub mod serial;
 #[cfg(test)]
 mod test_support;
 pub mod time;
-pub mod pflash;
 
 pub use memory::GuestRam;
