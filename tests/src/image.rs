@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::machine::{Disk, Format};
-use crate::lab::{self, call};
 use crate::Outcome;
+use crate::lab::{self, call};
+use crate::machine::{Disk, Format};
 
 /// An empty disk of so many MiB.
 pub fn empty(path: &Path, format: Format, mib: u64, serial: &str) -> Outcome<Disk> {
