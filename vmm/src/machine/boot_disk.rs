@@ -17,7 +17,11 @@ pub(super) struct BootDisk {
 
 impl BootDisk {
     /// `name` as the configuration calls the disk.
-    pub(super) fn watch(disk: Box<dyn BlockBackend>, name: String, events: EventLog) -> Box<dyn BlockBackend> {
+    pub(super) fn watch(
+        disk: Box<dyn BlockBackend>,
+        name: String,
+        events: EventLog,
+    ) -> Box<dyn BlockBackend> {
         Box::new(Self { disk, name, events })
     }
 }
