@@ -92,6 +92,21 @@ pub struct ExitCounts {
     pub other: u64,
 }
 
+impl ExitCounts {
+    /// The sum of two counts.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            io_in: self.io_in.wrapping_add(other.io_in),
+            io_out: self.io_out.wrapping_add(other.io_out),
+            mmio_read: self.mmio_read.wrapping_add(other.mmio_read),
+            mmio_write: self.mmio_write.wrapping_add(other.mmio_write),
+            halt: self.halt.wrapping_add(other.halt),
+            interrupted: self.interrupted.wrapping_add(other.interrupted),
+            other: self.other.wrapping_add(other.other),
+        }
+    }
+}
+
 /// A line of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {

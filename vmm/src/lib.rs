@@ -2,9 +2,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod cpu;
 pub mod events;
 pub mod kvm;
+pub mod machine;
 pub mod memory;
 pub mod outcome;
 pub mod plan;

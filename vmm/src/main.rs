@@ -74,8 +74,7 @@ fn set_up_log(cli: &Cli) -> Result<(), Failure> {
         2 => "debug",
         _ => "trace",
     };
-    let filter =
-        EnvFilter::try_from_env("OPTIMUS_VMM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_env("OPTIMUS_VMM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &cli.log {
         Some(path) => {

@@ -44,6 +44,8 @@ pub enum Outcome {
     ExpectationMissed(String),
     /// A device or the host failed.
     Failed(String),
+    /// This host cannot run firmware.
+    HostUnfit(String),
     /// Ended by this signal.
     Signalled(i32),
     /// The user closed the console.
@@ -58,6 +60,7 @@ impl Outcome {
             Self::TimedOut(_) => status::TIMEOUT,
             Self::Crashed(_) | Self::FailPatternSeen(_) | Self::ExpectationMissed(_) => status::CRASH,
             Self::Failed(_) => status::RUNTIME,
+            Self::HostUnfit(_) => status::HOST,
             Self::Signalled(signal) => status::SIGNAL.wrapping_add(*signal as u8),
         }
     }
@@ -73,6 +76,7 @@ impl Outcome {
             Self::Crashed(_) => "crash",
             Self::ExpectationMissed(_) => "expectation_missed",
             Self::Failed(_) => "failure",
+            Self::HostUnfit(_) => "host",
             Self::Signalled(_) => "signal",
             Self::Quit => "quit",
         }
@@ -81,13 +85,15 @@ impl Outcome {
     /// What to tell the user; nothing for an ordinary end.
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::PoweredOff | Self::Rebooted | Self::ExpectationMet | Self::Signalled(_) | Self::Quit => None,
+            Self::PoweredOff | Self::Rebooted | Self::ExpectationMet | Self::Signalled(_) | Self::Quit => {
+                None
+            }
             Self::TimedOut(what) => Some(format!("time ran out: {what}")),
             Self::FailPatternSeen(what) => Some(format!("the guest printed what --fail-on forbids: {what}")),
             Self::ExpectationMissed(pattern) => {
                 Some(format!("the guest powered off before it printed what --expect waits for: {pattern}"))
             }
-            Self::Crashed(what) | Self::Failed(what) => Some(what.clone()),
+            Self::Crashed(what) | Self::Failed(what) | Self::HostUnfit(what) => Some(what.clone()),
         }
     }
 }
@@ -110,6 +116,14 @@ pub enum Failure {
     /// The variable store cannot be used.
     #[error(transparent)]
     Nvram(#[from] firmware::nvram::NvramError),
+    /// A disk cannot be used.
+    #[error("disk[{index}]: {source}")]
+    Disk {
+        /// Its place in the configuration.
+        index: usize,
+        /// What is wrong.
+        source: devices::virtio::blk::DiskError,
+    },
     /// A value or a file of the configuration is wrong.
     #[error("{0}")]
     Input(String),
@@ -131,11 +145,10 @@ impl Failure {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Image(_) | Self::Input(_) => status::CONFIG,
-            Self::Host(_) | Self::Memory(_) | Self::Refused(_) | Self::Write { .. } => status::HOST,
-            Self::Nvram(error) => {
-                if error.is_host() { status::HOST } else { status::CONFIG }
+            Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Disk { .. } | Self::Nvram(_) => {
+                status::CONFIG
             }
+            Self::Host(_) | Self::Memory(_) | Self::Refused(_) | Self::Write { .. } => status::HOST,
         }
     }
 }

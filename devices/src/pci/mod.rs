@@ -9,11 +9,11 @@ pub mod address;
 pub mod capability;
 pub mod config;
 mod host;
+pub mod msix;
 pub mod root_port;
 #[cfg(test)]
 mod tests;
 mod topology;
-pub mod msix;
 
 use std::io;
 use std::sync::Arc;

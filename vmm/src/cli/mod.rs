@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
-use regex::bytes::Regex;
 
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
+use crate::watch::Pattern;
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
 #[derive(Debug, Parser)]
@@ -98,11 +98,11 @@ pub struct RunArgs {
     /// Wait for this regular expression on the serial port; repeated, for each in turn. After the last the
     /// guest is powered down and the run has succeeded
     #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
-    pub expect: Vec<Regex>,
+    pub expect: Vec<Pattern>,
 
     /// Fail as soon as this regular expression appears on the serial port; may be repeated
     #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
-    pub fail_on: Vec<Regex>,
+    pub fail_on: Vec<Pattern>,
 
     /// Write what happens to FILE, as JSON lines with monotonic nanoseconds
     #[arg(long, value_name = "FILE", help_heading = "Scripted runs")]
@@ -133,9 +133,9 @@ pub struct RunOptions {
     /// The time after which the machine ends, from the start of the process.
     pub timeout: Option<Duration>,
     /// What must appear on the serial port, one after the other.
-    pub expect: Vec<Regex>,
+    pub expect: Vec<Pattern>,
     /// What must not appear on the serial port.
-    pub fail_on: Vec<Regex>,
+    pub fail_on: Vec<Pattern>,
     /// Where events are written.
     pub events: Option<PathBuf>,
 }

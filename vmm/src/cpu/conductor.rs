@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::EventFd;
 
-use super::exit::ExitCounts;
 use super::report::CpuReport;
+use crate::events::ExitCounts;
 
 /// What a vCPU asks of the machine.
 #[derive(Debug, Clone)]

@@ -4,38 +4,8 @@
 use devices::bus::{Action, BusView};
 use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
-use serde::Serialize;
 
-/// How often a vCPU left the guest, by kind.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ExitCounts {
-    /// Port reads.
-    pub io_in: u64,
-    /// Port writes.
-    pub io_out: u64,
-    /// Memory-mapped reads.
-    pub mmio_read: u64,
-    /// Memory-mapped writes.
-    pub mmio_write: u64,
-    /// Signals and returns without a reason.
-    pub interrupted: u64,
-    /// Everything else.
-    pub other: u64,
-}
-
-impl ExitCounts {
-    /// The sum of two counts.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            io_in: self.io_in + other.io_in,
-            io_out: self.io_out + other.io_out,
-            mmio_read: self.mmio_read + other.mmio_read,
-            mmio_write: self.mmio_write + other.mmio_write,
-            interrupted: self.interrupted + other.interrupted,
-            other: self.other + other.other,
-        }
-    }
-}
+use crate::events::ExitCounts;
 
 /// What a turn came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

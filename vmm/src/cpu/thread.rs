@@ -87,7 +87,7 @@ impl VcpuThread {
     }
 }
 
-fn run(parts: VcpuParts) -> super::exit::ExitCounts {
+fn run(parts: VcpuParts) -> crate::events::ExitCounts {
     let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, mut before_first_entry } = parts;
     let power_on = match PowerOnState::take(&vcpu, &msrs) {
         Ok(state) => state,

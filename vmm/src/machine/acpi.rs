@@ -65,7 +65,9 @@ pub fn platform(
         .collect::<Result<_, _>>()?;
     Ok(Platform {
         cpus: plan.apic_ids.iter().map(|&apic_id| Cpu { apic_id }).collect(),
-        ecam: firmware.ecam.map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
+        ecam: firmware
+            .ecam
+            .map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
         pm_base: PM_BASE,
         pm_profile: profile(config.smbios.chassis_type),
         pci: PciRoot {
@@ -94,9 +96,9 @@ fn profile(chassis: ChassisType) -> PmProfile {
 
 fn function(planned: &PlannedFunction) -> Result<PciFunction, acpi::Error> {
     let kind = match planned.role {
-        Role::RootPort { .. } => {
-            FunctionKind::Bridge { children: planned.children.iter().map(function).collect::<Result<_, _>>()? }
-        }
+        Role::RootPort { .. } => FunctionKind::Bridge {
+            children: planned.children.iter().map(function).collect::<Result<_, _>>()?,
+        },
         _ => FunctionKind::Endpoint,
     };
     Ok(PciFunction {
@@ -134,7 +136,8 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<a
         override_mib: None,
         e820: &ram,
     });
-    let expected = expected.into_iter().flatten().filter_map(|range| AddressRange::new(range.base, range.length));
+    let expected =
+        expected.into_iter().flatten().filter_map(|range| AddressRange::new(range.base, range.length));
     let hull = claimed.copied().chain(expected).reduce(|hull, range| {
         let (base, last) = (hull.base().min(range.base()), hull.last().max(range.last()));
         AddressRange::inclusive(base, last).unwrap_or(hull)

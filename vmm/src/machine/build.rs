@@ -12,7 +12,7 @@ use devices::debugcon::{self, Debugcon};
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, RootComplex};
-use devices::ps2::i8042::{self, I8042};
+use devices::ps2::{self, I8042};
 use devices::pvpanic::{self, Pvpanic};
 use devices::serial::{self, SerialPort};
 use devices::time::{Alarm, HostClock};
@@ -135,7 +135,14 @@ pub fn board(
     ecam.connect(&root);
     let mch = Mch::new(ecam);
     let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
-    let pci = PciAssembly { config, ram: &ram, interrupts: &interrupts, events: &connections.events, mch: &mch, lpc };
+    let pci = PciAssembly {
+        config,
+        ram: &ram,
+        interrupts: &interrupts,
+        events: &connections.events,
+        mch: &mch,
+        lpc,
+    };
     pci.populate(&root, &plan.pci.functions)?;
 
     let reset_control = Arc::new(ResetControl::default());
@@ -156,7 +163,7 @@ pub fn board(
     );
     let serial_irq = interrupts.edge_event(serial::COM1_IRQ).map_err(event("connect the serial port"))?;
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
-    let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
+    let i8042 = I8042::new(interrupts.line(ps2::KEYBOARD_IRQ), interrupts.line(ps2::MOUSE_IRQ));
 
     let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(config, plan, supported, live, &ram, &connections.events)?;
@@ -166,8 +173,8 @@ pub fn board(
         (reset::PORT_92, 1, Arc::clone(&port92) as _),
         (rtc::PORT, rtc::LEN, Arc::clone(&rtc) as _),
         (serial::COM1_PORT, serial::LEN, Arc::clone(&serial) as _),
-        (i8042::DATA_PORT, 1, i8042.data_port()),
-        (i8042::COMMAND_PORT, 1, i8042.command_port()),
+        (ps2::DATA_PORT, 1, i8042.data_port()),
+        (ps2::COMMAND_PORT, 1, i8042.command_port()),
         (devices::fw_cfg::PORT_BASE, devices::fw_cfg::PORT_COUNT, Arc::clone(&fw_cfg) as _),
         (pvpanic::PORT, 1, Arc::new(Pvpanic)),
     ];
@@ -186,18 +193,7 @@ pub fn board(
         ram,
         io,
         memory,
-        devices: Devices {
-            root,
-            config_ports,
-            reset_control,
-            port92,
-            rtc,
-            pm,
-            serial,
-            i8042,
-            fw_cfg,
-            flash,
-        },
+        devices: Devices { root, config_ports, reset_control, port92, rtc, pm, serial, i8042, fw_cfg, flash },
     })
 }
 
@@ -222,7 +218,8 @@ impl PciAssembly<'_> {
     fn populate(&self, root: &RootComplex, functions: &[PlannedFunction]) -> Result<(), Failure> {
         let placed = |error: devices::pci::TopologyError| Failure::Input(error.to_string());
         for planned in functions {
-            root.add(planned.at, self.function(planned, Placement::RootComplexIntegrated)?).map_err(placed)?;
+            root.add(planned.at, self.function(planned, Placement::RootComplexIntegrated)?)
+                .map_err(placed)?;
             for child in &planned.children {
                 let function = self.function(child, Placement::Endpoint)?;
                 root.add_behind(planned.at, child.at.function(), function).map_err(placed)?;
@@ -231,7 +228,11 @@ impl PciAssembly<'_> {
         Ok(())
     }
 
-    fn function(&self, planned: &PlannedFunction, placement: Placement) -> Result<Arc<dyn PciFunction>, Failure> {
+    fn function(
+        &self,
+        planned: &PlannedFunction,
+        placement: Placement,
+    ) -> Result<Arc<dyn PciFunction>, Failure> {
         Ok(match planned.role {
             Role::HostBridge => Arc::clone(self.mch) as _,
             Role::Lpc => Arc::clone(&self.lpc) as _,
@@ -253,7 +254,8 @@ impl PciAssembly<'_> {
         planned: &PlannedFunction,
         placement: Placement,
     ) -> Result<Arc<dyn PciFunction>, Failure> {
-        let line: Arc<dyn IrqLine> = self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
+        let line: Arc<dyn IrqLine> =
+            self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
         let messages = Messages(Arc::clone(self.interrupts));
         let function = VirtioPci::new(device, self.ram.clone(), placement, &messages, line)
             .map_err(|error| Failure::Refused(format!("{planned}: {error}")))?;

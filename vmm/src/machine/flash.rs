@@ -77,7 +77,11 @@ impl FlashFiles {
         let failed = |error: devices::pflash::Error| Failure::Refused(error.to_string());
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
             if let Some(range) = AddressRange::new(base, size) {
-                memory.insert(range, Priority::Platform, Arc::clone(unit) as Arc<dyn devices::bus::BusDevice>);
+                memory.insert(
+                    range,
+                    Priority::Platform,
+                    Arc::clone(unit) as Arc<dyn devices::bus::BusDevice>,
+                );
             }
         };
         let slot = Box::new(slots.rom(map.code, Arc::clone(&code)));
@@ -115,6 +119,11 @@ impl Flash {
     pub fn reset(&self) {
         let Self { units, smm: _ } = self;
         units.iter().for_each(|unit| unit.reset());
+    }
+
+    /// How often the units were shown to or hidden from the guest.
+    pub fn slot_switches(&self) -> u64 {
+        self.units.iter().map(|unit| unit.slot_switches()).sum()
     }
 
     /// Puts all changes on the disk.

@@ -74,12 +74,19 @@ pub fn build(
     builder = with_kernel(builder, config)?;
     for item in &config.fw_cfg {
         let (name, content) = match &item.content {
-            FwCfgContent::File(path) => UserItem::new(&item.name, Source::File(path)).map_err(input)?.into_parts(),
+            FwCfgContent::File(path) => {
+                UserItem::new(&item.name, Source::File(path)).map_err(input)?.into_parts()
+            }
             FwCfgContent::Bytes(bytes) => (item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>),
         };
         builder = builder.file(&name, Served(content));
     }
-    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu: CpuFacts::new(supported, config), live };
+    let tables = Tables {
+        config: Arc::clone(config),
+        plan: Arc::clone(plan),
+        cpu: CpuFacts::new(supported, config),
+        live,
+    };
     builder = tables.announce(builder)?;
     builder.build(ram.clone()).map_err(input)
 }
@@ -178,7 +185,9 @@ fn processors(supported: &Supported, plan: &MachinePlan) -> smbios::ProcessorInf
 
 fn memory(plan: &MachinePlan) -> smbios::MemoryInfo {
     let ranges = [Some(plan.memory.low), plan.memory.high];
-    smbios::MemoryInfo { ranges: ranges.into_iter().flatten().map(|range| (range.base(), range.len())).collect() }
+    smbios::MemoryInfo {
+        ranges: ranges.into_iter().flatten().map(|range| (range.base(), range.len())).collect(),
+    }
 }
 
 /// Where to look for what the firmware has programmed.
@@ -191,7 +200,12 @@ pub struct Live {
 
 impl Live {
     fn look(&self) -> acpi::Firmware {
-        let bars = self.root.decoded().into_iter().filter(|(space, _)| *space == Space::Memory).map(|(_, range)| range);
+        let bars = self
+            .root
+            .decoded()
+            .into_iter()
+            .filter(|(space, _)| *space == Space::Memory)
+            .map(|(_, range)| range);
         let windows = self.root.bridges().into_iter().flat_map(|(_, forwarding)| forwarding.memory);
         let claimed: Vec<AddressRange> = bars.chain(windows).collect();
         acpi::Firmware { ecam: self.mch.ecam(), claimed }

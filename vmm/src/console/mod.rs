@@ -1,0 +1,272 @@
+//! What a guest's serial port or debug port is connected to on the host.
+//!
+//! A [`Console`] has two directions. Output is written by a device, on a vCPU thread, into
+//! [`Console::output`] and taken to the host by a thread of the console, past the watcher of `--expect`.
+//! Input is read by [`Console::subscriber`] in the event loop and offered to an [`InputSink`].
+//!
+//! - `stdio`: a terminal is put into raw mode, and [`Key`]s that follow Ctrl-A are for the program.
+//! - `file:PATH`: the file is replaced. No input.
+//! - `unix:PATH`: a socket with one client at a time. Between clients the last output is kept for the next.
+//! - `pty`: a new pseudoterminal, used like the socket.
+//! - `none`: output is only watched. No input.
+//!
+//! The end of a machine has an order: [`Console::release`], so that no vCPU waits for a slow reader; then
+//! the vCPUs end; then [`Console::finish`], which writes what is left and restores the terminal.
+
+mod channel;
+mod feed;
+mod keys;
+mod peer;
+mod pty;
+mod socket;
+mod stdin;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use event_manager::MutEventSubscriber;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::config::ConsoleSpec;
+use crate::events::{Event, EventLog};
+use crate::watch::Watcher;
+
+pub use feed::InputSink;
+pub use keys::Key;
+pub use terminal::{RawTerminal, restore_all};
+
+use channel::{Channel, Output};
+use feed::Feed;
+use peer::{Door, PeerInput};
+use pty::Pty;
+use socket::Listener;
+use stdin::StdinInput;
+use writer::{Sink, Writer};
+
+/// Why a console could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect the {device} to {console}: {source}")]
+pub struct ConsoleError {
+    device: String,
+    console: String,
+    source: io::Error,
+}
+
+/// What ends the waiting of a console's devices from another thread.
+#[derive(Debug, Clone)]
+pub struct Releaser(Arc<Channel>);
+
+impl Releaser {
+    /// See [`Console::release`].
+    pub fn release(&self) {
+        self.0.release();
+    }
+}
+
+/// The host's end of a character device.
+#[derive(Debug)]
+pub struct Console {
+    device: String,
+    channel: Arc<Channel>,
+    writer: Option<JoinHandle<()>>,
+    input: Input,
+    path: Option<PathBuf>,
+    terminal: Option<RawTerminal>,
+}
+
+/// Where input comes from.
+#[derive(Debug)]
+enum Input {
+    /// There is none, or the subscriber was taken.
+    None,
+    /// Standard input; whether keys for the program are looked for.
+    Stdin { fd: OwnedFd, keys: bool },
+    /// A client.
+    Peer(Door),
+}
+
+impl Console {
+    /// Opens the host's end of `device`, a name for messages such as "serial port", and starts its thread.
+    ///
+    /// The terminal of `stdio` is in raw mode from here on.
+    ///
+    /// # Errors
+    ///
+    /// The file, socket or pseudoterminal cannot be made, or something else is in its place.
+    pub fn open(
+        spec: &ConsoleSpec,
+        device: &str,
+        watcher: Option<Watcher>,
+        events: &EventLog,
+    ) -> Result<Self, ConsoleError> {
+        let (device, console) = (device.to_owned(), spec.to_string());
+        Self::try_open(spec, &device, watcher, events).map_err(|source| ConsoleError {
+            device,
+            console,
+            source,
+        })
+    }
+
+    fn try_open(
+        spec: &ConsoleSpec,
+        device: &str,
+        watcher: Option<Watcher>,
+        events: &EventLog,
+    ) -> io::Result<Self> {
+        let stdio;
+        let (sink, input) = match spec {
+            ConsoleSpec::None => (Sink::Nowhere, Input::None),
+            ConsoleSpec::File(path) => (Sink::Stream(File::create(path)?.into()), Input::None),
+            ConsoleSpec::Stdio => {
+                stdio = (own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?);
+                return Self::with_stdio(device, stdio.0, stdio.1, watcher);
+            }
+            ConsoleSpec::Unix(path) => {
+                (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(Listener::bind(path)?)))
+            }
+            ConsoleSpec::Pty => (Sink::Peer(VecDeque::new()), Input::Peer(Door::Pty(Pty::new()?))),
+        };
+        let mut this = Self::start(device, spec.to_string(), sink, input, watcher)?;
+        if let Input::Peer(Door::Pty(pty)) = &this.input {
+            let path = pty.path().to_owned();
+            tracing::info!("the {device} is connected to {}", path.display());
+            events.emit(Event::Console { device: device.into(), path: path.clone() });
+            this.path = Some(path);
+        }
+        Ok(this)
+    }
+
+    /// A console of standard input and output, or of what stands for them.
+    fn with_stdio(
+        device: &str,
+        input: OwnedFd,
+        output: OwnedFd,
+        watcher: Option<Watcher>,
+    ) -> io::Result<Self> {
+        let is_terminal = rustix::termios::isatty(&input);
+        let background = is_terminal && terminal::is_in_background(&input);
+        if background {
+            tracing::warn!("running in the background of the terminal: the {device} has no input");
+        }
+        let raw = (is_terminal && !background).then(|| RawTerminal::enter(&input)).transpose()?;
+        let input = if background { Input::None } else { Input::Stdin { fd: input, keys: is_terminal } };
+        let mut this = Self::start(device, "standard output".into(), Sink::Stream(output), input, watcher)?;
+        this.terminal = raw;
+        Ok(this)
+    }
+
+    fn start(
+        device: &str,
+        name: String,
+        sink: Sink,
+        input: Input,
+        watcher: Option<Watcher>,
+    ) -> io::Result<Self> {
+        let channel = Arc::new(Channel::new()?);
+        let writer = Writer { channel: Arc::clone(&channel), sink, watcher, name, waiting_since: None };
+        let writer = thread::Builder::new().name("console".into()).spawn(move || writer.run())?;
+        Ok(Self { device: device.into(), channel, writer: Some(writer), input, path: None, terminal: None })
+    }
+
+    /// What the device writes to. A byte at a time is fine: a write takes a lock and appends. It waits while
+    /// a MiB is on the way to a slow reader, and never fails.
+    pub fn output(&self) -> Box<dyn Write + Send> {
+        Box::new(Output(Arc::clone(&self.channel)))
+    }
+
+    /// The file of a pseudoterminal.
+    pub fn terminal_path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What reads the input in the event loop; nothing if there is none, or the second time.
+    ///
+    /// What `sink` does not take is offered again when `room` is written to: the device does so when the
+    /// guest has read all it had. `pressed` is called for the keys of a terminal that are not for the guest,
+    /// without [`Key::Help`]. A socket or pseudoterminal needs its subscriber for output too, since it also
+    /// sees clients come and go: [`Discard`] is the sink of a device without input. The file of a socket is
+    /// removed when the subscriber is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The host has no file descriptor for it.
+    pub fn subscriber(
+        &mut self,
+        sink: Arc<dyn InputSink>,
+        room: EventFd,
+        pressed: impl FnMut(Key) + Send + 'static,
+    ) -> io::Result<Option<Box<dyn MutEventSubscriber + Send>>> {
+        let feed = Feed::new(sink, room);
+        let channel = Arc::clone(&self.channel);
+        Ok(match std::mem::replace(&mut self.input, Input::None) {
+            Input::None => None,
+            Input::Stdin { fd, keys } => {
+                Some(Box::new(StdinInput::new(fd, keys, feed, channel, Box::new(pressed))?))
+            }
+            Input::Peer(door) => Some(Box::new(PeerInput::new(door, feed, channel))),
+        })
+    }
+
+    /// The machine stops: a device no longer waits for room, and a host that takes no output holds up
+    /// [`Self::finish`] for two seconds at most.
+    pub fn release(&self) {
+        self.channel.release();
+    }
+
+    /// [`Self::release`] for another thread.
+    pub fn releaser(&self) -> Releaser {
+        Releaser(Arc::clone(&self.channel))
+    }
+
+    /// Writes what is left and shows it to the watcher, then restores the terminal. What a device writes
+    /// after this is dropped.
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.channel.close();
+        let Some(writer) = self.writer.take() else { return };
+        if writer.join().is_err() {
+            tracing::error!("the thread of the {} has panicked", self.device);
+        }
+        let lost = self.channel.lost();
+        if lost > 0 {
+            tracing::warn!(
+                "{lost} bytes that the guest wrote to its {} while it was stopped are lost",
+                self.device
+            );
+        }
+        self.terminal = None;
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The input of a device that takes none.
+#[derive(Debug, Clone, Copy)]
+pub struct Discard;
+
+impl InputSink for Discard {
+    fn accept(&self, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+/// A descriptor of our own for the same file.
+fn own(fd: impl std::os::fd::AsFd) -> io::Result<OwnedFd> {
+    fd.as_fd().try_clone_to_owned()
+}

@@ -1,0 +1,93 @@
+//! The listening end of a `unix:PATH` console: unix(7).
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
+};
+
+/// A socket of the file system that only its owner can connect to. Dropping it removes the file.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: OwnedFd,
+    path: PathBuf,
+    /// Device and inode of the file, to remove no other.
+    file: Option<(u64, u64)>,
+}
+
+impl Listener {
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+        let address = SocketAddrUnix::new(path).map_err(|error| match error {
+            Errno::NAMETOOLONG => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path is too long for a socket, which can have 107 bytes",
+            ),
+            error => error.into(),
+        })?;
+        remove_stale(path, &address)?;
+        let socket = new_socket(SocketType::STREAM)?;
+        // The file gets these permissions when it is made: there is no moment with others.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        bind(&socket, &address)?;
+        let file = fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let this = Self { socket, path: path.into(), file };
+        listen(&this.socket, 1)?;
+        Ok(this)
+    }
+
+    /// The next client, whose socket does not block.
+    pub(super) fn accept(&self) -> io::Result<OwnedFd> {
+        Ok(accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let now = fs::symlink_metadata(&self.path).ok().map(|file| (file.dev(), file.ino()));
+        if now.is_some() && now == self.file {
+            // It does not matter if somebody else was faster.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn new_socket(kind: SocketType) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(AddressFamily::UNIX, kind, flags, None)?)
+}
+
+/// Removes a socket that a program left behind, and nothing else.
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(file) if !file.file_type().is_socket() => {
+            return refuse("there is a file that is no socket; remove it or choose another path");
+        }
+        Ok(_) => {}
+    }
+    // A datagram socket cannot connect to a stream socket, so a live one is not disturbed; the kernel
+    // looks for a live one before it compares the types.
+    match connect(new_socket(SocketType::DGRAM)?, address) {
+        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ACCESS) => refuse("the socket there belongs to somebody else; choose another path"),
+        Ok(()) | Err(_) => refuse("another program listens there, perhaps this machine is already running"),
+    }
+}

@@ -1,0 +1,213 @@
+//! From the device to the host: order, back-pressure, release, errors and the terminal's modes.
+
+use std::fs;
+use std::sync::{MutexGuard, PoisonError, mpsc};
+
+use rustix::pipe::pipe;
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{LocalModes, OutputModes, Termios, tcgetattr};
+
+use super::*;
+use crate::watch::Verdict;
+
+/// Repeats after 251 bytes, which divides no buffer's size.
+fn text(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
+fn piped(watcher: Option<Watcher>) -> (Console, OwnedFd) {
+    let (reader, writer) = pipe().unwrap();
+    let sink = Sink::Stream(writer);
+    (Console::start("serial port", "a pipe".into(), sink, Input::None, watcher).unwrap(), reader)
+}
+
+fn watcher(pattern: &str) -> Watcher {
+    Watcher::new([pattern.parse().unwrap()], []).unwrap()
+}
+
+#[test]
+fn a_file_is_replaced_and_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serial.log");
+    fs::write(&path, "what was there before, and longer").unwrap();
+    let watcher = watcher("end$");
+    let observer = watcher.observer();
+    let events = EventLog::disabled();
+    let mut console =
+        Console::open(&ConsoleSpec::File(path.clone()), "serial port", Some(watcher), &events).unwrap();
+    assert!(console.subscriber(Arc::new(Discard), EventFd::new(0).unwrap(), |_| ()).unwrap().is_none());
+    let mut output = console.output();
+    for byte in b"one\r\nthe end" {
+        assert_eq!(output.write(std::slice::from_ref(byte)).unwrap(), 1);
+    }
+    console.finish();
+    assert_eq!(fs::read(&path).unwrap(), b"one\r\nthe end");
+    assert_eq!(observer.verdict(), Verdict::AllSeen);
+    // A device that outlives its console is no error.
+    assert_eq!(output.write(b"x").unwrap(), 1);
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let spec = ConsoleSpec::File("/nonexistent/serial.log".into());
+    let error = Console::open(&spec, "debug port", None, &EventLog::disabled()).unwrap_err().to_string();
+    assert!(error.contains("debug port") && error.contains("file:/nonexistent/serial.log"), "{error}");
+}
+
+#[test]
+fn a_slow_reader_holds_up_the_device_and_loses_nothing() {
+    let (console, reader) = piped(None);
+    let mut output = console.output();
+    let sent = text(3 * channel::CAPACITY);
+    let (done, finished) = mpsc::channel();
+    let all = sent.clone();
+    let device = thread::spawn(move || {
+        output.write_all(&all).unwrap();
+        done.send(()).unwrap();
+    });
+    assert!(finished.recv_timeout(Duration::from_millis(300)).is_err(), "three MiB went into one");
+    assert!(read_exactly(&reader, sent.len()) == sent);
+    finished.recv_timeout(LONG).unwrap();
+    device.join().unwrap();
+}
+
+#[test]
+fn release_frees_a_device_and_finish_does_not_wait_forever() {
+    let watcher = watcher("never");
+    let (console, _reader) = piped(Some(watcher));
+    let mut output = console.output();
+    let (done, finished) = mpsc::channel();
+    thread::spawn(move || {
+        output.write_all(&text(4 * channel::CAPACITY)).unwrap();
+        done.send(()).unwrap();
+    });
+    assert!(finished.recv_timeout(Duration::from_millis(300)).is_err());
+    console.releaser().release();
+    finished.recv_timeout(LONG).unwrap();
+    let start = Instant::now();
+    console.finish();
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_host_that_takes_nothing_stops_neither_the_guest_nor_the_watcher() {
+    for break_it in ["full", "closed"] {
+        let watcher = watcher("login: ");
+        let observer = watcher.observer();
+        let console = if break_it == "full" {
+            let spec = ConsoleSpec::File("/dev/full".into());
+            Console::open(&spec, "serial port", Some(watcher), &EventLog::disabled()).unwrap()
+        } else {
+            let (console, reader) = piped(Some(watcher));
+            drop(reader);
+            console
+        };
+        let mut output = console.output();
+        output.write_all(&text(2 * channel::CAPACITY)).unwrap();
+        output.write_all(b"login: ").unwrap();
+        let deadline = Instant::now() + LONG;
+        while observer.verdict() != Verdict::AllSeen {
+            assert!(Instant::now() < deadline, "{break_it}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn single_bytes_are_written_in_batches_without_being_held_back() {
+    let (console, reader) = piped(None);
+    let mut output = console.output();
+    output.write_all(b"#").unwrap();
+    assert_eq!(read_exactly(&reader, 1), b"#");
+    for byte in text(100_000) {
+        output.write_all(&[byte]).unwrap();
+        if byte == 0 {
+            assert_eq!(read_exactly(&reader, 1), [0]);
+        } else if byte == 250 {
+            assert_eq!(read_exactly(&reader, 250), text(251)[1..]);
+        }
+    }
+}
+
+/// A panic restores every terminal of the process: the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A pseudoterminal that stands for the user's terminal.
+struct Tty {
+    user: OwnedFd,
+    slave: OwnedFd,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Tty {
+    fn new() -> Self {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&user).unwrap();
+        let slave = ioctl_tiocgptpeer(&user, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        Self { user, slave, _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    fn modes(&self) -> Termios {
+        tcgetattr(&self.slave).unwrap()
+    }
+
+    fn is_raw(&self) -> bool {
+        !self.modes().local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    fn console(&self) -> Console {
+        let end = || self.slave.try_clone().unwrap();
+        Console::with_stdio("serial port", end(), end(), None).unwrap()
+    }
+}
+
+#[test]
+fn a_terminal_is_raw_while_the_console_lives() {
+    let tty = Tty::new();
+    let before = format!("{:?}", tty.modes());
+    assert!(!tty.is_raw());
+    for finish in [true, false] {
+        let console = tty.console();
+        assert!(tty.is_raw());
+        assert!(tty.modes().output_modes.contains(OutputModes::OPOST));
+        if finish {
+            console.finish()
+        } else {
+            drop(console)
+        }
+        assert_eq!(format!("{:?}", tty.modes()), before);
+    }
+}
+
+#[test]
+fn a_panic_restores_the_terminal() {
+    let tty = Tty::new();
+    let before = format!("{:?}", tty.modes());
+    let raw = RawTerminal::enter(&tty.slave).unwrap();
+    assert!(tty.is_raw());
+    // The hook runs although nothing is dropped here, as in a program that aborts.
+    thread::spawn(|| panic!("on purpose")).join().unwrap_err();
+    assert_eq!(format!("{:?}", tty.modes()), before);
+    drop(raw);
+}
+
+#[test]
+fn keys_of_the_program_work_even_if_the_guest_reads_nothing() {
+    let tty = Tty::new();
+    let mut console = tty.console();
+    let fifo = Fifo::new();
+    let (mut manager, keys) = attach(&mut console, &fifo);
+    rustix::io::write(&tty.user, &[b'a'; 100]).unwrap();
+    settle(&mut manager);
+    rustix::io::write(&tty.user, b"\x03\x01x\x01p").unwrap();
+    settle(&mut manager);
+    assert_eq!(keys.try_iter().collect::<Vec<_>>(), [Key::Quit, Key::PowerButton]);
+    let mut expected = vec![b'a'; 100];
+    expected.push(3);
+    run_until(&mut manager, "the guest's part", || fifo.drain() == expected);
+
+    rustix::io::write(&tty.user, b"\x01h").unwrap();
+    settle(&mut manager);
+    let help = read_exactly(&tty.user, keys::HELP.len());
+    assert!(String::from_utf8_lossy(&help).contains("end the machine"));
+}

@@ -1,0 +1,135 @@
+//! The machine's vCPUs: created from the plan, one thread each, stopped and reset together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvm_ioctls::Kvm;
+
+use super::acpi::CpuFacts;
+use super::build::Board;
+use crate::config::Config;
+use crate::cpu::conductor::{Conductor, Request};
+use crate::cpu::cpuid::{Profile, Supported};
+use crate::cpu::exit::Dispatcher;
+use crate::cpu::report::CpuReport;
+use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
+use crate::events::{Event, EventLog, ExitCounts, Milestone};
+use crate::kvm::chips::Chips;
+use crate::kvm::{HostError, setup};
+use crate::outcome::Failure;
+use crate::plan::MachinePlan;
+
+/// How long a vCPU may take to leave the guest before something is wrong with it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// All vCPUs of a machine.
+pub struct Vcpus {
+    conductor: Arc<Conductor>,
+    threads: Vec<VcpuThread>,
+    chips: Chips,
+}
+
+impl Vcpus {
+    /// Creates them, parked before their first instruction.
+    pub fn create(
+        kvm: &Kvm,
+        supported: &Supported,
+        config: &Config,
+        plan: &MachinePlan,
+        board: &Board,
+        events: &EventLog,
+    ) -> Result<Self, Failure> {
+        let limit = kvm.get_max_vcpus();
+        let highest = plan.apic_ids.iter().max().map_or(0, |id| *id as usize);
+        if plan.apic_ids.len() > limit || highest >= kvm.get_max_vcpu_id() {
+            let wanted = plan.apic_ids.len() as u32;
+            return Err(HostError::TooManyCpus { wanted, limit: limit.min(kvm.get_max_vcpu_id()) }.into());
+        }
+        let thread_setup =
+            |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
+        install_kick_handler().map_err(thread_setup)?;
+        let profile = Profile {
+            topology: plan.topology,
+            physical_bits: CpuFacts::new(supported, config).physical_bits,
+        };
+        let msrs = Arc::new(kvm.get_msr_index_list().map_err(setup("list the MSRs of a vCPU"))?);
+        let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
+        let chips = Chips::take(&board.vm)?;
+        let mut threads = Vec::with_capacity(plan.apic_ids.len());
+        for (index, &apic_id) in plan.apic_ids.iter().enumerate() {
+            let vcpu = board.vm.create_vcpu(u64::from(apic_id)).map_err(setup("create a vCPU"))?;
+            let cpuid = supported.for_vcpu(&profile, apic_id).ok_or_else(|| {
+                Failure::Refused("KVM does not take as many CPUID leaves as this CPU has".into())
+            })?;
+            vcpu.set_cpuid2(&cpuid).map_err(setup("set the CPUID of a vCPU"))?;
+            let events = events.clone();
+            threads.push(
+                VcpuThread::spawn(VcpuParts {
+                    index,
+                    vcpu,
+                    dispatcher: Dispatcher {
+                        io: board.io.view(),
+                        memory: board.memory.view(),
+                        counts: ExitCounts::default(),
+                    },
+                    ram: board.ram.clone(),
+                    conductor: Arc::clone(&conductor),
+                    msrs: Arc::clone(&msrs),
+                    before_first_entry: (index == 0).then(|| -> Box<dyn FnOnce() + Send> {
+                        Box::new(move || {
+                            events.reach(Milestone::FirstInstruction, || Event::FirstInstruction)
+                        })
+                    }),
+                })
+                .map_err(thread_setup)?,
+            );
+        }
+        Ok(Self { conductor, threads, chips })
+    }
+
+    /// Where their requests arrive.
+    pub fn conductor(&self) -> &Arc<Conductor> {
+        &self.conductor
+    }
+
+    /// What they ask.
+    pub fn requests(&self) -> Vec<Request> {
+        self.conductor.take_requests()
+    }
+
+    fn kick(&self) {
+        self.threads.iter().for_each(VcpuThread::kick);
+    }
+
+    /// Stops all of them where they are; what each was doing. An error names the failure.
+    pub fn park(&self) -> Result<Vec<CpuReport>, String> {
+        if self.conductor.park_all(&|| self.kick(), PATIENCE) {
+            Ok(self.conductor.reports())
+        } else {
+            Err(format!("a vCPU thread did not stop within {} seconds", PATIENCE.as_secs()))
+        }
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        self.conductor.resume();
+    }
+
+    /// Resets the interrupt controllers and lets all vCPUs start again from their power-on state. They are parked, and
+    /// the devices are reset.
+    pub fn restart(&self, board: &Board) -> Result<(), HostError> {
+        self.chips.restore(&board.vm)?;
+        self.conductor.restart();
+        Ok(())
+    }
+
+    /// Ends the threads; what they counted.
+    pub fn end(self) -> ExitCounts {
+        if self.conductor.end_all(&|| self.kick(), PATIENCE) {
+            self.threads.into_iter().for_each(VcpuThread::join);
+        } else {
+            tracing::error!("a vCPU thread did not end within {} seconds", PATIENCE.as_secs());
+        }
+        self.conductor.counts()
+    }
+}
