@@ -35,7 +35,7 @@ use crate::outcome::Failure;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
 
 /// What the host side of the machine brings along.
-pub struct Connections {
+pub(super) struct Connections {
     /// Where COM1's output goes.
     pub serial_output: Box<dyn Write + Send>,
     /// Signalled when COM1 can take more input.
@@ -51,7 +51,7 @@ pub struct Connections {
 }
 
 /// Everything of a machine but its vCPUs.
-pub struct Board {
+pub(super) struct Board {
     /// The VM.
     pub vm: Arc<VmFd>,
     /// Guest memory.
@@ -65,7 +65,7 @@ pub struct Board {
 }
 
 /// The devices that a reset, a signal or an alarm concerns.
-pub struct Devices {
+pub(super) struct Devices {
     /// All PCI functions.
     pub root: Arc<RootComplex>,
     /// CF8/CFC.
@@ -90,7 +90,7 @@ pub struct Devices {
 
 impl Devices {
     /// Puts every device in its power-on state. All vCPUs are parked.
-    pub fn reset(&self) {
+    pub(super) fn reset(&self) {
         let Self { root, config_ports, reset_control, port92, rtc, pm, serial, i8042, fw_cfg, flash } = self;
         root.reset();
         config_ports.reset();
@@ -110,7 +110,7 @@ fn event(what: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
 }
 
 /// Builds everything but the vCPUs.
-pub fn board(
+pub(super) fn board(
     kvm: &Kvm,
     supported: &Supported,
     config: &Arc<Config>,

@@ -1,0 +1,33 @@
+//! Which `optimus-vmm` is tested.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::Outcome;
+
+/// The program under test: `OPTIMUS_BINARY`, or else a debug build made now.
+pub fn path() -> Outcome<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    if let Some(path) = std::env::var_os("OPTIMUS_BINARY") {
+        return Ok(path.into());
+    }
+    BUILT.get_or_init(build).clone().map_err(Into::into)
+}
+
+fn build() -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "vmm", "--bin", "optimus-vmm", "--message-format", "json"])
+        .output()
+        .map_err(|error| format!("cannot run cargo to build optimus-vmm: {error}; set OPTIMUS_BINARY"))?;
+    if !output.status.success() {
+        return Err(format!("cannot build optimus-vmm:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "optimus-vmm")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .ok_or_else(|| "cargo named no executable".to_owned())
+}

@@ -1,0 +1,57 @@
+//! Disk images made for a test.
+
+use std::path::{Path, PathBuf};
+
+use crate::Outcome;
+use crate::lab::{self, call};
+use crate::machine::{Disk, Format};
+
+/// An empty disk of so many MiB.
+pub fn empty(path: &Path, format: Format, mib: u64, serial: &str) -> Outcome<Disk> {
+    let size = format!("{mib}M");
+    call("qemu-img", &["create", "-q", "-f", format.name(), &path.display().to_string(), &size])?;
+    Ok(Disk::new(path, format, serial))
+}
+
+/// A copy of the Debian disk, to be written.
+pub fn debian(path: &Path, format: Format) -> Outcome<Disk> {
+    let source = lab::guest("debian.qcow2")?;
+    match format {
+        Format::Qcow2 => {
+            std::fs::copy(source, path)?;
+        }
+        Format::Raw => {
+            let [from, to] = [&source, path].map(|path| path.display().to_string());
+            call("qemu-img", &["convert", "-W", "-f", "qcow2", "-O", "raw", &from, &to])?;
+        }
+    }
+    Ok(Disk::new(path, format, "debian"))
+}
+
+/// The content of an image as plain bytes, whatever its format: what qemu-img reads in it.
+pub fn content(disk: &Disk) -> Outcome<PathBuf> {
+    let plain = disk.path.with_extension("plain");
+    let [from, to] = [&disk.path, &plain].map(|path| path.display().to_string());
+    call("qemu-img", &["convert", "-f", disk.format.name(), "-O", "raw", &from, &to])?;
+    Ok(plain)
+}
+
+/// Requires that an image is in order; qcow2 has much that can be wrong.
+pub fn check(disk: &Disk) -> Outcome {
+    if disk.format == Format::Qcow2 {
+        call("qemu-img", &["check", "-f", "qcow2", &disk.path.display().to_string()])?;
+    }
+    Ok(())
+}
+
+/// A disk whose only content is an EFI system partition's file system, with this program to boot.
+pub fn bootable(path: &Path, program: &[u8]) -> Outcome<Disk> {
+    let application = path.with_extension("efi");
+    std::fs::write(&application, program)?;
+    let image = path.display().to_string();
+    let _ = std::fs::remove_file(path);
+    call("mformat", &["-C", "-i", &image, "-T", "16384", "-h", "16", "-s", "63", "::"])?;
+    call("mmd", &["-i", &image, "::/EFI", "::/EFI/BOOT"])?;
+    call("mcopy", &["-i", &image, &application.display().to_string(), "::/EFI/BOOT/BOOTX64.EFI"])?;
+    Ok(Disk::new(path, Format::Raw, "esp").bootable())
+}

@@ -1,0 +1,201 @@
+//! A machine as a test describes it, for `optimus-vmm` and for the peer alike.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::Outcome;
+use crate::lab::{self, Firmware};
+
+/// Format of a disk image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The disk's bytes.
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+}
+
+impl Format {
+    /// Its name, in vm.toml and for QEMU.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// A virtio-blk disk.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The image.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: Format,
+    /// The serial number, by which guests know it.
+    pub serial: String,
+    /// Whether writes are refused.
+    pub readonly: bool,
+    /// Place in the boot order.
+    pub boot_index: Option<u32>,
+}
+
+impl Disk {
+    /// A writable disk that is not booted from.
+    pub fn new(path: impl Into<PathBuf>, format: Format, serial: &str) -> Self {
+        Self { path: path.into(), format, serial: serial.into(), readonly: false, boot_index: None }
+    }
+
+    /// The disk with the tools of the small guest.
+    pub fn tools() -> Outcome<Self> {
+        Ok(Self { readonly: true, ..Self::new(lab::local("tools.img")?, Format::Raw, "tools") })
+    }
+
+    /// Makes this the disk to boot from.
+    pub fn bootable(self) -> Self {
+        Self { boot_index: Some(0), ..self }
+    }
+
+    /// Refuses writes.
+    pub fn readonly(self) -> Self {
+        Self { readonly: true, ..self }
+    }
+}
+
+/// A kernel that the firmware starts.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// The image.
+    pub image: PathBuf,
+    /// The initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// The command line.
+    pub cmdline: String,
+}
+
+impl Kernel {
+    /// The small Linux guest, told what to do; see `scripts/lab.d/guest-init`.
+    pub fn small(words: &str) -> Outcome<Self> {
+        Ok(Self {
+            image: lab::local("vmlinuz")?,
+            initrd: Some(lab::local("initrd.img")?),
+            cmdline: format!("console=ttyS0 quiet loglevel=4 panic=0 {words}"),
+        })
+    }
+
+    /// An EFI application in place of a kernel.
+    pub fn application(image: PathBuf) -> Self {
+        Self { image, initrd: None, cmdline: String::new() }
+    }
+}
+
+/// Sockets, cores and threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topology {
+    /// Processor packages.
+    pub sockets: u32,
+    /// Cores of each.
+    pub cores: u32,
+    /// Threads of each core.
+    pub threads: u32,
+}
+
+/// A machine and the directory with its files, which goes with it.
+#[derive(Debug)]
+pub struct Machine {
+    directory: TempDir,
+    /// Guest memory, as vm.toml and QEMU write it.
+    pub memory: String,
+    /// Processors.
+    pub topology: Topology,
+    /// Code image and the template of the variables.
+    pub firmware: (PathBuf, PathBuf),
+    /// The disks.
+    pub disks: Vec<Disk>,
+    /// The kernel, if the firmware gets one.
+    pub kernel: Option<Kernel>,
+    /// PCI addresses of root ports.
+    pub root_ports: Vec<String>,
+    /// Lines of `[machine]`, each as vm.toml has it.
+    pub machine_keys: Vec<String>,
+    /// Whole sections of vm.toml.
+    pub sections: String,
+}
+
+impl Machine {
+    /// A machine with one processor, 1 GiB and nothing else.
+    pub fn new() -> Outcome<Self> {
+        let usual = Firmware::USUAL;
+        Ok(Self {
+            directory: tempfile::Builder::new().prefix("optimus-e2e-").tempdir()?,
+            memory: "1G".into(),
+            topology: Topology { sockets: 1, cores: 1, threads: 1 },
+            firmware: (usual.code(), usual.vars()),
+            disks: Vec::new(),
+            kernel: None,
+            root_ports: Vec::new(),
+            machine_keys: Vec::new(),
+            sections: String::new(),
+        })
+    }
+
+    /// One that starts the small Linux guest with these words on its command line.
+    pub fn small(words: &str) -> Outcome<Self> {
+        Ok(Self { kernel: Some(Kernel::small(words)?), ..Self::new()? })
+    }
+
+    /// Changes the firmware.
+    pub fn with_firmware(self, firmware: Firmware) -> Self {
+        Self { firmware: (firmware.code(), firmware.vars()), ..self }
+    }
+
+    /// Changes the memory.
+    pub fn with_memory(self, size: &str) -> Self {
+        Self { memory: size.into(), ..self }
+    }
+
+    /// Changes the processors.
+    pub fn with_topology(self, sockets: u32, cores: u32, threads: u32) -> Self {
+        Self { topology: Topology { sockets, cores, threads }, ..self }
+    }
+
+    /// Adds a disk.
+    pub fn with_disk(mut self, disk: Disk) -> Self {
+        self.disks.push(disk);
+        self
+    }
+
+    /// Adds the disk with the tools.
+    pub fn with_tools(self) -> Outcome<Self> {
+        let tools = Disk::tools()?;
+        Ok(self.with_disk(tools))
+    }
+
+    /// Adds a line to `[machine]`.
+    pub fn with_key(mut self, line: &str) -> Self {
+        self.machine_keys.push(line.into());
+        self
+    }
+
+    /// Lets the small guest do something else at its next run.
+    pub fn set_words(&mut self, words: &str) -> Outcome {
+        self.kernel = Some(Kernel::small(words)?);
+        Ok(())
+    }
+
+    /// The directory of the machine's files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Its variable store.
+    pub fn vars(&self) -> PathBuf {
+        self.file("machine_VARS.fd")
+    }
+}

@@ -1,0 +1,73 @@
+//! The peer, QEMU with KVM, with the hardware of a [`Machine`].
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::Outcome;
+use crate::machine::Machine;
+
+/// QEMU's command line for the machine; its variable store is made if it is missing.
+///
+/// `serial` is what `-serial` takes.
+pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
+    let vars = machine.vars();
+    if !vars.exists() {
+        std::fs::copy(&machine.firmware.1, &vars)?;
+    }
+    let topology = machine.topology;
+    let count = topology.sockets * topology.cores * topology.threads;
+    let mut out: Vec<OsString> = [
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-machine",
+        // As our machine is: no HPET, and interrupts by the kernel's chips.
+        "q35,accel=kvm,hpet=off,smm=off",
+        "-cpu",
+        "host",
+        "-global",
+        "ICH9-LPC.disable_s3=1",
+        "-global",
+        "ICH9-LPC.disable_s4=1",
+        "-device",
+        "virtio-rng-pci",
+    ]
+    .map(OsString::from)
+    .into();
+    let mut option = |name: &str, value: String| out.extend([name.into(), OsString::from(value)]);
+    option(
+        "-smp",
+        format!("{count},sockets={},cores={},threads={}", topology.sockets, topology.cores, topology.threads),
+    );
+    option("-m", machine.memory.clone());
+    option("-serial", serial.into());
+    option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", machine.firmware.0.display()));
+    option("-drive", format!("if=pflash,format=raw,file={}", vars.display()));
+    for (index, disk) in machine.disks.iter().enumerate() {
+        let readonly = if disk.readonly { "on" } else { "off" };
+        let format = disk.format.name();
+        let path = disk.path.display();
+        option("-drive", format!("if=none,id=disk{index},format={format},readonly={readonly},file={path}"));
+        let boot = disk.boot_index.map(|index| format!(",bootindex={index}")).unwrap_or_default();
+        let device =
+            format!("virtio-blk-pci,disable-legacy=on,drive=disk{index},serial={}{boot}", disk.serial);
+        option("-device", device);
+    }
+    for (index, address) in machine.root_ports.iter().enumerate() {
+        let address = address.trim_start_matches("0000:").trim_start_matches("00:");
+        option("-device", format!("pcie-root-port,id=port{index},chassis={index},addr={address}"));
+    }
+    if let Some(kernel) = &machine.kernel {
+        option("-kernel", text(&kernel.image));
+        if let Some(initrd) = &kernel.initrd {
+            option("-initrd", text(initrd));
+        }
+        option("-append", kernel.cmdline.clone());
+    }
+    Ok(out)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

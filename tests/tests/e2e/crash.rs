@@ -1,0 +1,93 @@
+//! Guests that crash, hang and write nonsense: each is reported for what it is.
+
+use tests::machine::{Kernel, Machine};
+use tests::run::{Finished, Options};
+use tests::{Outcome, ensure, program};
+
+use crate::{Scenario, scenario};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("triple_fault_is_a_crash", 12, triple_fault),
+    scenario("kernel_panic_is_a_crash", 25, panic),
+    scenario("panic_that_reboots_is_a_reset", 30, panic_reboots),
+    scenario("spinning_guest_is_a_timeout", 40, spin),
+    scenario("halted_guest_is_a_timeout", 40, halt),
+    scenario("nonsense_to_ports_and_memory", 60, fuzz),
+];
+
+/// A machine that boots a program of [`program`].
+pub(crate) fn application(program: &[u8]) -> Outcome<Machine> {
+    let mut machine = Machine::new()?.with_memory("256M");
+    let image = machine.file("program.efi");
+    std::fs::write(&image, program)?;
+    machine.kernel = Some(Kernel::application(image));
+    Ok(machine)
+}
+
+fn triple_fault() -> Outcome {
+    let finished = application(&program::triple_fault())?.run(&Options::default().within(90))?;
+    finished.printed("APPLICATION-UP")?;
+    finished.status(5)?;
+    finished.said("triple fault")?;
+    // Registers are told.
+    finished.said("rip")?;
+    finished.ensure(exit_reason(&finished) == "crash", "the exit event should say 'crash'")
+}
+
+fn panic() -> Outcome {
+    let finished = Machine::small("after=crash")?.run(&Options::default())?;
+    finished.printed("L2-USERSPACE-UP")?;
+    finished.printed("Kernel panic")?;
+    finished.status(5)?;
+    finished.said("panic")?;
+    finished.ensure(finished.events_of("guest_panic").count() == 1, "there should be one event 'guest_panic'")
+}
+
+/// Without pvpanic the machine can't know: a kernel that resets after its panic has reset the machine.
+fn panic_reboots() -> Outcome {
+    let machine = Machine::small("after=crash panic=1")?;
+    let machine = machine.with_key("pvpanic = false").with_key("on_reboot = \"destroy\"");
+    let finished = machine.run(&Options::default())?;
+    finished.printed("Kernel panic")?;
+    finished.status(0)?;
+    finished.ensure(exit_reason(&finished) == "reboot", "the exit event should say 'reboot'")
+}
+
+fn spin() -> Outcome {
+    let finished = wedged(&program::spin())?;
+    finished.said("interrupts")
+}
+
+fn halt() -> Outcome {
+    let finished = wedged(&program::halt())?;
+    finished.said("halt")
+}
+
+fn wedged(program: &[u8]) -> Outcome<Finished> {
+    let finished = application(program)?.run(&Options::default().within(40))?;
+    finished.printed("APPLICATION-UP")?;
+    finished.status(4)?;
+    finished.said("time ran out")?;
+    Ok(finished)
+}
+
+/// The guest may well hang, reset or power off by what it writes; the program must not fall.
+fn fuzz() -> Outcome {
+    let mut done = 0;
+    for seed in [0x6f70_7469_6d75_7331, 0x2545_f491_4f6c_dd1d, 0x9e37_79b9_7f4a_7c15] {
+        let machine = application(&program::fuzz(seed, 20_000))?.with_key("on_reboot = \"destroy\"");
+        let finished =
+            machine.run(&Options::default().within(60).with(["--expect", "FUZZ-DONE"]).with(["--fail-on", "^$^"]))?;
+        finished.printed("APPLICATION-UP")?;
+        finished.ensure(
+            [0, 4, 5].contains(&finished.status) && !finished.stderr.contains("panicked"),
+            format!("nonsense of seed {seed:#x} brought the program down"),
+        )?;
+        done += u32::from(finished.serial.contains("FUZZ-DONE"));
+    }
+    ensure(done > 0, "no guest came to its end: the test proves nothing")
+}
+
+fn exit_reason(finished: &Finished) -> String {
+    finished.events_of("exit").filter_map(|event| event["reason"].as_str()).collect()
+}

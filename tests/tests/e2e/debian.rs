@@ -1,0 +1,83 @@
+//! Debian as people install it: GPT, an EFI system partition with GRUB, systemd; used over the serial port.
+
+use rustix::process::Signal;
+use tests::image;
+use tests::lab::Firmware;
+use tests::machine::{Format, Machine};
+use tests::run::{Options, Running};
+use tests::Outcome;
+
+use crate::{Scenario, scenario};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("debian_on_raw_logs_in_and_powers_off", 180, raw),
+    scenario("debian_on_qcow2_reboots_and_obeys_the_power_button", 300, qcow2),
+];
+
+const PROMPT: &str = "root@debian:~# ";
+
+fn login(running: &mut Running) -> Outcome {
+    running.expect("debian login: ")?;
+    running.send("root\n")?;
+    running.expect("Password: ")?;
+    running.send("optimus\n")?;
+    running.expect(PROMPT)?;
+    // Fewer escape sequences.
+    running.send("export TERM=dumb; bind 'set enable-bracketed-paste off'\n")?;
+    running.expect(PROMPT)?;
+    Ok(())
+}
+
+/// Runs a command in the guest and requires its success; gives its output.
+fn shell(running: &mut Running, command: &str) -> Outcome<String> {
+    running.send(&format!("{command}; echo \"STATUS\"=$?\n"))?;
+    let found = running.expect("(?s)\\n(.*?)STATUS=(\\d+)\\r")?;
+    let [_, output, status] = found.as_slice() else { return Err("no output".into()) };
+    tests::ensure(status == "0", format!("in the guest, '{command}' ended with status {status}: {output}"))?;
+    running.expect(PROMPT)?;
+    Ok(output.replace('\r', ""))
+}
+
+fn interactive() -> Options {
+    Options { interactive: true, ..Options::default().within(600) }
+}
+
+fn raw() -> Outcome {
+    let machine = Machine::new()?;
+    let disk = image::debian(&machine.file("disk.img"), Format::Raw)?.bootable();
+    let mut machine = machine.with_disk(disk);
+    machine.sections = "[[fw_cfg]]\nname = \"opt/org.example/word\"\nstring = \"handed over\"\n".into();
+    let mut running = machine.start(&interactive())?;
+    login(&mut running)?;
+    let booted = shell(&mut running, "findmnt -no SOURCE,FSTYPE / && uname -r && cat /sys/class/dmi/id/product_name")?;
+    tests::ensure(booted.contains("/dev/vda2 ext4"), format!("the root is not the disk's: {booted}"))?;
+    let word = shell(
+        &mut running,
+        "modprobe qemu_fw_cfg && cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.example/word/raw",
+    )?;
+    tests::ensure(word.contains("handed over"), format!("the fw_cfg item reads {word}"))?;
+    let errors = shell(&mut running, "dmesg --level=emerg,alert,crit,err")?;
+    tests::ensure(errors.trim().is_empty(), format!("the kernel complains: {errors}"))?;
+    running.send("systemctl poweroff\n")?;
+    let finished = running.wait()?;
+    finished.status(0)?;
+    finished.printed("reboot: Power down")
+}
+
+fn qcow2() -> Outcome {
+    let machine = Machine::new()?.with_firmware(Firmware::ALL[3]).with_topology(1, 2, 1);
+    let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?.bootable();
+    let machine = machine.with_disk(disk.clone());
+    let mut running = machine.start(&interactive())?;
+    login(&mut running)?;
+    shell(&mut running, "head -c 20000000 /dev/urandom >/root/data && md5sum /root/data >/root/sum && sync")?;
+    running.send("systemctl reboot\n")?;
+    login(&mut running)?;
+    shell(&mut running, "md5sum -c /root/sum")?;
+    running.signal(Signal::TERM)?;
+    // systemd-logind hears the power button; the guest shuts down in order.
+    running.expect("reboot: Power down")?;
+    let finished = running.wait()?;
+    finished.status(128 + 15)?;
+    image::check(&disk)
+}

@@ -1,0 +1,81 @@
+//! End-to-end tests: real guests on real KVM, in the emulated host of `scripts/lab`.
+//!
+//! Every scenario is a trial with a name. Outside the lab all are reported as ignored. `scripts/test` runs
+//! them, each half in a lab of its own with `--shard 1/2` and `--shard 2/2`; one trial is run with
+//! `scripts/lab exec --memory 8G -- PROGRAM NAME`. `OPTIMUS_BINARY` names the program under test, and
+//! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness.
+
+mod boot;
+mod crash;
+mod debian;
+mod disk;
+mod inspect;
+mod kill;
+mod lifecycle;
+mod nvram;
+mod refusal;
+
+use libtest_mimic::{Arguments, Trial};
+use tests::{Outcome, lab, shard::Shard};
+
+/// A scenario.
+#[derive(Clone)]
+struct Scenario {
+    name: &'static str,
+    /// About how long it takes in the lab, to share the work out.
+    seconds: u32,
+    /// Whether it needs the lab with much memory.
+    large: bool,
+    run: fn() -> Outcome,
+}
+
+/// A scenario of ordinary size.
+const fn scenario(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
+    Scenario { name, seconds, large: false, run }
+}
+
+fn main() -> std::process::ExitCode {
+    let mut arguments: Vec<String> = std::env::args().collect();
+    let shard = match Shard::take(&mut arguments) {
+        Ok(shard) => shard,
+        Err(error) => {
+            eprintln!("{error}");
+            return std::process::ExitCode::from(2);
+        }
+    };
+    let mut arguments = Arguments::from_iter(arguments);
+    // Guests share one emulated processor, and time limits are theirs.
+    arguments.test_threads = Some(1);
+
+    let scenarios: Vec<Scenario> = [
+        boot::SCENARIOS,
+        inspect::SCENARIOS,
+        crash::SCENARIOS,
+        lifecycle::SCENARIOS,
+        refusal::SCENARIOS,
+        nvram::SCENARIOS,
+        disk::SCENARIOS,
+        kill::SCENARIOS,
+        debian::SCENARIOS,
+    ]
+    .concat();
+    let costs: Vec<_> = scenarios.iter().map(|each| (each.seconds, each.large)).collect();
+    let trials = scenarios
+        .into_iter()
+        .zip(shard.select(&costs))
+        .filter(|(_, ours)| *ours)
+        .map(|(scenario, _)| {
+            let run = scenario.run;
+            Trial::test(scenario.name, move || timed(run)).with_ignored_flag(!lab::inside())
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Runs a scenario, and tells how long it took: libtest-mimic does not.
+fn timed(run: fn() -> Outcome) -> Outcome {
+    let start = std::time::Instant::now();
+    let outcome = run();
+    eprintln!("    ({:.1} s)", start.elapsed().as_secs_f64());
+    outcome
+}
