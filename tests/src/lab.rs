@@ -79,7 +79,11 @@ pub fn call<A: AsRef<std::ffi::OsStr>>(program: &str, arguments: &[A]) -> Outcom
 }
 
 /// The same, in a directory.
-pub fn call_in<A: AsRef<std::ffi::OsStr>>(directory: &Path, program: &str, arguments: &[A]) -> Outcome<String> {
+pub fn call_in<A: AsRef<std::ffi::OsStr>>(
+    directory: &Path,
+    program: &str,
+    arguments: &[A],
+) -> Outcome<String> {
     let output = std::process::Command::new(program).args(arguments).current_dir(directory).output();
     let output = output.map_err(|error| format!("cannot run {program}: {error}"))?;
     if output.status.success() {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::lab::{self, Firmware};
 use crate::Outcome;
+use crate::lab::{self, Firmware};
 
 /// Format of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

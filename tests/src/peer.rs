@@ -38,10 +38,7 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
     let mut option = |name: &str, value: String| out.extend([name.into(), OsString::from(value)]);
     option(
         "-smp",
-        format!(
-            "{count},sockets={},cores={},threads={}",
-            topology.sockets, topology.cores, topology.threads
-        ),
+        format!("{count},sockets={},cores={},threads={}", topology.sockets, topology.cores, topology.threads),
     );
     option("-m", machine.memory.clone());
     option("-serial", serial.into());
@@ -53,12 +50,16 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         let path = disk.path.display();
         option("-drive", format!("if=none,id=disk{index},format={format},readonly={readonly},file={path}"));
         let boot = disk.boot_index.map(|index| format!(",bootindex={index}")).unwrap_or_default();
-        let device = format!("virtio-blk-pci,disable-legacy=on,drive=disk{index},serial={}{boot}", disk.serial);
+        let device =
+            format!("virtio-blk-pci,disable-legacy=on,drive=disk{index},serial={}{boot}", disk.serial);
         option("-device", device);
     }
     for (index, address) in machine.root_ports.iter().enumerate() {
         let address = address.trim_start_matches("0000:").trim_start_matches("00:");
-        option("-device", format!("pcie-root-port,id=port{index},chassis={index},addr={address}"));
+        option(
+            "-device",
+            format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
+        );
     }
     if let Some(kernel) = &machine.kernel {
         option("-kernel", text(&kernel.image));

@@ -195,7 +195,8 @@ impl Running {
         };
         let events = std::fs::read_to_string(&self.events).unwrap_or_default();
         let events = events.lines().map(|line| {
-            serde_json::from_str(line).map_err(|error| format!("--events wrote the line '{line}': {error}").into())
+            serde_json::from_str(line)
+                .map_err(|error| format!("--events wrote the line '{line}': {error}").into())
         });
         // A killed process may leave a line that is not whole.
         let events: Vec<Value> = match status.signal() {
@@ -228,7 +229,8 @@ impl Drop for Running {
 impl Finished {
     /// A failure that shows what the machine left behind.
     pub fn failure(&self, what: impl std::fmt::Display) -> libtest_mimic::Failed {
-        let what = format!("{what}\n(exit status {}, after {:.1} s)", self.status, self.elapsed.as_secs_f64());
+        let what =
+            format!("{what}\n(exit status {}, after {:.1} s)", self.status, self.elapsed.as_secs_f64());
         explain(&what, &self.serial, &self.stderr).into()
     }
 

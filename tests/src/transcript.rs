@@ -91,7 +91,12 @@ impl Transcript {
     }
 
     /// Waits for a pattern; `over` tells that nothing more will come.
-    pub fn wait(&mut self, pattern: &str, limit: Duration, mut over: impl FnMut() -> bool) -> Outcome<Vec<String>> {
+    pub fn wait(
+        &mut self,
+        pattern: &str,
+        limit: Duration,
+        mut over: impl FnMut() -> bool,
+    ) -> Outcome<Vec<String>> {
         let compiled = Regex::new(pattern)?;
         let start = Instant::now();
         loop {

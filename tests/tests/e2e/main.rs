@@ -15,6 +15,8 @@ mod lifecycle;
 mod nvram;
 mod refusal;
 
+use std::io::Write;
+
 use libtest_mimic::{Arguments, Trial};
 use tests::{Outcome, lab, shard::Shard};
 
@@ -39,7 +41,7 @@ fn main() -> std::process::ExitCode {
     let shard = match Shard::take(&mut arguments) {
         Ok(shard) => shard,
         Err(error) => {
-            eprintln!("{error}");
+            say(&error);
             return std::process::ExitCode::from(2);
         }
     };
@@ -76,6 +78,11 @@ fn main() -> std::process::ExitCode {
 fn timed(run: fn() -> Outcome) -> Outcome {
     let start = std::time::Instant::now();
     let outcome = run();
-    eprintln!("    ({:.1} s)", start.elapsed().as_secs_f64());
+    say(&format!("    ({:.1} s)", start.elapsed().as_secs_f64()));
     outcome
+}
+
+/// A line on standard error; should that be closed, there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
