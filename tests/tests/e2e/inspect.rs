@@ -42,7 +42,7 @@ fn inspect() -> Outcome {
     }
     finished.passed("report")?;
 
-    let complaints = report::complaints(&std::fs::read_to_string(report.join("dmesg"))?);
+    let complaints = report::complaints(&std::fs::read_to_string(report.join("kernel-log"))?);
     ensure(complaints.is_empty(), format!("the kernel complains:\n{}", complaints.join("\n")))?;
 
     let smbios = std::fs::read_to_string(report.join("dmidecode"))?;

@@ -2,7 +2,7 @@
 //!
 //! Every scenario is a trial with a name. Outside the lab all are reported as ignored. `scripts/test` runs
 //! them, each half in a lab of its own with `--shard 1/2` and `--shard 2/2`; one trial is run with
-//! `scripts/lab exec --memory 8G -- PROGRAM NAME`. `OPTIMUS_BINARY` names the program under test, and
+//! `scripts/lab exec --memory 8G -- PROGRAM NAME…`. `OPTIMUS_BINARY` names the program under test, and
 //! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness.
 
 mod boot;
@@ -45,6 +45,10 @@ fn main() -> std::process::ExitCode {
             return std::process::ExitCode::from(2);
         }
     };
+    // Several names may be given, where libtest takes one.
+    let names: Vec<String> =
+        arguments.iter().skip(1).filter(|each| !each.starts_with('-')).cloned().collect();
+    arguments.retain(|each| !names.contains(each));
     let mut arguments = Arguments::from_iter(arguments);
     // Guests share one emulated processor, and time limits are theirs.
     arguments.test_threads = Some(1);
@@ -65,7 +69,9 @@ fn main() -> std::process::ExitCode {
     let trials = scenarios
         .into_iter()
         .zip(shard.select(&costs))
-        .filter(|(_, ours)| *ours)
+        .filter(|(scenario, ours)| {
+            *ours && (names.is_empty() || names.iter().any(|name| scenario.name.contains(name)))
+        })
         .map(|(scenario, _)| {
             let run = scenario.run;
             Trial::test(scenario.name, move || timed(run)).with_ignored_flag(!lab::inside())
