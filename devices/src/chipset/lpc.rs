@@ -15,30 +15,30 @@ use crate::interrupt::PirqRouter;
 use crate::pci::config::reg;
 use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
 
-/// ACPI Base Address (13.1.13): bits 15:7, bit 0 says I/O.
+/// ACPI Base Address: bits 15:7, bit 0 says I/O.
 const PMBASE: u16 = 0x40;
-/// ACPI Control (13.1.14).
+/// ACPI Control.
 const ACPI_CNTL: u16 = 0x44;
 /// The power management ports are decoded.
 const ACPI_EN: u8 = 1 << 7;
-/// PIRQ[A–D] Routing Control (13.1.17).
+/// PIRQ[A–D] Routing Control.
 const PIRQA_ROUT: u16 = 0x60;
-/// Serial IRQ Control (13.1.18).
+/// Serial IRQ Control.
 const SIRQ_CNTL: u16 = 0x64;
-/// PIRQ[E–H] Routing Control (13.1.19).
+/// PIRQ[E–H] Routing Control.
 const PIRQE_ROUT: u16 = 0x68;
 /// Bit 7 of a routing register: the PIRQ does not reach the 8259s.
 const IRQEN: u8 = 1 << 7;
-/// LPC I/O Decode Ranges (13.1.21) up to the generic decode ranges.
+/// LPC I/O Decode Ranges up to the generic decode ranges.
 const LPC_IO_DEC: u16 = 0x80;
-/// General Power Management Configuration 1 (13.8.1.1).
+/// General Power Management Configuration 1.
 const GEN_PMCON_1: u16 = 0xa0;
-/// Root Complex Base Address (13.1.38): bits 31:14, bit 0 enables.
+/// Root Complex Base Address: bits 31:14, bit 0 enables.
 const RCBA: u16 = 0xf0;
 
 /// Which PIRQ (0 = A … 7 = H) `pin` (1 = INTA … 4 = INTD) of `device` on bus 0 is wired to.
 ///
-/// Devices 25–31 follow the defaults of their D*x*IR registers (10.1.35 ff.), device 30 being wired to E–H; all others
+/// Devices 25–31 follow the defaults of their D*x*IR registers, device 30 being wired to E–H; all others
 /// turn through E–H as slots of a bus do. Pins outside 1–4 count modulo 4.
 pub const fn pirq_of(device: u8, pin: u8) -> usize {
     let pin = pin.wrapping_sub(1) & 3;
@@ -78,7 +78,7 @@ impl Lpc {
         );
         // Other functions of device 31 exist or may come; firmware looks for them only if told so.
         config.set_multifunction();
-        // I/O, memory and bus master are wired on; DEVSEL# timing is medium (13.1.3, 13.1.4).
+        // I/O, memory and bus master are wired on; DEVSEL# timing is medium.
         config.preset(reg::COMMAND, &[0x07, 0x00]);
         config.preset(reg::STATUS, &[0x00, 0x02]);
         config.preset(PMBASE, &[0x01]);
@@ -133,7 +133,7 @@ fn routes(config: &ConfigSpace) -> [Option<u8>; 8] {
     registers.map(irq_of)
 }
 
-/// The 8259 input that a PIRQx_ROUT value chooses. Values 0–2, 8 and 13 are reserved (13.1.17) and reach nothing.
+/// The 8259 input that a PIRQx_ROUT value chooses. Values 0–2, 8 and 13 are reserved and reach nothing.
 fn irq_of(rout: u8) -> Option<u8> {
     let irq = rout & 0xf;
     (rout & IRQEN == 0 && !matches!(irq, 0..=2 | 8 | 13)).then_some(irq)

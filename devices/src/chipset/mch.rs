@@ -11,11 +11,11 @@ use super::{SUBSYSTEM, SUBSYSTEM_VENDOR};
 use crate::bus::{AddressRange, BusDevice};
 use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
 
-/// PCI Express Register Range Base Address, 64 bits (5.1.18).
+/// PCI Express Register Range Base Address, 64 bits.
 const PCIEXBAR: u16 = 0x60;
-/// Programmable Attribute Map 0–6 and the legacy access control (5.1.21 ff.).
+/// Programmable Attribute Map 0–6 and the legacy access control.
 const PAM: u16 = 0x90;
-/// System Management RAM Control (5.1.31): D_OPEN, D_CLS, D_LCK, G_SMRAME over a hard-wired C_BASE_SEG of 010b.
+/// System Management RAM Control: D_OPEN, D_CLS, D_LCK, G_SMRAME over a hard-wired C_BASE_SEG of 010b.
 const SMRAM: u16 = 0x9d;
 
 /// PCIEXBAREN.

@@ -9,6 +9,8 @@ pub mod pm;
 mod rcrb;
 pub mod reset;
 pub mod rtc;
+#[cfg(test)]
+mod tests;
 
 pub use lpc::{Lpc, gsi_of, pirq_of};
 pub use mch::Mch;

@@ -1,5 +1,5 @@
 //! The power management ports at PMBASE: ACPI's fixed hardware and one general-purpose event block (ICH9 datasheet,
-//! 13.8.3; ACPI 6.5, 4.8.3 and 4.8.4.1). The machine is always in ACPI mode and has no SMM: SCI_EN is hard-wired, and
+//! 13.8; ACPI 6.5, 4.8.3 and 4.8.4.1). The machine is always in ACPI mode and has no SMM: SCI_EN is hard-wired, and
 //! SMI_EN reads as if firmware had already claimed APM.
 //!
 //! The PM timer is the clock of firmware and of many loaders, which read it millions of times. Reading it takes no

@@ -6,7 +6,7 @@ use crate::bus::{Action, BusDevice};
 /// Bytes decoded at RCBA.
 pub(super) const LEN: u64 = 0x4000;
 
-/// Device 31 down to device 25 Interrupt Route (10.1.35 ff.): four bits each for INTA–INTD, 0 = PIRQA. Device 30's
+/// Device 31 down to device 25 Interrupt Route: four bits each for INTA–INTD, 0 = PIRQA. Device 30's
 /// register is reserved.
 const INTERRUPT_ROUTES: [(u64, u16); 7] = [
     (0x3140, 0x3210),
@@ -18,7 +18,7 @@ const INTERRUPT_ROUTES: [(u64, u16); 7] = [
     (0x3150, 0x3210),
 ];
 
-/// General Control and Status (10.1.75). NO_REBOOT is strapped on: there is no TCO watchdog behind it, and a driver
+/// General Control and Status. NO_REBOOT is strapped on: there is no TCO watchdog behind it, and a driver
 /// that finds the strap leaves the watchdog alone.
 const GCS: u64 = 0x3410;
 const NO_REBOOT: u8 = 1 << 5;

@@ -1,5 +1,5 @@
-//! The two ports that reset the machine: the reset control register at 0xCF9 (ICH9 datasheet, 13.7.5), which ACPI's
-//! `RESET_REG` names (ACPI 6.5, 4.8.4.6), and port 0x92 (13.7.3).
+//! The two ports that reset the machine: the reset control register at 0xCF9 (ICH9 datasheet, 13.7, RST_CNT), which ACPI's
+//! `RESET_REG` names (ACPI 6.5, 4.8.4.6), and port 0x92 (PORT92).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,14 +1,14 @@
 //! The PS/2 keyboard and mouse and the controller between them and the processor ("IBM Personal System/2 Hardware
 //! Interface Technical Reference": Keyboard and Auxiliary Device Controller, Keyboards, Mouse).
 
-mod i8042;
+pub mod i8042;
 mod keyboard;
 mod mouse;
 mod translate;
 
 use std::collections::VecDeque;
 
-pub use i8042::{COMMAND_PORT, DATA_PORT, I8042, KEYBOARD_IRQ, MOUSE_IRQ};
+pub use i8042::I8042;
 
 /// Answers of both devices.
 const ACK: u8 = 0xfa;

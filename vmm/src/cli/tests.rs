@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser};
 
 use super::{Cli, Command, RunOptions};
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
+use crate::watch::{Verdict, Watcher};
 
 fn run(args: &[&str]) -> Result<RunOptions, String> {
     let args = ["optimus-vmm", "run", "vm.toml"].iter().chain(args);
@@ -71,9 +72,11 @@ fn every_option_arrives() {
     );
     assert!(options.headless);
     assert_eq!(options.timeout, Some(Duration::from_millis(1500)));
-    let expect: Vec<_> = options.expect.iter().map(regex::bytes::Regex::as_str).collect();
+    let expect: Vec<_> = options.expect.iter().map(crate::watch::Pattern::as_str).collect();
     assert_eq!(expect, ["login:", "^# $"]);
-    assert!(options.fail_on[0].is_match(b"\xffKernel PANIC"));
+    let mut watcher = Watcher::new([], options.fail_on.clone()).unwrap();
+    watcher.feed(b"\xffKernel PANIC");
+    assert!(matches!(watcher.observer().verdict(), Verdict::Failed { .. }));
     assert_eq!(options.events.as_deref(), Some(Path::new("events.jsonl")));
 }
 

@@ -55,6 +55,17 @@ pub(super) struct Batch {
     pub(super) peer: Option<Arc<OwnedFd>>,
 }
 
+/// What ended the writer's wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is a batch.
+    Batch,
+    /// The guest wrote nothing for a while.
+    Quiet,
+    /// Nothing will follow.
+    Closed,
+}
+
 impl Channel {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
@@ -143,20 +154,29 @@ impl Channel {
         self.lock().lost
     }
 
-    /// Waits for something to do, and takes it into `batch`, whose buffers are used again. `false` if
-    /// nothing will follow.
-    pub(super) fn next(&self, batch: &mut Batch) -> bool {
+    /// Waits for something to do, for `patience` if given, and takes it into `batch`, whose buffers are used
+    /// again.
+    pub(super) fn next(&self, batch: &mut Batch, patience: Option<Duration>) -> Next {
         batch.output.clear();
         batch.notices.clear();
         let mut state = self.lock();
         while state.output.is_empty() && state.notices.is_empty() && !state.peer_changed {
             if state.closed {
-                return false;
+                return Next::Closed;
             }
             state.writer_sleeps = true;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.writer_sleeps = false;
+            let Some(patience) = patience else {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let wait = self.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+            state = wait.0;
+            if wait.1.timed_out() && state.output.is_empty() {
+                state.writer_sleeps = false;
+                return Next::Quiet;
+            }
         }
+        state.writer_sleeps = false;
         if state.output.len() < SMALL_BATCH && !state.released {
             (state, _) = self.work.wait_timeout(state, MOMENT).unwrap_or_else(PoisonError::into_inner);
         }
@@ -167,7 +187,7 @@ impl Channel {
         if state.blocked > 0 {
             self.room.notify_all();
         }
-        true
+        Next::Batch
     }
 }
 

@@ -14,13 +14,15 @@ use rustix::io::Errno;
 
 use crate::watch::Watcher;
 
-use super::channel::{Batch, Channel};
+use super::channel::{Batch, Channel, Next};
 
 /// What is kept for the next client of a socket or pseudoterminal while there is none.
 pub(super) const SCROLLBACK: usize = 64 << 10;
 /// Most bytes of one write. A pipe that polls as writable takes so many without blocking (`PIPE_BUF`,
 /// pipe(7)), and our standard output may be a blocking one that is shared with other programs.
 const CHUNK: usize = 4096;
+/// A line that is incomplete for so long is a prompt.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of the program waits for a host that takes no output.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -50,11 +52,25 @@ impl Writer {
     /// Writes until the channel is closed and empty.
     pub(super) fn run(mut self) {
         let mut batch = Batch::default();
-        while self.channel.next(&mut batch) {
-            if let Some(watcher) = &mut self.watcher {
-                watcher.feed(&batch.output);
+        // An idle guest costs nothing: a pause is waited for once.
+        let mut pause = None;
+        loop {
+            match self.channel.next(&mut batch, pause) {
+                Next::Batch => {
+                    if let Some(watcher) = &mut self.watcher {
+                        watcher.feed(&batch.output);
+                        pause = Some(PAUSE);
+                    }
+                    self.write(&batch);
+                }
+                Next::Quiet => {
+                    if let Some(watcher) = &mut self.watcher {
+                        watcher.pause();
+                    }
+                    pause = None;
+                }
+                Next::Closed => break,
             }
-            self.write(&batch);
         }
         if let Some(watcher) = &mut self.watcher {
             watcher.end();

@@ -3,7 +3,7 @@
 use crate::cpu::report::CpuReport;
 
 /// Two looks at the vCPUs, a moment apart.
-pub struct Looks {
+pub(super) struct Looks {
     /// The first.
     pub before: Vec<CpuReport>,
     /// The second.
@@ -14,7 +14,7 @@ pub struct Looks {
 const TIGHT_LOOP: u64 = 64;
 
 /// One sentence on the guest, and the registers of its vCPUs.
-pub fn describe(looks: &Looks) -> String {
+pub(super) fn describe(looks: &Looks) -> String {
     let started: Vec<&CpuReport> = looks.after.iter().filter(|report| !report.waits_for_startup()).collect();
     let stuck = |report: &CpuReport| {
         report.halted_for_good()

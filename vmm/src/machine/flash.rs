@@ -15,7 +15,7 @@ use crate::kvm::slots::Slots;
 use crate::outcome::Failure;
 
 /// The units' contents, read and checked, before there is a VM.
-pub struct FlashFiles {
+pub(super) struct FlashFiles {
     code: Arc<MmapRegion>,
     vars: Option<(Arc<MmapRegion>, NvramStore)>,
     map: FlashMap,
@@ -35,7 +35,7 @@ fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
 impl FlashFiles {
     /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
     /// it is.
-    pub fn open(config: &Config) -> Result<Self, Failure> {
+    pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let path = &config.firmware.code;
         let file = CodeFile::open(path)?;
         let mut bytes = vec![0; file.size()];
@@ -72,7 +72,7 @@ impl FlashFiles {
     }
 
     /// Puts the units on the memory bus.
-    pub fn attach(self, memory: &Bus, slots: &Slots) -> Result<Flash, Failure> {
+    pub(super) fn attach(self, memory: &Bus, slots: &Slots) -> Result<Flash, Failure> {
         let Self { code, vars, map, smm } = self;
         let failed = |error: devices::pflash::Error| Failure::Refused(error.to_string());
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
@@ -99,7 +99,7 @@ impl FlashFiles {
 }
 
 /// The units of a machine.
-pub struct Flash {
+pub(super) struct Flash {
     units: Vec<Arc<Pflash>>,
     smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
 }
@@ -107,7 +107,7 @@ pub struct Flash {
 impl Flash {
     /// Refuses a firmware that needs System Management Mode, which this machine does not have: it would hang before its
     /// first output.
-    pub fn check_smm(&mut self) -> Result<(), Failure> {
+    pub(super) fn check_smm(&mut self) -> Result<(), Failure> {
         match self.smm.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => Err(error.into()),
             Some(Err(_)) => Err(Failure::Refused("the check of the firmware image ended by a panic".into())),
@@ -116,18 +116,18 @@ impl Flash {
     }
 
     /// Back to the power-on state, with all changes on the disk.
-    pub fn reset(&self) {
+    pub(super) fn reset(&self) {
         let Self { units, smm: _ } = self;
         units.iter().for_each(|unit| unit.reset());
     }
 
     /// How often the units were shown to or hidden from the guest.
-    pub fn slot_switches(&self) -> u64 {
+    pub(super) fn slot_switches(&self) -> u64 {
         self.units.iter().map(|unit| unit.slot_switches()).sum()
     }
 
     /// Puts all changes on the disk.
-    pub fn flush(&self) -> io::Result<()> {
+    pub(super) fn flush(&self) -> io::Result<()> {
         self.units.iter().try_for_each(|unit| unit.flush())
     }
 }

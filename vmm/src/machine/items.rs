@@ -42,7 +42,7 @@ fn input(error: impl std::fmt::Display) -> Failure {
 }
 
 /// Builds the device with everything in it.
-pub fn build(
+pub(super) fn build(
     config: &Arc<Config>,
     plan: &Arc<MachinePlan>,
     supported: &Supported,
@@ -191,7 +191,7 @@ fn memory(plan: &MachinePlan) -> smbios::MemoryInfo {
 }
 
 /// Where to look for what the firmware has programmed.
-pub struct Live {
+pub(super) struct Live {
     /// For PCIEXBAR.
     pub mch: Arc<Mch>,
     /// For BARs and bridge windows.

@@ -9,16 +9,16 @@ use crate::timer::Timer;
 
 /// An alarm over a timerfd.
 #[derive(Clone)]
-pub struct TimerAlarm(Timer);
+pub(super) struct TimerAlarm(Timer);
 
 impl TimerAlarm {
     /// A disarmed alarm.
-    pub fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self(Timer::new()?))
     }
 
     /// The timer to wait for.
-    pub fn timer(&self) -> &Timer {
+    pub(super) fn timer(&self) -> &Timer {
         &self.0
     }
 }

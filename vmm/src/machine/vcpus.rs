@@ -23,7 +23,7 @@ use crate::plan::MachinePlan;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All vCPUs of a machine.
-pub struct Vcpus {
+pub(super) struct Vcpus {
     conductor: Arc<Conductor>,
     threads: Vec<VcpuThread>,
     chips: Chips,
@@ -31,7 +31,7 @@ pub struct Vcpus {
 
 impl Vcpus {
     /// Creates them, parked before their first instruction.
-    pub fn create(
+    pub(super) fn create(
         kvm: &Kvm,
         supported: &Supported,
         config: &Config,
@@ -88,12 +88,12 @@ impl Vcpus {
     }
 
     /// Where their requests arrive.
-    pub fn conductor(&self) -> &Arc<Conductor> {
+    pub(super) fn conductor(&self) -> &Arc<Conductor> {
         &self.conductor
     }
 
     /// What they ask.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(super) fn requests(&self) -> Vec<Request> {
         self.conductor.take_requests()
     }
 
@@ -102,7 +102,7 @@ impl Vcpus {
     }
 
     /// Stops all of them where they are; what each was doing. An error names the failure.
-    pub fn park(&self) -> Result<Vec<CpuReport>, String> {
+    pub(super) fn park(&self) -> Result<Vec<CpuReport>, String> {
         if self.conductor.park_all(&|| self.kick(), PATIENCE) {
             Ok(self.conductor.reports())
         } else {
@@ -111,20 +111,20 @@ impl Vcpus {
     }
 
     /// Lets them go on.
-    pub fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.conductor.resume();
     }
 
     /// Resets the interrupt controllers and lets all vCPUs start again from their power-on state. They are parked, and
     /// the devices are reset.
-    pub fn restart(&self, board: &Board) -> Result<(), HostError> {
+    pub(super) fn restart(&self, board: &Board) -> Result<(), HostError> {
         self.chips.restore(&board.vm)?;
         self.conductor.restart();
         Ok(())
     }
 
     /// Ends the threads; what they counted.
-    pub fn end(self) -> ExitCounts {
+    pub(super) fn end(self) -> ExitCounts {
         if self.conductor.end_all(&|| self.kick(), PATIENCE) {
             self.threads.into_iter().for_each(VcpuThread::join);
         } else {

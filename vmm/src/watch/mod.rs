@@ -6,7 +6,8 @@
 //! everything. The first verdict that is final stays.
 //!
 //! `login: ` is seen as soon as its last byte was written. A pattern whose end depends on what follows, as
-//! `$` and `\b` do, is seen one byte later, or when the output ends.
+//! `$` and `\b` do, is seen one byte later, or when the output ends. So that `^# $` finds a prompt, an
+//! expected pattern also takes a pause for the end; a forbidden one does not.
 
 mod pattern;
 #[cfg(test)]
@@ -66,7 +67,7 @@ impl Observer {
         self.0.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Becomes readable when the verdict is final; nobody needs to read it. Non-blocking.
+    /// Becomes readable when the verdict is final, and stays so until somebody reads it. Non-blocking.
     pub fn decided(&self) -> &EventFd {
         &self.0.decided
     }
@@ -144,6 +145,12 @@ impl Watcher {
         }
         // No byte may follow for long: what needs none is decided now.
         self.settle(false);
+    }
+
+    /// Nothing was written for about a second: what is there may be a prompt that waits for an answer.
+    pub fn pause(&mut self) {
+        let met = self.current.as_mut().is_some_and(Track::ends_here);
+        self.judge(None, met);
     }
 
     /// The output has ended.

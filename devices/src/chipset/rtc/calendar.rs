@@ -50,7 +50,7 @@ impl Format {
     }
 
     fn encode(self, value: u8) -> u8 {
-        if self.binary { value } else { value / 10 % 10 << 4 | value % 10 }
+        if self.binary { value } else { ((value / 10 % 10) << 4) | (value % 10) }
     }
 
     fn decode(self, value: u8) -> u8 {

@@ -118,7 +118,11 @@ impl Rtc {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let wall = clock.wall();
-        let offset = i128::from(utc_offset(base, wall)) * NANOS_PER_SECOND;
+        let zone = match base {
+            TimeBase::Utc => TimeZone::UTC,
+            TimeBase::LocalTime => TimeZone::system(),
+        };
+        let offset = i128::from(utc_offset(&zone, wall)) * NANOS_PER_SECOND;
         let state = State {
             index: 0,
             extended_index: 0,
@@ -281,7 +285,7 @@ impl BusDevice for Rtc {
             1 => self.read_register(&mut state),
             2 => state.extended_index,
             3 => state.extended.get(usize::from(state.extended_index & 0x7f)).copied().unwrap_or(0xff),
-            // The index of the standard bank is write-only (ICH9 datasheet, 13.6.1).
+            // The index of the standard bank is write-only (ICH9 datasheet, 13.6).
             _ => 0xff,
         });
     }
@@ -343,12 +347,7 @@ fn unix_nanos(wall: SystemTime) -> i128 {
     }
 }
 
-/// Seconds to add to UTC.
-fn utc_offset(base: TimeBase, wall: SystemTime) -> i32 {
-    match base {
-        TimeBase::Utc => 0,
-        TimeBase::LocalTime => {
-            Timestamp::try_from(wall).map_or(0, |now| TimeZone::system().to_offset(now).seconds())
-        }
-    }
+/// Seconds to add to UTC for what a clock in `zone` shows.
+fn utc_offset(zone: &TimeZone, wall: SystemTime) -> i32 {
+    Timestamp::try_from(wall).map_or(0, |now| zone.to_offset(now).seconds())
 }

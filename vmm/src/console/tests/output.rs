@@ -132,6 +132,20 @@ fn single_bytes_are_written_in_batches_without_being_held_back() {
 /// A panic restores every terminal of the process: the tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
+#[test]
+fn a_prompt_is_recognised_by_the_silence_after_it() {
+    let watcher = watcher("^# $");
+    let observer = watcher.observer();
+    let console =
+        Console::start("serial port", "none".into(), Sink::Nowhere, Input::None, Some(watcher)).unwrap();
+    console.output().write_all(b"\n# ").unwrap();
+    let deadline = Instant::now() + LONG;
+    while observer.verdict() != Verdict::AllSeen {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A pseudoterminal that stands for the user's terminal.
 struct Tty {
     user: OwnedFd,
