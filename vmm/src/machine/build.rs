@@ -48,6 +48,8 @@ pub(super) struct Connections {
     pub rtc_alarm: Arc<dyn Alarm>,
     /// The ACPI timer's alarm.
     pub pm_alarm: Arc<dyn Alarm>,
+    /// Rings when changes of the variables should go to the disk.
+    pub(crate) flash_alarm: Arc<dyn Alarm>,
     /// What happened when.
     pub events: EventLog,
 }
@@ -123,7 +125,7 @@ pub(super) fn board(
     connections.events.emit(Event::MemoryReady { bytes: plan.memory.size });
 
     let (io, memory) = (Bus::new(), Bus::new());
-    let flash = files.attach(&memory, &slots)?;
+    let flash = files.attach(&memory, &slots, connections.flash_alarm)?;
     let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(refused("set up interrupt routes"))?;
     let doorbells = Arc::new(kvm::Doorbells::new(Arc::clone(&vm)));
     let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), doorbells);

@@ -68,7 +68,7 @@ pub(super) struct Sources<'a> {
     pub(super) room: EventFd,
     pub(super) observer: &'a Observer,
     pub(super) signals: SignalFd,
-    pub(super) alarms: [Arc<TimerAlarm>; 2],
+    pub(super) alarms: [Arc<TimerAlarm>; 3],
     pub(super) grace: &'a Timer,
     pub(super) timeout: &'a Timer,
     pub(super) wake: Sender<Wake>,
@@ -103,11 +103,14 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     add(Arc::new(Mutex::new(grace.subscriber(move || trigger(&to, Trigger::GraceOver)))));
     let to = send.clone();
     add(Arc::new(Mutex::new(timeout.subscriber(move || trigger(&to, Trigger::TimedOut)))));
-    let [rtc_alarm, pm_alarm] = alarms;
+    let [rtc_alarm, pm_alarm, flash_alarm] = alarms;
     let rtc = Arc::clone(&board.devices.rtc);
     add(Arc::new(Mutex::new(rtc_alarm.timer().subscriber(move || rtc.expired(Instant::now())))));
     let pm = Arc::clone(&board.devices.pm);
     add(Arc::new(Mutex::new(pm_alarm.timer().subscriber(move || pm.expired(Instant::now())))));
+
+    let flash = board.devices.flash.flusher();
+    add(Arc::new(Mutex::new(flash_alarm.timer().subscriber(move || flash.flush()))));
 
     let sink = Arc::new(SerialInput(Arc::clone(&board.devices.serial)));
     let to = send.clone();

@@ -57,7 +57,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     let observer = watcher.observer();
     let mut consoles = Consoles::open(&config, watcher, &events)?;
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
-    let (rtc_alarm, pm_alarm) = (alarm()?, alarm()?);
+    let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
     let mut board = build::board(
         &kvm,
@@ -71,6 +71,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             debug_output: consoles.debug.as_ref().map(Console::output),
             rtc_alarm: Arc::clone(&rtc_alarm) as _,
             pm_alarm: Arc::clone(&pm_alarm) as _,
+            flash_alarm: Arc::clone(&flash_alarm) as _,
             events: events.clone(),
         },
     )?;
@@ -86,7 +87,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         room,
         observer: &observer,
         signals,
-        alarms: [rtc_alarm, pm_alarm],
+        alarms: [rtc_alarm, pm_alarm, flash_alarm],
         grace: &grace,
         timeout: &timeout,
         wake,
