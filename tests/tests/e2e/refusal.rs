@@ -1,6 +1,6 @@
 //! What the host cannot give, and what another machine holds: refused with a clear word, and nothing lost.
 
-use tests::machine::{Disk, Format, Machine};
+use tests::machine::{Disk, Format};
 use tests::run::{Finished, Options};
 use tests::{Outcome, image, program};
 
@@ -11,7 +11,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("files_of_a_running_machine_are_refused", 20, in_use),
     scenario("what_the_host_cannot_give_is_refused", 10, too_much),
     scenario("firmware_that_needs_smm_is_refused", 10, needs_smm),
-    scenario("boots_a_program_from_a_disk", 20, from_disk),
 ];
 
 fn in_use() -> Outcome {
@@ -55,17 +54,6 @@ fn needs_smm() -> Outcome {
     machine.firmware.0 = tests::lab::directory().join("ovmf/2025.02/OVMF_CODE_4M.secboot.fd");
     let refused = machine.run(&Options::default().within(30))?;
     refusal(&refused, &[2], &["SMM"])
-}
-
-/// The firmware finds a program on a disk by itself.
-fn from_disk() -> Outcome {
-    let machine = Machine::new()?.with_memory("256M");
-    let disk = image::bootable(&machine.file("esp.img"), &program::triple_fault())?;
-    let finished = machine.with_disk(disk).run(&Options::default().within(90))?;
-    finished.printed("APPLICATION-UP")?;
-    finished.status(5)?;
-    let handed = finished.events_of("boot_device").count();
-    finished.ensure(handed >= 1, "--events should tell of the boot device")
 }
 
 /// Refused before anything ran: the status, the words, and one message without a backtrace.
