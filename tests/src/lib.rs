@@ -4,6 +4,7 @@
 //! Guests need real KVM, so the trials of `tests/e2e` run in the emulated host of `scripts/lab`, where this
 //! code finds the lab's directory in `OPTIMUS_LAB_DIR` and root rights. See `docs/testing.md`.
 
+pub mod bad_input;
 pub mod binary;
 pub mod efi_app;
 pub mod image;

@@ -83,11 +83,6 @@ impl Kernel {
             cmdline: format!("console=ttyS0 quiet loglevel=4 panic=0 {words}"),
         })
     }
-
-    /// An EFI application in place of a kernel.
-    pub fn application(image: PathBuf) -> Self {
-        Self { image, initrd: None, cmdline: String::new() }
-    }
 }
 
 /// Sockets, cores and threads.

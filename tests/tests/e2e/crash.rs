@@ -1,8 +1,8 @@
 //! Guests that crash, hang and write nonsense: each is reported for what it is.
 
-use tests::machine::{Kernel, Machine};
+use tests::machine::Machine;
 use tests::run::{Finished, Options};
-use tests::{Outcome, ensure, program};
+use tests::{Outcome, ensure, image, program};
 
 use crate::{Scenario, scenario};
 
@@ -15,13 +15,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("nonsense_to_ports_and_memory", 60, fuzz),
 ];
 
-/// A machine that boots a program of [`program`].
+/// A machine that boots a program of [`program`], from a disk.
 pub(crate) fn application(program: &[u8]) -> Outcome<Machine> {
-    let mut machine = Machine::new()?.with_memory("256M");
-    let image = machine.file("program.efi");
-    std::fs::write(&image, program)?;
-    machine.kernel = Some(Kernel::application(image));
-    Ok(machine)
+    let machine = Machine::new()?.with_memory("256M");
+    let disk = image::bootable(&machine.file("esp.img"), program)?;
+    Ok(machine.with_disk(disk))
 }
 
 fn triple_fault() -> Outcome {
@@ -30,7 +28,9 @@ fn triple_fault() -> Outcome {
     finished.status(5)?;
     finished.said("triple fault")?;
     // Registers are told.
-    finished.said("rip")?;
+    finished.said("RIP")?;
+    let handed = finished.events_of("boot_device").count();
+    finished.ensure(handed == 1, "--events should tell of the disk that was booted")?;
     finished.ensure(exit_reason(&finished) == "crash", "the exit event should say 'crash'")
 }
 

@@ -1,8 +1,9 @@
 //! What the host cannot give, and what another machine holds: refused with a clear word, and nothing lost.
 
-use tests::machine::{Disk, Format, Machine};
+use tests::bad_input::{CONFIG, FILES, check};
+use tests::machine::{Disk, Format};
 use tests::run::{Finished, Options};
-use tests::{Outcome, image, program};
+use tests::{Outcome, ensure, image, program};
 
 use crate::crash::application;
 use crate::{Scenario, scenario};
@@ -10,8 +11,7 @@ use crate::{Scenario, scenario};
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("files_of_a_running_machine_are_refused", 20, in_use),
     scenario("what_the_host_cannot_give_is_refused", 10, too_much),
-    scenario("firmware_that_needs_smm_is_refused", 10, needs_smm),
-    scenario("boots_a_program_from_a_disk", 20, from_disk),
+    scenario("bad_input_is_refused", 40, bad_input),
 ];
 
 fn in_use() -> Outcome {
@@ -25,12 +25,12 @@ fn in_use() -> Outcome {
     for disk in [disk.clone(), raw] {
         let second = application(&program::spin())?.with_disk(disk.clone());
         let refused = second.run(&Options::default().within(20))?;
-        refusal(&refused, &[3], &[&disk.path.display().to_string(), "use"])?;
+        refusal(&refused, &[2, 3], &[&disk.path.display().to_string(), "use"])?;
     }
     let mut third = application(&program::spin())?;
     std::os::unix::fs::symlink(first.vars(), third.vars())?;
     let refused = third.run(&Options::default().within(20))?;
-    refusal(&refused, &[3], &["_VARS.fd", "use"])?;
+    refusal(&refused, &[2, 3], &["_VARS.fd", "use"])?;
 
     // The first is not disturbed, and when it has gone, everything is free again.
     let _ = running.kill()?;
@@ -50,22 +50,15 @@ fn too_much() -> Outcome {
     refusal(&memory, &[2, 3], &["memory"])
 }
 
-fn needs_smm() -> Outcome {
-    let mut machine = application(&program::spin())?;
-    machine.firmware.0 = tests::lab::directory().join("ovmf/2025.02/OVMF_CODE_4M.secboot.fd");
-    let refused = machine.run(&Options::default().within(30))?;
-    refusal(&refused, &[2], &["SMM"])
-}
-
-/// The firmware finds a program on a disk by itself.
-fn from_disk() -> Outcome {
-    let machine = Machine::new()?.with_memory("256M");
-    let disk = image::bootable(&machine.file("esp.img"), &program::triple_fault())?;
-    let finished = machine.with_disk(disk).run(&Options::default().within(90))?;
-    finished.printed("APPLICATION-UP")?;
-    finished.status(5)?;
-    let handed = finished.events_of("boot_device").count();
-    finished.ensure(handed >= 1, "--events should tell of the boot device")
+/// Every wrong file and every wrong configuration.
+fn bad_input() -> Outcome {
+    let failures: Vec<String> = CONFIG
+        .iter()
+        .chain(FILES)
+        .filter_map(|case| check(case, &[2]).err())
+        .map(|failed| failed.message().unwrap_or_default().to_owned())
+        .collect();
+    ensure(failures.is_empty(), failures.join("\n\n"))
 }
 
 /// Refused before anything ran: the status, the words, and one message without a backtrace.

@@ -1,0 +1,323 @@
+//! Wrong configurations and wrong files, and what `optimus-vmm run` must say of each.
+//!
+//! A case writes files into an empty directory and names words that the message must have. Cases of
+//! [`CONFIG`] are judged before anything of the host is touched, so they run anywhere; those of [`FILES`] need
+//! `/dev/kvm` and OVMF, so they run in the lab.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::lab::Firmware;
+use crate::{Outcome, binary, ensure};
+
+/// A wrong input.
+#[derive(Debug)]
+pub struct Case {
+    /// What is wrong.
+    pub name: &'static str,
+    /// The file vm.toml. `@VARS@`, `@CODE@` and `@OVMF@` stand for good files and their directory.
+    pub toml: &'static str,
+    /// Other files.
+    pub files: &'static [(&'static str, Content)],
+    /// What the message must say.
+    pub words: &'static [&'static str],
+}
+
+/// What a file of a case has in it.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    /// This text.
+    Text(&'static str),
+    /// So many bytes of nothing.
+    Zeros(u64),
+    /// So many bytes that mean nothing.
+    Noise(usize),
+    /// A directory.
+    Directory,
+    /// The beginning of a good code image.
+    HalfCode,
+    /// An empty qcow2 image, made by qemu-img.
+    Qcow2,
+    /// The same, but with another file as its backing image.
+    Qcow2WithBacking,
+}
+
+const fn case(
+    name: &'static str,
+    toml: &'static str,
+    files: &'static [(&'static str, Content)],
+    words: &'static [&'static str],
+) -> Case {
+    Case { name, toml, files, words }
+}
+
+/// Cases that need nothing of the host.
+pub const CONFIG: &[Case] = &[
+    case("no toml", "name = ", &[], &["vm.toml:1:", "^"]),
+    case("unknown key", "[machine]\nmemroy = \"1G\"\n", &[], &["vm.toml:2:1", "memroy", "memory", "^"]),
+    case("unknown section", "[machin]\nmemory = \"1G\"\n", &[], &["vm.toml:1:", "machin", "machine"]),
+    case("too little memory", "[machine]\nmemory = \"64M\"\n", &[], &["vm.toml:2:", "256M"]),
+    case("decimal units", "[machine]\nmemory = \"2GB\"\n", &[], &["vm.toml:2:", "2G"]),
+    case("too many processors", "[cpu]\ncount = 256\n", &[], &["vm.toml:2:", "255"]),
+    case(
+        "too large a topology",
+        "[cpu]\ntopology = { sockets = 16, cores = 16, threads = 2 }\n",
+        &[],
+        &["vm.toml:2:", "255"],
+    ),
+    case(
+        "two devices at one address",
+        "[[disk]]\npath = \"a.img\"\naddress = \"00:04.0\"\n[[disk]]\npath = \"b.img\"\naddress = \"00:04.0\"\n",
+        &[],
+        &["00:04.0", "disk[0]", "disk[1]"],
+    ),
+    case(
+        "a device where the chipset is",
+        "[[root_port]]\naddress = \"00:1f.0\"\n",
+        &[],
+        &["00:1f.0", "root_port"],
+    ),
+    case("a device behind no port", "[[disk]]\npath = \"a.img\"\naddress = \"07:00.0\"\n", &[], &["07:00.0"]),
+    case("a disk without a format", "[[disk]]\npath = \"a.disk\"\n", &[], &["vm.toml:", "format", "a.disk"]),
+    case(
+        "several errors at once",
+        "nam = \"x\"\n[machine]\nmemory = \"1X\"\n[[disk]]\nreadonly = 3\n",
+        &[],
+        &["vm.toml:1:", "vm.toml:3:", "vm.toml:5:", "path"],
+    ),
+];
+
+/// Cases that are seen when files and devices are opened.
+pub const FILES: &[Case] = &[
+    case("missing firmware", "[firmware]\ncode = \"none.fd\"\n", &[], &["none.fd", "No such file"]),
+    case(
+        "empty firmware",
+        "[firmware]\ncode = \"code.fd\"\n",
+        &[("code.fd", Content::Zeros(0))],
+        &["code.fd", "empty"],
+    ),
+    case(
+        "short firmware",
+        "[firmware]\ncode = \"code.fd\"\n",
+        &[("code.fd", Content::HalfCode)],
+        &["code.fd", "truncated"],
+    ),
+    case(
+        "odd size of firmware",
+        "[firmware]\ncode = \"code.fd\"\n",
+        &[("code.fd", Content::Noise(5000))],
+        &["code.fd", "5000 bytes"],
+    ),
+    case(
+        "oversized firmware",
+        "[firmware]\ncode = \"code.fd\"\n",
+        &[("code.fd", Content::Zeros(64 << 20))],
+        &["code.fd", "at most"],
+    ),
+    case(
+        "noise for firmware",
+        "[firmware]\ncode = \"code.fd\"\n",
+        &[("code.fd", Content::Noise(3_653_632))],
+        &["code.fd", "not an OVMF image"],
+    ),
+    case(
+        "a directory for firmware",
+        "[firmware]\ncode = \"code.fd\"\n",
+        &[("code.fd", Content::Directory)],
+        &["code.fd"],
+    ),
+    case(
+        "variables for code",
+        "[firmware]\ncode = \"@VARS@\"\nvars_template = \"@VARS@\"\n",
+        &[],
+        &["variable store"],
+    ),
+    case(
+        "firmware that needs SMM",
+        "[firmware]\ncode = \"@OVMF@/OVMF_CODE_4M.secboot.fd\"\nvars_template = \"@VARS@\"\n",
+        &[],
+        &["secboot.fd", "System Management Mode"],
+    ),
+    case(
+        "variables of another size",
+        "[firmware]\ncode = \"@CODE@\"\nvars = \"vars.fd\"\n",
+        &[("vars.fd", Content::Zeros(131_072))],
+        &["vars.fd", "131072", "540672"],
+    ),
+    case(
+        "noise for variables",
+        "[firmware]\ncode = \"@CODE@\"\nvars = \"vars.fd\"\n",
+        &[("vars.fd", Content::Noise(540_672))],
+        &["vars.fd", "not an OVMF variable store"],
+    ),
+    case(
+        "missing template",
+        "[firmware]\ncode = \"@CODE@\"\nvars_template = \"none.fd\"\n",
+        &[],
+        &["none.fd", "template"],
+    ),
+    case(
+        "a template to be written",
+        "[firmware]\ncode = \"@CODE@\"\nvars = \"@VARS@\"\nvars_template = \"@VARS@\"\n",
+        &[],
+        &["template"],
+    ),
+    case(
+        "missing disk",
+        "@FIRMWARE@[[disk]]\npath = \"none.qcow2\"\n",
+        &[],
+        &["disk[0]", "none.qcow2", "does not exist"],
+    ),
+    case(
+        "a directory for a disk",
+        "@FIRMWARE@[[disk]]\npath = \"disk.img\"\n",
+        &[("disk.img", Content::Directory)],
+        &["disk.img", "directory"],
+    ),
+    case(
+        "an empty disk",
+        "@FIRMWARE@[[disk]]\npath = \"disk.img\"\n",
+        &[("disk.img", Content::Zeros(0))],
+        &["disk.img", "empty"],
+    ),
+    case(
+        "raw for qcow2",
+        "@FIRMWARE@[[disk]]\npath = \"disk.qcow2\"\n",
+        &[("disk.qcow2", Content::Zeros(1 << 20))],
+        &["disk.qcow2", "not a qcow2 image"],
+    ),
+    case(
+        "qcow2 for raw",
+        "@FIRMWARE@[[disk]]\npath = \"disk.img\"\n",
+        &[("disk.img", Content::Qcow2)],
+        &["disk.img", "is a qcow2 image"],
+    ),
+    case(
+        "a backing image that was not allowed",
+        "@FIRMWARE@[[disk]]\npath = \"disk.qcow2\"\n",
+        &[("disk.qcow2", Content::Qcow2WithBacking)],
+        &["disk.qcow2", "backing"],
+    ),
+    case(
+        "a disk of half a sector",
+        "@FIRMWARE@[[disk]]\npath = \"disk.img\"\n",
+        &[("disk.img", Content::Zeros(1000))],
+        &["disk.img", "1000 bytes"],
+    ),
+    case(
+        "a disk that cannot be written",
+        "@FIRMWARE@[[disk]]\npath = \"@READONLY@\"\n",
+        &[],
+        &["cannot be written", "readonly = true"],
+    ),
+    case("missing kernel", "@FIRMWARE@[kernel]\nimage = \"vmlinuz\"\n", &[], &["vmlinuz", "No such file"]),
+    case(
+        "a kernel that is not one",
+        "@FIRMWARE@[kernel]\nimage = \"vmlinuz\"\n",
+        &[("vmlinuz", Content::Text("#!/bin/sh\necho I am no kernel\n"))],
+        &["vmlinuz", "not a Linux kernel"],
+    ),
+    case(
+        "missing initrd",
+        "@FIRMWARE@[kernel]\nimage = \"@KERNEL@\"\ninitrd = \"none.img\"\n",
+        &[],
+        &["none.img", "No such file"],
+    ),
+    case(
+        "missing fw_cfg file",
+        "@FIRMWARE@[[fw_cfg]]\nname = \"opt/a/b\"\nfile = \"none\"\n",
+        &[],
+        &["none", "opt/a/b"],
+    ),
+    case("a missing source of randomness", "@FIRMWARE@[rng]\nsource = \"/dev/none\"\n", &[], &["/dev/none"]),
+];
+
+/// Runs a case; gives what is wrong with the answer.
+pub fn check(case: &Case, statuses: &[i32]) -> Outcome {
+    let directory = tempfile::Builder::new().prefix("optimus-bad-").tempdir()?;
+    let directory = directory.path();
+    for (name, content) in case.files {
+        make(&directory.join(name), *content)?;
+    }
+    let usual = Firmware::USUAL;
+    let lab = crate::lab::directory();
+    let toml = case
+        .toml
+        .replace("@FIRMWARE@", "[firmware]\ncode = \"@CODE@\"\nvars_template = \"@VARS@\"\n")
+        .replace("@CODE@", &usual.code().display().to_string())
+        .replace("@VARS@", &usual.vars().display().to_string())
+        .replace("@OVMF@", &lab.join("ovmf").join(usual.release).display().to_string())
+        .replace("@READONLY@", &lab.join("guest/debian.raw").display().to_string())
+        .replace("@KERNEL@", &lab.join("guest/vmlinuz").display().to_string());
+    let toml = if toml.contains("debian.raw") { format!("{toml}format = \"raw\"\n") } else { toml };
+    let config = directory.join("vm.toml");
+    std::fs::write(&config, &toml)?;
+
+    let before = contents(directory)?;
+    let output = Command::new(binary::path()?)
+        .args(["run", "--headless", "--serial", "none", "--timeout", "20"])
+        .arg(&config)
+        .current_dir("/")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let explain =
+        |what: &str| format!("{}: {what}\n--- vm.toml:\n{toml}\n--- standard error:\n{said}\n---", case.name);
+
+    let status = output.status.code().unwrap_or(-1);
+    ensure(statuses.contains(&status), explain(&format!("the exit status is {status}, not {statuses:?}")))?;
+    for word in case.words {
+        ensure(said.contains(word), explain(&format!("the message does not say '{word}'")))?;
+    }
+    ensure(said.starts_with("optimus-vmm: "), explain("the message does not say whose it is"))?;
+    for ugly in ["panicked", "Os {", "Some(", "Error {"] {
+        ensure(!said.contains(ugly), explain(&format!("'{ugly}' is not for people")))?;
+    }
+    let after = contents(directory)?;
+    let kept = before.iter().all(|file| after.contains(file));
+    ensure(kept, explain("a file was changed"))
+}
+
+/// Names, sizes and modification times: what a refused run must leave as it was.
+fn contents(directory: &Path) -> Outcome<Vec<(std::ffi::OsString, u64, std::time::SystemTime)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        all.push((entry.file_name(), metadata.len(), metadata.modified()?));
+    }
+    Ok(all)
+}
+
+fn make(path: &Path, content: Content) -> Outcome {
+    let image = path.display().to_string();
+    match content {
+        Content::Text(text) => std::fs::write(path, text)?,
+        Content::Zeros(size) => std::fs::File::create(path)?.set_len(size)?,
+        Content::Noise(size) => {
+            let mut state = 0x2545_f491_4f6c_dd1d_u64;
+            let bytes = std::iter::repeat_with(|| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[0]
+            });
+            std::fs::write(path, bytes.take(size).collect::<Vec<u8>>())?;
+        }
+        Content::Directory => std::fs::create_dir(path)?,
+        Content::HalfCode => {
+            let mut half = vec![0; 1 << 20];
+            std::fs::File::open(Firmware::USUAL.code())?.read_exact_at(&mut half, 0)?;
+            std::fs::write(path, half)?;
+        }
+        Content::Qcow2 => {
+            crate::lab::call("qemu-img", &["create", "-q", "-f", "qcow2", &image, "16M"])?;
+        }
+        Content::Qcow2WithBacking => {
+            let options =
+                ["create", "-q", "-u", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", &image, "16M"];
+            crate::lab::call("qemu-img", &options)?;
+        }
+    }
+    Ok(())
+}
