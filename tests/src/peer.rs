@@ -56,7 +56,10 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
     }
     for (index, address) in machine.root_ports.iter().enumerate() {
         let address = address.trim_start_matches("0000:").trim_start_matches("00:");
-        option("-device", format!("pcie-root-port,id=port{index},chassis={index},addr={address}"));
+        option(
+            "-device",
+            format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
+        );
     }
     if let Some(kernel) = &machine.kernel {
         option("-kernel", text(&kernel.image));

@@ -336,7 +336,7 @@ proptest! {
                 }
                 None => {
                     let len = len.min(4);
-                    let register = offset % 0x1000 & !(len as u16 - 1);
+                    let register = (offset % 0x1000) & !(len as u16 - 1);
                     driver.config_write(register, &value.to_le_bytes()[..len]);
                 }
             }

@@ -2,10 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tests::Outcome;
 use tests::lab::Firmware;
 use tests::machine::Machine;
 use tests::run::{Finished, Options};
-use tests::Outcome;
 
 use crate::{Scenario, scenario};
 
@@ -28,7 +28,8 @@ fn oldest_and_smallest() -> Outcome {
 }
 
 fn two_cores() -> Outcome {
-    let machine = small([Firmware::ALL[1]])?.with_memory("2G").with_topology(1, 2, 1).with_key("shared = true");
+    let machine =
+        small([Firmware::ALL[1]])?.with_memory("2G").with_topology(1, 2, 1).with_key("shared = true");
     let finished = machine.run(&Options::default())?;
     sizes(&finished, 2, 2048)?;
     finished.printed("CPU 0 package 0 core 0 threads 0\n")?;
@@ -98,6 +99,7 @@ fn handed_over(finished: &Finished) -> Outcome {
         last = time;
     }
     let exit = finished.events_of("exit").next().ok_or("no exit")?;
-    finished.ensure(exit["status"] == 0 && exit["reason"] == "poweroff", format!("wrong exit event: {exit}"))?;
+    finished
+        .ensure(exit["status"] == 0 && exit["reason"] == "poweroff", format!("wrong exit event: {exit}"))?;
     finished.ensure(exit["exits"]["io_out"].as_u64() > Some(100), format!("exits are not counted: {exit}"))
 }

@@ -55,12 +55,14 @@ fn panic_reboots() -> Outcome {
 
 fn spin() -> Outcome {
     let finished = wedged(&program::spin())?;
-    finished.said("interrupts")
+    finished.said("the guest is wedged")?;
+    finished.said("spins")
 }
 
 fn halt() -> Outcome {
     let finished = wedged(&program::halt())?;
-    finished.said("halt")
+    finished.said("the guest is wedged")?;
+    finished.said("halts")
 }
 
 fn wedged(program: &[u8]) -> Outcome<Finished> {
@@ -76,8 +78,8 @@ fn fuzz() -> Outcome {
     let mut done = 0;
     for seed in [0x6f70_7469_6d75_7331, 0x2545_f491_4f6c_dd1d, 0x9e37_79b9_7f4a_7c15] {
         let machine = application(&program::fuzz(seed, 20_000))?.with_key("on_reboot = \"destroy\"");
-        let finished =
-            machine.run(&Options::default().within(60).with(["--expect", "FUZZ-DONE"]).with(["--fail-on", "^$^"]))?;
+        let finished = machine
+            .run(&Options::default().within(60).with(["--expect", "FUZZ-DONE"]).with(["--fail-on", "^$^"]))?;
         finished.printed("APPLICATION-UP")?;
         finished.ensure(
             [0, 4, 5].contains(&finished.status) && !finished.stderr.contains("panicked"),

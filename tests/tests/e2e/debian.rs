@@ -1,11 +1,11 @@
 //! Debian as people install it: GPT, an EFI system partition with GRUB, systemd; used over the serial port.
 
 use rustix::process::Signal;
+use tests::Outcome;
 use tests::image;
 use tests::lab::Firmware;
 use tests::machine::{Format, Machine};
 use tests::run::{Options, Running};
-use tests::Outcome;
 
 use crate::{Scenario, scenario};
 
@@ -49,7 +49,8 @@ fn raw() -> Outcome {
     machine.sections = "[[fw_cfg]]\nname = \"opt/org.example/word\"\nstring = \"handed over\"\n".into();
     let mut running = machine.start(&interactive())?;
     login(&mut running)?;
-    let booted = shell(&mut running, "findmnt -no SOURCE,FSTYPE / && uname -r && cat /sys/class/dmi/id/product_name")?;
+    let booted =
+        shell(&mut running, "findmnt -no SOURCE,FSTYPE / && uname -r && cat /sys/class/dmi/id/product_name")?;
     tests::ensure(booted.contains("/dev/vda2 ext4"), format!("the root is not the disk's: {booted}"))?;
     let word = shell(
         &mut running,

@@ -1,9 +1,9 @@
 //! Data written to virtio-blk comes back.
 
+use tests::Outcome;
 use tests::image;
 use tests::machine::{Format, Machine};
 use tests::run::Options;
-use tests::Outcome;
 
 use crate::{Scenario, scenario};
 

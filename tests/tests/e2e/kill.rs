@@ -28,7 +28,8 @@ fn nvram() -> Outcome {
         last = killed.last_number("VARIABLE-WRITTEN").ok_or_else(|| killed.failure("nothing was written"))?;
 
         // The store is as large as before, and firmware and kernel find everything in it.
-        let sizes = [machine.vars(), machine.firmware.1.clone()].map(|path| std::fs::metadata(path).map(|it| it.len()));
+        let sizes = [machine.vars(), machine.firmware.1.clone()]
+            .map(|path| std::fs::metadata(path).map(|it| it.len()));
         let [Ok(size), Ok(template)] = sizes else { return Err("the variable store is gone".into()) };
         ensure(size == template, format!("the variable store has {size} bytes now, not {template}"))?;
 

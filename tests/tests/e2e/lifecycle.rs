@@ -34,7 +34,8 @@ fn expectation() -> Outcome {
     let finished = machine.run(&options)?;
     finished.status(0)?;
     finished.printed("CPUS-ONLINE 1")?;
-    finished.ensure(finished.events_of("power_button").count() == 1, "the power button should be pressed once")?;
+    finished
+        .ensure(finished.events_of("power_button").count() == 1, "the power button should be pressed once")?;
     let met = finished.events_of("exit").all(|exit| exit["reason"] == "expectation_met");
     finished.ensure(met, "the exit event should say 'expectation_met'")
 }
@@ -61,7 +62,8 @@ fn signals() -> Outcome {
     running.signal(Signal::TERM)?;
     let finished = running.wait()?;
     finished.status(128 + 15)?;
-    finished.ensure(finished.events_of("power_button").count() == 1, "the power button should be pressed once")?;
+    finished
+        .ensure(finished.events_of("power_button").count() == 1, "the power button should be pressed once")?;
 
     // A second one insists.
     let machine = application(&program::spin())?.with_key("grace = 600");

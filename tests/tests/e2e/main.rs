@@ -2,7 +2,7 @@
 //!
 //! Every scenario is a trial with a name. Outside the lab all are reported as ignored. `scripts/test` runs
 //! them, each half in a lab of its own with `--shard 1/2` and `--shard 2/2`; one trial is run with
-//! `scripts/lab exec --memory 8G -- PROGRAM NAME`. `OPTIMUS_BINARY` names the program under test, and
+//! `scripts/lab exec --memory 8G -- PROGRAM NAME…`. `OPTIMUS_BINARY` names the program under test, and
 //! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness.
 
 mod boot;
@@ -14,6 +14,8 @@ mod kill;
 mod lifecycle;
 mod nvram;
 mod refusal;
+
+use std::io::Write;
 
 use libtest_mimic::{Arguments, Trial};
 use tests::{Outcome, lab, shard::Shard};
@@ -39,10 +41,14 @@ fn main() -> std::process::ExitCode {
     let shard = match Shard::take(&mut arguments) {
         Ok(shard) => shard,
         Err(error) => {
-            eprintln!("{error}");
+            say(&error);
             return std::process::ExitCode::from(2);
         }
     };
+    // Several names may be given, where libtest takes one.
+    let names: Vec<String> =
+        arguments.iter().skip(1).filter(|each| !each.starts_with('-')).cloned().collect();
+    arguments.retain(|each| !names.contains(each));
     let mut arguments = Arguments::from_iter(arguments);
     // Guests share one emulated processor, and time limits are theirs.
     arguments.test_threads = Some(1);
@@ -63,7 +69,9 @@ fn main() -> std::process::ExitCode {
     let trials = scenarios
         .into_iter()
         .zip(shard.select(&costs))
-        .filter(|(_, ours)| *ours)
+        .filter(|(scenario, ours)| {
+            *ours && (names.is_empty() || names.iter().any(|name| scenario.name.contains(name)))
+        })
         .map(|(scenario, _)| {
             let run = scenario.run;
             Trial::test(scenario.name, move || timed(run)).with_ignored_flag(!lab::inside())
@@ -76,6 +84,11 @@ fn main() -> std::process::ExitCode {
 fn timed(run: fn() -> Outcome) -> Outcome {
     let start = std::time::Instant::now();
     let outcome = run();
-    eprintln!("    ({:.1} s)", start.elapsed().as_secs_f64());
+    say(&format!("    ({:.1} s)", start.elapsed().as_secs_f64()));
     outcome
+}
+
+/// A line on standard error; should that be closed, there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

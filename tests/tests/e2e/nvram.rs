@@ -1,9 +1,9 @@
 //! What the guest writes to its variable store is there at the next run.
 
+use tests::Outcome;
 use tests::lab;
 use tests::machine::{Disk, Format, Machine};
 use tests::run::Options;
-use tests::Outcome;
 
 use crate::{Scenario, scenario};
 

@@ -2,7 +2,7 @@
 //! the plan (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E).
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
-use kvm_ioctls::Kvm;
+use kvm_ioctls::{Cap, Kvm};
 
 /// Sockets, cores of each and threads of each core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,8 @@ fn field(value: &mut u32, high: u32, low: u32, content: u32) {
 /// What KVM can show a guest on this host.
 pub struct Supported {
     entries: Vec<kvm_cpuid_entry2>,
+    /// The in-kernel APIC's TSC-deadline mode, which KVM_GET_SUPPORTED_CPUID leaves out (api.rst, 4.46).
+    tsc_deadline: bool,
 }
 
 /// Makers that firmware tells apart.
@@ -95,7 +97,10 @@ impl Supported {
     /// # Errors
     /// Whatever KVM_GET_SUPPORTED_CPUID says.
     pub fn query(kvm: &Kvm) -> Result<Self, kvm_ioctls::Error> {
-        Ok(Self { entries: kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?.as_slice().to_vec() })
+        Ok(Self {
+            entries: kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?.as_slice().to_vec(),
+            tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
+        })
     }
 
     fn leaf(&self, function: u32) -> Option<&kvm_cpuid_entry2> {
@@ -143,12 +148,17 @@ impl Supported {
 
     /// The CPUID of the vCPU with `apic_id`; `None` if it has more leaves than KVM takes.
     pub fn for_vcpu(&self, profile: &Profile, apic_id: u32) -> Option<CpuId> {
-        for_vcpu(&self.entries, profile, apic_id)
+        for_vcpu(&self.entries, self.tsc_deadline, profile, apic_id)
     }
 }
 
 /// The CPUID of the vCPU with `apic_id`, made from what KVM supports.
-fn for_vcpu(supported: &[kvm_cpuid_entry2], profile: &Profile, apic_id: u32) -> Option<CpuId> {
+fn for_vcpu(
+    supported: &[kvm_cpuid_entry2],
+    tsc_deadline: bool,
+    profile: &Profile,
+    apic_id: u32,
+) -> Option<CpuId> {
     let topology = profile.topology;
     let per_package = topology.cores.saturating_mul(topology.threads);
     let mut entries: Vec<kvm_cpuid_entry2> = Vec::with_capacity(supported.len() + 6);
@@ -158,6 +168,10 @@ fn for_vcpu(supported: &[kvm_cpuid_entry2], profile: &Profile, apic_id: u32) -> 
             0x1 => {
                 field(&mut entry.ebx, 31, 24, apic_id & 0xff);
                 field(&mut entry.ebx, 23, 16, (1 << topology.package_shift()).min(0xff));
+                // The leaves from 0x4000_0000, with KVM's clock among them, are looked for only behind this bit, which KVM
+                // itself leaves out.
+                field(&mut entry.ecx, 31, 31, 1);
+                field(&mut entry.ecx, 24, 24, u32::from(tsc_deadline));
                 // HTT: the count above is valid.
                 field(&mut entry.edx, 28, 28, u32::from(per_package > 1));
             }
@@ -173,6 +187,8 @@ fn for_vcpu(supported: &[kvm_cpuid_entry2], profile: &Profile, apic_id: u32) -> 
                 let sharing = if level < 3 { topology.thread_bits() } else { topology.package_shift() };
                 field(&mut entry.eax, 25, 14, (1 << sharing) - 1);
             }
+            // ARAT: KVM's APIC timer runs in every C-state.
+            0x6 => field(&mut entry.eax, 2, 2, 1),
             // Five-level paging stays hidden: newer OVMF would enter it from the reset vector.
             0x7 if entry.index == 0 => field(&mut entry.ecx, 16, 16, 0),
             // Topology leaves are built below.
@@ -243,7 +259,7 @@ mod tests {
             .map(|function| kvm_cpuid_entry2 { function, eax: 0x30, ecx: 1 << 16, ..Default::default() })
             .collect();
         let profile = Profile { topology: Topology { sockets: 1, cores: 4, threads: 2 }, physical_bits: 39 };
-        let cpuid = for_vcpu(&supported, &profile, 5).unwrap();
+        let cpuid = for_vcpu(&supported, true, &profile, 5).unwrap();
         let leaf = |function, index| {
             *cpuid.as_slice().iter().find(|e| e.function == function && e.index == index).unwrap()
         };

@@ -12,7 +12,7 @@ use devices::debugcon::{self, Debugcon};
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, RootComplex};
-use devices::ps2::{self, I8042};
+use devices::ps2::i8042::{self, I8042};
 use devices::pvpanic::{self, Pvpanic};
 use devices::serial::{self, SerialPort};
 use devices::time::{Alarm, HostClock};
@@ -22,6 +22,7 @@ use devices::virtio::rng::VirtioRng;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::boot_disk::BootDisk;
 use super::flash::{Flash, FlashFiles};
 use super::items;
 use crate::config::{self, Config};
@@ -163,7 +164,7 @@ pub(super) fn board(
     );
     let serial_irq = interrupts.edge_event(serial::COM1_IRQ).map_err(event("connect the serial port"))?;
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
-    let i8042 = I8042::new(interrupts.line(ps2::KEYBOARD_IRQ), interrupts.line(ps2::MOUSE_IRQ));
+    let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
     let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(config, plan, supported, live, &ram, &connections.events)?;
@@ -173,8 +174,8 @@ pub(super) fn board(
         (reset::PORT_92, 1, Arc::clone(&port92) as _),
         (rtc::PORT, rtc::LEN, Arc::clone(&rtc) as _),
         (serial::COM1_PORT, serial::LEN, Arc::clone(&serial) as _),
-        (ps2::DATA_PORT, 1, i8042.data_port()),
-        (ps2::COMMAND_PORT, 1, i8042.command_port()),
+        (i8042::DATA_PORT, 1, i8042.data_port()),
+        (i8042::COMMAND_PORT, 1, i8042.command_port()),
         (devices::fw_cfg::PORT_BASE, devices::fw_cfg::PORT_COUNT, Arc::clone(&fw_cfg) as _),
         (pvpanic::PORT, 1, Arc::new(Pvpanic)),
     ];
@@ -283,6 +284,7 @@ impl PciAssembly<'_> {
         options.discard = disk.discard == config::Discard::Unmap;
         options.allow_backing = disk.backing == config::Backing::Allow;
         let backend = open_disk(&options).map_err(|error| Failure::Disk { index, source: error })?;
+        let backend = BootDisk::watch(backend, format!("disk[{index}]"), self.events.clone());
         let device = VirtioBlk::new(backend, disk.serial.as_deref().unwrap_or_default());
         self.virtio(Box::new(device), planned, placement)
     }

@@ -72,12 +72,15 @@ fn requests_do_what_they_say() {
     assert_eq!(after[512..1024], data[5 * 512..6 * 512]);
 }
 
+/// Name, request type, sector, data to the device, room for data from it, expected status.
+type BadRequest = (&'static str, u32, u64, Vec<u8>, usize, u8);
+
 #[test]
 fn bad_requests_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut disk = raw_disk(&dir);
     let last = SIZE / 512 - 1;
-    let table: [(&str, u32, u64, Vec<u8>, usize, u8); 22] = [
+    let table: [BadRequest; 22] = [
         ("read past the end", 0, last, vec![], 1024, 1),
         ("read beyond the end", 0, last + 1, vec![], 512, 1),
         ("read of an offset that overflows", 0, u64::MAX, vec![], 512, 1),

@@ -1,0 +1,79 @@
+//! What the host cannot give, and what another machine holds: refused with a clear word, and nothing lost.
+
+use tests::machine::{Disk, Format, Machine};
+use tests::run::{Finished, Options};
+use tests::{Outcome, image, program};
+
+use crate::crash::application;
+use crate::{Scenario, scenario};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("files_of_a_running_machine_are_refused", 20, in_use),
+    scenario("what_the_host_cannot_give_is_refused", 10, too_much),
+    scenario("firmware_that_needs_smm_is_refused", 10, needs_smm),
+    scenario("boots_a_program_from_a_disk", 20, from_disk),
+];
+
+fn in_use() -> Outcome {
+    let first = application(&program::spin())?;
+    let disk = image::empty(&first.file("disk.qcow2"), Format::Qcow2, 16, "data")?;
+    let raw = image::empty(&first.file("disk.img"), Format::Raw, 16, "raw")?;
+    let first = first.with_disk(disk.clone()).with_disk(raw.clone());
+    let mut running = first.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+
+    for disk in [disk.clone(), raw] {
+        let second = application(&program::spin())?.with_disk(disk.clone());
+        let refused = second.run(&Options::default().within(20))?;
+        refusal(&refused, &[3], &[&disk.path.display().to_string(), "use"])?;
+    }
+    let mut third = application(&program::spin())?;
+    std::os::unix::fs::symlink(first.vars(), third.vars())?;
+    let refused = third.run(&Options::default().within(20))?;
+    refusal(&refused, &[3], &["_VARS.fd", "use"])?;
+
+    // The first is not disturbed, and when it has gone, everything is free again.
+    let _ = running.kill()?;
+    image::check(&disk)?;
+    third = third.with_disk(Disk::new(disk.path, Format::Qcow2, "data"));
+    let mut running = third.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+    Ok(())
+}
+
+fn too_much() -> Outcome {
+    // More memory than the host has, in huge pages of which it has none, and more processors than KVM does.
+    let huge =
+        application(&program::spin())?.with_key("hugepages = \"2M\"").run(&Options::default().within(20))?;
+    refusal(&huge, &[3], &["hugepages"])?;
+    let memory = application(&program::spin())?.with_memory("900G").run(&Options::default().within(20))?;
+    refusal(&memory, &[2, 3], &["memory"])
+}
+
+fn needs_smm() -> Outcome {
+    let mut machine = application(&program::spin())?;
+    machine.firmware.0 = tests::lab::directory().join("ovmf/2025.02/OVMF_CODE_4M.secboot.fd");
+    let refused = machine.run(&Options::default().within(30))?;
+    refusal(&refused, &[2], &["SMM"])
+}
+
+/// The firmware finds a program on a disk by itself.
+fn from_disk() -> Outcome {
+    let machine = Machine::new()?.with_memory("256M");
+    let disk = image::bootable(&machine.file("esp.img"), &program::triple_fault())?;
+    let finished = machine.with_disk(disk).run(&Options::default().within(90))?;
+    finished.printed("APPLICATION-UP")?;
+    finished.status(5)?;
+    let handed = finished.events_of("boot_device").count();
+    finished.ensure(handed >= 1, "--events should tell of the boot device")
+}
+
+/// Refused before anything ran: the status, the words, and one message without a backtrace.
+fn refusal(finished: &Finished, statuses: &[i32], words: &[&str]) -> Outcome {
+    finished.ensure(statuses.contains(&finished.status), format!("expected a status of {statuses:?}"))?;
+    for word in words {
+        finished.said(word)?;
+    }
+    finished.ensure(finished.serial.is_empty(), "a machine that is refused must not start")?;
+    finished.ensure(!finished.stderr.contains("panicked"), "that is not a message")
+}
