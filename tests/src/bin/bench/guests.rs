@@ -123,8 +123,8 @@ impl Files {
         let files = Self {
             directory: directory.into(),
             program: copy(&options.program, "optimus-vmm")?,
-            code: copy(&firmware.join("OVMF_CODE_4M.fd"), "code.fd")?,
-            vars: copy(&firmware.join("OVMF_VARS_4M.fd"), "template.fd")?,
+            code: copy(&firmware.join("OVMF_CODE_4M.fd"), "OVMF_CODE_4M.fd")?,
+            vars: copy(&firmware.join("OVMF_VARS_4M.fd"), "OVMF_VARS_4M.fd")?,
             kernel: copy(&guest.join("vmlinuz"), "vmlinuz")?,
             initrd: copy(&guest.join("initrd.img"), "initrd.img")?,
             disk: directory.join("disk.raw"),
@@ -143,7 +143,7 @@ impl Files {
     }
 
     fn fresh_vars(&self) -> Result<std::path::PathBuf> {
-        let vars = self.directory.join("vars.fd");
+        let vars = self.directory.join("bench_VARS.fd");
         fs::copy(&self.vars, &vars)?;
         Ok(vars)
     }

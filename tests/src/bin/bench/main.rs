@@ -53,7 +53,7 @@ impl Options {
             pairs: 7,
             memory: 512,
             cpus: 1,
-            exits: 200_000,
+            exits: 1_000_000,
         };
         while let Some(option) = words.next() {
             let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
