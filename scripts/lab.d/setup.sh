@@ -133,6 +133,10 @@ lab_setup() {
     local stage started=$SECONDS
     [[ $(uname -m) == x86_64 ]] || die "the lab works on x86-64 machines only, this is $(uname -m)"
     require_root
+    if all_ready; then
+        say "ready in $lab"
+        return
+    fi
     mkdir -p "$lab/stamps" "$lab/logs" "$lab/run"
     exec {lock}>"$lab/lock"
     flock -n "$lock" || {
@@ -152,6 +156,13 @@ lab_setup() {
     done
     rm -rf --one-file-system "$lab/build"
     say "ready in $lab ($((SECONDS - started)) s)"
+}
+
+all_ready() {
+    local stage
+    for stage in "${stages[@]}"; do
+        [[ $(state_of "$stage") == ready ]] || return
+    done
 }
 
 # Later stages are made from earlier ones.

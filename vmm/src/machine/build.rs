@@ -25,12 +25,13 @@ use vmm_sys_util::eventfd::EventFd;
 use super::boot_disk::BootDisk;
 use super::flash::{Flash, FlashFiles};
 use super::items;
+use super::refused;
 use crate::config::{self, Config};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog};
+use crate::kvm;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::kvm::slots::Slots;
-use crate::kvm::{self, HostError};
 use crate::memory;
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
@@ -47,6 +48,8 @@ pub(super) struct Connections {
     pub rtc_alarm: Arc<dyn Alarm>,
     /// The ACPI timer's alarm.
     pub pm_alarm: Arc<dyn Alarm>,
+    /// Rings when changes of the variables should go to the disk.
+    pub(crate) flash_alarm: Arc<dyn Alarm>,
     /// What happened when.
     pub events: EventLog,
 }
@@ -106,10 +109,6 @@ impl Devices {
     }
 }
 
-fn event(what: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
-    move |source| Failure::Host(HostError::Setup { what, source })
-}
-
 /// Builds everything but the vCPUs.
 pub(super) fn board(
     kvm: &Kvm,
@@ -126,8 +125,8 @@ pub(super) fn board(
     connections.events.emit(Event::MemoryReady { bytes: plan.memory.size });
 
     let (io, memory) = (Bus::new(), Bus::new());
-    let flash = files.attach(&memory, &slots)?;
-    let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(event("set up interrupt routes"))?;
+    let flash = files.attach(&memory, &slots, connections.flash_alarm)?;
+    let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(refused("set up interrupt routes"))?;
     let doorbells = Arc::new(kvm::Doorbells::new(Arc::clone(&vm)));
     let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), doorbells);
 
@@ -162,7 +161,7 @@ pub(super) fn board(
         connections.rtc_alarm,
         Arc::new(HostClock),
     );
-    let serial_irq = interrupts.edge_event(serial::COM1_IRQ).map_err(event("connect the serial port"))?;
+    let serial_irq = interrupts.edge_event(serial::COM1_IRQ).map_err(refused("connect the serial port"))?;
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 

@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use devices::bus::{AddressRange, Bus, Priority};
 use devices::pflash::{FlashBacking, Pflash};
+use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{NvramError, NvramStore};
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
@@ -72,7 +74,7 @@ impl FlashFiles {
     }
 
     /// Puts the units on the memory bus.
-    pub(super) fn attach(self, memory: &Bus, slots: &Slots) -> Result<Flash, Failure> {
+    pub(super) fn attach(self, memory: &Bus, slots: &Slots, alarm: Arc<dyn Alarm>) -> Result<Flash, Failure> {
         let Self { code, vars, map, smm } = self;
         let failed = |error: devices::pflash::Error| Failure::Refused(error.to_string());
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
@@ -90,7 +92,8 @@ impl FlashFiles {
         let mut units = vec![code];
         if let Some((contents, store)) = vars {
             let slot = Box::new(slots.rom(map.vars, Arc::clone(&contents)));
-            let vars = Pflash::writable("VARS", contents, slot, Box::new(Backing(store))).map_err(failed)?;
+            let vars = Pflash::writable("VARS", contents, slot, Box::new(Backing { store, alarm }))
+                .map_err(failed)?;
             put(map.vars, &vars, map.vars_size);
             units.push(vars);
         }
@@ -126,13 +129,40 @@ impl Flash {
         self.units.iter().map(|unit| unit.slot_switches()).sum()
     }
 
+    /// A handle for the event loop.
+    pub(crate) fn flusher(&self) -> Flusher {
+        Flusher(self.units.clone())
+    }
+
     /// Puts all changes on the disk.
     pub(super) fn flush(&self) -> io::Result<()> {
         self.units.iter().try_for_each(|unit| unit.flush())
     }
 }
 
-struct Backing(NvramStore);
+/// Puts changes on the disk from the event loop.
+pub(crate) struct Flusher(Vec<Arc<Pflash>>);
+
+impl Flusher {
+    /// As [`Flash::flush`]; a failure is told, and the next change tries again.
+    pub(crate) fn flush(&self) {
+        for unit in &self.0 {
+            if let Err(error) = unit.flush() {
+                tracing::warn!(%error, "the firmware's variables could not be put on the disk");
+            }
+        }
+    }
+}
+
+/// How long a change may wait for the disk, should the guest not return to reading the flash.
+const SYNC_AFTER: Duration = Duration::from_secs(2);
+
+/// The store behind the variables. A write survives this process at once, and the host a moment later: the alarm has the
+/// event loop flush the unit.
+struct Backing {
+    store: NvramStore,
+    alarm: Arc<dyn Alarm>,
+}
 
 fn io_error(error: NvramError) -> io::Error {
     io::Error::other(error)
@@ -140,10 +170,11 @@ fn io_error(error: NvramError) -> io::Error {
 
 impl FlashBacking for Backing {
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data).map_err(io_error)
+        self.alarm.arm(Some(Instant::now() + SYNC_AFTER));
+        self.store.write(offset, data).map_err(io_error)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync().map_err(io_error)
+        self.store.sync().map_err(io_error)
     }
 }

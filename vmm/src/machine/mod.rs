@@ -3,11 +3,24 @@
 pub mod acpi;
 mod boot_disk;
 mod build;
+mod consoles;
 mod diagnose;
+mod end;
 mod flash;
 mod items;
+mod listen;
 mod run;
 mod timers;
 mod vcpus;
 
 pub use run::run;
+
+use std::io;
+
+use crate::kvm::HostError;
+use crate::outcome::Failure;
+
+/// The host refused a step, named in the infinitive.
+fn refused(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |source| Failure::Host(HostError::Setup { what, source })
+}

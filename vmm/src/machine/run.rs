@@ -1,46 +1,35 @@
 //! `optimus-vmm run`: builds the machine, then decides in one event loop all that is not a vCPU's or a worker's
 //! business: resets, the end, signals, time-outs, alarms, console input.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use event_manager::EventManager;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::build::{self, Board, Connections};
+use super::consoles::Consoles;
 use super::diagnose::{self, Looks};
+use super::end::{End, conclude};
 use super::flash::FlashFiles;
+use super::listen::{Sources, Subscriber, Wake, subscribe};
+use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
-use crate::config::{self, Action, Config, ConsoleSpec};
-use crate::console::{Console, Discard, InputSink, Key};
+use crate::config::{self, Action, Config};
+use crate::console::Console;
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
-use crate::kvm::{self, HostError, probe, setup};
+use crate::kvm::{self, probe, setup};
 use crate::outcome::{Failure, Outcome};
 use crate::plan;
 use crate::session::{self, Cause, Session, Trigger};
 use crate::signals::SignalFd;
 use crate::timer::Timer;
-use crate::watch::{Observer, Verdict, Watcher};
-
-type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
-
-/// What wakes the loop.
-enum Wake {
-    /// vCPUs ask for something.
-    Requests,
-    /// Something may end the run.
-    Trigger(Trigger),
-}
-
-fn refused(what: &'static str) -> impl FnOnce(std::io::Error) -> Failure {
-    move |source| Failure::Host(HostError::Setup { what, source })
-}
+use crate::watch::Watcher;
 
 /// Runs the machine to its end.
 ///
@@ -68,7 +57,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     let observer = watcher.observer();
     let mut consoles = Consoles::open(&config, watcher, &events)?;
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
-    let (rtc_alarm, pm_alarm) = (alarm()?, alarm()?);
+    let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
     let mut board = build::board(
         &kvm,
@@ -82,6 +71,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             debug_output: consoles.debug.as_ref().map(Console::output),
             rtc_alarm: Arc::clone(&rtc_alarm) as _,
             pm_alarm: Arc::clone(&pm_alarm) as _,
+            flash_alarm: Arc::clone(&flash_alarm) as _,
             events: events.clone(),
         },
     )?;
@@ -97,7 +87,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         room,
         observer: &observer,
         signals,
-        alarms: [rtc_alarm, pm_alarm],
+        alarms: [rtc_alarm, pm_alarm, flash_alarm],
         grace: &grace,
         timeout: &timeout,
         wake,
@@ -122,162 +112,6 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     };
     let end = supervisor.supervise(subscribers, &woken);
     Ok(conclude(end, options, board, vcpus, consoles, &observer, &events))
-}
-
-/// The host's ends of the guest's character devices.
-struct Consoles {
-    serial: Console,
-    debug: Option<Console>,
-}
-
-impl Consoles {
-    fn open(config: &Config, watcher: Watcher, events: &EventLog) -> Result<Self, Failure> {
-        let failed = |error: crate::console::ConsoleError| Failure::Refused(error.to_string());
-        let serial = Console::open(&config.serial, "serial port", Some(watcher), events).map_err(failed)?;
-        let debug = match &config.debugcon {
-            ConsoleSpec::None => None,
-            spec => Some(Console::open(spec, "debug port", None, events).map_err(failed)?),
-        };
-        Ok(Self { serial, debug })
-    }
-
-    fn release(&self) {
-        self.serial.release();
-        self.debug.iter().for_each(Console::release);
-    }
-
-    fn finish(self) {
-        let Self { serial, debug } = self;
-        serial.finish();
-        debug.into_iter().for_each(Console::finish);
-    }
-}
-
-/// COM1 as a console's sink.
-struct SerialInput(Arc<devices::serial::SerialPort>);
-
-impl InputSink for SerialInput {
-    fn accept(&self, data: &[u8]) -> usize {
-        self.0.input(data)
-    }
-}
-
-/// Wakes the loop when an event is signalled.
-struct OnEvent<F> {
-    event: EventFd,
-    signalled: F,
-}
-
-impl<F: FnMut() + Send> MutEventSubscriber for OnEvent<F> {
-    fn process(&mut self, _: Events, ops: &mut EventOps<'_>) {
-        // Some events stay signalled for good: one look is enough for those, and a counter is reset by reading it.
-        if self.event.read().is_err() {
-            let _ = ops.remove(Events::empty(&self.event));
-        }
-        (self.signalled)();
-    }
-
-    fn init(&mut self, ops: &mut EventOps<'_>) {
-        if let Err(error) = ops.add(Events::new(&self.event, EventSet::IN)) {
-            tracing::error!(%error, "cannot wait for an event");
-        }
-    }
-}
-
-/// Everything that the loop listens to.
-struct Sources<'a> {
-    board: &'a Board,
-    vcpus: &'a Vcpus,
-    consoles: &'a mut Consoles,
-    room: EventFd,
-    observer: &'a Observer,
-    signals: SignalFd,
-    alarms: [Arc<TimerAlarm>; 2],
-    grace: &'a Timer,
-    timeout: &'a Timer,
-    wake: Sender<Wake>,
-}
-
-fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>, Failure> {
-    let Sources { board, vcpus, consoles, room, observer, signals, alarms, grace, timeout, wake } = sources;
-    let mut manager: EventManager<Subscriber> = EventManager::new()
-        .map_err(|error| refused("create the event loop")(std::io::Error::other(error.to_string())))?;
-    let mut add = |subscriber: Subscriber| {
-        manager.add_subscriber(subscriber);
-    };
-    // The receiver lives as long as the loop, so sending cannot fail while it matters.
-    let send = move |event: Wake| {
-        let _ = wake.send(event);
-    };
-    let trigger = |send: &(dyn Fn(Wake) + Sync), trigger: Trigger| send(Wake::Trigger(trigger));
-    let share = |event: &EventFd| event.try_clone().map_err(refused("share an event"));
-
-    let to = send.clone();
-    let requested = share(vcpus.conductor().requested())?;
-    add(Arc::new(Mutex::new(OnEvent { event: requested, signalled: move || to(Wake::Requests) })));
-    let (to, seen) = (send.clone(), observer.clone());
-    let decided = share(observer.decided())?;
-    add(Arc::new(Mutex::new(OnEvent {
-        event: decided,
-        signalled: move || trigger(&to, Trigger::Verdict(seen.verdict())),
-    })));
-    let to = send.clone();
-    add(Arc::new(Mutex::new(signals.subscriber(move |signal| trigger(&to, Trigger::Signal(signal))))));
-    let to = send.clone();
-    add(Arc::new(Mutex::new(grace.subscriber(move || trigger(&to, Trigger::GraceOver)))));
-    let to = send.clone();
-    add(Arc::new(Mutex::new(timeout.subscriber(move || trigger(&to, Trigger::TimedOut)))));
-    let [rtc_alarm, pm_alarm] = alarms;
-    let rtc = Arc::clone(&board.devices.rtc);
-    add(Arc::new(Mutex::new(rtc_alarm.timer().subscriber(move || rtc.expired(Instant::now())))));
-    let pm = Arc::clone(&board.devices.pm);
-    add(Arc::new(Mutex::new(pm_alarm.timer().subscriber(move || pm.expired(Instant::now())))));
-
-    let sink = Arc::new(SerialInput(Arc::clone(&board.devices.serial)));
-    let to = send.clone();
-    let pressed = move |key: Key| match key {
-        Key::Quit => trigger(&to, Trigger::Quit),
-        Key::PowerButton => trigger(&to, Trigger::PowerKey),
-        Key::Help => {}
-    };
-    let input = consoles.serial.subscriber(sink, room, pressed).map_err(refused("read the console"))?;
-    if let Some(debug) = &mut consoles.debug {
-        let never =
-            EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
-        if let Some(subscriber) = debug
-            .subscriber(Arc::new(Discard), never, |_| {})
-            .map_err(refused("read the debug port's console"))?
-        {
-            add(Arc::new(Mutex::new(Boxed(subscriber))));
-        }
-    }
-    if let Some(subscriber) = input {
-        add(Arc::new(Mutex::new(Boxed(subscriber))));
-    }
-    Ok(manager)
-}
-
-/// A boxed subscriber among the others.
-struct Boxed(Box<dyn MutEventSubscriber + Send>);
-
-impl MutEventSubscriber for Boxed {
-    fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
-        self.0.process(events, ops);
-    }
-
-    fn init(&mut self, ops: &mut EventOps<'_>) {
-        self.0.init(ops);
-    }
-}
-
-/// Why the loop ended.
-enum End {
-    /// The guest's own doing, or the host's.
-    Itself(Outcome),
-    /// Somebody ended it; for a time-out, what the guest was doing.
-    Ended(Cause, Option<String>),
-    /// This host turns out not to run firmware.
-    Unfit(HostError),
 }
 
 struct Supervisor<'a> {
@@ -416,71 +250,5 @@ impl Supervisor<'_> {
             Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),
             Err(why) => format!("{limit} s are over; {why}"),
         }
-    }
-}
-
-/// Ends the machine in order and says how it went.
-fn conclude(
-    end: End,
-    options: &RunOptions,
-    board: Board,
-    vcpus: Vcpus,
-    consoles: Consoles,
-    observer: &Observer,
-    events: &EventLog,
-) -> Outcome {
-    consoles.release();
-    let counts = vcpus.end();
-    let flushed = board.devices.flash.flush();
-    let slot_switches = board.devices.flash.slot_switches();
-    // Workers stop and disks are closed before the console says its last.
-    drop(board);
-    consoles.finish();
-    let mut outcome = match end {
-        End::Unfit(error) => Outcome::HostUnfit(error.to_string()),
-        End::Ended(cause, doing) => match cause {
-            Cause::Expected => Outcome::ExpectationMet,
-            Cause::Signal(signal) => Outcome::Signalled(signal.number()),
-            Cause::Quit => Outcome::Quit,
-            Cause::Forbidden { pattern, line } => Outcome::FailPatternSeen(format!("`{pattern}` in: {line}")),
-            Cause::TimedOut => Outcome::TimedOut(missing(observer, doing.unwrap_or_default())),
-        },
-        End::Itself(outcome) => judge(outcome, options, observer),
-    };
-    if let Err(error) = flushed
-        && outcome.status() == crate::outcome::status::SUCCESS
-    {
-        outcome =
-            Outcome::Failed(format!("the firmware's variables could not be written to their file: {error}"));
-    }
-    let counters = BTreeMap::from([("flash_slot_switches".to_owned(), slot_switches)]);
-    events.emit(Event::Exit {
-        reason: outcome.reason().into(),
-        status: outcome.status(),
-        exits: counts,
-        counters,
-    });
-    outcome
-}
-
-/// The guest's own end in the light of what was expected of it.
-fn judge(outcome: Outcome, options: &RunOptions, observer: &Observer) -> Outcome {
-    if !matches!(outcome, Outcome::PoweredOff | Outcome::Rebooted) {
-        return outcome;
-    }
-    match observer.verdict() {
-        Verdict::Failed { pattern, line } => Outcome::FailPatternSeen(format!("`{pattern}` in: {line}")),
-        Verdict::AllSeen => Outcome::ExpectationMet,
-        Verdict::Pending { next: Some(pattern) } if !options.expect.is_empty() => {
-            Outcome::ExpectationMissed(pattern)
-        }
-        Verdict::Pending { .. } => outcome,
-    }
-}
-
-fn missing(observer: &Observer, doing: String) -> String {
-    match observer.verdict() {
-        Verdict::Pending { next: Some(pattern) } => format!("{doing}\nstill expected: {pattern}"),
-        _ => doing,
     }
 }

@@ -1,0 +1,36 @@
+//! The host's ends of the guest's character devices.
+
+use crate::config::{Config, ConsoleSpec};
+use crate::console::Console;
+use crate::events::EventLog;
+use crate::outcome::Failure;
+use crate::watch::Watcher;
+
+/// The host's ends of the guest's character devices.
+pub(super) struct Consoles {
+    pub(super) serial: Console,
+    pub(super) debug: Option<Console>,
+}
+
+impl Consoles {
+    pub(super) fn open(config: &Config, watcher: Watcher, events: &EventLog) -> Result<Self, Failure> {
+        let failed = |error: crate::console::ConsoleError| Failure::Refused(error.to_string());
+        let serial = Console::open(&config.serial, "serial port", Some(watcher), events).map_err(failed)?;
+        let debug = match &config.debugcon {
+            ConsoleSpec::None => None,
+            spec => Some(Console::open(spec, "debug port", None, events).map_err(failed)?),
+        };
+        Ok(Self { serial, debug })
+    }
+
+    pub(super) fn release(&self) {
+        self.serial.release();
+        self.debug.iter().for_each(Console::release);
+    }
+
+    pub(super) fn finish(self) {
+        let Self { serial, debug } = self;
+        serial.finish();
+        debug.into_iter().for_each(Console::finish);
+    }
+}

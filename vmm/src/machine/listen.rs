@@ -1,0 +1,150 @@
+//! What the run loop listens to: requests of vCPUs, signals, timers, the console, and what became of it.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::build::Board;
+use super::consoles::Consoles;
+use super::refused;
+use super::timers::TimerAlarm;
+use super::vcpus::Vcpus;
+use crate::console::{Discard, InputSink, Key};
+use crate::outcome::Failure;
+use crate::session::Trigger;
+use crate::signals::SignalFd;
+use crate::timer::Timer;
+use crate::watch::Observer;
+
+pub(super) type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
+
+/// What wakes the loop.
+pub(super) enum Wake {
+    /// vCPUs ask for something.
+    Requests,
+    /// Something may end the run.
+    Trigger(Trigger),
+}
+
+/// COM1 as a console's sink.
+struct SerialInput(Arc<devices::serial::SerialPort>);
+
+impl InputSink for SerialInput {
+    fn accept(&self, data: &[u8]) -> usize {
+        self.0.input(data)
+    }
+}
+
+/// Wakes the loop when an event is signalled.
+struct OnEvent<F> {
+    event: EventFd,
+    signalled: F,
+}
+
+impl<F: FnMut() + Send> MutEventSubscriber for OnEvent<F> {
+    fn process(&mut self, _: Events, ops: &mut EventOps<'_>) {
+        // Some events stay signalled for good: one look is enough for those, and a counter is reset by reading it.
+        if self.event.read().is_err() {
+            let _ = ops.remove(Events::empty(&self.event));
+        }
+        (self.signalled)();
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(error) = ops.add(Events::new(&self.event, EventSet::IN)) {
+            tracing::error!(%error, "cannot wait for an event");
+        }
+    }
+}
+
+/// Everything that the loop listens to.
+pub(super) struct Sources<'a> {
+    pub(super) board: &'a Board,
+    pub(super) vcpus: &'a Vcpus,
+    pub(super) consoles: &'a mut Consoles,
+    pub(super) room: EventFd,
+    pub(super) observer: &'a Observer,
+    pub(super) signals: SignalFd,
+    pub(super) alarms: [Arc<TimerAlarm>; 3],
+    pub(super) grace: &'a Timer,
+    pub(super) timeout: &'a Timer,
+    pub(super) wake: Sender<Wake>,
+}
+
+pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>, Failure> {
+    let Sources { board, vcpus, consoles, room, observer, signals, alarms, grace, timeout, wake } = sources;
+    let mut manager: EventManager<Subscriber> = EventManager::new()
+        .map_err(|error| refused("create the event loop")(std::io::Error::other(error.to_string())))?;
+    let mut add = |subscriber: Subscriber| {
+        manager.add_subscriber(subscriber);
+    };
+    // The receiver lives as long as the loop, so sending cannot fail while it matters.
+    let send = move |event: Wake| {
+        let _ = wake.send(event);
+    };
+    let trigger = |send: &(dyn Fn(Wake) + Sync), trigger: Trigger| send(Wake::Trigger(trigger));
+    let share = |event: &EventFd| event.try_clone().map_err(refused("share an event"));
+
+    let to = send.clone();
+    let requested = share(vcpus.conductor().requested())?;
+    add(Arc::new(Mutex::new(OnEvent { event: requested, signalled: move || to(Wake::Requests) })));
+    let (to, seen) = (send.clone(), observer.clone());
+    let decided = share(observer.decided())?;
+    add(Arc::new(Mutex::new(OnEvent {
+        event: decided,
+        signalled: move || trigger(&to, Trigger::Verdict(seen.verdict())),
+    })));
+    let to = send.clone();
+    add(Arc::new(Mutex::new(signals.subscriber(move |signal| trigger(&to, Trigger::Signal(signal))))));
+    let to = send.clone();
+    add(Arc::new(Mutex::new(grace.subscriber(move || trigger(&to, Trigger::GraceOver)))));
+    let to = send.clone();
+    add(Arc::new(Mutex::new(timeout.subscriber(move || trigger(&to, Trigger::TimedOut)))));
+    let [rtc_alarm, pm_alarm, flash_alarm] = alarms;
+    let rtc = Arc::clone(&board.devices.rtc);
+    add(Arc::new(Mutex::new(rtc_alarm.timer().subscriber(move || rtc.expired(Instant::now())))));
+    let pm = Arc::clone(&board.devices.pm);
+    add(Arc::new(Mutex::new(pm_alarm.timer().subscriber(move || pm.expired(Instant::now())))));
+
+    let flash = board.devices.flash.flusher();
+    add(Arc::new(Mutex::new(flash_alarm.timer().subscriber(move || flash.flush()))));
+
+    let sink = Arc::new(SerialInput(Arc::clone(&board.devices.serial)));
+    let to = send.clone();
+    let pressed = move |key: Key| match key {
+        Key::Quit => trigger(&to, Trigger::Quit),
+        Key::PowerButton => trigger(&to, Trigger::PowerKey),
+        Key::Help => {}
+    };
+    let input = consoles.serial.subscriber(sink, room, pressed).map_err(refused("read the console"))?;
+    if let Some(debug) = &mut consoles.debug {
+        let never =
+            EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
+        if let Some(subscriber) = debug
+            .subscriber(Arc::new(Discard), never, |_| {})
+            .map_err(refused("read the debug port's console"))?
+        {
+            add(Arc::new(Mutex::new(Boxed(subscriber))));
+        }
+    }
+    if let Some(subscriber) = input {
+        add(Arc::new(Mutex::new(Boxed(subscriber))));
+    }
+    Ok(manager)
+}
+
+/// A boxed subscriber among the others.
+struct Boxed(Box<dyn MutEventSubscriber + Send>);
+
+impl MutEventSubscriber for Boxed {
+    fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
+        self.0.process(events, ops);
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        self.0.init(ops);
+    }
+}
