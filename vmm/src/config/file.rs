@@ -133,15 +133,12 @@ pub(super) struct DiskSection {
     pub backing: Option<Backing>,
 }
 
-/// The virtio random number generator.
+/// The virtio random number generator, fed by the host's kernel.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RngSection {
     /// Whether the machine has one.
     pub enabled: bool,
-    /// Where its bytes come from.
-    #[schemars(extend("format" = "path"))]
-    pub source: String,
     /// The PCI address in the guest.
     #[schemars(extend("x-default" = "the next free one"))]
     pub address: Option<PciAddress>,
@@ -149,7 +146,7 @@ pub(super) struct RngSection {
 
 impl Default for RngSection {
     fn default() -> Self {
-        Self { enabled: true, source: "/dev/urandom".into(), address: None }
+        Self { enabled: true, address: None }
     }
 }
 

@@ -145,8 +145,6 @@ pub struct Disk {
 /// The virtio random number generator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rng {
-    /// Where its bytes come from.
-    pub source: PathBuf,
     /// Guest PCI address; `None` leaves it to the plan.
     pub address: Option<PciAddress>,
 }

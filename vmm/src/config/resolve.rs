@@ -68,7 +68,7 @@ pub(super) fn resolve(
         disk.into_iter().enumerate().map(|(index, disk)| resolver.disk(index, disk)).collect();
     resolver.check_files(&firmware, &disks);
     resolver.check_boot_order(&disks);
-    let rng = rng.enabled.then(|| Rng { source: resolver.path(&rng.source), address: rng.address });
+    let rng = rng.enabled.then_some(Rng { address: rng.address });
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);

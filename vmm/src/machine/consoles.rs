@@ -1,7 +1,7 @@
 //! The host's ends of the guest's character devices.
 
 use crate::config::{Config, ConsoleSpec};
-use crate::console::Console;
+use crate::console::{Console, Releaser};
 use crate::events::EventLog;
 use crate::outcome::Failure;
 use crate::watch::Watcher;
@@ -21,6 +21,11 @@ impl Consoles {
             spec => Some(Console::open(spec, "debug port", None, events).map_err(failed)?),
         };
         Ok(Self { serial, debug })
+    }
+
+    /// What releases them while they are in use elsewhere.
+    pub(super) fn releasers(&self) -> Vec<Releaser> {
+        [Some(&self.serial), self.debug.as_ref()].into_iter().flatten().map(Console::releaser).collect()
     }
 
     pub(super) fn release(&self) {

@@ -19,7 +19,7 @@ use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
 use crate::config::{self, Action, Config};
-use crate::console::Console;
+use crate::console::{Console, Releaser};
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
@@ -105,6 +105,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         options,
         board: &board,
         vcpus: &vcpus,
+        releasers: consoles.releasers(),
         events: &events,
         grace: &grace,
         session: Session::new(),
@@ -120,6 +121,7 @@ struct Supervisor<'a> {
     options: &'a RunOptions,
     board: &'a Board,
     vcpus: &'a Vcpus,
+    releasers: Vec<Releaser>,
     events: &'a EventLog,
     grace: &'a Timer,
     session: Session,
@@ -157,7 +159,7 @@ impl Supervisor<'_> {
             Request::Reset => 4,
         });
         let request = requests.into_iter().next()?;
-        if let Err(why) = self.vcpus.park() {
+        if let Err(why) = self.vcpus.park(&|| self.release()) {
             return Some(End::Itself(Outcome::Failed(why)));
         }
         let machine = &self.config.machine;
@@ -197,6 +199,11 @@ impl Supervisor<'_> {
                 None
             }
         }
+    }
+
+    /// Lets a vCPU go that waits for a console's reader, at the price of output that finds no room.
+    fn release(&self) {
+        self.releasers.iter().for_each(Releaser::release);
     }
 
     fn restart(&mut self) -> Option<End> {
@@ -241,10 +248,10 @@ impl Supervisor<'_> {
     /// What the guest is doing, from two looks at its vCPUs.
     fn look(&self) -> String {
         let limit = self.options.timeout.unwrap_or_default().as_secs_f64();
-        let looks = self.vcpus.park().and_then(|before| {
+        let looks = self.vcpus.park(&|| self.release()).and_then(|before| {
             self.vcpus.resume();
             std::thread::sleep(Duration::from_millis(200));
-            Ok(Looks { before, after: self.vcpus.park()? })
+            Ok(Looks { before, after: self.vcpus.park(&|| self.release())? })
         });
         match looks {
             Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),

@@ -22,6 +22,9 @@ use crate::plan::MachinePlan;
 /// How long a vCPU may take to leave the guest before something is wrong with it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it commonly takes at most, on a slow and busy host.
+const BRIEF: Duration = Duration::from_secs(2);
+
 /// All vCPUs of a machine.
 pub(super) struct Vcpus {
     conductor: Arc<Conductor>,
@@ -101,9 +104,15 @@ impl Vcpus {
         self.threads.iter().for_each(VcpuThread::kick);
     }
 
-    /// Stops all of them where they are; what each was doing. An error names the failure.
-    pub(super) fn park(&self) -> Result<Vec<CpuReport>, String> {
-        if self.conductor.park_all(&|| self.kick(), PATIENCE) {
+    /// Stops all of them where they are; what each was doing. `release` is called when one of them seems to wait for a
+    /// console that nobody reads. An error names the failure.
+    pub(super) fn park(&self, release: &dyn Fn()) -> Result<Vec<CpuReport>, String> {
+        let kick = || self.kick();
+        let parked = self.conductor.park_all(&kick, BRIEF) || {
+            release();
+            self.conductor.park_all(&kick, PATIENCE)
+        };
+        if parked {
             Ok(self.conductor.reports())
         } else {
             Err(format!("a vCPU thread did not stop within {} seconds", PATIENCE.as_secs()))

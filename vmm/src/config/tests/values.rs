@@ -28,7 +28,7 @@ fn an_empty_file_is_a_machine() {
     assert_eq!(config.smbios.chassis_type.number(), 1);
     assert!(!config.smbios.describes_bios());
     assert!(config.disks.is_empty() && config.root_ports.is_empty() && config.fw_cfg.is_empty());
-    assert_eq!(config.rng.unwrap().source, Path::new("/dev/urandom"));
+    assert!(config.rng.is_some());
     assert_eq!(config.serial, ConsoleSpec::Stdio);
     assert_eq!(config.debugcon, ConsoleSpec::None);
     assert_eq!(config.kernel, None);

@@ -1,0 +1,161 @@
+//! What needs a KVM that runs firmware: start, boot, memory and idle time with OVMF and Linux.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::monitor::{Flash, Machine, Monitor};
+use crate::procfs::{CpuTime, Overhead};
+use crate::run::Run;
+use crate::stats::Comparison;
+use crate::{Options, Part, Result, payload, tell};
+
+/// What the guest's init prints first.
+const MARKER: &[u8] = b"L2-USERSPACE-UP";
+const BOOT_LIMIT: Duration = Duration::from_secs(240);
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Until the guest and the monitor have finished what the boot left to do.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long an idle guest is watched.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Measures everything, alternating.
+pub(crate) fn measure(options: &Options) -> Result<Part> {
+    let scratch = tempfile::Builder::new().prefix("optimus-bench-").tempdir()?;
+    let files = Files::copy(options, scratch.path())?;
+    let ours = Monitor::Ours { program: files.program.clone() };
+    let peer = Monitor::find_qemu(&options.lab, "host")?;
+    let mut part = Part::new("guests", &ours, &peer)?;
+
+    part.comparisons.push(start(options, &files, &ours, &peer)?);
+    part.comparisons.extend(boots(options, &files, &ours, &peer)?);
+    Ok(part)
+}
+
+/// From exec to the first instructions of a payload, in pairs.
+pub(crate) fn start(options: &Options, files: &Files, ours: &Monitor, peer: &Monitor) -> Result<Comparison> {
+    let mut times = Comparison::new("exec to first guest instruction", "ms", Some(0.25));
+    let machine = files.machine(options, Flash::Payload(files.payload.clone()), "start");
+    // The first round fills caches and does not count.
+    for pair in 0..=options.pairs.max(7) {
+        for (is_ours, monitor) in [(true, ours), (false, peer)] {
+            let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
+            let took = run.wait_for(&[payload::BEGIN], START_LIMIT)?;
+            if pair > 0 {
+                times.add(is_ours, took.as_secs_f64() * 1e3);
+            }
+        }
+    }
+    tell(&format!("{} pairs of starts", times.ours.len()));
+    Ok(times)
+}
+
+fn boots(options: &Options, files: &Files, ours: &Monitor, peer: &Monitor) -> Result<Vec<Comparison>> {
+    let mut boot = Comparison::new("exec to guest userspace", "s", Some(0.7));
+    let mut memory = Comparison::new("memory beyond guest RAM, idle (Pss)", "MiB", Some(0.25));
+    let mut resident = Comparison::new("  the same as Rss", "MiB", None);
+    let mut anonymous = Comparison::new("  of it in no file", "MiB", None);
+    let mut idle = Comparison::new("CPU of an idle guest over 20 s", "ms", Some(0.25));
+    let mut ticks = Comparison::new("  the same as utime+stime (ticks of 10 ms)", "ms", None);
+    let mut user = Comparison::new("  of it user space without the guest", "ms", None);
+    for pair in 1..=options.pairs {
+        for (is_ours, monitor) in [(true, ours), (false, peer)] {
+            let vars = files.fresh_vars()?;
+            let mut machine = files.machine(options, Flash::Ovmf(files.code.clone(), vars), "boot");
+            machine.kernel = Some((
+                files.kernel.clone(),
+                files.initrd.clone(),
+                "console=ttyS0 quiet panic=-1 after=halt".into(),
+            ));
+            let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
+            boot.add(is_ours, run.wait_for(MARKER, BOOT_LIMIT)?.as_secs_f64());
+            std::thread::sleep(SETTLE);
+            let overhead = Overhead::of(run.pid(), options.memory << 20)?;
+            memory.add(is_ours, overhead.proportional / 1024.0);
+            resident.add(is_ours, overhead.resident / 1024.0);
+            anonymous.add(is_ours, overhead.anonymous / 1024.0);
+            let before = CpuTime::of(run.pid())?;
+            std::thread::sleep(IDLE);
+            let used = CpuTime::of(run.pid())?.since(before);
+            idle.add(is_ours, used.precise * 1e3);
+            ticks.add(is_ours, used.total * 1e3);
+            user.add(is_ours, used.user * 1e3);
+            tell(&format!(
+                "pair {pair} of {}, {}: userspace after {:.2} s, {:.1} MiB, idle {:.1} ms",
+                options.pairs,
+                if is_ours { "optimus-vmm" } else { "QEMU" },
+                boot_last(&boot, is_ours),
+                overhead.proportional / 1024.0,
+                used.precise * 1e3
+            ));
+        }
+    }
+    Ok(vec![boot, memory, resident, anonymous, idle, ticks, user])
+}
+
+fn boot_last(boot: &Comparison, ours: bool) -> f64 {
+    let samples = if ours { &boot.ours } else { &boot.peer };
+    samples.last().copied().unwrap_or_default()
+}
+
+/// Everything that a run reads, on a memory file system: shares of the emulated host are slow.
+pub(crate) struct Files {
+    directory: std::path::PathBuf,
+    program: std::path::PathBuf,
+    code: std::path::PathBuf,
+    vars: std::path::PathBuf,
+    kernel: std::path::PathBuf,
+    initrd: std::path::PathBuf,
+    disk: std::path::PathBuf,
+    payload: std::path::PathBuf,
+}
+
+impl Files {
+    /// Copies and makes the files.
+    pub(crate) fn copy(options: &Options, directory: &Path) -> Result<Self> {
+        let copy = |from: &Path, name: &str| -> Result<std::path::PathBuf> {
+            let to = directory.join(name);
+            fs::copy(from, &to).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+            Ok(to)
+        };
+        let firmware = options.lab.join("ovmf").join(&options.firmware);
+        let guest = options.lab.join("guest");
+        let files = Self {
+            directory: directory.into(),
+            program: copy(&options.program, "optimus-vmm")?,
+            code: copy(&firmware.join("OVMF_CODE_4M.fd"), "OVMF_CODE_4M.fd")?,
+            vars: copy(&firmware.join("OVMF_VARS_4M.fd"), "OVMF_VARS_4M.fd")?,
+            kernel: copy(&guest.join("vmlinuz"), "vmlinuz")?,
+            initrd: copy(&guest.join("initrd.img"), "initrd.img")?,
+            disk: directory.join("disk.raw"),
+            payload: directory.join("payload.fd"),
+        };
+        fs::File::create(&files.disk)?.set_len(64 << 20)?;
+        // As large as OVMF: reading the image is part of the start.
+        let size = usize::try_from(fs::metadata(&files.code)?.len())?;
+        fs::write(&files.payload, payload::hello(size))?;
+        Ok(files)
+    }
+
+    /// optimus-vmm's copy.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn fresh_vars(&self) -> Result<std::path::PathBuf> {
+        let vars = self.directory.join("bench_VARS.fd");
+        fs::copy(&self.vars, &vars)?;
+        Ok(vars)
+    }
+
+    fn machine(&self, options: &Options, flash: Flash, name: &str) -> Machine {
+        Machine {
+            directory: self.directory.join(name),
+            memory: options.memory,
+            cpus: options.cpus,
+            flash,
+            disk: self.disk.clone(),
+            kernel: None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a process costs, from /proc (proc_pid_stat(5), proc_pid_smaps(5)).
+
+use std::fs;
+
+use crate::Result;
+
+/// Clock ticks per second in /proc: fixed on x86 (`USER_HZ`).
+const TICKS: f64 = 100.0;
+
+/// Processor time of all threads, the ended ones included, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CpuTime {
+    /// In user space, the guest's own time not counted.
+    pub(crate) user: f64,
+    /// In user space, in the kernel and in the guest.
+    pub(crate) total: f64,
+    /// The total of the threads there are, from the scheduler, which counts nanoseconds rather than ticks.
+    pub(crate) precise: f64,
+}
+
+impl CpuTime {
+    /// The time a process has used so far.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let mut precise = 0.0;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread may end meanwhile.
+            let line = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            precise +=
+                line.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0) / 1e9;
+        }
+        Self::parse(&stat)
+            .map(|time| Self { precise, ..time })
+            .ok_or_else(|| format!("/proc/{pid}/stat has not the fields expected: {stat}").into())
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The second field is a name in parentheses and may contain anything.
+        let fields: Vec<&str> = stat.get(stat.rfind(')')?..)?.split(' ').collect();
+        // fields[0] is the end of field 2.
+        let seconds = |number: usize| Some(fields.get(number.checked_sub(2)?)?.parse::<f64>().ok()? / TICKS);
+        let (user, system, guest) = (seconds(14)?, seconds(15)?, seconds(43)?);
+        Some(Self { user: (user - guest).max(0.0), total: user + system, precise: 0.0 })
+    }
+
+    /// The time since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user - earlier.user,
+            total: self.total - earlier.total,
+            precise: self.precise - earlier.precise,
+        }
+    }
+}
+
+/// Resident memory beyond the guest's RAM, in KiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overhead {
+    /// Each page divided by the number of processes that map it.
+    pub(crate) proportional: f64,
+    /// All pages.
+    pub(crate) resident: f64,
+    /// Pages of no file.
+    pub(crate) anonymous: f64,
+}
+
+impl Overhead {
+    /// That of a process whose guest has `ram` bytes of memory.
+    pub(crate) fn of(pid: u32, ram: u64) -> Result<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/smaps"))?, ram / 1024)
+            .ok_or_else(|| format!("/proc/{pid}/smaps has no mapping of the guest's RAM").into())
+    }
+
+    fn parse(smaps: &str, ram: u64) -> Option<Self> {
+        let (mut sum, mut is_ram, mut found) = (Self::default(), false, false);
+        for line in smaps.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(key), Some(value)) = (words.next(), words.next()) else { continue };
+            let Ok(value) = value.parse::<u32>() else { continue };
+            match key {
+                // The first line about each mapping. Neither monitor has another one of this size.
+                "Size:" => is_ram = u64::from(value) >= ram,
+                "Rss:" if !is_ram => sum.resident += f64::from(value),
+                "Pss:" if !is_ram => sum.proportional += f64::from(value),
+                "Anonymous:" if !is_ram => sum.anonymous += f64::from(value),
+                _ => {}
+            }
+            found |= is_ram;
+        }
+        found.then_some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses() {
+        let mut fields: Vec<String> = (1..=52).map(|number| number.to_string()).collect();
+        fields[1] = "(a) b (c)".into();
+        fields[13] = "250".into();
+        fields[14] = "50".into();
+        fields[42] = "100".into();
+        let time = CpuTime::parse(&fields.join(" ")).unwrap();
+        assert_eq!((time.user, time.total), (1.5, 3.0));
+    }
+
+    #[test]
+    fn guest_memory_is_left_out() {
+        let text = "7f0-7f1 rw-p 0 00:00 0\nSize: 524288 kB\nRss: 9 kB\nPss: 9 kB\nAnonymous: 9 kB\n\
+                    7f2-7f3 r--p 0 00:00 0 /bin/x\nSize: 100 kB\nRss: 50 kB\nPss: 25 kB\nAnonymous: 0 kB\n\
+                    7f4-7f5 rw-p 0 00:00 0\nSize: 100 kB\nRss: 8 kB\nPss: 8 kB\nAnonymous: 8 kB\n";
+        let overhead = Overhead::parse(text, 512 << 10).unwrap();
+        assert_eq!((overhead.resident, overhead.proportional, overhead.anonymous), (58.0, 33.0, 8.0));
+        assert!(Overhead::parse(text, 1024 << 10).is_none());
+    }
+}
