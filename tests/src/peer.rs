@@ -30,8 +30,6 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         "ICH9-LPC.disable_s3=1",
         "-global",
         "ICH9-LPC.disable_s4=1",
-        "-device",
-        "virtio-rng-pci",
     ]
     .map(OsString::from)
     .into();
@@ -44,6 +42,13 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
     option("-serial", serial.into());
     option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", machine.firmware.0.display()));
     option("-drive", format!("if=pflash,format=raw,file={}", vars.display()));
+    for (index, address) in machine.root_ports.iter().enumerate() {
+        let address = address.trim_start_matches("0000:").trim_start_matches("00:");
+        option(
+            "-device",
+            format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
+        );
+    }
     for (index, disk) in machine.disks.iter().enumerate() {
         let readonly = if disk.readonly { "on" } else { "off" };
         let format = disk.format.name();
@@ -54,13 +59,8 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
             format!("virtio-blk-pci,disable-legacy=on,drive=disk{index},serial={}{boot}", disk.serial);
         option("-device", device);
     }
-    for (index, address) in machine.root_ports.iter().enumerate() {
-        let address = address.trim_start_matches("0000:").trim_start_matches("00:");
-        option(
-            "-device",
-            format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
-        );
-    }
+    // After those that want an address of their own.
+    option("-device", "virtio-rng-pci,disable-legacy=on".into());
     if let Some(kernel) = &machine.kernel {
         option("-kernel", text(&kernel.image));
         if let Some(initrd) = &kernel.initrd {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{Outcome, lab};
 
 /// Words by which the Linux kernel complains about firmware or devices.
-const COMPLAINTS: [&str; 16] = [
+const COMPLAINTS: [&str; 18] = [
     "[Firmware Bug]",
     "[Firmware Warn]",
     "[Hardware Error]",
@@ -22,6 +22,8 @@ const COMPLAINTS: [&str; 16] = [
     "can't derive routing",
     "probably buggy",
     "DMAR: [",
+    "MP-BIOS bug",
+    "Marking TSC unstable",
 ];
 
 /// The lines of a kernel log that complain, without their time stamps.

@@ -80,12 +80,17 @@ fn main() -> std::process::ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Runs a scenario, and tells how long it took: libtest-mimic does not.
+/// Runs a scenario, and tells how long it took, which libtest-mimic does not. A failure is shown at once,
+/// for the run may be cut short; the summary repeats its first line.
 fn timed(run: fn() -> Outcome) -> Outcome {
     let start = std::time::Instant::now();
     let outcome = run();
     say(&format!("    ({:.1} s)", start.elapsed().as_secs_f64()));
-    outcome
+    outcome.map_err(|failed| {
+        let message = failed.message().unwrap_or("no reason given");
+        say(message);
+        message.lines().next().unwrap_or_default().into()
+    })
 }
 
 /// A line on standard error; should that be closed, there is nobody to tell.
