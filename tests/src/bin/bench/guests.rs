@@ -57,7 +57,7 @@ fn boots(options: &Options, files: &Files, ours: &Monitor, peer: &Monitor) -> Re
     let mut anonymous = Comparison::new("  of it in no file", "MiB", None);
     let mut idle = Comparison::new("CPU of an idle guest over 20 s", "ms", Some(0.25));
     let mut ticks = Comparison::new("  the same as utime+stime (ticks of 10 ms)", "ms", None);
-    let mut user = Comparison::new("  of it user space without the guest", "ms", None);
+    let mut workers = Comparison::new("  of it in threads that run no vCPU", "ms", None);
     for pair in 1..=options.pairs {
         for (is_ours, monitor) in [(true, ours), (false, peer)] {
             let vars = files.fresh_vars()?;
@@ -79,7 +79,7 @@ fn boots(options: &Options, files: &Files, ours: &Monitor, peer: &Monitor) -> Re
             let used = CpuTime::of(run.pid())?.since(before);
             idle.add(is_ours, used.precise * 1e3);
             ticks.add(is_ours, used.total * 1e3);
-            user.add(is_ours, used.user * 1e3);
+            workers.add(is_ours, used.workers * 1e3);
             tell(&format!(
                 "pair {pair} of {}, {}: userspace after {:.2} s, {:.1} MiB, idle {:.1} ms",
                 options.pairs,
@@ -90,7 +90,7 @@ fn boots(options: &Options, files: &Files, ours: &Monitor, peer: &Monitor) -> Re
             ));
         }
     }
-    Ok(vec![boot, memory, resident, anonymous, idle, ticks, user])
+    Ok(vec![boot, memory, resident, anonymous, idle, ticks, workers])
 }
 
 fn boot_last(boot: &Comparison, ours: bool) -> f64 {

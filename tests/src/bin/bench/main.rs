@@ -15,6 +15,7 @@ mod procfs;
 mod report;
 mod run;
 mod stats;
+mod steps;
 
 use std::fs;
 use std::io::Write;
