@@ -59,7 +59,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
                 wall.add(is_ours, took.as_secs_f64() * each);
             }
         }
-        let mut steps = Comparison::new("  instructions in user space", "", None);
+        let mut steps = Comparison::new("  instructions in user space", "", Some(0.5));
         fs::write(&image, payload::accesses(64 << 10, access, u32::MAX))?;
         for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
             let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
