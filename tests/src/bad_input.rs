@@ -270,7 +270,7 @@ pub fn check(case: &Case, statuses: &[i32]) -> Outcome {
         ensure(said.contains(word), explain(&format!("the message does not say '{word}'")))?;
     }
     ensure(said.starts_with("optimus-vmm: "), explain("the message does not say whose it is"))?;
-    for ugly in ["panicked", "Os {", "Some(", "Error {"] {
+    for ugly in ["panicked at", "Os {", "Some(", "Error {"] {
         ensure(!said.contains(ugly), explain(&format!("'{ugly}' is not for people")))?;
     }
     let after = contents(directory)?;

@@ -68,5 +68,5 @@ fn refusal(finished: &Finished, statuses: &[i32], words: &[&str]) -> Outcome {
         finished.said(word)?;
     }
     finished.ensure(finished.serial.is_empty(), "a machine that is refused must not start")?;
-    finished.ensure(!finished.stderr.contains("panicked"), "that is not a message")
+    finished.ensure(!finished.stderr.contains("panicked at"), "that is not a message")
 }
