@@ -101,7 +101,7 @@ fn boot(options: &Options, files: &Files, monitor: &Monitor) -> Result<[f64; 7]>
     let memory = Overhead::of(run.pid(), options.memory << 20)?;
     let before = CpuTime::of(run.pid())?;
     std::thread::sleep(IDLE);
-    let used = CpuTime::of(run.pid())?.since(before);
+    let used = CpuTime::of(run.pid())?.since(&before);
     Ok([
         userspace,
         memory.proportional / 1024.0,

@@ -53,7 +53,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
                 let (before, began) = (CpuTime::of(run.pid())?, Instant::now());
                 run.wait_for(&[payload::END], LIMIT)?;
                 let took = began.elapsed();
-                let used = CpuTime::of(run.pid())?.since(before);
+                let used = CpuTime::of(run.pid())?.since(&before);
                 let each = 1e9 / f64::from(options.exits);
                 user.add(is_ours, used.user * each);
                 wall.add(is_ours, took.as_secs_f64() * each);

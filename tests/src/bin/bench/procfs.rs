@@ -1,5 +1,6 @@
 //! What a process costs, from /proc (proc_pid_stat(5), proc_pid_smaps(5)).
 
+use std::collections::HashMap;
 use std::fs;
 
 use crate::Result;
@@ -7,14 +8,31 @@ use crate::Result;
 /// Clock ticks per second in /proc: fixed on x86 (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
-/// Processor time of all threads, the ended ones included, in seconds.
-#[derive(Debug, Clone, Copy, Default)]
+/// Processor time of a process so far.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct CpuTime {
+    /// Seconds in user space, the guest's own time not counted, of all threads.
+    user: f64,
+    /// Seconds in user space, in the kernel and in the guest, of all threads.
+    total: f64,
+    /// For each thread there is, by the scheduler's nanoseconds rather than in ticks.
+    threads: HashMap<String, Thread>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Thread {
+    seconds: f64,
+    runs_vcpu: bool,
+}
+
+/// Processor time between two looks, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Used {
     /// In user space, the guest's own time not counted.
     pub(crate) user: f64,
     /// In user space, in the kernel and in the guest.
     pub(crate) total: f64,
-    /// The total of the threads there are, from the scheduler, which counts nanoseconds rather than ticks.
+    /// The same, exactly, of the threads that were still there at the end.
     pub(crate) precise: f64,
     /// Of these, the threads that run no vCPU.
     pub(crate) workers: f64,
@@ -24,21 +42,18 @@ impl CpuTime {
     /// The time a process has used so far.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let (mut precise, mut workers) = (0.0, 0.0);
+        let mut threads = HashMap::new();
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let task = task?.path();
+            let task = task?;
             // A thread may end meanwhile.
-            let line = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-            let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
-            let time =
-                line.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0) / 1e9;
-            precise += time;
-            if !runs_vcpu(&name) {
-                workers += time;
-            }
+            let line = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let nanoseconds: f64 = line.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0.0);
+            let thread = Thread { seconds: nanoseconds / 1e9, runs_vcpu: runs_vcpu(&name) };
+            threads.insert(task.file_name().to_string_lossy().into_owned(), thread);
         }
         Self::parse(&stat)
-            .map(|time| Self { precise, workers, ..time })
+            .map(|time| Self { threads, ..time })
             .ok_or_else(|| format!("/proc/{pid}/stat has not the fields expected: {stat}").into())
     }
 
@@ -52,13 +67,16 @@ impl CpuTime {
     }
 
     /// The time since `earlier`.
-    pub(crate) fn since(self, earlier: Self) -> Self {
-        Self {
-            user: self.user - earlier.user,
-            total: self.total - earlier.total,
-            precise: self.precise - earlier.precise,
-            workers: self.workers - earlier.workers,
+    pub(crate) fn since(&self, earlier: &Self) -> Used {
+        let (mut precise, mut workers) = (0.0, 0.0);
+        for (id, thread) in &self.threads {
+            let seconds = thread.seconds - earlier.threads.get(id).map_or(0.0, |before| before.seconds);
+            precise += seconds;
+            if !thread.runs_vcpu {
+                workers += seconds;
+            }
         }
+        Used { user: self.user - earlier.user, total: self.total - earlier.total, precise, workers }
     }
 }
 
@@ -118,6 +136,21 @@ mod tests {
         fields[42] = "100".into();
         let time = CpuTime::parse(&fields.join(" ")).unwrap();
         assert_eq!((time.user, time.total), (1.5, 3.0));
+    }
+
+    #[test]
+    fn threads_come_and_go() {
+        let look = |threads: &[(&str, f64, bool)]| CpuTime {
+            threads: threads
+                .iter()
+                .map(|&(id, seconds, runs_vcpu)| (id.into(), Thread { seconds, runs_vcpu }))
+                .collect(),
+            ..CpuTime::default()
+        };
+        let before = look(&[("1", 5.0, false), ("2", 7.0, true), ("3", 9.0, false)]);
+        let after = look(&[("1", 5.5, false), ("2", 9.0, true), ("4", 0.25, false)]);
+        let used = after.since(&before);
+        assert_eq!((used.precise, used.workers), (2.75, 0.75));
     }
 
     #[test]
