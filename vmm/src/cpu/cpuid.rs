@@ -265,6 +265,7 @@ mod tests {
         };
         assert_eq!(leaf(1, 0).ebx >> 16, 0x0508, "initial APIC ID 5, 8 IDs in the package");
         assert_ne!(leaf(1, 0).edx & 1 << 28, 0, "HTT");
+        assert_ne!(leaf(1, 0).ecx & 1 << 31, 0, "a hypervisor is present");
         assert_eq!(leaf(7, 0).ecx & 1 << 16, 0, "no LA57");
         assert_eq!((leaf(0xb, 0).eax, leaf(0xb, 0).ebx), (1, 2));
         assert_eq!((leaf(0xb, 1).eax, leaf(0xb, 1).ebx, leaf(0xb, 1).edx), (3, 8, 5));

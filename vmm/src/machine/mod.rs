@@ -10,6 +10,8 @@ mod flash;
 mod items;
 mod listen;
 mod run;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod vcpus;
 

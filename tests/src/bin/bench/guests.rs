@@ -12,15 +12,16 @@ use crate::{Options, Part, Result, payload, tell};
 
 /// What the guest's init prints first.
 const MARKER: &[u8] = b"L2-USERSPACE-UP";
-const BOOT_LIMIT: Duration = Duration::from_secs(240);
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Until the guest and the monitor have finished what the boot left to do.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long an idle guest is watched.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Measures everything, alternating.
-pub(crate) fn measure(options: &Options) -> Result<Part> {
+/// Measures everything, alternating. `keep` gets what there is after each pair: a boot takes long, and the run may be
+/// ended early.
+pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> Result<Part> {
     let scratch = tempfile::Builder::new().prefix("optimus-bench-").tempdir()?;
     let files = Files::copy(options, scratch.path())?;
     let ours = Monitor::Ours { program: files.program.clone() };
@@ -28,7 +29,12 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
     let mut part = Part::new("guests", &ours, &peer)?;
 
     part.comparisons.push(start(options, &files, &ours, &peer)?);
-    part.comparisons.extend(boots(options, &files, &ours, &peer)?);
+    let starts = part.comparisons.len();
+    boots(options, &files, &ours, &peer, |metrics| {
+        part.comparisons.truncate(starts);
+        part.comparisons.extend_from_slice(metrics);
+        keep(&part)
+    })?;
     Ok(part)
 }
 
@@ -50,52 +56,61 @@ pub(crate) fn start(options: &Options, files: &Files, ours: &Monitor, peer: &Mon
     Ok(times)
 }
 
-fn boots(options: &Options, files: &Files, ours: &Monitor, peer: &Monitor) -> Result<Vec<Comparison>> {
-    let mut boot = Comparison::new("exec to guest userspace", "s", Some(0.7));
-    let mut memory = Comparison::new("memory beyond guest RAM, idle (Pss)", "MiB", Some(0.25));
-    let mut resident = Comparison::new("  the same as Rss", "MiB", None);
-    let mut anonymous = Comparison::new("  of it in no file", "MiB", None);
-    let mut idle = Comparison::new("CPU of an idle guest over 20 s", "ms", Some(0.25));
-    let mut ticks = Comparison::new("  the same as utime+stime (ticks of 10 ms)", "ms", None);
-    let mut user = Comparison::new("  of it user space without the guest", "ms", None);
+fn boots(
+    options: &Options,
+    files: &Files,
+    ours: &Monitor,
+    peer: &Monitor,
+    mut after_pair: impl FnMut(&[Comparison]) -> Result<()>,
+) -> Result<()> {
+    let mut metrics = [
+        Comparison::new("exec to guest userspace", "s", Some(0.7)),
+        Comparison::new("memory beyond guest RAM, idle (Pss)", "MiB", Some(0.25)),
+        Comparison::new("  the same as Rss", "MiB", None),
+        Comparison::new("  of it in no file", "MiB", None),
+        Comparison::new("CPU of an idle guest over 20 s", "ms", Some(0.25)),
+        Comparison::new("  the same as utime+stime, in ticks", "ms", None),
+        Comparison::new("  of it in threads that run no vCPU", "ms", None),
+    ];
     for pair in 1..=options.pairs {
         for (is_ours, monitor) in [(true, ours), (false, peer)] {
-            let vars = files.fresh_vars()?;
-            let mut machine = files.machine(options, Flash::Ovmf(files.code.clone(), vars), "boot");
-            machine.kernel = Some((
-                files.kernel.clone(),
-                files.initrd.clone(),
-                "console=ttyS0 quiet panic=-1 after=halt".into(),
-            ));
-            let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
-            boot.add(is_ours, run.wait_for(MARKER, BOOT_LIMIT)?.as_secs_f64());
-            std::thread::sleep(SETTLE);
-            let overhead = Overhead::of(run.pid(), options.memory << 20)?;
-            memory.add(is_ours, overhead.proportional / 1024.0);
-            resident.add(is_ours, overhead.resident / 1024.0);
-            anonymous.add(is_ours, overhead.anonymous / 1024.0);
-            let before = CpuTime::of(run.pid())?;
-            std::thread::sleep(IDLE);
-            let used = CpuTime::of(run.pid())?.since(before);
-            idle.add(is_ours, used.precise * 1e3);
-            ticks.add(is_ours, used.total * 1e3);
-            user.add(is_ours, used.user * 1e3);
+            let samples = boot(options, files, monitor)?;
+            for (metric, sample) in metrics.iter_mut().zip(samples) {
+                metric.add(is_ours, sample);
+            }
+            let [userspace, memory, _, _, idle, ..] = samples;
             tell(&format!(
-                "pair {pair} of {}, {}: userspace after {:.2} s, {:.1} MiB, idle {:.1} ms",
+                "pair {pair} of {}, {}: userspace after {userspace:.2} s, {memory:.1} MiB, idle {idle:.1} ms",
                 options.pairs,
                 if is_ours { "optimus-vmm" } else { "QEMU" },
-                boot_last(&boot, is_ours),
-                overhead.proportional / 1024.0,
-                used.precise * 1e3
             ));
         }
+        after_pair(&metrics)?;
     }
-    Ok(vec![boot, memory, resident, anonymous, idle, ticks, user])
+    Ok(())
 }
 
-fn boot_last(boot: &Comparison, ours: bool) -> f64 {
-    let samples = if ours { &boot.ours } else { &boot.peer };
-    samples.last().copied().unwrap_or_default()
+/// One boot and what follows; a sample for each of the metrics of [`boots`].
+fn boot(options: &Options, files: &Files, monitor: &Monitor) -> Result<[f64; 7]> {
+    let mut machine = files.machine(options, Flash::Ovmf(files.code.clone(), files.fresh_vars()?), "boot");
+    let cmdline = "console=ttyS0 quiet panic=-1 after=halt".into();
+    machine.kernel = Some((files.kernel.clone(), files.initrd.clone(), cmdline));
+    let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
+    let userspace = run.wait_for(MARKER, BOOT_LIMIT)?.as_secs_f64();
+    std::thread::sleep(SETTLE);
+    let memory = Overhead::of(run.pid(), options.memory << 20)?;
+    let before = CpuTime::of(run.pid())?;
+    std::thread::sleep(IDLE);
+    let used = CpuTime::of(run.pid())?.since(before);
+    Ok([
+        userspace,
+        memory.proportional / 1024.0,
+        memory.resident / 1024.0,
+        memory.anonymous / 1024.0,
+        used.precise * 1e3,
+        used.total * 1e3,
+        used.workers * 1e3,
+    ])
 }
 
 /// Everything that a run reads, on a memory file system: shares of the emulated host are slow.

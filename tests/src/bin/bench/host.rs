@@ -24,6 +24,7 @@ pub(crate) fn describe(ours: &str, qemu: &str) -> Value {
         "kvm": kvm.unwrap_or("unknown"),
         "cpu": cpu,
         "cpus": info.matches("\nprocessor").count() + usize::from(info.starts_with("processor")),
+        "load": read("/proc/loadavg"),
         "in_lab": std::env::var_os("OPTIMUS_IN_LAB").is_some(),
         "date": date(seconds),
         "unix_seconds": seconds,

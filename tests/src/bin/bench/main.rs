@@ -15,6 +15,7 @@ mod procfs;
 mod report;
 mod run;
 mod stats;
+mod steps;
 
 use std::fs;
 use std::io::Write;
@@ -103,7 +104,10 @@ fn run() -> Result<()> {
         return Err("usage: bench guests|native FILE [OPTION]…, or bench report FILE PART…".into());
     };
     match verb.as_str() {
-        "guests" => write_json(&output, &guests::measure(&Options::parse(words)?)?.json()),
+        "guests" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&guests::measure(&Options::parse(words)?, keep)?)
+        }
         "native" => write_json(&output, &native::measure(&Options::parse(words)?)?.json()),
         "report" => report(&output, words),
         _ => Err(format!("unknown verb '{verb}'").into()),

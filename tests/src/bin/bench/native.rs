@@ -10,8 +10,10 @@ use crate::payload::{self, Access};
 use crate::procfs::CpuTime;
 use crate::run::Run;
 use crate::stats::Comparison;
-use crate::{Options, Part, Result, tell};
+use crate::{Options, Part, Result, steps, tell};
 
+/// Exits whose instructions are counted.
+const STEPPED: usize = 101;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Measures start and exits.
@@ -40,7 +42,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             directory: scratch.path().join("exits"),
             memory: options.memory,
             cpus: 1,
-            flash: Flash::Payload(image),
+            flash: Flash::Payload(image.clone()),
             disk: disk.clone(),
             kernel: None,
         };
@@ -57,8 +59,17 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
                 wall.add(is_ours, took.as_secs_f64() * each);
             }
         }
+        let mut steps = Comparison::new("  instructions in user space", "", Some(0.5));
+        fs::write(&image, payload::accesses(64 << 10, access, u32::MAX))?;
+        for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
+            let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
+            run.wait_for(&[payload::BEGIN], LIMIT)?;
+            for sample in steps::per_exit(run.pid(), STEPPED)? {
+                steps.add(is_ours, sample);
+            }
+        }
         tell(&format!("{} pairs of {} exits by {name}", options.pairs, options.exits));
-        part.comparisons.extend([user, wall]);
+        part.comparisons.extend([user, wall, steps]);
     }
     Ok(part)
 }

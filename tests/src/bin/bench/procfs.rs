@@ -16,21 +16,29 @@ pub(crate) struct CpuTime {
     pub(crate) total: f64,
     /// The total of the threads there are, from the scheduler, which counts nanoseconds rather than ticks.
     pub(crate) precise: f64,
+    /// Of these, the threads that run no vCPU.
+    pub(crate) workers: f64,
 }
 
 impl CpuTime {
     /// The time a process has used so far.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let mut precise = 0.0;
+        let (mut precise, mut workers) = (0.0, 0.0);
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?.path();
             // A thread may end meanwhile.
-            let line = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            precise +=
+            let line = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+            let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+            let time =
                 line.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0) / 1e9;
+            precise += time;
+            if !runs_vcpu(&name) {
+                workers += time;
+            }
         }
         Self::parse(&stat)
-            .map(|time| Self { precise, ..time })
+            .map(|time| Self { precise, workers, ..time })
             .ok_or_else(|| format!("/proc/{pid}/stat has not the fields expected: {stat}").into())
     }
 
@@ -40,7 +48,7 @@ impl CpuTime {
         // fields[0] is the end of field 2.
         let seconds = |number: usize| Some(fields.get(number.checked_sub(2)?)?.parse::<f64>().ok()? / TICKS);
         let (user, system, guest) = (seconds(14)?, seconds(15)?, seconds(43)?);
-        Some(Self { user: (user - guest).max(0.0), total: user + system, precise: 0.0 })
+        Some(Self { user: (user - guest).max(0.0), total: user + system, ..Self::default() })
     }
 
     /// The time since `earlier`.
@@ -49,8 +57,14 @@ impl CpuTime {
             user: self.user - earlier.user,
             total: self.total - earlier.total,
             precise: self.precise - earlier.precise,
+            workers: self.workers - earlier.workers,
         }
     }
+}
+
+/// Whether a thread of that name runs a vCPU: ours are "vcpu0" and so on, QEMU's "CPU 0/KVM".
+pub(crate) fn runs_vcpu(name: &str) -> bool {
+    name.starts_with("vcpu") || name.starts_with("CPU ")
 }
 
 /// Resident memory beyond the guest's RAM, in KiB.

@@ -80,7 +80,7 @@ impl Part {
             writeln!(
                 out,
                 "{:<44} {:>10} {:>10} {ratio:>7} {goal:>7}  {verdict:<12}{:<19} {:<19} {:>5}",
-                format!("{} [{}]", comparison.metric, comparison.unit),
+                label(comparison),
                 number(median(&comparison.ours)),
                 number(median(&comparison.peer)),
                 spread(&comparison.ours),
@@ -98,5 +98,12 @@ fn short(value: f64) -> String {
         ..10.0 => format!("{value:.2}"),
         ..100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
+    }
+}
+
+fn label(comparison: &Comparison) -> String {
+    match comparison.unit.as_str() {
+        "" => comparison.metric.clone(),
+        unit => format!("{} [{unit}]", comparison.metric),
     }
 }
