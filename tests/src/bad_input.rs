@@ -129,7 +129,7 @@ pub const FILES: &[Case] = &[
     ),
     case(
         "variables for code",
-        "[firmware]\ncode = \"@VARS@\"\nvars_template = \"@VARS@\"\n",
+        "[firmware]\ncode = \"@VARS@\"\nvars_template = \"none.fd\"\n",
         &[],
         &["variable store"],
     ),
