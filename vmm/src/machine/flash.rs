@@ -1,4 +1,5 @@
 //! The two flash units below 4 GiB: the firmware's code and this machine's variables.
+#![allow(unsafe_code, reason = "the code is read and checked where the guest will see it, not in a copy")]
 
 use std::io;
 use std::sync::Arc;
@@ -24,9 +25,13 @@ pub(super) struct FlashFiles {
     smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
 }
 
+fn map(size: usize) -> Result<MmapRegion, Failure> {
+    MmapRegion::new(size)
+        .map_err(|error| Failure::Refused(format!("cannot map memory for the flash: {error}")))
+}
+
 fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
-    let region = MmapRegion::new(contents.len())
-        .map_err(|error| Failure::Refused(format!("cannot map memory for the flash: {error}")))?;
+    let region = map(contents.len())?;
     region
         .as_volatile_slice()
         .write_slice(contents, 0)
@@ -40,14 +45,16 @@ impl FlashFiles {
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let path = &config.firmware.code;
         let file = CodeFile::open(path)?;
-        let mut bytes = vec![0; file.size()];
+        let code = map(file.size())?;
+        // SAFETY: the mapping is of this size, was filled with zeros by the kernel just now, and is known to nobody else.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(code.as_ptr(), code.size()) };
         if config.firmware.kind == FirmwareKind::Raw {
-            file.read_raw_into(&mut bytes)?;
+            file.read_raw_into(bytes)?;
             let map = image::flash_map(bytes.len() as u64, 0)?;
-            return Ok(Self { code: region(&bytes)?, vars: None, map, smm: None });
+            return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
         }
-        let info = file.read_into(&mut bytes)?;
-        let code = region(&bytes)?;
+        let info = file.read_into(bytes)?;
+        let code = Arc::new(code);
         let vars = match info.builtin_vars {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
@@ -66,8 +73,13 @@ impl FlashFiles {
         let smm = std::thread::Builder::new()
             .name("check-smm".into())
             .spawn({
-                let path = path.clone();
-                move || image::check_smm(&path, &bytes)
+                let (path, code) = (path.clone(), Arc::clone(&code));
+                move || {
+                    // SAFETY: `code` keeps the mapping, which is of this size. Nobody writes to it from here on: the guest
+                    // sees it read-only, and a read-only `Pflash` refuses to program.
+                    let bytes = unsafe { std::slice::from_raw_parts(code.as_ptr(), code.size()) };
+                    image::check_smm(&path, bytes)
+                }
             })
             .map_err(|error| Failure::Refused(format!("cannot start a thread: {error}")))?;
         Ok(Self { code, vars, map, smm: Some(smm) })
