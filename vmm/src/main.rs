@@ -69,7 +69,8 @@ fn complain(message: &str) {
 
 fn set_up_log(cli: &Cli) -> Result<(), Failure> {
     let level = match cli.verbose {
-        0 => "warn",
+        // A pseudoterminal's path is worth knowing without asking.
+        0 => "warn,vmm::console=info",
         1 => "info",
         2 => "debug",
         _ => "trace",

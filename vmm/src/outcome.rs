@@ -145,6 +145,9 @@ impl Failure {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
+            // The files are right; somebody else is in the way.
+            Self::Disk { source: devices::virtio::blk::DiskError::InUse { .. }, .. }
+            | Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,
             Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Disk { .. } | Self::Nvram(_) => {
                 status::CONFIG
             }

@@ -65,7 +65,8 @@ impl FlatMap {
 
     #[inline]
     pub(super) fn find(&self, address: u64, len: usize) -> Found<'_> {
-        let last = address.saturating_add((len as u64).saturating_sub(1));
+        // An access that wraps at the end of the address space is taken byte by byte.
+        let Some(last) = address.checked_add((len as u64).saturating_sub(1)) else { return Found::Straddles };
         let index = self.pieces.partition_point(|piece| piece.range.last() < address);
         match self.pieces.get(index) {
             Some(piece) if piece.range.base() <= address => {

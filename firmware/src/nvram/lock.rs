@@ -10,14 +10,27 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::NvramError;
 
+/// A lock that is about to go is waited for this long: of a program that is ending, or of its child between fork and
+/// exec, which holds a copy of each descriptor.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// Locks `file`, which is `path`, exclusively; the error tells who has it.
 pub(super) fn lock(path: &Path, file: &File) -> Result<(), NvramError> {
-    match try_lock(file) {
+    let taken = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES));
+    let deadline = Instant::now() + PATIENCE;
+    let mut locked = try_lock(file);
+    while locked.as_ref().is_err_and(taken) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+        locked = try_lock(file);
+    }
+    match locked {
         Ok(()) => Ok(()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+        Err(error) if taken(&error) => {
             Err(NvramError::InUse { path: path.into(), holder: holder(file).unwrap_or_default() })
         }
         Err(source) => Err(NvramError::Lock { path: path.into(), source }),

@@ -39,7 +39,7 @@ fn shell(running: &mut Running, command: &str) -> Outcome<String> {
 }
 
 fn interactive() -> Options {
-    Options { interactive: true, ..Options::default().within(600) }
+    Options { interactive: true, ..Options::default().within(900) }
 }
 
 fn raw() -> Outcome {
@@ -66,7 +66,7 @@ fn raw() -> Outcome {
 }
 
 fn qcow2() -> Outcome {
-    let machine = Machine::new()?.with_firmware(Firmware::ALL[3]).with_topology(1, 2, 1);
+    let machine = Machine::new()?.with_firmware(Firmware::ALL[3]);
     let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?.bootable();
     let machine = machine.with_disk(disk.clone());
     let mut running = machine.start(&interactive())?;

@@ -1,6 +1,8 @@
 //! What the guest's CPUs say of themselves: the host's CPUID as KVM supports it, with the topology and address width of
 //! the plan (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E).
 
+use std::arch::x86_64::__cpuid;
+
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm};
 
@@ -57,6 +59,17 @@ pub struct Profile {
     pub physical_bits: u8,
 }
 
+/// Puts the host's brand string into the leaves that KVM leaves empty.
+fn name_the_cpu(entries: &mut [kvm_cpuid_entry2]) {
+    let named = __cpuid(0x8000_0000).eax >= 0x8000_0004;
+    for entry in
+        entries.iter_mut().filter(|entry| named && matches!(entry.function, 0x8000_0002..=0x8000_0004))
+    {
+        let host = __cpuid(entry.function);
+        (entry.eax, entry.ebx, entry.ecx, entry.edx) = (host.eax, host.ebx, host.ecx, host.edx);
+    }
+}
+
 /// Characters in registers, up to the first NUL; anything but printable ASCII becomes a question mark.
 fn text(registers: &[u32]) -> String {
     let bytes = registers.iter().flat_map(|register| register.to_le_bytes());
@@ -97,10 +110,9 @@ impl Supported {
     /// # Errors
     /// Whatever KVM_GET_SUPPORTED_CPUID says.
     pub fn query(kvm: &Kvm) -> Result<Self, kvm_ioctls::Error> {
-        Ok(Self {
-            entries: kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?.as_slice().to_vec(),
-            tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
-        })
+        let mut entries = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?.as_slice().to_vec();
+        name_the_cpu(&mut entries);
+        Ok(Self { entries, tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer) })
     }
 
     fn leaf(&self, function: u32) -> Option<&kvm_cpuid_entry2> {
@@ -194,7 +206,10 @@ fn for_vcpu(
             // Topology leaves are built below.
             0xb | 0x1f => continue,
             0x8000_0008 => {
-                // Linear bits stay; the guest-specific field (23:16) must agree with the physical one.
+                // Without five-level paging linear addresses have 48 bits. The guest-specific field (23:16) must agree
+                // with the physical one.
+                let linear = (entry.eax >> 8 & 0xff).min(48);
+                field(&mut entry.eax, 15, 8, linear);
                 field(&mut entry.eax, 7, 0, u32::from(profile.physical_bits));
                 field(&mut entry.eax, 23, 16, 0);
                 field(&mut entry.ecx, 7, 0, per_package.saturating_sub(1));

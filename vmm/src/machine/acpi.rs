@@ -8,6 +8,7 @@ use firmware::pci_window::{CpuVendor, WindowInputs, pci_windows};
 
 use crate::config::{ChassisType, Config};
 use crate::cpu::cpuid::{Supported, Vendor};
+use crate::kvm::{KVM_PAGES_BASE, KVM_PAGES_SIZE};
 use crate::plan::memory::HIGH_BASE;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
 
@@ -44,6 +45,17 @@ impl CpuFacts {
             gib_pages: supported.gib_pages(),
         }
     }
+}
+
+/// Ranges that the firmware is told to leave alone.
+pub fn reserved(cpu: CpuFacts) -> Vec<Range> {
+    let mut ranges = vec![Range { base: KVM_PAGES_BASE, length: KVM_PAGES_SIZE }];
+    // AMD's HyperTransport range: accesses of devices there do not reach memory (AMD IOMMU specification, 2.1.2.1).
+    // OVMF then puts its 64-bit window below.
+    if cpu.vendor == Vendor::Amd && cpu.physical_bits >= 40 {
+        ranges.push(Range { base: 0xfd_0000_0000, length: 0x3_0000_0000 });
+    }
+    ranges
 }
 
 /// Input of the tables.
@@ -116,11 +128,12 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<a
     let ram_end = plan.memory.end().max(HIGH_BASE);
     let limit = (1u64 << cpu.physical_bits.clamp(32, 52)) - 1;
     let claimed = firmware.claimed.iter().filter(|range| range.base() >= ram_end && range.last() <= limit);
-    let ram: Vec<Range> = [Some(plan.memory.low), plan.memory.high]
+    let mut e820: Vec<Range> = [Some(plan.memory.low), plan.memory.high]
         .into_iter()
         .flatten()
         .map(|range| Range { base: range.base(), length: range.len() })
         .collect();
+    e820.extend(reserved(cpu));
     let expected = pci_windows(&WindowInputs {
         phys_bits: cpu.physical_bits,
         guest_phys_bits: 0,
@@ -134,7 +147,7 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<a
         ram_end: plan.memory.end(),
         reserved_memory_end: None,
         override_mib: None,
-        e820: &ram,
+        e820: &e820,
     });
     let expected =
         expected.into_iter().flatten().filter_map(|range| AddressRange::new(range.base, range.length));

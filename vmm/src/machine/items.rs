@@ -20,7 +20,6 @@ use super::acpi::{self, CpuFacts};
 use crate::config::{Config, FwCfgContent};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
-use crate::kvm::{KVM_PAGES_BASE, KVM_PAGES_SIZE};
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, Role};
 
@@ -50,13 +49,14 @@ pub(super) fn build(
     ram: &GuestRam,
     events: &EventLog,
 ) -> Result<Arc<FwCfg>, Failure> {
+    let cpu = CpuFacts::new(supported, config);
     let cpus = u16::try_from(plan.apic_ids.len()).unwrap_or(u16::MAX);
     let highest = plan.apic_ids.iter().max().copied().unwrap_or(0);
     let mut builder = FwCfgBuilder::new()
         .u16(keys::NB_CPUS, cpus)
         .u16(keys::MAX_CPUS, u16::try_from(highest + 1).unwrap_or(u16::MAX))
         .u16(keys::BOOT_MENU, u16::from(config.machine.boot_menu > 0))
-        .file("etc/e820", memory_map(plan)?)
+        .file("etc/e820", memory_map(plan, cpu)?)
         .file("etc/system-states", system_states().to_vec())
         .observer(Arc::new(Milestones(events.clone())));
     if config.machine.boot_menu > 0 {
@@ -81,20 +81,14 @@ pub(super) fn build(
         };
         builder = builder.file(&name, Served(content));
     }
-    let tables = Tables {
-        config: Arc::clone(config),
-        plan: Arc::clone(plan),
-        cpu: CpuFacts::new(supported, config),
-        live,
-    };
+    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live };
     builder = tables.announce(builder)?;
     builder.build(ram.clone()).map_err(input)
 }
 
-fn memory_map(plan: &MachinePlan) -> Result<Vec<u8>, Failure> {
+fn memory_map(plan: &MachinePlan, cpu: CpuFacts) -> Result<Vec<u8>, Failure> {
     let high = plan.memory.high.map(|range| Range { base: range.base(), length: range.len() });
-    let reserved = [Range { base: KVM_PAGES_BASE, length: KVM_PAGES_SIZE }];
-    e820(plan.memory.low.len(), high, &reserved).map_err(input)
+    e820(plan.memory.low.len(), high, &acpi::reserved(cpu)).map_err(input)
 }
 
 /// The disks that have a place in the order; without any, all of them as they stand in the file.

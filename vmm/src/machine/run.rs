@@ -92,7 +92,11 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         timeout: &timeout,
         wake,
     })?;
+    vcpus.resume();
+    // The look into the firmware's image takes as long as all before it. The guest's first instructions need not wait: a
+    // firmware that this machine cannot run has done nothing by then.
     if let Err(failure) = board.devices.flash.check_smm() {
+        consoles.release();
         vcpus.end();
         return Err(failure);
     }
@@ -131,7 +135,6 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
-        self.vcpus.resume();
         loop {
             if let Err(error) = manager.run() {
                 return End::Itself(Outcome::Failed(format!("the event loop failed: {error}")));

@@ -176,7 +176,7 @@ pub enum DiskError {
     /// A qcow2 image wants another file, which is not allowed.
     #[error(
         "the disk image {path} reads from the backing file {backing}; if you trust the image to name that file, \
-         allow it with `backing = true` for this disk, else merge them with `qemu-img rebase -b \"\" {path}`"
+         allow it with `backing = \"allow\"` for this disk, else merge them with `qemu-img rebase -b \"\" {path}`"
     )]
     Backing {
         /// The image.
@@ -194,7 +194,7 @@ pub enum DiskError {
     },
     /// O_DIRECT is not possible.
     #[error(
-        "the file system of the disk image {path} does not support direct I/O; remove `direct = true` for this disk"
+        "the file system of the disk image {path} does not support direct I/O; remove `cache = \"direct\"` for this disk"
     )]
     NoDirect {
         /// The image.

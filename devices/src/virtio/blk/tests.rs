@@ -7,6 +7,7 @@ mod open;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -36,8 +37,24 @@ fn qemu_img(args: &[&str]) -> Output {
 }
 
 fn qemu_img_ok(args: &[&str]) {
-    let output = qemu_img(args);
+    let output = patiently(
+        || qemu_img(args),
+        |output| !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("lock"),
+    );
     assert!(output.status.success(), "qemu-img {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Repeats while the result says that a file is locked. Tests run side by side, and a process that one of them is just
+/// starting holds the locks of all until its exec, even of images that are closed already.
+fn patiently<T>(mut attempt: impl FnMut() -> T, locked: impl Fn(&T) -> bool) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let result = attempt();
+        if !locked(&result) || Instant::now() > deadline {
+            return result;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn text(path: &Path) -> &str {
@@ -67,7 +84,7 @@ fn contents(path: &Path, format: &str) -> Vec<u8> {
 fn open_with(path: &Path, change: impl FnOnce(&mut DiskOptions)) -> Box<dyn BlockBackend> {
     let mut options = DiskOptions::new(path);
     change(&mut options);
-    open_disk(&options).unwrap()
+    patiently(|| open_disk(&options), |opened| matches!(opened, Err(DiskError::InUse { .. }))).unwrap()
 }
 
 /// A disk and a driver that sends it one request after the other.

@@ -104,7 +104,7 @@ fn flushed_data_survives_sigkill() {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);
             lines.filter_map(|line| line.strip_prefix("flushed ")?.parse::<u64>().ok()).last()
         });
-        std::thread::sleep(std::time::Duration::from_millis(250 + 37 * round as u64));
+        std::thread::sleep(Duration::from_millis(250 + 37 * round as u64));
         child.kill().unwrap();
         child.wait().unwrap();
         let last = reader.join().unwrap().expect("something was flushed");

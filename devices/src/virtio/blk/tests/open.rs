@@ -49,7 +49,7 @@ fn refusals_say_what_to_do() {
         (vmdk, None, &["VMDK", "qemu-img convert"]),
         (vhdx, Some(DiskFormat::Qcow2), &["VHDX", "qemu-img convert"]),
         (vpc, None, &["VHD", "qemu-img convert"]),
-        (backed, None, &["backing file", "image.bin", "backing = true"]),
+        (backed, None, &["backing file", "image.bin", "backing = \"allow\""]),
         (external, None, &["external file"]),
         (file("torn.qcow2", &torn), None, &["cannot be used", "qemu-img check"]),
     ];
