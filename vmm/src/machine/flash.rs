@@ -11,6 +11,7 @@ use devices::pflash::{FlashBacking, Pflash};
 use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{NvramError, NvramStore};
+use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 
 use crate::config::{Config, FirmwareKind};
@@ -26,7 +27,12 @@ pub(super) struct FlashFiles {
 }
 
 fn map(size: usize) -> Result<MmapRegion, Failure> {
-    MmapRegion::new(size)
+    // Every page is about to be filled: one call for all of them spares a fault each.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    MmapRegionBuilder::new(size)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(flags)
+        .build()
         .map_err(|error| Failure::Refused(format!("cannot map memory for the flash: {error}")))
 }
 
