@@ -24,8 +24,16 @@ mirror() {
         echo "$OPTIMUS_LAB_MIRROR"
         return
     fi
-    uri=$(apt-get indextargets --format "$format" 'Created-By: Packages' \
-        | awk '$2 == "Debian" && $3 == "Debian" { print $1; exit }')
+    find_mirror() {
+        apt-get indextargets --format "$format" 'Created-By: Packages' \
+            | awk '$2 == "Debian" && $3 == "Debian" { print $1; exit }'
+    }
+    uri=$(find_mirror)
+    # A new machine has no lists yet, and apt knows an origin only by them.
+    if [[ -z $uri ]]; then
+        apt-get update >>"$lab/logs/setup-root.log" 2>&1 || true
+        uri=$(find_mirror)
+    fi
     [[ -n $uri ]] || die "apt knows no Debian mirror here; run 'apt-get update', or name one in OPTIMUS_LAB_MIRROR"
     echo "${uri%/}"
 }
