@@ -68,9 +68,9 @@ pub const CONFIG: &[Case] = &[
     ),
     case(
         "two devices at one address",
-        "[[disk]]\npath = \"a.img\"\naddress = \"00:04.0\"\n[[disk]]\npath = \"b.img\"\naddress = \"00:04.0\"\n",
+        "@FIRMWARE@[[disk]]\npath = \"a.img\"\naddress = \"00:04.0\"\n[[disk]]\npath = \"b.img\"\naddress = \"00:04.0\"\n",
         &[],
-        &["vm.toml:6:", "00:04.0", "disk[0]"],
+        &["vm.toml:9:", "00:04.0", "disk[0]"],
     ),
     case(
         "a device where the chipset is",

@@ -50,7 +50,7 @@ const EXIT_STATUS: &str = "Exit status:
   4      --timeout ran out
   5      the guest crashed, or --fail-on was seen
   6      a device or the host failed while the guest was running
-  128+N  ended by signal N
+  128+N  ended by signal N, because the guest did not power off in time
 
 SIGINT and SIGTERM press the guest's power button; after the grace period of [machine]
 the machine ends.";
