@@ -235,8 +235,10 @@ pub fn check(case: &Case, statuses: &[i32]) -> Outcome {
     }
     let usual = Firmware::USUAL;
     let lab = crate::lab::directory();
-    let toml = case
-        .toml
+    // Where no firmware is installed, its absence would be found first. At the end it moves no line.
+    let firmware =
+        if case.toml.contains("FIRMWARE") || case.toml.contains("firmware") { "" } else { "\n@FIRMWARE@" };
+    let toml = format!("{}{firmware}", case.toml)
         .replace("@FIRMWARE@", "[firmware]\ncode = \"@CODE@\"\nvars_template = \"@VARS@\"\n")
         .replace("@CODE@", &usual.code().display().to_string())
         .replace("@VARS@", &usual.vars().display().to_string())

@@ -68,7 +68,8 @@ fn raw() -> Outcome {
 fn qcow2() -> Outcome {
     let machine = Machine::new()?.with_firmware(Firmware::ALL[3]);
     let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?.bootable();
-    let machine = machine.with_disk(disk.clone());
+    // An emulated host takes its time to shut a Debian down.
+    let machine = machine.with_disk(disk.clone()).with_key("grace = 300");
     let mut running = machine.start(&interactive())?;
     login(&mut running)?;
     shell(&mut running, "head -c 20000000 /dev/urandom >/root/data && md5sum /root/data >/root/sum && sync")?;
