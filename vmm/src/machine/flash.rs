@@ -65,11 +65,15 @@ impl FlashFiles {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
             None => {
-                let store = NvramStore::open(
-                    &config.firmware.vars,
-                    config.firmware.vars_template.as_deref(),
-                    info.layout.vars_size(),
-                )?;
+                let template = config.firmware.vars_template.as_deref();
+                let store = match NvramStore::open(&config.firmware.vars, template, info.layout.vars_size()) {
+                    Ok(store) => store,
+                    Err(error) => {
+                        // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
+                        image::check_smm(path, bytes)?;
+                        return Err(error.into());
+                    }
+                };
                 Some((region(store.bytes())?, store))
             }
         };
