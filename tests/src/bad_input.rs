@@ -140,6 +140,12 @@ pub const FILES: &[Case] = &[
         &["secboot.fd", "System Management Mode"],
     ),
     case(
+        "firmware that needs SMM, and variables that are not there",
+        "[firmware]\ncode = \"@OVMF@/OVMF_CODE_4M.secboot.fd\"\nvars_template = \"none.fd\"\n",
+        &[],
+        &["secboot.fd", "System Management Mode"],
+    ),
+    case(
         "variables of another size",
         "[firmware]\ncode = \"@CODE@\"\nvars = \"vars.fd\"\n",
         &[("vars.fd", Content::Zeros(131_072))],
