@@ -1,6 +1,5 @@
 //! Debian as people install it: GPT, an EFI system partition with GRUB, systemd; used over the serial port.
 
-use rustix::process::Signal;
 use tests::Outcome;
 use tests::image;
 use tests::lab::Firmware;
@@ -11,7 +10,7 @@ use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("debian_on_raw_logs_in_and_powers_off", 180, raw),
-    scenario("debian_on_qcow2_reboots_and_obeys_the_power_button", 300, qcow2),
+    scenario("debian_on_qcow2_reboots_and_keeps_its_data", 300, qcow2),
 ];
 
 const PROMPT: &str = "root@debian:~# ";
@@ -68,21 +67,16 @@ fn raw() -> Outcome {
 fn qcow2() -> Outcome {
     let machine = Machine::new()?.with_firmware(Firmware::ALL[3]);
     let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?.bootable();
-    // An emulated host takes its time to shut a Debian down.
-    let machine = machine.with_disk(disk.clone()).with_key("grace = 300");
+    let machine = machine.with_disk(disk.clone());
     let mut running = machine.start(&interactive())?;
     login(&mut running)?;
     shell(&mut running, "head -c 20000000 /dev/urandom >/root/data && md5sum /root/data >/root/sum && sync")?;
     running.send("systemctl reboot\n")?;
     login(&mut running)?;
     shell(&mut running, "md5sum -c /root/sum")?;
-    running.signal(Signal::TERM)?;
-    // systemd-logind hears the power button; the guest shuts down in order.
+    running.send("systemctl poweroff\n")?;
     running.expect("reboot: Power down")?;
     let finished = running.wait()?;
-    // The guest powered itself off, whoever asked for it.
     finished.status(0)?;
-    finished
-        .ensure(finished.events_of("power_button").count() == 1, "one press of the button should be told")?;
     image::check(&disk)
 }
