@@ -49,7 +49,7 @@ pub(super) struct Connections {
     /// The ACPI timer's alarm.
     pub pm_alarm: Arc<dyn Alarm>,
     /// Rings when changes of the variables should go to the disk.
-    pub(crate) flash_alarm: Arc<dyn Alarm>,
+    pub flash_alarm: Arc<dyn Alarm>,
     /// What happened when.
     pub events: EventLog,
 }

@@ -128,7 +128,7 @@ fn with_kernel(builder: FwCfgBuilder, config: &Config) -> Result<FwCfgBuilder, F
         .u32(keys::CMDLINE_SIZE, size(&handoff.cmdline))
         .item(keys::CMDLINE_DATA, handoff.cmdline);
     if let Some(initrd) = handoff.initrd {
-        builder = builder.u32(keys::INITRD_SIZE, size(&initrd)).item(keys::INITRD_DATA, Served(initrd));
+        builder = builder.initrd(Served(initrd));
     }
     Ok(builder)
 }
