@@ -28,12 +28,26 @@ pub struct MsiMessage {
 
 /// One message-signalled interrupt of a device.
 pub trait MsiVector: Send + Sync {
-    /// Routes the vector's event to `message`; `None` while it is masked or disabled.
+    /// Routes the vector's event to `message`; `None` while it is masked or disabled. Routing to the message that it
+    /// had before costs no change of the VM's routes.
     fn route(&self, message: Option<MsiMessage>) -> io::Result<()>;
 
-    /// The event whose signalling interrupts the guest without a thread of ours on the way. Signals while unrouted
-    /// are lost: a masked vector's owner keeps its pending bit.
+    /// The event whose signalling interrupts the guest without a thread of ours on the way. A signal while unrouted
+    /// stays in the event's counter, where it can be seen and drained, and interrupts at the next route.
     fn event(&self) -> &EventFd;
+}
+
+/// A level-triggered line driven by events alone: the line of a real device, whose host holds it masked from each
+/// interrupt until the guest has acknowledged it (KVM's resampling irqfd, Documentation/virt/kvm/api.rst, 4.75).
+pub trait ResampledLine: Send + Sync {
+    /// Signalled by the device's host to assert the line.
+    fn trigger(&self) -> &EventFd;
+    /// Signalled when the guest has acknowledged the interrupt and the line is deasserted again.
+    fn resample(&self) -> &EventFd;
+    /// Lets `trigger` reach the guest.
+    fn connect(&self) -> io::Result<()>;
+    /// Deasserts the line; until the next [`ResampledLine::connect`] a trigger stays in its event's counter.
+    fn disconnect(&self) -> io::Result<()>;
 }
 
 /// Hands out the machine's message-signalled interrupts.

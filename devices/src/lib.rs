@@ -20,6 +20,7 @@ pub mod serial;
 #[cfg(test)]
 mod test_support;
 pub mod time;
+pub mod vfio;
 pub mod virtio;
 
 pub use memory::GuestRam;

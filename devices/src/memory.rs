@@ -1,6 +1,9 @@
 //! Guest memory as devices see it.
 
+use std::any::Any;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// Guest RAM. Cloning is cheap: the mappings are shared.
 pub type GuestRam = vm_memory::GuestMemoryMmap<()>;
@@ -14,4 +17,79 @@ pub trait RomSlot: Send + Sync {
     fn show(&self) -> io::Result<()>;
     /// Makes every access trap.
     fn hide(&self) -> io::Result<()>;
+}
+
+/// A piece of the host's memory that a device lends to the guest: a real device's BAR, or a ROM's contents.
+///
+/// Devices pass it on and never look inside: memory of a real device may vanish while it is not decoded.
+#[derive(Clone)]
+pub struct HostMemory {
+    address: u64,
+    len: u64,
+    kind: HostMemoryKind,
+    keep: Arc<dyn Any + Send + Sync>,
+}
+
+/// What a guest may do with lent memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostMemoryKind {
+    /// Memory of a real device: read and write natively; other devices may reach it by DMA.
+    Device,
+    /// Reads are native, writes arrive at the region's device.
+    Rom,
+}
+
+impl HostMemory {
+    /// `len` bytes from `address` in this process, both multiples of the page size, which stay mapped for as long as
+    /// `keep` lives.
+    pub fn new(address: u64, len: u64, kind: HostMemoryKind, keep: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { address, len, kind, keep }
+    }
+
+    /// Address in this process.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is nothing to lend.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What the guest may do with it.
+    pub fn kind(&self) -> HostMemoryKind {
+        self.kind
+    }
+
+    /// Whether both are the same piece of the same mapping.
+    pub fn is(&self, other: &Self) -> bool {
+        self.address == other.address && self.len == other.len && Arc::ptr_eq(&self.keep, &other.keep)
+    }
+}
+
+impl fmt::Debug for HostMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostMemory")
+            .field("address", &format_args!("{:#x}", self.address))
+            .field("len", &format_args!("{:#x}", self.len))
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows lent memory in the guest's address space, where it is reached without a trap.
+///
+/// KVM implements it as memory slots, and real devices see it as a target of their DMA.
+pub trait WindowMapper: Send + Sync {
+    /// Shows `memory` at `base`, a multiple of the page size. On an error nothing is shown and every access traps, which
+    /// is slower but right.
+    fn map(&self, base: u64, memory: &HostMemory) -> io::Result<()>;
+    /// Undoes a successful [`WindowMapper::map`] with the same arguments. When it returns, no vCPU and no other device
+    /// reaches the memory any more.
+    fn unmap(&self, base: u64, memory: &HostMemory);
 }

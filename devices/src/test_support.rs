@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::bus::BusDevice;
 use crate::interrupt::IrqLine;
+use crate::memory::{HostMemory, WindowMapper};
 use crate::time::{Alarm, Clock};
 
 /// Keeps what is written.
@@ -46,6 +47,39 @@ impl IrqLine for Line {
         let mut state = self.0.lock().unwrap();
         state.1 += usize::from(high && !state.0);
         state.0 = high;
+    }
+}
+
+/// Remembers which windows are shown; refuses those that overlap, as KVM does.
+#[derive(Default)]
+pub(crate) struct Windows(Mutex<Vec<(u64, HostMemory)>>);
+
+impl Windows {
+    /// Base and length of each window, in ascending order.
+    pub(crate) fn shown(&self) -> Vec<(u64, u64)> {
+        let mut shown: Vec<_> =
+            self.0.lock().unwrap().iter().map(|(base, memory)| (*base, memory.len())).collect();
+        shown.sort_unstable();
+        shown
+    }
+}
+
+impl WindowMapper for Windows {
+    fn map(&self, base: u64, memory: &HostMemory) -> io::Result<()> {
+        let mut windows = self.0.lock().unwrap();
+        let overlaps =
+            |(other, held): &(u64, HostMemory)| base < other + held.len() && *other < base + memory.len();
+        if windows.iter().any(overlaps) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        windows.push((base, memory.clone()));
+        Ok(())
+    }
+    fn unmap(&self, base: u64, memory: &HostMemory) {
+        let mut windows = self.0.lock().unwrap();
+        let before = windows.len();
+        windows.retain(|(other, held)| *other != base || !held.is(memory));
+        assert_eq!(windows.len() + 1, before, "unmapped what was not mapped");
     }
 }
 

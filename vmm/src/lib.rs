@@ -5,6 +5,7 @@ pub mod config;
 pub mod console;
 pub mod cpu;
 pub mod events;
+pub mod host;
 pub mod kvm;
 pub mod machine;
 pub mod memory;

@@ -173,6 +173,11 @@ impl Bus {
         self.publish(&mut regions);
     }
 
+    /// Whether a region other than `id` has an address in `range`.
+    pub fn is_contested(&self, id: RegionId, range: AddressRange) -> bool {
+        self.lock().entries.iter().any(|entry| entry.id != id && entry.range.overlaps(range))
+    }
+
     /// A snapshot to dispatch through, one for each vCPU.
     pub fn view(self: &Arc<Self>) -> BusView {
         BusView { bus: Arc::clone(self), generation: u64::MAX, flat: Arc::default() }

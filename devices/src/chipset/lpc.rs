@@ -166,6 +166,7 @@ impl PciFunction for Lpc {
                 space: Space::Io,
                 range,
                 device,
+                mapped: Arc::default(),
                 doorbells: Arc::default(),
                 platform: true,
             });
@@ -176,6 +177,7 @@ impl PciFunction for Lpc {
                 space: Space::Memory,
                 range,
                 device,
+                mapped: Arc::default(),
                 doorbells: Arc::default(),
                 platform: true,
             });

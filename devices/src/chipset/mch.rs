@@ -95,6 +95,7 @@ impl PciFunction for Mch {
                 space: Space::Memory,
                 range,
                 device: Arc::clone(&self.ecam),
+                mapped: Arc::default(),
                 doorbells: Arc::default(),
                 platform: true,
             })

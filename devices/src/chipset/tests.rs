@@ -7,7 +7,7 @@ use super::*;
 use crate::bus::{Action, AddressRange, Bus, BusView, Priority};
 use crate::interrupt::PirqRouter;
 use crate::pci::{ConfigPorts, Devfn, Doorbell, Ecam, IoEvents, RootComplex, Space};
-use crate::test_support::{Line, TestAlarm};
+use crate::test_support::{Line, TestAlarm, Windows};
 
 struct Nowhere;
 
@@ -32,7 +32,7 @@ struct Machine {
 
 fn machine() -> Machine {
     let (io, memory) = (Bus::new(), Bus::new());
-    let root = RootComplex::new(io.clone(), memory.clone(), Arc::new(Nowhere));
+    let root = RootComplex::new(io.clone(), memory.clone(), Arc::new(Nowhere), Arc::new(Windows::default()));
     let ecam = Ecam::new();
     ecam.connect(&root);
     let pm = PowerManagement::new(Arc::new(Line::default()), Arc::new(TestAlarm::default()));

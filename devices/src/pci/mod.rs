@@ -21,6 +21,7 @@ use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::bus::{Action, AddressRange, BusDevice};
+use crate::memory::HostMemory;
 
 pub use address::{Bdf, Devfn};
 pub use config::{Bar, BarKind, ConfigSpace, Ids};
@@ -67,6 +68,15 @@ pub trait IoEvents: Send + Sync {
     fn disarm(&self, space: Space, base: u64, doorbell: &Doorbell) -> io::Result<()>;
 }
 
+/// Memory that answers a part of a region without a trap.
+#[derive(Debug, Clone)]
+pub struct MappedPart {
+    /// Offset in the region, a multiple of the page size.
+    pub offset: u64,
+    /// What the guest sees there.
+    pub memory: HostMemory,
+}
+
 /// A range that a function decodes now.
 #[derive(Clone)]
 pub struct Region {
@@ -74,8 +84,11 @@ pub struct Region {
     pub space: Space,
     /// Which addresses.
     pub range: AddressRange,
-    /// Who answers.
+    /// Who answers what traps.
     pub device: Arc<dyn BusDevice>,
+    /// Parts that the guest reaches without a trap while nothing else decodes there. The device answers for them too:
+    /// they are a shortcut, not a promise.
+    pub mapped: Arc<[MappedPart]>,
     /// Writes that the kernel turns into events.
     pub doorbells: Arc<[Doorbell]>,
     /// A range of the chipset, such as the ECAM or the PM block, which BARs cannot hide.
@@ -112,4 +125,7 @@ pub trait PciFunction: Send + Sync {
     }
     /// Puts every register, queue and interrupt in its power-on state.
     fn reset(&self);
+    /// Called when the buses decode what [`PciFunction::regions`] said after the last write or reset. A function of a real
+    /// device does here what must wait until the guest no longer reaches its memory.
+    fn settle(&self) {}
 }

@@ -8,6 +8,7 @@ use super::config::reg;
 use super::root_port::{Link, RootPort, RootPortOptions};
 use super::*;
 use crate::bus::{Action, Bus, BusDevice, BusView};
+use crate::test_support::Windows;
 
 const IDS: Ids = Ids {
     vendor: 0x1234,
@@ -68,7 +69,14 @@ impl PciFunction for Card {
             .filter_map(|(index, device)| {
                 let (space, range) = config.decoded_bar(index)?;
                 let device = Arc::clone(device);
-                Some(Region { space, range, device, doorbells: Arc::new([]), platform: false })
+                Some(Region {
+                    space,
+                    range,
+                    device,
+                    mapped: Arc::default(),
+                    doorbells: Arc::new([]),
+                    platform: false,
+                })
             })
             .collect()
     }
@@ -103,7 +111,12 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let (io, memory) = (Bus::new(), Bus::new());
-    let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), Arc::new(NoDoorbells));
+    let root = RootComplex::new(
+        Arc::clone(&io),
+        Arc::clone(&memory),
+        Arc::new(NoDoorbells),
+        Arc::new(Windows::default()),
+    );
     let link = Link { width: 16, speed: 3 };
     let options = RootPortOptions { multifunction: false, slot: 1, occupied: true, link, interrupt_pin: 1 };
     root.add(PORT, Arc::new(RootPort::new(options))).unwrap();

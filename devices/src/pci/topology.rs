@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::bus::{Action, Bus, Priority, RegionId};
+use crate::bus::{Action, AddressRange, Bus, Priority, RegionId};
+use crate::memory::WindowMapper;
 
-use super::{Bdf, Devfn, Forwarding, IoEvents, PciFunction, Region, Space};
+use super::{Bdf, Devfn, Forwarding, IoEvents, MappedPart, PciFunction, Region, Space};
 
 /// A function and, for a root port, what sits behind it.
 struct Node {
@@ -33,6 +34,22 @@ pub enum TopologyError {
 struct Applied {
     region: Region,
     id: RegionId,
+    /// Which of the region's mapped parts the guest reaches without a trap now.
+    shown: Vec<bool>,
+}
+
+impl Applied {
+    fn parts(&self) -> impl Iterator<Item = (usize, &MappedPart)> {
+        self.region.mapped.iter().enumerate()
+    }
+
+    fn is_shown(&self, index: usize) -> bool {
+        self.shown.get(index).copied().unwrap_or_default()
+    }
+
+    fn address(&self, part: &MappedPart) -> u64 {
+        self.region.range.base().wrapping_add(part.offset)
+    }
 }
 
 /// All PCI functions of the machine.
@@ -42,6 +59,7 @@ pub struct RootComplex {
     io: Arc<Bus>,
     memory: Arc<Bus>,
     io_events: Arc<dyn IoEvents>,
+    windows: Arc<dyn WindowMapper>,
     applied: Mutex<Vec<Applied>>,
 }
 
@@ -51,13 +69,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl RootComplex {
     /// A root complex without functions, decoding into these buses.
-    pub fn new(io: Arc<Bus>, memory: Arc<Bus>, io_events: Arc<dyn IoEvents>) -> Arc<Self> {
+    pub fn new(
+        io: Arc<Bus>,
+        memory: Arc<Bus>,
+        io_events: Arc<dyn IoEvents>,
+        windows: Arc<dyn WindowMapper>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             nodes: OnceLock::new(),
             building: Mutex::default(),
             io,
             memory,
             io_events,
+            windows,
             applied: Mutex::default(),
         })
     }
@@ -136,6 +160,10 @@ impl RootComplex {
         }
         if written.decode_changed || written.reset_secondary {
             self.update_decode();
+            function.settle();
+        }
+        if written.reset_secondary {
+            node.children.values().for_each(|child| child.settle());
         }
         written.action
     }
@@ -147,10 +175,14 @@ impl RootComplex {
             node.function.reset();
         }
         self.update_decode();
+        for (_, node) in self.nodes() {
+            node.children.values().for_each(|child| child.settle());
+            node.function.settle();
+        }
     }
 
     /// All ranges that are decoded now, in no particular order.
-    pub fn decoded(&self) -> Vec<(Space, crate::bus::AddressRange)> {
+    pub fn decoded(&self) -> Vec<(Space, AddressRange)> {
         lock(&self.applied).iter().map(|applied| (applied.region.space, applied.region.range)).collect()
     }
 
@@ -176,8 +208,51 @@ impl RootComplex {
         });
         for region in wanted {
             let id = self.offer(&region);
-            applied.push(Applied { region, id });
+            let shown = vec![false; region.mapped.len()];
+            applied.push(Applied { region, id, shown });
         }
+        self.update_windows(&mut applied);
+    }
+
+    /// Shows the mapped parts that nothing else overlaps, and hides those that something does now. A memory slot would
+    /// answer before any device, so what is contested goes the way of the bus and its priorities.
+    fn update_windows(&self, applied: &mut [Applied]) {
+        let wanted = |applied: &Applied, part: &MappedPart| {
+            AddressRange::new(applied.address(part), part.memory.len()).is_some_and(|range| {
+                applied.region.range.covers(range) && !self.memory.is_contested(applied.id, range)
+            })
+        };
+        for show in [false, true] {
+            for applied in applied.iter_mut() {
+                for index in 0..applied.region.mapped.len() {
+                    let Some(part) = applied.region.mapped.get(index) else { continue };
+                    if applied.is_shown(index) == show || wanted(applied, part) != show {
+                        continue;
+                    }
+                    let now = if show { self.show(applied, part) } else { self.hide(applied, part) };
+                    if let Some(shown) = applied.shown.get_mut(index) {
+                        *shown = now;
+                    }
+                }
+            }
+        }
+    }
+
+    fn show(&self, applied: &Applied, part: &MappedPart) -> bool {
+        let base = applied.address(part);
+        match self.windows.map(base, &part.memory) {
+            Ok(()) => true,
+            Err(error) => {
+                // RAM or a window of the platform is there: the accesses trap, and the next change tries again.
+                tracing::debug!(%error, base = %format_args!("{base:#x}"), "a BAR stays with the trapped path");
+                false
+            }
+        }
+    }
+
+    fn hide(&self, applied: &Applied, part: &MappedPart) -> bool {
+        self.windows.unmap(applied.address(part), &part.memory);
+        false
     }
 
     fn bus(&self, space: Space) -> &Bus {
@@ -200,7 +275,10 @@ impl RootComplex {
     }
 
     fn withdraw(&self, old: &Applied) {
-        let Applied { region, id } = old;
+        for (_, part) in old.parts().filter(|(index, _)| old.is_shown(*index)) {
+            self.hide(old, part);
+        }
+        let Applied { region, id, shown: _ } = old;
         for doorbell in region.doorbells.iter() {
             if let Err(error) = self.io_events.disarm(region.space, region.range.base(), doorbell) {
                 tracing::debug!(%error, range = %region.range, "doorbell was not armed");

@@ -280,7 +280,7 @@ impl PciFunction for VirtioPci {
         bars.into_iter()
             .filter_map(|(bar, device, doorbells)| {
                 let (space, range) = config.decoded_bar(usize::from(bar))?;
-                Some(Region { space, range, device, doorbells, platform: false })
+                Some(Region { space, range, device, mapped: Arc::default(), doorbells, platform: false })
             })
             .collect()
     }

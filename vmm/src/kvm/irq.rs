@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use devices::interrupt::{IrqLine, MsiAllocator, MsiMessage, MsiVector, PirqRouter};
+use devices::interrupt::{IrqLine, MsiAllocator, MsiMessage, MsiVector, PirqRouter, ResampledLine};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
     KVM_IRQCHIP_PIC_SLAVE, KvmIrqRouting, kvm_irq_routing_entry,
@@ -62,6 +62,13 @@ impl Interrupts {
     /// A new source on line `gsi` (0–23).
     pub fn line(self: &Arc<Self>, gsi: u8) -> Arc<dyn IrqLine> {
         Arc::new(Line { interrupts: Arc::clone(self), gsi, high: Mutex::new(false) })
+    }
+
+    /// A real device's source on the level-triggered line `gsi` (16–23).
+    pub fn resampled_line(&self, gsi: u8) -> io::Result<Arc<dyn ResampledLine>> {
+        let resample = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        let irqfd = Irqfd::new(Arc::clone(&self.vm), u32::from(gsi), Some(resample.try_clone()?))?;
+        Ok(Arc::new(Resampled { irqfd, resample }))
     }
 
     /// An event that interrupts on the edge-triggered line `gsi` without a thread of ours.
@@ -189,40 +196,107 @@ pub struct Messages(pub Arc<Interrupts>);
 impl MsiAllocator for Messages {
     fn allocate(&self) -> io::Result<Arc<dyn MsiVector>> {
         let gsi = self.0.next_message.fetch_add(1, Ordering::Relaxed);
-        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        Ok(Arc::new(Vector { interrupts: Arc::clone(&self.0), gsi, event, registered: Mutex::new(false) }))
+        let irqfd = Irqfd::new(Arc::clone(&self.0.vm), gsi, None)?;
+        Ok(Arc::new(Vector { interrupts: Arc::clone(&self.0), irqfd }))
     }
 }
 
-struct Vector {
-    interrupts: Arc<Interrupts>,
+/// An event that KVM takes for an interrupt while it is attached. Detached, signals add up in its counter, and attaching
+/// it again delivers them as one interrupt: a masked vector's pending bit, kept by the kernel.
+struct Irqfd {
+    vm: Arc<VmFd>,
     gsi: u32,
     event: EventFd,
-    registered: Mutex<bool>,
+    resample: Option<EventFd>,
+    attached: Mutex<bool>,
+}
+
+impl Irqfd {
+    fn new(vm: Arc<VmFd>, gsi: u32, resample: Option<EventFd>) -> io::Result<Self> {
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        Ok(Self { vm, gsi, event, resample, attached: Mutex::new(false) })
+    }
+
+    fn attach(&self, wanted: bool) -> io::Result<()> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if *attached == wanted {
+            return Ok(());
+        }
+        match (wanted, &self.resample) {
+            (true, None) => self.vm.register_irqfd(&self.event, self.gsi),
+            (true, Some(resample)) => self.vm.register_irqfd_with_resample(&self.event, resample, self.gsi),
+            (false, _) => self.vm.unregister_irqfd(&self.event, self.gsi),
+        }
+        .map_err(io_error)?;
+        *attached = wanted;
+        Ok(())
+    }
+}
+
+impl Drop for Irqfd {
+    fn drop(&mut self) {
+        if let Err(error) = self.attach(false) {
+            tracing::debug!(%error, gsi = self.gsi, "an interrupt's event could not be detached");
+        }
+    }
+}
+
+/// Detaching stands for masking: it spares the VM a new routing table. The irqfd is made at first use, so a vector that
+/// the guest never programs costs no kernel object.
+struct Vector {
+    interrupts: Arc<Interrupts>,
+    irqfd: Irqfd,
 }
 
 impl MsiVector for Vector {
     fn route(&self, message: Option<MsiMessage>) -> io::Result<()> {
+        let Some(message) = message else { return self.irqfd.attach(false) };
         let mut routes = self.interrupts.routes();
-        let before = match message {
-            Some(message) => routes.messages.insert(self.gsi, message),
-            None => routes.messages.remove(&self.gsi),
-        };
-        if before != message {
+        let before = routes.messages.insert(self.irqfd.gsi, message);
+        if before != Some(message) {
             self.interrupts.commit(&routes)?;
         }
         drop(routes);
-        // The irqfd is made at first use: a vector that the guest never programs costs no kernel object.
-        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        if message.is_some() && !*registered {
-            self.interrupts.vm.register_irqfd(&self.event, self.gsi).map_err(io_error)?;
-            *registered = true;
-        }
-        Ok(())
+        self.irqfd.attach(true)
     }
 
     fn event(&self) -> &EventFd {
-        &self.event
+        &self.irqfd.event
+    }
+}
+
+impl Drop for Vector {
+    fn drop(&mut self) {
+        let mut routes = self.interrupts.routes();
+        if routes.messages.remove(&self.irqfd.gsi).is_some()
+            && let Err(error) = self.interrupts.commit(&routes)
+        {
+            tracing::debug!(%error, "the route of a message could not be removed");
+        }
+    }
+}
+
+/// A real device's line on the IOAPIC. KVM ORs it with what our own devices assert.
+struct Resampled {
+    irqfd: Irqfd,
+    resample: EventFd,
+}
+
+impl ResampledLine for Resampled {
+    fn trigger(&self) -> &EventFd {
+        &self.irqfd.event
+    }
+
+    fn resample(&self) -> &EventFd {
+        &self.resample
+    }
+
+    fn connect(&self) -> io::Result<()> {
+        self.irqfd.attach(true)
+    }
+
+    fn disconnect(&self) -> io::Result<()> {
+        self.irqfd.attach(false)
     }
 }
 

@@ -1,11 +1,12 @@
-//! KVM memory slots: guest RAM, which stays, and flash windows, which come and go.
+//! KVM memory slots: guest RAM, which stays, and windows that come and go: flash, BARs of real devices, ROMs.
 #![allow(unsafe_code, reason = "a memory slot hands a host address to the kernel")]
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use devices::GuestRam;
-use devices::memory::RomSlot;
+use devices::memory::{HostMemory, HostMemoryKind, RomSlot};
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion, MmapRegion};
@@ -15,20 +16,32 @@ use super::{HostError, io_error, setup};
 /// Hands out slot numbers and keeps the memory behind each slot mapped for as long as the VM may use it.
 pub struct Slots {
     vm: Arc<VmFd>,
-    next: Mutex<u32>,
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Default)]
+struct Numbers {
+    next: u32,
+    returned: BTreeSet<u32>,
 }
 
 impl Slots {
     /// Slots of `vm`.
     pub fn new(vm: Arc<VmFd>) -> Self {
-        Self { vm, next: Mutex::new(0) }
+        Self { vm, numbers: Mutex::default() }
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn number(&self) -> u32 {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = *next;
-        *next += 1;
-        number
+        let mut numbers = self.numbers();
+        numbers.returned.pop_first().unwrap_or_else(|| {
+            let number = numbers.next;
+            numbers.next += 1;
+            number
+        })
     }
 
     /// Shows all of `ram` to the guest. The caller keeps a clone of `ram` until the VM is gone.
@@ -49,11 +62,51 @@ impl Slots {
         Ok(())
     }
 
+    /// Shows `memory` at `base`. The caller keeps a clone of `memory` until it has given the window back to
+    /// [`Slots::hide`].
+    pub fn show(&self, base: u64, memory: &HostMemory) -> io::Result<Window> {
+        let slot = kvm_userspace_memory_region {
+            slot: self.number(),
+            flags: match memory.kind() {
+                HostMemoryKind::Device => 0,
+                HostMemoryKind::Rom => KVM_MEM_READONLY,
+            },
+            guest_phys_addr: base,
+            memory_size: memory.len(),
+            userspace_addr: memory.address(),
+        };
+        // SAFETY: a `HostMemory` covers `memory_size` mapped bytes from that address for as long as a clone of it lives,
+        // and the caller keeps one.
+        unsafe { self.vm.set_user_memory_region(slot) }.map_err(|error| {
+            self.numbers().returned.insert(slot.slot);
+            io_error(error)
+        })?;
+        Ok(Window(slot))
+    }
+
+    /// Hides a window. When this returns no vCPU reaches the memory behind it.
+    pub fn hide(&self, window: Window) {
+        let Window(mut slot) = window;
+        slot.memory_size = 0;
+        // SAFETY: a size of 0 deletes the slot.
+        match unsafe { self.vm.set_user_memory_region(slot) } {
+            Ok(()) => {
+                self.numbers().returned.insert(slot.slot);
+            }
+            Err(error) => {
+                tracing::error!(error = %io_error(error), slot = slot.slot, "memory slot could not be deleted")
+            }
+        }
+    }
+
     /// A window at `base` over `memory` that the guest can read and execute, hidden at first.
     pub fn rom(&self, base: u64, memory: Arc<MmapRegion>) -> Rom {
         Rom { vm: Arc::clone(&self.vm), slot: self.number(), base, memory }
     }
 }
+
+/// A window that the guest sees now.
+pub struct Window(kvm_userspace_memory_region);
 
 /// A read-only window.
 pub struct Rom {

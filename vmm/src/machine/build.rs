@@ -33,6 +33,7 @@ use crate::kvm;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::kvm::slots::Slots;
 use crate::memory;
+use crate::memory::layout::Layout;
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
 
@@ -128,7 +129,8 @@ pub(super) fn board(
     let flash = files.attach(&memory, &slots, connections.flash_alarm)?;
     let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(refused("set up interrupt routes"))?;
     let doorbells = Arc::new(kvm::Doorbells::new(Arc::clone(&vm)));
-    let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), doorbells);
+    let layout = Layout::new(slots);
+    let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), doorbells, Arc::clone(&layout) as _);
 
     let pm = PowerManagement::new(interrupts.line(9), connections.pm_alarm);
     let ecam = Ecam::new();

@@ -4,6 +4,7 @@
 //! `vm.toml` that causes it. The plan alone feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
 pub mod memory;
+pub mod passthrough;
 pub mod pci;
 pub mod report;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use crate::config::{Config, Problems};
 use crate::cpu::cpuid::Topology;
 
 pub use memory::MemoryPlan;
+pub use passthrough::PlannedPassthrough;
 pub use pci::{PciPlan, PlannedFunction, Role};
 
 /// A whole machine, decided.

@@ -1,5 +1,7 @@
 //! Guest RAM: allocated as the plan says, from anonymous memory, huge pages or a shared memory file.
 
+pub mod layout;
+
 use std::fs::File;
 use std::io;
 use std::sync::Arc;

@@ -1,0 +1,6 @@
+//! PCI functions of the host, passed through by VFIO (Linux Documentation/driver-api/vfio.rst).
+
+pub mod host;
+mod options;
+
+pub use options::{Identity, Options, Place, Rom};

@@ -1,0 +1,48 @@
+//! What the guest is to see of a passed-through function in place of the real thing.
+
+use std::sync::Arc;
+
+/// IDs that replace the device's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// Vendor ID.
+    pub vendor: Option<u16>,
+    /// Device ID.
+    pub device: Option<u16>,
+    /// Subsystem vendor ID and subsystem ID.
+    pub subsystem: Option<(u16, u16)>,
+}
+
+/// Where the expansion ROM comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Rom {
+    /// The function has no ROM BAR.
+    #[default]
+    Off,
+    /// The device's own.
+    Host,
+    /// These bytes.
+    Image(Arc<[u8]>),
+}
+
+/// Where the guest finds the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On bus 0, among the functions of the chipset.
+    RootBus,
+    /// Behind a root port.
+    BehindRootPort,
+}
+
+/// How a function is passed through.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// IDs.
+    pub identity: Identity,
+    /// The function's device number has other functions (header type bit 7).
+    pub multifunction: bool,
+    /// Where it sits.
+    pub place: Place,
+    /// Its expansion ROM.
+    pub rom: Rom,
+}

@@ -1,0 +1,34 @@
+//! The Linux host beneath the machine, as far as passed-through devices are concerned: its PCI functions in sysfs.
+
+use std::collections::BTreeMap;
+
+use crate::config::HostPciAddress;
+
+/// A PCI function of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFunction {
+    /// Where it is.
+    pub address: HostPciAddress,
+    /// Vendor ID.
+    pub vendor: u16,
+    /// Device ID.
+    pub device: u16,
+    /// Subsystem vendor ID; 0 when the function has none or has not been initialised.
+    pub subsystem_vendor: u16,
+    /// Subsystem ID.
+    pub subsystem: u16,
+    /// Class code: base class in bits 23:16, sub-class in 15:8, programming interface in 7:0.
+    pub class: u32,
+    /// The driver that has it.
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    pub iommu_group: Option<u32>,
+}
+
+/// What the plan may know of the host: the PCI functions that the configuration names, and the other functions of
+/// their slots. A function that does not exist is not in here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// By address.
+    pub functions: BTreeMap<HostPciAddress, HostFunction>,
+}
