@@ -71,8 +71,11 @@ pub struct Ids {
 pub enum BarKind {
     /// I/O ports.
     Io,
-    /// 32-bit memory, not prefetchable.
-    Memory32,
+    /// 32-bit memory.
+    Memory32 {
+        /// Reads have no side effects.
+        prefetchable: bool,
+    },
     /// 64-bit memory, two registers wide.
     Memory64 {
         /// Reads have no side effects.
@@ -188,7 +191,7 @@ impl ConfigSpace {
         let register = reg::BAR0 + 4 * index as u16;
         let (flags, enable) = match bar.kind {
             BarKind::Io => (1u8, command::IO),
-            BarKind::Memory32 => (0, command::MEMORY),
+            BarKind::Memory32 { prefetchable } => (u8::from(prefetchable) << 3, command::MEMORY),
             BarKind::Memory64 { prefetchable } => (4 | u8::from(prefetchable) << 3, command::MEMORY),
         };
         let mask = !(bar.size - 1) & if bar.kind == BarKind::Io { !3 } else { !0xf };
@@ -299,7 +302,7 @@ impl ConfigSpace {
         let low = u64::from(self.u32(register));
         let base = match bar.kind {
             BarKind::Io => low & 0xfffc,
-            BarKind::Memory32 => low & !0xf,
+            BarKind::Memory32 { .. } => low & !0xf,
             BarKind::Memory64 { .. } => low & !0xf | u64::from(self.u32(register + 4)) << 32,
         };
         if base == 0 {
@@ -313,7 +316,7 @@ impl ConfigSpace {
         let bar = (*self.bars.get(index)?)?;
         let (space, enable) = match bar.kind {
             BarKind::Io => (Space::Io, command::IO),
-            BarKind::Memory32 | BarKind::Memory64 { .. } => (Space::Memory, command::MEMORY),
+            BarKind::Memory32 { .. } | BarKind::Memory64 { .. } => (Space::Memory, command::MEMORY),
         };
         if self.command() & enable == 0 {
             return None;

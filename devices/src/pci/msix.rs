@@ -147,7 +147,7 @@ impl Msix {
     /// forwards only 32-bit addresses to such BARs.
     pub fn bar(&self) -> Bar {
         let size = (self.pba_offset() + self.pba_len()).next_power_of_two().max(0x1000);
-        Bar { kind: BarKind::Memory32, size: size as u64 }
+        Bar { kind: BarKind::Memory32 { prefetchable: false }, size: size as u64 }
     }
 
     /// Adds the capability, with table and pending bits in BAR `bar` (0–5). `None` without vectors or space.

@@ -13,15 +13,13 @@ pub struct Identity {
     pub subsystem: Option<(u16, u16)>,
 }
 
-/// Where the expansion ROM comes from.
+/// What the expansion ROM BAR shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Rom {
     /// The function has no ROM BAR.
     #[default]
     Off,
-    /// The device's own.
-    Host,
-    /// These bytes.
+    /// These bytes, whether the device's own or others.
     Image(Arc<[u8]>),
 }
 

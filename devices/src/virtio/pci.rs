@@ -176,7 +176,7 @@ impl VirtioPci {
 
 /// Adds BARs and capabilities; returns where the MSI-X and the configuration access capabilities lie.
 fn lay_out(config: &mut ConfigSpace, msix: &Msix, placement: Placement) -> Option<(u16, u16)> {
-    let registers = Bar { kind: BarKind::Memory32, size: registers::BAR_SIZE };
+    let registers = Bar { kind: BarKind::Memory32 { prefetchable: false }, size: registers::BAR_SIZE };
     let added = config.add_bar(usize::from(REGISTERS_BAR), registers)
         && config.add_bar(usize::from(MSIX_BAR), msix.bar());
     if !added {
