@@ -24,6 +24,10 @@ pub enum Trigger {
     TimedOut,
     /// The grace period ran out.
     GraceOver,
+    /// The host wants a passed-through device back; which.
+    DeviceWanted(String),
+    /// A passed-through device is of no use any more; why.
+    DeviceFailed(String),
 }
 
 /// What a caller has to do.
@@ -56,6 +60,10 @@ pub enum Cause {
     },
     /// `--timeout` ran out.
     TimedOut,
+    /// The host wanted this device back.
+    DeviceWanted(String),
+    /// A device failed; why.
+    DeviceFailed(String),
 }
 
 /// What has been decided about the end of a run.
@@ -90,6 +98,8 @@ impl Session {
                 self.end_now(Cause::Forbidden { pattern, line })
             }
             Trigger::TimedOut => self.end_now(Cause::TimedOut),
+            Trigger::DeviceWanted(device) => self.end_gently(Cause::DeviceWanted(device)),
+            Trigger::DeviceFailed(why) => self.end_now(Cause::DeviceFailed(why)),
             Trigger::GraceOver => {
                 // A timer that nobody should have armed ends nothing.
                 self.cause.clone().and_then(|cause| self.end_now(cause))
@@ -153,6 +163,15 @@ mod tests {
         assert_eq!(session.cause(), None);
         assert_eq!(session.on(Trigger::Quit), END);
         assert_eq!(session.cause(), Some(&Cause::Quit));
+    }
+
+    #[test]
+    fn a_wanted_device_is_given_back_in_order_and_a_failed_one_at_once() {
+        let mut session = Session::new();
+        assert_eq!(session.on(Trigger::DeviceWanted("0000:01:00.0".into())), BUTTON);
+        assert_eq!(session.on(Trigger::DeviceWanted("0000:01:00.0".into())), None);
+        assert_eq!(session.on(Trigger::DeviceFailed("bus error".into())), END);
+        assert_eq!(session.cause(), Some(&Cause::DeviceWanted("0000:01:00.0".into())));
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub(super) fn conclude(
             Cause::Signal(signal) => Outcome::Signalled(signal.number()),
             Cause::Quit => Outcome::Quit,
             Cause::Forbidden { pattern, line } => Outcome::FailPatternSeen(format!("`{pattern}` in: {line}")),
+            Cause::DeviceWanted(device) => Outcome::Failed(format!(
+                "the host wanted {device} back, and the guest did not power off within its grace period"
+            )),
+            Cause::DeviceFailed(why) => Outcome::Failed(why),
             Cause::TimedOut => Outcome::TimedOut(missing(observer, doing.unwrap_or_default())),
         },
         End::Itself(outcome) => judge(outcome, options, observer),

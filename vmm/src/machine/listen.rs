@@ -60,6 +60,14 @@ impl<F: FnMut() + Send> MutEventSubscriber for OnEvent<F> {
     }
 }
 
+/// Something that the host tells about a passed-through device.
+pub(super) struct Notice {
+    /// Signalled when there is something to tell.
+    pub(super) event: EventFd,
+    /// What it means.
+    pub(super) trigger: Box<dyn FnMut() -> Option<Trigger> + Send>,
+}
+
 /// Everything that the loop listens to.
 pub(super) struct Sources<'a> {
     pub(super) board: &'a Board,
@@ -69,13 +77,15 @@ pub(super) struct Sources<'a> {
     pub(super) observer: &'a Observer,
     pub(super) signals: SignalFd,
     pub(super) alarms: [Arc<TimerAlarm>; 3],
+    pub(super) notices: Vec<Notice>,
     pub(super) grace: &'a Timer,
     pub(super) timeout: &'a Timer,
     pub(super) wake: Sender<Wake>,
 }
 
 pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>, Failure> {
-    let Sources { board, vcpus, consoles, room, observer, signals, alarms, grace, timeout, wake } = sources;
+    let Sources { board, vcpus, consoles, room, observer, signals, alarms, notices, grace, timeout, wake } =
+        sources;
     let mut manager: EventManager<Subscriber> = EventManager::new()
         .map_err(|error| refused("create the event loop")(std::io::Error::other(error.to_string())))?;
     let mut add = |subscriber: Subscriber| {
@@ -97,6 +107,15 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         event: decided,
         signalled: move || trigger(&to, Trigger::Verdict(seen.verdict())),
     })));
+    for Notice { event, trigger: mut means } in notices {
+        let to = send.clone();
+        let signalled = move || {
+            if let Some(meant) = means() {
+                trigger(&to, meant);
+            }
+        };
+        add(Arc::new(Mutex::new(OnEvent { event, signalled })));
+    }
     let to = send.clone();
     add(Arc::new(Mutex::new(signals.subscriber(move |signal| trigger(&to, Trigger::Signal(signal))))));
     let to = send.clone();

@@ -88,6 +88,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         observer: &observer,
         signals,
         alarms: [rtc_alarm, pm_alarm, flash_alarm],
+        notices: Vec::new(),
         grace: &grace,
         timeout: &timeout,
         wake,
@@ -224,6 +225,8 @@ impl Supervisor<'_> {
             return match trigger {
                 Trigger::Signal(signal) => Some(End::Ended(Cause::Signal(signal), None)),
                 Trigger::Quit => Some(End::Ended(Cause::Quit, None)),
+                Trigger::DeviceWanted(device) => Some(End::Ended(Cause::DeviceWanted(device), None)),
+                Trigger::DeviceFailed(why) => Some(End::Ended(Cause::DeviceFailed(why), None)),
                 Trigger::TimedOut => Some(End::Itself(outcome)),
                 _ => {
                     self.preserved = Some(outcome);
