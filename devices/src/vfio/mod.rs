@@ -1,6 +1,9 @@
 //! PCI functions of the host, passed through by VFIO (Linux Documentation/driver-api/vfio.rst).
 
 pub mod host;
+pub mod interrupt;
 mod options;
+#[cfg(test)]
+mod testing;
 
 pub use options::{Identity, Options, Place, Rom};
