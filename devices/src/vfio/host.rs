@@ -43,6 +43,28 @@ pub struct IrqInfo {
     pub fixed: bool,
 }
 
+/// The host has fewer message-signalled interrupts left than were asked for: [`HostDevice::set_triggers`] carries it in
+/// an [`io::Error`] for what the kernel says by a positive return value of `VFIO_DEVICE_SET_IRQS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the host has only {available} interrupt vectors left for the device")]
+pub struct FewerVectors {
+    /// How many it would give.
+    pub available: u32,
+}
+
+impl FewerVectors {
+    /// What `error` carries.
+    pub fn in_error(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<FewerVectors> for io::Error {
+    fn from(fewer: FewerVectors) -> Self {
+        Self::other(fewer)
+    }
+}
+
 /// How a function was brought to its power-on state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetDone {
@@ -72,12 +94,17 @@ pub trait HostDevice: Send + Sync {
 
     /// An interrupt index.
     fn irq(&self, index: u32) -> IrqInfo;
-    /// Lets vectors `first..` of interrupt `index` signal `events`; `None` leaves the vector silent. Enables the
-    /// interrupt, which disables the other two indices' only when the kernel is asked so before.
+    /// Lets vectors `first..` of interrupt `index` signal `events`; `None` leaves the vector silent. `events` is not
+    /// empty.
+    ///
+    /// Enables the interrupt if it is off. The kernel then refuses (`EINVAL`) while one of the other two is on, and takes
+    /// `first + events.len()` host vectors; if it has fewer, nothing is enabled and the error carries [`FewerVectors`].
+    /// Of a device whose set of vectors is [fixed](IrqInfo::fixed), no others can be named until it is off again.
     fn set_triggers(&self, index: u32, first: u32, events: &[Option<&EventFd>]) -> io::Result<()>;
-    /// Turns interrupt `index` off with all its vectors.
+    /// Turns interrupt `index` off with all its vectors. `EINVAL` when it is off already.
     fn disable_irq(&self, index: u32) -> io::Result<()>;
-    /// Lets `event` unmask the INTx line, which masks itself with each interrupt.
+    /// Lets `event` unmask the INTx line, which masks itself with each interrupt, until INTx is turned off. `ENOTTY` when
+    /// the device's driver cannot.
     fn set_intx_unmask(&self, event: &EventFd) -> io::Result<()>;
     /// Masks the INTx line.
     fn mask_intx(&self) -> io::Result<()>;

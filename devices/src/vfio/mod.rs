@@ -2,7 +2,10 @@
 
 mod bars;
 pub mod host;
+pub mod interrupt;
 mod options;
 mod rom;
+#[cfg(test)]
+mod testing;
 
 pub use options::{Identity, Options, Place, Rom};

@@ -253,8 +253,16 @@ impl MsiVector for Vector {
         let Some(message) = message else { return self.irqfd.attach(false) };
         let mut routes = self.interrupts.routes();
         let before = routes.messages.insert(self.irqfd.gsi, message);
-        if before != Some(message) {
-            self.interrupts.commit(&routes)?;
+        if before != Some(message)
+            && let Err(error) = self.interrupts.commit(&routes)
+        {
+            // KVM refuses the table as a whole: what it does not take, such as an address that is none of an interrupt,
+            // must not stand in the way of everybody's next change.
+            match before {
+                Some(before) => routes.messages.insert(self.irqfd.gsi, before),
+                None => routes.messages.remove(&self.irqfd.gsi),
+            };
+            return Err(error);
         }
         drop(routes);
         self.irqfd.attach(true)

@@ -1,44 +1,16 @@
-use std::io;
 use std::sync::Arc;
-use std::sync::Mutex;
 
 use proptest::prelude::*;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::testing::FakeVector;
 use super::*;
+use crate::interrupt::MsiMessage;
 use crate::pci::Ids;
 
-/// A vector that writes down its routes.
-struct Recorder {
-    event: EventFd,
-    routes: Mutex<Vec<Option<MsiMessage>>>,
-}
-
-impl MsiVector for Recorder {
-    fn route(&self, message: Option<MsiMessage>) -> io::Result<()> {
-        self.routes.lock().unwrap().push(message);
-        Ok(())
-    }
-    fn event(&self) -> &EventFd {
-        &self.event
-    }
-}
-
-impl Recorder {
-    fn routes(&self) -> Vec<Option<MsiMessage>> {
-        std::mem::take(&mut *self.routes.lock().unwrap())
-    }
-    fn signals(&self) -> u64 {
-        self.event.read().unwrap_or(0)
-    }
-}
-
-fn build(count: usize) -> (Arc<Msix>, Vec<Arc<Recorder>>) {
-    let recorders: Vec<_> = (0..count)
-        .map(|_| Arc::new(Recorder { event: EventFd::new(EFD_NONBLOCK).unwrap(), routes: Mutex::default() }))
-        .collect();
-    let handles = recorders.iter().map(|r| Arc::clone(r) as Arc<dyn MsiVector>).collect();
-    (Msix::new(handles), recorders)
+fn build(count: usize) -> (Arc<Msix>, Vec<Arc<FakeVector>>) {
+    let fakes: Vec<_> = (0..count).map(|_| FakeVector::new()).collect();
+    let handles = fakes.iter().map(|fake| Arc::clone(fake) as Arc<dyn MsiVector>).collect();
+    (Msix::new(handles), fakes)
 }
 
 fn program(msix: &Msix, vector: u64, message: MsiMessage, masked: bool) {
@@ -51,53 +23,85 @@ const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_1000, data: 0x41 };
 
 #[test]
 fn routes_follow_enable_and_both_masks() {
-    let (msix, recorders) = build(2);
+    let (msix, fakes) = build(2);
     program(&msix, 1, MESSAGE, false);
-    assert_eq!(recorders[1].routes(), [], "MSI-X is still off");
+    assert_eq!(fakes[1].changes(), [], "MSI-X is still off");
     msix.set_control(0xc000);
-    assert_eq!(recorders[1].routes(), [], "the function is masked");
+    assert_eq!(fakes[1].changes(), [], "the function is masked");
     msix.set_control(0x8000);
-    assert_eq!(recorders[1].routes(), [Some(MESSAGE)]);
-    assert_eq!(recorders[0].routes(), [], "vector 0 is masked");
+    assert_eq!(fakes[1].changes(), [Some(MESSAGE)]);
+    assert_eq!(fakes[0].changes(), [], "vector 0 is masked");
     msix.set_control(0x8000);
     program(&msix, 1, MESSAGE, false);
-    assert_eq!(recorders[1].routes(), [], "nothing changed");
+    assert_eq!(fakes[1].changes(), [], "nothing changed");
     let _ = msix.write(28, &1u32.to_le_bytes());
-    assert_eq!(recorders[1].routes(), [None]);
+    assert_eq!(fakes[1].changes(), [None]);
     let _ = msix.write(24, &0x42u32.to_le_bytes());
-    assert_eq!(recorders[1].routes(), [], "a masked vector's message may change freely");
+    assert_eq!(fakes[1].changes(), [], "a masked vector's message may change freely");
     let _ = msix.write(28, &0u32.to_le_bytes());
-    assert_eq!(recorders[1].routes(), [Some(MsiMessage { data: 0x42, ..MESSAGE })]);
+    assert_eq!(fakes[1].changes(), [Some(MsiMessage { data: 0x42, ..MESSAGE })]);
     msix.reset();
-    assert_eq!(recorders[1].routes(), [None]);
+    assert_eq!(fakes[1].changes(), [None]);
     assert!(!msix.enabled());
 }
 
 #[test]
 fn masked_interrupts_wait_in_the_pending_bits() {
-    let (msix, recorders) = build(70);
+    let (msix, fakes) = build(70);
+    let pending = || {
+        let mut qword = [0; 8];
+        msix.read(0x808, &mut qword);
+        u64::from_le_bytes(qword)
+    };
     msix.trigger(65);
-    let mut qword = [0; 8];
-    msix.read(0x808, &mut qword);
-    assert_eq!(u64::from_le_bytes(qword), 0, "off: nothing pends");
+    assert_eq!(pending(), 0, "off: nothing pends");
     msix.set_control(0x8000);
     program(&msix, 65, MESSAGE, true);
     msix.trigger(65);
     msix.trigger(65);
-    assert_eq!(recorders[65].signals(), 0);
-    msix.read(0x808, &mut qword);
-    assert_eq!(u64::from_le_bytes(qword), 2);
+    assert_eq!(fakes[65].delivered(), []);
+    assert_eq!(pending(), 2);
+    assert_eq!(pending(), 2, "reading does not clear");
     let _ = msix.write(0x808, &[0; 8]);
-    msix.read(0x808, &mut qword);
-    assert_eq!(u64::from_le_bytes(qword), 2, "the pending bits are read-only");
+    assert_eq!(pending(), 2, "the pending bits are read-only");
     let _ = msix.write(65 * 16 + 12, &[0]);
-    assert_eq!(recorders[65].signals(), 1, "two triggers while masked make one interrupt");
-    msix.read(0x808, &mut qword);
-    assert_eq!(u64::from_le_bytes(qword), 0);
+    assert_eq!(fakes[65].delivered(), [MESSAGE], "two triggers while masked make one interrupt");
+    assert_eq!(pending(), 0);
     msix.trigger(65);
-    assert_eq!(recorders[65].signals(), 1);
+    assert_eq!(pending(), 0, "a routed vector does not pend, whether its signal has been taken yet or not");
+    assert_eq!(fakes[65].delivered(), [MESSAGE]);
     msix.trigger(70);
     msix.trigger(0xffff);
+}
+
+#[test]
+fn a_reset_forgets_what_was_pending() {
+    let (msix, fakes) = build(1);
+    msix.set_control(0x8000);
+    msix.trigger(0);
+    msix.reset();
+    msix.set_control(0x8000);
+    program(&msix, 0, MESSAGE, false);
+    assert_eq!(fakes[0].delivered(), []);
+    msix.trigger(0);
+    assert_eq!(fakes[0].delivered(), [MESSAGE]);
+}
+
+#[test]
+fn a_route_that_fails_keeps_the_interrupt_for_later() {
+    let (msix, fakes) = build(1);
+    msix.set_control(0x8000);
+    program(&msix, 0, MESSAGE, false);
+    fakes[0].refuse(Some(libc::ENOSPC));
+    let _ = msix.write(8, &0x42u32.to_le_bytes());
+    assert_eq!(fakes[0].routed(), None, "the old message is not delivered in place of the new one");
+    msix.trigger(0);
+    let mut byte = [0];
+    msix.read(0x800, &mut byte);
+    assert_eq!(byte, [1]);
+    fakes[0].refuse(None);
+    let _ = msix.write(12, &[0]);
+    assert_eq!(fakes[0].delivered(), [MsiMessage { data: 0x42, ..MESSAGE }]);
 }
 
 #[test]
@@ -123,7 +127,7 @@ proptest! {
         accesses in proptest::collection::vec((0u64..0x1010, any::<u64>(), 0usize..4, any::<bool>()), 0..64),
         control in any::<u16>(),
     ) {
-        let (msix, recorders) = build(4);
+        let (msix, fakes) = build(4);
         msix.set_control(control);
         for (offset, value, size, trigger) in accesses {
             let bytes = value.to_le_bytes();
@@ -134,7 +138,7 @@ proptest! {
                 msix.trigger(value as u16 % 5);
             }
         }
-        for (index, recorder) in recorders.iter().enumerate() {
+        for (index, fake) in fakes.iter().enumerate() {
             let mut entry = [0; 16];
             msix.read(index as u64 * 16, &mut entry[..8]);
             msix.read(index as u64 * 16 + 8, &mut entry[8..]);
@@ -142,7 +146,7 @@ proptest! {
             let data = u32::from_le_bytes(entry[8..12].try_into().unwrap());
             let deliverable = control & 0xc000 == 0x8000 && entry[12] & 1 == 0;
             let wanted = deliverable.then_some(MsiMessage { address, data });
-            prop_assert_eq!(recorder.routes().last().copied().flatten(), wanted);
+            prop_assert_eq!(fake.changes().last().copied().flatten(), wanted);
         }
     }
 }
