@@ -1,5 +1,6 @@
 //! PCI functions of the host, passed through by VFIO (Linux Documentation/driver-api/vfio.rst).
 
+pub mod config;
 pub mod host;
 mod options;
 
