@@ -14,10 +14,13 @@ mod messages;
 mod policy;
 mod resizable;
 mod table;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod warning;
 
 use crate::pci::Bar;
+use crate::pci::config::CONVENTIONAL_SIZE;
 
 use super::Options;
 
@@ -117,7 +120,7 @@ pub fn virtualize(raw: &Raw<'_>, options: &Options) -> Result<Virtualized, Error
     capabilities::virtualize(&mut draft);
     // Without the PCI Express capability the guest takes the function for a conventional one, which has no extended
     // space (7.2).
-    if draft.capabilities.express.is_some() {
+    if draft.capabilities.express.is_some() && raw.bytes.len() > CONVENTIONAL_SIZE {
         extended::virtualize(&mut draft);
     }
     draft.table.reset();

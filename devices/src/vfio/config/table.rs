@@ -112,7 +112,7 @@ impl Table {
     /// The part of a read of `len` bytes at `register` that needs the device: the smallest range of registers that
     /// holds all bytes with real bits in them. `None` when this table knows it all.
     pub fn hardware_part(&self, register: u16, len: usize) -> Option<Range<u16>> {
-        let cells = self.cells.iter().zip(0u16..).skip(register.into()).take(len);
+        let cells = self.cells.iter().skip(register.into()).take(len).zip(register..);
         let mut real = cells.filter(|(cell, _)| cell.emulated != 0xff).map(|(_, at)| at);
         let first = real.next()?;
         Some(first..real.last().unwrap_or(first) + 1)

@@ -141,7 +141,10 @@ impl fmt::Display for Hidden {
             Self::Duplicate => "the list has another one",
             Self::Truncated => "its registers do not fit where it is",
             Self::ExpressType(kind) => {
-                return write!(f, "PCI Express type {kind:#x} is not an endpoint's, so the guest sees a conventional function");
+                return write!(
+                    f,
+                    "PCI Express type {kind:#x} is not an endpoint's, so the guest sees a conventional function"
+                );
             }
             Self::LegacyOnRootBus => {
                 "a legacy endpoint needs a root port, so the guest sees a conventional function"
@@ -211,7 +214,8 @@ impl fmt::Display for Warning {
             Self::Rom { size } => {
                 write!(
                     f,
-                    "the ROM of {size:#x} bytes is not shown to the guest: its size must be a power of two from 2 KiB to 2 GiB"
+                    "the ROM of {size:#x} bytes is not shown to the guest: its size must be a power of two from 2 KiB \
+                     to 2 GiB"
                 )
             }
             Self::InterruptPin(pin) => {
