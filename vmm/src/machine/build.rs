@@ -261,6 +261,9 @@ impl PciAssembly<'_> {
         let messages = Messages(Arc::clone(self.interrupts));
         let function = VirtioPci::new(device, self.ram.clone(), placement, &messages, line)
             .map_err(|error| Failure::Refused(format!("{planned}: {error}")))?;
+        if planned.multifunction {
+            function.set_multifunction();
+        }
         Ok(function)
     }
 
