@@ -8,6 +8,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use vmm::cli::{Cli, Command, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
+use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
 use vmm::{config, machine, plan};
 
@@ -38,7 +39,8 @@ fn run(args: RunArgs, start: ProcessStart) -> Result<u8, Failure> {
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
-    let plan = plan::plan(&config).map_err(config::ConfigError::from)?;
+    let plan =
+        plan::plan(&config, &HostFacts::gather(&config.passthrough)).map_err(config::ConfigError::from)?;
     let report = plan::report::report(&config, &plan);
     if args.json {
         let mut json = report

@@ -121,6 +121,12 @@ impl VirtioPci {
         }))
     }
 
+    /// Says in the header that the function's device number has other functions, without which software does not look
+    /// for them. Before the guest runs.
+    pub fn set_multifunction(&self) {
+        self.config().set_multifunction();
+    }
+
     fn config(&self) -> MutexGuard<'_, ConfigSpace> {
         // Bytes behind masks: every state is one that a guest could have written.
         self.config.lock().unwrap_or_else(PoisonError::into_inner)

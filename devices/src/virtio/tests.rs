@@ -49,6 +49,16 @@ fn on_bus_0_it_is_integrated_into_the_root_complex() {
 }
 
 #[test]
+fn its_header_says_when_it_has_neighbours() {
+    let driver = Driver::new(VirtioRng::new());
+    assert_eq!(driver.config_u32(0x0c) >> 16 & 0xff, 0x00);
+    driver.function.set_multifunction();
+    assert_eq!(driver.config_u32(0x0c) >> 16 & 0xff, 0x80);
+    driver.function.reset();
+    assert_eq!(driver.config_u32(0x0c) >> 16 & 0xff, 0x80, "a reset takes no neighbour away");
+}
+
+#[test]
 fn features_are_offered_and_checked() {
     let driver = Driver::new(VirtioRng::new());
     assert_eq!(driver.device_features(), ALL);

@@ -11,6 +11,7 @@ use super::console::ConsoleSpec;
 use super::disk::{Backing, Cache, Discard, DiskFormat};
 use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
+use super::passthrough_sections::{DgpuSection, VfioSection};
 use super::pci_address::PciAddress;
 use super::smbios::Smbios;
 
@@ -35,6 +36,8 @@ pub(super) struct VmFile {
     pub rng: RngSection,
     /// A PCIe root port. Repeat the section for more.
     pub root_port: Vec<RootPortSection>,
+    pub dgpu: Option<DgpuSection>,
+    pub vfio: Vec<VfioSection>,
     /// A fw_cfg item for the firmware or the guest, `opt/ovmf/…` for example. Repeat the section for more.
     pub fw_cfg: Vec<FwCfgSection>,
     pub serial: SerialSection,

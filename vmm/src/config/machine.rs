@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::passthrough::VfioBackend;
 use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
 use super::size::ByteSize;
 
@@ -37,6 +38,9 @@ pub struct Machine {
     pub grace: u32,
     /// Offer the pvpanic device, by which a guest's kernel reports its panic.
     pub pvpanic: bool,
+    /// How the kernel lends passed-through devices: `"iommufd"` (`/dev/iommu`), `"group"` (`/dev/vfio/vfio`), or `"auto"`:
+    /// iommufd where the host has it.
+    pub vfio_backend: VfioBackend,
     /// Seconds the firmware waits for a key that opens its boot menu.
     #[schemars(range(max = 60))]
     pub boot_menu: u32,
@@ -54,6 +58,7 @@ impl Default for Machine {
             on_crash: Action::Destroy,
             grace: 30,
             pvpanic: true,
+            vfio_backend: VfioBackend::Auto,
             boot_menu: 0,
         }
     }

@@ -20,7 +20,9 @@ mod machine;
 mod origin;
 mod overrides;
 mod passthrough;
+mod passthrough_sections;
 mod pci_address;
+mod pci_ids;
 mod resolve;
 mod scalar;
 mod schema;
@@ -75,6 +77,8 @@ pub struct Config {
     pub rng: Option<Rng>,
     /// PCIe root ports in the order of the file.
     pub root_ports: Vec<RootPort>,
+    /// Passed-through devices: that of `[dgpu]`, then those of `[[vfio]]` in the order of the file.
+    pub passthrough: Vec<Passthrough>,
     /// The user's fw_cfg items in the order of the file.
     pub fw_cfg: Vec<FwCfgItem>,
     /// Where COM1 leads.

@@ -1,21 +1,84 @@
-//! The choices of `[dgpu]` and `[[vfio]]`.
+//! Passed-through devices: the choices of `[dgpu]` and `[[vfio]]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{HostPciAddress, PciAddress};
+use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::{HostPciAddress, PciAddress, text};
 
 /// Where a function's expansion ROM comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
 pub enum RomSource {
     /// It has none.
+    #[default]
     Off,
     /// The device's own.
     Host,
     /// This file.
     File(PathBuf),
+}
+
+impl RomSource {
+    pub(super) const FORMAT: &str = "rom-source";
+    pub(super) const EXPECTED: &str = "\"off\", \"host\" or the path of a ROM file";
+
+    /// The same source, where a relative path starts from `folder`.
+    pub(super) fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(folder.join(path)),
+            other => other,
+        }
+    }
+}
+
+impl TryFrom<Scalar> for RomSource {
+    type Error = Complaint;
+
+    fn try_from(value: Scalar) -> Result<Self, Complaint> {
+        match value {
+            Scalar::Text(text) if text == "off" => Ok(Self::Off),
+            Scalar::Text(text) if text == "host" => Ok(Self::Host),
+            // A word alone is rather a slip than a file.
+            Scalar::Text(text) if !text.is_empty() && !text.contains(['/', '.']) => Err(format!(
+                "\"{shown}\" is no source of a ROM: write {}, \"./{shown}\" if this is a file",
+                Self::EXPECTED,
+                shown = shorten(&text)
+            )),
+            Scalar::Text(text) => text::check_path(&text).map(|()| Self::File(text.into())),
+            other => Err(wrong_kind(Self::EXPECTED, &other)),
+        }
+    }
+}
+
+impl From<RomSource> for Scalar {
+    fn from(rom: RomSource) -> Self {
+        Self::Text(match rom {
+            RomSource::Off => "off".into(),
+            RomSource::Host => "host".into(),
+            RomSource::File(path) => path.to_string_lossy().into_owned(),
+        })
+    }
+}
+
+impl JsonSchema for RomSource {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RomSource".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": Self::FORMAT,
+            "pattern": "^(off|host|[^~].*[./].*|[./].*|~[^/]+[./].*)$",
+        })
+    }
 }
 
 /// Which functions of the GPU's slot are passed through.
@@ -26,6 +89,10 @@ pub enum GpuFunctions {
     /// The GPU alone.
     Gpu,
     /// All: audio, USB and UCSI functions keep their function numbers.
+    ///
+    /// The default, because the functions of a GPU share its IOMMU group: the host cannot use them while the guest has
+    /// the GPU, and a reset of the slot needs all of them in one hand. A 3D controller without outputs has one function
+    /// anyway.
     #[default]
     All,
 }
@@ -47,10 +114,16 @@ pub enum VfioBackend {
 /// A passed-through device, whether from `[dgpu]` or `[[vfio]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passthrough {
+    /// The section that asks for it: `dgpu`, or `vfio[0]` and so on.
+    pub key: String,
     /// Where it is on the host.
     pub host: HostPciAddress,
     /// Where the guest finds it; `None` leaves it to the plan.
     pub guest: Option<PciAddress>,
+    /// Whether the plan is to put it behind a root port of its own; without meaning if `guest` is given.
+    pub root_port: bool,
+    /// Whether its header says that its slot has several functions; `None` says what is so.
+    pub multifunction: Option<bool>,
     /// Replaces the vendor ID.
     pub vendor: Option<u16>,
     /// Replaces the device ID.
@@ -63,4 +136,14 @@ pub struct Passthrough {
     pub functions: GpuFunctions,
     /// Whether its functions are bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
+}
+
+impl Passthrough {
+    /// The key of `[dgpu]`.
+    pub const DGPU: &str = "dgpu";
+
+    /// Whether this is the laptop's GPU, and not just any device.
+    pub fn is_dgpu(&self) -> bool {
+        self.key == Self::DGPU
+    }
 }

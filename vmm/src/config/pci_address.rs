@@ -169,7 +169,7 @@ fn parse<'a>(text: &'a str, form: &'a str, example: &'a str) -> Result<Parts<'a>
             .and_then(|digits| u16::from_str_radix(digits, 16).ok())
     };
     let segment = segment
-        .map(|segment| number(segment, 4).ok_or_else(|| bad("the segment is not a hexadecimal number")))
+        .map(|segment| number(segment, 4).ok_or_else(|| bad("the segment is not between 0000 and ffff")))
         .transpose()?;
     let bus = number(bus, 2)
         .and_then(|bus| u8::try_from(bus).ok())

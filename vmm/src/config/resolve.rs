@@ -12,8 +12,8 @@ use super::file::{CpuSection, DiskSection, FirmwareSection, FwCfgSection, Kernel
 use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::{
-    ByteSize, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin, Overrides,
-    Rng, RootPort, firmware_paths, text,
+    ByteSize, ChassisType, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin,
+    Overrides, Rng, RootPort, Smbios, firmware_paths, text,
 };
 
 /// The least memory on which OVMF and the guests of the test suite run.
@@ -44,10 +44,12 @@ pub(super) fn resolve(
         mut machine,
         cpu,
         firmware,
-        smbios,
+        mut smbios,
         disk,
         rng,
         root_port,
+        dgpu,
+        vfio,
         fw_cfg,
         serial,
         debugcon,
@@ -74,6 +76,8 @@ pub(super) fn resolve(
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);
         resolver.problem(&format!("root_port[{index}].address"), message);
     }
+    resolver.chassis(&mut smbios, dgpu.is_some());
+    let passthrough = resolver.passthrough(dgpu, vfio);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
     let kernel = resolver.kernel(kernel, overrides);
@@ -90,6 +94,7 @@ pub(super) fn resolve(
         disks,
         rng,
         root_ports,
+        passthrough,
         fw_cfg,
         serial,
         debugcon,
@@ -104,18 +109,29 @@ fn folder_of(path: &Path) -> PathBuf {
     path.parent().map(PathBuf::from).unwrap_or_default()
 }
 
-struct Resolver {
+/// A resolution under way: what is found wrong, and the folder of the file.
+pub(super) struct Resolver {
     origin: Origin,
     folder: PathBuf,
     problems: Vec<Diagnostic>,
 }
 
 impl Resolver {
-    fn problem(&mut self, key: &str, message: impl Into<String>) {
+    /// The folder that relative paths start from.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push(self.origin.problem(key, message));
     }
 
-    fn problem_with_help(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn problem_with_help(
+        &mut self,
+        key: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.problems.push(self.origin.problem(key, message).with_help(help));
     }
 
@@ -151,6 +167,13 @@ impl Resolver {
             );
         }
         stem
+    }
+
+    /// A laptop's GPU sits in a laptop: its driver and the system around it look at the chassis.
+    fn chassis(&self, smbios: &mut Smbios, dgpu: bool) {
+        if dgpu && self.origin.locate("smbios.chassis_type").is_none() {
+            smbios.chassis_type = ChassisType::NOTEBOOK;
+        }
     }
 
     fn check_memory(&mut self, machine: &Machine) {

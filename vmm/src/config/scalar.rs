@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::console::ConsoleSpec;
 use super::machine::{Action, Hugepages};
-use super::pci_address::PciAddress;
+use super::passthrough::RomSource;
+use super::pci_address::{HostPciAddress, PciAddress};
+use super::pci_ids::{PciId, SubsystemId};
 use super::size::ByteSize;
 use super::smbios::ChassisType;
 use super::text;
@@ -75,6 +77,10 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
     Some(match format {
         ByteSize::FORMAT => typed::<ByteSize>(value),
         PciAddress::FORMAT => typed::<PciAddress>(value),
+        HostPciAddress::FORMAT => typed::<HostPciAddress>(value),
+        PciId::FORMAT => typed::<PciId>(value),
+        SubsystemId::FORMAT => typed::<SubsystemId>(value),
+        RomSource::FORMAT => typed::<RomSource>(value),
         ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
@@ -95,6 +101,10 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
     Some(match format {
         ByteSize::FORMAT => ByteSize::EXPECTED,
         PciAddress::FORMAT => PciAddress::EXPECTED,
+        HostPciAddress::FORMAT => HostPciAddress::EXPECTED,
+        PciId::FORMAT => PciId::EXPECTED,
+        SubsystemId::FORMAT => SubsystemId::EXPECTED,
+        RomSource::FORMAT => RomSource::EXPECTED,
         ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
 use super::origin::{Origin, Spans};
+use super::pci_ids::PciId;
 use super::scalar::{self, Scalar, check_format, shorten};
 use super::suggest;
 
@@ -152,6 +153,12 @@ impl<'a> Walk<'a> {
                 let brackets = if in_list { format!("[[{name}]]") } else { format!("[{name}]") };
                 let help = (!path.contains('.')).then(|| format!("write {brackets} on a line of its own"));
                 self.complain(&span, format!("`{name}` is a section, not {}", describe(found)), help);
+            }
+            DeValue::Integer(number)
+                if number.radix() == 10
+                    && schema.get("format").is_some_and(|format| format == PciId::FORMAT) =>
+            {
+                self.complain(&span, format!("`{name}`: {}", PciId::decimal(number.as_str())), None);
             }
             found => match scalar_of(found) {
                 Ok(found) => {

@@ -31,7 +31,7 @@ pub struct Smbios {
     #[schemars(extend("format" = "smbios-string"))]
     pub family: String,
     /// Kind of enclosure (type 3): a number from 1 to 36 or its name, such as `"desktop"` (3), `"laptop"` (9)
-    /// or `"notebook"` (10).
+    /// or `"notebook"` (10). A machine with a `[dgpu]` is a notebook unless this is given.
     pub chassis_type: ChassisType,
     /// Baseboard manufacturer (type 2).
     #[schemars(extend("format" = "smbios-string"))]
@@ -137,6 +137,9 @@ pub struct ChassisType(u8);
 impl ChassisType {
     pub(super) const FORMAT: &str = "chassis-type";
     pub(super) const EXPECTED: &str = "a chassis type from 1 to 36 or its name, such as \"laptop\"";
+
+    /// A notebook.
+    pub(super) const NOTEBOOK: Self = Self(10);
 
     /// The byte of the SMBIOS structure, without the chassis lock bit.
     pub const fn number(self) -> u8 {

@@ -1,7 +1,7 @@
 //! "Did you mean …?": the known word nearest to a mistyped one.
 
 /// Words that other virtual machine monitors use for keys of ours.
-const OTHER_NAMES: [(&str, &str); 16] = [
+const OTHER_NAMES: [(&str, &str); 25] = [
     ("ram", "memory"),
     ("mem", "memory"),
     ("vcpu", "cpu"),
@@ -18,6 +18,15 @@ const OTHER_NAMES: [(&str, &str); 16] = [
     ("append", "cmdline"),
     ("clock", "rtc"),
     ("ro", "readonly"),
+    ("gpu", "dgpu"),
+    ("nvidia", "dgpu"),
+    ("hostdev", "vfio"),
+    ("pci", "vfio"),
+    ("address", "guest"),
+    ("managed", "manage"),
+    ("romfile", "rom"),
+    ("vbios", "rom"),
+    ("iommu", "vfio_backend"),
 ];
 
 /// The candidate that `word` is most likely a slip for, if any is near.

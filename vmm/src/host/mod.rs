@@ -1,5 +1,7 @@
 //! The Linux host beneath the machine, as far as passed-through devices are concerned: its PCI functions in sysfs.
 
+mod facts;
+
 use std::collections::BTreeMap;
 
 use crate::config::HostPciAddress;

@@ -1,5 +1,6 @@
 //! From the plan to a live machine: memory, KVM, devices, vCPUs, in one direction.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub(super) struct Connections {
     pub pm_alarm: Arc<dyn Alarm>,
     /// Rings when changes of the variables should go to the disk.
     pub flash_alarm: Arc<dyn Alarm>,
+    /// The functions of the host, by their index in the plan.
+    pub passthrough: BTreeMap<usize, Arc<dyn PciFunction>>,
     /// What happened when.
     pub events: EventLog,
 }
@@ -142,6 +145,8 @@ pub(super) fn board(
         ram: &ram,
         interrupts: &interrupts,
         events: &connections.events,
+        passthrough: &connections.passthrough,
+        plan,
         mch: &mch,
         lpc,
     };
@@ -212,6 +217,8 @@ struct PciAssembly<'a> {
     ram: &'a GuestRam,
     interrupts: &'a Arc<Interrupts>,
     events: &'a EventLog,
+    passthrough: &'a BTreeMap<usize, Arc<dyn PciFunction>>,
+    plan: &'a MachinePlan,
     mch: &'a Arc<Mch>,
     lpc: Arc<Lpc>,
 }
@@ -247,6 +254,17 @@ impl PciAssembly<'_> {
             })),
             Role::Disk(index) => self.disk(index, planned, placement)?,
             Role::Rng => self.virtio(Box::new(VirtioRng::new()), planned, placement)?,
+            Role::Passthrough(index) => self.passthrough(index, planned)?,
+        })
+    }
+
+    fn passthrough(&self, index: usize, planned: &PlannedFunction) -> Result<Arc<dyn PciFunction>, Failure> {
+        self.passthrough.get(&index).map(Arc::clone).ok_or_else(|| {
+            let what = match self.plan.passthrough.get(index) {
+                Some(function) => format!("{} ({})", function.host, function.key),
+                None => format!("function {index} of the plan"),
+            };
+            Failure::Input(format!("{what} cannot be passed through at {planned}: it has not been opened"))
         })
     }
 
@@ -261,6 +279,9 @@ impl PciAssembly<'_> {
         let messages = Messages(Arc::clone(self.interrupts));
         let function = VirtioPci::new(device, self.ram.clone(), placement, &messages, line)
             .map_err(|error| Failure::Refused(format!("{planned}: {error}")))?;
+        if planned.multifunction {
+            function.set_multifunction();
+        }
         Ok(function)
     }
 

@@ -1,6 +1,7 @@
 //! `optimus-vmm run`: builds the machine, then decides in one event loop all that is not a vCPU's or a worker's
 //! business: resets, the end, signals, time-outs, alarms, console input.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::console::{Console, Releaser};
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
+use crate::host::HostFacts;
 use crate::kvm::{self, probe, setup};
 use crate::outcome::{Failure, Outcome};
 use crate::plan;
@@ -45,7 +47,11 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     };
     events.process_start(start);
     let config = Arc::new(config::load_with(&options.config, &options.overrides)?);
-    let plan = Arc::new(plan::plan(&config).map_err(config::ConfigError::from)?);
+    let facts = HostFacts::gather(&config.passthrough);
+    let plan = Arc::new(plan::plan(&config, &facts).map_err(config::ConfigError::from)?);
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
     // Before any thread starts, so that all inherit the mask.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     let kvm = kvm::open()?;
@@ -72,6 +78,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             rtc_alarm: Arc::clone(&rtc_alarm) as _,
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
+            passthrough: BTreeMap::new(),
             events: events.clone(),
         },
     )?;

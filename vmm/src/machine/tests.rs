@@ -5,6 +5,7 @@ use devices::bus::AddressRange;
 use super::acpi::{CpuFacts, Firmware, platform};
 use crate::config::{self, Config};
 use crate::cpu::cpuid::Vendor;
+use crate::host::HostFacts;
 use crate::plan::{MachinePlan, plan};
 
 const CPU: CpuFacts = CpuFacts { physical_bits: 40, vendor: Vendor::Amd, gib_pages: true };
@@ -12,7 +13,7 @@ const CPU: CpuFacts = CpuFacts { physical_bits: 40, vendor: Vendor::Amd, gib_pag
 fn machine(text: &str) -> (Config, MachinePlan) {
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
     let config = config::parse(&text, Path::new("/vm/test.toml")).unwrap();
-    let plan = plan(&config).unwrap();
+    let plan = plan(&config, &HostFacts::default()).unwrap();
     (config, plan)
 }
 
@@ -61,4 +62,18 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
         let platform = platform(&config, &plan, CPU, &Firmware::default()).unwrap();
         assert_eq!(platform.pm_profile, profile, "{chassis}");
     }
+}
+
+#[test]
+fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
+    let (config, plan) =
+        machine("[dgpu]\nhost = \"01:00.0\"\n[[vfio]]\nhost = \"03:00.0\"\nguest = \"01:00.1\"\n");
+    let platform = platform(&config, &plan, CPU, &Firmware::default()).unwrap();
+    assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
+    let port = platform.pci.functions.iter().find(|function| function.device == 1).unwrap();
+    let ::acpi::FunctionKind::Bridge { children } = &port.kind else { panic!("{port:?}") };
+    let names: Vec<_> = children.iter().map(|child| (child.function, child.name.to_string())).collect();
+    assert_eq!(port.name.to_string(), "PEG0");
+    assert_eq!(names, [(0, "PEGP".into()), (1, "PXS1".into())]);
+    ::acpi::build(&platform).unwrap();
 }

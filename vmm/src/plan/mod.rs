@@ -1,19 +1,24 @@
 //! The machine plan: every device with its final guest address, every memory range, every interrupt.
 //!
-//! A pure function of the configuration. It opens nothing, and it reports all conflicts at once, each with the line of
+//! A pure function of the configuration and of what the host says about the devices that it is to lend. It opens nothing, and it reports all conflicts at once, each with the line of
 //! `vm.toml` that causes it. The plan alone feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
+mod headers;
 pub mod memory;
 pub mod passthrough;
 pub mod pci;
+mod place;
+mod ports;
 pub mod report;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use uuid::Uuid;
 
-use crate::config::{Config, Problems};
+use crate::config::{Config, Diagnostic, Problems};
 use crate::cpu::cpuid::Topology;
+use crate::host::HostFacts;
 
 pub use memory::MemoryPlan;
 pub use passthrough::PlannedPassthrough;
@@ -34,19 +39,34 @@ pub struct MachinePlan {
     pub memory: MemoryPlan,
     /// PCI functions.
     pub pci: PciPlan,
+    /// Passed-through functions; [`Role::Passthrough`] counts them.
+    pub passthrough: Vec<PlannedPassthrough>,
+    /// What the user should know, and what forbids nothing.
+    pub warnings: Vec<Diagnostic>,
 }
 
-/// Decides the machine.
+/// Decides the machine. A passed-through device that `facts` does not have is planned all the same.
 ///
 /// # Errors
 /// Everything in the configuration that contradicts something else.
-pub fn plan(config: &Config) -> Result<MachinePlan, Problems> {
+pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems> {
     let mut problems = Vec::new();
     let topology =
         Topology { sockets: config.cpu.sockets, cores: config.cpu.cores, threads: config.cpu.threads };
     let apic_ids: Vec<u32> = (0..topology.count()).map(|index| topology.apic_id(index)).collect();
     let memory = memory::plan(config, &mut problems);
-    let pci = pci::plan(config, &mut problems);
+    let passthrough::Wanted { functions, wishes, warnings } =
+        passthrough::wanted(config, facts, &mut problems);
+    let pci = place::plan(config, &wishes, &mut problems);
     Problems::check(problems)?;
-    Ok(MachinePlan { name: config.name.clone(), uuid: config.uuid, topology, apic_ids, memory, pci })
+    Ok(MachinePlan {
+        name: config.name.clone(),
+        uuid: config.uuid,
+        topology,
+        apic_ids,
+        memory,
+        pci,
+        passthrough: functions,
+        warnings,
+    })
 }

@@ -1,8 +1,12 @@
-//! The passed-through functions of the machine.
+//! The passed-through functions of the machine: which functions of the host the sections of the configuration mean, and
+//! where the guest is to find them.
+
+use std::collections::BTreeMap;
 
 use devices::vfio::Identity;
 
-use crate::config::{HostPciAddress, RomSource};
+use crate::config::{Config, Diagnostic, GpuFunctions, HostPciAddress, Passthrough, PciAddress, RomSource};
+use crate::host::{HostFacts, HostFunction};
 
 /// One passed-through function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,4 +21,210 @@ pub struct PlannedPassthrough {
     pub rom: RomSource,
     /// Whether it is bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
+    /// What the host says of it; `None` if the host has no such function.
+    pub facts: Option<HostFunction>,
+}
+
+/// Where a passed-through function should go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Here.
+    At(PciAddress),
+    /// Behind a root port of its own.
+    OwnPort,
+    /// To any free device number of bus 0.
+    RootBus,
+}
+
+/// A passed-through function without its address.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Index into [`super::MachinePlan::passthrough`].
+    pub index: usize,
+    /// Where it should go.
+    pub place: Place,
+    /// The key to blame for the place.
+    pub key: String,
+    /// The function of the same section that it accompanies.
+    pub beside: Option<usize>,
+    /// What its header is to say about other functions, if not what is so.
+    pub multifunction: Option<bool>,
+    /// The laptop's GPU itself.
+    pub dgpu: bool,
+}
+
+/// Everything that is passed through, in the order of the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub functions: Vec<PlannedPassthrough>,
+    pub wishes: Vec<Wish>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Finds the functions that the sections mean.
+pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diagnostic>) -> Wanted {
+    let mut wanted = Wanted::default();
+    let mut owners: BTreeMap<HostPciAddress, &str> = BTreeMap::new();
+    for section in &config.passthrough {
+        let host = section.host;
+        if let Some(owner) = owners.get(&host) {
+            problems.push(given_twice(config, section, owner));
+            continue;
+        }
+        let own = facts.functions.get(&host);
+        if let Some(problem) = own.and_then(|own| bridge(config, section, own)) {
+            problems.push(problem);
+            continue;
+        }
+        wanted.warnings.extend(own.into_iter().flat_map(|own| warnings(config, facts, section, own)));
+        owners.insert(host, &section.key);
+        let index = wanted.functions.len();
+        wanted.functions.push(PlannedPassthrough {
+            key: section.key.clone(),
+            host,
+            identity: Identity {
+                vendor: section.vendor,
+                device: section.device,
+                subsystem: section.subsystem,
+            },
+            rom: section.rom.clone(),
+            manage: section.manage,
+            facts: own.cloned(),
+        });
+        wanted.wishes.push(Wish {
+            index,
+            place: match (section.guest, section.root_port) {
+                (Some(guest), _) => Place::At(guest),
+                (None, true) => Place::OwnPort,
+                (None, false) => Place::RootBus,
+            },
+            key: format!("{}.guest", section.key),
+            beside: None,
+            multifunction: section.multifunction,
+            dgpu: section.is_dgpu(),
+        });
+        for (own, guest) in companions(facts, section) {
+            if let Some(owner) = owners.get(&own.address) {
+                problems.push(given_twice(config, section, owner));
+                continue;
+            }
+            owners.insert(own.address, &section.key);
+            wanted.wishes.push(Wish {
+                index: wanted.functions.len(),
+                place: Place::At(guest),
+                key: format!("{}.functions", section.key),
+                beside: Some(index),
+                multifunction: None,
+                dgpu: false,
+            });
+            wanted.functions.push(PlannedPassthrough {
+                key: section.key.clone(),
+                host: own.address,
+                identity: Identity {
+                    // All functions of a board's GPU carry the board's subsystem.
+                    subsystem: section.subsystem.filter(|_| lacks_subsystem(own)),
+                    ..Identity::default()
+                },
+                rom: RomSource::Off,
+                manage: section.manage,
+                facts: Some(own.clone()),
+            });
+        }
+    }
+    wanted
+}
+
+/// The other functions of the slot that come along, and their places: function numbers stay as on the host, except that
+/// one whose number the GPU takes has the GPU's.
+fn companions<'a>(
+    facts: &'a HostFacts,
+    section: &Passthrough,
+) -> impl Iterator<Item = (&'a HostFunction, PciAddress)> {
+    let host = section.host;
+    let guest = section.guest.filter(|_| section.functions == GpuFunctions::All);
+    let slot = |address: HostPciAddress| (address.segment(), address.bus(), address.device());
+    facts.functions.values().filter_map(move |own| {
+        let guest = guest?;
+        if slot(own.address) != slot(host) || own.address == host || own.class >> 16 == class::BRIDGE {
+            return None;
+        }
+        let number = match own.address.function() {
+            taken if taken == guest.function() => host.function(),
+            number => number,
+        };
+        Some((own, PciAddress::new(guest.bus(), guest.device(), number)?))
+    })
+}
+
+/// Base classes and classes (PCI Code and ID Assignment Specification 1.14, 1).
+mod class {
+    pub(super) const DISPLAY: u32 = 0x03;
+    pub(super) const BRIDGE: u32 = 0x06;
+    pub(super) const PCI_TO_PCI_BRIDGE: u32 = 0x0604;
+}
+
+fn given_twice(config: &Config, section: &Passthrough, owner: &str) -> Diagnostic {
+    let written = |key: &str| match key.split_once('[') {
+        Some((list, _)) => format!("[[{list}]]"),
+        None => format!("[{key}]"),
+    };
+    let line = config.locate(&format!("{owner}.host"));
+    let line = line.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
+    let message = format!("{} is passed through by {}{line} already", section.host, written(owner));
+    let problem = config.problem(&format!("{}.host", section.key), message);
+    match owner {
+        Passthrough::DGPU => problem.with_help(
+            "leave this section out, or write `functions = \"gpu\"` in [dgpu] to give the other functions of the GPU's slot \
+             sections of their own",
+        ),
+        _ => problem.with_help("leave one of the sections out"),
+    }
+}
+
+fn bridge(config: &Config, section: &Passthrough, own: &HostFunction) -> Option<Diagnostic> {
+    (own.class >> 8 == class::PCI_TO_PCI_BRIDGE).then(|| {
+        let message = format!("{} is a PCI bridge, which cannot be passed through", own.address);
+        config
+            .problem(&format!("{}.host", section.key), message)
+            .with_help("name a device behind it: `lspci -D -tv` shows which there are")
+    })
+}
+
+fn lacks_subsystem(own: &HostFunction) -> bool {
+    own.subsystem_vendor == 0 || own.subsystem == 0
+}
+
+/// What need not be wrong, but makes the driver of a laptop's GPU give up.
+fn warnings(
+    config: &Config,
+    facts: &HostFacts,
+    section: &Passthrough,
+    own: &HostFunction,
+) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    if !section.is_dgpu() {
+        return warnings;
+    }
+    let host = section.host;
+    if own.class >> 16 != class::DISPLAY {
+        let message = format!("{host} is no graphics controller: its class is {:04x}", own.class >> 8);
+        let warning = config.problem("dgpu.host", message);
+        let gpu = companions(facts, section).find(|(other, _)| other.class >> 16 == class::DISPLAY);
+        warnings.push(match gpu {
+            Some((gpu, _)) => warning.with_help(format!("the GPU of this slot is {}", gpu.address)),
+            None => warning.with_help("`lspci -D -d ::03xx` lists the graphics controllers of this host"),
+        });
+    }
+    if lacks_subsystem(own) && section.subsystem.is_none() {
+        let message = format!(
+            "the subsystem of {host} reads {:04x}:{:04x}, and the driver knows the laptop by it",
+            own.subsystem_vendor, own.subsystem
+        );
+        warnings.push(config.problem("dgpu.subsystem", message).with_help(format!(
+            "add `subsystem = \"VENDOR:DEVICE\"` to [dgpu]. Windows on the laptop itself shows it in the Device Manager, \
+             among the GPU's hardware IDs: SUBSYS_39D117AA is \"17aa:39d1\". So does `lspci -nnk -s {host}`, once a driver of \
+             the host has initialised the GPU"
+        )));
+    }
+    warnings
 }

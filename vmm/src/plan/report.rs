@@ -1,11 +1,15 @@
 //! The plan for people and for scripts: what `optimus-vmm plan` prints.
 
+mod passthrough;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{MachinePlan, PlannedFunction, Role};
-use crate::config::{ByteSize, Config, FirmwareKind};
+use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
+use crate::config::{ByteSize, Config, Diagnostic, FirmwareKind};
+
+pub use passthrough::{FunctionIds, Passthrough, ShownIds};
 
 /// A range of guest-physical addresses, last address included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,9 +49,35 @@ pub struct Function {
     /// Global interrupt of the pin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gsi: Option<u8>,
+    /// What is passed through here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passthrough: Option<Passthrough>,
     /// Functions behind it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<Function>,
+}
+
+/// Something that forbids nothing, but is likely not as the user wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What it is.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Line of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+}
+
+impl From<&Diagnostic> for Warning {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self {
+            message: diagnostic.message().to_owned(),
+            help: diagnostic.help().map(str::to_owned),
+            line: diagnostic.location().map(|place| place.line),
+        }
+    }
 }
 
 /// The whole plan in printable form.
@@ -69,6 +99,8 @@ pub struct Report {
     pub pci: Vec<Function>,
     /// Interrupts that are not messages.
     pub interrupts: Vec<Interrupt>,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
 }
 
 /// The processors.
@@ -120,8 +152,9 @@ pub fn report(config: &Config, plan: &MachinePlan) -> Report {
             kernel: config.kernel.as_ref().map(|kernel| text(&kernel.image)),
         },
         memory_map: memory_map(plan),
-        pci: plan.pci.functions.iter().map(|function| printable(config, function)).collect(),
+        pci: plan.pci.functions.iter().map(|function| printable(config, plan, function)).collect(),
         interrupts: interrupts(config, plan),
+        warnings: plan.warnings.iter().map(Warning::from).collect(),
     }
 }
 
@@ -152,7 +185,7 @@ fn memory_map(plan: &MachinePlan) -> Vec<MemoryRange> {
     map
 }
 
-fn describe(config: &Config, role: Role) -> String {
+fn describe(config: &Config, plan: &MachinePlan, role: Role) -> String {
     match role {
         Role::HostBridge => "host bridge (Q35 MCH)".into(),
         Role::Lpc => "LPC bridge (ICH9)".into(),
@@ -162,21 +195,29 @@ fn describe(config: &Config, role: Role) -> String {
             format!("virtio-blk disk[{index}] {}", path.unwrap_or_default())
         }
         Role::Rng => "virtio-rng".into(),
+        Role::Passthrough(index) => match plan.passthrough.get(index) {
+            Some(PlannedPassthrough { key, host, .. }) => format!("{key}: {host} of the host"),
+            None => "passed-through function".into(),
+        },
     }
 }
 
-fn printable(config: &Config, function: &PlannedFunction) -> Function {
+fn printable(config: &Config, plan: &MachinePlan, function: &PlannedFunction) -> Function {
     Function {
         address: function.to_string(),
         acpi_name: function.acpi_name.clone(),
-        what: describe(config, function.role),
+        what: describe(config, plan, function.role),
         secondary_bus: match function.role {
             Role::RootPort { number } => Some(number),
             _ => None,
         },
         pin: function.interrupt.map(|interrupt| char::from(b'A' + (interrupt.pin - 1) % 4)),
         gsi: function.interrupt.map(|interrupt| interrupt.gsi),
-        functions: function.children.iter().map(|child| printable(config, child)).collect(),
+        passthrough: match function.role {
+            Role::Passthrough(index) => plan.passthrough.get(index).map(Passthrough::from),
+            _ => None,
+        },
+        functions: function.children.iter().map(|child| printable(config, plan, child)).collect(),
     }
 }
 
@@ -196,7 +237,7 @@ fn interrupts(config: &Config, plan: &MachinePlan) -> Vec<Interrupt> {
             .pci
             .iter()
             .filter(|function| function.interrupt.is_some_and(|interrupt| interrupt.gsi == gsi))
-            .map(|function| format!("{function} {}", describe(config, function.role)))
+            .map(|function| format!("{function} {}", describe(config, plan, function.role)))
             .collect();
         if !sources.is_empty() {
             list.push(Interrupt { gsi, sources });
@@ -254,6 +295,16 @@ impl Report {
         for interrupt in &self.interrupts {
             writeln!(out, "  {:>3}  {}", interrupt.gsi, interrupt.sources.join(", "))?;
         }
+        if !self.warnings.is_empty() {
+            writeln!(out, "\nWarnings")?;
+        }
+        for Warning { message, help, line } in &self.warnings {
+            let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            writeln!(out, "  {line}{message}")?;
+            if let Some(help) = help {
+                writeln!(out, "    {help}")?;
+            }
+        }
         Ok(())
     }
 }
@@ -275,5 +326,8 @@ fn write_function(out: &mut String, function: &Function, depth: usize) -> std::f
         write!(out, ", INT{pin} on {gsi}")?;
     }
     writeln!(out)?;
+    if let Some(passthrough) = &function.passthrough {
+        passthrough.write(out, 2 * depth + 15)?;
+    }
     function.functions.iter().try_for_each(|child| write_function(out, child, depth + 1))
 }

@@ -1,3 +1,6 @@
+mod numbering;
+mod passthrough;
+
 use std::path::Path;
 
 use super::*;
@@ -6,6 +9,11 @@ use crate::config;
 fn config(text: &str) -> Config {
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
     config::parse(&text, Path::new("/vm/test.toml")).unwrap()
+}
+
+/// The plan on a host without any of its devices.
+fn plan(config: &Config) -> Result<MachinePlan, Problems> {
+    super::plan(config, &HostFacts::default())
 }
 
 fn places(plan: &MachinePlan) -> Vec<(String, Role)> {

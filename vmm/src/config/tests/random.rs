@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{ByteSize, ConsoleSpec, PciAddress};
+use super::super::{ByteSize, ConsoleSpec, HostPciAddress, PciAddress};
 use super::parse;
 
 /// A line of something like a configuration.
@@ -44,6 +44,13 @@ fn line() -> impl Strategy<Value = String> {
         "image",
         "initrd",
         "cmdline",
+        "dgpu",
+        "vfio",
+        "host",
+        "guest",
+        "vendor",
+        "subsystem",
+        "rom",
         "ä",
         "x\t",
     ]);
@@ -53,6 +60,7 @@ fn line() -> impl Strategy<Value = String> {
         "\"[a-zA-Z0-9:./ ~äß-]{0,12}\"",
         "\"[0-9]{1,22} ?[KMGTkmgt]?i?B?\"",
         "\"[0-9a-f]{1,4}:[0-9a-f]{1,2}\\.[0-9a-f]\"",
+        "\"(SUBSYS_)?[0-9a-fA-F]{0,9}:?[0-9a-f]{0,5}\"",
         Just("true".to_owned()),
         Just("[]".to_owned()),
         Just("{}".to_owned()),
@@ -96,6 +104,14 @@ proptest! {
         let _ = text.parse::<ByteSize>();
         let _ = text.parse::<PciAddress>();
         let _ = text.parse::<ConsoleSpec>();
+    }
+
+    #[test]
+    fn addresses_of_the_host_are_read_back(segment: u16, bus: u8, device in 0_u8..32, function in 0_u8..8) {
+        let address = HostPciAddress::new(segment, bus, device, function).unwrap();
+        prop_assert_eq!(address.to_string().parse(), Ok(address));
+        let short = HostPciAddress::new(0, bus, device, function).unwrap();
+        prop_assert_eq!(format!("{bus:x}:{device:x}.{function}").parse(), Ok(short));
     }
 
     #[test]

@@ -95,6 +95,10 @@ fn kind(node: &Node) -> String {
     match (text(node, "format").as_str(), text(node, "type").as_str()) {
         ("byte-size", _) => "size".into(),
         ("pci-address", _) => "PCI address".into(),
+        ("host-pci-address", _) => "PCI address of the host".into(),
+        ("pci-id", _) => "PCI ID".into(),
+        ("pci-subsystem", _) => "two PCI IDs".into(),
+        ("rom-source", _) => "`\"off\"`, `\"host\"` or path".into(),
         ("chassis-type", _) => "number or name".into(),
         ("path", _) => "path".into(),
         ("uuid", _) => "UUID".into(),

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::{
     Action, Backing, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FirmwareKind, FwCfgContent,
-    Hugepages, Overrides, PciAddress, Rtc, Scalar, firmware_paths, parse_on, suggest,
+    GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress, RomSource, Rtc, Scalar,
+    VfioBackend, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 
@@ -27,6 +28,7 @@ fn an_empty_file_is_a_machine() {
     assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd")));
     assert_eq!(config.smbios.chassis_type.number(), 1);
     assert!(!config.smbios.describes_bios());
+    assert!(config.passthrough.is_empty());
     assert!(config.disks.is_empty() && config.root_ports.is_empty() && config.fw_cfg.is_empty());
     assert!(config.rng.is_some());
     assert_eq!(config.serial, ConsoleSpec::Stdio);
@@ -106,6 +108,82 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.root_ports[0].address, PciAddress::new(0, 0x1c, 0).unwrap());
     assert_eq!(config.fw_cfg[0].content, FwCfgContent::Bytes(b"text".to_vec()));
     assert_eq!(config.fw_cfg[1].content, FwCfgContent::File("/vm/blob".into()));
+}
+
+#[test]
+fn a_gpu_has_the_place_of_a_laptops() {
+    let config = parse("[dgpu]\nhost = \"01:00.0\"").unwrap();
+    let [gpu] = config.passthrough.as_slice() else { panic!("one device") };
+    let expected = Passthrough {
+        key: "dgpu".into(),
+        host: HostPciAddress::new(0, 1, 0, 0).unwrap(),
+        guest: PciAddress::new(1, 0, 0),
+        root_port: true,
+        multifunction: None,
+        vendor: None,
+        device: None,
+        subsystem: None,
+        rom: RomSource::Off,
+        functions: GpuFunctions::All,
+        manage: false,
+    };
+    assert_eq!(gpu, &expected);
+    assert!(gpu.is_dgpu());
+    assert_eq!(config.machine.vfio_backend, VfioBackend::Auto);
+}
+
+#[test]
+fn every_key_of_a_passed_through_device_reaches_the_configuration() {
+    let config = parse(
+        r#"
+        machine = { vfio_backend = "group" }
+        [dgpu]
+        host = "0000:01:00.0"
+        guest = "02:00.0"
+        multifunction = true
+        vendor = 0x10de
+        device = "0x1C8D"
+        subsystem = "17AA:39d1"
+        rom = "roms/gpu.rom"
+        functions = "gpu"
+        manage = true
+        [[vfio]]
+        host = "0001:03:00.1"
+        guest = "00:05.0"
+        rom = "host"
+        [[vfio]]
+        host = "3:0.2"
+        root_port = false
+        vendor = "1"
+        device = "2"
+        subsystem = "3:4"
+        manage = true
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.machine.vfio_backend, VfioBackend::Group);
+    let [gpu, first, second] = config.passthrough.as_slice() else { panic!("three devices") };
+    assert_eq!((gpu.guest, gpu.multifunction), (PciAddress::new(2, 0, 0), Some(true)));
+    assert_eq!((gpu.vendor, gpu.device, gpu.subsystem), (Some(0x10de), Some(0x1c8d), Some((0x17aa, 0x39d1))));
+    assert_eq!(gpu.rom, RomSource::File("/vm/roms/gpu.rom".into()));
+    assert_eq!((gpu.functions, gpu.manage), (GpuFunctions::Gpu, true));
+    assert_eq!((first.key.as_str(), first.host), ("vfio[0]", HostPciAddress::new(1, 3, 0, 1).unwrap()));
+    assert_eq!((first.guest, first.rom.clone()), (PciAddress::new(0, 5, 0), RomSource::Host));
+    assert_eq!((first.manage, first.is_dgpu()), (false, false));
+    assert_eq!((second.key.as_str(), second.guest, second.root_port), ("vfio[1]", None, false));
+    assert_eq!((second.vendor, second.device, second.subsystem), (Some(1), Some(2), Some((3, 4))));
+    assert!(second.manage);
+}
+
+#[test]
+fn a_machine_with_a_laptops_gpu_is_a_notebook_unless_told_otherwise() {
+    let chassis = |text: &str| parse(text).unwrap().smbios.chassis_type.name();
+    let gpu = "[dgpu]\nhost = \"01:00.0\"\n";
+    assert_eq!(chassis(gpu), "notebook");
+    assert_eq!(chassis(&format!("smbios.product = \"P\"\n{gpu}")), "notebook");
+    assert_eq!(chassis(&format!("{gpu}[smbios]\nchassis_type = \"laptop\"")), "laptop");
+    assert_eq!(chassis(&format!("smbios = {{ chassis_type = 1 }}\n{gpu}")), "other");
+    assert_eq!(chassis("[[vfio]]\nhost = \"01:00.0\""), "other");
 }
 
 #[test]

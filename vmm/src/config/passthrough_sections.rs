@@ -1,0 +1,152 @@
+//! `[dgpu]` and `[[vfio]]` as they are written, and what they mean.
+//!
+//! The types and their comments are part of the schema, as those of [`super::file`].
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::passthrough::{GpuFunctions, Passthrough, RomSource};
+use super::pci_address::{HostPciAddress, PciAddress};
+use super::pci_ids::{PciId, SubsystemId};
+use super::resolve::Resolver;
+
+/// The laptop's discrete GPU, passed through at the place and with the IDs that its driver expects. Needs an IOMMU.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DgpuSection {
+    /// The GPU's address on the host, as `lspci -D` shows it, such as `"0000:01:00.0"`.
+    pub host: HostPciAddress,
+    /// Its address in the guest. Bus 01 is behind a root port at 00:01.0, as on laptops; the plan adds it.
+    #[schemars(extend("x-default" = "`\"01:00.0\"`"))]
+    pub guest: Option<PciAddress>,
+    /// Whether the GPU says that its slot has more functions.
+    #[schemars(extend("x-default" = "`true` if other functions are in its slot"))]
+    pub multifunction: Option<bool>,
+    /// The vendor ID that the guest sees, such as `"10de"` or `0x10de`.
+    #[schemars(extend("x-default" = "the GPU's own"))]
+    pub vendor: Option<PciId>,
+    /// The device ID that the guest sees, such as `"1c8d"` or `0x1c8d`.
+    #[schemars(extend("x-default" = "the GPU's own"))]
+    pub device: Option<PciId>,
+    /// The subsystem that the guest sees, as VENDOR:DEVICE, such as `"17aa:39d1"`: the laptop's, by which its driver
+    /// knows the board. Other functions of the slot get it too if their own reads zero.
+    #[schemars(extend("x-default" = "the GPU's own; a warning says where to find it if that reads zero"))]
+    pub subsystem: Option<SubsystemId>,
+    /// The GPU's expansion ROM: `"off"`, `"host"` (the device's own) or the path of a file.
+    #[serde(default)]
+    pub rom: RomSource,
+    /// `"gpu"` passes through the GPU alone, `"all"` also its audio, USB and UCSI functions, which share its IOMMU group and
+    /// are lost to the host in any case. They keep their function numbers; the GPU itself takes the one of `guest`.
+    #[serde(default)]
+    pub functions: GpuFunctions,
+    /// Whether optimus-vmm binds the functions to vfio-pci at the start and gives them back to their drivers at the
+    /// end. Otherwise it touches nothing on the host, and they must be bound already.
+    #[serde(default)]
+    pub manage: bool,
+}
+
+/// Any other PCI device of the host, passed through: a virtual function, a network card, an NVMe disk. Repeat the
+/// section for more. Needs an IOMMU.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VfioSection {
+    /// The function's address on the host, as `lspci -D` shows it, such as `"0000:03:00.0"`.
+    pub host: HostPciAddress,
+    /// Its address in the guest. The plan adds the root port that the bus needs.
+    #[schemars(extend("x-default" = "the plan's choice, as `root_port` says"))]
+    pub guest: Option<PciAddress>,
+    /// Whether it gets a root port of its own, as PCI Express devices have in real machines, or sits on bus 00. Not
+    /// to be given with `guest`, which decides that.
+    #[schemars(extend("x-default" = "`true`"))]
+    pub root_port: Option<bool>,
+    /// The vendor ID that the guest sees, such as `"8086"` or `0x8086`.
+    #[schemars(extend("x-default" = "the device's own"))]
+    pub vendor: Option<PciId>,
+    /// The device ID that the guest sees, such as `"10d3"` or `0x10d3`.
+    #[schemars(extend("x-default" = "the device's own"))]
+    pub device: Option<PciId>,
+    /// The subsystem that the guest sees, as VENDOR:DEVICE, such as `"17aa:39d1"`.
+    #[schemars(extend("x-default" = "the device's own"))]
+    pub subsystem: Option<SubsystemId>,
+    /// The expansion ROM: `"off"`, `"host"` (the device's own) or the path of a file.
+    #[serde(default)]
+    pub rom: RomSource,
+    /// Whether optimus-vmm binds the function to vfio-pci at the start and gives it back to its driver at the end.
+    /// Otherwise it touches nothing on the host, and the function must be bound already.
+    #[serde(default)]
+    pub manage: bool,
+}
+
+/// Where NVIDIA's drivers for Optimus laptops expect the GPU.
+const DGPU_GUEST: Option<PciAddress> = PciAddress::new(1, 0, 0);
+
+impl Resolver {
+    /// The passed-through devices, `[dgpu]` first.
+    pub(super) fn passthrough(
+        &mut self,
+        dgpu: Option<DgpuSection>,
+        vfio: Vec<VfioSection>,
+    ) -> Vec<Passthrough> {
+        let dgpu =
+            dgpu.map(|section| {
+                let DgpuSection {
+                    host,
+                    guest,
+                    multifunction,
+                    vendor,
+                    device,
+                    subsystem,
+                    rom,
+                    functions,
+                    manage,
+                } = section;
+                Passthrough {
+                    key: Passthrough::DGPU.into(),
+                    host,
+                    guest: guest.or(DGPU_GUEST),
+                    root_port: true,
+                    multifunction,
+                    vendor: vendor.map(|PciId(id)| id),
+                    device: device.map(|PciId(id)| id),
+                    subsystem: subsystem.map(|SubsystemId(vendor, device)| (vendor, device)),
+                    rom: rom.relative_to(self.folder()),
+                    functions,
+                    manage,
+                }
+            });
+        let mut devices: Vec<_> = dgpu.into_iter().collect();
+        for (index, section) in vfio.into_iter().enumerate() {
+            let VfioSection { host, guest, root_port, vendor, device, subsystem, rom, manage } = section;
+            let key = format!("vfio[{index}]");
+            if let (Some(guest), Some(_)) = (guest, root_port) {
+                let message = format!(
+                    "`guest` decides already whether there is a root port above: {guest} is on bus {:02x}",
+                    guest.bus()
+                );
+                self.problem_with_help(&format!("{key}.root_port"), message, "leave one of them out");
+            }
+            devices.push(Passthrough {
+                key,
+                host,
+                guest,
+                root_port: root_port.unwrap_or(true),
+                multifunction: None,
+                vendor: vendor.map(|PciId(id)| id),
+                device: device.map(|PciId(id)| id),
+                subsystem: subsystem.map(|SubsystemId(vendor, device)| (vendor, device)),
+                rom: rom.relative_to(self.folder()),
+                functions: GpuFunctions::Gpu,
+                manage,
+            });
+        }
+        for device in &devices {
+            // Software takes either for an empty slot (PCI Local Bus 3.0 §6.1; Linux pci_bus_generic_read_dev_vendor_id).
+            if let Some(vendor @ (0 | 0xffff)) = device.vendor {
+                let message =
+                    format!("a function with the vendor ID {vendor:04x} is taken for an empty slot");
+                self.problem(&format!("{}.vendor", device.key), message);
+            }
+        }
+        devices
+    }
+}

@@ -1,0 +1,71 @@
+//! What the headers must say for every function to be found: firmware and systems look for function 0 first, and for the
+//! others only if the header of function 0 has its multi-function bit set (PCI Express base specification 6.0 §7.5.1.1.9).
+
+use std::collections::BTreeSet;
+
+use super::passthrough::Wish;
+use super::pci::Role;
+use super::place::{HOST_BRIDGE, Planner};
+
+impl Planner<'_> {
+    /// Tells which functions would never be found.
+    pub(super) fn check_function_zero(&mut self) {
+        let missing: Vec<_> = self
+            .taken
+            .iter()
+            .filter(|((_, _, function), _)| *function != 0)
+            .filter_map(|(&(bus, device, function), (_, key))| {
+                let why = if (bus, device) == (0, HOST_BRIDGE.0) {
+                    "because the host bridge has one function only".to_owned()
+                } else if !self.taken.contains_key(&(bus, device, 0)) {
+                    format!("because nothing is at {bus:02x}:{device:02x}.0")
+                } else {
+                    return None;
+                };
+                let message = format!("{bus:02x}:{device:02x}.{function} would never be found, {why}");
+                Some((key.clone(), message))
+            })
+            .collect();
+        for (key, message) in missing {
+            self.problem(&key, message);
+        }
+    }
+
+    /// The passed-through functions that are to say that their device has several, whether or not it has.
+    pub(super) fn several_functions(&mut self, wishes: &[Wish]) -> BTreeSet<usize> {
+        let mut several = BTreeSet::new();
+        for wish in wishes {
+            match wish.multifunction {
+                Some(true) => {
+                    several.insert(wish.index);
+                }
+                Some(false) => self.check_lone(wish),
+                None => {}
+            }
+        }
+        several
+    }
+
+    fn check_lone(&mut self, wish: &Wish) {
+        let role = Role::Passthrough(wish.index);
+        let Some((&(bus, device, own), _)) = self.taken.iter().find(|(_, (other, _))| *other == role) else {
+            return;
+        };
+        let hidden: Vec<String> = (0..8)
+            .filter(|&function| function != own && self.taken.contains_key(&(bus, device, function)))
+            .map(|function| format!("{bus:02x}:{device:02x}.{function}"))
+            .collect();
+        if hidden.is_empty() {
+            return;
+        }
+        let section = wish.key.split('.').next().unwrap_or_default();
+        let message =
+            format!("with `multifunction = false` the guest would never find {}", hidden.join(", "));
+        let help = if wish.dgpu {
+            "leave it out, or pass through the GPU alone: `functions = \"gpu\"`"
+        } else {
+            "leave it out"
+        };
+        self.problem_with_help(&format!("{section}.multifunction"), message, help);
+    }
+}

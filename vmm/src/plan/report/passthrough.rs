@@ -1,0 +1,134 @@
+//! Passed-through functions in the report: what the host has, and what the guest is to see.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::super::PlannedPassthrough;
+use crate::config::RomSource;
+
+/// A passed-through function, as printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Passthrough {
+    /// The section of the configuration.
+    pub section: String,
+    /// Address on the host.
+    pub host: String,
+    /// Whether the host has it.
+    pub present: bool,
+    /// Its own IDs, if the host has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<FunctionIds>,
+    /// The IDs that the guest sees; the device's own where nothing is said.
+    pub shown: ShownIds,
+    /// Class code, if the host has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The driver that has it on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iommu_group: Option<u32>,
+    /// Where its expansion ROM comes from.
+    pub rom: String,
+    /// Whether it is bound to vfio-pci at the start and given back at the end.
+    pub manage: bool,
+}
+
+/// IDs of a function, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FunctionIds {
+    /// `vendor:device`.
+    pub function: String,
+    /// `vendor:device` of the subsystem.
+    pub subsystem: String,
+}
+
+/// IDs that are replaced, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownIds {
+    /// Vendor ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// Device ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// `vendor:device` of the subsystem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subsystem: Option<String>,
+}
+
+impl From<&PlannedPassthrough> for Passthrough {
+    fn from(planned: &PlannedPassthrough) -> Self {
+        let PlannedPassthrough { key, host, identity, rom, manage, facts } = planned;
+        let facts = facts.as_ref();
+        Self {
+            section: key.clone(),
+            host: host.to_string(),
+            present: facts.is_some(),
+            own: facts.map(|own| FunctionIds {
+                function: pair(own.vendor, own.device),
+                subsystem: pair(own.subsystem_vendor, own.subsystem),
+            }),
+            shown: ShownIds {
+                vendor: identity.vendor.map(|id| format!("{id:04x}")),
+                device: identity.device.map(|id| format!("{id:04x}")),
+                subsystem: identity.subsystem.map(|(vendor, device)| pair(vendor, device)),
+            },
+            class: facts.map(|own| format!("{:06x}", own.class)),
+            driver: facts.and_then(|own| own.driver.clone()),
+            iommu_group: facts.and_then(|own| own.iommu_group),
+            rom: match rom {
+                RomSource::Off => "off".into(),
+                RomSource::Host => "host".into(),
+                RomSource::File(path) => path.display().to_string(),
+            },
+            manage: *manage,
+        }
+    }
+}
+
+fn pair(vendor: u16, device: u16) -> String {
+    format!("{vendor:04x}:{device:04x}")
+}
+
+impl Passthrough {
+    /// `ID`, or `ID → ID` where the guest sees another.
+    fn ids(&self) -> String {
+        let changed = |own: Option<&str>, shown: Option<String>| match (own, shown) {
+            (Some(own), Some(shown)) if own != shown => format!("{own} → {shown}"),
+            (Some(same), _) => same.to_owned(),
+            (None, Some(shown)) => format!("→ {shown}"),
+            (None, None) => "own".to_owned(),
+        };
+        let own = self.own.as_ref();
+        let (vendor, device) = own.and_then(|own| own.function.split_once(':')).unwrap_or(("own", "own"));
+        let ShownIds { vendor: new_vendor, device: new_device, subsystem } = &self.shown;
+        let function = (new_vendor.is_some() || new_device.is_some()).then(|| {
+            let (vendor, device) =
+                (new_vendor.as_deref().unwrap_or(vendor), new_device.as_deref().unwrap_or(device));
+            format!("{vendor}:{device}")
+        });
+        format!(
+            "IDs {}, subsystem {}",
+            changed(own.map(|own| own.function.as_str()), function),
+            changed(own.map(|own| own.subsystem.as_str()), subsystem.clone())
+        )
+    }
+
+    /// Writes the lines below the function's own.
+    pub(super) fn write(&self, out: &mut String, indent: usize) -> std::fmt::Result {
+        let managed = if self.manage { "; bound to vfio-pci while the machine runs" } else { "" };
+        writeln!(out, "{:indent$}{}, ROM {}{managed}", "", self.ids(), self.rom)?;
+        let Some(class) = &self.class else {
+            return writeln!(out, "{:indent$}not on this host", "");
+        };
+        let driver = self.driver.as_deref().unwrap_or("none");
+        write!(out, "{:indent$}class {class}, driver on the host: {driver}", "")?;
+        match self.iommu_group {
+            Some(group) => writeln!(out, ", IOMMU group {group}"),
+            None => writeln!(out, ", in no IOMMU group"),
+        }
+    }
+}
