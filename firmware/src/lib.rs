@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`image`] | OVMF CODE images: loading, validation, where they lie below 4 GiB |
 //! | [`nvram`] | the per-VM variable store: creation, locking, durable writes |
+//! | [`option_rom`] | PCI option ROMs such as a GPU's video BIOS: parsing, validation, other IDs |
 //! | [`fw_cfg`] | the contents behind the fw_cfg device: e820, SMBIOS, boot order, kernel, user items |
 //! | [`pci_window`] | where OVMF will put the 64-bit PCI window, so that ACPI can agree with it |
 
 pub mod fw_cfg;
 pub mod image;
 pub mod nvram;
+pub mod option_rom;
 pub mod pci_window;
