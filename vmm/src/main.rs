@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use vmm::cli::{Cli, Command, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
 use vmm::outcome::{Failure, status};
-use vmm::{config, machine, plan};
+use vmm::{config, machine, plan, vbios};
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run(*args, start),
         Command::Plan(args) => show_plan(&args),
         Command::Schema => print(&config::schema()),
+        Command::Vbios(args) => {
+            vbios::run(&args).and_then(|answer| print(&answer.text).map(|_| answer.status))
+        }
     });
     match done {
         Ok(status) => ExitCode::from(status),
