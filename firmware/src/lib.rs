@@ -4,10 +4,16 @@
 //! |---|---|
 //! | [`image`] | OVMF CODE images: loading, validation, where they lie below 4 GiB |
 //! | [`nvram`] | the per-VM variable store: creation, locking, durable writes |
+//! | [`option_rom`] | PCI option ROMs such as a GPU's video BIOS: parsing, validation, other IDs |
+//! | [`uefi_volume`] | sections of UEFI firmware, and unpacking of compressed ones |
+//! | [`unpack`] | the search for video ROMs in BIOS updates, archives and flash dumps |
 //! | [`fw_cfg`] | the contents behind the fw_cfg device: e820, SMBIOS, boot order, kernel, user items |
 //! | [`pci_window`] | where OVMF will put the 64-bit PCI window, so that ACPI can agree with it |
 
 pub mod fw_cfg;
 pub mod image;
 pub mod nvram;
+pub mod option_rom;
 pub mod pci_window;
+pub mod uefi_volume;
+pub mod unpack;

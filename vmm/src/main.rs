@@ -10,7 +10,7 @@ use vmm::cli::{Cli, Command, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
-use vmm::{config, machine, plan};
+use vmm::{config, machine, plan, vbios};
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run(*args, start),
         Command::Plan(args) => show_plan(&args),
         Command::Schema => print(&config::schema()),
+        Command::Vbios(args) => {
+            vbios::run(&args).and_then(|answer| print(&answer.text).map(|_| answer.status))
+        }
     });
     match done {
         Ok(status) => ExitCode::from(status),

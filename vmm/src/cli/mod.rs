@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod tests;
+mod vbios;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
 use crate::watch::Pattern;
+
+pub use vbios::{DeviceId, InfoArgs, ParseDeviceIdError, VbiosArgs, VbiosCommand};
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
 #[derive(Debug, Parser)]
@@ -40,6 +43,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Print the JSON schema of vm.toml
     Schema,
+    /// Look into a GPU's video BIOS
+    Vbios(VbiosArgs),
 }
 
 /// Help on what the numbers that `run` ends with mean.

@@ -1,0 +1,290 @@
+//! What can be wrong with an option ROM, told with the field, its offset in the file, and what was expected there.
+
+use std::fmt;
+
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The ROM can be used.
+    Warning,
+    /// The ROM must not be used.
+    Error,
+}
+
+/// Something that is wrong with a ROM. Offsets are in bytes from the start of the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file ends within an image.
+    #[error(
+        "image {image} is truncated: it begins at {offset:#x} and has {length:#x} bytes, but the file ends at \
+         {file:#x}; dump it again, in whole"
+    )]
+    Truncated {
+        /// Index of the image in the chain.
+        image: usize,
+        /// Where it begins.
+        offset: usize,
+        /// Its length as its structures say.
+        length: usize,
+        /// Size of the file.
+        file: usize,
+    },
+    /// The file ends where the next image should begin.
+    #[error(
+        "the chain is truncated: image {image} should begin at {offset:#x}, where the file ends; dump it again, in \
+         whole"
+    )]
+    ChainEnds {
+        /// Index of the missing image.
+        image: usize,
+        /// Where it should begin.
+        offset: usize,
+    },
+    /// The chain goes on, but no image is there.
+    #[error(
+        "the chain is broken: image {image} should begin at {offset:#x} with the signature 55 aa (or 56 4e, 77 bb), \
+         but {} is there",
+        Hex(found)
+    )]
+    NoImage {
+        /// Index of the missing image.
+        image: usize,
+        /// Where it should begin.
+        offset: usize,
+        /// The first bytes there.
+        found: Vec<u8>,
+    },
+    /// An image of no length.
+    #[error("image {image} at {offset:#x} says that its length is 0")]
+    NoLength {
+        /// Index of the image.
+        image: usize,
+        /// Where it begins.
+        offset: usize,
+    },
+    /// The pointer to the PCIR leads out of the image.
+    #[error(
+        "the pointer to the PCIR structure of image {image}, at {offset:#x}, is {found:#x}, but the image has only \
+         {length:#x} bytes"
+    )]
+    PcirOutside {
+        /// Index of the image.
+        image: usize,
+        /// Where the pointer stands.
+        offset: usize,
+        /// The pointer, relative to the image.
+        found: usize,
+        /// Length of the image in bytes.
+        length: usize,
+    },
+    /// The bytes do not sum up to 0.
+    #[error(
+        "the checksum of image {image} is wrong: its {length:#x} bytes from {offset:#x} on must sum up to 0x00 \
+         (modulo 0x100), but make {sum:#04x}; the dump is damaged, or the ROM was edited"
+    )]
+    Checksum {
+        /// Index of the image.
+        image: usize,
+        /// Where it begins.
+        offset: usize,
+        /// How many bytes are summed.
+        length: usize,
+        /// Their sum.
+        sum: u8,
+    },
+    /// The ROM is for another device.
+    #[error(
+        "it is for another device: the vendor and device ID at {offset:#x} are {}, expected {}",
+        Ids(*found), AnyOf(expected)
+    )]
+    OtherDevice {
+        /// Where the vendor ID stands.
+        offset: usize,
+        /// Vendor and device ID in the ROM.
+        found: (u16, u16),
+        /// Vendor and device IDs that would do.
+        expected: Vec<(u16, u16)>,
+    },
+    /// The ROM is no video BIOS.
+    #[error(
+        "it is no video BIOS: the class code at {offset:#x} is {found:#08x}, expected 0x03xxxx (display controller)"
+    )]
+    NotDisplay {
+        /// Where the class code stands.
+        offset: usize,
+        /// The class code.
+        found: u32,
+    },
+    /// A further image of the chain has other IDs.
+    #[error(
+        "image {image} is for {}, unlike the first image: vendor and device ID at {offset:#x}", Ids(*found)
+    )]
+    MixedDevices {
+        /// Index of the image.
+        image: usize,
+        /// Where its vendor ID stands.
+        offset: usize,
+        /// Its vendor and device ID.
+        found: (u16, u16),
+    },
+    /// No EFI driver.
+    #[error(
+        "it is legacy-only, without an EFI image for x86-64 (GOP): the firmware cannot show anything through this \
+         GPU; a GPU without outputs (muxless) needs none"
+    )]
+    NoGop,
+    /// The whole blob is longer than the file.
+    #[error(
+        "the image length at {offset:#x} covers the file up to {end:#x}, which ends at {file:#x}; the chain of images \
+         is complete, but something behind it may be missing"
+    )]
+    BlobOverrun {
+        /// Where the length stands.
+        offset: usize,
+        /// Where the blob would end.
+        end: usize,
+        /// Size of the file.
+        file: usize,
+    },
+    /// Another image begins behind the one that says it is the last.
+    #[error(
+        "another image begins at {offset:#x}, behind the one that says it is the last; it is no part of the chain"
+    )]
+    ImageAfterLast {
+        /// Where it begins.
+        offset: usize,
+    },
+    /// Something in front of the first image.
+    #[error(
+        "the {length:#x} bytes in front of the first image are not NVIDIA's initialisation block; they are no part of \
+         the ROM"
+    )]
+    UnknownPrefix {
+        /// How many.
+        length: usize,
+    },
+    /// A PCIR of unknown revision.
+    #[error("the PCIR revision of image {image} at {offset:#x} is {found}, expected 0 or 3")]
+    PcirRevision {
+        /// Index of the image.
+        image: usize,
+        /// Where the revision stands.
+        offset: usize,
+        /// The revision.
+        found: u8,
+    },
+}
+
+impl Problem {
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Truncated { .. }
+            | Self::ChainEnds { .. }
+            | Self::NoImage { .. }
+            | Self::NoLength { .. }
+            | Self::PcirOutside { .. }
+            | Self::Checksum { .. }
+            | Self::OtherDevice { .. }
+            | Self::NotDisplay { .. } => Severity::Error,
+            Self::MixedDevices { .. }
+            | Self::NoGop
+            | Self::BlobOverrun { .. }
+            | Self::ImageAfterLast { .. }
+            | Self::UnknownPrefix { .. }
+            | Self::PcirRevision { .. } => Severity::Warning,
+        }
+    }
+}
+
+/// A ROM that cannot be used. The messages continue a sentence that names the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RomError {
+    /// Nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// More than a ROM can have.
+    #[error(
+        "the file has {size} bytes, but a PCI ROM at most {}; to look for ROMs in a BIOS update or a flash dump, use \
+         `optimus-vmm vbios find`",
+        super::MAX_SIZE
+    )]
+    TooLarge {
+        /// Size of the file in bytes.
+        size: usize,
+    },
+    /// No image begins in it.
+    #[error("no PCI option ROM: nowhere in it is the signature 55 aa with a PCIR structure{looks_like}")]
+    NotARom {
+        /// What it seems to be, as the end of a sentence; may be empty.
+        looks_like: &'static str,
+    },
+    /// One or more problems of [`Severity::Error`].
+    #[error("{}", List(.0))]
+    Unusable(Vec<Problem>),
+}
+
+/// What a file that is no ROM seems to be.
+pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
+    let blank = |value: u8| bytes.iter().all(|byte| *byte == value);
+    match bytes {
+        _ if blank(0xff) || blank(0) => " (it is blank: the device answered no reads, or was asleep)",
+        [b'N', b'V', b'G', b'I', ..] => {
+            " (it begins with NVIDIA's initialisation block, but the ROM behind it is missing or encrypted)"
+        }
+        [b'M', b'Z', ..] => " (it is a Windows or EFI program; try `optimus-vmm vbios find` on it)",
+        [b'P', b'K', 3, 4, ..] | [b'7', b'z', 0xbc, 0xaf, ..] => {
+            " (it is an archive; try `optimus-vmm vbios find` on it)"
+        }
+        [0x55, 0xaa, ..] => {
+            " (it has a ROM signature, but no PCIR structure: a ROM for ISA, or a damaged one)"
+        }
+        _ => "",
+    }
+}
+
+struct Ids((u16, u16));
+
+impl fmt::Display for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{:04x}", self.0.0, self.0.1)
+    }
+}
+
+struct AnyOf<'a>(&'a [(u16, u16)]);
+
+impl fmt::Display for AnyOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, ids) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " or " };
+            write!(f, "{separator}{}", Ids(*ids))?;
+        }
+        Ok(())
+    }
+}
+
+struct List<'a>(&'a [Problem]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " " };
+            write!(f, "{separator}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}

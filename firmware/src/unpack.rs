@@ -1,0 +1,149 @@
+//! Looks for video ROMs in whatever a laptop's BIOS comes in: update programs, archives, flash dumps.
+//!
+//! Everything that looks like a container is unpacked, and what comes out is looked at in the same way, whatever the
+//! name of a file or the type of a section may say: ROMs are found by their own structure, wherever they lie. Vendors
+//! wrap their updates in many ways, but few of them encrypt, and then nothing helps.
+//!
+//! Input is untrusted: the depth, the bytes that come out, the memory at any time, the number of things and the time
+//! are limited ([`Limits`]). What stopped a search is in the result, so that it is never mistaken for a complete one.
+
+mod archive;
+mod carve;
+mod dell;
+mod stream;
+mod walker;
+
+use std::time::Duration;
+
+use crate::option_rom::Rom;
+use crate::uefi_volume::Compressed;
+
+/// What a search may use up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Containers within containers.
+    pub depth: usize,
+    /// Bytes that may be unpacked in all.
+    pub unpacked: u64,
+    /// Bytes of unpacked data in memory at any time, and so of any one thing.
+    pub memory: usize,
+    /// Things to look at.
+    pub things: usize,
+    /// Time for all of it.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 16,
+            unpacked: 8 << 30,
+            memory: 1 << 30,
+            things: 100_000,
+            time: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// Why a search ended before everything was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// Too much came out.
+    #[error("more than {0} bytes came out of it")]
+    Unpacked(u64),
+    /// Too many things.
+    #[error("more than {0} things are in it")]
+    Things(usize),
+    /// It took too long.
+    #[error("it took longer than {} seconds", .0.as_secs())]
+    Time(Duration),
+}
+
+/// Containers that take a program of their own to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// Inno Setup installers: `innoextract`.
+    Innoextract,
+    /// Programs packed with UPX: `upx`.
+    Upx,
+}
+
+/// What a search needs of the world around.
+pub trait Surroundings {
+    /// The search now looks at a thing, so many bytes large.
+    fn looking_at(&mut self, place: &str, size: usize);
+
+    /// Opens a container with a tool; gives the files in it, of at most `limit` bytes together, each with its name.
+    ///
+    /// # Errors
+    /// What to tell the user: why it was not opened, and what to do.
+    fn open_with(&mut self, tool: Tool, bytes: &[u8], limit: usize)
+    -> Result<Vec<(String, Vec<u8>)>, String>;
+}
+
+/// A ROM that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The chain of images.
+    pub image: Vec<u8>,
+    /// What was read in it. Offsets are relative to the image.
+    pub rom: Rom,
+    /// Where it was: the containers from the outside in, then its offset.
+    pub place: String,
+    /// How many copies of it there are.
+    pub copies: usize,
+}
+
+/// A ROM with errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// What was read in it. Offsets are relative to its start.
+    pub rom: Rom,
+    /// Where it is.
+    pub place: String,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Intact video ROMs, each once, in the order in which they were come upon.
+    pub roms: Vec<Found>,
+    /// Video ROMs with errors.
+    pub damaged: Vec<Damaged>,
+    /// How many things were looked at, the input among them.
+    pub things: usize,
+    /// How many UEFI firmware volumes were seen.
+    pub volumes: usize,
+    /// What could not be opened and why, and other things to know; sentences.
+    pub notes: Vec<String>,
+    /// What ended the search early.
+    pub stopped: Option<Stopped>,
+}
+
+/// Looks for video ROMs in `bytes`. `name` is how the input is called in places.
+pub fn survey(bytes: &[u8], name: &str, limits: &Limits, surroundings: &mut dyn Surroundings) -> Survey {
+    let mut walker = walker::Walker::new(limits, surroundings);
+    walker.look(bytes, name, walker::Origin::Plain, 0);
+    walker.into_survey()
+}
+
+/// A container in some bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Container {
+    /// A stream that begins at this offset.
+    Stream(stream::Stream, usize),
+    /// A 7z archive at this offset.
+    SevenZip(usize),
+    /// A zip archive that ends at this offset.
+    Zip(usize),
+    /// A Dell PFS that begins at this offset.
+    Pfs(usize),
+    /// A compressed section of UEFI firmware.
+    Section(Compressed),
+    /// All of it, for a tool.
+    External(Tool),
+}
+
+#[cfg(test)]
+mod tests;

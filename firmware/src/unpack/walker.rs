@@ -1,0 +1,285 @@
+//! The walk through containers in containers.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+use super::stream::{Stream, drain};
+use super::{Container, Damaged, Found, Limits, Stopped, Surroundings, Survey, Tool, archive, carve, dell};
+use crate::option_rom::{self, Rom, Severity};
+use crate::uefi_volume::{self, Compressed, DecompressError};
+
+/// ROM headers in one thing that turn out to be nothing, at most. Real firmware has a few dozen.
+const MAX_FALSE_HEADERS: usize = 256;
+/// Video ROMs to keep, intact or damaged.
+const MAX_ROMS: usize = 64;
+/// Nothing is in fewer bytes than these.
+const MIN_SIZE: usize = 24;
+/// Notes for the user, at most.
+const MAX_NOTES: usize = 20;
+
+/// Where a thing comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Anywhere.
+    Plain,
+    /// It is a row of UEFI sections.
+    Sections,
+}
+
+pub(super) struct Walker<'a> {
+    limits: &'a Limits,
+    surroundings: &'a mut dyn Surroundings,
+    survey: Survey,
+    start: Instant,
+    unpacked: u64,
+    /// Bytes of unpacked things that are being looked at.
+    memory: usize,
+    hasher: RandomState,
+    /// Size and hash of what was looked at.
+    seen: HashSet<(usize, u64)>,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(limits: &'a Limits, surroundings: &'a mut dyn Surroundings) -> Self {
+        Self {
+            limits,
+            surroundings,
+            survey: Survey::default(),
+            start: Instant::now(),
+            unpacked: 0,
+            memory: 0,
+            hasher: RandomState::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    pub(super) fn into_survey(self) -> Survey {
+        self.survey
+    }
+
+    /// Looks at a thing and at what is in it.
+    pub(super) fn look(&mut self, bytes: &[u8], place: &str, origin: Origin, depth: usize) {
+        if bytes.len() < MIN_SIZE
+            || !self.goes_on()
+            || !self.seen.insert((bytes.len(), self.hasher.hash_one(bytes)))
+        {
+            return;
+        }
+        if self.survey.things >= self.limits.things {
+            self.survey.stopped = Some(Stopped::Things(self.limits.things));
+            return;
+        }
+        self.survey.things += 1;
+        self.surroundings.looking_at(place, bytes.len());
+        self.find_roms(bytes, place);
+        let carved = carve::carve(bytes, origin == Origin::Sections);
+        self.survey.volumes += carved.volumes;
+        if carved.cut {
+            self.note(format!(
+                "{place}: there are too many signatures of containers in it; the rest was left out"
+            ));
+        }
+        if depth >= self.limits.depth {
+            if !carved.containers.is_empty() {
+                self.note(format!(
+                    "{place}: containers deeper than {} levels were not opened",
+                    self.limits.depth
+                ));
+            }
+            return;
+        }
+        // A signature within a stream that was unpacked begins no stream of its own.
+        let mut behind = 0;
+        for container in carved.containers {
+            if !self.goes_on() {
+                return;
+            }
+            match container {
+                Container::Stream(_, at) if at < behind => {}
+                Container::Stream(stream, at) => {
+                    behind = self.stream(stream, bytes, at, place, depth).unwrap_or(behind);
+                }
+                Container::SevenZip(at) => {
+                    let archive = bytes.get(at..).unwrap_or_default();
+                    self.archive(archive, &format!("{place} > 7z at {at:#x}"), depth, archive::seven_zip);
+                }
+                Container::Zip(end) => {
+                    let archive = bytes.get(..end).unwrap_or_default();
+                    self.archive(archive, &format!("{place} > zip"), depth, archive::zip);
+                }
+                Container::Pfs(at) => {
+                    if let Some(joined) = dell::join_chunks(bytes.get(at..).unwrap_or_default()) {
+                        self.count(joined.len());
+                        let place = format!("{place} > Dell PFS at {at:#x}");
+                        self.look_at_unpacked(&joined, &place, Origin::Plain, depth);
+                    }
+                }
+                Container::Section(section) => self.section(bytes, &section, place, depth),
+                Container::External(tool) => self.external(bytes, tool, place, depth),
+            }
+        }
+    }
+
+    /// Whether neither time nor another limit has ended the search.
+    fn goes_on(&mut self) -> bool {
+        if self.survey.stopped.is_none() && self.start.elapsed() > self.limits.time {
+            self.survey.stopped = Some(Stopped::Time(self.limits.time));
+        }
+        self.survey.stopped.is_none()
+    }
+
+    /// Counts bytes that came out. Returns whether the search goes on.
+    fn count(&mut self, bytes: usize) -> bool {
+        self.unpacked = self.unpacked.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.unpacked > self.limits.unpacked && self.survey.stopped.is_none() {
+            self.survey.stopped = Some(Stopped::Unpacked(self.limits.unpacked));
+        }
+        self.goes_on()
+    }
+
+    /// How many bytes the next thing may have.
+    fn room(&self) -> usize {
+        self.limits.memory.saturating_sub(self.memory)
+    }
+
+    fn note(&mut self, note: String) {
+        if self.survey.notes.len() < MAX_NOTES && !self.survey.notes.contains(&note) {
+            self.survey.notes.push(note);
+        }
+    }
+
+    fn look_at_unpacked(&mut self, bytes: &[u8], place: &str, origin: Origin, depth: usize) {
+        self.memory = self.memory.saturating_add(bytes.len());
+        self.look(bytes, place, origin, depth + 1);
+        self.memory = self.memory.saturating_sub(bytes.len());
+    }
+
+    /// Unpacks a stream, and gives the offset behind it if it was one. Most signatures are chance, so nothing is said
+    /// about those that are none.
+    fn stream(
+        &mut self,
+        stream: Stream,
+        bytes: &[u8],
+        at: usize,
+        place: &str,
+        depth: usize,
+    ) -> Option<usize> {
+        let mut rest = bytes.get(at..)?;
+        let room = self.room();
+        let out = stream.unpack(&mut rest, room, |count| self.count(count)).ok()?;
+        let behind = bytes.len().saturating_sub(rest.len());
+        self.look_at_unpacked(&out, &format!("{place} > {} at {at:#x}", stream.name()), Origin::Plain, depth);
+        Some(behind)
+    }
+
+    fn archive(
+        &mut self,
+        bytes: &[u8],
+        place: &str,
+        depth: usize,
+        open: fn(&[u8], &mut archive::Visit<'_>) -> Result<(), String>,
+    ) {
+        let result = open(bytes, &mut |name, reader| {
+            let place = format!("{place} > {name}");
+            let room = self.room();
+            match drain(reader, room, |count| self.count(count)) {
+                Ok(out) => self.look_at_unpacked(&out, &place, Origin::Plain, depth),
+                Err(error) => self.note(format!("{place} cannot be unpacked: {error}")),
+            }
+            self.goes_on()
+        });
+        if let Err(error) = result {
+            self.note(format!("{place} cannot be read in whole: {error}"));
+        }
+    }
+
+    fn section(&mut self, bytes: &[u8], section: &Compressed, place: &str, depth: usize) {
+        let place = format!("{place} > {} at {:#x}", section.method.name(), section.data.start);
+        let data = bytes.get(section.data.clone()).unwrap_or_default();
+        match uefi_volume::decompress(section.method, data, self.room()) {
+            Ok(readings) => {
+                for out in readings {
+                    if self.count(out.len()) {
+                        self.look_at_unpacked(&out, &place, Origin::Sections, depth);
+                    }
+                }
+            }
+            Err(error) => {
+                if let DecompressError::TooLarge { limit } = error {
+                    self.count(limit);
+                }
+                self.note(format!("{place} cannot be unpacked: {error}"));
+            }
+        }
+    }
+
+    fn external(&mut self, bytes: &[u8], tool: Tool, place: &str, depth: usize) {
+        let room = self.room();
+        match self.surroundings.open_with(tool, bytes, room) {
+            Ok(files) => {
+                let all = files.iter().map(|(_, out)| out.len()).sum();
+                self.memory = self.memory.saturating_add(all);
+                for (name, out) in files {
+                    if self.count(out.len()) {
+                        self.look_at_unpacked(&out, &format!("{place} > {name}"), Origin::Plain, depth);
+                    }
+                }
+                self.memory = self.memory.saturating_sub(all);
+            }
+            Err(note) => self.note(format!("{place}: {note}")),
+        }
+    }
+
+    /// Notes the video ROMs that lie in `bytes` as they are.
+    fn find_roms(&mut self, bytes: &[u8], place: &str) {
+        let mut from = 0;
+        let mut false_headers = 0;
+        while let Some(start) = option_rom::find(bytes, from) {
+            from = start + 1;
+            if !self.goes_on() {
+                return;
+            }
+            // The window is no larger than a ROM can be, so that one header costs no more.
+            let end = start.saturating_add(option_rom::MAX_SIZE).min(bytes.len());
+            let window = bytes.get(start..end).unwrap_or_default();
+            let rom = option_rom::parse_at(window, 0);
+            let display = rom.main().is_some_and(|main| main.class >> 16 == 0x03);
+            let intact = rom.findings(None).iter().all(|problem| problem.severity() == Severity::Warning);
+            if intact {
+                from = start + rom.end;
+            } else {
+                false_headers += 1;
+            }
+            if display {
+                self.keep(rom, window, format!("{place} at {start:#x}"), intact);
+            }
+            if false_headers >= MAX_FALSE_HEADERS {
+                self.note(format!(
+                    "{place}: there are too many false ROM headers in it; the rest was left out"
+                ));
+                return;
+            }
+        }
+    }
+
+    fn keep(&mut self, rom: Rom, window: &[u8], place: String, intact: bool) {
+        let image = rom.chain(window);
+        if let Some(known) = self.survey.roms.iter_mut().find(|known| known.image == image) {
+            known.copies += 1;
+            return;
+        }
+        if self.survey.roms.len().saturating_add(self.survey.damaged.len()) >= MAX_ROMS
+            || image.len() > self.room() && intact
+        {
+            self.note("there are too many video ROMs in it; some were left out".into());
+        } else if intact {
+            // What is kept stays in memory.
+            self.memory = self.memory.saturating_add(image.len());
+            let image = image.to_vec();
+            self.survey.roms.push(Found { image, rom, place, copies: 1 });
+        } else {
+            self.survey.damaged.push(Damaged { rom, place });
+        }
+    }
+}

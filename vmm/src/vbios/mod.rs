@@ -1,0 +1,55 @@
+//! `optimus-vmm vbios`: a GPU's video BIOS shown.
+//!
+//! What the bytes mean is known by [`firmware::option_rom`]; here are files and words for people.
+
+mod info;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::cli::{VbiosArgs, VbiosCommand};
+use crate::outcome::Failure;
+
+/// What a command has to say on standard output, and its exit status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The text, complete lines.
+    pub text: String,
+    /// The exit status.
+    pub status: u8,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// A file cannot be read, or is none.
+pub fn run(args: &VbiosArgs) -> Result<Answer, Failure> {
+    match &args.command {
+        VbiosCommand::Info(args) => info::run(args),
+    }
+}
+
+/// Reads a regular file of at most `limit` bytes; `what` names it in messages.
+fn read(path: &Path, what: &str, limit: u64, too_large: &str) -> Result<Vec<u8>, Failure> {
+    let cannot =
+        |error: std::io::Error| Failure::Input(format!("cannot read {what} {}: {error}", path.display()));
+    let refuse = |why: String| Failure::Input(format!("{what} {} {why}", path.display()));
+    // O_NONBLOCK: a FIFO must not stop us before it is refused.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(refuse("is not a regular file".into()));
+    }
+    if metadata.len() > limit {
+        return Err(refuse(format!("has {} bytes, more than {limit}; {too_large}", metadata.len())));
+    }
+    let mut bytes = Vec::new();
+    // The file may grow meanwhile.
+    file.take(limit).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}

@@ -1,0 +1,3 @@
+//! Tests of `optimus-vmm vbios`, on files.
+
+mod info;
