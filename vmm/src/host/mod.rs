@@ -1,10 +1,39 @@
-//! The Linux host beneath the machine, as far as passed-through devices are concerned: its PCI functions in sysfs.
+//! The Linux host beneath the machine, as far as passed-through devices are concerned: its PCI functions in sysfs, who
+//! uses them, and lending them to vfio-pci for the time of a run.
+//!
+//! [`HostFiles`] only reads. [`check`] says what keeps a device from being passed through without changing anything.
+//! [`Manager`] is what `manage = true` asks for: it changes the host, and puts it back.
 
+mod bind;
+mod check;
+mod claim;
 mod facts;
+mod files;
+mod holders;
+mod journal;
+mod kernel;
+mod nodes;
+mod recover;
+mod step;
+mod sysfs;
+#[cfg(test)]
+mod tests;
+mod usage;
 
 use std::collections::BTreeMap;
 
 use crate::config::HostPciAddress;
+
+pub use bind::{BindError, Bound, GiveBackError, Left, Manager};
+pub use check::{Culprit, Unready, check};
+pub use files::HostFiles;
+pub use holders::{Holder, Holders};
+pub use journal::{JournalDir, JournalError};
+pub use kernel::{ChildWriter, Kernel, WriteError};
+pub use recover::Recovery;
+pub use step::StepError;
+pub use sysfs::GroupMember;
+pub use usage::InUse;
 
 /// A PCI function of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,266 @@
+//! `manage = true`: lends functions to vfio-pci for the time of a run.
+//!
+//! Everything that can be found to stand against it is found first, while nothing has been changed. Then all changes go
+//! to the journal, and only then to the host. They are undone in reverse when the run ends, when a step fails, and by
+//! [`Manager::recover`] after a crash.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::check::{list, passable, viable};
+use super::claim::{self, Taken};
+use super::journal::{Journal, JournalDir, JournalError, Record};
+use super::step::{Host, Step, StepError};
+use super::sysfs::{VFIO_PCI, lends};
+use super::usage::InUse;
+use super::{ChildWriter, HostFiles, Kernel, Unready, WriteError};
+use crate::config::HostPciAddress;
+
+/// How long loading vfio-pci may take.
+const LOAD: Duration = Duration::from_secs(30);
+
+/// Why functions could not be bound. The host is as before, except for what [`Self::AndLeft`] names.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A function cannot be passed through.
+    #[error(transparent)]
+    Unready(#[from] Unready),
+    /// The host uses a function.
+    #[error("{address} cannot be taken from its driver {driver}: {source}")]
+    InUse {
+        /// The function.
+        address: HostPciAddress,
+        /// The driver that has it.
+        driver: String,
+        /// Who uses it.
+        #[source]
+        source: InUse,
+    },
+    /// Another machine has it.
+    #[error(
+        "{address} belongs to the machine {machine}, which is running (process {pid}): shut that down first"
+    )]
+    Taken {
+        /// The function.
+        address: HostPciAddress,
+        /// The other machine's name.
+        machine: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// There is no vfio-pci.
+    #[error(
+        "cannot load the kernel module vfio-pci: {source}; try `sudo modprobe vfio-pci`, and use a kernel built with \
+         CONFIG_VFIO_PCI"
+    )]
+    NoModule {
+        /// What modprobe said.
+        #[source]
+        source: WriteError,
+    },
+    /// What was to be changed cannot be recorded.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A change failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// A change failed, and so did putting back what was changed before it.
+    #[error("{error}. {left}")]
+    AndLeft {
+        /// Why binding failed.
+        error: StepError,
+        /// What is not as before.
+        left: GiveBackError,
+    },
+}
+
+/// A function that is not as it was.
+#[derive(Debug)]
+pub struct Left {
+    /// The function, or a port above one.
+    pub address: HostPciAddress,
+    /// Why; `None` when it was not tried because the kernel hangs at this function.
+    pub why: Option<StepError>,
+}
+
+/// Why the host could not be put back as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum GiveBackError {
+    /// Some functions are not as they were.
+    #[error("the host could not be put back as it was: {}. The next start tries again, by the record {}",
+        list(&left.iter().map(describe).collect::<Vec<_>>()), journal.display())]
+    Left {
+        /// Which.
+        left: Vec<Left>,
+        /// The record that is kept.
+        journal: PathBuf,
+    },
+    /// The host is as it was, but the record of the changes stays behind. The next start removes it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+fn describe(left: &Left) -> String {
+    match &left.why {
+        Some(why) => why.to_string(),
+        None => format!("{} is left alone because the kernel hangs there", left.address),
+    }
+}
+
+/// Binds functions of the host and puts them back.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    host: Host,
+    pub(super) journals: JournalDir,
+}
+
+impl Manager {
+    /// On this host.
+    ///
+    /// # Errors
+    ///
+    /// There is no place for the record of changes.
+    pub fn new() -> Result<Self, JournalError> {
+        Ok(Self::with(HostFiles::default(), Arc::new(ChildWriter), JournalDir::of_user()?))
+    }
+
+    /// On another host, for tests.
+    pub fn with(files: HostFiles, kernel: Arc<dyn Kernel>, journals: JournalDir) -> Self {
+        Self { host: Host { files, kernel }, journals }
+    }
+
+    /// Binds `functions` to vfio-pci for the machine of this name, and keeps them and the ports above them awake.
+    /// Functions that are bound already stay so at the end. Takes as long as the drivers take to let go.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub fn bind(&self, machine: &str, functions: &[HostPciAddress]) -> Result<Bound, BindError> {
+        let mut functions = functions.to_vec();
+        functions.sort_unstable();
+        functions.dedup();
+        if functions.is_empty() {
+            return Ok(Bound { lent: None });
+        }
+        let lock = self.journals.lock()?;
+        let leftovers = claim::leftovers(self.journals.list(&lock), &functions)
+            .map_err(|Taken { address, machine, pid }| BindError::Taken { address, machine, pid })?;
+        self.check(&functions)?;
+        self.load()?;
+        let boot = self.boot();
+        let steps = claim::merge(&leftovers, &boot, self.host.steps(&functions));
+        let record = Record::new(machine, boot, functions, steps.clone());
+        let journal = claim::write(&self.journals, &lock, record, leftovers)?;
+        drop(lock);
+        for step in &steps {
+            if let Err(error) = self.host.take(step) {
+                // What hangs is not asked again: it would only hang again.
+                let hung: &[_] =
+                    if matches!(error, StepError::Hung { .. }) { &[step.address()] } else { &[] };
+                return Err(match self.undo(journal, hung) {
+                    Ok(()) => error.into(),
+                    Err(left) => BindError::AndLeft { error, left },
+                });
+            }
+        }
+        Ok(Bound { lent: Some((self.clone(), journal)) })
+    }
+
+    /// Everything that can be known before a change.
+    fn check(&self, functions: &[HostPciAddress]) -> Result<(), BindError> {
+        let files = &self.host.files;
+        for address in functions.iter().copied() {
+            let function = passable(files, address)?;
+            viable(files, &function, functions)?;
+            if let Some(driver) = function.driver.filter(|driver| !lends(driver)) {
+                files.spare(address).map_err(|source| BindError::InUse { address, driver, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Result<(), BindError> {
+        let driver = self.host.files.path(format!("sys/bus/pci/drivers/{VFIO_PCI}"));
+        if driver.exists() {
+            return Ok(());
+        }
+        let loaded = self.host.kernel.load_module(VFIO_PCI, LOAD);
+        let missing = || WriteError::Said("the driver did not appear".into());
+        loaded
+            .and_then(|()| driver.exists().then_some(()).ok_or_else(missing))
+            .map_err(|source| BindError::NoModule { source })
+    }
+
+    /// What tells this run of the kernel from others.
+    pub(super) fn boot(&self) -> String {
+        self.host.files.text("proc/sys/kernel/random/boot_id").unwrap_or_default()
+    }
+
+    /// Undoes the journal's steps in reverse, leaving out the functions that hang, and removes it; or keeps it with the
+    /// steps that could not be undone.
+    pub(super) fn undo(&self, mut journal: Journal, hung: &[HostPciAddress]) -> Result<(), GiveBackError> {
+        let mut hung = hung.to_vec();
+        let mut kept: Vec<Step> = Vec::new();
+        let mut left: Vec<Left> = Vec::new();
+        for step in journal.record.steps.iter().rev() {
+            let address = step.address();
+            let why = if hung.contains(&address) {
+                None
+            } else {
+                match self.host.undo(step) {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        if matches!(error, StepError::Hung { .. }) {
+                            hung.push(address);
+                        }
+                        Some(error)
+                    }
+                }
+            };
+            kept.insert(0, step.clone());
+            if why.is_some() || left.iter().all(|left| left.address != address) {
+                left.push(Left { address, why });
+            }
+        }
+        if kept.is_empty() {
+            return Ok(journal.remove()?);
+        }
+        if let Err(error) = journal.keep(kept) {
+            // The old one has all steps, which is as good.
+            tracing::warn!("{error}");
+        }
+        Err(GiveBackError::Left { left, journal: journal.path.clone() })
+    }
+}
+
+/// Functions that are bound to vfio-pci for the time of a run.
+///
+/// To be given back after every descriptor of the devices has been closed: the kernel waits for that.
+#[derive(Debug)]
+#[must_use = "dropping it gives the devices back"]
+pub struct Bound {
+    lent: Option<(Manager, Journal)>,
+}
+
+impl Bound {
+    /// Puts everything back as it was.
+    ///
+    /// # Errors
+    ///
+    /// See [`GiveBackError`].
+    pub fn give_back(mut self) -> Result<(), GiveBackError> {
+        self.lent.take().map_or(Ok(()), |(manager, journal)| manager.undo(journal, &[]))
+    }
+}
+
+impl Drop for Bound {
+    /// The last resort: an error can only be logged.
+    fn drop(&mut self) {
+        if let Some((manager, journal)) = self.lent.take()
+            && let Err(error) = manager.undo(journal, &[])
+        {
+            tracing::error!("{error}");
+        }
+    }
+}

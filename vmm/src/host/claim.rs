@@ -1,0 +1,65 @@
+//! Makes functions ours: no two machines have the same one, and what a crashed machine left is taken over.
+
+use super::journal::{Found, Journal, JournalDir, JournalError, Record};
+use super::step::Step;
+use crate::config::HostPciAddress;
+
+/// A function that another machine has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) address: HostPciAddress,
+    pub(super) machine: String,
+    pub(super) pid: u32,
+}
+
+/// The journals whose processes are gone and that have something of `functions`, as they are: recovery has tried to
+/// undo them and could not. Those of machines that run must not have any.
+pub(super) fn leftovers(found: Vec<Found>, functions: &[HostPciAddress]) -> Result<Vec<Journal>, Taken> {
+    let mut leftovers = Vec::new();
+    for found in found {
+        match found {
+            Found::Live(record) => {
+                if let Some(address) = functions.iter().find(|address| record.claims.contains(address)) {
+                    return Err(Taken { address: *address, machine: record.machine, pid: record.pid });
+                }
+            }
+            Found::Stale(journal) => {
+                let steps = &journal.record.steps;
+                if steps.iter().any(|step| functions.contains(&step.address())) {
+                    leftovers.push(journal);
+                }
+            }
+            Found::Unusable(path, why) => tracing::debug!("{}: {why}", path.display()),
+        }
+    }
+    Ok(leftovers)
+}
+
+/// The steps of a new journal that takes the place of `leftovers`: what those knew of the former state counts, as the
+/// present one is not what the user had.
+pub(super) fn merge(leftovers: &[Journal], boot: &str, steps: Vec<Step>) -> Vec<Step> {
+    let known = leftovers.iter().filter(|journal| journal.record.boot == boot);
+    let mut merged: Vec<Step> = Vec::new();
+    for step in known.flat_map(|journal| journal.record.steps.iter().cloned()).chain(steps) {
+        if !merged.iter().any(|other| other.is_like(&step)) {
+            merged.push(step);
+        }
+    }
+    merged
+}
+
+/// Writes the journal, then removes those it replaces: a crash in between leaves both, which say the same.
+pub(super) fn write(
+    dir: &JournalDir,
+    lock: &std::fs::File,
+    record: Record,
+    leftovers: Vec<Journal>,
+) -> Result<Journal, JournalError> {
+    let journal = dir.create(lock, record)?;
+    for old in leftovers {
+        if let Err(error) = old.remove_locked(lock) {
+            tracing::warn!("{error}");
+        }
+    }
+    Ok(journal)
+}

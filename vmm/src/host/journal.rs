@@ -1,0 +1,261 @@
+//! The record on disk of what was changed on the host, from which a later start puts it back after a crash.
+//!
+//! One JSON file per run, below `/var/lib/optimus-vmm` for root and `$XDG_STATE_HOME/optimus-vmm` (by default
+//! `~/.local/state/optimus-vmm`) for others. It is complete and on the disk before the first change, and removed after
+//! the last has been undone. A file is replaced as a whole (written aside, synced, renamed, directory synced).
+//!
+//! Whoever owns a journal holds a lock (flock(2)) on the file: it ends with the process, however that dies, so a
+//! journal that can be locked is one to be rolled back. A replacement is locked before it is renamed, so that there is
+//! no moment at which a living journal is free. The directory itself is locked for as long as files in it are listed or
+//! replaced.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::files::{names, text};
+use super::step::Step;
+use crate::config::HostPciAddress;
+
+/// The only version of the format there is.
+const FORMAT: u32 = 1;
+const ENDING: &str = ".json";
+
+/// Why the journal cannot be kept. Without it nothing is changed.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// There is no place for it.
+    #[error(
+        "cannot tell where to keep the record of changes to the host: set HOME or XDG_STATE_HOME to an absolute path"
+    )]
+    NoPlace,
+    /// A step of keeping it failed.
+    #[error("cannot {what} {}, which records the changes to the host: {source}", path.display())]
+    File {
+        /// The step, in the infinitive.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    move |source| JournalError::File { what, path: path.into(), source }
+}
+
+/// What a journal says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    format: u32,
+    /// The machine's name.
+    pub(super) machine: String,
+    /// The process that made it.
+    pub(super) pid: u32,
+    /// The kernel's `boot_id`: a reboot undoes everything by itself.
+    pub(super) boot: String,
+    /// The functions that the machine has.
+    pub(super) claims: Vec<HostPciAddress>,
+    /// What was, or was about to be, changed, in order.
+    pub(super) steps: Vec<Step>,
+}
+
+impl Record {
+    pub(super) fn new(machine: &str, boot: String, claims: Vec<HostPciAddress>, steps: Vec<Step>) -> Self {
+        Self { format: FORMAT, machine: machine.into(), pid: std::process::id(), boot, claims, steps }
+    }
+}
+
+/// A journal of this process, or one whose process is gone: locked either way.
+#[derive(Debug)]
+pub(super) struct Journal {
+    dir: JournalDir,
+    pub(super) path: PathBuf,
+    pub(super) record: Record,
+    /// Keeps the lock.
+    file: File,
+}
+
+impl Journal {
+    /// Replaces the steps.
+    pub(super) fn keep(&mut self, steps: Vec<Step>) -> Result<(), JournalError> {
+        let lock = self.dir.lock()?;
+        let record = Record { steps, ..self.record.clone() };
+        self.file = replace(&lock, &self.path, &record)?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Removes the file: there is nothing left to undo.
+    pub(super) fn remove(self) -> Result<(), JournalError> {
+        let lock = self.dir.lock()?;
+        self.remove_locked(&lock)
+    }
+
+    pub(super) fn remove_locked(self, lock: &File) -> Result<(), JournalError> {
+        fs::remove_file(&self.path).and_then(|()| lock.sync_all()).map_err(failed("remove", &self.path))
+    }
+}
+
+/// A file in the directory.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Of a living process.
+    Live(Record),
+    /// Of a process that is gone.
+    Stale(Journal),
+    /// No journal that we understand; where it is now, and why.
+    Unusable(PathBuf, String),
+}
+
+/// The directory of the journals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalDir {
+    path: PathBuf,
+}
+
+impl JournalDir {
+    /// In this directory, which is made when it is needed.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where this user's journals are.
+    ///
+    /// # Errors
+    ///
+    /// The user has no home.
+    pub fn of_user() -> Result<Self, JournalError> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        if rustix::process::geteuid().is_root() {
+            return Ok(Self::at("/var/lib/optimus-vmm"));
+        }
+        let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        state.map(|state| Self::at(state.join("optimus-vmm"))).ok_or(JournalError::NoPlace)
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes the directory if there is none, and waits for its lock.
+    pub(super) fn lock(&self) -> Result<File, JournalError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(failed("make the directory", &self.path))?;
+        let dir = File::open(&self.path).map_err(failed("open", &self.path))?;
+        loop {
+            match flock(&dir, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(dir),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed("lock", &self.path)(error.into())),
+            }
+        }
+    }
+
+    /// All journals. What is left of a replacement that was cut short is removed, and what is no journal renamed.
+    pub(super) fn list(&self, _lock: &File) -> Vec<Found> {
+        let mut found = Vec::new();
+        for name in names(&self.path) {
+            let path = self.path.join(&name);
+            if name.ends_with(".tmp") {
+                // Replacements are made under the lock that we hold: nobody is at it.
+                let _ = fs::remove_file(&path);
+            } else if name.ends_with(ENDING) {
+                found.push(self.inspect(path));
+            }
+        }
+        found
+    }
+
+    fn inspect(&self, path: PathBuf) -> Found {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => return Found::Unusable(path, error.to_string()),
+        };
+        let free = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::WOULDBLOCK) => false,
+            Err(error) => return Found::Unusable(path, error.to_string()),
+        };
+        match (read(&path), free) {
+            (Ok(record), true) => Found::Stale(Journal { dir: self.clone(), path, record, file }),
+            (Ok(record), false) => Found::Live(record),
+            (Err(Unreadable::Newer(why)), _) | (Err(Unreadable::Corrupt(why)), false) => {
+                Found::Unusable(path, why)
+            }
+            (Err(Unreadable::Corrupt(why)), true) => {
+                let mut aside = path.clone().into_os_string();
+                aside.push(".corrupt");
+                let aside = PathBuf::from(aside);
+                match fs::rename(&path, &aside) {
+                    Ok(()) => Found::Unusable(aside, why),
+                    Err(_) => Found::Unusable(path, why),
+                }
+            }
+        }
+    }
+
+    /// Writes a new journal.
+    pub(super) fn create(&self, lock: &File, record: Record) -> Result<Journal, JournalError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let machine: String =
+            record.machine.chars().take(64).map(|c| if plain(c) { c } else { '_' }).collect();
+        let stem = format!("{machine}-{}", record.pid);
+        let free = |path: &PathBuf| !path.exists();
+        let path = std::iter::once(stem.clone())
+            .chain((1..u32::MAX).map(|n| format!("{stem}-{n}")))
+            .map(|stem| self.path.join(stem + ENDING))
+            .find(free)
+            .ok_or(JournalError::NoPlace)?;
+        let file = replace(lock, &path, &record)?;
+        Ok(Journal { dir: self.clone(), path, record, file })
+    }
+}
+
+/// Writes `path`; the result holds its lock.
+fn replace(dir: &File, path: &Path, record: &Record) -> Result<File, JournalError> {
+    let mut aside = path.to_owned().into_os_string();
+    aside.push(".tmp");
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(Path::new(&aside))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut text = serde_json::to_vec_pretty(record)?;
+        text.push(b'\n');
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        dir.sync_all()?;
+        Ok(file)
+    };
+    write().map_err(failed("write", path))
+}
+
+enum Unreadable {
+    Newer(String),
+    Corrupt(String),
+}
+
+fn read(path: &Path) -> Result<Record, Unreadable> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let corrupt = |error: &dyn ToString| Unreadable::Corrupt(error.to_string());
+    let text = text(path).map_err(|error| corrupt(&error))?;
+    let Version { format } = serde_json::from_str(&text).map_err(|error| corrupt(&error))?;
+    if format > FORMAT {
+        return Err(Unreadable::Newer(format!("a newer optimus-vmm wrote it (format {format})")));
+    }
+    serde_json::from_str(&text).map_err(|error| corrupt(&error))
+}

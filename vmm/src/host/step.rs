@@ -1,0 +1,329 @@
+//! The changes to the host, each with what is needed to undo it.
+//!
+//! To undo a step means to bring about the former state from whatever the present one is: it is right for a step that
+//! was never taken, was taken by half, or has been undone before. So one journal, written before the first step, serves
+//! a crash at any point.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::sysfs::{VFIO_PCI, lends};
+use super::{HostFiles, Kernel, WriteError};
+use crate::config::HostPciAddress;
+
+/// How long a driver may take to let go of a device.
+pub(super) const UNBIND: Duration = Duration::from_secs(10);
+/// How long a driver may take to start a device; those of GPUs load firmware and train links.
+const PROBE: Duration = Duration::from_secs(30);
+/// How long an attribute may take; waking a device is the longest.
+const ATTRIBUTE: Duration = Duration::from_secs(10);
+
+/// The name of a driver, as a directory in sysfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct DriverName(String);
+
+impl TryFrom<String> for DriverName {
+    type Error = &'static str;
+
+    /// A name from a file must not lead elsewhere when it becomes part of a path.
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let leads_away = name.contains('/') || name.contains(char::is_control);
+        if leads_away || matches!(name.as_str(), "" | "." | "..") || name.len() > 255 {
+            return Err("not the name of a driver");
+        }
+        Ok(Self(name))
+    }
+}
+
+impl From<DriverName> for String {
+    fn from(name: DriverName) -> Self {
+        name.0
+    }
+}
+
+/// `power/control` of a device (Linux `Documentation/ABI/testing/sysfs-devices-power`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PowerControl {
+    /// The device stays awake.
+    On,
+    /// The kernel may suspend it when idle.
+    Auto,
+}
+
+impl PowerControl {
+    fn text(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// A change to one function, with the state before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Step {
+    /// `d3cold_allowed` becomes 0: the device's power is not cut.
+    D3cold { address: HostPciAddress, former: bool },
+    /// `power/control` becomes `on`.
+    Power { address: HostPciAddress, former: PowerControl },
+    /// The driver becomes vfio-pci.
+    Driver { address: HostPciAddress, former: Option<DriverName>, former_override: Option<DriverName> },
+}
+
+impl Step {
+    pub(super) fn address(&self) -> HostPciAddress {
+        match self {
+            Self::D3cold { address, .. } | Self::Power { address, .. } | Self::Driver { address, .. } => {
+                *address
+            }
+        }
+    }
+
+    /// Whether both change the same thing.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.address() == other.address()
+    }
+}
+
+/// Why a step could not be taken or undone. Each message ends with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The kernel did not answer.
+    #[error("{doing} did not end within {} s; {cure}", patience.as_secs())]
+    Hung {
+        /// What was being done, to what.
+        doing: String,
+        /// How long it was waited for.
+        patience: Duration,
+        /// What to do.
+        cure: String,
+    },
+    /// The kernel may not be asked by us.
+    #[error(
+        "{doing} needs root ({source}): run with `sudo`, or bind the device by hand and set `manage = false` \
+         (docs/host.md)"
+    )]
+    Denied {
+        /// What was being done, to what.
+        doing: String,
+        /// What the kernel said.
+        #[source]
+        source: WriteError,
+    },
+    /// The kernel refused.
+    #[error("{doing} failed: {source}; `sudo dmesg | tail` may tell why")]
+    Refused {
+        /// What was being done, to what.
+        doing: String,
+        /// What the kernel said.
+        #[source]
+        source: WriteError,
+    },
+    /// The device did not come to its driver.
+    #[error("{driver} did not take {address}, which is now {}; `sudo dmesg | grep {address}` may tell why",
+        now.as_ref().map_or("without driver".into(), |name| format!("bound to {name}")))]
+    NotTaken {
+        /// The function.
+        address: HostPciAddress,
+        /// The driver it was meant for.
+        driver: String,
+        /// The driver it has.
+        now: Option<String>,
+    },
+}
+
+/// The host's files, and the way to change them.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    pub(super) files: HostFiles,
+    pub(super) kernel: Arc<dyn Kernel>,
+}
+
+impl Host {
+    /// The steps that bring `functions` to vfio-pci and keep them and the ports above them awake. Those that would
+    /// change nothing are left out.
+    pub(super) fn steps(&self, functions: &[HostPciAddress]) -> Vec<Step> {
+        let ports: BTreeSet<_> =
+            functions.iter().filter_map(|address| self.files.upstream_port(*address)).collect();
+        let mut steps = Vec::new();
+        for address in ports {
+            steps.extend(self.d3cold(address));
+            steps.extend(
+                self.power(address)
+                    .filter(|step| matches!(step, Step::Power { former: PowerControl::Auto, .. })),
+            );
+        }
+        for address in functions.iter().copied() {
+            let driver = self.files.driver(address);
+            let lent = driver.as_deref().is_some_and(lends);
+            steps.extend(self.d3cold(address));
+            // Drivers set `power/control` when they come and go, so it is put back even if it is right now.
+            steps.extend(
+                self.power(address)
+                    .filter(|step| !lent || matches!(step, Step::Power { former: PowerControl::Auto, .. })),
+            );
+            if !lent {
+                let name = |name: Option<String>| name.and_then(|name| DriverName::try_from(name).ok());
+                let former_override = name(self.files.driver_override(address));
+                steps.push(Step::Driver { address, former: name(driver), former_override });
+            }
+        }
+        steps
+    }
+
+    fn d3cold(&self, address: HostPciAddress) -> Option<Step> {
+        let allowed = self.files.attribute(address, "d3cold_allowed").ok()? == "1";
+        allowed.then_some(Step::D3cold { address, former: true })
+    }
+
+    fn power(&self, address: HostPciAddress) -> Option<Step> {
+        let former = match self.files.attribute(address, "power/control").ok()?.as_str() {
+            "on" => PowerControl::On,
+            "auto" => PowerControl::Auto,
+            _ => return None,
+        };
+        Some(Step::Power { address, former })
+    }
+
+    /// Takes a step.
+    pub(super) fn take(&self, step: &Step) -> Result<(), StepError> {
+        match *step {
+            Step::D3cold { address, .. } => self.set(address, "d3cold_allowed", "0"),
+            Step::Power { address, .. } => self.set(address, "power/control", "on"),
+            Step::Driver { address, .. } => self.lend(address),
+        }
+    }
+
+    fn lend(&self, address: HostPciAddress) -> Result<(), StepError> {
+        // First, so that nothing else can take it in between.
+        self.set(address, "driver_override", VFIO_PCI)?;
+        match self.files.driver(address) {
+            Some(driver) if lends(&driver) => {}
+            driver => {
+                if let Some(driver) = driver {
+                    self.unbind(address, &driver)?;
+                }
+                let doing = format!("binding {address} to {VFIO_PCI}");
+                let probe = self.files.path("sys/bus/pci/drivers_probe");
+                self.write(&probe, &address.to_string(), PROBE, doing, || reboot_cure(address))?;
+            }
+        }
+        let now = self.files.driver(address);
+        if !now.as_deref().is_some_and(lends) {
+            return Err(StepError::NotTaken { address, driver: VFIO_PCI.into(), now });
+        }
+        // vfio-pci allows the device to be suspended when it takes it.
+        if self.files.attribute(address, "power/control").is_ok() {
+            self.set(address, "power/control", "on")?;
+        }
+        Ok(())
+    }
+
+    /// Undoes a step, if it was taken. A function that has left the host needs nothing.
+    pub(super) fn undo(&self, step: &Step) -> Result<(), StepError> {
+        if !self.files.function_path(step.address()).exists() {
+            return Ok(());
+        }
+        match step {
+            Step::D3cold { address, former } => {
+                self.set(*address, "d3cold_allowed", if *former { "1" } else { "0" })
+            }
+            Step::Power { address, former } => self.set(*address, "power/control", former.text()),
+            Step::Driver { address, former, former_override } => {
+                self.give_back(*address, former.as_ref(), former_override.as_ref())
+            }
+        }
+    }
+
+    fn give_back(
+        &self,
+        address: HostPciAddress,
+        former: Option<&DriverName>,
+        former_override: Option<&DriverName>,
+    ) -> Result<(), StepError> {
+        // Only what we did is undone: another driver got it from somebody else since.
+        if self.files.driver(address).is_some_and(|driver| driver == VFIO_PCI) {
+            self.unbind(address, VFIO_PCI)?;
+        }
+        if self.files.driver_override(address).is_some_and(|driver| driver == VFIO_PCI) {
+            // The kernel takes an empty line for none.
+            self.set(address, "driver_override", former_override.map_or("\n", |name| &name.0))?;
+        }
+        let Some(DriverName(former)) = former else { return Ok(()) };
+        if self.files.driver(address).is_some() {
+            return Ok(());
+        }
+        // By name: others may match the device as well.
+        let bind = self.files.path(format!("sys/bus/pci/drivers/{former}/bind"));
+        if !bind.exists() {
+            tracing::warn!(
+                "{former}, the former driver of {address}, is no longer loaded: `sudo modprobe {former}` gives it the \
+                 device back"
+            );
+            return Ok(());
+        }
+        let doing = format!("giving {address} back to {former}");
+        self.write(&bind, &address.to_string(), PROBE, doing, || reboot_cure(address))?;
+        match self.files.driver(address) {
+            Some(now) if now == *former => Ok(()),
+            now => Err(StepError::NotTaken { address, driver: former.clone(), now }),
+        }
+    }
+
+    fn unbind(&self, address: HostPciAddress, driver: &str) -> Result<(), StepError> {
+        let path = self.files.function_path(address).join("driver/unbind");
+        let doing = format!("taking {address} from {driver}");
+        self.write(&path, &address.to_string(), UNBIND, doing, || unbind_cure(address, driver))
+    }
+
+    fn set(&self, address: HostPciAddress, name: &str, value: &str) -> Result<(), StepError> {
+        if self.files.attribute(address, name).is_ok_and(|now| now == value) {
+            return Ok(());
+        }
+        let path = self.files.function_path(address).join(name);
+        let doing = format!("setting {name} of {address} to {:?}", value.trim_end());
+        self.write(&path, value, ATTRIBUTE, doing, || reboot_cure(address))
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        value: &str,
+        patience: Duration,
+        doing: String,
+        cure: impl FnOnce() -> String,
+    ) -> Result<(), StepError> {
+        tracing::debug!("{doing}");
+        self.kernel.write(path, value, patience).map_err(|source| match source {
+            WriteError::TimedOut(patience) => StepError::Hung { doing, patience, cure: cure() },
+            source if source.is_denial() => StepError::Denied { doing, source },
+            source => StepError::Refused { doing, source },
+        })
+    }
+}
+
+fn unbind_cure(address: HostPciAddress, driver: &str) -> String {
+    let first = match driver {
+        "nvidia" => {
+            "stop what uses the GPU, also inside the kernel, before the next try: `sudo systemctl stop \
+             nvidia-persistenced; sudo modprobe -r nvidia_drm nvidia_uvm nvidia_modeset`"
+                .into()
+        }
+        VFIO_PCI => "end the process that still has it open, as shown by `sudo fuser -v /dev/vfio/*`".into(),
+        other => format!("stop what uses {other} before the next try"),
+    };
+    format!("{first}; {}", reboot_cure(address))
+}
+
+fn reboot_cure(address: HostPciAddress) -> String {
+    format!(
+        "`sudo dmesg | grep {address}` shows where it waits, and only a reboot helps if that does not end"
+    )
+}

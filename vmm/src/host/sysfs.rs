@@ -1,0 +1,128 @@
+//! PCI functions and IOMMU groups as sysfs shows them (Linux `Documentation/ABI/testing/sysfs-bus-pci` and
+//! `sysfs-kernel-iommu_groups`).
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use super::files::{link_name, names, text};
+use super::{HostFiles, HostFunction};
+use crate::config::HostPciAddress;
+
+/// The name of the driver that lends PCI functions.
+pub(super) const VFIO_PCI: &str = "vfio-pci";
+/// Length of a configuration header: what the kernel shows to everyone.
+const HEADER: usize = 64;
+
+/// A device of an IOMMU group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Its name in sysfs: the address of a PCI function.
+    pub name: String,
+    /// Its address, if it is a PCI function that can be addressed.
+    pub address: Option<HostPciAddress>,
+    /// The driver that has it.
+    pub driver: Option<String>,
+}
+
+impl HostFiles {
+    /// The function's directory, through the bus's link.
+    pub(super) fn function_path(&self, address: HostPciAddress) -> PathBuf {
+        self.path(format!("sys/bus/pci/devices/{address}"))
+    }
+
+    /// The function's directory in the tree of devices, free of links; `None` if there is no such function.
+    pub(super) fn function_home(&self, address: HostPciAddress) -> Option<PathBuf> {
+        fs::canonicalize(self.function_path(address)).ok()
+    }
+
+    /// One function; `None` if there is none at this address. Its IDs are those that the kernel read when it found
+    /// the function, so they are right even when it sleeps.
+    pub fn function(&self, address: HostPciAddress) -> Option<HostFunction> {
+        let number = |name| {
+            let text = self.attribute(address, name).ok()?;
+            u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
+        };
+        let id = |name| u16::try_from(number(name)?).ok();
+        Some(HostFunction {
+            address,
+            vendor: id("vendor")?,
+            device: id("device")?,
+            subsystem_vendor: id("subsystem_vendor").unwrap_or_default(),
+            subsystem: id("subsystem_device").unwrap_or_default(),
+            class: number("class").unwrap_or_default(),
+            driver: self.driver(address),
+            iommu_group: self.group(address),
+        })
+    }
+
+    /// All functions of the slot that `address` is in.
+    pub fn slot(&self, address: HostPciAddress) -> Vec<HostFunction> {
+        (0..8)
+            .filter_map(|function| {
+                HostPciAddress::new(address.segment(), address.bus(), address.device(), function)
+            })
+            .filter_map(|address| self.function(address))
+            .collect()
+    }
+
+    /// One attribute of a function, without the line's end.
+    pub(super) fn attribute(&self, address: HostPciAddress, name: &str) -> io::Result<String> {
+        text(&self.function_path(address).join(name))
+    }
+
+    /// The driver that has the function.
+    pub fn driver(&self, address: HostPciAddress) -> Option<String> {
+        link_name(&self.function_path(address).join("driver"))
+    }
+
+    /// The driver that the function is reserved for.
+    pub(super) fn driver_override(&self, address: HostPciAddress) -> Option<String> {
+        self.attribute(address, "driver_override").ok().filter(|name| !name.is_empty() && name != "(null)")
+    }
+
+    /// The function's IOMMU group. The group that the kernel makes up for a device without IOMMU
+    /// (`enable_unsafe_noiommu_mode`) does not count: it cannot map memory.
+    fn group(&self, address: HostPciAddress) -> Option<u32> {
+        let group = link_name(&self.function_path(address).join("iommu_group"))?.parse().ok()?;
+        let name = self.text(format!("sys/kernel/iommu_groups/{group}/name")).unwrap_or_default();
+        (name != "vfio-noiommu").then_some(group)
+    }
+
+    /// All devices of an IOMMU group.
+    pub fn group_members(&self, group: u32) -> Vec<GroupMember> {
+        let devices = self.path(format!("sys/kernel/iommu_groups/{group}/devices"));
+        let member = |name: String| GroupMember {
+            address: name.parse().ok(),
+            driver: link_name(&devices.join(&name).join("driver")),
+            name,
+        };
+        names(&devices).into_iter().map(member).collect()
+    }
+
+    /// The port or bridge that the function is below; `None` on a root bus.
+    pub(super) fn upstream_port(&self, address: HostPciAddress) -> Option<HostPciAddress> {
+        self.function_home(address)?.parent()?.file_name()?.to_str()?.parse().ok()
+    }
+
+    /// Whether the function's configuration header reads as nothing but ones, as that of a function without power or
+    /// off the bus does. The read wakes a function that sleeps in D3cold, for as long as it lasts.
+    ///
+    /// The whole header is looked at: the vendor ID alone reads all ones on a healthy virtual function
+    /// (PCI Express 6.0 §9.3.4.1.1).
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not give out the header.
+    pub fn all_ones(&self, address: HostPciAddress) -> io::Result<bool> {
+        let mut header = [0; HEADER];
+        File::open(self.function_path(address).join("config"))?.read_exact(&mut header)?;
+        Ok(header.iter().all(|byte| *byte == 0xff))
+    }
+}
+
+/// Whether a driver of this name lends its devices through VFIO: vfio-pci, or one of the drivers for single devices that
+/// are made from it and named after it.
+pub(super) fn lends(driver: &str) -> bool {
+    driver == VFIO_PCI || driver.ends_with("-vfio-pci") || driver.ends_with("_vfio_pci")
+}
