@@ -173,7 +173,12 @@ impl Manager {
         for address in functions.iter().copied() {
             let function = passable(files, address)?;
             viable(files, &function, functions)?;
-            if let Some(driver) = function.driver.filter(|driver| !lends(driver)) {
+            if function.driver.as_deref().is_some_and(lends) {
+                continue;
+            }
+            self.host.may_change(address)?;
+            files.warn_of_the_screen(address);
+            if let Some(driver) = function.driver {
                 files.spare(address).map_err(|source| BindError::InUse { address, driver, source })?;
             }
         }

@@ -40,7 +40,6 @@ impl Holder {
             "`systemctl --user stop pulseaudio.socket pulseaudio.service`".into()
         } else if is(&[
             "Xorg",
-            "X",
             "Xwayland",
             "gnome-shell",
             "kwin",

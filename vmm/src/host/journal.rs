@@ -13,6 +13,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,8 @@ use crate::config::HostPciAddress;
 /// The only version of the format there is.
 const FORMAT: u32 = 1;
 const ENDING: &str = ".json";
+/// How long another start may keep the directory: while it checks its devices, and loads a module.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the journal cannot be kept. Without it nothing is changed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,17 @@ pub enum JournalError {
         "cannot tell where to keep the record of changes to the host: set HOME or XDG_STATE_HOME to an absolute path"
     )]
     NoPlace,
+    /// Another process has been at it for too long.
+    #[error(
+        "another optimus-vmm has kept {} locked for {seconds} s; `sudo fuser -v {0}` shows which, see what it waits for",
+        path.display()
+    )]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A step of keeping it failed.
     #[error("cannot {what} {}, which records the changes to the host: {source}", path.display())]
     File {
@@ -153,10 +168,16 @@ impl JournalDir {
             .create(&self.path)
             .map_err(failed("make the directory", &self.path))?;
         let dir = File::open(&self.path).map_err(failed("open", &self.path))?;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            match flock(&dir, FlockOperation::LockExclusive) {
+            match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(dir),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(JournalError::Busy { path: self.path.clone(), seconds: PATIENCE.as_secs() });
+                }
                 Err(error) => return Err(failed("lock", &self.path)(error.into())),
             }
         }

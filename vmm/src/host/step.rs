@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 
 use super::sysfs::{VFIO_PCI, lends};
@@ -190,6 +191,16 @@ impl Host {
             _ => return None,
         };
         Some(Step::Power { address, former })
+    }
+
+    /// Whether this process may change the function's driver, found without a change.
+    pub(super) fn may_change(&self, address: HostPciAddress) -> Result<(), StepError> {
+        let path = self.files.function_path(address).join("driver_override");
+        let access = rustix::fs::accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS);
+        access.map_err(|error| StepError::Denied {
+            doing: format!("taking {address} from its driver"),
+            source: WriteError::Io(error.into()),
+        })
     }
 
     /// Takes a step.

@@ -91,12 +91,11 @@ impl HostFiles {
         if holders.unseen > 0 {
             tracing::warn!("{address}: {holders}, which may hold the device");
         }
-        self.warn_of_the_screen(address);
         Ok(())
     }
 
     /// Taking the screen's only GPU is what some users want; they should know what will happen.
-    fn warn_of_the_screen(&self, address: HostPciAddress) {
+    pub(super) fn warn_of_the_screen(&self, address: HostPciAddress) {
         if self.attribute(address, "boot_vga").is_ok_and(|boot| boot == "1") {
             tracing::warn!(
                 "{address} is the host's primary display: its screen stays dark while the machine runs, and the \
