@@ -14,4 +14,5 @@ pub mod plan;
 pub mod session;
 pub mod signals;
 pub mod timer;
+pub mod vfio;
 pub mod watch;
