@@ -15,4 +15,5 @@ pub mod session;
 pub mod signals;
 pub mod timer;
 pub mod vbios;
+pub mod vfio;
 pub mod watch;

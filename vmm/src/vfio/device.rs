@@ -1,0 +1,277 @@
+//! One function of the host, open for this VM.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use devices::memory::{HostMemory, HostMemoryKind};
+use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
+use vfio_ioctls::VfioDevice;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::dma::Dma;
+use super::guarded::Guarded;
+use super::irqs::{self, Irqs};
+use super::mapping::Mapping;
+use super::means::Means;
+use super::notify::{self, Notification};
+use super::region::Region;
+use super::reset::{Affected, Hardware, Resets, affected};
+use super::space::{Space, group_files};
+use super::sysfs::Sysfs;
+use super::{VfioError, ioctl};
+use crate::config::HostPciAddress;
+
+/// `VFIO_DEVICE_FLAGS_RESET`.
+const FLAG_RESET: u32 = 1;
+/// `VFIO_IRQ_INFO_NORESIZE`.
+const NO_RESIZE: u32 = 8;
+/// Regions of a PCI device: six BARs, ROM, configuration space.
+const REGIONS: u32 = region::CONFIG + 1;
+const COMMAND: u64 = 0x04;
+/// I/O and memory decoding, bus mastering, and the mask of INTx.
+const COMMAND_ACTIVE: u16 = 1 | 1 << 1 | 1 << 2 | 1 << 10;
+/// Power state, D0 to D3hot.
+const PMCSR_STATE: u16 = 3;
+
+/// A function that is open. What it consists of is closed from top to bottom.
+pub(super) struct Core {
+    address: HostPciAddress,
+    name: String,
+    irqs: Irqs,
+    regions: Vec<Option<Region>>,
+    means: Means,
+    /// The kernel has found a way to reset the function.
+    resettable: bool,
+    notifications: Vec<Notification>,
+    page: u64,
+    /// A second handle; the device counts as open while it is there.
+    file: File,
+    _device: Guarded,
+    space: Arc<Space>,
+}
+
+impl Core {
+    /// Takes over a device that was opened in `space`.
+    pub(super) fn new(
+        device: VfioDevice,
+        space: Arc<Space>,
+        sysfs: Sysfs,
+        address: HostPciAddress,
+        group: u32,
+    ) -> Result<Self, VfioError> {
+        let name = address.to_string();
+        let setup =
+            |what| move |error: io::Error| VfioError::Setup { address, what, source: Box::new(error) };
+        let irqs = Irqs::new(|index| {
+            device.get_irq_info(index).map_or_else(IrqInfo::default, |irq| IrqInfo {
+                count: irq.count,
+                fixed: irq.flags & NO_RESIZE != 0,
+            })
+        });
+        // In this order: the second handle must be closed first, also when an error ends this function.
+        let (guarded, file) = Guarded::new(device, Arc::clone(&space), sysfs, address, group)
+            .map_err(setup("duplicate its file"))?;
+        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+        let regions: Vec<_> = (0..REGIONS).map(|index| Region::query(&file, index, page)).collect();
+        let flags = ioctl::device_flags(&file).map_err(setup("ask what it is"))?;
+        let config = read_config(&file, &regions).map_err(setup("read its configuration space"))?;
+        if dead(&config) {
+            return Err(VfioError::Gone(address));
+        }
+        let means = Means::of(&config);
+        let resettable = flags & FLAG_RESET != 0;
+        let notifications = notify::register(&file, &irqs, &name).map_err(VfioError::Event)?;
+        tracing::debug!(%address, group, ?means, resettable, "a function of the host is open");
+        Ok(Self {
+            address,
+            name,
+            irqs,
+            regions,
+            means,
+            resettable,
+            notifications,
+            page,
+            file,
+            _device: guarded,
+            space,
+        })
+    }
+
+    fn region(&self, index: u32) -> io::Result<&Region> {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.regions.get(index)?.as_ref())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the device has no such region"))
+    }
+
+    fn update_config(&self, offset: u64, change: impl Fn(u16) -> u16) -> io::Result<()> {
+        let config = self.region(region::CONFIG)?;
+        let mut bytes = [0; 2];
+        config.read(&self.file, region::CONFIG, offset, &mut bytes)?;
+        let value = u16::from_le_bytes(bytes);
+        let changed = change(value);
+        if changed == value {
+            return Ok(());
+        }
+        config.write(&self.file, region::CONFIG, offset, &changed.to_le_bytes())
+    }
+
+    /// The events of this device, each with a handle of the caller's own.
+    pub(super) fn notifications(&self) -> io::Result<Vec<Notification>> {
+        let copy = |one: &Notification| {
+            let event = one.event.try_clone()?;
+            Ok(Notification { device: one.device.clone(), kind: one.kind, event })
+        };
+        self.notifications.iter().map(copy).collect()
+    }
+
+    /// Turns the guest's interrupts off.
+    pub(super) fn silence(&self) {
+        self.irqs.disable_all(&self.file, false);
+    }
+
+    pub(super) fn address(&self) -> HostPciAddress {
+        self.address
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.irqs.disable_all(&self.file, true);
+    }
+}
+
+/// The first 256 bytes of configuration space.
+fn read_config(file: &File, regions: &[Option<Region>]) -> io::Result<Vec<u8>> {
+    let config = regions.last().and_then(Option::as_ref).ok_or(io::ErrorKind::NotFound)?;
+    let mut bytes = vec![0; 256];
+    // In dwords, as the bus has it: one that cannot be read does not hide the others.
+    for (offset, dword) in (0..).step_by(4).zip(bytes.chunks_exact_mut(4)) {
+        config.read(file, region::CONFIG, offset, dword)?;
+    }
+    Ok(bytes)
+}
+
+/// Whether nobody answers: a bus gives all ones then. IDs, status and class are read, because the kernel keeps a copy of
+/// some of them.
+pub(super) fn dead(config: &[u8]) -> bool {
+    [0, 4, 8].into_iter().any(|at| config.get(at..at + 4) == Some(&[0xff; 4]))
+}
+
+impl Hardware for Core {
+    fn means(&self) -> Option<Means> {
+        self.resettable.then_some(self.means)
+    }
+
+    fn quiet(&self) {
+        let command = self.update_config(COMMAND, |command| command & !COMMAND_ACTIVE);
+        let power = match self.means.pmcsr {
+            // The other bits that can be written clear events: they read as 0 or stay as they are.
+            Some(pmcsr) => self.update_config(pmcsr.into(), |pmcsr| pmcsr & !PMCSR_STATE),
+            None => Ok(()),
+        };
+        if let Err(error) = command.and(power) {
+            tracing::debug!(device = self.name, %error, "the device could not be made quiet before its reset");
+        }
+    }
+
+    fn reset_function(&self) -> io::Result<()> {
+        ioctl::reset(&self.file)
+    }
+
+    fn affected(&self) -> io::Result<Vec<Affected>> {
+        let info = ioctl::hot_reset_info(&self.file)?;
+        affected(&info).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn reset_bus(&self, groups: &[u32]) -> io::Result<()> {
+        let files = if self.space.has_groups() { group_files(groups)? } else { Vec::new() };
+        ioctl::hot_reset(&self.file, &files)
+    }
+}
+
+/// A function of the host, passed through.
+pub struct VfioHostDevice {
+    core: Arc<Core>,
+    resets: Arc<Resets>,
+    dma: Arc<Dma>,
+}
+
+impl VfioHostDevice {
+    pub(super) fn new(core: Arc<Core>, resets: Arc<Resets>, dma: Arc<Dma>) -> Self {
+        Self { core, resets, dma }
+    }
+
+    /// Where it is on the host.
+    pub fn address(&self) -> HostPciAddress {
+        self.core.address
+    }
+}
+
+impl HostDevice for VfioHostDevice {
+    fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    fn region(&self, index: u32) -> Option<RegionInfo> {
+        self.core.region(index).ok().map(|region| region.info.clone())
+    }
+
+    fn read(&self, index: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.core.region(index)?.read(&self.core.file, index, offset, data)
+    }
+
+    fn write(&self, index: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.core.region(index)?.write(&self.core.file, index, offset, data)
+    }
+
+    fn map(&self, index: u32, offset: u64, len: u64) -> io::Result<HostMemory> {
+        let region = self.core.region(index)?;
+        if !region.allows(offset, len, self.core.page) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this part of the region cannot be mapped",
+            ));
+        }
+        let mapping =
+            Mapping::new(&self.core.file, region, offset, len, self.core.page, Arc::clone(&self.core) as _)?;
+        Ok(HostMemory::new(mapping.address(), len, HostMemoryKind::Device, Arc::new(mapping)))
+    }
+
+    fn irq(&self, index: u32) -> IrqInfo {
+        self.core.irqs.info(index)
+    }
+
+    fn set_triggers(&self, index: u32, first: u32, events: &[Option<&EventFd>]) -> io::Result<()> {
+        self.core.irqs.set_triggers(&self.core.file, index, first, events)
+    }
+
+    fn disable_irq(&self, index: u32) -> io::Result<()> {
+        self.core.irqs.disable(&self.core.file, index)
+    }
+
+    fn set_intx_unmask(&self, event: &EventFd) -> io::Result<()> {
+        irqs::set_intx_unmask(&self.core.file, event)
+    }
+
+    fn mask_intx(&self) -> io::Result<()> {
+        irqs::mask_intx(&self.core.file)
+    }
+
+    fn unmask_intx(&self) -> io::Result<()> {
+        irqs::unmask_intx(&self.core.file)
+    }
+
+    fn wait_for_dma(&self) -> bool {
+        self.dma.wait()
+    }
+
+    fn announce_reset(&self) {
+        self.resets.announce(self.core.address);
+    }
+
+    fn reset(&self) -> io::Result<ResetDone> {
+        self.resets.reset(self.core.address)
+    }
+}

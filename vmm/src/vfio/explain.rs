@@ -1,0 +1,141 @@
+//! From the errors of `vfio-ioctls`, which name a step, to ours, which name the cause: what an errno of which step means
+//! depends on the state of the host.
+
+use std::path::PathBuf;
+
+use super::busy;
+use super::error::{Holder, Neighbour, VfioError};
+use super::space::{CONTAINER, IOMMUFD, cdev_path, errno, group_path};
+use super::sysfs::Sysfs;
+use crate::config::HostPciAddress;
+
+/// The function that was to be opened, and the state of the host then.
+pub(super) struct Attempt {
+    /// The function.
+    pub(super) address: HostPciAddress,
+    /// Its IOMMU group.
+    pub(super) group: u32,
+    /// Its own VFIO file, if it was to be opened by that.
+    pub(super) cdev: Option<PathBuf>,
+    /// Who has its file open.
+    pub(super) holders: Vec<Holder>,
+    /// Who is in its group's way.
+    pub(super) obstacles: Vec<Neighbour>,
+    /// Whether it answered after the failure.
+    pub(super) answers: bool,
+    /// Whether its group is one without an IOMMU (`enable_unsafe_noiommu_mode`).
+    pub(super) no_iommu: bool,
+}
+
+impl Attempt {
+    /// Looks around after a failure.
+    pub(super) fn look(sysfs: &Sysfs, address: HostPciAddress, group: u32, cdev: Option<PathBuf>) -> Self {
+        // A group and the files of its devices exclude each other.
+        let own = sysfs.cdev(address).map(cdev_path);
+        let paths: Vec<_> = own.into_iter().chain([group_path(group)]).collect();
+        Self {
+            address,
+            group,
+            cdev,
+            holders: busy::holders(&paths),
+            obstacles: sysfs.obstacles(group),
+            answers: sysfs.answers(address),
+            no_iommu: PathBuf::from(format!("/dev/vfio/noiommu-{group}")).exists(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.cdev.clone().unwrap_or_else(|| group_path(self.group))
+    }
+
+    fn forbidden(&self, path: PathBuf) -> VfioError {
+        let rule = match (path.to_str(), &self.cdev) {
+            (Some(IOMMUFD), _) => "KERNEL==\"iommu\", SUBSYSTEM==\"misc\"",
+            (Some(CONTAINER), _) => "KERNEL==\"vfio\", SUBSYSTEM==\"misc\"",
+            (_, Some(_)) => "SUBSYSTEM==\"vfio-dev\"",
+            (_, None) => "SUBSYSTEM==\"vfio\"",
+        };
+        VfioError::Forbidden { address: self.address, path, rule }
+    }
+
+    fn busy(self) -> VfioError {
+        VfioError::Busy { address: self.address, path: self.path(), holders: self.holders }
+    }
+
+    fn not_viable(self) -> VfioError {
+        VfioError::NotViable { address: self.address, group: self.group, others: self.obstacles }
+    }
+
+    fn setup(self, what: &'static str, error: vfio_ioctls::VfioError) -> VfioError {
+        use vfio_ioctls::VfioError as E;
+        let source: Box<dyn std::error::Error + Send + Sync> = match error {
+            // These do not tell what is inside.
+            E::NewVfioIommufd(inside) | E::IommufdIoctlError(inside) => Box::new(inside),
+            E::OpenDeviceCdev(inside) => Box::new(inside),
+            error => Box::new(error),
+        };
+        VfioError::Setup { address: self.address, what, source }
+    }
+
+    /// Someone else has the function or another of its group.
+    fn taken(self) -> VfioError {
+        if self.holders.is_empty() { self.not_viable() } else { self.busy() }
+    }
+
+    /// What `error` means.
+    pub(super) fn explain(self, error: vfio_ioctls::VfioError) -> VfioError {
+        use vfio_ioctls::VfioError as E;
+        if !self.answers {
+            return VfioError::Gone(self.address);
+        }
+        let address = self.address;
+        match (&error, errno(&error)) {
+            (E::OpenContainer(_), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
+                VfioError::NoVfio(address)
+            }
+            (E::OpenContainer(_), Some(libc::EACCES | libc::EPERM)) => self.forbidden(CONTAINER.into()),
+            (E::VfioExtension | E::VfioApiVersion | E::VfioType1V2, _) => VfioError::NoType1(address),
+            (E::OpenGroup(..), Some(libc::ENOENT)) if self.no_iommu => VfioError::NoIommu(address),
+            (E::OpenGroup(..), Some(libc::ENOENT)) => VfioError::NoGroup { address, path: self.path() },
+            (E::OpenGroup(..) | E::OpenDeviceCdev(_), Some(libc::EACCES | libc::EPERM)) => {
+                let path = self.path();
+                self.forbidden(path)
+            }
+            (E::OpenGroup(..) | E::OpenDeviceCdev(_), Some(libc::EBUSY)) => self.busy(),
+            (E::GroupViable | E::GroupSetContainer, _) => self.not_viable(),
+            (E::ContainerSetIOMMU(_), Some(libc::EPERM)) => {
+                VfioError::UnsafeInterrupts { address, module: "vfio_iommu_type1" }
+            }
+            (E::ContainerSetIOMMU(_), Some(libc::ENODEV)) => VfioError::NoType1(address),
+            (E::VfioDeviceAttachIommufdPt(_), Some(libc::EPERM)) => {
+                VfioError::UnsafeInterrupts { address, module: "iommufd" }
+            }
+            (E::ContainerSetIOMMU(_) | E::VfioDeviceAttachIommufdPt(_), Some(libc::EINVAL)) => {
+                VfioError::IommuRefuses(address)
+            }
+            (E::GroupGetDeviceFD(_), Some(libc::EBUSY)) => self.taken(),
+            // The file of a device can be opened twice, but bound once.
+            (E::VfioDeviceBindIommufd(_), Some(libc::EBUSY)) => self.taken(),
+            (E::VfioDeviceBindIommufd(_), Some(libc::EINVAL)) if !self.holders.is_empty() => self.busy(),
+            (E::GroupGetDeviceFD(_) | E::VfioDeviceBindIommufd(_), Some(libc::EACCES)) => {
+                VfioError::Token(address)
+            }
+            (E::GroupGetDeviceFD(_) | E::VfioDeviceBindIommufd(_), Some(libc::EAGAIN)) => {
+                VfioError::Locked(address)
+            }
+            (E::NewVfioIommufd(_), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
+                VfioError::NoIommufd { address, path: IOMMUFD.into() }
+            }
+            (E::NewVfioIommufd(_), Some(libc::EACCES | libc::EPERM)) => self.forbidden(IOMMUFD.into()),
+            (E::InvalidVfioDev, _) => {
+                VfioError::NoIommufd { address, path: Sysfs::default().device(address).join("vfio-dev") }
+            }
+            (E::OpenGroup(..), _) => self.setup("open its IOMMU group", error),
+            (E::SetDeviceAttr(_), _) => self.setup("make it known to KVM", error),
+            (E::ContainerSetIOMMU(_) | E::VfioDeviceAttachIommufdPt(_), _) => {
+                self.setup("give it to the IOMMU", error)
+            }
+            _ => self.setup("open it", error),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The kernel's side of passthrough: VFIO (Linux Documentation/driver-api/vfio.rst), over groups or iommufd.
+//!
+//! The steps of a machine:
+//!
+//! 1. [`Vfio::new`] makes KVM's VFIO device, [`Vfio::open`] opens functions that vfio-pci has; each is a
+//!    [`HostDevice`](devices::vfio::host::HostDevice) for the model.
+//! 2. [`Vfio::start_dma`] checks that guest memory can be opened to their DMA and starts to, while the guest runs.
+//!    Failures come later, by [`Vfio::failure_event`].
+//! 3. [`Vfio::shut_down`] at the end, when no vCPU runs any more.
+//!
+//! What remains open is closed by the last owner of each device: interrupts, mappings of its memory, the device, the
+//! address space of DMA, KVM's VFIO device. The kernel resets a device again when it is closed.
+
+mod busy;
+mod bytes;
+mod device;
+mod dma;
+mod error;
+mod explain;
+mod guarded;
+mod ioctl;
+mod iova;
+mod irqs;
+mod mapping;
+mod means;
+mod memlock;
+mod notify;
+mod populate;
+mod region;
+mod reset;
+mod space;
+mod sysfs;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use devices::GuestRam;
+use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
+use kvm_ioctls::VmFd;
+use vfio_ioctls::VfioDeviceFd;
+use vmm_sys_util::eventfd::EventFd;
+
+pub use device::VfioHostDevice;
+pub use error::{DmaError, Holder, Neighbour, VfioError};
+pub use iova::Ranges;
+pub use notify::{Notification, NotificationKind};
+
+use crate::config::{HostPciAddress, VfioBackend};
+use crate::kvm::io_error;
+use crate::memory::layout::WindowObserver;
+use device::Core;
+use dma::Dma;
+use explain::Attempt;
+use reset::{Hardware, Resets};
+use space::{IOMMUFD, Offer, Space, cdev_path, prefers_iommufd, usable};
+use sysfs::Sysfs;
+use windows::Windows;
+
+/// The functions of the host that are lent to one VM, and the address space of their DMA.
+pub struct Vfio {
+    sysfs: Sysfs,
+    choice: VfioBackend,
+    state: Mutex<State>,
+    resets: Arc<Resets>,
+    dma: Arc<Dma>,
+    /// Last, because devices are taken from KVM's list when they are closed.
+    kvm: Arc<VfioDeviceFd>,
+}
+
+#[derive(Default)]
+struct State {
+    space: Option<Arc<Space>>,
+    devices: Vec<(HostPciAddress, Weak<Core>)>,
+}
+
+impl Vfio {
+    /// For the devices of `vm`. A VM has only one.
+    pub fn new(vm: &VmFd, choice: VfioBackend) -> Result<Self, VfioError> {
+        let mut device = kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, fd: 0, flags: 0 };
+        let kvm = vm.create_device(&mut device).map_err(|error| VfioError::Kvm(io_error(error)))?;
+        Ok(Self {
+            sysfs: Sysfs::default(),
+            choice,
+            state: Mutex::default(),
+            resets: Arc::default(),
+            dma: Dma::new().map_err(VfioError::Event)?,
+            kvm: Arc::new(VfioDeviceFd::new_from_kvm(kvm)),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a function, which must be bound to vfio-pci. The first one settles which of the kernel's interfaces is used.
+    pub fn open(&self, address: HostPciAddress) -> Result<Arc<VfioHostDevice>, VfioError> {
+        let group = check(&self.sysfs, address)?;
+        let cdev = self.sysfs.cdev(address).map(cdev_path);
+        let mut state = self.state();
+        let space = self.space(&mut state, address, group, cdev.as_deref())?;
+        let cdev = cdev.filter(|_| !space.has_groups());
+        let opened = space
+            .open(&self.sysfs.device(address))
+            .map_err(|error| Attempt::look(&self.sysfs, address, group, cdev).explain(error))?;
+        let core = Arc::new(Core::new(opened, space, self.sysfs.clone(), address, group)?);
+        let hardware: Weak<Core> = Arc::downgrade(&core);
+        state.devices.push((address, Weak::clone(&hardware)));
+        self.resets.join(address, group, hardware as Weak<dyn Hardware>);
+        Ok(Arc::new(VfioHostDevice::new(core, Arc::clone(&self.resets), Arc::clone(&self.dma))))
+    }
+
+    /// The address space of all devices, made for the first.
+    fn space(
+        &self,
+        state: &mut State,
+        address: HostPciAddress,
+        group: u32,
+        cdev: Option<&Path>,
+    ) -> Result<Arc<Space>, VfioError> {
+        if let Some(space) = &state.space {
+            return Ok(Arc::clone(space));
+        }
+        let offer = Offer { iommufd: usable(Path::new(IOMMUFD)) && cdev.is_some_and(usable) };
+        let kvm = || Arc::clone(&self.kvm);
+        let explain = |cdev: Option<PathBuf>| {
+            let look = move || Attempt::look(&self.sysfs, address, group, cdev);
+            move |error| look().explain(error)
+        };
+        let space = if prefers_iommufd(self.choice, offer) {
+            match Space::over_iommufd(kvm()) {
+                // The file may be there without the module behind it.
+                Err(error) if self.choice == VfioBackend::Auto => {
+                    tracing::debug!(%error, "groups are used in place of iommufd");
+                    Space::over_groups(kvm()).map_err(explain(None))?
+                }
+                space => space.map_err(explain(cdev.map(Path::to_owned)))?,
+            }
+        } else {
+            Space::over_groups(kvm()).map_err(explain(None))?
+        };
+        tracing::debug!(iommufd = !space.has_groups(), "passed-through devices have an address space");
+        let space = Arc::new(space);
+        state.space = Some(Arc::clone(&space));
+        Ok(space)
+    }
+
+    /// Checks that `ram` can be opened to all devices, which are open already, and starts to open it. Nothing happens if
+    /// there are none.
+    pub fn start_dma(&self, ram: &GuestRam) -> Result<(), VfioError> {
+        let state = self.state();
+        let space = state.space.clone().filter(|_| !state.devices.is_empty());
+        drop(state);
+        match space {
+            Some(space) => Ok(self.dma.start(space, ram)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Signalled when guest memory could not be opened to devices: the machine cannot go on.
+    pub fn failure_event(&self) -> &EventFd {
+        self.dma.failure_event()
+    }
+
+    /// Why, and what to do; `None` if nothing has failed or it was taken before.
+    pub fn take_failure(&self) -> Option<String> {
+        self.dma.take_failure().map(|error| error.to_string())
+    }
+
+    /// Opens the devices' memory to each other's DMA, as it comes and goes. `None` if nobody would use it: there are no
+    /// devices of different slots, or they are open by iommufd, which cannot map such memory (Linux 6.12).
+    pub fn windows(&self) -> Option<Arc<dyn WindowObserver>> {
+        let state = self.state();
+        let slots: BTreeSet<_> = state
+            .devices
+            .iter()
+            .map(|(address, _)| (address.segment(), address.bus(), address.device()))
+            .collect();
+        let space = state.space.as_ref().filter(|space| slots.len() > 1 && space.has_groups())?;
+        Some(Arc::new(Windows::new(Arc::clone(space))))
+    }
+
+    fn devices(&self) -> Vec<Arc<Core>> {
+        self.state().devices.iter().filter_map(|(_, device)| device.upgrade()).collect()
+    }
+
+    /// The events by which the kernel tells about devices on its own behalf. A device that has none of a kind is left out.
+    pub fn notifications(&self) -> io::Result<Vec<Notification>> {
+        let mut notifications = Vec::new();
+        for device in self.devices() {
+            notifications.extend(device.notifications()?);
+        }
+        Ok(notifications)
+    }
+
+    /// Ends what devices do: in this order the thread that opens memory to them, their interrupts, all they have in
+    /// progress by a reset, and their access to guest memory. No vCPU may run any more.
+    pub fn shut_down(&self) {
+        self.dma.stop();
+        let devices = self.devices();
+        for device in &devices {
+            device.silence();
+            self.resets.announce(device.address());
+        }
+        for device in &devices {
+            match self.resets.reset(device.address()) {
+                Ok(done) => tracing::debug!(device = %device.address(), ?done, "reset at the end"),
+                // It is quiet all the same, and the kernel tries again when it is closed.
+                Err(error) => tracing::debug!(device = %device.address(), %error, "no reset at the end"),
+            }
+        }
+        if let Some(space) = self.state().space.clone() {
+            space.unmap_ram();
+        }
+    }
+}
+
+impl Drop for Vfio {
+    fn drop(&mut self) {
+        self.dma.stop();
+    }
+}
+
+/// What sysfs already says against opening a function. The result is its group.
+fn check(sysfs: &Sysfs, address: HostPciAddress) -> Result<u32, VfioError> {
+    if !sysfs.device(address).exists() {
+        return Err(VfioError::NoSuchDevice(address));
+    }
+    let driver = sysfs.driver(address);
+    if !driver.as_deref().is_some_and(sysfs::is_vfio) {
+        return Err(VfioError::NotBound { address, driver });
+    }
+    sysfs.group(address).ok_or(VfioError::NoIommu(address))
+}

@@ -1,0 +1,16 @@
+//! Tests of what needs no device: reading the kernel's answers, decisions, and messages.
+
+mod dma;
+mod explain;
+mod irqs;
+mod mapping;
+mod means;
+mod region;
+mod reset;
+
+use crate::config::HostPciAddress;
+
+/// The function `01:00.function`.
+fn gpu(function: u8) -> HostPciAddress {
+    HostPciAddress::new(0, 1, 0, function).unwrap()
+}
