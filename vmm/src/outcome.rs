@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::kvm::HostError;
+use crate::machine::PassthroughError;
 use crate::memory::MemoryError;
 
 /// Exit statuses of `run`.
@@ -124,6 +125,9 @@ pub enum Failure {
         /// What is wrong.
         source: devices::virtio::blk::DiskError,
     },
+    /// A device of the host cannot be passed through.
+    #[error(transparent)]
+    Passthrough(#[from] PassthroughError),
     /// A value or a file of the configuration is wrong.
     #[error("{0}")]
     Input(String),
@@ -151,7 +155,11 @@ impl Failure {
             Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Disk { .. } | Self::Nvram(_) => {
                 status::CONFIG
             }
-            Self::Host(_) | Self::Memory(_) | Self::Refused(_) | Self::Write { .. } => status::HOST,
+            Self::Host(_)
+            | Self::Memory(_)
+            | Self::Passthrough(_)
+            | Self::Refused(_)
+            | Self::Write { .. } => status::HOST,
         }
     }
 }

@@ -173,6 +173,13 @@ impl Bus {
         self.publish(&mut regions);
     }
 
+    /// Removes all regions. Devices that know the bus they are on are not freed before.
+    pub fn clear(&self) {
+        let mut regions = self.lock();
+        regions.entries.clear();
+        self.publish(&mut regions);
+    }
+
     /// Whether a region other than `id` has an address in `range`.
     pub fn is_contested(&self, id: RegionId, range: AddressRange) -> bool {
         self.lock().entries.iter().any(|entry| entry.id != id && entry.range.overlaps(range))

@@ -1,6 +1,5 @@
 //! From the plan to a live machine: memory, KVM, devices, vCPUs, in one direction.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::boot_disk::BootDisk;
 use super::flash::{Flash, FlashFiles};
 use super::items;
+use super::passthrough::{Passthrough, Surroundings};
 use super::refused;
 use crate::config::{self, Config};
 use crate::cpu::cpuid::Supported;
@@ -52,8 +52,6 @@ pub(super) struct Connections {
     pub pm_alarm: Arc<dyn Alarm>,
     /// Rings when changes of the variables should go to the disk.
     pub flash_alarm: Arc<dyn Alarm>,
-    /// The functions of the host, by their index in the plan.
-    pub passthrough: BTreeMap<usize, Arc<dyn PciFunction>>,
     /// What happened when.
     pub events: EventLog,
 }
@@ -70,6 +68,17 @@ pub(super) struct Board {
     pub memory: Arc<Bus>,
     /// The devices that the run loop talks to.
     pub devices: Devices,
+    /// The devices of the host, after those that the guest sees: they are closed when both are gone.
+    pub passthrough: Option<Passthrough>,
+}
+
+impl Drop for Board {
+    /// Devices and buses know each other. Apart, they close what they hold of the host, which has to be closed before a
+    /// device is given back.
+    fn drop(&mut self) {
+        self.io.clear();
+        self.memory.clear();
+    }
 }
 
 /// The devices that a reset, a signal or an alarm concerns.
@@ -140,12 +149,14 @@ pub(super) fn board(
     ecam.connect(&root);
     let mch = Mch::new(ecam);
     let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
+    let surroundings = Surroundings { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
+    let passthrough = Passthrough::open(config, plan, &surroundings)?;
     let pci = PciAssembly {
         config,
         ram: &ram,
         interrupts: &interrupts,
         events: &connections.events,
-        passthrough: &connections.passthrough,
+        passthrough: passthrough.as_ref(),
         plan,
         mch: &mch,
         lpc,
@@ -195,12 +206,16 @@ pub(super) fn board(
         insert(&io, debugcon::PORT, 1, Arc::new(Debugcon::new(output)));
     }
     root.seal();
+    if passthrough.as_ref().is_some_and(|passthrough| !passthrough.is_fresh()) {
+        root.reset();
+    }
     Ok(Board {
         vm,
         ram,
         io,
         memory,
         devices: Devices { root, config_ports, reset_control, port92, rtc, pm, serial, i8042, fw_cfg, flash },
+        passthrough,
     })
 }
 
@@ -217,7 +232,7 @@ struct PciAssembly<'a> {
     ram: &'a GuestRam,
     interrupts: &'a Arc<Interrupts>,
     events: &'a EventLog,
-    passthrough: &'a BTreeMap<usize, Arc<dyn PciFunction>>,
+    passthrough: Option<&'a Passthrough>,
     plan: &'a MachinePlan,
     mch: &'a Arc<Mch>,
     lpc: Arc<Lpc>,
@@ -259,7 +274,7 @@ impl PciAssembly<'_> {
     }
 
     fn passthrough(&self, index: usize, planned: &PlannedFunction) -> Result<Arc<dyn PciFunction>, Failure> {
-        self.passthrough.get(&index).map(Arc::clone).ok_or_else(|| {
+        self.passthrough.and_then(|passthrough| passthrough.function(index)).ok_or_else(|| {
             let what = match self.plan.passthrough.get(index) {
                 Some(function) => format!("{} ({})", function.host, function.key),
                 None => format!("function {index} of the plan"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::build::Board;
 use super::consoles::Consoles;
+use super::passthrough::Loan;
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
 use crate::events::{Event, EventLog};
@@ -22,22 +23,36 @@ pub(super) enum End {
     Unfit(HostError),
 }
 
+/// Everything that ends with a run.
+pub(super) struct Machine {
+    pub(super) vcpus: Vcpus,
+    pub(super) consoles: Consoles,
+    pub(super) board: Board,
+    pub(super) loan: Loan,
+}
+
 /// Ends the machine in order and says how it went.
 pub(super) fn conclude(
     end: End,
     options: &RunOptions,
-    board: Board,
-    vcpus: Vcpus,
-    consoles: Consoles,
+    machine: Machine,
     observer: &Observer,
     events: &EventLog,
 ) -> Outcome {
+    let Machine { vcpus, consoles, board, loan } = machine;
     consoles.release();
+    if let Some(passthrough) = &board.passthrough {
+        passthrough.release();
+    }
     let counts = vcpus.end();
+    if let Some(passthrough) = &board.passthrough {
+        passthrough.shut_down();
+    }
     let flushed = board.devices.flash.flush();
     let slot_switches = board.devices.flash.slot_switches();
     // Workers stop and disks are closed before the console says its last.
     drop(board);
+    let given_back = loan.give_back();
     consoles.finish();
     let mut outcome = match end {
         End::Unfit(error) => Outcome::HostUnfit(error.to_string()),
@@ -59,6 +74,13 @@ pub(super) fn conclude(
     {
         outcome =
             Outcome::Failed(format!("the firmware's variables could not be written to their file: {error}"));
+    }
+    if let Err(error) = given_back {
+        if outcome.status() == status::SUCCESS {
+            outcome = Outcome::Failed(error.to_string());
+        } else {
+            tracing::error!("{error}");
+        }
     }
     let counters = BTreeMap::from([("flash_slot_switches".to_owned(), slot_switches)]);
     events.emit(Event::Exit {

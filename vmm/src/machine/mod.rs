@@ -9,12 +9,14 @@ mod end;
 mod flash;
 mod items;
 mod listen;
+mod passthrough;
 mod run;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod vcpus;
 
+pub use passthrough::PassthroughError;
 pub use run::run;
 
 use std::io;

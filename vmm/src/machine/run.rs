@@ -1,7 +1,6 @@
 //! `optimus-vmm run`: builds the machine, then decides in one event loop all that is not a vCPU's or a worker's
 //! business: resets, the end, signals, time-outs, alarms, console input.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -12,9 +11,10 @@ use vmm_sys_util::eventfd::EventFd;
 use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
 use super::diagnose::{self, Looks};
-use super::end::{End, conclude};
+use super::end::{End, Machine, conclude};
 use super::flash::FlashFiles;
 use super::listen::{Sources, Subscriber, Wake, subscribe};
+use super::passthrough::{Loan, Passthrough};
 use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
@@ -55,6 +55,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     // Before any thread starts, so that all inherit the mask.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     let kvm = kvm::open()?;
+    let loan = Loan::take(&config, &plan)?;
     let files = FlashFiles::open(&config)?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
 
@@ -78,7 +79,6 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             rtc_alarm: Arc::clone(&rtc_alarm) as _,
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
-            passthrough: BTreeMap::new(),
             events: events.clone(),
         },
     )?;
@@ -95,7 +95,11 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         observer: &observer,
         signals,
         alarms: [rtc_alarm, pm_alarm, flash_alarm],
-        notices: Vec::new(),
+        notices: board
+            .passthrough
+            .as_ref()
+            .map_or(Ok(Vec::new()), Passthrough::notices)
+            .map_err(refused("listen to devices"))?,
         grace: &grace,
         timeout: &timeout,
         wake,
@@ -124,7 +128,8 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         preserved: None,
     };
     let end = supervisor.supervise(subscribers, &woken);
-    Ok(conclude(end, options, board, vcpus, consoles, &observer, &events))
+    let machine = Machine { vcpus, consoles, board, loan };
+    Ok(conclude(end, options, machine, &observer, &events))
 }
 
 struct Supervisor<'a> {

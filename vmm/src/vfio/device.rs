@@ -98,6 +98,11 @@ impl Core {
         })
     }
 
+    /// Whether the kernel has reset the function when it was opened, as it does if it can reset the function alone.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.resettable
+    }
+
     fn region(&self, index: u32) -> io::Result<&Region> {
         usize::try_from(index)
             .ok()

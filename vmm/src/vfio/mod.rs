@@ -188,6 +188,12 @@ impl Vfio {
         self.state().devices.iter().filter_map(|(_, device)| device.upgrade()).collect()
     }
 
+    /// Whether every device is as at power-on. The kernel resets a device when it is opened, if it can do so without
+    /// touching others.
+    pub fn are_fresh(&self) -> bool {
+        self.devices().iter().all(|device| device.is_fresh())
+    }
+
     /// The events by which the kernel tells about devices on its own behalf. A device that has none of a kind is left out.
     pub fn notifications(&self) -> io::Result<Vec<Notification>> {
         let mut notifications = Vec::new();
@@ -195,6 +201,11 @@ impl Vfio {
             notifications.extend(device.notifications()?);
         }
         Ok(notifications)
+    }
+
+    /// Ends the thread that opens memory to devices. Whoever waits for it gets no bus mastering.
+    pub fn stop_dma(&self) {
+        self.dma.stop();
     }
 
     /// Ends what devices do: in this order the thread that opens memory to them, their interrupts, all they have in

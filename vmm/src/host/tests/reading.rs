@@ -8,6 +8,9 @@ use crate::host::{Culprit, HostFacts, HostFunction, Unready, check};
 
 fn passthrough(host: &str) -> Passthrough {
     Passthrough {
+        key: Passthrough::DGPU.into(),
+        root_port: true,
+        multifunction: None,
         host: address(host),
         guest: None,
         vendor: None,

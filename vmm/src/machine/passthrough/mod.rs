@@ -1,0 +1,217 @@
+//! The passed-through devices of a machine: taken from the host, opened for the VM, and given back.
+
+mod rom;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use devices::GuestRam;
+use devices::pci::PciFunction;
+use devices::vfio::{FunctionError, InterruptSources, Options, Place, VfioPci};
+use firmware::option_rom::RomError;
+use kvm_ioctls::VmFd;
+
+use super::listen::Notice;
+use crate::config::{Config, HostPciAddress};
+use crate::host::{self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready};
+use crate::kvm::irq::{Interrupts, Messages};
+use crate::memory::layout::Layout;
+use crate::plan::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
+use crate::session::Trigger;
+use crate::vfio::{Notification, NotificationKind, Vfio, VfioError};
+
+/// Why a device cannot be passed through.
+#[derive(Debug, thiserror::Error)]
+pub enum PassthroughError {
+    /// The host is not prepared for it.
+    #[error(transparent)]
+    Unready(#[from] Unready),
+    /// It cannot be taken from its driver.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// What was taken could not be recorded.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The kernel does not lend it.
+    #[error(transparent)]
+    Vfio(#[from] VfioError),
+    /// It cannot be shown to the guest.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
+    /// Its ROM file cannot be read.
+    #[error("cannot read {path}, the ROM of {device}: {source}")]
+    ReadRom {
+        /// The file.
+        path: PathBuf,
+        /// The device.
+        device: HostPciAddress,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Its ROM file is none, or for another device.
+    #[error(
+        "{path} is no ROM for {device} ({vendor:04x}:{id:04x}): {source}. `optimus-vmm vbios info {path}` shows what it is; \
+         `rom = \"off\"` goes without"
+    )]
+    Rom {
+        /// The file.
+        path: PathBuf,
+        /// The device.
+        device: HostPciAddress,
+        /// Vendor ID.
+        vendor: u16,
+        /// Device ID.
+        id: u16,
+        /// What is wrong with it.
+        source: RomError,
+    },
+}
+
+/// What was borrowed from the host for the time of a run.
+///
+/// Dropping it gives everything back, but tells of what goes wrong in the log only.
+pub(super) struct Loan {
+    bound: Option<Bound>,
+}
+
+impl Loan {
+    /// Gives back what earlier runs left behind, checks all functions of the plan, and binds those that are ours to
+    /// manage.
+    pub(super) fn take(config: &Config, plan: &MachinePlan) -> Result<Self, PassthroughError> {
+        let all = || plan.passthrough.iter();
+        if all().len() == 0 {
+            return Ok(Self { bound: None });
+        }
+        let managed: Vec<_> = all().filter(|device| device.manage).map(|device| device.host).collect();
+        let ready: Vec<_> = all().filter(|device| !device.manage).map(|device| device.host).collect();
+        let manager = if managed.is_empty() { None } else { Some(Manager::new()?) };
+        if let Some(manager) = &manager {
+            // It tells of each by itself.
+            manager.recover();
+        }
+        host::check(&HostFiles::default(), &ready, &managed, config.machine.vfio_backend)?;
+        let bound = manager.map(|manager| manager.bind(&config.name, &managed)).transpose()?;
+        Ok(Self { bound })
+    }
+
+    /// Gives everything back. Every device has been closed.
+    pub(super) fn give_back(self) -> Result<(), GiveBackError> {
+        self.bound.map_or(Ok(()), Bound::give_back)
+    }
+}
+
+/// What a VM has been lent.
+pub(super) struct Passthrough {
+    vfio: Arc<Vfio>,
+    functions: BTreeMap<usize, Arc<dyn PciFunction>>,
+}
+
+/// What opening devices needs of the machine.
+pub(super) struct Surroundings<'a> {
+    pub(super) vm: &'a VmFd,
+    pub(super) ram: &'a GuestRam,
+    pub(super) interrupts: &'a Arc<Interrupts>,
+    pub(super) layout: &'a Layout,
+}
+
+impl Passthrough {
+    /// Opens all functions of the plan and starts to open guest memory to them. `None` if there are none.
+    pub(super) fn open(
+        config: &Config,
+        plan: &MachinePlan,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Option<Self>, PassthroughError> {
+        if plan.passthrough.is_empty() {
+            return Ok(None);
+        }
+        let vfio = Arc::new(Vfio::new(surroundings.vm, config.machine.vfio_backend)?);
+        let mut functions = BTreeMap::new();
+        for slot in &plan.pci.functions {
+            let here = std::iter::once((Place::RootBus, slot));
+            let behind = slot.children.iter().map(|child| (Place::BehindRootPort, child));
+            for (place, planned) in here.chain(behind) {
+                if let Role::Passthrough(index) = planned.role
+                    && let Some(device) = plan.passthrough.get(index)
+                {
+                    let function = surroundings.open(&vfio, device, place, planned, slot)?;
+                    functions.insert(index, function);
+                }
+            }
+        }
+        vfio.start_dma(surroundings.ram)?;
+        if let Some(windows) = vfio.windows() {
+            surroundings.layout.subscribe(windows);
+        }
+        Ok(Some(Self { vfio, functions }))
+    }
+
+    /// The function at this index of the plan.
+    pub(super) fn function(&self, index: usize) -> Option<Arc<dyn PciFunction>> {
+        self.functions.get(&index).map(Arc::clone)
+    }
+
+    /// Whether every device is as at power-on.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.vfio.are_fresh()
+    }
+
+    /// What the run loop has to listen to.
+    pub(super) fn notices(&self) -> std::io::Result<Vec<Notice>> {
+        let vfio = Arc::clone(&self.vfio);
+        let failed = Notice {
+            event: self.vfio.failure_event().try_clone()?,
+            trigger: Box::new(move || vfio.take_failure().map(Trigger::DeviceFailed)),
+        };
+        let told = self.vfio.notifications()?.into_iter().map(|Notification { device, kind, event }| {
+            Notice { event, trigger: Box::new(move || Some(meaning(kind, &device))) }
+        });
+        Ok(std::iter::once(failed).chain(told).collect())
+    }
+
+    /// Lets go of vCPUs that wait for a device.
+    pub(super) fn release(&self) {
+        self.vfio.stop_dma();
+    }
+
+    /// Ends what the devices do. No vCPU runs any more.
+    pub(super) fn shut_down(&self) {
+        self.vfio.shut_down();
+    }
+}
+
+fn meaning(kind: NotificationKind, device: &str) -> Trigger {
+    match kind {
+        NotificationKind::UnrecoverableError => Trigger::DeviceFailed(format!(
+            "{device} reported an error that cannot be corrected, and its state is unknown; the kernel's log (`dmesg`) has \
+             the details"
+        )),
+        NotificationKind::ReleaseRequest => {
+            tracing::warn!("the host wants {device} back: the guest is asked to power off");
+            Trigger::DeviceWanted(device.to_owned())
+        }
+    }
+}
+
+impl Surroundings<'_> {
+    /// Opens `device` for its place in the plan. `slot` is the function of the root bus that it is, or sits behind, by
+    /// which its interrupt line is wired.
+    fn open(
+        &self,
+        vfio: &Vfio,
+        device: &PlannedPassthrough,
+        place: Place,
+        planned: &PlannedFunction,
+        slot: &PlannedFunction,
+    ) -> Result<Arc<dyn PciFunction>, PassthroughError> {
+        let host = vfio.open(device.host)?;
+        let rom = rom::of(device, host.as_ref())?;
+        let options = Options { identity: device.identity, multifunction: planned.multifunction, place, rom };
+        let line = |pin| {
+            let gsi = devices::chipset::gsi_of(slot.at.device(), pin) as u8;
+            self.interrupts.resampled_line(gsi)
+        };
+        let messages = Arc::new(Messages(Arc::clone(self.interrupts)));
+        Ok(VfioPci::new(host, &options, &InterruptSources { line: &line, messages })?)
+    }
+}
