@@ -93,6 +93,8 @@ pub fn platform(
         com1: true,
         rtc: true,
         fw_cfg: true,
+        battery: None,
+        vrom: None,
         oem: OemIds::default(),
         user_tables: Vec::new(),
     })
