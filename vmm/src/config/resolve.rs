@@ -13,7 +13,7 @@ use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::{
     ByteSize, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin, Overrides,
-    Rng, RootPort, firmware_paths, text,
+    Rng, RootPort, acpi_table, firmware_paths, text,
 };
 
 /// The least memory on which OVMF and the guests of the test suite run.
@@ -49,6 +49,8 @@ pub(super) fn resolve(
         rng,
         root_port,
         fw_cfg,
+        battery,
+        acpi,
         serial,
         debugcon,
         kernel,
@@ -75,6 +77,7 @@ pub(super) fn resolve(
         resolver.problem(&format!("root_port[{index}].address"), message);
     }
     let fw_cfg = resolver.fw_cfg(fw_cfg);
+    let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
     let kernel = resolver.kernel(kernel, overrides);
 
@@ -91,6 +94,8 @@ pub(super) fn resolve(
         rng,
         root_ports,
         fw_cfg,
+        battery: battery.map(|battery| battery.mode),
+        acpi_tables,
         serial,
         debugcon,
         kernel,

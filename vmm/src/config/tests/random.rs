@@ -44,6 +44,10 @@ fn line() -> impl Strategy<Value = String> {
         "image",
         "initrd",
         "cmdline",
+        "battery",
+        "mode",
+        "acpi",
+        "acpi.table",
         "ä",
         "x\t",
     ]);
