@@ -19,6 +19,8 @@
 //!   these are 8 KiB.
 //! * Regions begin at a page and are read as aligned 32-bit words: nothing depends on how an interpreter maps or
 //!   reads odd addresses.
+//! * The field is fetched whole into a local and the piece is cut from that and returned, in the same two steps as in
+//!   tables that are reported to work.
 //! * It needs no ToString, whose missing length Windows refuses, no loops, no I/O, and no large object between calls.
 //!
 //! A fixed region with fixed fields was rejected: fields cannot follow the request, so either requests across their
@@ -121,7 +123,8 @@ fn method(length: u32) -> Terms {
         FieldUpdateRule::Preserve,
         vec![FieldEntry::Named(*b"PAGE", bits)],
     );
-    let pages = Path::new("PAGE");
+    let (field_name, pages) = (Path::new("PAGE"), Local(2));
+    let fetch = Store::new(&pages, &field_name);
     let in_page = And::new(&ZERO, &offset, &page_mask);
     let piece = Mid::new(&pages, &in_page, &count, &ZERO);
     let found = Return::new(&piece);
@@ -138,7 +141,10 @@ fn method(length: u32) -> Terms {
         vec![
             &Store::new(&count, &asked),
             &If::new(&GreaterThan::new(&asked, &CALL), vec![&limit]),
-            &If::new(&LessThan::new(&offset, &length), vec![&page, &address, &declare, &field, &found]),
+            &If::new(
+                &LessThan::new(&offset, &length),
+                vec![&page, &address, &declare, &field, &fetch, &found],
+            ),
             &Return::new(&zeros),
         ],
     ));
