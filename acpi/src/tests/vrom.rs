@@ -192,7 +192,7 @@ fn there_is_one_device_per_function() {
     let all = |platform: &Platform| -> usize {
         let tables = build(platform).unwrap().individual();
         let aml = tables.iter().filter(|table| [*b"DSDT", *b"SSDT"].contains(&table.signature));
-        // DeviceOp and its extension prefix do not occur in the names.
+        // Each device of a PCI function has one.
         aml.map(|table| table.bytes.windows(4).filter(|bytes| bytes == b"_ADR").count()).sum()
     };
     assert_eq!(all(&Platform { vrom: None, ..samples::optimus() }), all(&samples::optimus()));

@@ -226,7 +226,7 @@ fn several_batteries_are_one() {
     let host = Host::new();
     host.set("BAT0", BAT0);
     host.set("BAT1", BAT1);
-    // The second gives 1.5 A at 11 V, of which the first takes nothing: 16.5 W - 8.124 W.
+    // The second is charged with 1.5 A at 11 V, 16.5 W, while the first gives 8.124 W.
     let expected = BatteryState {
         unit: Unit::Energy,
         discharging: false,
