@@ -12,6 +12,8 @@
 //!     LPCB        LPC bridge, 00:1f.0, with KBD, MOU, COM1, RTC, …
 //!     FWCF        fw_cfg
 //!     PEG0 …      the functions of the plan, children below bridges
+//!     BAT0 ADP1   battery and power adapter
+//! \_GPE._E10     what the battery tells
 //! ```
 //!
 //! There is no \_S3 and no \_S4, hence nothing about waking up.
@@ -22,6 +24,7 @@ use crate::aml::Terms;
 use crate::fixed::table;
 use crate::platform::{NameSeg, Platform};
 
+mod battery;
 mod cpu;
 mod ecam;
 mod function;
@@ -31,8 +34,15 @@ mod link;
 mod lpc;
 
 /// Names on bus 0 that the plan's functions cannot have.
-pub(crate) const ROOT_BUS_NAMES: [NameSeg; 5] =
-    [host_bridge::MEMORY_HUB, host_bridge::FW_CFG, lpc::NAME, interrupt::PIC_ROUTES, interrupt::APIC_ROUTES];
+pub(crate) const ROOT_BUS_NAMES: [NameSeg; 7] = [
+    host_bridge::MEMORY_HUB,
+    host_bridge::FW_CFG,
+    lpc::NAME,
+    interrupt::PIC_ROUTES,
+    interrupt::APIC_ROUTES,
+    battery::BATTERY,
+    battery::ADAPTER,
+];
 
 /// Names on other buses that the plan's functions cannot have.
 pub(crate) const ANY_BUS_NAMES: [NameSeg; 2] = [interrupt::PIC_ROUTES, interrupt::APIC_ROUTES];
@@ -48,6 +58,9 @@ pub(crate) fn dsdt(platform: &Platform) -> Vec<u8> {
     let mut terms = Terms::new();
     interrupt::push_pic_mode(&mut terms);
     push_soft_off(&mut terms);
+    if let Some(battery) = platform.battery {
+        battery::push_event(&mut terms, battery);
+    }
 
     let mut system_bus = Terms::new();
     cpu::push(&mut system_bus, &platform.cpus);
@@ -78,7 +91,7 @@ fn uid(number: u32) -> Name {
 }
 
 /// `_ADR` of a PCI function (§6.1.1).
-fn adr(device: u8, function: u8) -> Name {
+pub(crate) fn adr(device: u8, function: u8) -> Name {
     Name::new("_ADR".into(), &(u32::from(device) << 16 | u32::from(function)))
 }
 

@@ -1,6 +1,7 @@
 //! Why tables could not be built. All but [`Error::Script`] name something in the input that must change.
 
 use crate::loader::ScriptError;
+use crate::set::TableError;
 
 /// What [`crate::build`] and [`crate::NameSeg::new`] refuse.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -105,10 +106,20 @@ pub enum Error {
     #[error("the OEM ids of the ACPI tables contain characters that are not printable ASCII")]
     Oem,
     /// A user's table with a damaged header.
-    #[error("user ACPI table {index} is not usable: {reason}")]
+    #[error("user ACPI table {index} is not usable: {error}")]
     UserTable {
         /// Index in [`crate::Platform::user_tables`].
         index: usize,
+        /// What is wrong with it.
+        #[source]
+        error: TableError,
+    },
+    /// A video BIOS of no or too many bytes.
+    #[error("a video BIOS of {0} bytes cannot be offered by _ROM: 1 to {max} are possible", max = crate::vrom::MAX_IMAGE)]
+    VromSize(usize),
+    /// A video BIOS for a function that cannot be.
+    #[error("there is no place for the video BIOS's _ROM: {reason}")]
+    VromPlace {
         /// What is wrong with it.
         reason: String,
     },
@@ -120,7 +131,7 @@ pub enum Error {
         "the ACPI {what} need {needed} bytes, but fw_cfg announced {announced}; restart the machine so that the sizes are announced anew"
     )]
     Outgrown {
-        /// `tables`, `rsdp` or `loader`.
+        /// `tables`, `rsdp`, `loader` or `vrom`.
         what: &'static str,
         /// Bytes in use.
         needed: usize,

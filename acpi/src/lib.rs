@@ -1,7 +1,7 @@
 //! ACPI tables and AML of the optimus-vmm Q35 machine, built from typed inputs.
 //!
 //! Everything here is a pure function: [`Platform`] says what the machine is, [`build`] answers with the
-//! three fw_cfg files through which OVMF installs tables: `etc/acpi/tables`, `etc/acpi/rsdp` and
+//! fw_cfg files through which OVMF installs tables: `etc/acpi/tables`, `etc/acpi/rsdp` and
 //! `etc/table-loader` (edk2 `OvmfPkg/Library/AcpiPlatformLib/QemuFwCfgAcpi.c`). Nothing is read, written or
 //! looked up, so the same input always gives the same bytes.
 //!
@@ -13,10 +13,13 @@
 //! | [`routing`] | which interrupt a PCI pin reaches |
 //! | [`loader`] | the table-loader script |
 //! | [`aml`] | AML terms that `acpi_tables` does not have |
+//! | [`battery`] | the battery's registers |
+//! | [`vrom`] | the video BIOS, and the SSDT that reads it |
 //! | `dsdt` | the DSDT, one file per kind of device |
 //! | `fixed` | FADT, FACS, MADT, MCFG, WAET, RSDT, RSDP |
 
 pub mod aml;
+pub mod battery;
 mod dsdt;
 mod error;
 mod fixed;
@@ -24,13 +27,19 @@ pub mod loader;
 pub mod platform;
 pub mod routing;
 mod set;
+pub mod vrom;
 
+pub use battery::Battery;
 pub use error::Error;
 pub use platform::{
     AddressRange, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform,
     PmProfile,
 };
-pub use set::{LOADER_FILE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableSet, build};
+pub use set::{
+    LOADER_FILE, MAX_USER_TABLE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableError, TableSet, VROM_FILE,
+    build, check_table,
+};
+pub use vrom::Vrom;
 
 #[cfg(test)]
 mod tests;

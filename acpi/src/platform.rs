@@ -4,7 +4,9 @@
 //! window from the guest's firmware, which programs PCIEXBAR (ICH9/Q35 MCH datasheet 5.1.12) before it asks for
 //! the tables. Nothing the guest can program makes [`crate::build`] fail other than with an [`Error`].
 
+use crate::battery::Battery;
 use crate::error::Error;
+use crate::vrom::Vrom;
 
 mod check;
 mod name;
@@ -37,10 +39,14 @@ pub struct Platform {
     pub rtc: bool,
     /// fw_cfg answers at I/O ports 0x510 to 0x51B.
     pub fw_cfg: bool,
+    /// A battery and a power adapter.
+    pub battery: Option<Battery>,
+    /// A video BIOS that is read through `_ROM`.
+    pub vrom: Option<Vrom>,
     /// Who the tables say made them.
     pub oem: OemIds,
-    /// Complete tables of the user's (SSDTs, for example), handed on with lengths as they are and checksums
-    /// computed anew.
+    /// Complete tables of the user's (SSDTs, for example), handed on as they are. They must be what
+    /// [`crate::check_table`] accepts.
     pub user_tables: Vec<Vec<u8>>,
 }
 

@@ -10,12 +10,17 @@ use crate::platform::Platform;
 
 mod user;
 
+pub use user::{MAX_USER_TABLE, TableError, check_table};
+
 /// fw_cfg file of [`TableSet::tables`].
 pub const TABLES_FILE: &str = "etc/acpi/tables";
 /// fw_cfg file of [`TableSet::rsdp`].
 pub const RSDP_FILE: &str = "etc/acpi/rsdp";
 /// fw_cfg file of [`TableSet::loader`].
 pub const LOADER_FILE: &str = "etc/table-loader";
+
+/// fw_cfg file of [`TableSet::vrom`].
+pub const VROM_FILE: &str = "etc/acpi/vrom";
 
 /// Most tables that OVMF installs (edk2 `QemuFwCfgAcpi.c`, `INSTALLED_TABLES_MAX`).
 pub(crate) const MAX_TABLES: usize = 128;
@@ -31,8 +36,9 @@ const LOADER_RESERVE: usize = 4 * ENTRY_SIZE;
 /// Of each table in its blob. The FACS needs 64 (§5.2.10), and is the first.
 const ALIGNMENT: usize = 16;
 const BLOB_ALIGNMENT: u32 = 64;
+const PAGE: u32 = 4096;
 
-/// The three fw_cfg files by which OVMF installs ACPI tables, padded with zeros.
+/// The fw_cfg files by which OVMF installs ACPI tables, padded with zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSet {
     /// Content of `etc/acpi/tables`.
@@ -41,11 +47,13 @@ pub struct TableSet {
     pub rsdp: Vec<u8>,
     /// Content of `etc/table-loader`.
     pub loader: Vec<u8>,
+    /// Content of `etc/acpi/vrom`; a machine whose content is empty must not have the file.
+    pub vrom: Vec<u8>,
     layout: Vec<Range<usize>>,
     loader_used: usize,
 }
 
-/// Sizes of the three files in bytes, as announced in the fw_cfg directory.
+/// Sizes of the files in bytes, as announced in the fw_cfg directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Of `etc/acpi/tables`.
@@ -54,6 +62,8 @@ pub struct Sizes {
     pub rsdp: usize,
     /// Of `etc/table-loader`.
     pub loader: usize,
+    /// Of `etc/acpi/vrom`; 0 when there is no such file.
+    pub vrom: usize,
 }
 
 /// One table of a [`TableSet`].
@@ -85,9 +95,17 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
     }
     listed.push(builder.add(fixed::waet(platform.oem)));
     for (index, table) in platform.user_tables.iter().enumerate() {
-        user::check(index, table)?;
+        check_table(table).map_err(|error| Error::UserTable { index, error })?;
         listed.push(builder.add(table.clone()));
     }
+    let vrom = match &platform.vrom {
+        Some(vrom) => {
+            let ssdt = builder.add(crate::vrom::ssdt(platform, vrom)?);
+            listed.push(ssdt.clone());
+            Some((ssdt, vrom.blob()))
+        }
+        None => None,
+    };
     // OVMF counts the FACS and the DSDT as well.
     let count = listed.len().saturating_add(2);
     if count > MAX_TABLES {
@@ -112,6 +130,11 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
         link(at(&rsdt, fixed::rsdt_entry(index)), PointerSize::Four, table)?;
     }
     link((rsdp_blob, fixed::RSDP_RSDT), PointerSize::Four, &rsdt)?;
+    if let Some((ssdt, blob)) = vrom {
+        let vrom = script.allocate(VROM_FILE, blob, PAGE, Zone::High)?;
+        let field = ssdt.end.saturating_sub(PointerSize::Four.bytes());
+        script.add_pointer((tables, field), PointerSize::Four, (vrom, 0))?;
+    }
     // The FACS has no checksum.
     for table in layout.iter().filter(|table| **table != facs) {
         script.add_checksum(at(table, fixed::CHECKSUM), table.clone())?;
@@ -120,16 +143,22 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
 
     let (blobs, mut loader) = script.finish();
     let mut blobs = blobs.into_iter().map(|blob| blob.bytes);
-    let (rsdp, tables) = (blobs.next().unwrap_or_default(), blobs.next().unwrap_or_default());
+    let mut next = || blobs.next().unwrap_or_default();
+    let (rsdp, tables, vrom) = (next(), next(), next());
     let loader_used = loader.len();
     loader.resize(padded(loader_used, LOADER_RESERVE, LOADER_STEP), 0);
-    Ok(TableSet { tables, rsdp, loader, layout, loader_used })
+    Ok(TableSet { tables, rsdp, loader, vrom, layout, loader_used })
 }
 
 impl TableSet {
-    /// The sizes of the three files.
+    /// The sizes of the files.
     pub fn sizes(&self) -> Sizes {
-        Sizes { tables: self.tables.len(), rsdp: self.rsdp.len(), loader: self.loader.len() }
+        Sizes {
+            tables: self.tables.len(),
+            rsdp: self.rsdp.len(),
+            loader: self.loader.len(),
+            vrom: self.vrom.len(),
+        }
     }
 
     /// The same set with the sizes that fw_cfg has already announced.
@@ -143,6 +172,8 @@ impl TableSet {
         resize("tables", &mut self.tables, tables_used, sizes.tables)?;
         resize("rsdp", &mut self.rsdp, rsdp_used, sizes.rsdp)?;
         resize("loader", &mut self.loader, self.loader_used, sizes.loader)?;
+        let vrom_used = self.vrom.len();
+        resize("vrom", &mut self.vrom, vrom_used, sizes.vrom)?;
         Ok(self)
     }
 

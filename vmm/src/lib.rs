@@ -11,6 +11,7 @@ pub mod machine;
 pub mod memory;
 pub mod outcome;
 pub mod plan;
+pub mod power_supply;
 pub mod session;
 pub mod signals;
 pub mod timer;

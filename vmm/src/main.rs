@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use vmm::cli::{Cli, Command, PlanArgs, RunArgs, RunOptions};
+use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let done = set_up_log(&cli).and_then(|()| match cli.command {
         Command::Run(args) => run(*args, start),
         Command::Plan(args) => show_plan(&args),
+        Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Schema => print(&config::schema()),
         Command::Vbios(args) => {
             vbios::run(&args).and_then(|answer| print(&answer.text).map(|_| answer.status))
@@ -54,6 +55,15 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     } else {
         print(&report.text())
     }
+}
+
+fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
+    let config = config::load(&args.config)?;
+    let facts = HostFacts::gather(&config.passthrough);
+    let plan = plan::plan(&config, &facts).map_err(config::ConfigError::from)?;
+    let files = machine::dump(&config, &plan, &args.output, args.dsl)?;
+    let names: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    print(&names)
 }
 
 /// Writes to standard output. A reader that has seen enough, as `head` does, is no error.

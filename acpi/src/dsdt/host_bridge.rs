@@ -6,7 +6,7 @@ use acpi_tables::aml::{
     If, Local, Method, Name, NotEqual, Or, ResourceTemplate, Return, SizeOf, Store, Uuid,
 };
 
-use super::{adr, function, hid, hidden, interrupt, local, lpc, uid};
+use super::{adr, battery, function, hid, hidden, interrupt, local, lpc, uid};
 use crate::aml::Terms;
 use crate::platform::{NameSeg, Platform};
 use crate::routing::Pirq;
@@ -50,6 +50,9 @@ pub(super) fn push(terms: &mut Terms, platform: &Platform) {
         push_fw_cfg(&mut content);
     }
     function::push_root(&mut content, &platform.pci.functions);
+    if let Some(battery) = platform.battery {
+        battery::push(&mut content, battery);
+    }
     terms.push(&Device::new("PCI0".into(), vec![&content]));
 }
 

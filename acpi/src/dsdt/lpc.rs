@@ -8,6 +8,7 @@ use acpi_tables::aml::{
 
 use super::{adr, hid, hidden, uid};
 use crate::aml::{IrqNoFlags, MemoryRange, Terms};
+use crate::battery::{self, Battery};
 use crate::platform::{AddressRange, NameSeg, Platform};
 use crate::routing::Pirq;
 
@@ -88,7 +89,12 @@ fn push_router_registers(terms: &mut Terms) {
 /// bridge's.
 fn push_board(terms: &mut Terms, platform: &Platform) {
     let pm_block = port(platform.pm_base, PM_BLOCK_LENGTH);
-    let resources: [&dyn Aml; 4] = [&pm_block, &port(0x80, 1), &port(0x92, 1), &MemoryRange(ROOT_COMPLEX)];
+    let (post, port_92) = (port(0x80, 1), port(0x92, 1));
+    let battery = port(battery::PORT, battery::LENGTH);
+    let mut resources: Vec<&dyn Aml> = vec![&pm_block, &post, &port_92, &MemoryRange(ROOT_COMPLEX)];
+    if platform.battery == Some(Battery::Mirror) {
+        resources.push(&battery);
+    }
     push_device(terms, "MBRD", &[&hid("PNP0C02")], &resources);
 }
 

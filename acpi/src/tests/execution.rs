@@ -1,36 +1,18 @@
 //! The DSDT through ACPICA's interpreter, with the calls that an operating system makes.
 
-use std::fs;
-
 use acpi_tables::Aml;
 use acpi_tables::aml::{Arg, DeRefOf, Index, Method, MethodCall, Return, ZERO};
 
-use super::tools::run;
+use super::interpreter::{self, buffer, integers};
 use super::{properties, samples};
 use crate::routing::{Pin, Pirq};
 use crate::*;
 
 /// Makes the interpreter evaluate all of these, and returns what it says about each.
-///
-/// PCI config space is simulated as bytes that read as what was written, zero at first.
 fn evaluate(platform: &Platform, calls: &[String]) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
     let tables = build(platform).unwrap().individual();
-    let dsdt = tables.iter().find(|table| table.signature == *b"DSDT").unwrap();
-    fs::write(folder.path().join("dsdt.aml"), &dsdt.bytes).unwrap();
-    fs::write(folder.path().join("probe.aml"), probe()).unwrap();
-
-    // All of them must fit into a line of 512 characters, hence the abbreviation.
-    let commands: Vec<String> = calls.iter().map(|call| format!("ev {call}")).collect();
-    let (success, output) =
-        run("acpiexec", folder.path(), &["-b", &commands.join(";"), "dsdt.aml", "probe.aml"]);
-    assert!(success, "{output}");
-    for complaint in ["Error", "Warning", "failed"] {
-        assert!(!output.contains(complaint), "{output}");
-    }
-    let answers: Vec<String> = output.split("\nEvaluating ").skip(1).map(str::to_owned).collect();
-    assert_eq!(answers.len(), calls.len(), "{output}");
-    answers
+    let dsdt = tables.into_iter().find(|table| table.signature == *b"DSDT").unwrap();
+    interpreter::evaluate(&[dsdt.bytes, probe()], calls)
 }
 
 /// An SSDT with `Method (ROUT, 1)`: one entry of the host bridge's `_PRT`, which is too long for the
@@ -45,24 +27,10 @@ fn probe() -> Vec<u8> {
     table
 }
 
-/// The integers in an answer.
-fn integers(answer: &str) -> Vec<u64> {
-    let lines = answer.lines().filter_map(|line| line.trim().strip_prefix("[Integer] = "));
-    lines.map(|number| u64::from_str_radix(number.trim(), 16).unwrap()).collect()
-}
-
 /// The device names in an answer.
 fn devices(answer: &str) -> Vec<&str> {
     let after_name = answer.split(" Name ").skip(1);
     after_name.filter_map(|text| text.split_whitespace().next()).collect()
-}
-
-/// The bytes of the buffer in an answer.
-fn buffer(answer: &str) -> Vec<u8> {
-    let dump = answer.split_once("[Buffer]").map_or("", |(_, dump)| dump);
-    let rows = dump.lines().filter_map(|line| line.split_once("0: ").map(|(_, row)| row));
-    let bytes = rows.flat_map(|row| row.split("//").next().unwrap().split_whitespace());
-    bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
 fn call(text: &str) -> String {

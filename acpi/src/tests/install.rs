@@ -6,7 +6,10 @@ use crate::*;
 
 pub(crate) fn install(set: &TableSet) -> Result<Installed, String> {
     let files = [(TABLES_FILE, &set.tables), (RSDP_FILE, &set.rsdp)];
-    let files: Files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.clone())).collect();
+    let mut files: Files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.clone())).collect();
+    if !set.vrom.is_empty() {
+        files.insert(VROM_FILE.to_owned(), set.vrom.clone());
+    }
     simulator::install(&set.loader, &files)
 }
 
@@ -26,9 +29,13 @@ fn firmware_finds_every_table_once() {
         let mut expected: Vec<&[u8]> = vec![b"APIC", b"DSDT", b"FACP", b"FACS", b"WAET"];
         expected.extend(platform.ecam.map(|_| b"MCFG".as_slice()));
         expected.extend(platform.user_tables.iter().map(|table| &table[..4]));
+        expected.extend(platform.vrom.is_some().then_some(b"SSDT".as_slice()));
         expected.sort_unstable();
         assert_eq!(found, expected, "{which}");
-        assert!(installed.kept.is_empty(), "{which}: nothing but tables, so that the memory is given back");
+        // Everything else is given back.
+        let kept: Vec<&str> = installed.kept.iter().map(String::as_str).collect();
+        let live: &[&str] = if platform.vrom.is_some() { &[VROM_FILE] } else { &[] };
+        assert_eq!(kept, live, "{which}");
     }
 }
 
@@ -73,7 +80,7 @@ fn individual_tables_have_checksums() {
 #[test]
 fn sizes_stay_when_firmware_programs_ecam() {
     let announced = build(&samples::smallest()).unwrap().sizes();
-    assert_eq!(announced, Sizes { tables: 128 << 10, rsdp: 20, loader: 4096 });
+    assert_eq!(announced, Sizes { tables: 128 << 10, rsdp: 20, loader: 4096, vrom: 0 });
     let platform = Platform { ecam: Some(Ecam { base: 0xB000_0000, buses: 256 }), ..samples::smallest() };
     let set = build(&platform).unwrap().fit(announced).unwrap();
     assert_eq!(set.sizes(), announced);
@@ -94,22 +101,40 @@ fn sizes_stay_when_firmware_programs_ecam() {
 fn user_tables_are_checked() {
     let with = |table: Vec<u8>| build(&Platform { user_tables: vec![table], ..samples::smallest() });
     assert!(with(samples::ssdt()).is_ok());
-    let mut long = samples::ssdt();
-    long.push(0);
-    let mut facs = samples::ssdt();
-    facs[..4].copy_from_slice(b"FACS");
-    let mut odd = samples::ssdt();
-    odd[0] = 0;
+    let changed = |at: usize, value: u8| {
+        let mut table = samples::ssdt();
+        table[at] = value;
+        table
+    };
+    let signed = |signature: &[u8; 4]| [signature.as_slice(), &samples::ssdt()[4..]].concat();
     for (table, reason) in [
-        (Vec::new(), "no header"),
-        (b"SSDT\x08\0\0\0".to_vec(), "has 8 bytes"),
-        (long, "says 43 bytes, and it has 44"),
-        (facs, "a FACS of its own"),
-        (odd, "signature"),
+        (Vec::new(), "it ends at offset 0x0, inside of the header"),
+        (b"SSDT\x08\0\0\0\0\x08".to_vec(), "it ends at offset 0xa"),
+        ([samples::ssdt(), vec![0]].concat(), "Length at offset 0x4: found 43, expected 44"),
+        (changed(4, 0x2A), "Length at offset 0x4: found 42, expected 43"),
+        (signed(b"FACS"), "found FACS, of which there can be one"),
+        (signed(b"FACP"), "found FACP"),
+        (signed(b"DSDT"), "found DSDT"),
+        (signed(b"RSDT"), "found RSDT"),
+        (signed(b"XSDT"), "found XSDT"),
+        (signed(b"APIC"), "found APIC"),
+        (b"RSD PTR \0".to_vec(), "root pointer"),
+        (signed(b"ssdt"), "found \"ssdt\", expected four of A-Z"),
+        (changed(42, 0), "Checksum at offset 0x9: found 0x"),
     ] {
         let error = with(table).unwrap_err().to_string();
+        assert!(error.starts_with("user ACPI table 0 is not usable: "), "{error}");
         assert!(error.contains(reason), "{error}");
     }
+    let sum = samples::ssdt()[9];
+    assert_eq!(
+        check_table(&changed(9, sum.wrapping_add(1))),
+        Err(TableError::Checksum { found: sum.wrapping_add(1), expected: sum })
+    );
+    let mut large = samples::ssdt();
+    large.resize(MAX_USER_TABLE + 1, 0);
+    large[4..8].copy_from_slice(&(MAX_USER_TABLE as u32 + 1).to_le_bytes());
+    assert_eq!(check_table(&large), Err(TableError::Size { found: MAX_USER_TABLE + 1 }));
     let many = Platform { user_tables: vec![samples::ssdt(); 123], ..samples::smallest() };
     let set = build(&many).unwrap();
     assert_eq!(install(&set).unwrap().tables.len(), 128);

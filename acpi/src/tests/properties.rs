@@ -35,14 +35,15 @@ fn ecam() -> impl Strategy<Value = Option<Ecam>> {
 
 fn machine() -> impl Strategy<Value = Platform> {
     let apic_ids = vec(1u32..4, 1..40);
-    (apic_ids, ecam(), functions(), any::<[bool; 5]>(), 0usize..30, 1u16..511).prop_map(
+    (apic_ids, ecam(), functions(), any::<[bool; 7]>(), 0usize..30, 1u16..511).prop_map(
         |(steps, ecam, functions, flags, user_tables, pm_base)| {
             let mut last = 0;
             let cpus = steps.iter().map(|step| {
                 last += step;
                 Cpu { apic_id: last }
             });
-            let [pvpanic, ps2, com1, rtc, fw_cfg] = flags;
+            let [pvpanic, ps2, com1, rtc, fw_cfg, battery, mirror] = flags;
+            let kind = if mirror { Battery::Mirror } else { Battery::Full };
             let laptop = samples::laptop();
             Platform {
                 cpus: cpus.collect(),
@@ -55,6 +56,7 @@ fn machine() -> impl Strategy<Value = Platform> {
                 com1,
                 rtc,
                 fw_cfg,
+                battery: battery.then_some(kind),
                 ..laptop
             }
         },
@@ -81,8 +83,9 @@ fn nonsense() -> impl Strategy<Value = Platform> {
     let functions = vec(function, 0..4);
     let windows = (vec(range(1 << 33), 0..3), vec(range(u64::MAX), 0..3));
     let user = vec(vec(any::<u8>(), 0..64), 0..2);
-    (ecam, cpus, io, functions, windows, any::<u16>(), any::<[u8; 6]>(), user).prop_map(
-        |(ecam, cpus, io, functions, (mmio32, mmio64), pm_base, id, user_tables)| {
+    let vrom = prop::option::of((vec((0u8..34, 0u8..9), 0..4), vec(any::<u8>(), 0..9000)));
+    (ecam, cpus, io, functions, windows, any::<u16>(), any::<[u8; 6]>(), user, vrom).prop_map(
+        |(ecam, cpus, io, functions, (mmio32, mmio64), pm_base, id, user_tables, vrom)| {
             let functions = functions.into_iter().map(|(device, function, name, aml)| PciFunction {
                 aml,
                 ..samples::endpoint(device, function, &name)
@@ -94,6 +97,7 @@ fn nonsense() -> impl Strategy<Value = Platform> {
                 pm_base,
                 oem: OemIds { id, ..OemIds::default() },
                 user_tables,
+                vrom: vrom.map(|(at, image)| Vrom { at, image: image.into() }),
                 ..samples::laptop()
             }
         },
@@ -102,13 +106,14 @@ fn nonsense() -> impl Strategy<Value = Platform> {
 
 /// One field of a good machine replaced by nonsense, so that the checks behind the first are reached.
 fn half_sense() -> impl Strategy<Value = Platform> {
-    (machine(), nonsense(), 0..7).prop_map(|(good, bad, which)| match which {
+    (machine(), nonsense(), 0..9).prop_map(|(good, bad, which)| match which {
         0 => Platform { ecam: bad.ecam, ..good },
         1 => Platform { cpus: bad.cpus, ..good },
         2 => Platform { pci: PciRoot { io: bad.pci.io, ..good.pci }, ..good },
         3 => Platform { pci: PciRoot { mmio32: bad.pci.mmio32, ..good.pci }, ..good },
         4 => Platform { pci: PciRoot { mmio64: bad.pci.mmio64, ..good.pci }, ..good },
         5 => Platform { pci: PciRoot { functions: bad.pci.functions, ..good.pci }, ..good },
+        6 | 7 => Platform { vrom: bad.vrom, ..good },
         _ => Platform { user_tables: bad.user_tables, ..good },
     })
 }
@@ -118,7 +123,8 @@ fn check(platform: &Platform, set: &TableSet) {
     assert!(set.tables.len().is_multiple_of(128 << 10) && set.loader.len().is_multiple_of(4096));
     let installed = install(set).unwrap();
     let with_ecam = usize::from(platform.ecam.is_some());
-    assert_eq!(installed.tables.len(), 5 + with_ecam + platform.user_tables.len());
+    let with_vrom = usize::from(platform.vrom.is_some());
+    assert_eq!(installed.tables.len(), 5 + with_ecam + with_vrom + platform.user_tables.len());
     for (_, table) in installed.tables.iter().filter(|(_, table)| !table.starts_with(b"FACS")) {
         assert_eq!(sum(table), 0);
     }

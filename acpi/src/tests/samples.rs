@@ -33,6 +33,8 @@ pub(crate) fn smallest() -> Platform {
         com1: false,
         rtc: false,
         fw_cfg: false,
+        battery: None,
+        vrom: None,
         oem: OemIds::default(),
         user_tables: Vec::new(),
     }
@@ -67,6 +69,8 @@ pub(crate) fn laptop() -> Platform {
         com1: true,
         rtc: true,
         fw_cfg: true,
+        battery: Some(Battery::Full),
+        vrom: None,
         oem: OemIds::default(),
         user_tables: vec![ssdt()],
     }
@@ -83,16 +87,34 @@ pub(crate) fn many_cpus() -> Platform {
     }
 }
 
-/// All of them, with what a failure should call them.
-pub(crate) fn all() -> [(&'static str, Platform); 4] {
-    let one_cpu = Platform { cpus: cpus(1), ..laptop() };
-    [("smallest", smallest()), ("laptop", laptop()), ("many CPUs", many_cpus()), ("one CPU", one_cpu)]
+/// The laptop with its dGPU's video BIOS and a battery that follows another.
+pub(crate) fn optimus() -> Platform {
+    Platform { battery: Some(Battery::Mirror), vrom: Some(vrom(102_400)), ..laptop() }
 }
 
-/// `Name (\USER, One)` in an SSDT whose checksum is wrong.
+/// A video BIOS of so many bytes for the laptop's dGPU; no two pages of it are the same.
+pub(crate) fn vrom(size: u32) -> Vrom {
+    let image = (0..size).map(|at| (at.wrapping_mul(0x9E37_79B1) >> 24) as u8 ^ 0x55).collect();
+    Vrom { at: vec![(1, 0), (0, 0)], image }
+}
+
+/// All of them, with what a failure should call them.
+pub(crate) fn all() -> [(&'static str, Platform); 5] {
+    let one_cpu = Platform { cpus: cpus(1), ..laptop() };
+    [
+        ("smallest", smallest()),
+        ("laptop", laptop()),
+        ("many CPUs", many_cpus()),
+        ("one CPU", one_cpu),
+        ("Optimus", optimus()),
+    ]
+}
+
+/// `Name (\USER, One)` in an SSDT.
 pub(crate) fn ssdt() -> Vec<u8> {
-    let mut table = b"SSDT\x2b\0\0\0\x02\xFFUSERIDUSERTABL\x01\0\0\0INTL\x25\x09\x20\x20".to_vec();
+    let mut table = b"SSDT\x2b\0\0\0\x02\0USERIDUSERTABL\x01\0\0\0INTL\x25\x09\x20\x20".to_vec();
     table.extend_from_slice(b"\x08\\USER\x01");
     assert_eq!(table.len(), 0x2B);
+    table[9] = 0u8.wrapping_sub(super::simulator::sum(&table));
     table
 }

@@ -3,6 +3,7 @@
 //! ([`lpc`]) with its power management ([`pm`]), reset ports ([`reset`]) and clock ([`rtc`]), all from the "Intel I/O
 //! Controller Hub 9 (ICH9) Family Datasheet", 316972.
 
+pub mod battery;
 pub mod lpc;
 pub mod mch;
 pub mod pm;
@@ -12,6 +13,7 @@ pub mod rtc;
 #[cfg(test)]
 mod tests;
 
+pub use battery::{BatteryState, MirroredBattery, PowerState, Unit};
 pub use lpc::{Lpc, gsi_of, pirq_of};
 pub use mch::Mch;
 pub use pm::PowerManagement;

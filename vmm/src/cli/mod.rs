@@ -41,6 +41,12 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show the machine that a vm.toml describes, and all its conflicts, without opening /dev/kvm
     Plan(PlanArgs),
+    /// Look at the ACPI tables of a machine
+    Acpi {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: AcpiCommand,
+    },
     /// Print the JSON schema of vm.toml
     Schema,
     /// Look into a GPU's video BIOS
@@ -124,6 +130,40 @@ pub struct PlanArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do with ACPI tables.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum AcpiCommand {
+    /// Write the tables that the guest of a vm.toml would get, without running it
+    Dump(AcpiDumpArgs),
+}
+
+/// Help on what `acpi dump` cannot know.
+const DUMP_LIMITS: &str =
+    "The firmware has a say in the tables, and is not asked here. They are written as if it had put
+the PCIe configuration window (ECAM) at 0xE0000000, as OVMF since 2023 does, and its PCI
+window where OVMF puts it on this host's processor, with nothing in it yet. Addresses of
+other tables (FACS and DSDT in the FADT, the image in the SSDT with _ROM) are offsets
+into the blobs that the firmware loads. RSDP, RSDT and XSDT are the firmware's own.
+
+The files are called as by `acpidump -b`: dsdt.dat, facp.dat, ssdt1.dat.";
+
+/// The arguments of `acpi dump`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = DUMP_LIMITS)]
+pub struct AcpiDumpArgs {
+    /// The machine's configuration
+    #[arg(value_name = "VM.TOML")]
+    pub config: PathBuf,
+
+    /// Write the files into this folder, which is made if need be
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+
+    /// Decompile them too, into dsdt.dsl and so on (needs iasl)
+    #[arg(long)]
+    pub dsl: bool,
 }
 
 /// How to run a machine: what `run` was told beside the configuration.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::{Cli, Command, RunOptions};
+use super::{AcpiCommand, Cli, Command, RunOptions};
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
 
@@ -107,4 +107,23 @@ fn global_options_stand_anywhere() {
     }
     let cli = Cli::try_parse_from(["optimus-vmm", "plan", "x.toml", "--json"]).unwrap();
     assert!(matches!(cli.command, Command::Plan(args) if args.json && args.config == Path::new("x.toml")));
+}
+
+#[test]
+fn tables_are_dumped_into_a_folder() {
+    let dump = |args: &[&str]| {
+        let args = ["optimus-vmm", "acpi", "dump"].iter().chain(args).copied();
+        match Cli::try_parse_from(args).unwrap().command {
+            Command::Acpi { command: AcpiCommand::Dump(args) } => args,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = dump(&["vm.toml"]);
+    assert_eq!(
+        (plain.config.as_path(), plain.output.as_path(), plain.dsl),
+        (Path::new("vm.toml"), Path::new("."), false)
+    );
+    let all = dump(&["vm.toml", "-o", "tables", "--dsl"]);
+    assert_eq!((all.output.as_path(), all.dsl), (Path::new("tables"), true));
+    assert!(Cli::try_parse_from(["optimus-vmm", "acpi"]).is_err());
 }

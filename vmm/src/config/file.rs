@@ -7,6 +7,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acpi_table::AcpiSection;
+use super::battery::BatterySection;
 use super::console::ConsoleSpec;
 use super::disk::{Backing, Cache, Discard, DiskFormat};
 use super::firmware_kind::FirmwareKind;
@@ -40,6 +42,8 @@ pub(super) struct VmFile {
     pub vfio: Vec<VfioSection>,
     /// A fw_cfg item for the firmware or the guest, `opt/ovmf/…` for example. Repeat the section for more.
     pub fw_cfg: Vec<FwCfgSection>,
+    pub battery: Option<BatterySection>,
+    pub acpi: AcpiSection,
     pub serial: SerialSection,
     pub debugcon: DebugconSection,
     pub kernel: Option<KernelSection>,

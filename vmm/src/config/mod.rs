@@ -10,6 +10,8 @@
 //! machine (whether files exist, whether PCI addresses collide) is left to the machine plan and to the
 //! devices, who point at the lines of the file through [`Config::origin`].
 
+mod acpi_table;
+mod battery;
 mod console;
 mod diagnostic;
 mod disk;
@@ -43,6 +45,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use uuid::Uuid;
 
+pub use battery::BatteryMode;
 pub use console::{ConsoleSpec, ParseConsoleError};
 pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
@@ -81,6 +84,10 @@ pub struct Config {
     pub passthrough: Vec<Passthrough>,
     /// The user's fw_cfg items in the order of the file.
     pub fw_cfg: Vec<FwCfgItem>,
+    /// The battery and the power adapter, if there are any.
+    pub battery: Option<BatteryMode>,
+    /// The user's ACPI tables in the order of the file.
+    pub acpi_tables: Vec<PathBuf>,
     /// Where COM1 leads.
     pub serial: ConsoleSpec,
     /// Where the firmware's debug port leads.

@@ -13,7 +13,7 @@ use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::{
     ByteSize, ChassisType, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin,
-    Overrides, Rng, RootPort, Smbios, firmware_paths, text,
+    Overrides, Rng, RootPort, Smbios, acpi_table, firmware_paths, text,
 };
 
 /// The least memory on which OVMF and the guests of the test suite run.
@@ -51,6 +51,8 @@ pub(super) fn resolve(
         dgpu,
         vfio,
         fw_cfg,
+        battery,
+        acpi,
         serial,
         debugcon,
         kernel,
@@ -79,6 +81,7 @@ pub(super) fn resolve(
     resolver.chassis(&mut smbios, dgpu.is_some());
     let passthrough = resolver.passthrough(dgpu, vfio);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
+    let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
     let kernel = resolver.kernel(kernel, overrides);
 
@@ -96,6 +99,8 @@ pub(super) fn resolve(
         root_ports,
         passthrough,
         fw_cfg,
+        battery: battery.map(|battery| battery.mode),
+        acpi_tables,
         serial,
         debugcon,
         kernel,

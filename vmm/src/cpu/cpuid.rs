@@ -104,6 +104,17 @@ pub enum Vendor {
     Other,
 }
 
+impl Vendor {
+    /// By the characters in the registers of leaf 0.
+    pub fn of(ebx: u32, edx: u32, ecx: u32) -> Self {
+        match (ebx, edx, ecx) {
+            (0x756e_6547, 0x4965_6e69, 0x6c65_746e) => Self::Intel,
+            (0x6874_7541, 0x6974_6e65, 0x444d_4163) => Self::Amd,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Supported {
     /// Asks KVM.
     ///
@@ -131,11 +142,7 @@ impl Supported {
 
     /// Who made the CPU.
     pub fn vendor(&self) -> Vendor {
-        match self.leaf(0).map(|entry| (entry.ebx, entry.edx, entry.ecx)) {
-            Some((0x756e_6547, 0x4965_6e69, 0x6c65_746e)) => Vendor::Intel,
-            Some((0x6874_7541, 0x6974_6e65, 0x444d_4163)) => Vendor::Amd,
-            _ => Vendor::Other,
-        }
+        self.leaf(0).map_or(Vendor::Other, |entry| Vendor::of(entry.ebx, entry.edx, entry.ecx))
     }
 
     /// The maker's name as leaf 0 spells it.

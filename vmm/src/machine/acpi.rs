@@ -1,12 +1,16 @@
 //! The ACPI view of the machine: the plan, and what the firmware has programmed when it asks for the tables.
 
-use acpi::{Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile};
+use std::arch::x86_64::__cpuid;
+
+use acpi::{
+    Battery, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile,
+};
 use devices::bus::AddressRange;
 
 use firmware::fw_cfg::e820::Range;
 use firmware::pci_window::{CpuVendor, WindowInputs, pci_windows};
 
-use crate::config::{ChassisType, Config};
+use crate::config::{BatteryMode, Config};
 use crate::cpu::cpuid::{Supported, Vendor};
 use crate::kvm::{KVM_PAGES_BASE, KVM_PAGES_SIZE};
 use crate::plan::memory::HIGH_BASE;
@@ -36,6 +40,20 @@ pub struct CpuFacts {
 }
 
 impl CpuFacts {
+    /// Of a machine on this host, without asking KVM.
+    pub fn of_host(config: &Config) -> Self {
+        let leaf = |function: u32, needed: u32| {
+            Some(__cpuid(function)).filter(|_| __cpuid(0x8000_0000).eax >= needed)
+        };
+        let host = leaf(0x8000_0008, 0x8000_0008).map_or(36, |leaf| leaf.eax as u8);
+        let maker = __cpuid(0);
+        Self {
+            physical_bits: config.cpu.phys_bits.map_or(host, |wanted| wanted.min(host)),
+            vendor: Vendor::of(maker.ebx, maker.edx, maker.ecx),
+            gib_pages: leaf(0x8000_0001, 0x8000_0001).is_some_and(|leaf| leaf.edx & 1 << 26 != 0),
+        }
+    }
+
     /// Of a machine on this host.
     pub fn new(supported: &Supported, config: &Config) -> Self {
         let host = supported.physical_bits();
@@ -67,6 +85,7 @@ pub fn platform(
     plan: &MachinePlan,
     cpu: CpuFacts,
     firmware: &Firmware,
+    user_tables: &[Vec<u8>],
 ) -> Result<Platform, acpi::Error> {
     let functions = plan
         .pci
@@ -81,7 +100,7 @@ pub fn platform(
             .ecam
             .map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
         pm_base: PM_BASE,
-        pm_profile: profile(config.smbios.chassis_type),
+        pm_profile: profile(config),
         pci: PciRoot {
             io: vec![IoRange { start: 0, end: 0xcf7 }, IoRange { start: 0xd00, end: 0xffff }],
             mmio32: vec![acpi::AddressRange { start: plan.memory.low.last() + 1, end: 0xfebf_ffff }],
@@ -93,15 +112,21 @@ pub fn platform(
         com1: true,
         rtc: true,
         fw_cfg: true,
+        battery: config.battery.map(|mode| match mode {
+            BatteryMode::Full => Battery::Full,
+            BatteryMode::Mirror => Battery::Mirror,
+        }),
+        vrom: None,
         oem: OemIds::default(),
-        user_tables: Vec::new(),
+        user_tables: user_tables.to_vec(),
     })
 }
 
-fn profile(chassis: ChassisType) -> PmProfile {
+fn profile(config: &Config) -> PmProfile {
     // SMBIOS 3.6, 7.4.1: portable, laptop, notebook, hand held, sub notebook, tablet, convertible, detachable.
-    match chassis.number() {
+    match config.smbios.chassis_type.number() {
         8..=11 | 14 | 30..=32 => PmProfile::Mobile,
+        _ if config.battery.is_some() => PmProfile::Mobile,
         _ => PmProfile::Desktop,
     }
 }

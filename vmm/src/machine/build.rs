@@ -6,7 +6,8 @@ use std::sync::Arc;
 use devices::GuestRam;
 use devices::bus::{AddressRange, Bus, BusDevice, Priority};
 use devices::chipset::{
-    CmosMemory, Lpc, Mch, Port92, PowerManagement, ResetControl, Rtc, TimeBase, reset, rtc,
+    CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, PowerState, ResetControl, Rtc, TimeBase,
+    battery, reset, rtc,
 };
 use devices::debugcon::{self, Debugcon};
 use devices::interrupt::IrqLine;
@@ -52,6 +53,8 @@ pub(super) struct Connections {
     pub pm_alarm: Arc<dyn Alarm>,
     /// Rings when changes of the variables should go to the disk.
     pub flash_alarm: Arc<dyn Alarm>,
+    /// The host's battery and adapter, when the guest's follow them.
+    pub power: Option<PowerState>,
     /// What happened when.
     pub events: EventLog,
 }
@@ -95,6 +98,8 @@ pub(super) struct Devices {
     pub rtc: Arc<Rtc>,
     /// ACPI registers.
     pub pm: Arc<PowerManagement>,
+    /// The battery that follows the host's.
+    pub battery: Option<Arc<MirroredBattery>>,
     /// COM1.
     pub serial: Arc<SerialPort>,
     /// Keyboard controller.
@@ -108,13 +113,28 @@ pub(super) struct Devices {
 impl Devices {
     /// Puts every device in its power-on state. All vCPUs are parked.
     pub(super) fn reset(&self) {
-        let Self { root, config_ports, reset_control, port92, rtc, pm, serial, i8042, fw_cfg, flash } = self;
+        let Self {
+            root,
+            config_ports,
+            reset_control,
+            port92,
+            rtc,
+            pm,
+            battery,
+            serial,
+            i8042,
+            fw_cfg,
+            flash,
+        } = self;
         root.reset();
         config_ports.reset();
         reset_control.reset();
         port92.reset();
         rtc.reset();
         pm.reset();
+        if let Some(battery) = battery {
+            battery.reset();
+        }
         serial.reset();
         i8042.reset();
         fw_cfg.reset();
@@ -205,6 +225,10 @@ pub(super) fn board(
     if let Some(output) = connections.debug_output {
         insert(&io, debugcon::PORT, 1, Arc::new(Debugcon::new(output)));
     }
+    let battery = connections.power.map(|state| MirroredBattery::new(&state, Arc::clone(&pm)));
+    if let Some(battery) = &battery {
+        insert(&io, battery::PORT, battery::LEN, Arc::clone(battery) as _);
+    }
     root.seal();
     if passthrough.as_ref().is_some_and(|passthrough| !passthrough.is_fresh()) {
         root.reset();
@@ -214,7 +238,19 @@ pub(super) fn board(
         ram,
         io,
         memory,
-        devices: Devices { root, config_ports, reset_control, port92, rtc, pm, serial, i8042, fw_cfg, flash },
+        devices: Devices {
+            root,
+            config_ports,
+            reset_control,
+            port92,
+            rtc,
+            pm,
+            battery,
+            serial,
+            i8042,
+            fw_cfg,
+            flash,
+        },
         passthrough,
     })
 }

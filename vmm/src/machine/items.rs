@@ -17,7 +17,8 @@ use firmware::fw_cfg::user_item::{Source, UserItem};
 use firmware::fw_cfg::{Content, system_states};
 
 use super::acpi::{self, CpuFacts};
-use crate::config::{Config, FwCfgContent};
+use super::user_tables;
+use crate::config::{Config, ConfigError, FwCfgContent};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
@@ -81,7 +82,8 @@ pub(super) fn build(
         };
         builder = builder.file(&name, Served(content));
     }
-    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live };
+    let user_tables = user_tables::load(config).map_err(ConfigError::from)?;
+    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live, user_tables };
     builder = tables.announce(builder)?;
     builder.build(ram.clone()).map_err(input)
 }
@@ -212,6 +214,7 @@ struct Tables {
     plan: Arc<MachinePlan>,
     cpu: CpuFacts,
     live: Live,
+    user_tables: Vec<Vec<u8>>,
 }
 
 impl Tables {
@@ -223,16 +226,22 @@ impl Tables {
             (::acpi::LOADER_FILE, size(sizes.loader)),
             (::acpi::TABLES_FILE, size(sizes.tables)),
             (::acpi::RSDP_FILE, size(sizes.rsdp)),
+            (::acpi::VROM_FILE, size(sizes.vrom)),
         ];
+        // A file of no bytes could not be loaded, and nothing asks for it.
+        let count = files.iter().filter(|(_, size)| *size > 0).count();
+        let files = files.get(..count).unwrap_or(&files);
         let provider = Box::new(move || {
             let set = self.make(&self.live.look()).and_then(|set| set.fit(sizes)).map_err(Box::new)?;
-            Ok(vec![set.loader, set.tables, set.rsdp])
+            let mut files = vec![set.loader, set.tables, set.rsdp, set.vrom];
+            files.truncate(count);
+            Ok(files)
         });
-        Ok(builder.lazy(&files, provider))
+        Ok(builder.lazy(files, provider))
     }
 
     fn make(&self, firmware: &acpi::Firmware) -> Result<::acpi::TableSet, ::acpi::Error> {
-        ::acpi::build(&acpi::platform(&self.config, &self.plan, self.cpu, firmware)?)
+        ::acpi::build(&acpi::platform(&self.config, &self.plan, self.cpu, firmware, &self.user_tables)?)
     }
 }
 

@@ -14,6 +14,7 @@ use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
 use crate::console::{Discard, InputSink, Key};
 use crate::outcome::Failure;
+use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;
 use crate::signals::SignalFd;
 use crate::timer::Timer;
@@ -80,12 +81,25 @@ pub(super) struct Sources<'a> {
     pub(super) notices: Vec<Notice>,
     pub(super) grace: &'a Timer,
     pub(super) timeout: &'a Timer,
+    pub(super) supplies: Option<PowerSupplies>,
     pub(super) wake: Sender<Wake>,
 }
 
 pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>, Failure> {
-    let Sources { board, vcpus, consoles, room, observer, signals, alarms, notices, grace, timeout, wake } =
-        sources;
+    let Sources {
+        board,
+        vcpus,
+        consoles,
+        room,
+        observer,
+        signals,
+        alarms,
+        notices,
+        grace,
+        timeout,
+        supplies,
+        wake,
+    } = sources;
     let mut manager: EventManager<Subscriber> = EventManager::new()
         .map_err(|error| refused("create the event loop")(std::io::Error::other(error.to_string())))?;
     let mut add = |subscriber: Subscriber| {
@@ -127,6 +141,12 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     add(Arc::new(Mutex::new(rtc_alarm.timer().subscriber(move || rtc.expired(Instant::now())))));
     let pm = Arc::clone(&board.devices.pm);
     add(Arc::new(Mutex::new(pm_alarm.timer().subscriber(move || pm.expired(Instant::now())))));
+
+    if let (Some(supplies), Some(battery)) = (supplies, &board.devices.battery) {
+        let timer = Timer::new().map_err(refused("create a timer"))?;
+        let mut follower = Follower::new(supplies, Arc::clone(battery), timer.clone());
+        add(Arc::new(Mutex::new(timer.subscriber(move || follower.follow()))));
+    }
 
     let flash = board.devices.flash.flusher();
     add(Arc::new(Mutex::new(flash_alarm.timer().subscriber(move || flash.flush()))));

@@ -5,6 +5,7 @@ mod boot_disk;
 mod build;
 mod consoles;
 mod diagnose;
+mod dump;
 mod end;
 mod flash;
 mod items;
@@ -14,10 +15,13 @@ mod run;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod user_tables;
 mod vcpus;
 
+pub use dump::dump;
 pub use passthrough::PassthroughError;
 pub use run::run;
+pub use user_tables::TableFileError;
 
 use std::io;
 

@@ -19,7 +19,7 @@ use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
-use crate::config::{self, Action, Config};
+use crate::config::{self, Action, BatteryMode, Config};
 use crate::console::{Console, Releaser};
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
@@ -28,6 +28,7 @@ use crate::host::HostFacts;
 use crate::kvm::{self, probe, setup};
 use crate::outcome::{Failure, Outcome};
 use crate::plan;
+use crate::power_supply::PowerSupplies;
 use crate::session::{self, Cause, Session, Trigger};
 use crate::signals::SignalFd;
 use crate::timer::Timer;
@@ -66,6 +67,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
     let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
+    let mut supplies = (config.battery == Some(BatteryMode::Mirror)).then(PowerSupplies::of_host);
     let mut board = build::board(
         &kvm,
         &supported,
@@ -79,6 +81,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             rtc_alarm: Arc::clone(&rtc_alarm) as _,
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
+            power: supplies.as_mut().map(PowerSupplies::read),
             events: events.clone(),
         },
     )?;
@@ -102,6 +105,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             .map_err(refused("listen to devices"))?,
         grace: &grace,
         timeout: &timeout,
+        supplies,
         wake,
     })?;
     vcpus.resume();

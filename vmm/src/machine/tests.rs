@@ -1,8 +1,12 @@
+use std::fs;
 use std::path::Path;
 
+use ::acpi::battery as table;
 use devices::bus::AddressRange;
+use devices::chipset::battery as model;
 
 use super::acpi::{CpuFacts, Firmware, platform};
+use super::{dump, user_tables};
 use crate::config::{self, Config};
 use crate::cpu::cpuid::Vendor;
 use crate::host::HostFacts;
@@ -28,13 +32,13 @@ fn tables_fit_what_was_announced_wherever_the_firmware_puts_things() {
          [[disk]]\npath = \"a.raw\"\naddress = \"01:00.0\"\n[cpu]\ntopology = { sockets = 2, cores = 3, threads = 2 }\n",
     );
     let announced =
-        ::acpi::build(&platform(&config, &plan, CPU, &Firmware::default()).unwrap()).unwrap().sizes();
+        ::acpi::build(&platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap()).unwrap().sizes();
     for ecam in [0xb000_0000, 0xe000_0000] {
         let firmware = Firmware {
             ecam: Some(range(ecam, 256 << 20)),
             claimed: vec![range(0xe0_0000_0000, 1 << 30), range(0x8000_0000, 1 << 20)],
         };
-        let tables = ::acpi::build(&platform(&config, &plan, CPU, &firmware).unwrap()).unwrap();
+        let tables = ::acpi::build(&platform(&config, &plan, CPU, &firmware, &[]).unwrap()).unwrap();
         let tables = tables.fit(announced).unwrap();
         let mcfg = tables.individual().into_iter().find(|table| &table.signature == b"MCFG").unwrap();
         assert_eq!(mcfg.bytes[44..52], ecam.to_le_bytes());
@@ -46,7 +50,7 @@ fn the_high_window_holds_what_the_firmware_placed_and_no_ram() {
     let (config, plan) = machine("[machine]\nmemory = \"5G\"\n");
     let placed = range(0x38_0000_0000, 1 << 32);
     let firmware = Firmware { ecam: None, claimed: vec![placed, range(0x8000_0000, 1 << 20)] };
-    let platform = platform(&config, &plan, CPU, &firmware).unwrap();
+    let platform = platform(&config, &plan, CPU, &firmware, &[]).unwrap();
     let [window] = platform.pci.mmio64[..] else { panic!("{:?}", platform.pci.mmio64) };
     assert!(window.start <= placed.base() && placed.last() <= window.end);
     assert!(window.start >= plan.memory.end());
@@ -59,7 +63,7 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
         [("notebook", ::acpi::PmProfile::Mobile), ("desktop", ::acpi::PmProfile::Desktop)]
     {
         let (config, plan) = machine(&format!("[smbios]\nchassis_type = \"{chassis}\"\n"));
-        let platform = platform(&config, &plan, CPU, &Firmware::default()).unwrap();
+        let platform = platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap();
         assert_eq!(platform.pm_profile, profile, "{chassis}");
     }
 }
@@ -68,7 +72,7 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
 fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
     let (config, plan) =
         machine("[dgpu]\nhost = \"01:00.0\"\n[[vfio]]\nhost = \"03:00.0\"\nguest = \"01:00.1\"\n");
-    let platform = platform(&config, &plan, CPU, &Firmware::default()).unwrap();
+    let platform = platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap();
     assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
     let port = platform.pci.functions.iter().find(|function| function.device == 1).unwrap();
     let ::acpi::FunctionKind::Bridge { children } = &port.kind else { panic!("{port:?}") };
@@ -76,4 +80,131 @@ fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
     assert_eq!(port.name.to_string(), "PEG0");
     assert_eq!(names, [(0, "PEGP".into()), (1, "PXS1".into())]);
     ::acpi::build(&platform).unwrap();
+}
+
+#[test]
+fn a_battery_makes_a_mobile_machine() {
+    for (mode, battery) in [("full", ::acpi::Battery::Full), ("mirror", ::acpi::Battery::Mirror)] {
+        let (config, plan) = machine(&format!("[battery]\nmode = \"{mode}\"\n"));
+        let platform = platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap();
+        assert_eq!(platform.battery, Some(battery));
+        assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
+    }
+    let (config, plan) = machine("");
+    assert_eq!(platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap().battery, None);
+}
+
+/// The tables and the model are made apart, and must say the same.
+#[test]
+fn the_tables_know_the_battery_registers() {
+    use model::Register::*;
+    assert_eq!(u64::from(table::PORT), model::PORT);
+    assert_eq!(u64::from(table::LENGTH), model::LEN);
+    assert_eq!(table::GPE, model::GPE);
+    let registers = [
+        (Flags, b"FLAG"),
+        (Unit, b"UNIT"),
+        (State, b"STAT"),
+        (Rate, b"RATE"),
+        (Remaining, b"REMN"),
+        (Voltage, b"VOLT"),
+        (Design, b"DSGN"),
+        (LastFull, b"LAST"),
+        (DesignVoltage, b"DVOL"),
+        (Warning, b"WARN"),
+        (Low, b"LOWC"),
+        (Granularity, b"GRAN"),
+        (Cycles, b"CYCL"),
+        (Events, b"EVNT"),
+    ];
+    assert_eq!(registers.len(), table::REGISTERS.len());
+    for (register, name) in registers {
+        assert_eq!(&table::REGISTERS[register as usize], name);
+    }
+    assert_eq!(
+        (table::EVENT_INFO, table::EVENT_STATUS, table::EVENT_ADAPTER),
+        (model::EVENT_INFO, model::EVENT_STATUS, model::EVENT_ADAPTER)
+    );
+    // As the AML tests them.
+    assert_eq!((model::FLAG_BATTERY, model::FLAG_ADAPTER), (1, 2));
+}
+
+/// `Name (\USER, One)` in an SSDT.
+const SSDT: &[u8] = b"SSDT\x2b\0\0\0\x02\x1dUSERIDUSERTABL\x01\0\0\0INTL\x25\x09\x20\x20\x08\\USER\x01";
+
+fn with_files(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Config, MachinePlan) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        text.push_str(&format!("[[acpi.table]]\nfile = \"{}\"\n", path.display()));
+    }
+    let (config, plan) = machine(&text);
+    (folder, config, plan)
+}
+
+#[test]
+fn users_tables_are_added() {
+    let (_folder, config, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
+    let tables = user_tables::load(&config).unwrap();
+    let platform = platform(&config, &plan, CPU, &Firmware::default(), &tables).unwrap();
+    let added = ::acpi::build(&platform).unwrap().individual();
+    assert_eq!(added.iter().filter(|table| table.bytes == SSDT).count(), 2);
+}
+
+#[test]
+fn all_wrong_tables_are_told_with_file_and_field() {
+    let mut changed = SSDT.to_vec();
+    changed[42] = 0;
+    let long = [SSDT, b"\0"].concat();
+    let huge = vec![b'S'; (1 << 20) + 2];
+    let files = [
+        ("good.aml", SSDT),
+        ("changed.aml", &changed),
+        ("long.aml", &long),
+        ("text.dsl", b"DefinitionBlock (\"\", \"SSDT\", 2, \"A\", \"B\", 1) { }"),
+        ("empty.aml", b""),
+        ("huge.aml", &huge),
+        ("gone.aml", SSDT),
+    ];
+    let (folder, config, _) = with_files(&files);
+    fs::remove_file(folder.path().join("gone.aml")).unwrap();
+    let problems = user_tables::load(&config).unwrap_err();
+    let messages: Vec<&str> = problems.iter().map(config::Diagnostic::message).collect();
+    let expected = [
+        ("changed.aml", "is not added: Checksum at offset 0x9: found 0x1d, expected 0x1e"),
+        ("long.aml", "Length at offset 0x4: found 43, expected 44"),
+        ("text.dsl", "Signature at offset 0x0: found \"Defi\""),
+        ("empty.aml", "ends at offset 0x0"),
+        ("huge.aml", "expected at most 1048576"),
+        ("gone.aml", "cannot read the ACPI table"),
+    ];
+    assert_eq!(messages.len(), expected.len(), "{messages:?}");
+    for ((file, reason), message) in expected.into_iter().zip(messages) {
+        assert!(message.contains(file) && message.contains(reason), "{message}");
+    }
+    assert!(problems.iter().all(|problem| problem.location().is_some()));
+}
+
+#[test]
+fn tables_are_dumped_with_their_sources() {
+    let (folder, config, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
+    let output = folder.path().join("deep/tables");
+    let files = dump(&config, &plan, &output, true).unwrap();
+    let names: Vec<String> =
+        files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    let tables = ["facs", "dsdt", "facp", "apic", "mcfg", "waet", "ssdt1", "ssdt2"];
+    let expected: Vec<String> =
+        ["dat", "dsl"].iter().flat_map(|kind| tables.map(|table| format!("{table}.{kind}"))).collect();
+    assert_eq!(names, expected);
+    assert_eq!(fs::read(output.join("ssdt2.dat")).unwrap(), SSDT);
+    let mcfg = fs::read(output.join("mcfg.dat")).unwrap();
+    assert_eq!(mcfg[44..52], 0xe000_0000u64.to_le_bytes());
+    let source = fs::read_to_string(output.join("dsdt.dsl")).unwrap();
+    assert!(source.contains("Device (PCI0)"), "{source}");
+
+    let nowhere = folder.path().join("a.aml/tables");
+    let error = dump(&config, &plan, &nowhere, false).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot write {}", nowhere.display())), "{error}");
 }

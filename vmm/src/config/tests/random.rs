@@ -51,6 +51,10 @@ fn line() -> impl Strategy<Value = String> {
         "vendor",
         "subsystem",
         "rom",
+        "battery",
+        "mode",
+        "acpi",
+        "acpi.table",
         "ä",
         "x\t",
     ]);

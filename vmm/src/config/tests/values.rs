@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{
-    Action, Backing, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FirmwareKind, FwCfgContent,
-    GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress, RomSource, Rtc, Scalar,
-    VfioBackend, firmware_paths, parse_on, suggest,
+    Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FirmwareKind,
+    FwCfgContent, GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress, RomSource,
+    Rtc, Scalar, VfioBackend, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 
@@ -34,6 +34,8 @@ fn an_empty_file_is_a_machine() {
     assert_eq!(config.serial, ConsoleSpec::Stdio);
     assert_eq!(config.debugcon, ConsoleSpec::None);
     assert_eq!(config.kernel, None);
+    assert_eq!(config.battery, None);
+    assert!(config.acpi_tables.is_empty());
 }
 
 #[test]
@@ -55,6 +57,8 @@ fn every_key_reaches_the_configuration() {
         firmware = { code = "fw/OVMF_CODE.fd", vars = "../nvram.fd" }
         smbios = { chassis_type = "notebook", bios_vendor = "Me" }
         rng = { enabled = false }
+        battery = { mode = "mirror" }
+        acpi = { table = [{ file = "ssdt.aml" }, { file = "/b.aml" }] }
         serial = { output = "unix:com1.sock" }
         debugcon = { output = "file:/tmp/fw.log" }
         kernel = { image = "vmlinuz", initrd = "/boot/initrd", cmdline = "quiet" }
@@ -94,6 +98,8 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.rng, None);
     assert_eq!(config.serial, ConsoleSpec::Unix("/vm/com1.sock".into()));
     assert_eq!(config.debugcon, ConsoleSpec::File("/tmp/fw.log".into()));
+    assert_eq!(config.battery, Some(BatteryMode::Mirror));
+    assert_eq!(config.acpi_tables, [Path::new("/vm/ssdt.aml"), Path::new("/b.aml")]);
     let kernel = config.kernel.unwrap();
     assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
     assert_eq!(kernel.initrd.as_deref(), Some(Path::new("/boot/initrd")));

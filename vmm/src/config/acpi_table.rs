@@ -1,0 +1,54 @@
+//! The `[[acpi.table]]` sections.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::diagnostic::Diagnostic;
+use super::origin::Origin;
+
+/// Additions to the machine's ACPI tables.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AcpiSection {
+    /// The tables to add, each a section `[[acpi.table]]`.
+    #[schemars(extend("x-default" = "none"))]
+    pub table: Vec<AcpiTableSection>,
+}
+
+/// A complete ACPI table, usually an SSDT, that the guest gets in addition to the machine's own. Repeat the section for
+/// more. Header, length and checksum are checked; the AML in it is not.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcpiTableSection {
+    /// The table as `iasl` compiles it, at most 1 MiB.
+    #[schemars(extend("format" = "path"))]
+    pub file: String,
+}
+
+/// The files. The same one twice would define everything in it twice.
+pub(super) fn resolve(
+    section: AcpiSection,
+    folder: &Path,
+    origin: &Origin,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for (index, table) in section.table.into_iter().enumerate() {
+        let file = folder.join(table.file);
+        if let Some(first) = files.iter().position(|other| *other == file) {
+            let other = origin.locate(&format!("acpi.table[{first}].file"));
+            let line = other.map(|other| format!(" (line {})", other.line)).unwrap_or_default();
+            let message =
+                format!("another table{line} is the same file, and would define the same objects twice");
+            problems.push(
+                origin
+                    .problem(&format!("acpi.table[{index}].file"), message)
+                    .with_help("leave one of them out"),
+            );
+        }
+        files.push(file);
+    }
+    files
+}

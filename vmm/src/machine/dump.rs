@@ -1,0 +1,78 @@
+//! `optimus-vmm acpi dump`: the tables that a machine would get, without a machine.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use devices::bus::AddressRange;
+
+use super::acpi::{self, CpuFacts, Firmware};
+use super::user_tables;
+use crate::config::{Config, ConfigError};
+use crate::outcome::Failure;
+use crate::plan::MachinePlan;
+
+/// Where OVMF builds since 2023 put the ECAM (edk2 OvmfPkg/OvmfPkgX64.dsc, PcdPciExpressBaseAddress).
+const ECAM_BASE: u64 = 0xe000_0000;
+const ECAM_LEN: u64 = 256 << 20;
+
+/// Writes the tables into `folder`, which is made if need be, and returns the files: `dsdt.dat`, `ssdt1.dat` and so on,
+/// as `acpidump -b` calls them. With `dsl` also their sources, as `iasl` decompiles them.
+///
+/// # Errors
+/// The tables cannot be built from the configuration, a file cannot be written, or `iasl` is missing or fails.
+pub fn dump(config: &Config, plan: &MachinePlan, folder: &Path, dsl: bool) -> Result<Vec<PathBuf>, Failure> {
+    let user_tables = user_tables::load(config).map_err(ConfigError::from)?;
+    let firmware = Firmware { ecam: AddressRange::new(ECAM_BASE, ECAM_LEN), claimed: Vec::new() };
+    let tables = acpi::platform(config, plan, CpuFacts::of_host(config), &firmware, &user_tables)
+        .and_then(|platform| ::acpi::build(&platform))
+        .map_err(|error| Failure::Input(error.to_string()))?;
+
+    let written = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| Failure::Write { path, source }
+    };
+    std::fs::create_dir_all(folder).map_err(written(folder))?;
+    let mut files = Vec::new();
+    let mut counts: BTreeMap<[u8; 4], u32> = BTreeMap::new();
+    // The firmware makes the RSDT that the guest sees.
+    for table in tables.individual().into_iter().filter(|table| table.signature != *b"RSDT") {
+        let name: String =
+            table.signature.iter().map(|byte| char::from(*byte).to_ascii_lowercase()).collect();
+        let count = counts.entry(table.signature).or_default();
+        *count = count.saturating_add(1);
+        // There is one of each of the machine's own but SSDTs.
+        let number = if *count > 1 || name == "ssdt" { count.to_string() } else { String::new() };
+        let path = folder.join(format!("{name}{number}.dat"));
+        std::fs::write(&path, &table.bytes).map_err(written(&path))?;
+        files.push(path);
+    }
+    if dsl {
+        let mut sources = files.iter().map(|file| decompile(file)).collect::<Result<_, _>>()?;
+        files.append(&mut sources);
+    }
+    Ok(files)
+}
+
+/// Makes `x.dsl` from `x.dat`.
+fn decompile(file: &Path) -> Result<PathBuf, Failure> {
+    let source = file.with_extension("dsl");
+    let output = Command::new("iasl").arg("-p").arg(&source).arg("-d").arg(file).output();
+    let output = output.map_err(|error| {
+        Failure::Refused(match error.kind() {
+            io::ErrorKind::NotFound => "cannot decompile the tables: `iasl` is not installed; it is in the package \
+                                        acpica-tools of Debian, Ubuntu and Fedora, and in acpica of Arch and openSUSE. \
+                                        Without --dsl the tables are written all the same"
+                .to_owned(),
+            _ => format!("cannot decompile the tables: iasl cannot be started: {error}"),
+        })
+    })?;
+    if !output.status.success() || !source.exists() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().last().unwrap_or_default();
+        let why = format!("cannot decompile {}: iasl ended with {}: {said}", file.display(), output.status);
+        return Err(Failure::Refused(why));
+    }
+    Ok(source)
+}
