@@ -37,7 +37,7 @@ fn edu() -> Outcome {
 fn moving() -> Outcome {
     let peer = Options::default().hypervisor == Hypervisor::Peer;
     let cores = if peer { 1 } else { 2 };
-    let finished = pass(&[ids::EDU], "edu", "edu=toggle:3000,move:200,ident", cores)?;
+    let finished = pass(&[ids::EDU], "edu", "edu=toggle:3000,move:40,ident", cores)?;
     // A read that nobody answers gives all ones, where the peer makes it zero.
     let fine = if peer { ", 0 were wrong" } else { ", 0 were zero, 0 were wrong" };
     let rounds = finished.serial.matches(fine).count();
