@@ -117,18 +117,16 @@ impl HostFunction {
         )
     }
 
-    /// Its expansion ROM, as the kernel reads it: as long as the images in it say.
+    /// Its expansion ROM, as long as the images in it say. The function must have no driver, which could let it
+    /// sleep: its memory is switched on for this.
     pub fn rom(&self) -> Outcome<Vec<u8>> {
-        let path = self.path().join("rom");
-        let enabled = read(&self.path().join("enable"))?;
-        write(&self.path().join("enable"), "1")?;
-        write(&path, "1")?;
-        let rom = std::fs::read(&path);
-        write(&path, "0")?;
-        if enabled == "0" {
-            write(&self.path().join("enable"), "0")?;
-        }
-        Ok(rom.map_err(|error| format!("cannot read {}: {error}", path.display()))?)
+        let (rom, enable) = (self.path().join("rom"), self.path().join("enable"));
+        write(&enable, "1")?;
+        write(&rom, "1")?;
+        let content = std::fs::read(&rom);
+        write(&rom, "0")?;
+        write(&enable, "0")?;
+        Ok(content.map_err(|error| format!("cannot read {}: {error}", rom.display()))?)
     }
 
     /// Waits until power management, which acts with a delay, has come to rest.

@@ -124,7 +124,8 @@ fn nvme_boots() -> Outcome {
 }
 
 fn big_bar() -> Outcome {
-    let finished = pass(&[ids::SHARED_MEMORY], "bar", "", 2)?;
+    // Debian's kernel keeps /dev/mem from BARs otherwise.
+    let finished = pass(&[ids::SHARED_MEMORY], "bar", "iomem=relaxed", 2)?;
     finished.printed("BAR-SIZE 4294967296 at 0x")?;
     ensure(finished.serial.contains("BAR-PLACES"), "the BAR was not written")
 }

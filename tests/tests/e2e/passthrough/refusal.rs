@@ -21,6 +21,8 @@ struct Host {
     gpu: HostFunction,
     audio: HostFunction,
     edu: HostFunction,
+    /// The graphics function's.
+    rom: Vec<u8>,
 }
 
 /// How the functions are bound before the program runs.
@@ -58,7 +60,7 @@ fn gpu(host: &Host, rom: Rom) -> Outcome<Passthrough> {
 /// A ROM of the card's own, changed: in its PCI data structure (PCI Firmware Specification 3.0, 5.1.2) the
 /// vendor ID is at offset 4 and the device ID at 6; byte 0x18 of the header points there.
 fn rom_of_another(host: &Host, machine: &Machine) -> Outcome<Passthrough> {
-    let mut rom = host.gpu.rom()?;
+    let mut rom = host.rom.clone();
     let at = rom.get(0x18..0x1a).and_then(|it| it.try_into().ok()).map(u16::from_le_bytes);
     let at = usize::from(at.ok_or("the card's ROM is too short")?);
     let ids = rom.get_mut(at + 4..at + 8).ok_or("the card's ROM has no PCI data structure")?;
@@ -154,7 +156,9 @@ const CASES: &[Case] = &[
 impl Host {
     fn find() -> Outcome<Self> {
         let [gpu, audio, edu] = [ids::GPU, ids::AUDIO, ids::EDU].map(HostFunction::find);
-        Ok(Self { gpu: gpu?, audio: audio?, edu: edu? })
+        let gpu = gpu?;
+        let rom = gpu.rom()?;
+        Ok(Self { gpu, audio: audio?, edu: edu?, rom })
     }
 
     fn all(&self) -> [&HostFunction; 3] {
