@@ -12,13 +12,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("edu_answers_and_transfers", 60, edu),
     scenario("edu_bar_moves_and_vanishes_under_a_reader", 60, moving),
     scenario("edu_100000_message_interrupts", 90, || interrupts("msi:100000")),
-    scenario("edu_100000_line_interrupts", 120, || interrupts("intx:100000")),
+    scenario("edu_100000_line_interrupts", 150, || interrupts("intx:100000")),
     scenario("edu_interrupts_change_processors", 60, migrating),
     scenario("e1000e_traffic_is_intact", 60, || traffic(ids::E1000E, "nic=e1000e")),
     scenario("igb_traffic_is_intact_across_resets", 60, || traffic(ids::IGB, "nic=igb methods=flr")),
-    scenario("nvme_reads_and_writes", 60, nvme),
+    scenario("nvme_reads_and_writes", 50, nvme),
     scenario("nvme_boots", 40, nvme_boots),
-    scenario("bar_of_four_gib", 60, big_bar),
+    scenario("bar_of_four_gib", 110, big_bar),
 ];
 
 fn edu() -> Outcome {
