@@ -169,8 +169,8 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
     option("-m", format!("{memory}M"));
     option("-smp", cpus.to_string());
     if let Some(host) = device {
-        option("-device", "pcie-root-port,id=port,chassis=1,addr=10.0".into());
-        option("-device", format!("vfio-pci,host={host},bus=port"));
+        option("-device", "pcie-root-port,id=root-port,chassis=1,addr=10.0".into());
+        option("-device", format!("vfio-pci,host={host},bus=root-port"));
     }
     option("-drive", format!("if=none,id=disk,format=raw,file={}", disk.display()));
     match flash {
