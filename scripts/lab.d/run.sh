@@ -127,7 +127,8 @@ write_orders() {
 }
 
 machine_arguments() {
-    local i
+    # What is sent to this address comes back.
+    local i echo=guestfwd=tcp:10.0.2.100:7-cmd:cat
     machine=(
         -nodefaults -no-user-config -display none -vga none -no-reboot
         -machine q35,kernel-irqchip=split -accel tcg,thread=multi,tb-size=512
@@ -173,11 +174,18 @@ machine_arguments() {
             -device pcie-root-port,id=lab-edu,addr=11.0,chassis=17,slot=17
             -device edu,bus=lab-edu
             -device pcie-root-port,id=lab-nic,addr=12.0,chassis=18,slot=18
-            -netdev user,id=lab-net,restrict=on
+            -netdev "user,id=lab-net,restrict=on,$echo"
             -device e1000e,bus=lab-nic,netdev=lab-net
             -device pcie-root-port,id=lab-nvme,addr=13.0,chassis=19,slot=19
             -drive "file=$inside/run/nvme.img,format=raw,if=none,id=lab-nvme-disk"
             -device nvme,bus=lab-nvme,drive=lab-nvme-disk,serial=lab
+            -device pcie-root-port,id=lab-igb,addr=14.0,chassis=20,slot=20
+            -netdev "user,id=lab-igb-net,restrict=on,$echo"
+            -device igb,bus=lab-igb,netdev=lab-igb-net
+            -device pcie-root-port,id=lab-shmem,addr=15.0,chassis=21,slot=21
+            # Only what a guest writes takes memory.
+            -object memory-backend-ram,id=lab-shmem-memory,size=4G
+            -device ivshmem-plain,bus=lab-shmem,memdev=lab-shmem-memory
         )
     fi
     machine+=("${devices[@]}")

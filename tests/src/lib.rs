@@ -10,6 +10,7 @@ pub mod efi_app;
 pub mod image;
 pub mod lab;
 pub mod machine;
+pub mod passthrough;
 pub mod peer;
 pub mod program;
 pub mod report;
@@ -17,6 +18,7 @@ pub mod run;
 pub mod shard;
 pub mod toml;
 pub mod transcript;
+pub mod vfio;
 
 /// What a step of a test gives: a value, or why the test failed.
 pub type Outcome<T = ()> = Result<T, libtest_mimic::Failed>;

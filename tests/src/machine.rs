@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 use crate::lab::{self, Firmware};
+use crate::passthrough::Passthrough;
 
 /// Format of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +113,8 @@ pub struct Machine {
     pub kernel: Option<Kernel>,
     /// PCI addresses of root ports.
     pub root_ports: Vec<String>,
+    /// Devices of the host.
+    pub passthrough: Passthrough,
     /// Lines of `[machine]`, each as vm.toml has it.
     pub machine_keys: Vec<String>,
     /// Whole sections of vm.toml.
@@ -130,6 +133,7 @@ impl Machine {
             disks: Vec::new(),
             kernel: None,
             root_ports: Vec::new(),
+            passthrough: Passthrough::default(),
             machine_keys: Vec::new(),
             sections: String::new(),
         })
@@ -165,6 +169,16 @@ impl Machine {
     pub fn with_tools(self) -> Outcome<Self> {
         let tools = Disk::tools()?;
         Ok(self.with_disk(tools))
+    }
+
+    /// Passes devices of the host through.
+    pub fn with_passthrough(self, passthrough: Passthrough) -> Self {
+        Self { passthrough, ..self }
+    }
+
+    /// Passes functions of the host through, at 01:00.0, 02:00.0 and so on.
+    pub fn with_functions(self, hosts: &[&str]) -> Self {
+        self.with_passthrough(Passthrough::functions(hosts))
     }
 
     /// Adds a line to `[machine]`.

@@ -49,6 +49,9 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
             format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
         );
     }
+    for device in machine.passthrough.peer_devices() {
+        option("-device", device);
+    }
     for (index, disk) in machine.disks.iter().enumerate() {
         let readonly = if disk.readonly { "on" } else { "off" };
         let format = disk.format.name();

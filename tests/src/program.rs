@@ -29,6 +29,12 @@ pub fn halt() -> Vec<u8> {
     program(&[0xfa, 0xf4, 0xeb, 0xfd])
 }
 
+/// Powers the machine off: S5 (SLP_TYP 0, SLP_EN) into PM1_CNT, where OVMF has put the chipset's PM block.
+pub fn power_off() -> Vec<u8> {
+    // mov dx, 0x604; mov ax, 0x2000; out dx, ax; jmp $
+    program(&[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xeb, 0xfe])
+}
+
 /// A triple fault: an interrupt table of no entries is loaded, then an exception raised.
 pub fn triple_fault() -> Vec<u8> {
     program(&[

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Options {
     pub limit: Duration,
     /// Further arguments of `optimus-vmm run`.
     pub arguments: Vec<String>,
+    /// A command that runs the hypervisor: `prlimit` and the like. Its words come first.
+    pub under: Vec<String>,
 }
 
 impl Default for Options {
@@ -43,7 +45,7 @@ impl Default for Options {
             Ok(value) if value == "1" => Hypervisor::Peer,
             _ => Hypervisor::Optimus,
         };
-        Self { hypervisor, interactive: false, limit, arguments: Vec::new() }
+        Self { hypervisor, interactive: false, limit, arguments: Vec::new(), under: Vec::new() }
     }
 }
 
@@ -59,9 +61,28 @@ impl Options {
         self
     }
 
+    /// Runs the hypervisor by way of another command.
+    pub fn under<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> Self {
+        self.under.extend(words.into_iter().map(str::to_owned));
+        self
+    }
+
     /// Changes the time limit.
     pub fn within(self, seconds: u64) -> Self {
         Self { limit: Duration::from_secs(seconds), ..self }
+    }
+}
+
+impl Options {
+    fn command(&self, program: &Path) -> Command {
+        match self.under.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        }
     }
 }
 
@@ -105,7 +126,7 @@ impl Machine {
                 let kind = if options.interactive { "unix" } else { "file" };
                 let config = self.file("vm.toml");
                 std::fs::write(&config, toml::of(self))?;
-                let mut command = Command::new(binary::path()?);
+                let mut command = options.command(&binary::path()?);
                 command.arg("run").arg(config).arg("--headless");
                 command.arg("--serial").arg(format!("{kind}:{}", serial.display()));
                 command.arg("--events").arg(&events);
@@ -119,7 +140,7 @@ impl Machine {
                 } else {
                     format!("file:{}", serial.display())
                 };
-                let mut command = Command::new("qemu-system-x86_64");
+                let mut command = options.command("qemu-system-x86_64".as_ref());
                 command.args(peer::arguments(self, &kind)?);
                 command
             }

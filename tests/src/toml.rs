@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::machine::Machine;
 
 /// A TOML string.
-fn string(text: impl std::fmt::Display) -> String {
+pub(crate) fn string(text: impl std::fmt::Display) -> String {
     serde_json::Value::from(text.to_string()).to_string()
 }
 
@@ -59,5 +59,6 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
         }
         writeln!(out, "cmdline = {}", string(&kernel.cmdline))?;
     }
+    out.write_str(&machine.passthrough.toml())?;
     out.write_str(&machine.sections)
 }

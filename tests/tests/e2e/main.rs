@@ -13,6 +13,7 @@ mod inspect;
 mod kill;
 mod lifecycle;
 mod nvram;
+mod passthrough;
 mod refusal;
 
 use std::io::Write;
@@ -63,6 +64,7 @@ fn main() -> std::process::ExitCode {
         disk::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
+        &passthrough::scenarios(),
     ]
     .concat();
     let costs: Vec<_> = scenarios.iter().map(|each| (each.seconds, each.large)).collect();

@@ -62,7 +62,7 @@ fn bad_input() -> Outcome {
 }
 
 /// Refused before anything ran: the status, the words, and one message without a backtrace.
-fn refusal(finished: &Finished, statuses: &[i32], words: &[&str]) -> Outcome {
+pub(crate) fn refusal(finished: &Finished, statuses: &[i32], words: &[&str]) -> Outcome {
     finished.ensure(statuses.contains(&finished.status), format!("expected a status of {statuses:?}"))?;
     for word in words {
         finished.said(word)?;

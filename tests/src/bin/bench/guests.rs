@@ -152,18 +152,35 @@ impl Files {
         Ok(files)
     }
 
+    /// The firmware's code.
+    pub(crate) fn code(&self) -> &Path {
+        &self.code
+    }
+
+    /// What starts in the firmware's place.
+    pub(crate) fn payload(&self) -> &Path {
+        &self.payload
+    }
+
+    /// The small guest with this command line.
+    pub(crate) fn kernel(&self, cmdline: &str) -> (std::path::PathBuf, std::path::PathBuf, String) {
+        (self.kernel.clone(), self.initrd.clone(), cmdline.into())
+    }
+
     /// optimus-vmm's copy.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    fn fresh_vars(&self) -> Result<std::path::PathBuf> {
+    /// A copy of the variables that the guest may write.
+    pub(crate) fn fresh_vars(&self) -> Result<std::path::PathBuf> {
         let vars = self.directory.join("bench_VARS.fd");
         fs::copy(&self.vars, &vars)?;
         Ok(vars)
     }
 
-    fn machine(&self, options: &Options, flash: Flash, name: &str) -> Machine {
+    /// A machine with these files.
+    pub(crate) fn machine(&self, options: &Options, flash: Flash, name: &str) -> Machine {
         Machine {
             directory: self.directory.join(name),
             memory: options.memory,
@@ -171,6 +188,7 @@ impl Files {
             flash,
             disk: self.disk.clone(),
             kernel: None,
+            device: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bench guests FILE [OPTION]…     what needs firmware, as a rule in the lab; writes FILE
+//! bench passthrough FILE [OPTION]…  what needs a device of the lab; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
 //! ```
@@ -10,6 +11,7 @@ mod guests;
 mod host;
 mod monitor;
 mod native;
+mod passthrough;
 mod payload;
 mod procfs;
 mod report;
@@ -95,19 +97,23 @@ fn report(output: &Path, parts: impl Iterator<Item = String>) -> Result<()> {
         writeln!(std::io::stdout(), "{}", part.table())?;
         all.push(part.json());
     }
-    write_json(output, &json!({ "benchmark": "boot", "parts": all }))
+    let name = output.file_stem().unwrap_or_default().to_string_lossy();
+    write_json(output, &json!({ "benchmark": name, "parts": all }))
 }
 
 fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
-        return Err("usage: bench guests|native FILE [OPTION]…, or bench report FILE PART…".into());
+        return Err(
+            "usage: bench guests|native|passthrough FILE [OPTION]…, or bench report FILE PART…".into()
+        );
     };
     match verb.as_str() {
         "guests" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&guests::measure(&Options::parse(words)?, keep)?)
         }
+        "passthrough" => write_json(&output, &passthrough::measure(&Options::parse(words)?)?.json()),
         "native" => write_json(&output, &native::measure(&Options::parse(words)?)?.json()),
         "report" => report(&output, words),
         _ => Err(format!("unknown verb '{verb}'").into()),

@@ -47,6 +47,8 @@ pub(crate) struct Machine {
     pub(crate) disk: PathBuf,
     /// Kernel, initial RAM disk and command line.
     pub(crate) kernel: Option<(PathBuf, PathBuf, String)>,
+    /// The host's address of a function that is passed through, bound to vfio-pci.
+    pub(crate) device: Option<String>,
 }
 
 impl Monitor {
@@ -123,7 +125,7 @@ fn quoted(path: &Path) -> String {
 }
 
 fn vm_toml(machine: &Machine) -> String {
-    let Machine { memory, cpus, flash, disk, kernel, .. } = machine;
+    let Machine { memory, cpus, flash, disk, kernel, device, .. } = machine;
     let firmware = match flash {
         Flash::Payload(image) => format!("kind = \"raw\"\ncode = {}", quoted(image)),
         Flash::Ovmf(code, vars) => format!("code = {}\nvars = {}", quoted(code), quoted(vars)),
@@ -131,9 +133,12 @@ fn vm_toml(machine: &Machine) -> String {
     let kernel = kernel.as_ref().map_or_else(String::new, |(image, initrd, cmdline)| {
         format!("[kernel]\nimage = {}\ninitrd = {}\ncmdline = \"{cmdline}\"\n", quoted(image), quoted(initrd))
     });
+    let device = device.as_ref().map_or_else(String::new, |host| {
+        format!("[[vfio]]\nhost = \"{host}\"\nguest = \"01:00.0\"\nroot_port = true\nmanage = false\n")
+    });
     format!(
         "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n[firmware]\n{firmware}\n\
-         [[disk]]\npath = {}\nformat = \"raw\"\n{kernel}",
+         [[disk]]\npath = {}\nformat = \"raw\"\n{device}{kernel}",
         quoted(disk)
     )
 }
@@ -141,7 +146,7 @@ fn vm_toml(machine: &Machine) -> String {
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
 fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
-    let Machine { memory, cpus, flash, disk, kernel, .. } = machine;
+    let Machine { memory, cpus, flash, disk, kernel, device, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
@@ -163,6 +168,10 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value]);
     option("-m", format!("{memory}M"));
     option("-smp", cpus.to_string());
+    if let Some(host) = device {
+        option("-device", "pcie-root-port,id=root-port,chassis=1,addr=10.0".into());
+        option("-device", format!("vfio-pci,host={host},bus=root-port"));
+    }
     option("-drive", format!("if=none,id=disk,format=raw,file={}", disk.display()));
     match flash {
         Flash::Payload(image) => {

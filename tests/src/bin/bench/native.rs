@@ -45,6 +45,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             flash: Flash::Payload(image.clone()),
             disk: disk.clone(),
             kernel: None,
+            device: None,
         };
         for _ in 0..options.pairs {
             for (is_ours, monitor) in [(true, &ours), (false, &peer)] {

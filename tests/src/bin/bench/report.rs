@@ -71,7 +71,11 @@ impl Part {
                     .map_or_else(|| "-".into(), |(low, high)| format!("{}–{}", short(low), short(high)))
             };
             let ratio = comparison.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"));
-            let goal = comparison.goal.map_or_else(String::new, |goal| format!("≤ {goal}"));
+            let goal = match (comparison.limit, comparison.goal) {
+                (Some(limit), _) => format!("{limit} max"),
+                (None, Some(goal)) => format!("≤ {goal}"),
+                (None, None) => String::new(),
+            };
             let verdict = match comparison.reached() {
                 Some(true) => "reached",
                 Some(false) => "** MISSED **",

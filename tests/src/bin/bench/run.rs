@@ -66,6 +66,23 @@ impl Run {
         }
     }
 
+    /// The rest of the line that begins with a text.
+    pub(crate) fn line_after(&mut self, text: &[u8], limit: Duration) -> Result<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let all: Vec<u8> = self.seen.iter().flat_map(|(_, part)| part).copied().collect();
+            let at = all.windows(text.len()).position(|window| window == text).map(|at| at + text.len());
+            let rest = at.and_then(|at| all.get(at..)).unwrap_or_default();
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                return Ok(String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).trim().into());
+            }
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(part) => self.seen.push(part),
+                Err(why) => return Err(self.failure(text, why, &all).into()),
+            }
+        }
+    }
+
     fn failure(&self, text: &[u8], why: RecvTimeoutError, all: &[u8]) -> String {
         let happened = match why {
             RecvTimeoutError::Timeout => "did not come in time",

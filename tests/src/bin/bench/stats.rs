@@ -11,6 +11,8 @@ pub(crate) struct Comparison {
     pub(crate) unit: String,
     /// What the ratio of the medians is to be at most; `None` for what is only told.
     pub(crate) goal: Option<f64>,
+    /// What the median of ours is to be at most, where it is counted and not compared.
+    pub(crate) limit: Option<f64>,
     /// Samples of optimus-vmm.
     pub(crate) ours: Vec<f64>,
     /// Samples of QEMU.
@@ -20,7 +22,19 @@ pub(crate) struct Comparison {
 impl Comparison {
     /// A metric without samples.
     pub(crate) fn new(metric: &str, unit: &str, goal: Option<f64>) -> Self {
-        Self { metric: metric.into(), unit: unit.into(), goal, ours: Vec::new(), peer: Vec::new() }
+        Self {
+            metric: metric.into(),
+            unit: unit.into(),
+            goal,
+            limit: None,
+            ours: Vec::new(),
+            peer: Vec::new(),
+        }
+    }
+
+    /// Makes a count of ours the goal.
+    pub(crate) fn at_most(self, limit: f64) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// What [`Comparison::json`] wrote.
@@ -32,6 +46,7 @@ impl Comparison {
             metric: value.get("metric")?.as_str()?.into(),
             unit: value.get("unit")?.as_str()?.into(),
             goal: value.get("goal").and_then(Value::as_f64),
+            limit: value.get("limit").and_then(Value::as_f64),
             ours: samples("ours")?,
             peer: samples("qemu")?,
         })
@@ -50,7 +65,10 @@ impl Comparison {
 
     /// Whether the goal is reached, if there is one.
     pub(crate) fn reached(&self) -> Option<bool> {
-        Some(self.ratio()? <= self.goal?)
+        match self.limit {
+            Some(limit) => Some(median(&self.ours)? <= limit),
+            None => Some(self.ratio()? <= self.goal?),
+        }
     }
 
     /// Everything, for machines.
@@ -59,6 +77,7 @@ impl Comparison {
             "metric": self.metric,
             "unit": self.unit,
             "goal": self.goal,
+            "limit": self.limit,
             "ratio": self.ratio(),
             "reached": self.reached(),
             "ours": { "median": median(&self.ours), "samples": self.ours },
@@ -106,5 +125,11 @@ mod tests {
         assert_eq!((again.goal, again.ours, again.peer), (Some(0.25), vec![1.0], vec![3.0]));
         metric.peer = vec![0.0];
         assert_eq!(metric.ratio(), None);
+        let mut count = Comparison::new("exits", "", None).at_most(0.0);
+        assert_eq!(count.reached(), None);
+        count.ours = vec![0.0];
+        assert_eq!(count.reached(), Some(true));
+        count.ours = vec![1.0];
+        assert_eq!(Comparison::from_json(&count.json()).unwrap().reached(), Some(false));
     }
 }

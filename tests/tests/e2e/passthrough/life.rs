@@ -1,0 +1,155 @@
+//! Reboots, repeated runs, sudden ends, and devices that are given back.
+
+use tests::machine::Machine;
+use tests::passthrough::{Function, Gpu, Passthrough, Rom};
+use tests::run::{Finished, Hypervisor, Options};
+use tests::vfio::{HostFunction, Lent, VFIO, View, ids};
+use tests::{Outcome, ensure, program};
+
+use super::gpu::SPOOFED;
+use crate::crash::application;
+use crate::refusal::refusal;
+use crate::{Scenario, scenario};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario("passed_device_works_after_each_of_ten_reboots", 260, reboots),
+    scenario("ten_runs_with_one_device", 240, runs),
+    scenario("killed_with_a_busy_device_and_run_again", 70, killed),
+    scenario("a_device_in_use_is_refused", 30, in_use),
+    scenario("managed_devices_are_given_back", 60, managed),
+    scenario("managed_devices_are_given_back_after_a_kill", 90, managed_after_kill),
+];
+
+const WORK: &str = "edu=ident,msi:100,intx:100,dma:2";
+
+fn reboots() -> Outcome {
+    let lent = Lent::take(&[ids::EDU])?;
+    let machine = Machine::small(&format!("test=edu,boots boots=11 {WORK}"))?;
+    let finished = machine.with_functions(&lent.addresses()).run(&Options::default().within(900))?;
+    finished.passed("boots")?;
+    finished.printed("BOOT 11\n")?;
+    let worked = finished.serial.matches("L2-TEST-PASSED edu").count();
+    finished.ensure(worked == 11, format!("the device worked in {worked} boots, not 11"))?;
+    lent.unchanged()
+}
+
+fn runs() -> Outcome {
+    let lent = Lent::take(&[ids::EDU])?;
+    let machine = Machine::small(&format!("test=edu {WORK}"))?.with_functions(&lent.addresses());
+    for _ in 0..10 {
+        machine.run(&Options::default().within(120))?.passed("edu")?;
+        lent.unchanged()?;
+    }
+    Ok(())
+}
+
+/// Killed in the middle of transfers, then of interrupts. Nothing of it may be left in the device.
+fn killed() -> Outcome {
+    let lent = Lent::take(&[ids::EDU])?;
+    let mut machine = Machine::small("test=edu edu=dma:10000")?.with_functions(&lent.addresses());
+    for words in ["test=edu edu=msi:10000000", &format!("test=edu {WORK}")] {
+        let mut running = machine.start(&Options::default())?;
+        running.expect("EDU-BEGIN (dma|msi) ")?;
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        running.kill()?.status(128 + 9)?;
+        lent.unchanged()?;
+        machine.set_words(words)?;
+    }
+    machine.run(&Options::default())?.passed("edu")?;
+    lent.unchanged()
+}
+
+fn in_use() -> Outcome {
+    let lent = Lent::take(&[ids::EDU])?;
+    let first = application(&program::spin())?.with_functions(&lent.addresses());
+    let mut running = first.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+    let second = application(&program::spin())?.with_functions(&lent.addresses());
+    let refused = second.run(&Options::default().within(20))?;
+    let holder = running.pid().to_string();
+    refusal(&refused, &[3], &[lent.addresses().first().copied().unwrap_or_default(), &holder])?;
+    // The first is not disturbed, and when it has gone, the device is free at once.
+    let _ = running.kill()?;
+    lent.unchanged()?;
+    let mut running = second.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+    let _ = running.kill()?;
+    lent.unchanged()
+}
+
+/// The card's audio function and a network card with their own drivers, the graphics function with none.
+struct Managed {
+    passthrough: Passthrough,
+    functions: Vec<(HostFunction, Option<&'static str>)>,
+    views: Vec<View>,
+}
+
+impl Managed {
+    fn new() -> Outcome<Self> {
+        let [gpu, audio, nic] = [ids::GPU, ids::AUDIO, ids::E1000E].map(HostFunction::find);
+        let functions = vec![(gpu?, None), (audio?, Some("snd_hda_intel")), (nic?, Some("e1000e"))];
+        for (function, driver) in &functions {
+            function.bind(*driver)?;
+        }
+        let views = functions.iter().map(|(function, _)| function.view()).collect::<Outcome<_>>()?;
+        let [gpu, audio, nic] = functions.as_slice() else { return Err("three functions are needed".into()) };
+        let [gpu, audio, nic] = [gpu, audio, nic].map(|(function, _)| function.address.clone());
+        let gpu = Gpu { host: gpu, others: vec![audio], ids: Some(SPOOFED), rom: Rom::Off, manage: true };
+        let nic = Function { host: nic, guest: "02:00.0".into(), manage: true };
+        Ok(Self { passthrough: Passthrough { gpu: Some(gpu), functions: vec![nic] }, functions, views })
+    }
+
+    /// The program does this itself; the peer can't.
+    fn prepare(&self, options: &Options) -> Outcome {
+        if options.hypervisor == Hypervisor::Peer {
+            self.functions.iter().try_for_each(|(function, _)| function.bind(Some(VFIO)))?;
+        }
+        Ok(())
+    }
+
+    fn given_back(&self, options: &Options) -> Outcome {
+        if options.hypervisor == Hypervisor::Peer {
+            self.functions.iter().try_for_each(|(function, driver)| function.bind(*driver))?;
+        }
+        self.views.iter().try_for_each(View::compare)
+    }
+
+    fn judge(finished: &Finished) -> Outcome {
+        finished.passed("net")?;
+        finished.passed("pci")?;
+        finished.printed("PCI 0000:01:00.1 0x8086 0x2668")
+    }
+}
+
+impl Drop for Managed {
+    fn drop(&mut self) {
+        for (function, _) in &self.functions {
+            let _ = function.bind(None);
+        }
+    }
+}
+
+fn managed() -> Outcome {
+    let options = Options::default();
+    let managed = Managed::new()?;
+    managed.prepare(&options)?;
+    let machine = Machine::small("test=net,pci")?.with_passthrough(managed.passthrough.clone());
+    Managed::judge(&machine.run(&options)?)?;
+    managed.given_back(&options)
+}
+
+/// What a killed run could not give back, the next one does, also when it is refused for another reason.
+fn managed_after_kill() -> Outcome {
+    let options = Options::default();
+    let managed = Managed::new()?;
+    managed.prepare(&options)?;
+    let machine = Machine::small("test=net,pci")?.with_passthrough(managed.passthrough.clone());
+    let mut running = machine.start(&options)?;
+    running.expect("L2-USERSPACE-UP")?;
+    running.kill()?.status(128 + 9)?;
+    let taken = managed.functions.iter().all(|(function, _)| function.driver().as_deref() == Some(VFIO));
+    ensure(taken, "a killed process can't give anything back: who did?")?;
+
+    Managed::judge(&machine.run(&options)?)?;
+    managed.given_back(&options)
+}
