@@ -85,7 +85,8 @@ stage_root() {
     mkdir "$root.new"
     printf 'Package: %s\nPin: release n=%s\nPin-Priority: 600\n' \
         'qemu-* seabios ipxe-qemu' "$suite-backports" >"$lab/preferences"
-    logged root mmdebstrap --mode=root --variant=minbase --architectures=amd64 \
+    # In a mount namespace of its own: what it fails to unmount, while a program still uses it, is gone with it.
+    logged root unshare --mount mmdebstrap --mode=root --variant=minbase --architectures=amd64 \
         --skip=cleanup/apt/lists \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io \
