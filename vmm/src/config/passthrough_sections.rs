@@ -118,10 +118,13 @@ impl Resolver {
         for (index, section) in vfio.into_iter().enumerate() {
             let VfioSection { host, guest, root_port, vendor, device, subsystem, rom, manage } = section;
             let key = format!("vfio[{index}]");
-            if let (Some(guest), Some(_)) = (guest, root_port) {
+            if let (Some(guest), Some(root_port)) = (guest, root_port)
+                && root_port != (guest.bus() != 0)
+            {
                 let message = format!(
-                    "`guest` decides already whether there is a root port above: {guest} is on bus {:02x}",
-                    guest.bus()
+                    "`guest` says otherwise: {guest} is on bus {:02x}, {}",
+                    guest.bus(),
+                    if root_port { "above which there is no root port" } else { "which lies behind a root port" }
                 );
                 self.problem_with_help(&format!("{key}.root_port"), message, "leave one of them out");
             }
