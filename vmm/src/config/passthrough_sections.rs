@@ -124,7 +124,11 @@ impl Resolver {
                 let message = format!(
                     "`guest` says otherwise: {guest} is on bus {:02x}, {}",
                     guest.bus(),
-                    if root_port { "above which there is no root port" } else { "which lies behind a root port" }
+                    if root_port {
+                        "above which there is no root port"
+                    } else {
+                        "which lies behind a root port"
+                    }
                 );
                 self.problem_with_help(&format!("{key}.root_port"), message, "leave one of them out");
             }
