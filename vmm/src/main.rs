@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => show_plan(&args),
         Command::Schema => print(&config::schema()),
         Command::Vbios(args) => {
-            vbios::run(&args).and_then(|answer| print(&answer.text).map(|_| answer.status))
+            vbios::run(&args, cli.verbose > 0).and_then(|answer| print(&answer.text).map(|_| answer.status))
         }
     });
     match done {

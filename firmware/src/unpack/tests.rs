@@ -1,5 +1,7 @@
 //! Tests of the search for ROMs, on containers that other libraries or the tests themselves make.
 
+mod oracle;
+
 use std::io::Write;
 use std::sync::LazyLock;
 
@@ -26,12 +28,12 @@ impl Surroundings for World {
     fn looking_at(&mut self, place: &str, _: usize) {
         self.places.push(place.to_owned());
     }
-    fn open_with(&mut self, tool: Tool, _: &[u8], limit: usize) -> Result<Vec<(String, Vec<u8>)>, String> {
+    fn open_with(&mut self, tool: Tool, _: &[u8], limit: usize) -> Result<Opened, String> {
         self.asked.push(tool);
         assert!(self.files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= limit);
         match self.files.is_empty() {
             true => Err("the tool is missing".into()),
-            false => Ok(self.files.clone()),
+            false => Ok(Opened { files: self.files.clone(), note: None }),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use super::stream::{Stream, drain};
-use super::{Container, Damaged, Found, Limits, Stopped, Surroundings, Survey, Tool, archive, carve, dell};
+use super::{
+    Container, Damaged, Found, Limits, Opened, Stopped, Surroundings, Survey, Tool, archive, carve, dell,
+};
 use crate::option_rom::{self, Rom, Severity};
 use crate::uefi_volume::{self, Compressed, DecompressError};
 
@@ -217,7 +219,10 @@ impl<'a> Walker<'a> {
     fn external(&mut self, bytes: &[u8], tool: Tool, place: &str, depth: usize) {
         let room = self.room();
         match self.surroundings.open_with(tool, bytes, room) {
-            Ok(files) => {
+            Ok(Opened { files, note }) => {
+                if let Some(note) = note {
+                    self.note(format!("{place}: {note}"));
+                }
                 let all = files.iter().map(|(_, out)| out.len()).sum();
                 self.memory = self.memory.saturating_add(all);
                 for (name, out) in files {

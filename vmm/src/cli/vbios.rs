@@ -25,6 +25,8 @@ pub struct VbiosArgs {
 pub enum VbiosCommand {
     /// Show every image of a ROM file, and whether it fits a GPU
     Info(InfoArgs),
+    /// Find every video ROM in a BIOS update, an archive or a dump of the flash chip, and write each to a file
+    Find(FindArgs),
 }
 
 /// The arguments of `vbios info`.
@@ -42,6 +44,32 @@ pub struct InfoArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Help on what the numbers that `vbios find` ends with mean.
+const FIND_EXIT_STATUS: &str = "Exit status:
+  0      at least one ROM was found, and all of the file was looked at
+  2      none was found (the output says where else to look), not all was looked at, or a file is in the way
+  3      a ROM cannot be written
+
+Files are named by the IDs of the GPU: vbios_10de_1c8d.rom. Inno Setup installers and programs packed with UPX
+are opened with innoextract and upx where these are installed.";
+
+/// The arguments of `vbios find`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = FIND_EXIT_STATUS)]
+pub struct FindArgs {
+    /// Where to look
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Where to write the ROMs
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+
+    /// Replace files of the same name that hold something else
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Vendor and device ID of a PCI function.

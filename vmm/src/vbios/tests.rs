@@ -1,3 +1,4 @@
 //! Tests of `optimus-vmm vbios`, on files.
 
+mod find;
 mod info;
