@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
+use crate::config::HostPciAddress;
+
 /// Help on what the numbers that `vbios` ends with mean.
 const EXIT_STATUS: &str = "Exit status:
   0      the ROM is intact, and fits --device if given
@@ -27,6 +29,8 @@ pub enum VbiosCommand {
     Info(InfoArgs),
     /// Find every video ROM in a BIOS update, an archive or a dump of the flash chip, and write each to a file
     Find(FindArgs),
+    /// Read the video BIOS of a GPU of this host
+    Dump(DumpArgs),
 }
 
 /// The arguments of `vbios info`.
@@ -68,6 +72,33 @@ pub struct FindArgs {
     pub output: PathBuf,
 
     /// Replace files of the same name that hold something else
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Help on what the numbers that `vbios dump` ends with mean.
+const DUMP_EXIT_STATUS: &str = "Exit status:
+  0      the ROM was read, is intact and for this GPU, and was written
+  2      the command line is wrong, or a file is in the way
+  3      there is no such GPU, no source gives its ROM (the message says why each does not), or the ROM cannot be
+         written
+
+Tried are, one after the other, the ROM BAR by way of sysfs and the host's ACPI method _ROM by way of the kernel
+module acpi_call. Both take root.";
+
+/// The arguments of `vbios dump`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = DUMP_EXIT_STATUS)]
+pub struct DumpArgs {
+    /// The GPU, as `lspci -D` shows it, such as 0000:01:00.0
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: HostPciAddress,
+
+    /// Where to write the ROM [default: vbios_VENDOR_DEVICE.rom]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace a file that holds something else
     #[arg(long)]
     pub force: bool,
 }

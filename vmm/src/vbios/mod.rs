@@ -1,7 +1,8 @@
-//! `optimus-vmm vbios`: a GPU's video BIOS shown, and found where laptops keep it.
+//! `optimus-vmm vbios`: a GPU's video BIOS shown, found where laptops keep it, and read from the GPU.
 //!
 //! What the bytes mean is known by [`firmware::option_rom`]; here are files and words for people.
 
+mod dump;
 mod find;
 mod info;
 mod output;
@@ -30,9 +31,10 @@ pub struct Answer {
 /// Does what the command line asks for. Progress goes to standard error if that is a terminal, or if `verbose`.
 ///
 /// # Errors
-/// A file cannot be read or written, or is none.
+/// A file cannot be read or written, or is none; the GPU gives no ROM.
 pub fn run(args: &VbiosArgs, verbose: bool) -> Result<Answer, Failure> {
     match &args.command {
+        VbiosCommand::Dump(args) => dump::run(args),
         VbiosCommand::Find(args) => find::run(args, verbose),
         VbiosCommand::Info(args) => info::run(args),
     }
