@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::{Cli, Command, RunOptions};
+use super::{Cli, Command, DeviceId, DumpArgs, FindArgs, InfoArgs, RunOptions, VbiosCommand};
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
 
@@ -107,4 +107,33 @@ fn global_options_stand_anywhere() {
     }
     let cli = Cli::try_parse_from(["optimus-vmm", "plan", "x.toml", "--json"]).unwrap();
     assert!(matches!(cli.command, Command::Plan(args) if args.json && args.config == Path::new("x.toml")));
+}
+
+#[test]
+fn the_words_of_vbios_arrive() {
+    let vbios = |words: &[&str]| match Cli::try_parse_from(["optimus-vmm", "vbios"].iter().chain(words)) {
+        Ok(Cli { command: Command::Vbios(args), .. }) => args.command,
+        other => panic!("{other:?}"),
+    };
+    let device = Some(DeviceId { vendor: 0x10de, device: 0x1c8d });
+    let expected = InfoArgs { file: "f".into(), device, json: true };
+    let info = vbios(&["info", "f", "--device", "10de:1C8D", "--json"]);
+    assert!(matches!(info, VbiosCommand::Info(args) if args == expected));
+
+    let expected = FindArgs { file: "f".into(), output: ".".into(), force: false };
+    assert!(matches!(vbios(&["find", "f"]), VbiosCommand::Find(args) if args == expected));
+    let expected = FindArgs { output: "o".into(), force: true, ..expected };
+    assert!(
+        matches!(vbios(&["find", "f", "-o", "o", "--force"]), VbiosCommand::Find(args) if args == expected)
+    );
+
+    let host = "0000:01:00.0".parse().unwrap();
+    let expected = DumpArgs { host, output: None, force: false };
+    assert!(
+        matches!(vbios(&["dump", "--host", "0000:01:00.0"]), VbiosCommand::Dump(args) if args == expected)
+    );
+    let expected = DumpArgs { output: Some("o".into()), force: true, ..expected };
+    let dump = vbios(&["dump", "--host", "01:00.0", "-o", "o", "--force"]);
+    assert!(matches!(dump, VbiosCommand::Dump(args) if args == expected));
+    assert!(Cli::try_parse_from(["optimus-vmm", "vbios", "dump"]).is_err());
 }

@@ -11,8 +11,8 @@ use crate::config::HostPciAddress;
 /// Help on what the numbers that `vbios` ends with mean.
 const EXIT_STATUS: &str = "Exit status:
   0      the ROM is intact, and fits --device if given
-  2      the command line or the file is wrong, or the ROM must not be used (the message says why)
-  3      the host is in the way";
+  2      the command line or the file is wrong, or the ROM must not be used (the output says why)
+  3      the output cannot be written";
 
 /// The arguments of `vbios`.
 #[derive(Debug, Args)]
@@ -53,11 +53,12 @@ pub struct InfoArgs {
 /// Help on what the numbers that `vbios find` ends with mean.
 const FIND_EXIT_STATUS: &str = "Exit status:
   0      at least one ROM was found, and all of the file was looked at
-  2      none was found (the output says where else to look), not all was looked at, or a file is in the way
+  2      none was found (the output says where else to look), not all was looked at,
+         or a file is in the way
   3      a ROM cannot be written
 
-Files are named by the IDs of the GPU: vbios_10de_1c8d.rom. Inno Setup installers and programs packed with UPX
-are opened with innoextract and upx where these are installed.";
+Files are named by the IDs of the GPU: vbios_10de_1c8d.rom. Inno Setup installers and programs
+packed with UPX are opened with innoextract and upx where these are installed.";
 
 /// The arguments of `vbios find`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -80,11 +81,11 @@ pub struct FindArgs {
 const DUMP_EXIT_STATUS: &str = "Exit status:
   0      the ROM was read, is intact and for this GPU, and was written
   2      the command line is wrong, or a file is in the way
-  3      there is no such GPU, no source gives its ROM (the message says why each does not), or the ROM cannot be
-         written
+  3      there is no such GPU, no source gives its ROM (the message says why each does not),
+         or the ROM cannot be written
 
-Tried are, one after the other, the ROM BAR by way of sysfs and the host's ACPI method _ROM by way of the kernel
-module acpi_call. Both take root.";
+Tried are, one after the other, the ROM BAR by way of sysfs and the host's ACPI method _ROM
+by way of the kernel module acpi_call. Both take root.";
 
 /// The arguments of `vbios dump`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
