@@ -236,6 +236,14 @@ fn a_damaged_rom_is_told_and_not_taken() {
 }
 
 #[test]
+fn names_do_nothing_to_the_terminal() {
+    let name = format!("\u{1b}[31m\n{}", "x".repeat(1000));
+    let place = place_of(&gpu(), &zip_of(&[(&name, &gpu())]));
+    assert!(place.starts_with("file > zip > \u{fffd}[31m\u{fffd}xxx"), "{place}");
+    assert!(place.len() < 300 && !place.contains(char::is_control), "{place}");
+}
+
+#[test]
 fn depth_is_limited() {
     let mut bytes = gpu();
     for _ in 0..6 {

@@ -91,13 +91,19 @@ pub(super) fn find(args: &FindArgs, limits: &Limits, world: &mut World) -> Resul
             .map_err(|source| Failure::Write { path: args.output.clone(), source })?;
     }
     let mut text = String::new();
+    let complete = survey.stopped.is_none() && !survey.roms.is_empty();
+    let mut status = if complete { status::SUCCESS } else { status::CONFIG };
     for (path, found) in name_all(&args.output, &survey.roms) {
-        let written = output::write(&path, &found.image, args.force)?;
-        describe(&mut text, &path, found, written);
+        match output::write(&path, &found.image, args.force) {
+            Ok(written) => describe(&mut text, &path, found, written),
+            // One file in the way does not keep the others from being written.
+            Err(failure) => {
+                let _ = writeln!(text, "not written: {failure}\n  from {}", found.place);
+                status = failure.status();
+            }
+        }
     }
     conclude(&mut text, &survey);
-    let complete = survey.stopped.is_none();
-    let status = if survey.roms.is_empty() || !complete { status::CONFIG } else { status::SUCCESS };
     Ok(Answer { text, status })
 }
 
@@ -145,9 +151,15 @@ fn conclude(text: &mut String, survey: &Survey) {
         let _ = writeln!(text, "the search was ended early: {stopped}; there may be more");
     }
     let Survey { things, volumes, .. } = survey;
-    let roms = survey.roms.len();
-    let _ = writeln!(text, "{roms} video ROMs in {things} files and sections, {volumes} firmware volumes");
+    let things = count(*things, "file or section", "files and sections");
+    let volumes = count(*volumes, "firmware volume", "firmware volumes");
+    let roms = count(survey.roms.len(), "intact video ROM", "intact video ROMs");
+    let _ = writeln!(text, "{roms} in {things}, with {volumes}");
     if survey.roms.is_empty() {
         text.push_str(ELSEWHERE);
     }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
