@@ -1,3 +1,5 @@
-//! Tests of `optimus-vmm vbios`, on files.
+//! Tests of `optimus-vmm vbios`, on files and on made-up GPUs.
 
+mod dump;
+mod find;
 mod info;
