@@ -84,8 +84,9 @@ const DUMP_EXIT_STATUS: &str = "Exit status:
   3      there is no such GPU, no source gives its ROM (the message says why each does not),
          or the ROM cannot be written
 
-Tried are, one after the other, the ROM BAR by way of sysfs and the host's ACPI method _ROM
-by way of the kernel module acpi_call. Both take root.";
+Tried are, one after the other, the ROM BAR by way of sysfs, the EEPROM of NVIDIA's GPUs by way of
+VFIO (which takes a GPU that is bound to vfio-pci), and the host's ACPI method _ROM by way of the
+kernel module acpi_call. The first and the last take root.";
 
 /// The arguments of `vbios dump`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

@@ -3,3 +3,4 @@
 mod dump;
 mod find;
 mod info;
+mod prom;

@@ -4,6 +4,7 @@
 //! is told: on a muxless laptop most of them cannot, and which one does depends on the machine.
 
 mod acpi_call;
+pub(super) mod prom;
 mod sysfs;
 
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ use crate::outcome::{Failure, status};
 pub(super) use acpi_call::AcpiCall;
 #[cfg(test)]
 pub(super) use acpi_call::Caller;
+use prom::Prom;
 pub(super) use sysfs::{Awake, Sysfs};
 
 /// Where to look when nothing here gives a ROM.
@@ -72,7 +74,7 @@ pub(super) trait Source {
 
 /// The sources of this host in the order in which they are tried: those that disturb nothing first.
 fn sources() -> Vec<Box<dyn Source>> {
-    vec![Box::new(Sysfs), Box::new(AcpiCall::of_host())]
+    vec![Box::new(Sysfs), Box::new(Prom), Box::new(AcpiCall::of_host())]
 }
 
 pub(super) fn run(args: &DumpArgs) -> Result<Answer, Failure> {
