@@ -38,7 +38,8 @@ pub struct Rom {
     pub prefix: Prefix,
     /// The images in order; at least one.
     pub images: Vec<Image>,
-    /// Offset in the file behind the last image. Never beyond the end of the file.
+    /// Offset in the file behind the last image, or behind the blob that the first image's PCIR covers if that is
+    /// longer. Never beyond the end of the file.
     pub end: usize,
     /// What is wrong with the chain itself, whichever device it is for.
     pub problems: Vec<Problem>,
@@ -231,6 +232,7 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         }
         at = end;
     }
+    rom.end = rom.end.max(blob_end(&rom, bytes.len()).unwrap_or(0));
     if rom.prefix == Prefix::Unknown {
         rom.problems.push(Problem::UnknownPrefix { length: start });
     }
@@ -241,6 +243,13 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         rom.problems.push(Problem::ImageAfterLast { offset: rom.end });
     }
     rom
+}
+
+/// Where the blob ends whose length the PCIR of a first image with NPDE has, if that is within the file. Those who know
+/// no NPDE take all of it for one image, so it belongs to the ROM even where no private image claims it.
+fn blob_end(rom: &Rom, file: usize) -> Option<usize> {
+    let main = rom.main().filter(|main| main.npde.is_some())?;
+    main.offset.checked_add(main.pcir_length).filter(|end| *end <= file)
 }
 
 fn prefix(bytes: &[u8], start: usize) -> Prefix {

@@ -69,17 +69,25 @@ pub enum Tool {
     Upx,
 }
 
+/// What a tool made of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Files, each with its name.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What to tell the user if that may not be all.
+    pub note: Option<String>,
+}
+
 /// What a search needs of the world around.
 pub trait Surroundings {
     /// The search now looks at a thing, so many bytes large.
     fn looking_at(&mut self, place: &str, size: usize);
 
-    /// Opens a container with a tool; gives the files in it, of at most `limit` bytes together, each with its name.
+    /// Opens a container with a tool; gives the files in it, of at most `limit` bytes together.
     ///
     /// # Errors
     /// What to tell the user: why it was not opened, and what to do.
-    fn open_with(&mut self, tool: Tool, bytes: &[u8], limit: usize)
-    -> Result<Vec<(String, Vec<u8>)>, String>;
+    fn open_with(&mut self, tool: Tool, bytes: &[u8], limit: usize) -> Result<Opened, String>;
 }
 
 /// A ROM that was found.

@@ -10,6 +10,8 @@ readonly LAB_FAILURE=125
 lab=$(realpath -m -- "${OPTIMUS_LAB_DIR:-${checkout:?}/target/lab}")
 # The root file system: both the emulated host's and the one QEMU itself runs in.
 root=$lab/root
+# The modules that take the place of the kernel's with --iommufd.
+root_iommufd=$root/usr/lib/iommufd
 # Where `enter` gives QEMU its view of things outside the root.
 readonly inside=/mnt
 
@@ -39,7 +41,7 @@ inputs_of() {
     {
         case $stage in
             root) cat "$parts/packages" ;;
-            modules) cat "$parts"/modules/* ;;
+            modules) cat "$parts"/modules/* "$parts"/iommufd/* ;;
             guest) cat "$parts/guest-init" ;;
         esac
         sed -n "/^readonly /p; /^stage_$stage()/,/^}/p" "$parts/setup.sh"

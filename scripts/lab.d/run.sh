@@ -14,6 +14,7 @@ memory=4G
 cpus=1
 timeout=
 gpu=
+iommufd=
 modules=()
 devices=()
 shares=()
@@ -25,6 +26,7 @@ parse_arguments() {
     while [[ $# -gt 0 ]]; do
         case $1 in
             --gpu) gpu=yes ;;
+            --iommufd) iommufd=yes ;;
             --mdev) modules+=(mdpy mbochs mtty) ;;
             --device | --qemu | --memory | --cpus | --share | --timeout)
                 [[ $# -ge 2 ]] || die "$1 needs a value; see 'scripts/lab help'"
@@ -104,6 +106,7 @@ write_orders() {
         echo "share$i $(share_mode "${shares[i]}" ro rw) ${shares[i]}"
     done >"$orders/shares"
     echo "${modules[*]}" >"$orders/modules"
+    [[ -z $iommufd ]] || touch "$orders/iommufd"
     {
         compgen -e | grep -E '^(OPTIMUS|RUST|CARGO)_' | while read -r name; do
             printf 'export %s=%q\n' "$name" "${!name}"
@@ -350,6 +353,7 @@ lab_run() {
     # Setup and clean wait for us.
     exec {lock}<"$lab/lock"
     flock -s "$lock"
+    [[ -z $iommufd || -d $root_iommufd ]] || die "the lab in $lab is older than --iommufd; run 'scripts/lab setup' again"
     [[ -e /proc/self/fd/0 ]] || exec </dev/null
     # bash takes standard input away from background jobs.
     exec {terminal}<&0

@@ -115,17 +115,18 @@ stage_firmware() {
 stage_kernel() {
     rm -rf "$lab/kernel"
     logged kernel in_build unpack_kernel "$kernel_series"
-    rm -rf "${root:?}/usr/lib/modules"
+    rm -rf "${root:?}/usr/lib/modules" "$root_iommufd"
     mv "$lab/kernel/usr/lib/modules" "$root/usr/lib/modules"
     mv "$lab"/kernel/boot/vmlinuz-* "$lab/kernel/vmlinuz"
     rm -rf "$lab/kernel/"{boot,usr}
 }
 
-# Kernel modules that Debian doesn't ship: see modules/.
+# Kernel modules that Debian doesn't ship: see modules/ and iommufd/.
 stage_modules() {
-    rm -rf "$lab/modules"
+    rm -rf "$lab/modules" "$root_iommufd"
     logged modules in_build build_modules "$kernel_series"
     logged modules in_root install_modules "${host_late_modules[@]}"
+    logged modules in_root install_iommufd
 }
 
 # The emulated host's initramfs, without its init: run.sh adds that at each run.

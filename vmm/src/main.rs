@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Schema => print(&config::schema()),
         Command::Vbios(args) => {
-            vbios::run(&args).and_then(|answer| print(&answer.text).map(|_| answer.status))
+            vbios::run(&args, cli.verbose > 0).and_then(|answer| print(&answer.text).map(|_| answer.status))
         }
     });
     match done {

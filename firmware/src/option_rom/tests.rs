@@ -227,6 +227,13 @@ fn an_image_without_length_ends_the_chain() {
 }
 
 #[test]
+fn what_the_whole_blob_covers_belongs_to_the_rom() {
+    let image = ImageBuilder::legacy(NV, GPU, 4).npde(true, 0, 6).build();
+    let bytes = [image, vec![0x77; 0x1000]].concat();
+    assert_eq!(check(&bytes, None).unwrap().image, bytes[..0xc00]);
+}
+
+#[test]
 fn structures_behind_the_image_are_refused() {
     let mut bytes = chain(&[ImageBuilder::efi(NV, GPU, 1), ImageBuilder::efi(NV, 0x1c91, 4).last()]);
     // The first image's pointer leads into the second.

@@ -141,6 +141,27 @@ proptest! {
     }
 
     #[test]
+    fn hostile_lzma_is_answered(
+        filter in any::<bool>(),
+        faults in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let options = lzma_rust2::LzmaOptions::with_preset(1);
+        let text: Vec<u8> = (0..3000u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        let mut out =
+            lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, Some(text.len() as u64)).unwrap();
+        std::io::Write::write_all(&mut out, &text).unwrap();
+        let mut data = out.finish().unwrap();
+        for (at, value) in faults {
+            let at = at.index(data.len());
+            data[at] = value;
+        }
+        let method = if filter { Method::LzmaX86 } else { Method::Lzma };
+        if let Ok(readings) = decompress(method, &data, 20_000) {
+            prop_assert!(readings.iter().all(|reading| reading.len() <= 20_000));
+        }
+    }
+
+    #[test]
     fn noise_is_answered(data in proptest::collection::vec(any::<u8>(), 0..400)) {
         let mut sized = data.clone();
         if sized.len() >= 8 {

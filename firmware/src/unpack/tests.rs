@@ -1,5 +1,7 @@
 //! Tests of the search for ROMs, on containers that other libraries or the tests themselves make.
 
+mod oracle;
+
 use std::io::Write;
 use std::sync::LazyLock;
 
@@ -26,12 +28,12 @@ impl Surroundings for World {
     fn looking_at(&mut self, place: &str, _: usize) {
         self.places.push(place.to_owned());
     }
-    fn open_with(&mut self, tool: Tool, _: &[u8], limit: usize) -> Result<Vec<(String, Vec<u8>)>, String> {
+    fn open_with(&mut self, tool: Tool, _: &[u8], limit: usize) -> Result<Opened, String> {
         self.asked.push(tool);
         assert!(self.files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= limit);
         match self.files.is_empty() {
             true => Err("the tool is missing".into()),
-            false => Ok(self.files.clone()),
+            false => Ok(Opened { files: self.files.clone(), note: None }),
         }
     }
 }
@@ -234,6 +236,14 @@ fn a_damaged_rom_is_told_and_not_taken() {
 }
 
 #[test]
+fn names_do_nothing_to_the_terminal() {
+    let name = format!("\u{1b}[31m\n{}", "x".repeat(1000));
+    let place = place_of(&gpu(), &zip_of(&[(&name, &gpu())]));
+    assert!(place.starts_with("file > zip > \u{fffd}[31m\u{fffd}xxx"), "{place}");
+    assert!(place.len() < 300 && !place.contains(char::is_control), "{place}");
+}
+
+#[test]
 fn depth_is_limited() {
     let mut bytes = gpu();
     for _ in 0..6 {
@@ -271,6 +281,18 @@ fn bombs_do_not_go_off() {
     let one: Vec<u8> = zlib(&vec![0; 900 << 10]);
     let survey = survey(&one.repeat(10), "file", &limits, &mut World::default());
     assert_eq!(survey.stopped, Some(Stopped::Unpacked(4 << 20)));
+}
+
+#[test]
+fn a_7z_archive_that_asks_for_too_much_memory_is_refused() {
+    let mut out = sevenz_rust2::ArchiveWriter::new(std::io::Cursor::new(Vec::new())).unwrap();
+    let mut options = sevenz_rust2::encoder_options::Lzma2Options::from_level(1);
+    options.set_dictionary_size(512 << 20);
+    out.set_content_methods(vec![options.into()]);
+    out.push_archive_entry(sevenz_rust2::ArchiveEntry::new_file("a"), Some(&[1u8; 600][..])).unwrap();
+    let survey = search(&out.finish().unwrap().into_inner());
+    assert_eq!(survey.things, 1);
+    assert!(survey.notes[0].contains("needs a dictionary of 536870912 bytes"), "{:?}", survey.notes);
 }
 
 #[test]
@@ -316,6 +338,8 @@ fn false_headers_do_not_hold_up_the_search() {
     );
 }
 
+static SEVEN_ZIP: LazyLock<Vec<u8>> = LazyLock::new(|| seven_zip_of(&[("a", &[1; 600]), ("b", &gpu())]));
+
 static EVERYTHING: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let rom = gpu();
     let inner = volume(&[file(NAME, 0x02, &guided(LZMA, &lzma(&section(0x19, &padded(&rom)))))]);
@@ -346,5 +370,46 @@ proptest! {
             let checked = crate::option_rom::check(&found.image, None);
             prop_assert_eq!(checked.map(|checked| checked.image), Ok(found.image));
         }
+    }
+
+    #[test]
+    fn hostile_7z_headers_are_answered(
+        faults in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = SEVEN_ZIP.clone();
+        let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        let (offset, size) = (number(&bytes, 12), number(&bytes, 20));
+        let header = 32 + offset..32 + offset + size;
+        for (at, value) in faults {
+            bytes[header.start + at.index(size)] = value;
+        }
+        // The checksums are made right, or no fault would come further than to them.
+        let crc = |data: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(data);
+            crc.sum().to_le_bytes()
+        };
+        let header = crc(&bytes[header]);
+        bytes[28..32].copy_from_slice(&header);
+        let start = crc(&bytes[12..32]);
+        bytes[8..12].copy_from_slice(&start);
+        let limits = Limits { memory: 1 << 20, unpacked: 4 << 20, ..Limits::default() };
+        let survey = survey(&bytes, "file", &limits, &mut World::default());
+        prop_assert!(survey.things <= 4);
+    }
+
+    #[test]
+    fn hostile_zip_headers_are_answered(
+        faults in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = zip_of(&[("a", &[1; 600]), ("b", &[2; 600])]);
+        // The file headers, the central directory and the end record are nearly all of it.
+        for (at, value) in faults {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let limits = Limits { memory: 1 << 20, unpacked: 4 << 20, ..Limits::default() };
+        let survey = survey(&bytes, "file", &limits, &mut World::default());
+        prop_assert!(survey.things <= 8);
     }
 }

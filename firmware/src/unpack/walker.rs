@@ -5,7 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use super::stream::{Stream, drain};
-use super::{Container, Damaged, Found, Limits, Stopped, Surroundings, Survey, Tool, archive, carve, dell};
+use super::{
+    Container, Damaged, Found, Limits, Opened, Stopped, Surroundings, Survey, Tool, archive, carve, dell,
+};
 use crate::option_rom::{self, Rom, Severity};
 use crate::uefi_volume::{self, Compressed, DecompressError};
 
@@ -17,6 +19,17 @@ const MAX_ROMS: usize = 64;
 const MIN_SIZE: usize = 24;
 /// Notes for the user, at most.
 const MAX_NOTES: usize = 20;
+
+/// Characters of a file's name that are shown, at most.
+const MAX_NAME: usize = 200;
+/// Characters of a note, at most.
+const MAX_NOTE: usize = 4000;
+
+/// A text of strangers, fit for a terminal: names in archives may hold anything.
+fn printable(text: &str, most: usize) -> String {
+    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(most).map(clean).collect()
+}
 
 /// Where a thing comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +157,7 @@ impl<'a> Walker<'a> {
     }
 
     fn note(&mut self, note: String) {
+        let note = printable(&note, MAX_NOTE);
         if self.survey.notes.len() < MAX_NOTES && !self.survey.notes.contains(&note) {
             self.survey.notes.push(note);
         }
@@ -181,7 +195,7 @@ impl<'a> Walker<'a> {
         open: fn(&[u8], &mut archive::Visit<'_>) -> Result<(), String>,
     ) {
         let result = open(bytes, &mut |name, reader| {
-            let place = format!("{place} > {name}");
+            let place = format!("{place} > {}", printable(name, MAX_NAME));
             let room = self.room();
             match drain(reader, room, |count| self.count(count)) {
                 Ok(out) => self.look_at_unpacked(&out, &place, Origin::Plain, depth),
@@ -217,12 +231,20 @@ impl<'a> Walker<'a> {
     fn external(&mut self, bytes: &[u8], tool: Tool, place: &str, depth: usize) {
         let room = self.room();
         match self.surroundings.open_with(tool, bytes, room) {
-            Ok(files) => {
+            Ok(Opened { files, note }) => {
+                if let Some(note) = note {
+                    self.note(format!("{place}: {note}"));
+                }
                 let all = files.iter().map(|(_, out)| out.len()).sum();
                 self.memory = self.memory.saturating_add(all);
                 for (name, out) in files {
                     if self.count(out.len()) {
-                        self.look_at_unpacked(&out, &format!("{place} > {name}"), Origin::Plain, depth);
+                        self.look_at_unpacked(
+                            &out,
+                            &format!("{place} > {}", printable(&name, MAX_NAME)),
+                            Origin::Plain,
+                            depth,
+                        );
                     }
                 }
                 self.memory = self.memory.saturating_sub(all);

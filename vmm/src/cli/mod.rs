@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
 use crate::watch::Pattern;
 
-pub use vbios::{DeviceId, InfoArgs, ParseDeviceIdError, VbiosArgs, VbiosCommand};
+pub use vbios::{DeviceId, DumpArgs, FindArgs, InfoArgs, ParseDeviceIdError, VbiosArgs, VbiosCommand};
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
 #[derive(Debug, Parser)]
@@ -49,7 +49,7 @@ pub enum Command {
     },
     /// Print the JSON schema of vm.toml
     Schema,
-    /// Look into a GPU's video BIOS
+    /// Look into a GPU's video BIOS, find it in a BIOS update, or read it from the GPU
     Vbios(VbiosArgs),
 }
 

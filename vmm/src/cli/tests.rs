@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::{AcpiCommand, Cli, Command, RunOptions};
+use super::{AcpiCommand, Cli, Command, DeviceId, DumpArgs, FindArgs, InfoArgs, RunOptions, VbiosCommand};
 use crate::config::{ByteSize, ConsoleSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
 
@@ -126,4 +126,33 @@ fn tables_are_dumped_into_a_folder() {
     let all = dump(&["vm.toml", "-o", "tables", "--dsl"]);
     assert_eq!((all.output.as_path(), all.dsl), (Path::new("tables"), true));
     assert!(Cli::try_parse_from(["optimus-vmm", "acpi"]).is_err());
+}
+
+#[test]
+fn the_words_of_vbios_arrive() {
+    let vbios = |words: &[&str]| match Cli::try_parse_from(["optimus-vmm", "vbios"].iter().chain(words)) {
+        Ok(Cli { command: Command::Vbios(args), .. }) => args.command,
+        other => panic!("{other:?}"),
+    };
+    let device = Some(DeviceId { vendor: 0x10de, device: 0x1c8d });
+    let expected = InfoArgs { file: "f".into(), device, json: true };
+    let info = vbios(&["info", "f", "--device", "10de:1C8D", "--json"]);
+    assert!(matches!(info, VbiosCommand::Info(args) if args == expected));
+
+    let expected = FindArgs { file: "f".into(), output: ".".into(), force: false };
+    assert!(matches!(vbios(&["find", "f"]), VbiosCommand::Find(args) if args == expected));
+    let expected = FindArgs { output: "o".into(), force: true, ..expected };
+    assert!(
+        matches!(vbios(&["find", "f", "-o", "o", "--force"]), VbiosCommand::Find(args) if args == expected)
+    );
+
+    let host = "0000:01:00.0".parse().unwrap();
+    let expected = DumpArgs { host, output: None, force: false };
+    assert!(
+        matches!(vbios(&["dump", "--host", "0000:01:00.0"]), VbiosCommand::Dump(args) if args == expected)
+    );
+    let expected = DumpArgs { output: Some("o".into()), force: true, ..expected };
+    let dump = vbios(&["dump", "--host", "01:00.0", "-o", "o", "--force"]);
+    assert!(matches!(dump, VbiosCommand::Dump(args) if args == expected));
+    assert!(Cli::try_parse_from(["optimus-vmm", "vbios", "dump"]).is_err());
 }

@@ -6,11 +6,13 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
+use crate::config::HostPciAddress;
+
 /// Help on what the numbers that `vbios` ends with mean.
 const EXIT_STATUS: &str = "Exit status:
   0      the ROM is intact, and fits --device if given
-  2      the command line or the file is wrong, or the ROM must not be used (the message says why)
-  3      the host is in the way";
+  2      the command line or the file is wrong, or the ROM must not be used (the output says why)
+  3      the output cannot be written";
 
 /// The arguments of `vbios`.
 #[derive(Debug, Args)]
@@ -25,6 +27,10 @@ pub struct VbiosArgs {
 pub enum VbiosCommand {
     /// Show every image of a ROM file, and whether it fits a GPU
     Info(InfoArgs),
+    /// Find every video ROM in a BIOS update, an archive or a dump of the flash chip, and write each to a file
+    Find(FindArgs),
+    /// Read the video BIOS of a GPU of this host
+    Dump(DumpArgs),
 }
 
 /// The arguments of `vbios info`.
@@ -42,6 +48,61 @@ pub struct InfoArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Help on what the numbers that `vbios find` ends with mean.
+const FIND_EXIT_STATUS: &str = "Exit status:
+  0      at least one ROM was found, and all of the file was looked at
+  2      none was found (the output says where else to look), not all was looked at,
+         or a file is in the way
+  3      a ROM cannot be written
+
+Files are named by the IDs of the GPU: vbios_10de_1c8d.rom. Inno Setup installers and programs
+packed with UPX are opened with innoextract and upx where these are installed.";
+
+/// The arguments of `vbios find`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = FIND_EXIT_STATUS)]
+pub struct FindArgs {
+    /// Where to look
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Where to write the ROMs
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+
+    /// Replace files of the same name that hold something else
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Help on what the numbers that `vbios dump` ends with mean.
+const DUMP_EXIT_STATUS: &str = "Exit status:
+  0      the ROM was read, is intact and for this GPU, and was written
+  2      the command line is wrong, or a file is in the way
+  3      there is no such GPU, no source gives its ROM (the message says why each does not),
+         or the ROM cannot be written
+
+Tried are, one after the other, the ROM BAR by way of sysfs, the EEPROM of NVIDIA's GPUs by way of
+VFIO (which takes a GPU that is bound to vfio-pci), and the host's ACPI method _ROM by way of the
+kernel module acpi_call. The first and the last take root.";
+
+/// The arguments of `vbios dump`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = DUMP_EXIT_STATUS)]
+pub struct DumpArgs {
+    /// The GPU, as `lspci -D` shows it, such as 0000:01:00.0
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: HostPciAddress,
+
+    /// Where to write the ROM [default: vbios_VENDOR_DEVICE.rom]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace a file that holds something else
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Vendor and device ID of a PCI function.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::GuestRam;
 use devices::bus::AddressRange;
@@ -22,7 +23,7 @@ use crate::config::{Config, FwCfgContent};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
-use crate::plan::{MachinePlan, Role};
+use crate::plan::{MachinePlan, Role, verify};
 
 /// A content of the firmware crate, as the device wants it.
 struct Served<T>(T);
@@ -231,13 +232,28 @@ impl Tables {
         // A file of no bytes could not be loaded, and nothing asks for it.
         let count = files.iter().filter(|(_, size)| *size > 0).count();
         let files = files.get(..count).unwrap_or(&files);
+        let told = AtomicBool::new(false);
         let provider = Box::new(move || {
+            self.verify(&told);
             let set = self.make(&self.live.look()).and_then(|set| set.fit(sizes)).map_err(Box::new)?;
             let mut files = vec![set.loader, set.tables, set.rsdp, set.vrom];
             files.truncate(count);
             Ok(files)
         });
         Ok(builder.lazy(files, provider))
+    }
+
+    /// Compares the buses that the firmware has numbered with the plan, by which the tables name devices and the user
+    /// has chosen addresses. A guest can ask for the tables as often as it likes, but is told of once.
+    fn verify(&self, told: &AtomicBool) {
+        let differences = verify::bus_numbers(&self.plan, &self.live.root.bridges());
+        if !differences.is_empty() && !told.swap(true, Ordering::Relaxed) {
+            for difference in differences {
+                tracing::error!(
+                    "{difference}. Another firmware image may number buses as planned (`code` in [firmware])"
+                );
+            }
+        }
     }
 
     fn make(&self, firmware: &acpi::Firmware) -> Result<::acpi::TableSet, ::acpi::Error> {

@@ -1,11 +1,15 @@
-//! `optimus-vmm vbios`: a GPU's video BIOS shown.
+//! `optimus-vmm vbios`: a GPU's video BIOS shown, found where laptops keep it, and read from the GPU.
 //!
 //! What the bytes mean is known by [`firmware::option_rom`]; here are files and words for people.
 
+mod dump;
+mod find;
 mod info;
+mod output;
 mod report;
 #[cfg(test)]
 mod tests;
+mod tool;
 
 use std::fs::File;
 use std::io::Read;
@@ -24,12 +28,14 @@ pub struct Answer {
     pub status: u8,
 }
 
-/// Does what the command line asks for.
+/// Does what the command line asks for. Progress goes to standard error if that is a terminal, or if `verbose`.
 ///
 /// # Errors
-/// A file cannot be read, or is none.
-pub fn run(args: &VbiosArgs) -> Result<Answer, Failure> {
+/// A file cannot be read or written, or is none; the GPU gives no ROM.
+pub fn run(args: &VbiosArgs, verbose: bool) -> Result<Answer, Failure> {
     match &args.command {
+        VbiosCommand::Dump(args) => dump::run(args),
+        VbiosCommand::Find(args) => find::run(args, verbose),
         VbiosCommand::Info(args) => info::run(args),
     }
 }

@@ -13,7 +13,7 @@ fn info(bytes: &[u8], options: &[&str]) -> Result<Answer, Failure> {
     std::fs::write(&file, bytes).unwrap();
     let words = ["optimus-vmm", "vbios", "info", file.to_str().unwrap()];
     match Cli::try_parse_from(words.iter().chain(options)).unwrap().command {
-        Command::Vbios(args) => run(&args),
+        Command::Vbios(args) => run(&args, false),
         other => panic!("{other:?}"),
     }
 }

@@ -1,0 +1,209 @@
+//! Tests of `vbios find`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
+use firmware::uefi_volume::testing::{file, section, volume};
+use firmware::unpack::Limits;
+
+use super::super::find::{World, find};
+use super::super::{Answer, tool};
+use crate::cli::FindArgs;
+use crate::outcome::Failure;
+
+struct Case {
+    dir: tempfile::TempDir,
+    args: FindArgs,
+}
+
+impl Case {
+    fn new(bytes: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("update.exe");
+        fs::write(&file, bytes).unwrap();
+        let args = FindArgs { file, output: dir.path().join("out"), force: false };
+        Self { dir, args }
+    }
+
+    /// A program of the test's, found before all others.
+    fn program(&self, name: &str, script: &str) -> OsString {
+        let folder = self.dir.path().join("bin");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        format!("{}:/usr/bin:/bin", folder.display()).into()
+    }
+
+    fn find(&self, limits: &Limits, search: OsString) -> Result<Answer, Failure> {
+        find(&self.args, limits, &mut World::new(search, false))
+    }
+
+    fn run(&self) -> Result<Answer, Failure> {
+        self.find(&Limits::default(), OsString::new())
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.args.output.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let list = fs::read_dir(&self.args.output).map(|list| {
+            list.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        });
+        let mut names = list.unwrap_or_default();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn each_rom_gets_a_file_named_by_its_ids() {
+    let other = ImageBuilder::legacy(0x10de, 0x1c8d, 8).fill(1).last().build();
+    let gop = with_gop(0x8086, 0x5916);
+    let gpu = muxless(0x10de, 0x1c8d);
+    let name = "a0000000-0000-4000-8000-000000000001".parse().unwrap();
+    let body = [gpu.clone(), vec![0; 64], other.clone(), vec![0; 64], gop.clone(), vec![0; 64], gpu.clone()]
+        .concat();
+    let case = Case::new(&volume(&[file(name, 0x02, &section(0x19, &body))]));
+    let answer = case.run().unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    assert_eq!(case.names(), ["vbios_10de_1c8d.rom", "vbios_10de_1c8d_2.rom", "vbios_8086_5916.rom"]);
+    assert_eq!(fs::read(case.out("vbios_10de_1c8d.rom")).unwrap(), gpu);
+    assert_eq!(fs::read(case.out("vbios_10de_1c8d_2.rom")).unwrap(), other);
+    assert_eq!(fs::read(case.out("vbios_8086_5916.rom")).unwrap(), gop);
+    assert!(
+        answer
+            .text
+            .contains("vbios_10de_1c8d.rom: 32768 bytes, no GOP, 2 copies\n  from update.exe at 0x64\n")
+    );
+    assert!(
+        answer.text.ends_with("3 intact video ROMs in 1 file or section, with 1 firmware volume\n"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn a_different_file_is_replaced_only_by_force() {
+    let mut case = Case::new(&muxless(0x10de, 0x1c8d));
+    case.run().unwrap();
+    let again = case.run().unwrap();
+    assert!(again.text.contains("was there already"), "{}", again.text);
+
+    let path = case.out("vbios_10de_1c8d.rom");
+    fs::write(&path, b"mine").unwrap();
+    let answer = case.run().unwrap();
+    assert_eq!(answer.status, 2);
+    assert!(answer.text.starts_with("not written: "), "{}", answer.text);
+    assert!(answer.text.contains("replace it with --force\n  from update.exe at 0x0\n"), "{}", answer.text);
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+    assert_eq!(case.names(), ["vbios_10de_1c8d.rom"]);
+
+    case.args.force = true;
+    case.run().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), muxless(0x10de, 0x1c8d));
+    assert_eq!(case.names(), ["vbios_10de_1c8d.rom"]);
+}
+
+#[test]
+fn nothing_found_says_where_else_to_look_and_writes_nothing() {
+    let case = Case::new(&[7; 5000]);
+    let answer = case.run().unwrap();
+    assert_eq!(answer.status, 2);
+    for place in ["0 intact video ROMs", "optimus-vmm vbios dump", "flashrom", "GPU-Z"] {
+        assert!(answer.text.contains(place), "{}", answer.text);
+    }
+    assert!(!case.args.output.exists());
+}
+
+#[test]
+fn a_damaged_rom_is_named_with_its_fault() {
+    let mut rom = muxless(0x10de, 0x1c8d);
+    rom[0x1000] ^= 1;
+    let case = Case::new(&rom);
+    let answer = case.run().unwrap();
+    assert_eq!((answer.status, case.names().len()), (2, 0));
+    let said =
+        "damaged, not written: 10de:1c8d from update.exe at 0x0\n  error: the checksum of image 0 is wrong";
+    assert!(answer.text.contains(said), "{}", answer.text);
+}
+
+#[test]
+fn an_incomplete_search_is_no_success() {
+    let case = Case::new(&muxless(0x10de, 0x1c8d));
+    let limits = Limits { things: 0, ..Limits::default() };
+    let answer = case.find(&limits, OsString::new()).unwrap();
+    assert_eq!(answer.status, 2);
+    assert!(
+        answer.text.contains("ended early: more than 0 things are in it; there may be more"),
+        "{}",
+        answer.text
+    );
+}
+
+fn inno() -> Vec<u8> {
+    [b"MZ".to_vec(), vec![0; 5000], b"Inno Setup Setup Data (5.5.7)".to_vec()].concat()
+}
+
+#[test]
+fn a_missing_tool_is_named() {
+    let answer = Case::new(&inno()).run().unwrap();
+    let said = "note: update.exe: it is an Inno Setup installer, which takes the program `innoextract` to open; install";
+    assert!(answer.text.contains(said), "{}", answer.text);
+}
+
+#[test]
+fn a_tool_opens_an_installer() {
+    let case = Case::new(&inno());
+    let rom = case.dir.path().join("gpu.rom");
+    fs::write(&rom, muxless(0x10de, 0x1c8d)).unwrap();
+    // The options are those of innoextract 1.9.
+    let script = format!(
+        "[ \"$1 $2 $4\" = '--silent --output-dir --' ] && cmp -s \"$5\" {} || exit 9\n\
+         mkdir \"$3/app\" && cp {} \"$3/app/bios.bin\" && ln -s /etc/passwd \"$3/app/link\"",
+        case.args.file.display(),
+        rom.display()
+    );
+    let search = case.program("innoextract", &script);
+    let answer = case.find(&Limits::default(), search).unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    assert!(answer.text.contains("from update.exe > app/bios.bin at 0x0"), "{}", answer.text);
+    // The link was not followed.
+    assert!(answer.text.contains("1 intact video ROM in 2 files and sections"), "{}", answer.text);
+}
+
+#[test]
+fn a_tool_that_fails_or_writes_too_much_is_told() {
+    let case = Case::new(&inno());
+    let limits = Limits { memory: 1 << 20, ..Limits::default() };
+    for (script, said) in [
+        ("exit 3", "`innoextract` could not open it (exit status: 3)"),
+        (
+            "exec head -c 3000000 /dev/zero >\"$3/zeros\"",
+            "`innoextract` may not have unpacked all of it (signal: 25",
+        ),
+        (
+            "for i in 1 2 3; do head -c 600000 /dev/zero >\"$3/$i\"; done; exec sleep 60",
+            "more than 1048576 bytes come out of it",
+        ),
+        (
+            "for i in 1 2 3; do head -c 600000 /dev/zero >\"$3/$i\"; done",
+            "more than 1048576 bytes come out of it",
+        ),
+    ] {
+        let search = case.program("innoextract", script);
+        let answer = case.find(&limits, search).unwrap();
+        assert!(answer.status == 2 && answer.text.contains(said), "{}", answer.text);
+    }
+}
+
+#[test]
+fn programs_are_found_only_in_absolute_directories() {
+    let found = tool::find("sh", ".:bin:/nowhere:/bin".as_ref());
+    assert_eq!(found.as_deref(), Some(Path::new("/bin/sh")));
+    assert_eq!(tool::find("no-such-program", "/bin".as_ref()), None);
+}
