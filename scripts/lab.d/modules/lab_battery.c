@@ -3,7 +3,9 @@
  * A battery and a power adapter of the emulated host. Their values are the module's
  * parameters, which root writes in /sys/module/lab_battery/parameters: energies in uWh,
  * the power in uW, the voltage in uV, the status as a number of POWER_SUPPLY_STATUS_*
- * (1 charging, 2 discharging, 3 not charging, 4 full).
+ * (1 charging, 2 discharging, 3 not charging, 4 full). The parameter `looks` counts how
+ * often somebody has read the battery; the count of its cycles must be what he reads last,
+ * unless the battery is not present.
  */
 #include <linux/module.h>
 #include <linux/power_supply.h>
@@ -20,6 +22,8 @@ static int power_now;
 module_param(power_now, int, 0644);
 static int voltage_now = 12345000;
 module_param(voltage_now, int, 0644);
+static int looks;
+module_param(looks, int, 0444);
 
 static int battery_get(struct power_supply *supply, enum power_supply_property property,
 		       union power_supply_propval *value)
@@ -27,6 +31,8 @@ static int battery_get(struct power_supply *supply, enum power_supply_property p
 	switch (property) {
 	case POWER_SUPPLY_PROP_PRESENT:
 		value->intval = present;
+		if (!present)
+			looks++;
 		break;
 	case POWER_SUPPLY_PROP_STATUS:
 		value->intval = status;
@@ -51,6 +57,7 @@ static int battery_get(struct power_supply *supply, enum power_supply_property p
 		break;
 	case POWER_SUPPLY_PROP_CYCLE_COUNT:
 		value->intval = 42;
+		looks++;
 		break;
 	default:
 		return -EINVAL;

@@ -9,9 +9,9 @@ use tests::{Outcome, vbios};
 use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("vbios_of_a_passed_gpu_under_ovmf_2022_11", 50, of_a_gpu),
-    scenario("vbios_above_1_mib_without_a_gpu_under_ovmf_2025_02", 50, without_function),
-    scenario("vbios_at_another_function_under_ovmf_2026_08", 45, elsewhere),
+    scenario("vbios_of_a_passed_gpu_under_ovmf_2022_11", 30, of_a_gpu),
+    scenario("vbios_above_1_mib_without_a_gpu_under_ovmf_2025_02", 20, without_function),
+    scenario("vbios_at_another_function_under_ovmf_2026_08", 25, elsewhere),
 ];
 
 /// 167936 bytes, as those of many laptops.

@@ -22,10 +22,7 @@ impl Additions {
     /// All that cannot be used, each with its line of the configuration.
     pub fn load(config: &Config, plan: &MachinePlan) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        let vbios = vbios::load(config, plan).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        let vbios = vbios::load(config, plan, &mut problems);
         let tables = user_tables::load(config, &mut problems);
         Problems::check(problems)?;
         Ok(Self { tables, vbios })

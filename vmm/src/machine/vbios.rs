@@ -32,30 +32,32 @@ pub enum VbiosError {
     },
 }
 
-/// Reads and checks the file: the chain of images without what is in front of it and behind it.
-///
-/// # Errors
-/// It cannot be used, with its line of the configuration.
-pub(super) fn load(config: &Config, plan: &MachinePlan) -> Result<Option<Arc<[u8]>>, Diagnostic> {
-    let Some(planned) = &plan.vbios else { return Ok(None) };
+/// Reads and checks the file: the chain of images without what is in front of it and behind it. One that cannot be used
+/// becomes a problem with its line of the configuration.
+pub(super) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Diagnostic>) -> Option<Arc<[u8]>> {
+    let planned = plan.vbios.as_ref()?;
     let path = planned.file.as_path();
     let checked = read(path)
         .map_err(|source| VbiosError::Read { path: path.into(), source })
         .and_then(|bytes| check(planned, &bytes));
-    let checked = checked.map_err(|error| {
-        let problem = config.problem(Vbios::KEY, error.to_string());
-        match error {
-            VbiosError::Read { .. } => problem,
-            VbiosError::Rom { .. } => problem.with_help(help(planned)),
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            let problem = config.problem(Vbios::KEY, error.to_string());
+            problems.push(match error {
+                VbiosError::Read { .. } => problem,
+                VbiosError::Rom { .. } => problem.with_help(help(planned)),
+            });
+            return None;
         }
-    })?;
+    };
     for warning in &checked.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
     if planned.expect.is_none() {
         tracing::debug!("{}: which GPU it is for is not checked", path.display());
     }
-    Ok(Some(checked.image.into()))
+    Some(checked.image.into())
 }
 
 fn check(planned: &PlannedVbios, bytes: &[u8]) -> Result<Checked, VbiosError> {

@@ -44,12 +44,15 @@ fn load(rom: Option<&[u8]>, text: &str) -> Result<Additions, Problems> {
     Additions::load(&config, &plan)
 }
 
+/// Device and function numbers from bus 0 on.
+type Place = &'static [(u8, u8)];
+
 #[test]
 fn rom_is_at_the_gpu_wherever_that_is() {
     const HOST: &str = "[dgpu]\nhost = \"01:00.0\"\nvbios = \"gpu.rom\"\n";
     const ALONE: &str = "[dgpu]\nvbios = \"gpu.rom\"\n";
     const PORT: &str = "[[root_port]]\naddress = \"00:1c.0\"\n";
-    let cases: [(String, &[(u8, u8)], &str); 9] = [
+    let cases: [(String, Place, &str); 9] = [
         (HOST.into(), &[(1, 0), (0, 0)], "01:00.0"),
         (format!("{HOST}guest = \"00:08.0\""), &[(8, 0)], "00:08.0"),
         (
