@@ -38,9 +38,11 @@ impl Shared {
         // Drivers acknowledge an MSI by a write to the first bytes of its capability in this copy. To configuration space
         // that is a write to read-only bits; the GPU takes it for the acknowledgement.
         let end = usize::from(register) + data.len();
-        let acknowledges = self.capabilities.msi.as_ref().is_some_and(|msi| {
-            register >= msi.offset && end <= usize::from(msi.offset) + 2
-        });
+        let acknowledges = self
+            .capabilities
+            .msi
+            .as_ref()
+            .is_some_and(|msi| register >= msi.offset && end <= usize::from(msi.offset) + 2);
         if acknowledges && let Err(error) = self.host.write(0, MIRROR.0 + u64::from(register), data) {
             tracing::debug!(device = self.host.name(), %error, "lost the acknowledgement of an MSI");
         }

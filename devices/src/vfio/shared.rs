@@ -163,6 +163,8 @@ impl Shared {
                 Deferred::FunctionReset(write) => {
                     // No DMA may be under way while the function resets.
                     self.write(reg::COMMAND, &[0; 2]);
+                    // The guest is told that it is in D0 afterwards.
+                    self.wake();
                     self.forward(table, &write);
                     interrupts.after_reset();
                 }
@@ -178,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Brings the device to D0, where it can be reset.
+    /// Brings the device to D0, where it can be reset. Its memory is not decoded.
     fn wake(&self) {
         let Some(power) = self.capabilities.power else { return };
         let control = power + 4;
