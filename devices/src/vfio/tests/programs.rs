@@ -153,7 +153,7 @@ fn snapshot(bench: &Bench) -> Vec<u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn keep_every_promise(steps in prop::collection::vec(step(), 1..60)) {
         let rom = Rom::Image(vec![0x55; 0x1000].into());
