@@ -206,7 +206,8 @@ impl Surroundings<'_> {
     ) -> Result<Arc<dyn PciFunction>, PassthroughError> {
         let host = vfio.open(device.host)?;
         let rom = rom::of(device, host.as_ref())?;
-        let options = Options { identity: device.identity, multifunction: planned.multifunction, placement, rom };
+        let options =
+            Options { identity: device.identity, multifunction: planned.multifunction, placement, rom };
         let line = |pin| {
             let gsi = devices::chipset::gsi_of(slot.at.device(), pin) as u8;
             self.interrupts.resampled_line(gsi)
