@@ -37,6 +37,15 @@ pub enum Space {
     Memory,
 }
 
+/// Where in the PCI hierarchy a function sits, which its PCI Express capability tells (PCIe 6.0, 7.5.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// On bus 0, without a link.
+    RootComplexIntegrated,
+    /// Behind a root port.
+    Endpoint,
+}
+
 /// What a configuration write led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use = "a decode change that is not applied leaves the guest's BAR where it was"]

@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::memory::{HostMemory, HostMemoryKind};
 use crate::pci::config::{command, reg};
+use crate::test_support::Windows;
 
 use super::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
 use interrupts::HostInterrupts;
@@ -52,6 +53,10 @@ pub(crate) enum Op {
     WaitForDma,
     AnnounceReset,
     Reset,
+    /// The guest sees memory of the device at this address from now on.
+    Shown(u64),
+    /// It does not any more.
+    Hidden(u64),
 }
 
 struct State {
@@ -62,13 +67,25 @@ struct State {
     interrupts: HostInterrupts,
     dma: bool,
     reset: ResetDone,
+    /// Where the PowerState field is.
+    power: Option<usize>,
+    /// Bits that start a function-level reset.
+    reset_controls: Vec<(usize, u8)>,
+    gone: bool,
+    /// The guest's windows, to see that it has none on memory that does not answer.
+    windows: Option<Arc<Windows>>,
     log: Vec<Op>,
 }
+
+/// What a test does in the middle of a call.
+type Hook = Box<dyn Fn() + Send>;
 
 /// The device. A new one has a type 0 header with memory decoding on, as vfio-pci hands devices out, and nothing else.
 pub(crate) struct FakeDevice {
     name: String,
     state: Mutex<State>,
+    on_reset: Mutex<Option<Hook>>,
+    on_wait: Mutex<Option<Hook>>,
 }
 
 fn einval() -> io::Error {
@@ -85,12 +102,21 @@ impl FakeDevice {
             interrupts: HostInterrupts::default(),
             dma: true,
             reset: ResetDone::Function,
+            power: None,
+            reset_controls: Vec::new(),
+            gone: false,
+            windows: None,
             log: Vec::new(),
         };
         state.config[usize::from(reg::COMMAND)] = (command::IO | command::MEMORY) as u8;
         state.writable[usize::from(reg::COMMAND)..][..2].copy_from_slice(&[0x47, 0x05]);
         state.writable[usize::from(reg::INTERRUPT_LINE)] = 0xff;
-        Self { name: "0000:01:00.0".to_owned(), state: Mutex::new(state) }
+        Self {
+            name: "0000:01:00.0".to_owned(),
+            state: Mutex::new(state),
+            on_reset: Mutex::default(),
+            on_wait: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -144,6 +170,56 @@ impl FakeDevice {
     pub(crate) fn with_msix_table(self, bar: u32, offset: u64, len: u64) -> Self {
         self.state().msix_table = Some((bar, offset, len));
         self
+    }
+
+    /// The register with the PowerState field, which can be D0, where memory answers, or D3hot.
+    pub(crate) fn with_power(self, register: u16) -> Self {
+        self.state().power = Some(register.into());
+        self.writable(register, &[3])
+    }
+
+    /// A write of bit `mask` to `register` resets the function. The bit reads as zero.
+    pub(crate) fn with_function_reset(self, register: u16, mask: u8) -> Self {
+        self.state().reset_controls.push((register.into(), mask));
+        self
+    }
+
+    /// Nothing but errors comes from the device from now on.
+    pub(crate) fn vanish(&self) {
+        self.state().gone = true;
+    }
+
+    /// Memory stops answering, without the guest having asked for it.
+    pub(crate) fn close_memory(&self) {
+        self.state().config[usize::from(reg::COMMAND)] &= !(command::MEMORY as u8);
+    }
+
+    /// Calls `hook` at the next reset, before anything else.
+    pub(crate) fn on_reset(&self, hook: impl Fn() + Send + 'static) {
+        *self.on_reset.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` when the device's DMA is next waited for.
+    pub(crate) fn on_wait_for_dma(&self, hook: impl Fn() + Send + 'static) {
+        *self.on_wait.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Takes it for a violation when the device stops answering for memory that `windows` show.
+    pub(crate) fn guard(&self, windows: &Arc<Windows>) {
+        self.state().windows = Some(Arc::clone(windows));
+    }
+
+    /// The guest is shown `memory` at `base`, or it is hidden from it. False if it is not this device's.
+    pub(crate) fn lends(&self, base: u64, memory: &HostMemory, shown: bool) -> bool {
+        let mut state = self.state();
+        if !state.owns(memory) {
+            return false;
+        }
+        if shown && !state.answers() {
+            state.violated("memory was shown that does not answer");
+        }
+        state.log.push(if shown { Op::Shown(base) } else { Op::Hidden(base) });
+        true
     }
 
     /// The host has only this many vectors for MSI or MSI-X left.
@@ -239,11 +315,66 @@ impl State {
         let region = self.regions.get(&index).ok_or_else(einval)?;
         let bytes = region.bytes(offset, len)?;
         let port = index < region::ROM && self.config[usize::from(reg::BAR0) + index as usize * 4] & 1 != 0;
-        let decoding = if port { command::IO } else { command::MEMORY } as u8;
-        if self.config[usize::from(reg::COMMAND)] & decoding == 0 {
+        let ports = self.config[usize::from(reg::COMMAND)] & command::IO as u8 != 0;
+        if if port { !ports } else { !self.answers() } {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         Ok(bytes)
+    }
+
+    /// Whether memory answers: its decoding is on, and the device in D0.
+    fn answers(&self) -> bool {
+        self.config[usize::from(reg::COMMAND)] & command::MEMORY as u8 != 0
+            && self.power.is_none_or(|power| self.config[power] & 3 == 0)
+    }
+
+    fn owns(&self, memory: &HostMemory) -> bool {
+        self.regions
+            .values()
+            .any(|region| (region.base()..region.base() + region.info.size).contains(&memory.address()))
+    }
+
+    fn violated(&mut self, rule: &str) {
+        self.interrupts.violations.push(rule.to_owned());
+    }
+
+    /// Memory is about to stop answering.
+    fn needs_no_windows(&mut self) {
+        let shown = self.windows.as_ref().is_some_and(|windows| windows.any(|memory| self.owns(memory)));
+        if shown {
+            self.violated("memory stopped answering while it was shown");
+        }
+    }
+
+    /// The device is about to reset.
+    fn needs_quiet(&mut self) {
+        self.needs_no_windows();
+        if self.config[usize::from(reg::COMMAND)] & command::BUS_MASTER as u8 != 0 {
+            self.violated("reset a bus master");
+        }
+        if self.interrupts.active.is_some() {
+            self.violated("reset with interrupts on");
+        }
+    }
+
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        let answered = self.answers();
+        for (at, value) in (offset..).zip(data) {
+            if self.reset_controls.iter().any(|&(control, mask)| at == control && value & mask != 0) {
+                self.needs_quiet();
+            }
+            // It has neither D1 nor D2, and a write of a state that a function does not have is discarded.
+            let refused = self.power == Some(at) && matches!(value & 3, 1 | 2);
+            let mask = if refused { 0 } else { self.writable[at] };
+            self.config[at] = self.config[at] & !mask | value & mask;
+        }
+        if answered && !self.answers() {
+            self.needs_no_windows();
+        }
+    }
+
+    fn present(&self) -> io::Result<()> {
+        if self.gone { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
     }
 
     fn hidden(&self, index: u32, offset: u64) -> bool {
@@ -271,6 +402,7 @@ impl HostDevice for FakeDevice {
     fn read(&self, index: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let mut state = self.state();
         state.log.push(Op::Read { index, offset, len: data.len() });
+        state.present()?;
         if index == region::CONFIG {
             let range = state.config_range(offset, data.len())?;
             data.copy_from_slice(&state.config[range]);
@@ -286,12 +418,10 @@ impl HostDevice for FakeDevice {
     fn write(&self, index: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.log.push(Op::Write { index, offset, data: data.to_vec() });
+        state.present()?;
         if index == region::CONFIG {
-            let State { config, writable, .. } = &mut *state;
-            let _ = config.get(offset as usize..offset as usize + data.len()).ok_or_else(einval)?;
-            for (at, value) in (offset as usize..).zip(data) {
-                config[at] = config[at] & !writable[at] | value & writable[at];
-            }
+            let range = state.config_range(offset, data.len())?;
+            state.write_config(range.start, data);
             return Ok(());
         }
         let bytes = state.memory(index, offset, data.len())?;
@@ -361,6 +491,9 @@ impl HostDevice for FakeDevice {
     }
 
     fn wait_for_dma(&self) -> bool {
+        if let Some(hook) = self.on_wait.lock().unwrap().take() {
+            hook();
+        }
         let mut state = self.state();
         state.log.push(Op::WaitForDma);
         state.dma
@@ -371,9 +504,17 @@ impl HostDevice for FakeDevice {
     }
 
     fn reset(&self) -> io::Result<ResetDone> {
+        if let Some(hook) = self.on_reset.lock().unwrap().take() {
+            hook();
+        }
         let mut state = self.state();
-        // The host puts configuration space and interrupts back as they were.
         state.log.push(Op::Reset);
+        state.present()?;
+        // The host puts configuration space back as it was.
+        state.needs_quiet();
+        if state.power.is_some_and(|power| state.config[power] & 3 != 0) {
+            state.violated("reset outside of D0");
+        }
         Ok(state.reset)
     }
 }
