@@ -16,6 +16,7 @@ readonly guest_modules=(
     virtio_pci virtio_blk virtio-rng virtio_net virtio_console pvpanic-pci pvpanic-mmio
     ext4 vfat nls_ascii nls_cp437 nls_utf8 efivarfs nvme e1000e igb
     bochs edu_test
+    battery ac vrom_test
 )
 
 # The Debian mirror that apt uses on this machine.

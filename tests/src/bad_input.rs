@@ -67,6 +67,13 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:", "16 × 16 × 2", "fewer processors"],
     ),
     case(
+        "a video BIOS that is blank",
+        "[dgpu]\nvbios = \"gpu.rom\"\n",
+        &[("gpu.rom", Content::Zeros(4096))],
+        &["vm.toml:2:", "gpu.rom", "it is blank", "^"],
+    ),
+    case("no video BIOS", "[dgpu]\nvbios = \"gpu.rom\"\n", &[], &["vm.toml:2:", "gpu.rom", "cannot read"]),
+    case(
         "two devices at one address",
         "@FIRMWARE@[[disk]]\npath = \"a.img\"\naddress = \"00:04.0\"\n[[disk]]\npath = \"b.img\"\naddress = \"00:04.0\"\n",
         &[],

@@ -18,6 +18,7 @@ pub mod run;
 pub mod shard;
 pub mod toml;
 pub mod transcript;
+pub mod vbios;
 pub mod vfio;
 
 /// What a step of a test gives: a value, or why the test failed.

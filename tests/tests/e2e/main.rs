@@ -5,6 +5,7 @@
 //! `scripts/lab exec --memory 8G -- PROGRAM NAME…`. `OPTIMUS_BINARY` names the program under test, and
 //! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness.
 
+mod battery;
 mod boot;
 mod crash;
 mod debian;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod nvram;
 mod passthrough;
 mod refusal;
+mod vrom;
 
 use std::io::Write;
 
@@ -64,6 +66,8 @@ fn main() -> std::process::ExitCode {
         disk::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
+        vrom::SCENARIOS,
+        battery::SCENARIOS,
         &passthrough::scenarios(),
     ]
     .concat();

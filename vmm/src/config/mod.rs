@@ -34,6 +34,7 @@ mod smbios;
 mod suggest;
 mod syntax;
 mod text;
+mod vbios;
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ pub use pci_address::{HostPciAddress, ParsePciAddressError, PciAddress};
 pub use scalar::Scalar;
 pub use size::{ByteSize, ParseByteSizeError};
 pub use smbios::{ChassisType, Smbios};
+pub use vbios::Vbios;
 
 /// A virtual machine as the user wants it. Paths are absolute, or as resolved as the file's own path is.
 #[derive(Debug, Clone)]
@@ -82,6 +84,8 @@ pub struct Config {
     pub root_ports: Vec<RootPort>,
     /// Passed-through devices: that of `[dgpu]`, then those of `[[vfio]]` in the order of the file.
     pub passthrough: Vec<Passthrough>,
+    /// The GPU's video BIOS.
+    pub vbios: Option<Vbios>,
     /// The user's fw_cfg items in the order of the file.
     pub fw_cfg: Vec<FwCfgItem>,
     /// The battery and the power adapter, if there are any.

@@ -2,6 +2,8 @@
 //!
 //! The types and their comments are part of the schema, as those of [`super::file`].
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,13 +11,17 @@ use super::passthrough::{GpuFunctions, Passthrough, RomSource};
 use super::pci_address::{HostPciAddress, PciAddress};
 use super::pci_ids::{PciId, SubsystemId};
 use super::resolve::Resolver;
+use super::vbios::Vbios;
 
-/// The laptop's discrete GPU, passed through at the place and with the IDs that its driver expects. Needs an IOMMU.
+/// The laptop's discrete GPU, passed through at the place and with the IDs that its driver expects. Needs an IOMMU. With
+/// `vbios` and without `host` no GPU is passed through, and the guest finds the video BIOS alone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["vbios"] }]))]
 pub(super) struct DgpuSection {
     /// The GPU's address on the host, as `lspci -D` shows it, such as `"0000:01:00.0"`.
-    pub host: HostPciAddress,
+    #[schemars(extend("x-default" = "no GPU; `vbios` is required then"))]
+    pub host: Option<HostPciAddress>,
     /// Its address in the guest. Bus 01 is behind a root port at 00:01.0, as on laptops; the plan adds it.
     #[schemars(extend("x-default" = "`\"01:00.0\"`"))]
     pub guest: Option<PciAddress>,
@@ -32,6 +38,10 @@ pub(super) struct DgpuSection {
     /// knows the board. Other functions of the slot get it too if their own reads zero.
     #[schemars(extend("x-default" = "the GPU's own; a warning says where to find it if that reads zero"))]
     pub subsystem: Option<SubsystemId>,
+    /// The GPU's video BIOS, for its driver, which asks ACPI (`_ROM`) for it: a muxless laptop has it in its firmware. It
+    /// must be intact and for the GPU's own IDs or those that the guest sees.
+    #[schemars(extend("format" = "path", "x-default" = "none"))]
+    pub vbios: Option<String>,
     /// The GPU's expansion ROM: `"off"`, `"host"` (the device's own) or the path of a file.
     #[serde(default)]
     pub rom: RomSource,
@@ -80,40 +90,51 @@ pub(super) struct VfioSection {
 /// Where NVIDIA's drivers for Optimus laptops expect the GPU.
 const DGPU_GUEST: Option<PciAddress> = PciAddress::new(1, 0, 0);
 
+impl DgpuSection {
+    /// Where the guest finds the GPU.
+    pub(super) fn guest(&self) -> Option<PciAddress> {
+        self.guest.or(DGPU_GUEST)
+    }
+
+    /// The GPU, if the host has one. Relative paths start from `folder`.
+    pub(super) fn into_passthrough(self, folder: &Path) -> Option<Passthrough> {
+        let guest = self.guest();
+        let Self {
+            host,
+            guest: _,
+            multifunction,
+            vendor,
+            device,
+            subsystem,
+            vbios: _,
+            rom,
+            functions,
+            manage,
+        } = self;
+        Some(Passthrough {
+            key: Passthrough::DGPU.into(),
+            host: host?,
+            guest,
+            root_port: true,
+            multifunction,
+            vendor: vendor.map(|PciId(id)| id),
+            device: device.map(|PciId(id)| id),
+            subsystem: subsystem.map(|SubsystemId(vendor, device)| (vendor, device)),
+            rom: rom.relative_to(folder),
+            functions,
+            manage,
+        })
+    }
+}
+
 impl Resolver {
-    /// The passed-through devices, `[dgpu]` first.
+    /// The passed-through devices, `[dgpu]` first, and the GPU's video BIOS.
     pub(super) fn passthrough(
         &mut self,
         dgpu: Option<DgpuSection>,
         vfio: Vec<VfioSection>,
-    ) -> Vec<Passthrough> {
-        let dgpu =
-            dgpu.map(|section| {
-                let DgpuSection {
-                    host,
-                    guest,
-                    multifunction,
-                    vendor,
-                    device,
-                    subsystem,
-                    rom,
-                    functions,
-                    manage,
-                } = section;
-                Passthrough {
-                    key: Passthrough::DGPU.into(),
-                    host,
-                    guest: guest.or(DGPU_GUEST),
-                    root_port: true,
-                    multifunction,
-                    vendor: vendor.map(|PciId(id)| id),
-                    device: device.map(|PciId(id)| id),
-                    subsystem: subsystem.map(|SubsystemId(vendor, device)| (vendor, device)),
-                    rom: rom.relative_to(self.folder()),
-                    functions,
-                    manage,
-                }
-            });
+    ) -> (Vec<Passthrough>, Option<Vbios>) {
+        let (dgpu, vbios) = dgpu.map(|section| self.dgpu(section)).unwrap_or_default();
         let mut devices: Vec<_> = dgpu.into_iter().collect();
         for (index, section) in vfio.into_iter().enumerate() {
             let VfioSection { host, guest, root_port, vendor, device, subsystem, rom, manage } = section;
@@ -154,6 +175,6 @@ impl Resolver {
                 self.problem(&format!("{}.vendor", device.key), message);
             }
         }
-        devices
+        (devices, vbios)
     }
 }

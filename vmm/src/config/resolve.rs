@@ -79,7 +79,7 @@ pub(super) fn resolve(
         resolver.problem(&format!("root_port[{index}].address"), message);
     }
     resolver.chassis(&mut smbios, dgpu.is_some());
-    let passthrough = resolver.passthrough(dgpu, vfio);
+    let (passthrough, vbios) = resolver.passthrough(dgpu, vfio);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
@@ -98,6 +98,7 @@ pub(super) fn resolve(
         rng,
         root_ports,
         passthrough,
+        vbios,
         fw_cfg,
         battery: battery.map(|battery| battery.mode),
         acpi_tables,
@@ -125,6 +126,11 @@ impl Resolver {
     /// The folder that relative paths start from.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether the file has this key.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.origin.locate(key).is_some()
     }
 
     pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {

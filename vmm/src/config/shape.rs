@@ -69,6 +69,13 @@ impl<'a> Walk<'a> {
         for missing in required(schema).filter(|name| !table.contains_key(*name)) {
             self.complain(header, format!("{} lacks the key `{missing}`", section(path)), None);
         }
+        let alternatives: Vec<&Node> = alternatives(schema).collect();
+        let complete = |choice: &&Node| required(choice).all(|name| table.contains_key(name));
+        if !alternatives.is_empty() && !alternatives.iter().any(complete) {
+            let names: Vec<_> = alternatives.iter().copied().flat_map(required).collect();
+            let message = format!("{} lacks the key `{}`", section(path), names.join("` or `"));
+            self.complain(header, message, None);
+        }
     }
 
     fn unknown_key(
@@ -257,6 +264,11 @@ fn range(schema: &Node) -> (i64, i64) {
 
 fn required(schema: &Node) -> impl Iterator<Item = &str> {
     schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Sets of keys of which one must be complete.
+fn alternatives(schema: &Node) -> impl Iterator<Item = &Node> {
+    schema.get("anyOf").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
 }
 
 /// How a section of this path is written: `[cpu]`, `[[disk]]`, `topology`.

@@ -1,15 +1,18 @@
 //! The ACPI view of the machine: the plan, and what the firmware has programmed when it asks for the tables.
 
 use std::arch::x86_64::__cpuid;
+use std::sync::Arc;
 
 use acpi::{
     Battery, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile,
+    Vrom,
 };
 use devices::bus::AddressRange;
 
 use firmware::fw_cfg::e820::Range;
 use firmware::pci_window::{CpuVendor, WindowInputs, pci_windows};
 
+use super::additions::Additions;
 use crate::config::{BatteryMode, Config};
 use crate::cpu::cpuid::{Supported, Vendor};
 use crate::kvm::{KVM_PAGES_BASE, KVM_PAGES_SIZE};
@@ -85,7 +88,7 @@ pub fn platform(
     plan: &MachinePlan,
     cpu: CpuFacts,
     firmware: &Firmware,
-    user_tables: &[Vec<u8>],
+    additions: &Additions,
 ) -> Result<Platform, acpi::Error> {
     let functions = plan
         .pci
@@ -116,10 +119,15 @@ pub fn platform(
             BatteryMode::Full => Battery::Full,
             BatteryMode::Mirror => Battery::Mirror,
         }),
-        vrom: None,
+        vrom: vrom(plan, additions),
         oem: OemIds::default(),
-        user_tables: user_tables.to_vec(),
+        user_tables: additions.tables.clone(),
     })
+}
+
+fn vrom(plan: &MachinePlan, additions: &Additions) -> Option<Vrom> {
+    let (planned, image) = (plan.vbios.as_ref()?, additions.vbios.as_ref()?);
+    Some(Vrom { at: planned.at.clone(), image: Arc::clone(image) })
 }
 
 fn profile(config: &Config) -> PmProfile {

@@ -23,6 +23,7 @@ use devices::virtio::rng::VirtioRng;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::additions::Additions;
 use super::boot_disk::BootDisk;
 use super::flash::{Flash, FlashFiles};
 use super::items;
@@ -55,6 +56,8 @@ pub(super) struct Connections {
     pub flash_alarm: Arc<dyn Alarm>,
     /// The host's battery and adapter, when the guest's follow them.
     pub power: Option<PowerState>,
+    /// The user's files behind the ACPI tables.
+    pub additions: Additions,
     /// What happened when.
     pub events: EventLog,
 }
@@ -204,7 +207,8 @@ pub(super) fn board(
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
     let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
-    let fw_cfg = items::build(config, plan, supported, live, &ram, &connections.events)?;
+    let fw_cfg =
+        items::build(config, plan, supported, live, connections.additions, &ram, &connections.events)?;
 
     let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
         (u64::from(ConfigPorts::BASE), 8, Arc::clone(&config_ports) as _),

@@ -8,7 +8,7 @@ use std::process::Command;
 use devices::bus::AddressRange;
 
 use super::acpi::{self, CpuFacts, Firmware};
-use super::user_tables;
+use super::additions::Additions;
 use crate::config::{Config, ConfigError};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -23,9 +23,9 @@ const ECAM_LEN: u64 = 256 << 20;
 /// # Errors
 /// The tables cannot be built from the configuration, a file cannot be written, or `iasl` is missing or fails.
 pub fn dump(config: &Config, plan: &MachinePlan, folder: &Path, dsl: bool) -> Result<Vec<PathBuf>, Failure> {
-    let user_tables = user_tables::load(config).map_err(ConfigError::from)?;
+    let additions = Additions::load(config, plan).map_err(ConfigError::from)?;
     let firmware = Firmware { ecam: AddressRange::new(ECAM_BASE, ECAM_LEN), claimed: Vec::new() };
-    let tables = acpi::platform(config, plan, CpuFacts::of_host(config), &firmware, &user_tables)
+    let tables = acpi::platform(config, plan, CpuFacts::of_host(config), &firmware, &additions)
         .and_then(|platform| ::acpi::build(&platform))
         .map_err(|error| Failure::Input(error.to_string()))?;
 

@@ -18,8 +18,8 @@ use firmware::fw_cfg::user_item::{Source, UserItem};
 use firmware::fw_cfg::{Content, system_states};
 
 use super::acpi::{self, CpuFacts};
-use super::user_tables;
-use crate::config::{Config, ConfigError, FwCfgContent};
+use super::additions::Additions;
+use crate::config::{Config, FwCfgContent};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
@@ -48,6 +48,7 @@ pub(super) fn build(
     plan: &Arc<MachinePlan>,
     supported: &Supported,
     live: Live,
+    additions: Additions,
     ram: &GuestRam,
     events: &EventLog,
 ) -> Result<Arc<FwCfg>, Failure> {
@@ -83,8 +84,7 @@ pub(super) fn build(
         };
         builder = builder.file(&name, Served(content));
     }
-    let user_tables = user_tables::load(config).map_err(ConfigError::from)?;
-    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live, user_tables };
+    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live, additions };
     builder = tables.announce(builder)?;
     builder.build(ram.clone()).map_err(input)
 }
@@ -215,7 +215,7 @@ struct Tables {
     plan: Arc<MachinePlan>,
     cpu: CpuFacts,
     live: Live,
-    user_tables: Vec<Vec<u8>>,
+    additions: Additions,
 }
 
 impl Tables {
@@ -257,7 +257,7 @@ impl Tables {
     }
 
     fn make(&self, firmware: &acpi::Firmware) -> Result<::acpi::TableSet, ::acpi::Error> {
-        ::acpi::build(&acpi::platform(&self.config, &self.plan, self.cpu, firmware, &self.user_tables)?)
+        ::acpi::build(&acpi::platform(&self.config, &self.plan, self.cpu, firmware, &self.additions)?)
     }
 }
 

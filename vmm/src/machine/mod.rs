@@ -1,6 +1,7 @@
 //! The live machine: assembled from the plan, run by one event loop, and ended in order.
 
 pub mod acpi;
+mod additions;
 mod boot_disk;
 mod build;
 mod consoles;
@@ -16,12 +17,14 @@ mod run;
 mod tests;
 mod timers;
 mod user_tables;
+mod vbios;
 mod vcpus;
 
 pub use dump::dump;
 pub use passthrough::PassthroughError;
 pub use run::run;
 pub use user_tables::TableFileError;
+pub use vbios::VbiosError;
 
 use std::io;
 

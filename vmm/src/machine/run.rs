@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use event_manager::EventManager;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::additions::Additions;
 use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
 use super::diagnose::{self, Looks};
@@ -53,6 +54,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
+    let additions = Additions::load(&config, &plan).map_err(config::ConfigError::from)?;
     // Before any thread starts, so that all inherit the mask.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     let kvm = kvm::open()?;
@@ -82,6 +84,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
             power: supplies.as_mut().map(PowerSupplies::read),
+            additions,
             events: events.clone(),
         },
     )?;

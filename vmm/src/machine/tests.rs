@@ -1,3 +1,5 @@
+mod vbios;
+
 use std::fs;
 use std::path::Path;
 
@@ -6,7 +8,8 @@ use devices::bus::AddressRange;
 use devices::chipset::battery as model;
 
 use super::acpi::{CpuFacts, Firmware, platform};
-use super::{dump, user_tables};
+use super::additions::Additions;
+use super::dump;
 use crate::config::{self, Config};
 use crate::cpu::cpuid::Vendor;
 use crate::host::HostFacts;
@@ -32,13 +35,16 @@ fn tables_fit_what_was_announced_wherever_the_firmware_puts_things() {
          [[disk]]\npath = \"a.raw\"\naddress = \"01:00.0\"\n[cpu]\ntopology = { sockets = 2, cores = 3, threads = 2 }\n",
     );
     let announced =
-        ::acpi::build(&platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap()).unwrap().sizes();
+        ::acpi::build(&platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap())
+            .unwrap()
+            .sizes();
     for ecam in [0xb000_0000, 0xe000_0000] {
         let firmware = Firmware {
             ecam: Some(range(ecam, 256 << 20)),
             claimed: vec![range(0xe0_0000_0000, 1 << 30), range(0x8000_0000, 1 << 20)],
         };
-        let tables = ::acpi::build(&platform(&config, &plan, CPU, &firmware, &[]).unwrap()).unwrap();
+        let tables =
+            ::acpi::build(&platform(&config, &plan, CPU, &firmware, &Additions::default()).unwrap()).unwrap();
         let tables = tables.fit(announced).unwrap();
         let mcfg = tables.individual().into_iter().find(|table| &table.signature == b"MCFG").unwrap();
         assert_eq!(mcfg.bytes[44..52], ecam.to_le_bytes());
@@ -50,7 +56,7 @@ fn the_high_window_holds_what_the_firmware_placed_and_no_ram() {
     let (config, plan) = machine("[machine]\nmemory = \"5G\"\n");
     let placed = range(0x38_0000_0000, 1 << 32);
     let firmware = Firmware { ecam: None, claimed: vec![placed, range(0x8000_0000, 1 << 20)] };
-    let platform = platform(&config, &plan, CPU, &firmware, &[]).unwrap();
+    let platform = platform(&config, &plan, CPU, &firmware, &Additions::default()).unwrap();
     let [window] = platform.pci.mmio64[..] else { panic!("{:?}", platform.pci.mmio64) };
     assert!(window.start <= placed.base() && placed.last() <= window.end);
     assert!(window.start >= plan.memory.end());
@@ -63,7 +69,7 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
         [("notebook", ::acpi::PmProfile::Mobile), ("desktop", ::acpi::PmProfile::Desktop)]
     {
         let (config, plan) = machine(&format!("[smbios]\nchassis_type = \"{chassis}\"\n"));
-        let platform = platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap();
+        let platform = platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
         assert_eq!(platform.pm_profile, profile, "{chassis}");
     }
 }
@@ -72,7 +78,7 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
 fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
     let (config, plan) =
         machine("[dgpu]\nhost = \"01:00.0\"\n[[vfio]]\nhost = \"03:00.0\"\nguest = \"01:00.1\"\n");
-    let platform = platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap();
+    let platform = platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
     assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
     let port = platform.pci.functions.iter().find(|function| function.device == 1).unwrap();
     let ::acpi::FunctionKind::Bridge { children } = &port.kind else { panic!("{port:?}") };
@@ -86,12 +92,15 @@ fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
 fn a_battery_makes_a_mobile_machine() {
     for (mode, battery) in [("full", ::acpi::Battery::Full), ("mirror", ::acpi::Battery::Mirror)] {
         let (config, plan) = machine(&format!("[battery]\nmode = \"{mode}\"\n"));
-        let platform = platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap();
+        let platform = platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
         assert_eq!(platform.battery, Some(battery));
         assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
     }
     let (config, plan) = machine("");
-    assert_eq!(platform(&config, &plan, CPU, &Firmware::default(), &[]).unwrap().battery, None);
+    assert_eq!(
+        platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap().battery,
+        None
+    );
 }
 
 /// The tables and the model are made apart, and must say the same.
@@ -147,8 +156,8 @@ fn with_files(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Config, MachinePla
 #[test]
 fn users_tables_are_added() {
     let (_folder, config, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
-    let tables = user_tables::load(&config).unwrap();
-    let platform = platform(&config, &plan, CPU, &Firmware::default(), &tables).unwrap();
+    let additions = Additions::load(&config, &plan).unwrap();
+    let platform = platform(&config, &plan, CPU, &Firmware::default(), &additions).unwrap();
     let added = ::acpi::build(&platform).unwrap().individual();
     assert_eq!(added.iter().filter(|table| table.bytes == SSDT).count(), 2);
 }
@@ -168,9 +177,9 @@ fn all_wrong_tables_are_told_with_file_and_field() {
         ("huge.aml", &huge),
         ("gone.aml", SSDT),
     ];
-    let (folder, config, _) = with_files(&files);
+    let (folder, config, plan) = with_files(&files);
     fs::remove_file(folder.path().join("gone.aml")).unwrap();
-    let problems = user_tables::load(&config).unwrap_err();
+    let problems = Additions::load(&config, &plan).unwrap_err();
     let messages: Vec<&str> = problems.iter().map(config::Diagnostic::message).collect();
     let expected = [
         ("changed.aml", "is not added: Checksum at offset 0x9: found 0x1d, expected 0x1e"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use acpi::{MAX_USER_TABLE, TableError, check_table};
 
-use crate::config::{Config, Problems};
+use crate::config::{Config, Diagnostic};
 
 /// A file that is not added to the machine's tables.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +29,9 @@ pub enum TableFileError {
     },
 }
 
-/// Reads and checks all tables.
-///
-/// # Errors
-/// All that cannot be used, each with its line of the configuration.
-pub(super) fn load(config: &Config) -> Result<Vec<Vec<u8>>, Problems> {
-    let (mut tables, mut problems) = (Vec::new(), Vec::new());
+/// Reads and checks all tables. Those that cannot be used become problems, each with its line of the configuration.
+pub(super) fn load(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Vec<u8>> {
+    let mut tables = Vec::new();
     for (index, path) in config.acpi_tables.iter().enumerate() {
         match read(path) {
             Ok(table) => tables.push(table),
@@ -43,8 +40,7 @@ pub(super) fn load(config: &Config) -> Result<Vec<Vec<u8>>, Problems> {
             }
         }
     }
-    Problems::check(problems)?;
-    Ok(tables)
+    tables
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TableFileError> {

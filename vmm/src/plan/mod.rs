@@ -12,6 +12,7 @@ mod ports;
 pub mod report;
 #[cfg(test)]
 mod tests;
+pub mod vbios;
 pub mod verify;
 
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use crate::host::HostFacts;
 pub use memory::MemoryPlan;
 pub use passthrough::PlannedPassthrough;
 pub use pci::{PciPlan, PlannedFunction, Role};
+pub use vbios::PlannedVbios;
 
 /// A whole machine, decided.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct MachinePlan {
     pub pci: PciPlan,
     /// Passed-through functions; [`Role::Passthrough`] counts them.
     pub passthrough: Vec<PlannedPassthrough>,
+    /// The video BIOS that `_ROM` returns.
+    pub vbios: Option<PlannedVbios>,
     /// What the user should know, and what forbids nothing.
     pub warnings: Vec<Diagnostic>,
 }
@@ -58,6 +62,7 @@ pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems>
     let passthrough::Wanted { functions, wishes, warnings } =
         passthrough::wanted(config, facts, &mut problems);
     let pci = place::plan(config, &wishes, &mut problems);
+    let vbios = vbios::plan(config, &pci, &functions, &mut problems);
     Problems::check(problems)?;
     Ok(MachinePlan {
         name: config.name.clone(),
@@ -67,6 +72,7 @@ pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems>
         memory,
         pci,
         passthrough: functions,
+        vbios,
         warnings,
     })
 }

@@ -1,6 +1,7 @@
 //! The plan for people and for scripts: what `optimus-vmm plan` prints.
 
 mod passthrough;
+mod vbios;
 
 use std::fmt::Write as _;
 
@@ -10,6 +11,7 @@ use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
 use crate::config::{ByteSize, Config, Diagnostic, FirmwareKind};
 
 pub use passthrough::{FunctionIds, Passthrough, ShownIds};
+pub use vbios::Vbios;
 
 /// A range of guest-physical addresses, last address included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,6 +99,9 @@ pub struct Report {
     pub memory_map: Vec<MemoryRange>,
     /// PCI functions of bus 0, with those behind root ports.
     pub pci: Vec<Function>,
+    /// The video BIOS that `_ROM` returns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vbios: Option<Vbios>,
     /// Interrupts that are not messages.
     pub interrupts: Vec<Interrupt>,
     /// What the user should know.
@@ -153,6 +158,7 @@ pub fn report(config: &Config, plan: &MachinePlan) -> Report {
         },
         memory_map: memory_map(plan),
         pci: plan.pci.functions.iter().map(|function| printable(config, plan, function)).collect(),
+        vbios: plan.vbios.as_ref().map(Vbios::from),
         interrupts: interrupts(config, plan),
         warnings: plan.warnings.iter().map(Warning::from).collect(),
     }
@@ -290,6 +296,9 @@ impl Report {
         writeln!(out, "\nPCI")?;
         for function in &self.pci {
             write_function(out, function, 1)?;
+        }
+        if let Some(vbios) = &self.vbios {
+            vbios.write(out)?;
         }
         writeln!(out, "\nInterrupts")?;
         for interrupt in &self.interrupts {

@@ -89,7 +89,7 @@ impl From<&PlannedPassthrough> for Passthrough {
     }
 }
 
-fn pair(vendor: u16, device: u16) -> String {
+pub(super) fn pair(vendor: u16, device: u16) -> String {
     format!("{vendor:04x}:{device:04x}")
 }
 

@@ -1,0 +1,89 @@
+//! A battery that follows the host's: `lab_battery` of the emulated host, whose values the test changes.
+
+use std::time::{Duration, Instant};
+
+use tests::lab::call;
+use tests::machine::Machine;
+use tests::run::{Options, Running};
+use tests::{Outcome, ensure};
+
+use crate::{Scenario, scenario};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[scenario("battery_follows_the_hosts", 60, follows)];
+
+/// The host's module, unloaded at the end.
+struct HostBattery;
+
+impl HostBattery {
+    fn load() -> Outcome<Self> {
+        call("modprobe", &["lab_battery"])?;
+        Ok(Self)
+    }
+
+    fn set(&self, values: &[(&str, i64)]) -> Outcome {
+        for (name, value) in values {
+            std::fs::write(format!("/sys/module/lab_battery/parameters/{name}"), value.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for HostBattery {
+    fn drop(&mut self) {
+        let _ = call("modprobe", &["-r", "lab_battery"]);
+    }
+}
+
+/// How long the guest may take to show a change.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Numbers of `POWER_SUPPLY_STATUS_*`.
+const CHARGING: i64 = 1;
+const DISCHARGING: i64 = 2;
+
+/// Waits for what the guest shows, from now on. Gives how many events have told it.
+fn shows(running: &mut Running, what: &str, limit: Duration) -> Outcome<u64> {
+    let start = Instant::now();
+    let found = running.expect(&format!("WATCH {what} events=([0-9]+)"))?;
+    let elapsed = start.elapsed();
+    ensure(elapsed <= limit, format!("the guest showed '{what}' only after {elapsed:?}"))?;
+    Ok(found.get(1).ok_or("no count of events")?.parse()?)
+}
+
+fn follows() -> Outcome {
+    let battery = HostBattery::load()?;
+    let mut machine = Machine::small("test=power_watch")?;
+    machine.sections = "[battery]\nmode = \"mirror\"\n".into();
+    let mut running = machine.start(&Options::default())?;
+    let at_first = "online=1 status=Full energy=50000000 power=0";
+    let mut events = shows(&mut running, at_first, Duration::from_secs(200))?;
+
+    let changes: [(&[(&str, i64)], &str); 5] = [
+        (
+            &[("energy_now", 44_000_000), ("power_now", 12_000_000), ("status", DISCHARGING), ("online", 0)],
+            "online=0 status=Discharging energy=44000000 power=12000000",
+        ),
+        (
+            &[("energy_now", 2_500_000), ("power_now", 13_000_000)],
+            "online=0 status=Discharging energy=2500000 power=13000000",
+        ),
+        (
+            &[("power_now", 30_000_000), ("status", CHARGING), ("online", 1)],
+            "online=1 status=Charging energy=2500000 power=30000000",
+        ),
+        // Taken out and put in again. Without a notification the guest's driver would not look.
+        (&[("present", 0)], "online=1 status= energy= power="),
+        (&[("present", 1)], "online=1 status=Charging energy=2500000 power=30000000"),
+    ];
+    for (values, what) in changes {
+        battery.set(values)?;
+        let counted = shows(&mut running, what, LATE)?;
+        ensure(counted > events, format!("no event told the guest of '{what}'"))?;
+        events = counted;
+    }
+    // The whole device vanishes.
+    drop(battery);
+    shows(&mut running, "online=1 status= energy= power=", LATE)?;
+    let finished = running.kill()?;
+    finished.said("the host's battery has vanished")
+}

@@ -1,0 +1,33 @@
+//! The user's files behind the ACPI tables, read and checked before anything of the host is touched.
+
+use std::sync::Arc;
+
+use super::{user_tables, vbios};
+use crate::config::{Config, Problems};
+use crate::plan::MachinePlan;
+
+/// What the user adds to the machine's own tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// Complete tables.
+    pub tables: Vec<Vec<u8>>,
+    /// The image that `_ROM` returns.
+    pub vbios: Option<Arc<[u8]>>,
+}
+
+impl Additions {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// All that cannot be used, each with its line of the configuration.
+    pub fn load(config: &Config, plan: &MachinePlan) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let vbios = vbios::load(config, plan).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        let tables = user_tables::load(config, &mut problems);
+        Problems::check(problems)?;
+        Ok(Self { tables, vbios })
+    }
+}
