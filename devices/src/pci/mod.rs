@@ -124,7 +124,8 @@ pub struct Forwarding {
 pub trait PciFunction: Send + Sync {
     /// Reads configuration space.
     fn config_read(&self, register: u16, data: &mut [u8]);
-    /// Writes configuration space. The function changes its own state only.
+    /// Writes configuration space. The function changes its own state only. The next write to it, to the root port above
+    /// it or to its neighbours there comes after [`PciFunction::settle`].
     fn config_write(&self, register: u16, data: &[u8]) -> Written;
     /// All that the function decodes with its present registers, before bridges above it have their say.
     fn regions(&self) -> Vec<Region>;

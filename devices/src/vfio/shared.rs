@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) table: Table,
     pub(super) interrupts: Interrupts,
     deferred: Vec<Deferred>,
+    /// A reset has failed, and was told of.
+    reset_failed: bool,
 }
 
 /// A function but for its BARs.
@@ -48,7 +50,7 @@ impl Shared {
         table: Table,
         interrupts: Interrupts,
     ) -> Arc<Self> {
-        let state = Mutex::new(State { table, interrupts, deferred: Vec::new() });
+        let state = Mutex::new(State { table, interrupts, deferred: Vec::new(), reset_failed: false });
         Arc::new(Self { host, capabilities, state })
     }
 
@@ -74,7 +76,7 @@ impl Shared {
     pub(super) fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let write = self.admit_bus_mastering(ConfigWrite::new(register, data));
         let mut state = self.lock();
-        let State { table, interrupts, deferred } = &mut *state;
+        let State { table, interrupts, deferred, reset_failed: _ } = &mut *state;
         if self.starts_function_reset(&write) {
             interrupts.before_reset();
             table.reset();
@@ -156,7 +158,7 @@ impl Shared {
     /// The buses decode what the table says.
     pub(super) fn settle(&self) {
         let mut state = self.lock();
-        let State { table, interrupts, deferred } = &mut *state;
+        let State { table, interrupts, deferred, reset_failed } = &mut *state;
         for deferred in std::mem::take(deferred) {
             match deferred {
                 Deferred::Write(write) => self.pass_on(table, interrupts, &write),
@@ -172,7 +174,13 @@ impl Shared {
                     self.write(reg::COMMAND, &[0; 2]);
                     self.wake();
                     if let Err(error) = self.host.reset() {
-                        tracing::warn!(device = self.host.name(), %error, "the device could not be reset");
+                        let device = self.host.name();
+                        // Guests can ask for it again and again.
+                        if std::mem::replace(reset_failed, true) {
+                            tracing::debug!(device, %error, "the device could not be reset");
+                        } else {
+                            tracing::warn!(device, %error, "the device could not be reset");
+                        }
                     }
                     interrupts.after_reset();
                 }
