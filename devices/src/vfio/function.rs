@@ -100,6 +100,7 @@ impl VfioPci {
                 RomWindow::new(image).map_err(|source| FunctionError::Rom { device: device(), source })?,
             ),
         };
+        let found = raw.get(4..6).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes);
         let rom_size = rom.as_ref().map_or(0, |rom| rom.size());
         let raw = Raw { bytes: &raw, bars: &bars, rom_size };
         let Virtualized { mut table, capabilities, warnings } = config::virtualize(&raw, options)
@@ -123,7 +124,7 @@ impl VfioPci {
             table.hide_interrupt_pin();
         }
         let overlays = overlay::find(&raw, &capabilities);
-        let shared = Shared::new(host, capabilities, table, interrupts);
+        let shared = Shared::new(host, found, capabilities, table, interrupts);
         let bars = (0..6)
             .filter(|&index| bars.get(index).is_some_and(Option::is_some))
             .map(|index| window(&shared, index, &overlays))

@@ -39,19 +39,24 @@ pub(super) struct State {
 pub(super) struct Shared {
     pub(super) host: Arc<dyn HostDevice>,
     pub(super) capabilities: Capabilities,
+    /// The Command register of the device at rest: no DMA, no interrupt, nothing decoded. What the host has decided
+    /// otherwise, such as how errors are reported, is as it was found.
+    idle_command: u16,
     state: Mutex<State>,
 }
 
 impl Shared {
-    /// A function as at power-on.
+    /// A function as at power-on. `command` is its Command register as the device was found.
     pub(super) fn new(
         host: Arc<dyn HostDevice>,
+        command: u16,
         capabilities: Capabilities,
         table: Table,
         interrupts: Interrupts,
     ) -> Arc<Self> {
+        let active = command::IO | command::MEMORY | command::BUS_MASTER | command::INTX_DISABLE;
         let state = Mutex::new(State { table, interrupts, deferred: Vec::new(), reset_failed: false });
-        Arc::new(Self { host, capabilities, state })
+        Arc::new(Self { host, capabilities, idle_command: command & !active, state })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,14 +169,14 @@ impl Shared {
                 Deferred::Write(write) => self.pass_on(table, interrupts, &write),
                 Deferred::FunctionReset(write) => {
                     // No DMA may be under way while the function resets.
-                    self.write(reg::COMMAND, &[0; 2]);
+                    self.quieten();
                     // The guest is told that it is in D0 afterwards.
                     self.wake();
                     self.forward(table, &write);
                     interrupts.after_reset();
                 }
                 Deferred::Reset => {
-                    self.write(reg::COMMAND, &[0; 2]);
+                    self.quieten();
                     self.wake();
                     if let Err(error) = self.host.reset() {
                         let device = self.host.name();
@@ -186,6 +191,11 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Stops the device.
+    fn quieten(&self) {
+        self.write(reg::COMMAND, &self.idle_command.to_le_bytes());
     }
 
     /// Brings the device to D0, where it can be reset. Its memory is not decoded.
