@@ -62,6 +62,11 @@ impl Windows {
         shown.sort_unstable();
         shown
     }
+
+    /// Whether a window shows memory that fits.
+    pub(crate) fn any(&self, fits: impl Fn(&HostMemory) -> bool) -> bool {
+        self.0.lock().unwrap().iter().any(|(_, memory)| fits(memory))
+    }
 }
 
 impl WindowMapper for Windows {

@@ -37,6 +37,15 @@ pub enum Space {
     Memory,
 }
 
+/// Where in the PCI hierarchy a function sits, which its PCI Express capability tells (PCIe 6.0, 7.5.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// On bus 0, without a link.
+    RootComplexIntegrated,
+    /// Behind a root port.
+    Endpoint,
+}
+
 /// What a configuration write led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use = "a decode change that is not applied leaves the guest's BAR where it was"]
@@ -115,7 +124,8 @@ pub struct Forwarding {
 pub trait PciFunction: Send + Sync {
     /// Reads configuration space.
     fn config_read(&self, register: u16, data: &mut [u8]);
-    /// Writes configuration space. The function changes its own state only.
+    /// Writes configuration space. The function changes its own state only. The next write to it, to the root port above
+    /// it or to its neighbours there comes after [`PciFunction::settle`].
     fn config_write(&self, register: u16, data: &[u8]) -> Written;
     /// All that the function decodes with its present registers, before bridges above it have their say.
     fn regions(&self) -> Vec<Region>;

@@ -17,6 +17,15 @@ use super::{Bdf, Devfn, Forwarding, IoEvents, MappedPart, PciFunction, Region, S
 struct Node {
     function: Arc<dyn PciFunction>,
     children: BTreeMap<u8, Arc<dyn PciFunction>>,
+    /// Held for a configuration write to any of them until all has followed that follows from it: windows that one
+    /// virtual CPU's write closes must be closed before the device learns of it, whatever another one writes meanwhile.
+    turn: Mutex<()>,
+}
+
+impl Node {
+    fn new(function: Arc<dyn PciFunction>) -> Self {
+        Self { function, children: BTreeMap::new(), turn: Mutex::default() }
+    }
 }
 
 /// Why a function cannot be placed.
@@ -92,7 +101,7 @@ impl RootComplex {
         if nodes.contains_key(&at) {
             return Err(TopologyError::Taken(at));
         }
-        nodes.insert(at, Node { function, children: BTreeMap::new() });
+        nodes.insert(at, Node::new(function));
         Ok(())
     }
 
@@ -151,9 +160,11 @@ impl RootComplex {
         }
     }
 
-    /// A configuration write, with all that follows from it for the buses.
+    /// A configuration write, with all that follows from it for the buses. Writes to a function, to the root port above it
+    /// and to its neighbours there take their turns.
     pub fn config_write(&self, bdf: Bdf, register: u16, data: &[u8]) -> Action {
         let Some((node, function)) = self.find(bdf) else { return Action::None };
+        let _turn = lock(&node.turn);
         let written = function.config_write(register, data);
         if written.reset_secondary {
             node.children.values().for_each(|child| child.reset());
@@ -170,6 +181,7 @@ impl RootComplex {
 
     /// Resets every function and applies what they decode then.
     pub fn reset(&self) {
+        let _turns: Vec<_> = self.nodes().map(|(_, node)| lock(&node.turn)).collect();
         for (_, node) in self.nodes() {
             node.children.values().for_each(|child| child.reset());
             node.function.reset();

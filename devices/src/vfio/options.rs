@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::pci::Placement;
+
 /// IDs that replace the device's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Identity {
@@ -23,15 +25,6 @@ pub enum Rom {
     Image(Arc<[u8]>),
 }
 
-/// Where the guest finds the function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// On bus 0, among the functions of the chipset.
-    RootBus,
-    /// Behind a root port.
-    BehindRootPort,
-}
-
 /// How a function is passed through.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -39,8 +32,8 @@ pub struct Options {
     pub identity: Identity,
     /// The function's device number has other functions (header type bit 7).
     pub multifunction: bool,
-    /// Where it sits.
-    pub place: Place,
+    /// Where the guest finds it.
+    pub placement: Placement,
     /// Its expansion ROM.
     pub rom: Rom,
 }

@@ -1,5 +1,6 @@
 //! A made-up device of the host that keeps the kernel's rules (Linux drivers/vfio/pci) and writes down what it is asked.
 
+mod host;
 mod interrupts;
 mod line;
 mod memory;
@@ -7,13 +8,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::memory::{HostMemory, HostMemoryKind};
+use crate::memory::HostMemory;
 use crate::pci::config::{command, reg};
+use crate::test_support::Windows;
 
 use super::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
 use interrupts::HostInterrupts;
@@ -52,6 +54,10 @@ pub(crate) enum Op {
     WaitForDma,
     AnnounceReset,
     Reset,
+    /// The guest sees memory of the device at this address from now on.
+    Shown(u64),
+    /// It does not any more.
+    Hidden(u64),
 }
 
 struct State {
@@ -62,13 +68,25 @@ struct State {
     interrupts: HostInterrupts,
     dma: bool,
     reset: ResetDone,
+    /// Where the PowerState field is.
+    power: Option<usize>,
+    /// Bits that start a function-level reset.
+    reset_controls: Vec<(usize, u8)>,
+    gone: bool,
+    /// The guest's windows, to see that it has none on memory that does not answer.
+    windows: Option<Arc<Windows>>,
     log: Vec<Op>,
 }
+
+/// What a test does in the middle of a call.
+type Hook = Box<dyn Fn() + Send>;
 
 /// The device. A new one has a type 0 header with memory decoding on, as vfio-pci hands devices out, and nothing else.
 pub(crate) struct FakeDevice {
     name: String,
     state: Mutex<State>,
+    on_reset: Mutex<Option<Hook>>,
+    on_wait: Mutex<Option<Hook>>,
 }
 
 fn einval() -> io::Error {
@@ -85,12 +103,21 @@ impl FakeDevice {
             interrupts: HostInterrupts::default(),
             dma: true,
             reset: ResetDone::Function,
+            power: None,
+            reset_controls: Vec::new(),
+            gone: false,
+            windows: None,
             log: Vec::new(),
         };
         state.config[usize::from(reg::COMMAND)] = (command::IO | command::MEMORY) as u8;
         state.writable[usize::from(reg::COMMAND)..][..2].copy_from_slice(&[0x47, 0x05]);
         state.writable[usize::from(reg::INTERRUPT_LINE)] = 0xff;
-        Self { name: "0000:01:00.0".to_owned(), state: Mutex::new(state) }
+        Self {
+            name: "0000:01:00.0".to_owned(),
+            state: Mutex::new(state),
+            on_reset: Mutex::default(),
+            on_wait: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -144,6 +171,56 @@ impl FakeDevice {
     pub(crate) fn with_msix_table(self, bar: u32, offset: u64, len: u64) -> Self {
         self.state().msix_table = Some((bar, offset, len));
         self
+    }
+
+    /// The register with the PowerState field, which can be D0, where memory answers, or D3hot.
+    pub(crate) fn with_power(self, register: u16) -> Self {
+        self.state().power = Some(register.into());
+        self.writable(register, &[3])
+    }
+
+    /// A write of bit `mask` to `register` resets the function. The bit reads as zero.
+    pub(crate) fn with_function_reset(self, register: u16, mask: u8) -> Self {
+        self.state().reset_controls.push((register.into(), mask));
+        self
+    }
+
+    /// Nothing but errors comes from the device from now on.
+    pub(crate) fn vanish(&self) {
+        self.state().gone = true;
+    }
+
+    /// Memory stops answering, without the guest having asked for it.
+    pub(crate) fn close_memory(&self) {
+        self.state().config[usize::from(reg::COMMAND)] &= !(command::MEMORY as u8);
+    }
+
+    /// Calls `hook` at the next reset, before anything else.
+    pub(crate) fn on_reset(&self, hook: impl Fn() + Send + 'static) {
+        *self.on_reset.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` when the device's DMA is next waited for.
+    pub(crate) fn on_wait_for_dma(&self, hook: impl Fn() + Send + 'static) {
+        *self.on_wait.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Takes it for a violation when the device stops answering for memory that `windows` show.
+    pub(crate) fn guard(&self, windows: &Arc<Windows>) {
+        self.state().windows = Some(Arc::clone(windows));
+    }
+
+    /// The guest is shown `memory` at `base`, or it is hidden from it. False if it is not this device's.
+    pub(crate) fn lends(&self, base: u64, memory: &HostMemory, shown: bool) -> bool {
+        let mut state = self.state();
+        if !state.owns(memory) {
+            return false;
+        }
+        if shown && !state.answers() {
+            state.violated("memory was shown that does not answer");
+        }
+        state.log.push(if shown { Op::Shown(base) } else { Op::Hidden(base) });
+        true
     }
 
     /// The host has only this many vectors for MSI or MSI-X left.
@@ -224,156 +301,5 @@ impl FakeDevice {
         let mut state = self.state();
         let disabled = state.config[usize::from(reg::COMMAND) + 1] & (command::INTX_DISABLE >> 8) as u8 != 0;
         state.interrupts.interrupt(index, vector, disabled)
-    }
-}
-
-impl State {
-    fn config_range(&self, offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
-        let start = usize::try_from(offset).map_err(|_| einval())?;
-        let end = start.checked_add(len).filter(|end| *end <= self.config.len()).ok_or_else(einval)?;
-        Ok(start..end)
-    }
-
-    /// The bytes of a BAR or the ROM that an access reaches.
-    fn memory(&self, index: u32, offset: u64, len: usize) -> io::Result<&[AtomicU8]> {
-        let region = self.regions.get(&index).ok_or_else(einval)?;
-        let bytes = region.bytes(offset, len)?;
-        let port = index < region::ROM && self.config[usize::from(reg::BAR0) + index as usize * 4] & 1 != 0;
-        let decoding = if port { command::IO } else { command::MEMORY } as u8;
-        if self.config[usize::from(reg::COMMAND)] & decoding == 0 {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
-        Ok(bytes)
-    }
-
-    fn hidden(&self, index: u32, offset: u64) -> bool {
-        self.msix_table
-            .is_some_and(|(bar, start, len)| index == bar && (start..start + len).contains(&offset))
-    }
-}
-
-impl HostDevice for FakeDevice {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn region(&self, index: u32) -> Option<RegionInfo> {
-        let state = self.state();
-        match index {
-            0..=region::ROM => {
-                Some(state.regions.get(&index).map_or_else(RegionInfo::default, |r| r.info.clone()))
-            }
-            region::CONFIG => Some(RegionInfo { size: state.config.len() as u64, areas: Vec::new() }),
-            _ => None,
-        }
-    }
-
-    fn read(&self, index: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        let mut state = self.state();
-        state.log.push(Op::Read { index, offset, len: data.len() });
-        if index == region::CONFIG {
-            let range = state.config_range(offset, data.len())?;
-            data.copy_from_slice(&state.config[range]);
-            return Ok(());
-        }
-        let bytes = state.memory(index, offset, data.len())?;
-        for ((at, byte), value) in (offset..).zip(bytes).zip(data) {
-            *value = if state.hidden(index, at) { 0xff } else { byte.load(Ordering::Relaxed) };
-        }
-        Ok(())
-    }
-
-    fn write(&self, index: u32, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
-        state.log.push(Op::Write { index, offset, data: data.to_vec() });
-        if index == region::CONFIG {
-            let State { config, writable, .. } = &mut *state;
-            let _ = config.get(offset as usize..offset as usize + data.len()).ok_or_else(einval)?;
-            for (at, value) in (offset as usize..).zip(data) {
-                config[at] = config[at] & !writable[at] | value & writable[at];
-            }
-            return Ok(());
-        }
-        let bytes = state.memory(index, offset, data.len())?;
-        for ((at, byte), value) in (offset..).zip(bytes).zip(data) {
-            if index != region::ROM && !state.hidden(index, at) {
-                byte.store(*value, Ordering::Relaxed);
-            }
-        }
-        Ok(())
-    }
-
-    fn map(&self, index: u32, offset: u64, len: u64) -> io::Result<HostMemory> {
-        let mut state = self.state();
-        state.log.push(Op::Map { index, offset, len });
-        let region = state.regions.get(&index).ok_or_else(einval)?;
-        let inside = |&(start, size): &(u64, u64)| offset >= start && offset + len <= start + size;
-        if !region.info.areas.iter().any(inside) {
-            return Err(einval());
-        }
-        Ok(HostMemory::new(
-            region.base() + offset,
-            len,
-            HostMemoryKind::Device,
-            Arc::new(Arc::clone(&region.bytes)),
-        ))
-    }
-
-    fn irq(&self, index: u32) -> IrqInfo {
-        self.state().interrupts.info(index)
-    }
-
-    fn set_triggers(&self, index: u32, first: u32, events: &[Option<&EventFd>]) -> io::Result<()> {
-        let mut state = self.state();
-        let set = events.iter().map(Option::is_some).collect();
-        state.log.push(Op::SetTriggers { index, first, set });
-        state.interrupts.set_triggers(index, first, events)
-    }
-
-    fn disable_irq(&self, index: u32) -> io::Result<()> {
-        let mut state = self.state();
-        state.log.push(Op::DisableIrq(index));
-        state.interrupts.disable(index)
-    }
-
-    fn set_intx_unmask(&self, event: &EventFd) -> io::Result<()> {
-        let mut state = self.state();
-        state.log.push(Op::SetIntxUnmask);
-        if let Some(errno) = state.interrupts.refuse_unmask {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
-        state.interrupts.intx()?.unmask = Some(event.try_clone()?);
-        Ok(())
-    }
-
-    fn mask_intx(&self) -> io::Result<()> {
-        let mut state = self.state();
-        state.log.push(Op::MaskIntx);
-        state.interrupts.intx()?.masked = true;
-        Ok(())
-    }
-
-    fn unmask_intx(&self) -> io::Result<()> {
-        let mut state = self.state();
-        state.log.push(Op::UnmaskIntx);
-        state.interrupts.intx()?.masked = false;
-        Ok(())
-    }
-
-    fn wait_for_dma(&self) -> bool {
-        let mut state = self.state();
-        state.log.push(Op::WaitForDma);
-        state.dma
-    }
-
-    fn announce_reset(&self) {
-        self.state().log.push(Op::AnnounceReset);
-    }
-
-    fn reset(&self) -> io::Result<ResetDone> {
-        let mut state = self.state();
-        // The host puts configuration space and interrupts back as they were.
-        state.log.push(Op::Reset);
-        Ok(state.reset)
     }
 }

@@ -14,7 +14,7 @@ use crate::bus::{Action, BusDevice};
 use crate::interrupt::{IrqLine, MsiAllocator};
 use crate::pci::config::{command, reg, status};
 use crate::pci::msix::Msix;
-use crate::pci::{Bar, BarKind, ConfigSpace, Ids, PciFunction, Region, Written, capability};
+use crate::pci::{Bar, BarKind, ConfigSpace, Ids, PciFunction, Placement, Region, Written, capability};
 
 use super::VirtioDevice;
 use super::interrupt::Interrupt;
@@ -35,15 +35,6 @@ mod cfg_type {
     pub(super) const ISR: u8 = 3;
     pub(super) const DEVICE: u8 = 4;
     pub(super) const PCI: u8 = 5;
-}
-
-/// Where in the PCI hierarchy a function sits, which its PCI Express capability tells (PCIe 6.0, 7.5.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
-    /// On bus 0, without a link.
-    RootComplexIntegrated,
-    /// Behind a root port.
-    Endpoint,
 }
 
 /// Why a virtio function could not be made.

@@ -13,11 +13,11 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use crate::GuestRam;
 use crate::interrupt::{IrqLine, MsiAllocator, MsiMessage, MsiVector};
 use crate::pci::config::command;
-use crate::pci::{PciFunction, Region};
+use crate::pci::{PciFunction, Placement, Region};
 
 use super::VirtioDevice;
 use super::feature;
-use super::pci::{Placement, VirtioPci};
+use super::pci::VirtioPci;
 
 /// RAM in three regions: two that touch at 1 MiB, one apart at 4 MiB.
 pub(super) const RAM: [(GuestAddress, usize); 3] =

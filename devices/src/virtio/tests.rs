@@ -4,12 +4,11 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::pci::Placement;
 use super::rng::VirtioRng;
 use super::testing::{AVAIL, DATA, DESC, Driver, INDIRECT, NEXT, USED, WRITE};
 use super::*;
 use crate::interrupt::MsiVector;
-use crate::pci::PciFunction;
+use crate::pci::{PciFunction, Placement};
 
 const ALL: u64 = feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC;
 

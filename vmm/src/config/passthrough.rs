@@ -134,6 +134,8 @@ pub struct Passthrough {
     pub rom: RomSource,
     /// Which functions of its slot come along. Always [`GpuFunctions::Gpu`] for `[[vfio]]`.
     pub functions: GpuFunctions,
+    /// Place in the firmware's boot order.
+    pub boot_index: Option<u32>,
     /// Whether its functions are bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
 }

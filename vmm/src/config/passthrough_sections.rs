@@ -78,6 +78,9 @@ pub(super) struct VfioSection {
     /// The subsystem that the guest sees, as VENDOR:DEVICE, such as `"17aa:39d1"`.
     #[schemars(extend("x-default" = "the device's own"))]
     pub subsystem: Option<SubsystemId>,
+    /// Place in the firmware's boot order, among those of the disks: for an NVMe disk or a network card.
+    #[schemars(extend("x-default" = "none"))]
+    pub boot_index: Option<u32>,
     /// The expansion ROM: `"off"`, `"host"` (the device's own) or the path of a file.
     #[serde(default)]
     pub rom: RomSource,
@@ -122,6 +125,7 @@ impl DgpuSection {
             subsystem: subsystem.map(|SubsystemId(vendor, device)| (vendor, device)),
             rom: rom.relative_to(folder),
             functions,
+            boot_index: None,
             manage,
         })
     }
@@ -137,7 +141,8 @@ impl Resolver {
         let (dgpu, vbios) = dgpu.map(|section| self.dgpu(section)).unwrap_or_default();
         let mut devices: Vec<_> = dgpu.into_iter().collect();
         for (index, section) in vfio.into_iter().enumerate() {
-            let VfioSection { host, guest, root_port, vendor, device, subsystem, rom, manage } = section;
+            let VfioSection { host, guest, root_port, vendor, device, subsystem, boot_index, rom, manage } =
+                section;
             let key = format!("vfio[{index}]");
             if let (Some(guest), Some(root_port)) = (guest, root_port)
                 && root_port != (guest.bus() != 0)
@@ -164,6 +169,7 @@ impl Resolver {
                 subsystem: subsystem.map(|SubsystemId(vendor, device)| (vendor, device)),
                 rom: rom.relative_to(self.folder()),
                 functions: GpuFunctions::Gpu,
+                boot_index,
                 manage,
             });
         }

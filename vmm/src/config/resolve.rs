@@ -13,7 +13,7 @@ use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::{
     ByteSize, ChassisType, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin,
-    Overrides, Rng, RootPort, Smbios, acpi_table, firmware_paths, text,
+    Overrides, Passthrough, Rng, RootPort, Smbios, acpi_table, firmware_paths, text,
 };
 
 /// The least memory on which OVMF and the guests of the test suite run.
@@ -71,7 +71,6 @@ pub(super) fn resolve(
     let disks: Vec<_> =
         disk.into_iter().enumerate().map(|(index, disk)| resolver.disk(index, disk)).collect();
     resolver.check_files(&firmware, &disks);
-    resolver.check_boot_order(&disks);
     let rng = rng.enabled.then_some(Rng { address: rng.address });
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
@@ -80,6 +79,7 @@ pub(super) fn resolve(
     }
     resolver.chassis(&mut smbios, dgpu.is_some());
     let (passthrough, vbios) = resolver.passthrough(dgpu, vfio);
+    resolver.check_boot_order(&disks, &passthrough);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
@@ -326,16 +326,20 @@ impl Resolver {
         }
     }
 
-    fn check_boot_order(&mut self, disks: &[Disk]) {
-        let mut seen: HashMap<u32, usize> = HashMap::new();
-        for (index, boot_index) in
-            disks.iter().enumerate().filter_map(|(index, disk)| Some((index, disk.boot_index?)))
-        {
-            if let Some(first) = seen.insert(boot_index, index) {
-                let other = self.origin.locate(&format!("disk[{first}].boot_index"));
+    fn check_boot_order(&mut self, disks: &[Disk], passthrough: &[Passthrough]) {
+        let disks = disks.iter().enumerate().map(|(index, disk)| (format!("disk[{index}]"), disk.boot_index));
+        let devices = passthrough.iter().map(|device| (device.key.clone(), device.boot_index));
+        let mut seen: HashMap<u32, String> = HashMap::new();
+        for (key, boot_index) in disks.chain(devices) {
+            let Some(boot_index) = boot_index else { continue };
+            let key = format!("{key}.boot_index");
+            if let Some(first) = seen.insert(boot_index, key.clone()) {
+                let other = self.origin.locate(&first);
                 let line = other.map(|other| format!(" (line {})", other.line)).unwrap_or_default();
-                let message = format!("another disk{line} also has the place {boot_index} in the boot order");
-                self.problem(&format!("disk[{index}].boot_index"), message);
+                let what = if first.starts_with("disk") { "disk" } else { "device" };
+                let message =
+                    format!("another {what}{line} also has the place {boot_index} in the boot order");
+                self.problem(&key, message);
             }
         }
     }

@@ -21,6 +21,8 @@ use super::io_error;
 
 /// Inputs of the IOAPIC.
 const IOAPIC_PINS: u32 = 24;
+/// Global interrupts that KVM has routes for, `KVM_MAX_IRQ_ROUTES` of the kernel on x86.
+const MOST_ROUTES: u32 = 4096;
 /// The global interrupt of PIRQ A.
 const FIRST_PIRQ: u32 = 16;
 
@@ -195,7 +197,14 @@ pub struct Messages(pub Arc<Interrupts>);
 
 impl MsiAllocator for Messages {
     fn allocate(&self) -> io::Result<Arc<dyn MsiVector>> {
-        let gsi = self.0.next_message.fetch_add(1, Ordering::Relaxed);
+        let next = |gsi| (gsi < MOST_ROUTES).then_some(gsi + 1);
+        let gsi =
+            self.0.next_message.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_err(|_| {
+                let most = MOST_ROUTES - IOAPIC_PINS;
+                io::Error::other(format!(
+                    "all {most} message-signalled interrupts that KVM has for one machine are taken"
+                ))
+            })?;
         let irqfd = Irqfd::new(Arc::clone(&self.0.vm), gsi, None)?;
         Ok(Arc::new(Vector { interrupts: Arc::clone(&self.0), irqfd }))
     }
@@ -229,6 +238,11 @@ impl Irqfd {
         }
         .map_err(io_error)?;
         *attached = wanted;
+        if wanted {
+            // What was signalled before, KVM has delivered now, but left in the counter (virt/kvm/eventfd.c): there it would
+            // be delivered again the next time. What is signalled from now on never stays there.
+            let _ = self.event.read();
+        }
         Ok(())
     }
 }
@@ -314,6 +328,63 @@ mod tests {
 
     fn chips_of(entries: &[kvm_irq_routing_entry], gsi: u32) -> usize {
         entries.iter().filter(|entry| entry.gsi == gsi && entry.type_ == KVM_IRQ_ROUTING_IRQCHIP).count()
+    }
+
+    fn signalled(event: &EventFd) -> bool {
+        event.read().is_ok()
+    }
+
+    /// Against the host's KVM, where there is one.
+    fn machine() -> Option<Arc<Interrupts>> {
+        let kvm = crate::kvm::open().ok()?;
+        Some(Interrupts::new(crate::kvm::create_vm(&kvm).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_signal_is_delivered_once() {
+        let Some(interrupts) = machine() else { return };
+        let vector = Messages(interrupts).allocate().unwrap();
+        let message = MsiMessage { address: 0xfee0_0000, data: 0x31 };
+        vector.event().write(1).unwrap();
+        vector.route(Some(message)).unwrap();
+        assert!(!signalled(vector.event()), "delivered at the route");
+        vector.event().write(1).unwrap();
+        assert!(!signalled(vector.event()), "delivered at once");
+        vector.route(Some(message)).unwrap();
+        vector.route(None).unwrap();
+        vector.route(None).unwrap();
+        vector.event().write(1).unwrap();
+        assert!(signalled(vector.event()), "pending while it is masked");
+    }
+
+    #[test]
+    fn a_resampled_line_comes_and_goes() {
+        let Some(interrupts) = machine() else { return };
+        let [one, other] = [16, 16].map(|gsi| interrupts.resampled_line(gsi).unwrap());
+        one.trigger().write(1).unwrap();
+        assert!(signalled(one.trigger()), "not connected yet");
+        for line in [&one, &other, &one] {
+            line.connect().unwrap();
+            line.trigger().write(1).unwrap();
+            assert!(!signalled(line.trigger()), "KVM has it");
+        }
+        one.disconnect().unwrap();
+        one.trigger().write(1).unwrap();
+        assert!(signalled(one.trigger()));
+        one.connect().unwrap();
+    }
+
+    #[test]
+    fn vectors_are_limited_by_what_kvm_can_route() {
+        let Some(interrupts) = machine() else { return };
+        interrupts.next_message.store(MOST_ROUTES - 1, Ordering::Relaxed);
+        let messages = Messages(Arc::clone(&interrupts));
+        let last = messages.allocate().unwrap();
+        last.route(Some(MsiMessage { address: 0xfee0_0000, data: 0x31 })).unwrap();
+        let error = messages.allocate().err().unwrap().to_string();
+        assert!(error.contains("4072"), "{error}");
+        drop(last);
+        assert!(interrupts.routes().messages.is_empty());
     }
 
     #[test]

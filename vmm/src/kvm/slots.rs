@@ -84,19 +84,21 @@ impl Slots {
         Ok(Window(slot))
     }
 
-    /// Hides a window. When this returns no vCPU reaches the memory behind it.
-    pub fn hide(&self, window: Window) {
+    /// Hides a window. When this returns no vCPU reaches the memory behind it; after an error they still may.
+    pub fn hide(&self, window: Window) -> io::Result<()> {
         let Window(mut slot) = window;
         slot.memory_size = 0;
         // SAFETY: a size of 0 deletes the slot.
-        match unsafe { self.vm.set_user_memory_region(slot) } {
-            Ok(()) => {
-                self.numbers().returned.insert(slot.slot);
-            }
-            Err(error) => {
-                tracing::error!(error = %io_error(error), slot = slot.slot, "memory slot could not be deleted")
-            }
-        }
+        unsafe { self.vm.set_user_memory_region(slot) }.map_err(io_error)?;
+        self.numbers().returned.insert(slot.slot);
+        Ok(())
+    }
+
+    /// Slots in use.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        let numbers = self.numbers();
+        numbers.next as usize - numbers.returned.len()
     }
 
     /// A window at `base` over `memory` that the guest can read and execute, hidden at first.

@@ -12,13 +12,13 @@ use devices::chipset::{
 use devices::debugcon::{self, Debugcon};
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
-use devices::pci::{ConfigPorts, Ecam, PciFunction, RootComplex};
+use devices::pci::{ConfigPorts, Ecam, PciFunction, Placement, RootComplex};
 use devices::ps2::i8042::{self, I8042};
 use devices::pvpanic::{self, Pvpanic};
 use devices::serial::{self, SerialPort};
 use devices::time::{Alarm, HostClock};
 use devices::virtio::blk::{DiskFormat, DiskOptions, VirtioBlk, open_disk};
-use devices::virtio::pci::{Placement, VirtioPci};
+use devices::virtio::pci::VirtioPci;
 use devices::virtio::rng::VirtioRng;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;

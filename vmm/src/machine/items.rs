@@ -10,7 +10,6 @@ use devices::bus::AddressRange;
 use devices::chipset::Mch;
 use devices::fw_cfg::{self, FwCfg, FwCfgBuilder, Observer, keys};
 use devices::pci::{RootComplex, Space};
-use firmware::fw_cfg::bootorder::{BootDevice, BootKind, Slot, bootorder};
 use firmware::fw_cfg::e820::{Range, e820};
 use firmware::fw_cfg::kernel::KernelHandoff;
 use firmware::fw_cfg::smbios;
@@ -19,11 +18,12 @@ use firmware::fw_cfg::{Content, system_states};
 
 use super::acpi::{self, CpuFacts};
 use super::additions::Additions;
+use super::boot_order;
 use crate::config::{Config, FwCfgContent};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
-use crate::plan::{MachinePlan, Role, verify};
+use crate::plan::{MachinePlan, verify};
 
 /// A content of the firmware crate, as the device wants it.
 struct Served<T>(T);
@@ -66,7 +66,7 @@ pub(super) fn build(
         let milliseconds = u16::try_from(config.machine.boot_menu.saturating_mul(1000)).unwrap_or(u16::MAX);
         builder = builder.file("etc/boot-menu-wait", milliseconds.to_le_bytes().to_vec());
     }
-    if let Some(order) = boot_order(config, plan) {
+    if let Some(order) = boot_order::of(config, plan) {
         builder = builder.file("bootorder", order);
     }
     let smbios = smbios::smbios(&smbios_config(config, plan), &processors(supported, plan), &memory(plan))
@@ -92,29 +92,6 @@ pub(super) fn build(
 fn memory_map(plan: &MachinePlan, cpu: CpuFacts) -> Result<Vec<u8>, Failure> {
     let high = plan.memory.high.map(|range| Range { base: range.base(), length: range.len() });
     e820(plan.memory.low.len(), high, &acpi::reserved(cpu)).map_err(input)
-}
-
-/// The disks that have a place in the order; without any, all of them as they stand in the file.
-fn boot_order(config: &Config, plan: &MachinePlan) -> Option<Vec<u8>> {
-    let ordered = config.disks.iter().any(|disk| disk.boot_index.is_some());
-    let mut devices: Vec<(u32, BootDevice)> = Vec::new();
-    let mut add = |role: Role, at: devices::pci::Devfn, bridge: Option<devices::pci::Devfn>| {
-        let Role::Disk(index) = role else { return };
-        let Some(disk) = config.disks.get(index) else { return };
-        let rank = if ordered { disk.boot_index } else { u32::try_from(index).ok() };
-        let slot = |devfn: devices::pci::Devfn| Slot::new(devfn.device(), devfn.function());
-        if let (Some(rank), Some(slot_of_disk)) = (rank, slot(at)) {
-            let bridges = bridge.and_then(slot).into_iter().collect();
-            devices.push((rank, BootDevice { bridges, slot: slot_of_disk, kind: BootKind::VirtioBlk }));
-        }
-    };
-    for function in &plan.pci.functions {
-        add(function.role, function.at, None);
-        function.children.iter().for_each(|child| add(child.role, child.at, Some(function.at)));
-    }
-    devices.sort_by_key(|(rank, _)| *rank);
-    let devices: Vec<BootDevice> = devices.into_iter().map(|(_, device)| device).collect();
-    bootorder(&devices, false)
 }
 
 fn with_kernel(builder: FwCfgBuilder, config: &Config) -> Result<FwCfgBuilder, Failure> {

@@ -3,6 +3,7 @@
 pub mod acpi;
 mod additions;
 mod boot_disk;
+mod boot_order;
 mod build;
 mod consoles;
 mod diagnose;

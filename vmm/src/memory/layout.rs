@@ -9,7 +9,7 @@ use devices::memory::{HostMemory, WindowMapper};
 
 use crate::kvm::slots::{Slots, Window};
 
-/// The IOAPIC, the local APICs, KVM's own pages and the flash: no window may hide them.
+/// The IOAPIC, the local APICs, KVM's own pages and the flash, first and last byte: no window may hide them.
 const PLATFORM: (u64, u64) = (0xfec0_0000, 0xffff_ffff);
 
 /// Follows what windows the guest sees.
@@ -56,19 +56,11 @@ impl Layout {
         }
         state.observers.push(observer);
     }
-
-    /// Forgets all observers.
-    pub fn unsubscribe_all(&self) {
-        self.state().observers.clear();
-    }
 }
 
 impl WindowMapper for Layout {
     fn map(&self, base: u64, memory: &HostMemory) -> io::Result<()> {
-        let range = AddressRange::new(base, memory.len()).ok_or(io::ErrorKind::InvalidInput)?;
-        if range.base() <= PLATFORM.1 && range.last() >= PLATFORM.0 {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "the platform's own devices are there"));
-        }
+        check(base, memory.len())?;
         let mut state = self.state();
         let window = self.slots.show(base, memory)?;
         state.shown.push(Shown { base, memory: memory.clone(), window });
@@ -83,7 +75,23 @@ impl WindowMapper for Layout {
             return;
         };
         state.observers.iter().for_each(|observer| observer.hidden(base, memory));
-        let shown = state.shown.swap_remove(index);
-        self.slots.hide(shown.window);
+        let Shown { base: _, memory, window } = state.shown.swap_remove(index);
+        if let Err(error) = self.slots.hide(window) {
+            tracing::error!(%error, base = format_args!("{base:#x}"), "memory could not be taken from the guest");
+            // It must stay mapped in this process for as long as the guest reaches it.
+            std::mem::forget(memory);
+        }
     }
 }
+
+/// Whether a window of `len` bytes may be at `base`.
+fn check(base: u64, len: u64) -> io::Result<()> {
+    let range = AddressRange::new(base, len).ok_or(io::ErrorKind::InvalidInput)?;
+    if range.base() <= PLATFORM.1 && range.last() >= PLATFORM.0 {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "the platform's own devices are there"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub struct PlannedPassthrough {
     pub identity: Identity,
     /// Its expansion ROM.
     pub rom: RomSource,
+    /// Place in the firmware's boot order.
+    pub boot_index: Option<u32>,
     /// Whether it is bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
     /// What the host says of it; `None` if the host has no such function.
@@ -88,6 +90,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
                 subsystem: section.subsystem,
             },
             rom: section.rom.clone(),
+            boot_index: section.boot_index,
             manage: section.manage,
             facts: own.cloned(),
         });
@@ -126,6 +129,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
                     ..Identity::default()
                 },
                 rom: RomSource::Off,
+                boot_index: None,
                 manage: section.manage,
                 facts: Some(own.clone()),
             });

@@ -1,7 +1,7 @@
 //! The PCI Express capability (PCIe 6.0, 7.5.3), made to fit the place where the guest finds the function: below a
 //! root port there is a link, on the root bus there is none.
 
-use crate::vfio::Place;
+use crate::pci::Placement;
 
 use super::walk::Found;
 use super::{Draft, Hidden, Raw};
@@ -51,12 +51,12 @@ pub(super) fn virtualize(draft: &mut Draft<'_>, found: &Found) -> Result<(), Hid
     let kind = flags >> 4;
     // Virtual functions of some network cards say version 0, which no specification has.
     let version = (flags & 0xf).max(1);
-    let (kind, link) = match (kind, draft.options.place) {
+    let (kind, link) = match (kind, draft.options.placement) {
         // Without a port above there is no link: guests would look for its other end.
-        (ENDPOINT, Place::RootBus) => (INTEGRATED_ENDPOINT, Link::MadeUp(0)),
-        (LEGACY_ENDPOINT, Place::RootBus) => return Err(Hidden::LegacyOnRootBus),
+        (ENDPOINT, Placement::RootComplexIntegrated) => (INTEGRATED_ENDPOINT, Link::MadeUp(0)),
+        (LEGACY_ENDPOINT, Placement::RootComplexIntegrated) => return Err(Hidden::LegacyOnRootBus),
         // Below a port, guests look for a link, and for its speed.
-        (INTEGRATED_ENDPOINT, Place::BehindRootPort) => (ENDPOINT, Link::MadeUp(SLOWEST_LINK)),
+        (INTEGRATED_ENDPOINT, Placement::Endpoint) => (ENDPOINT, Link::MadeUp(SLOWEST_LINK)),
         (ENDPOINT | LEGACY_ENDPOINT | INTEGRATED_ENDPOINT, _) => (kind, Link::Real),
         _ => return Err(Hidden::ExpressType(kind)),
     };

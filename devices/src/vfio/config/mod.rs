@@ -47,7 +47,7 @@ impl Raw<'_> {
     }
 
     /// The little-endian word at `register`.
-    fn u16(&self, register: u16) -> u16 {
+    pub(in crate::vfio) fn u16(&self, register: u16) -> u16 {
         u16::from_le_bytes([self.u8(register), self.u8(register.saturating_add(1))])
     }
 

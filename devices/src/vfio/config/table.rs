@@ -186,6 +186,11 @@ impl Table {
         self.u16(reg::COMMAND)
     }
 
+    /// Shows no INTx pin, for good: the host cannot have the function interrupt by it.
+    pub fn hide_interrupt_pin(&mut self) {
+        self.emulate(reg::INTERRUPT_PIN, &[0]);
+    }
+
     /// Back to the power-on state: no addresses, nothing decoded, no messages, D0.
     pub fn reset(&mut self) {
         // What exists does not change, only the bytes do.

@@ -11,8 +11,8 @@ mod properties;
 
 use super::{CapabilityId, Error, Fault, Hidden, MsixLocation, Raw, Virtualized, Warning, virtualize};
 use crate::pci::config::{command, reg};
-use crate::pci::{Bar, BarKind};
-use crate::vfio::{Identity, Options, Place, Rom};
+use crate::pci::{Bar, BarKind, Placement};
+use crate::vfio::{Identity, Options, Rom};
 
 use images::{Image, conventional, mediated, nvidia, options};
 

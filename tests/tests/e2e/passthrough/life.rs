@@ -16,6 +16,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("ten_runs_with_one_device", 240, runs),
     scenario("killed_with_a_busy_device_and_run_again", 70, killed),
     scenario("a_device_in_use_is_refused", 30, in_use),
+    scenario("a_device_that_the_host_wants_back_ends_the_run", 30, wanted),
     scenario("managed_devices_are_given_back", 60, managed),
     scenario("managed_devices_are_given_back_after_a_kill", 90, managed_after_kill),
 ];
@@ -75,6 +76,25 @@ fn in_use() -> Outcome {
     running.expect("APPLICATION-UP")?;
     let _ = running.kill()?;
     lent.unchanged()
+}
+
+/// Unbinding a device waits until its user lets go. The guest does not listen to its power button, and the grace period
+/// ends it.
+fn wanted() -> Outcome {
+    let lent = Lent::take(&[ids::EDU])?;
+    let machine = application(&program::spin())?.with_functions(&lent.addresses()).with_key("grace = 2");
+    let mut running = machine.start(&Options::default().within(60))?;
+    running.expect("APPLICATION-UP")?;
+    let function = HostFunction::find(ids::EDU)?;
+    let unbinding =
+        std::thread::spawn(move || function.unbind().map_err(|error| error.message().map(str::to_owned)));
+    let finished = running.wait()?;
+    finished.status(6)?;
+    let address = lent.addresses().first().copied().unwrap_or_default().to_owned();
+    finished.said(&format!("the host wants {address} back"))?;
+    let unbound = unbinding.join().map_err(|_| "the thread that unbinds has failed")?;
+    ensure(unbound.is_ok(), format!("the device could not be unbound: {unbound:?}"))?;
+    ensure(HostFunction::find(ids::EDU)?.driver().is_none(), "the device is still bound")
 }
 
 /// The card's audio function and a network card with their own drivers, the graphics function with none.

@@ -131,6 +131,7 @@ fn a_gpu_has_the_place_of_a_laptops() {
         subsystem: None,
         rom: RomSource::Off,
         functions: GpuFunctions::All,
+        boot_index: None,
         manage: false,
     };
     assert_eq!(gpu, &expected);

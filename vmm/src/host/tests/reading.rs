@@ -18,6 +18,7 @@ fn passthrough(host: &str) -> Passthrough {
         subsystem: None,
         rom: RomSource::Off,
         functions: GpuFunctions::Gpu,
+        boot_index: None,
         manage: false,
     }
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devices::GuestRam;
-use devices::pci::PciFunction;
-use devices::vfio::{FunctionError, InterruptSources, Options, Place, VfioPci};
+use devices::pci::{PciFunction, Placement};
+use devices::vfio::{FunctionError, InterruptSources, Options, VfioPci};
 use firmware::option_rom::RomError;
 use kvm_ioctls::VmFd;
 
@@ -128,13 +128,13 @@ impl Passthrough {
         let vfio = Arc::new(Vfio::new(surroundings.vm, config.machine.vfio_backend)?);
         let mut functions = BTreeMap::new();
         for slot in &plan.pci.functions {
-            let here = std::iter::once((Place::RootBus, slot));
-            let behind = slot.children.iter().map(|child| (Place::BehindRootPort, child));
-            for (place, planned) in here.chain(behind) {
+            let here = std::iter::once((Placement::RootComplexIntegrated, slot));
+            let behind = slot.children.iter().map(|child| (Placement::Endpoint, child));
+            for (placement, planned) in here.chain(behind) {
                 if let Role::Passthrough(index) = planned.role
                     && let Some(device) = plan.passthrough.get(index)
                 {
-                    let function = surroundings.open(&vfio, device, place, planned, slot)?;
+                    let function = surroundings.open(&vfio, device, placement, planned, slot)?;
                     functions.insert(index, function);
                 }
             }
@@ -200,13 +200,14 @@ impl Surroundings<'_> {
         &self,
         vfio: &Vfio,
         device: &PlannedPassthrough,
-        place: Place,
+        placement: Placement,
         planned: &PlannedFunction,
         slot: &PlannedFunction,
     ) -> Result<Arc<dyn PciFunction>, PassthroughError> {
         let host = vfio.open(device.host)?;
         let rom = rom::of(device, host.as_ref())?;
-        let options = Options { identity: device.identity, multifunction: planned.multifunction, place, rom };
+        let options =
+            Options { identity: device.identity, multifunction: planned.multifunction, placement, rom };
         let line = |pin| {
             let gsi = devices::chipset::gsi_of(slot.at.device(), pin) as u8;
             self.interrupts.resampled_line(gsi)

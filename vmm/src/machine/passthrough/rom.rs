@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use devices::vfio::Rom;
 use devices::vfio::host::{HostDevice, region};
-use firmware::option_rom::{self, Expect};
+use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
 use super::PassthroughError;
 use crate::config::RomSource;
@@ -15,6 +15,9 @@ use crate::plan::PlannedPassthrough;
 
 /// Largest ROM that is read, in bytes.
 const MAX_SIZE: u64 = 16 << 20;
+/// Base class in the Class Code (PCIe 6.0, 7.5.1.1.6), and that of display controllers.
+const BASE_CLASS: u64 = 0x0b;
+const DISPLAY: u8 = 0x03;
 /// Bytes that are read from a device at once.
 const CHUNK: usize = 0x1000;
 
@@ -24,6 +27,25 @@ pub(super) fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<R
         RomSource::Off => Ok(Rom::Off),
         RomSource::File(path) => from_file(path, device, host),
         RomSource::Host => Ok(from_device(device, host)),
+    }
+}
+
+/// Checks a ROM for the device with these IDs. That it is a video BIOS is asked of display controllers only: a network
+/// card's boots from the network.
+fn check(bytes: &[u8], expect: Expect, host: &dyn HostDevice) -> Result<Checked, RomError> {
+    let mut base_class = [0];
+    let known = host.read(region::CONFIG, BASE_CLASS, &mut base_class).is_ok();
+    let display = known && base_class == [DISPLAY];
+    let rom = option_rom::parse(bytes)?;
+    let (errors, warnings): (Vec<_>, Vec<_>) = rom
+        .findings(Some(expect))
+        .into_iter()
+        .filter(|problem| display || !matches!(problem, Problem::NotDisplay { .. }))
+        .partition(|problem| problem.severity() == Severity::Error);
+    if errors.is_empty() {
+        Ok(Checked { image: rom.chain(bytes).to_vec(), warnings })
+    } else {
+        Err(RomError::Unusable(errors))
     }
 }
 
@@ -52,7 +74,7 @@ fn from_file(
     })?;
     let Some(own) = own_ids(host) else { return Ok(Rom::Image(bytes.into())) };
     let expect = Expect { vendor: own.0, device: own.1, also: Some(shown_ids(device, own)) };
-    let checked = option_rom::check(&bytes, Some(expect)).map_err(|source| PassthroughError::Rom {
+    let checked = check(&bytes, expect, host).map_err(|source| PassthroughError::Rom {
         path: path.into(),
         device: device.host,
         vendor: own.0,
@@ -88,7 +110,7 @@ fn from_device(device: &PlannedPassthrough, host: &dyn HostDevice) -> Rom {
         offset += chunk.len() as u64;
     }
     let Some(own) = own_ids(host) else { return Rom::Off };
-    if let Err(error) = option_rom::check(&image, Some(Expect::new(own.0, own.1))) {
+    if let Err(error) = check(&image, Expect::new(own.0, own.1), host) {
         tracing::warn!(
             "{}: the device's own ROM is of no use to the guest: {error}. Give a file by `rom = \"FILE\"`, or go \
              without by `rom = \"off\"`",

@@ -32,6 +32,9 @@ pub struct Passthrough {
     pub iommu_group: Option<u32>,
     /// Where its expansion ROM comes from.
     pub rom: String,
+    /// Its place in the firmware's boot order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_index: Option<u32>,
     /// Whether it is bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
 }
@@ -61,7 +64,7 @@ pub struct ShownIds {
 
 impl From<&PlannedPassthrough> for Passthrough {
     fn from(planned: &PlannedPassthrough) -> Self {
-        let PlannedPassthrough { key, host, identity, rom, manage, facts } = planned;
+        let PlannedPassthrough { key, host, identity, rom, boot_index, manage, facts } = planned;
         let facts = facts.as_ref();
         Self {
             section: key.clone(),
@@ -84,6 +87,7 @@ impl From<&PlannedPassthrough> for Passthrough {
                 RomSource::Host => "host".into(),
                 RomSource::File(path) => path.display().to_string(),
             },
+            boot_index: *boot_index,
             manage: *manage,
         }
     }

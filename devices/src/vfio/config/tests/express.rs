@@ -17,45 +17,45 @@ fn the_type_fits_the_place() {
     const NONE: (u32, u32, u32, u32) = (0, 0, 0, 0);
     const SLOWEST: (u32, u32, u32, u32) = (0x11, 0x11_0000, 0, 0);
     let cases = [
-        (0x02, Place::BehindRootPort, 0x02, REAL),
-        (0x12, Place::BehindRootPort, 0x12, REAL),
-        (0x92, Place::BehindRootPort, 0x02, SLOWEST),
-        (0x02, Place::RootBus, 0x92, NONE),
-        (0x92, Place::RootBus, 0x92, REAL),
+        (0x02, Placement::Endpoint, 0x02, REAL),
+        (0x12, Placement::Endpoint, 0x12, REAL),
+        (0x92, Placement::Endpoint, 0x02, SLOWEST),
+        (0x02, Placement::RootComplexIntegrated, 0x92, NONE),
+        (0x92, Placement::RootComplexIntegrated, 0x92, REAL),
         // Version 0 exists in devices and in no specification. Version 1 has no second link registers.
-        (0x00, Place::BehindRootPort, 0x01, REAL),
-        (0x01, Place::RootBus, 0x91, (0, 0, 0x5a5a_5a5a, 0x5a5a_5a5a)),
+        (0x00, Placement::Endpoint, 0x01, REAL),
+        (0x01, Placement::RootComplexIntegrated, 0x91, (0, 0, 0x5a5a_5a5a, 0x5a5a_5a5a)),
     ];
-    for (flags, place, seen, (capabilities, control, capabilities_2, control_2)) in cases {
+    for (flags, placement, seen, (capabilities, control, capabilities_2, control_2)) in cases {
         let image = with_flags(flags);
-        let guest = guest(&image, &Options { place, ..options() });
+        let guest = guest(&image, &Options { placement, ..options() });
         assert_eq!(
             registers(&guest),
             (seen, capabilities, control, capabilities_2, control_2),
-            "{flags:#x} {place:?}"
+            "{flags:#x} {placement:?}"
         );
         assert_eq!(guest.config.capabilities.express, Some(0x78));
         // Device Control goes to the kernel, which resets the function by it.
         assert_eq!((guest.u16(0x80), guest.seen(0x80, 2)), (0x2930, vec![0x80, 0x81]));
         let link_is_real = capabilities == REAL.0;
-        assert_eq!(guest.seen(0x88, 2).is_empty(), !link_is_real, "{flags:#x} {place:?}");
+        assert_eq!(guest.seen(0x88, 2).is_empty(), !link_is_real, "{flags:#x} {placement:?}");
     }
 }
 
 #[test]
 fn other_types_are_hidden_with_all_that_is_extended() {
     let cases = [
-        (0x12, Place::RootBus, Hidden::LegacyOnRootBus),
-        (0x42, Place::BehindRootPort, Hidden::ExpressType(4)),
-        (0x52, Place::BehindRootPort, Hidden::ExpressType(5)),
-        (0x62, Place::RootBus, Hidden::ExpressType(6)),
-        (0x72, Place::RootBus, Hidden::ExpressType(7)),
-        (0xa2, Place::RootBus, Hidden::ExpressType(10)),
+        (0x12, Placement::RootComplexIntegrated, Hidden::LegacyOnRootBus),
+        (0x42, Placement::Endpoint, Hidden::ExpressType(4)),
+        (0x52, Placement::Endpoint, Hidden::ExpressType(5)),
+        (0x62, Placement::RootComplexIntegrated, Hidden::ExpressType(6)),
+        (0x72, Placement::RootComplexIntegrated, Hidden::ExpressType(7)),
+        (0xa2, Placement::RootComplexIntegrated, Hidden::ExpressType(10)),
     ];
-    for (flags, place, why) in cases {
+    for (flags, placement, why) in cases {
         let image = with_flags(flags);
-        let guest = guest(&image, &Options { place, ..options() });
-        assert_eq!(guest.hidden(), [(CapabilityId::Standard(0x10), why)], "{flags:#x} {place:?}");
+        let guest = guest(&image, &Options { placement, ..options() });
+        assert_eq!(guest.hidden(), [(CapabilityId::Standard(0x10), why)], "{flags:#x} {placement:?}");
         assert_eq!(guest.standard(), [(0x01, 0x60), (0x05, 0x68), (0x09, 0xb4)]);
         assert_eq!((guest.config.capabilities.express, guest.config.table.size()), (None, 0x100));
         assert_eq!((guest.u32(0x80), guest.seen(0x78, 0x3c)), (0, vec![]));
@@ -69,14 +69,14 @@ fn a_link_needs_room_for_its_registers() {
     let list =
         |flags| nvidia().list(&[(0x78, 0x10, EXPRESS), (0x84, 0x09, &[0x10, 1, 2])]).set(0x7a, &[flags]);
     let image = list(0x91);
-    let integrated = guest(&image, &Options { place: Place::RootBus, ..options() });
+    let integrated = guest(&image, &Options { placement: Placement::RootComplexIntegrated, ..options() });
     assert_eq!(integrated.standard(), [(0x10, 0x78), (0x09, 0x84)]);
     let cramped = guest(&image, &options());
     assert_eq!(cramped.hidden(), [(CapabilityId::Standard(0x10), Hidden::Truncated)]);
     assert_eq!(cramped.standard(), [(0x09, 0x84)]);
     // An endpoint that becomes integrated leaves its neighbour alone.
     let image = list(0x01);
-    let integrated = guest(&image, &Options { place: Place::RootBus, ..options() });
+    let integrated = guest(&image, &Options { placement: Placement::RootComplexIntegrated, ..options() });
     assert_eq!(integrated.standard(), [(0x10, 0x78), (0x09, 0x84)]);
     assert_eq!(integrated.u32(0x84), 0x0110_0009);
 }

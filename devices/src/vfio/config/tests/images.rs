@@ -51,7 +51,7 @@ pub(super) fn options() -> Options {
     Options {
         identity: Identity::default(),
         multifunction: false,
-        place: Place::BehindRootPort,
+        placement: Placement::Endpoint,
         rom: Rom::Image([].into()),
     }
 }

@@ -164,7 +164,9 @@ fn resets_are_known_by_any_capability() {
     }
     // Hidden from the guest, and still there for the host.
     let legacy = conventional().list(&[(0x40, 0x10, EXPRESS)]).set(0x42, &[0x12]);
-    let found = guest(&legacy, &Options { place: Place::RootBus, ..options() }).config.capabilities;
+    let found = guest(&legacy, &Options { placement: Placement::RootComplexIntegrated, ..options() })
+        .config
+        .capabilities;
     assert_eq!((found.express, found.function_level_reset), (None, true));
 }
 

@@ -51,7 +51,7 @@ fn all_options() -> impl Strategy<Value = Options> {
         |((vendor, device, subsystem), multifunction, root_bus, rom)| Options {
             identity: Identity { vendor, device, subsystem },
             multifunction,
-            place: if root_bus { Place::RootBus } else { Place::BehindRootPort },
+            placement: if root_bus { Placement::RootComplexIntegrated } else { Placement::Endpoint },
             rom,
         },
     )
