@@ -16,11 +16,14 @@ pub(super) fn evaluate(tables: &[Vec<u8>], calls: &[String]) -> Vec<String> {
     let arguments: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut input: String = calls.iter().map(|call| format!("evaluate {call}\n")).collect();
     input.push_str("quit\n");
-    let (success, output) = run_with_input("acpiexec", folder.path(), &arguments, &input);
+    let run = || run_with_input("acpiexec", folder.path(), &arguments, &input);
+    // It delivers notifications in threads of their own, and on a busy machine ends before they have run. It says so.
+    let undelivered = |output: &str| output.contains("[State-Notify]");
+    let ended = (0..20).map(|_| run()).find(|(_, output)| !undelivered(output));
+    let (success, output) = ended.expect("acpiexec delivers its notifications in one of 20 runs");
     assert!(success, "{output}");
     for complaint in ["Error", "Warning", "failed"] {
-        let at = output.find(complaint);
-        assert!(at.is_none(), "{}", &output[at.unwrap().saturating_sub(500)..][..1000]);
+        assert!(!output.contains(complaint), "{complaint}: {output}");
     }
     let answers: Vec<String> = output.split("\nEvaluating ").skip(1).map(str::to_owned).collect();
     assert_eq!(answers.len(), calls.len(), "{output}");
