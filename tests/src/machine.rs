@@ -171,9 +171,14 @@ impl Machine {
         Ok(self.with_disk(tools))
     }
 
-    /// Passes devices of the host through.
-    pub fn with_passthrough(self, passthrough: Passthrough) -> Self {
-        Self { passthrough, ..self }
+    /// Passes devices of the host through. `OPTIMUS_E2E_VFIO` names the kernel's interface for it, where it is not to be
+    /// the program's choice.
+    pub fn with_passthrough(mut self, passthrough: Passthrough) -> Self {
+        self.passthrough = passthrough;
+        match std::env::var("OPTIMUS_E2E_VFIO") {
+            Ok(backend) => self.with_key(&format!("vfio_backend = \"{backend}\"")),
+            Err(_) => self,
+        }
     }
 
     /// Passes functions of the host through, at 01:00.0, 02:00.0 and so on.

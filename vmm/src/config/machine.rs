@@ -39,7 +39,7 @@ pub struct Machine {
     /// Offer the pvpanic device, by which a guest's kernel reports its panic.
     pub pvpanic: bool,
     /// How the kernel lends passed-through devices: `"iommufd"` (`/dev/iommu`), `"group"` (`/dev/vfio/vfio`), or `"auto"`:
-    /// iommufd where the host has it.
+    /// groups where the host has them, which can also open devices' memory to each other, and iommufd otherwise.
     pub vfio_backend: VfioBackend,
     /// Seconds the firmware waits for a key that opens its boot menu.
     #[schemars(range(max = 60))]

@@ -102,7 +102,7 @@ pub enum GpuFunctions {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum VfioBackend {
-    /// iommufd where the host has it, groups otherwise.
+    /// Groups where the host has them, iommufd otherwise.
     #[default]
     Auto,
     /// Groups and containers: `/dev/vfio/vfio`.

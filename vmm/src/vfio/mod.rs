@@ -125,7 +125,10 @@ impl Vfio {
         if let Some(space) = &state.space {
             return Ok(Arc::clone(space));
         }
-        let offer = Offer { iommufd: usable(Path::new(IOMMUFD)) && cdev.is_some_and(usable) };
+        let offer = Offer {
+            iommufd: usable(Path::new(IOMMUFD)) && cdev.is_some_and(usable),
+            groups: usable(Path::new("/dev/vfio/vfio")),
+        };
         let kvm = || Arc::clone(&self.kvm);
         let explain = |cdev: Option<PathBuf>| {
             let look = move || Attempt::look(&self.sysfs, address, group, cdev);

@@ -31,6 +31,8 @@ enum Interface {
 pub(super) struct Offer {
     /// `/dev/iommu` and the device's own file can be opened.
     pub(super) iommufd: bool,
+    /// `/dev/vfio/vfio` can be opened.
+    pub(super) groups: bool,
 }
 
 /// Whether to use iommufd.
@@ -38,7 +40,8 @@ pub(super) fn prefers_iommufd(choice: VfioBackend, offer: Offer) -> bool {
     match choice {
         VfioBackend::Group => false,
         VfioBackend::Iommufd => true,
-        VfioBackend::Auto => offer.iommufd,
+        // Groups can open devices' memory to each other, which iommufd cannot as of Linux 6.12.
+        VfioBackend::Auto => offer.iommufd && !offer.groups,
     }
 }
 

@@ -114,14 +114,15 @@ fn each_refusal_names_cause_and_remedy() {
 }
 
 #[test]
-fn iommufd_is_used_where_it_can_be() {
-    for (choice, iommufd, expected) in [
-        (VfioBackend::Auto, true, true),
-        (VfioBackend::Auto, false, false),
-        (VfioBackend::Group, true, false),
-        (VfioBackend::Iommufd, false, true),
+fn iommufd_is_used_where_groups_are_not() {
+    for (choice, iommufd, groups, expected) in [
+        (VfioBackend::Auto, true, true, false),
+        (VfioBackend::Auto, true, false, true),
+        (VfioBackend::Auto, false, false, false),
+        (VfioBackend::Group, true, false, false),
+        (VfioBackend::Iommufd, false, true, true),
     ] {
-        assert_eq!(prefers_iommufd(choice, Offer { iommufd }), expected);
+        assert_eq!(prefers_iommufd(choice, Offer { iommufd, groups }), expected);
     }
 }
 
