@@ -6,11 +6,11 @@ use tests::vfio::{HostFunction, Lent, ids};
 use tests::{Outcome, ensure, image, lab, program};
 
 use super::pass;
-use crate::{Scenario, scenario};
+use crate::{Scenario, scenario, unsteady};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("edu_answers_and_transfers", 60, edu),
-    scenario("edu_bar_moves_and_vanishes_under_a_reader", 60, moving),
+    unsteady("edu_bar_moves_and_vanishes_under_a_reader", 60, moving),
     scenario("edu_100000_message_interrupts", 90, || interrupts("msi:100000")),
     scenario("edu_100000_line_interrupts", 150, || interrupts("intx:100000")),
     scenario("edu_interrupts_change_processors", 60, migrating),
@@ -32,11 +32,12 @@ fn edu() -> Outcome {
 
 /// One thread reads the BAR while another moves it or stops its decoding.
 ///
-/// On one processor: with two, the lab's known fault strikes every second time, and the peer ends with "kvm run failed Bad
-/// address" within a second, since it tells the device of the change before it takes the BAR's memory from the guest.
+/// The peer gets one processor: with two it ends with "kvm run failed Bad address" within a second, since it tells the device
+/// of the change before it takes the BAR's memory from the guest. Ours hangs every second time, with one processor or two;
+/// see the lab's known faults.
 fn moving() -> Outcome {
     let peer = Options::default().hypervisor == Hypervisor::Peer;
-    let finished = pass(&[ids::EDU], "edu", "edu=toggle:3000,move:40,ident", 1)?;
+    let finished = pass(&[ids::EDU], "edu", "edu=toggle:3000,move:40,ident", if peer { 1 } else { 2 })?;
     // A read that nobody answers gives all ones, where the peer makes it zero.
     let fine = if peer { ", 0 were wrong" } else { ", 0 were zero, 0 were wrong" };
     let rounds = finished.serial.matches(fine).count();
