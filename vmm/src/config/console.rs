@@ -5,10 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
 use super::text;
 
 /// The host's end of a character device.
@@ -95,37 +94,10 @@ impl FromStr for ConsoleSpec {
     }
 }
 
-impl TryFrom<Scalar> for ConsoleSpec {
-    type Error = Complaint;
+text_scalar!(ConsoleSpec);
 
-    fn try_from(value: Scalar) -> Result<Self, Complaint> {
-        match value {
-            Scalar::Text(text) => text.parse().map_err(|error: ParseConsoleError| error.0),
-            other => Err(wrong_kind(Self::EXPECTED, &other)),
-        }
-    }
-}
-
-impl From<ConsoleSpec> for Scalar {
-    fn from(spec: ConsoleSpec) -> Self {
-        Self::Text(spec.to_string())
-    }
-}
-
-impl JsonSchema for ConsoleSpec {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ConsoleSpec".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": Self::FORMAT,
-            "pattern": "^(stdio|pty|none|(file|unix):.+)$",
-        })
-    }
-}
+inline_schema!(ConsoleSpec, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "pattern": "^(stdio|pty|none|(file|unix):.+)$",
+});

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::passthrough::VfioBackend;
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::size::ByteSize;
 
 /// The machine as a whole: its memory, its clock and its end.
@@ -132,19 +132,7 @@ impl From<Hugepages> for Scalar {
     }
 }
 
-impl JsonSchema for Hugepages {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Hugepages".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "format": Self::FORMAT, "enum": [false, "2M", "1G"] })
-    }
-}
+inline_schema!(Hugepages, { "format": Self::FORMAT, "enum": [false, "2M", "1G"] });
 
 /// What follows the end of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,20 +184,8 @@ impl From<Action> for Scalar {
     }
 }
 
-impl JsonSchema for Action {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Action".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": Self::FORMAT,
-            "enum": ["destroy", "restart", "preserve"],
-        })
-    }
-}
+inline_schema!(Action, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "enum": ["destroy", "restart", "preserve"],
+});

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::{HostPciAddress, PciAddress, text};
 
 /// Where a function's expansion ROM comes from.
@@ -63,23 +63,11 @@ impl From<RomSource> for Scalar {
     }
 }
 
-impl JsonSchema for RomSource {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RomSource".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": Self::FORMAT,
-            "pattern": "^(off|host|[^~].*[./].*|[./].*|~[^/]+[./].*)$",
-        })
-    }
-}
+inline_schema!(RomSource, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "pattern": "^(off|host|[^~].*[./].*|[./].*|~[^/]+[./].*)$",
+});
 
 /// Which functions of the GPU's slot are passed through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

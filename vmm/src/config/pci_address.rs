@@ -6,10 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
 
 /// Bus, device and function of a guest PCI function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -185,72 +184,18 @@ fn parse<'a>(text: &'a str, form: &'a str, example: &'a str) -> Result<Parts<'a>
     Ok(Parts { segment, bus, device, function, text, form, example })
 }
 
-impl TryFrom<Scalar> for PciAddress {
-    type Error = Complaint;
+text_scalar!(PciAddress);
 
-    fn try_from(value: Scalar) -> Result<Self, Complaint> {
-        match value {
-            Scalar::Text(text) => text.parse().map_err(|error: ParsePciAddressError| error.0),
-            other => Err(wrong_kind(Self::EXPECTED, &other)),
-        }
-    }
-}
+inline_schema!(PciAddress, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "pattern": "^(0{1,4}:)?[0-9a-fA-F]{1,2}:(0?|1)[0-9a-fA-F]\\.[0-7]$",
+});
 
-impl From<PciAddress> for Scalar {
-    fn from(address: PciAddress) -> Self {
-        Self::Text(address.to_string())
-    }
-}
+text_scalar!(HostPciAddress);
 
-impl JsonSchema for PciAddress {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PciAddress".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": Self::FORMAT,
-            "pattern": "^(0{1,4}:)?[0-9a-fA-F]{1,2}:(0?|1)[0-9a-fA-F]\\.[0-7]$",
-        })
-    }
-}
-
-impl TryFrom<Scalar> for HostPciAddress {
-    type Error = Complaint;
-
-    fn try_from(value: Scalar) -> Result<Self, Complaint> {
-        match value {
-            Scalar::Text(text) => text.parse().map_err(|error: ParsePciAddressError| error.0),
-            other => Err(wrong_kind(Self::EXPECTED, &other)),
-        }
-    }
-}
-
-impl From<HostPciAddress> for Scalar {
-    fn from(address: HostPciAddress) -> Self {
-        Self::Text(address.to_string())
-    }
-}
-
-impl JsonSchema for HostPciAddress {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "HostPciAddress".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": Self::FORMAT,
-            "pattern": "^([0-9a-fA-F]{1,4}:)?[0-9a-fA-F]{1,2}:(0?|1)[0-9a-fA-F]\\.[0-7]$",
-        })
-    }
-}
+inline_schema!(HostPciAddress, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "pattern": "^([0-9a-fA-F]{1,4}:)?[0-9a-fA-F]{1,2}:(0?|1)[0-9a-fA-F]\\.[0-7]$",
+});

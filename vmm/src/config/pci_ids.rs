@@ -3,10 +3,9 @@
 //! Vendor and device ID: PCI Express base specification 6.0 §7.5.1.1.1 and §7.5.1.1.2; subsystem vendor ID and subsystem
 //! ID: §7.5.1.2.3.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 
 /// A vendor or device ID: four hexadecimal digits in quotes, or a number that is written in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,25 +55,13 @@ impl From<PciId> for Scalar {
     }
 }
 
-impl JsonSchema for PciId {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PciId".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "integer"],
-            "format": Self::FORMAT,
-            "pattern": "^(0[xX])?[0-9a-fA-F]{1,4}$",
-            "minimum": 0,
-            "maximum": 0xffff,
-        })
-    }
-}
+inline_schema!(PciId, {
+    "type": ["string", "integer"],
+    "format": Self::FORMAT,
+    "pattern": "^(0[xX])?[0-9a-fA-F]{1,4}$",
+    "minimum": 0,
+    "maximum": 0xffff,
+});
 
 /// Subsystem vendor ID and subsystem ID: `17aa:39d1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,20 +106,8 @@ impl From<SubsystemId> for Scalar {
     }
 }
 
-impl JsonSchema for SubsystemId {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "SubsystemId".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": Self::FORMAT,
-            "pattern": "^(0[xX])?[0-9a-fA-F]{1,4}:(0[xX])?[0-9a-fA-F]{1,4}$",
-        })
-    }
-}
+inline_schema!(SubsystemId, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "pattern": "^(0[xX])?[0-9a-fA-F]{1,4}:(0[xX])?[0-9a-fA-F]{1,4}$",
+});

@@ -62,6 +62,52 @@ pub(super) fn shorten(value: &str) -> String {
     shown
 }
 
+/// Lets a type be read from and written as a [`Scalar`] that is a string, by its `FromStr` and `Display`. What the type is
+/// in words is its `EXPECTED`.
+macro_rules! text_scalar {
+    ($type:ty) => {
+        impl TryFrom<$crate::config::Scalar> for $type {
+            type Error = $crate::config::scalar::Complaint;
+
+            fn try_from(value: $crate::config::Scalar) -> Result<Self, Self::Error> {
+                match value {
+                    $crate::config::Scalar::Text(text) => {
+                        text.parse().map_err(|error: <Self as std::str::FromStr>::Err| error.to_string())
+                    }
+                    other => Err($crate::config::scalar::wrong_kind(Self::EXPECTED, &other)),
+                }
+            }
+        }
+
+        impl From<$type> for $crate::config::Scalar {
+            fn from(value: $type) -> Self {
+                Self::Text(value.to_string())
+            }
+        }
+    };
+}
+pub(super) use text_scalar;
+
+/// Gives a type with a named format its JSON schema, which stands where the type is used.
+macro_rules! inline_schema {
+    ($type:ident, $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+pub(super) use inline_schema;
+
 /// Checks a value against a named format.
 ///
 /// `None` means that the name is not one of ours (JSON Schema and schemars have formats of their own, such

@@ -6,10 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 
 /// An amount of memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,21 +128,9 @@ impl From<ByteSize> for Scalar {
     }
 }
 
-impl JsonSchema for ByteSize {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ByteSize".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "integer"],
-            "format": Self::FORMAT,
-            "pattern": "^\\s*[0-9]+\\s*([bB]|[kKmMgGtT]([iI][bB])?)?\\s*$",
-            "minimum": 0,
-        })
-    }
-}
+inline_schema!(ByteSize, {
+    "type": ["string", "integer"],
+    "format": Self::FORMAT,
+    "pattern": "^\\s*[0-9]+\\s*([bB]|[kKmMgGtT]([iI][bB])?)?\\s*$",
+    "minimum": 0,
+});

@@ -3,10 +3,10 @@
 //! The strings are those of the SMBIOS reference specification (DMTF DSP0134) 3.x: type 0 (§7.1), type 1
 //! (§7.2), type 2 (§7.3) and type 3 (§7.4).
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, shorten, wrong_kind};
+use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 
 /// What the machine calls itself in its SMBIOS tables. An empty string is "not specified".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -183,22 +183,10 @@ impl From<ChassisType> for Scalar {
     }
 }
 
-impl JsonSchema for ChassisType {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ChassisType".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "format": Self::FORMAT,
-            "anyOf": [
-                { "type": "integer", "minimum": 1, "maximum": 36 },
-                { "enum": CHASSIS_NAMES.as_slice() },
-            ],
-        })
-    }
-}
+inline_schema!(ChassisType, {
+    "format": Self::FORMAT,
+    "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 36 },
+        { "enum": CHASSIS_NAMES.as_slice() },
+    ],
+});
