@@ -99,7 +99,7 @@ impl HostFiles {
     }
 
     /// As [`Self::holders`], for nodes named relative to `/dev`.
-    pub(super) fn holders_of(&self, nodes: &BTreeSet<String>) -> Holders {
+    pub(crate) fn holders_of(&self, nodes: &BTreeSet<String>) -> Holders {
         let mut holders = Holders::default();
         if nodes.is_empty() {
             return holders;

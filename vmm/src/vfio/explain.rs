@@ -1,13 +1,13 @@
 //! From the errors of `vfio-ioctls`, which name a step, to ours, which name the cause: what an errno of which step means
 //! depends on the state of the host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::busy;
 use super::error::{Holder, Neighbour, VfioError};
 use super::space::{CONTAINER, IOMMUFD, cdev_path, errno, group_path};
 use super::sysfs::Sysfs;
 use crate::config::HostPciAddress;
+use crate::host::HostFiles;
 
 /// The function that was to be opened, and the state of the host then.
 pub(super) struct Attempt {
@@ -27,6 +27,13 @@ pub(super) struct Attempt {
     pub(super) no_iommu: bool,
 }
 
+/// The other processes that have one of `paths`, which are below `/dev`, open, as far as this user may see.
+pub(super) fn holders(files: &HostFiles, paths: &[PathBuf]) -> Vec<Holder> {
+    let node = |path: &PathBuf| path.strip_prefix("/dev").ok().and_then(Path::to_str).map(str::to_owned);
+    let found = files.holders_of(&paths.iter().filter_map(node).collect()).found;
+    found.into_iter().map(|holder| Holder { pid: holder.pid, name: holder.command }).collect()
+}
+
 impl Attempt {
     /// Looks around after a failure.
     pub(super) fn look(sysfs: &Sysfs, address: HostPciAddress, group: u32, cdev: Option<PathBuf>) -> Self {
@@ -37,7 +44,7 @@ impl Attempt {
             address,
             group,
             cdev,
-            holders: busy::holders(&paths),
+            holders: holders(&HostFiles::default(), &paths),
             obstacles: sysfs.obstacles(group),
             answers: sysfs.answers(address),
             no_iommu: PathBuf::from(format!("/dev/vfio/noiommu-{group}")).exists(),

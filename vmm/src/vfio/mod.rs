@@ -11,7 +11,6 @@
 //! What remains open is closed by the last owner of each device: interrupts, mappings of its memory, the device, the
 //! address space of DMA, KVM's VFIO device. The kernel resets a device again when it is closed.
 
-mod busy;
 mod bytes;
 mod device;
 mod dma;

@@ -7,14 +7,14 @@ use iommufd_ioctls::IommufdError;
 use vfio_ioctls::VfioError as Crate;
 use vmm_sys_util::errno::Error as Errno;
 
-use super::super::busy::holders_in;
 use super::super::check;
 use super::super::error::{Holder, Neighbour, VfioError};
-use super::super::explain::Attempt;
+use super::super::explain::{Attempt, holders};
 use super::super::space::{Offer, prefers_iommufd};
 use super::super::sysfs::Sysfs;
 use super::gpu;
 use crate::config::VfioBackend;
+use crate::host::HostFiles;
 
 fn by_group() -> Attempt {
     Attempt {
@@ -205,21 +205,22 @@ fn the_name_of_the_device_file_is_found() {
 
 #[test]
 fn holders_are_found_by_their_open_files() {
-    let proc = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let proc = root.path().join("proc");
     for (pid, name, target) in [
         ("20", "vmm", "/dev/vfio/13"),
         ("3", "bash", "/dev/null"),
         ("100", "other", "/dev/vfio/13"),
         ("self", "x", "/dev/vfio/13"),
     ] {
-        let process = proc.path().join(pid);
+        let process = proc.join(pid);
         fs::create_dir_all(process.join("fd")).unwrap();
         fs::write(process.join("comm"), format!("{name}\n")).unwrap();
         symlink(target, process.join("fd/5")).unwrap();
     }
     // Another user's.
-    fs::create_dir(proc.path().join("4")).unwrap();
-    let found: Vec<_> =
-        holders_in(proc.path(), &[PathBuf::from("/dev/vfio/13")]).iter().map(ToString::to_string).collect();
+    fs::create_dir(proc.join("4")).unwrap();
+    let found = holders(&HostFiles::at(root.path()), &[PathBuf::from("/dev/vfio/13")]);
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found, ["vmm (process 20)", "other (process 100)"]);
 }
