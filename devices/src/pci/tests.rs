@@ -1,3 +1,5 @@
+//! A function behind a root port, through configuration cycles and the buses (PCIe 6.0, 7.5.1).
+
 mod windows;
 
 use std::io;

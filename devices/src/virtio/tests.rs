@@ -1,3 +1,5 @@
+//! A made-up virtio device through its PCI transport (virtio 1.2, 4.1).
+
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 

@@ -1,3 +1,5 @@
+//! ACPI tables of whole machines, from their configuration.
+
 mod vbios;
 
 use std::fs;

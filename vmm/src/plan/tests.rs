@@ -1,3 +1,5 @@
+//! Machine plans from configurations.
+
 mod numbering;
 mod passthrough;
 

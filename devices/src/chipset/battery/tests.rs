@@ -1,3 +1,5 @@
+//! The mirrored battery through its registers and events.
+
 use proptest::prelude::*;
 
 use super::*;

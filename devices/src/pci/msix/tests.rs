@@ -1,3 +1,5 @@
+//! MSI-X through the registers (PCIe 6.0, 7.7.2).
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Interrupts of a made-up device, which keeps the rules of `VFIO_DEVICE_SET_IRQS`.
+
 mod intx;
 mod msi;
 mod msix;

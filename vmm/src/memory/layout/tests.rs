@@ -1,3 +1,5 @@
+//! Where windows may be, and what observers are told.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use devices::memory::HostMemoryKind;
