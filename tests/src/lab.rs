@@ -93,9 +93,3 @@ pub fn call_in<A: AsRef<std::ffi::OsStr>>(
         Err(format!("{program} failed ({}): {said}", output.status).into())
     }
 }
-
-/// Whether a failure looks like the fault that the emulated host has with passed-through devices (docs/lab.md, "Known
-/// faults"): a guest that waits for a lock in an interrupt handler, with interrupts off, and never gets it.
-pub fn is_known_fault(message: &str) -> bool {
-    message.contains("the guest is wedged: vCPU") && message.contains("with interrupts off")
-}

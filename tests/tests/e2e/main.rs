@@ -31,19 +31,12 @@ struct Scenario {
     seconds: u32,
     /// Whether it needs the lab with much memory.
     large: bool,
-    /// Whether the lab's known fault strikes it so often that it runs only when it is named.
-    unsteady: bool,
     run: fn() -> Outcome,
 }
 
 /// A scenario of ordinary size.
 const fn scenario(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, unsteady: false, run }
-}
-
-/// A scenario that is reported as ignored unless it is named.
-const fn unsteady(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, unsteady: true, run }
+    Scenario { name, seconds, large: false, run }
 }
 
 fn main() -> std::process::ExitCode {
@@ -87,8 +80,7 @@ fn main() -> std::process::ExitCode {
         })
         .map(|(scenario, _)| {
             let run = scenario.run;
-            let ignored = !lab::inside() || (scenario.unsteady && names.is_empty());
-            Trial::test(scenario.name, move || timed(run)).with_ignored_flag(ignored)
+            Trial::test(scenario.name, move || timed(run)).with_ignored_flag(!lab::inside())
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -98,17 +90,7 @@ fn main() -> std::process::ExitCode {
 /// for the run may be cut short; the summary repeats its first line.
 fn timed(run: fn() -> Outcome) -> Outcome {
     let start = std::time::Instant::now();
-    let mut outcome = run();
-    for _ in 0..2 {
-        match &outcome {
-            Err(failed) if failed.message().is_some_and(lab::is_known_fault) => {
-                say(failed.message().unwrap_or_default());
-                say("    this is the lab's known fault (docs/lab.md): once more");
-                outcome = run();
-            }
-            _ => break,
-        }
-    }
+    let outcome = run();
     say(&format!("    ({:.1} s)", start.elapsed().as_secs_f64()));
     outcome.map_err(|failed| {
         let message = failed.message().unwrap_or("no reason given");

@@ -6,11 +6,11 @@ use tests::vfio::{HostFunction, Lent, ids};
 use tests::{Outcome, ensure, image, lab, program};
 
 use super::pass;
-use crate::{Scenario, scenario, unsteady};
+use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("edu_answers_and_transfers", 60, edu),
-    unsteady("edu_bar_moves_and_vanishes_under_a_reader", 60, moving),
+    scenario("edu_bar_moves_and_vanishes_under_a_reader", 60, moving),
     scenario("edu_100000_message_interrupts", 90, || interrupts("msi:100000")),
     scenario("edu_100000_line_interrupts", 150, || interrupts("intx:100000")),
     scenario("edu_interrupts_change_processors", 60, migrating),
@@ -33,8 +33,7 @@ fn edu() -> Outcome {
 /// One thread reads the BAR while another moves it or stops its decoding.
 ///
 /// The peer gets one processor: with two it ends with "kvm run failed Bad address" within a second, since it tells the device
-/// of the change before it takes the BAR's memory from the guest. Ours hangs every second time, with one processor or two;
-/// see the lab's known faults.
+/// of the change before it takes the BAR's memory from the guest.
 fn moving() -> Outcome {
     let peer = Options::default().hypervisor == Hypervisor::Peer;
     let finished = pass(&[ids::EDU], "edu", "edu=toggle:3000,move:40,ident", if peer { 1 } else { 2 })?;

@@ -9,11 +9,11 @@ use tests::{Outcome, ensure, program};
 use super::gpu::SPOOFED;
 use crate::crash::application;
 use crate::refusal::refusal;
-use crate::{Scenario, scenario, unsteady};
+use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("passed_device_works_after_each_of_ten_reboots", 260, reboots),
-    unsteady("ten_runs_with_one_device", 240, runs),
+    scenario("ten_runs_with_one_device", 240, runs),
     scenario("killed_with_a_busy_device_and_run_again", 70, killed),
     scenario("a_device_in_use_is_refused", 30, in_use),
     scenario("a_device_that_the_host_wants_back_ends_the_run", 30, wanted),
