@@ -101,9 +101,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         }
         Ok(_) => {}
     }
-    // A datagram socket cannot connect to a stream socket, so a live one is not disturbed; the kernel
-    // looks for a live one before it compares the types.
-    match connect(new_socket(SocketType::DGRAM)?, address) {
+    match knock(address)? {
         Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -112,4 +110,16 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         Err(Errno::ACCESS) => refuse("the socket there belongs to somebody else; choose another path"),
         Ok(()) | Err(_) => refuse("another program listens there, perhaps this machine is already running"),
     }
+}
+
+/// Finds out whether somebody listens at a stream socket, without disturbing them: a datagram socket cannot connect to one,
+/// and the kernel looks for a live one before it compares the types.
+fn knock(address: &SocketAddrUnix) -> io::Result<Result<(), Errno>> {
+    Ok(connect(new_socket(SocketType::DGRAM)?, address))
+}
+
+/// Whether somebody listens at the stream socket at `path`, or it cannot be found out.
+pub(crate) fn is_live(path: &Path) -> bool {
+    let Ok(address) = SocketAddrUnix::new(path) else { return false };
+    !matches!(knock(&address), Ok(Err(Errno::CONNREFUSED | Errno::NOENT | Errno::NOTDIR)))
 }

@@ -19,6 +19,7 @@ mod keys;
 mod peer;
 mod pty;
 mod stdin;
+mod tee;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -42,10 +43,12 @@ use crate::watch::Watcher;
 
 pub use feed::InputSink;
 pub use keys::Key;
+pub(crate) use keys::Keys;
+pub use tee::Tee;
 pub use terminal::{RawTerminal, restore_all};
 
 use channel::{Channel, Output};
-use feed::Feed;
+pub(crate) use feed::Feed;
 use peer::{Door, PeerInput};
 use pty::Pty;
 use stdin::StdinInput;
@@ -180,6 +183,11 @@ impl Console {
     /// a MiB is on the way to a slow reader, and never fails.
     pub fn output(&self) -> Box<dyn Write + Send> {
         Box::new(Output(Arc::clone(&self.channel)))
+    }
+
+    /// Where others can read along. What the device wrote before the first call is not there.
+    pub fn tee(&self) -> Arc<Tee> {
+        self.channel.tee()
     }
 
     /// The file of a pseudoterminal.
