@@ -3,7 +3,9 @@
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod cpu;
+pub mod ctl;
 pub mod events;
 pub mod host;
 pub mod kvm;

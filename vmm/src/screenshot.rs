@@ -129,21 +129,33 @@ fn blend(under: u32, over: u32) -> u32 {
     mix(red, red_below) << 16 | mix(green, green_below) << 8 | mix(blue, blue_below)
 }
 
-/// Replaces a file as a whole: who reads it sees the old or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Whether a picture could be put at `path`, as far as that can be told without doing it.
+///
+/// # Errors
+///
+/// There is no folder for it, or something that is no file in its place.
+pub fn check_place(path: &Path) -> io::Result<()> {
     // A rename would put a file in the place of a device or a pipe.
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "there is something that is no file; choose another path",
-        ));
+        let what = "there is something that is no file; choose another path";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
-    let folder = match path.parent() {
+    fs::metadata(folder_of(path)).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Replaces a file as a whole: who reads it sees the old or the new one.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    check_place(path)?;
     // As any new file of the user's: the kernel takes the umask from it.
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    let mut file =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder_of(path))?;
     file.write_all(content)?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -13,6 +13,7 @@
 mod acpi_table;
 mod battery;
 mod console;
+mod control;
 mod diagnostic;
 mod disk;
 mod display;
@@ -49,6 +50,7 @@ use uuid::Uuid;
 
 pub use battery::BatteryMode;
 pub use console::{ConsoleSpec, ParseConsoleError};
+pub use control::{ControlSpec, ParseControlError};
 pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
 pub use display::{Display, ParseVncAddressError, VncAddress};

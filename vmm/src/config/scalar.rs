@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::console::ConsoleSpec;
+use super::control::ControlSpec;
 use super::display::VncAddress;
 use super::machine::{Action, Hugepages};
 use super::passthrough::RomSource;
@@ -129,6 +130,7 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         SubsystemId::FORMAT => typed::<SubsystemId>(value),
         RomSource::FORMAT => typed::<RomSource>(value),
         ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
+        ControlSpec::FORMAT => typed::<ControlSpec>(value),
         VncAddress::FORMAT => typed::<VncAddress>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
@@ -154,6 +156,7 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
         SubsystemId::FORMAT => SubsystemId::EXPECTED,
         RomSource::FORMAT => RomSource::EXPECTED,
         ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
+        ControlSpec::FORMAT => ControlSpec::EXPECTED,
         VncAddress::FORMAT => VncAddress::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,

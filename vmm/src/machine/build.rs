@@ -10,6 +10,8 @@ use devices::chipset::{
     battery, reset, rtc,
 };
 use devices::debugcon::{self, Debugcon};
+use devices::display::Screen;
+use devices::input::Input;
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, Placement, RootComplex};
@@ -74,6 +76,10 @@ pub(super) struct Board {
     pub memory: Arc<Bus>,
     /// The devices that the run loop talks to.
     pub devices: Devices,
+    /// What the guest shows, if the machine has a screen.
+    pub screen: Option<Arc<dyn Screen>>,
+    /// Keyboard and mouse.
+    pub input: Option<Arc<dyn Input>>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
     pub passthrough: Option<Passthrough>,
 }
@@ -255,6 +261,8 @@ pub(super) fn board(
             fw_cfg,
             flash,
         },
+        screen: None,
+        input: None,
         passthrough,
     })
 }

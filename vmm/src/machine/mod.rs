@@ -6,6 +6,7 @@ mod boot_disk;
 mod boot_order;
 mod build;
 mod consoles;
+mod control;
 mod diagnose;
 mod dump;
 mod end;
@@ -14,6 +15,7 @@ mod items;
 mod listen;
 mod passthrough;
 mod run;
+mod shot;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{
-    Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, Display, FirmwareKind,
-    FwCfgContent, GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress, RomSource,
-    Rtc, Scalar, Vbios, VfioBackend, VncAddress, firmware_paths, parse_on, suggest,
+    Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, ControlSpec, Discard, DiskFormat, Display,
+    FirmwareKind, FwCfgContent, GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress,
+    RomSource, Rtc, Scalar, Vbios, VfioBackend, VncAddress, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 
@@ -257,7 +257,9 @@ fn options_replace_single_keys() {
         append: Some("console=ttyS0".into()),
         serial: Some(ConsoleSpec::None),
         debugcon: Some(ConsoleSpec::Stdio),
+        control: Some(ControlSpec::Off),
         kernel: None,
+        screen: true,
     };
     let text =
         "[machine]\nmemory = \"2G\"\n[kernel]\nimage = \"vmlinuz\"\ninitrd = \"initrd\"\ncmdline = \"quiet\"";
@@ -265,6 +267,7 @@ fn options_replace_single_keys() {
     assert_eq!(config.machine.memory, ByteSize::from_mib(512));
     assert_eq!(config.locate("machine.memory"), None);
     assert_eq!((config.serial, config.debugcon), (ConsoleSpec::None, ConsoleSpec::Stdio));
+    assert_eq!((config.machine.control, config.display), (ControlSpec::Off, Some(Display::default())));
     let kernel = config.kernel.unwrap();
     assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
     assert_eq!(kernel.initrd, Some(PathBuf::from("/boot/other")));
@@ -273,6 +276,24 @@ fn options_replace_single_keys() {
     let kernel = Overrides { kernel: Some("bzImage".into()), ..Overrides::default() };
     let image = parse_with("", &kernel).unwrap().kernel.unwrap().image;
     assert_eq!(image, std::env::current_dir().unwrap().join("bzImage"));
+}
+
+#[test]
+fn the_control_socket_has_a_place_of_its_own() {
+    let at = |text: &str| parse_with(text, &Overrides::default()).map(|config| config.machine.control);
+    assert_eq!(at("").unwrap(), ControlSpec::Auto);
+    assert_eq!(at("[machine]\ncontrol = \"on\"").unwrap(), ControlSpec::On);
+    assert_eq!(at("[machine]\ncontrol = \"unix:a.sock\"").unwrap(), ControlSpec::Unix("/vm/a.sock".into()));
+    for (text, expected) in [
+        ("control = true", "`control` must be one of \"auto\", \"on\", \"off\" and \"unix:PATH\""),
+        ("control = \"/run/a\"", "write \"unix:/run/a\""),
+        ("control = \"unix:\"", "after `unix:`, the path is empty"),
+        ("control = \"unix:a\"\n[serial]\noutput = \"unix:a\"", "the same socket"),
+        ("control = \"unix:a\"\n[display]\nvnc = \"unix:a\"", "the same socket"),
+    ] {
+        let error = at(&format!("[machine]\n{text}")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
 }
 
 #[test]
