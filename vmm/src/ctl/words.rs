@@ -40,7 +40,11 @@ pub(super) fn check(text: &str) -> Result<(), CtlError> {
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let cut = rest.char_indices().map(|(at, _)| at).skip(PIECE).find(|at| !rest[..*at].ends_with('\r'));
+        let cut = rest
+            .char_indices()
+            .map(|(at, _)| at)
+            .skip(PIECE)
+            .find(|at| !rest.get(..*at).unwrap_or_default().ends_with('\r'));
         let (piece, more) = rest.split_at(cut.unwrap_or(rest.len()));
         rest = more;
         (!piece.is_empty()).then_some(piece)

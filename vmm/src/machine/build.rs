@@ -76,12 +76,20 @@ pub(super) struct Board {
     pub memory: Arc<Bus>,
     /// The devices that the run loop talks to.
     pub devices: Devices,
-    /// What the guest shows, if the machine has a screen.
-    pub screen: Option<Arc<dyn Screen>>,
-    /// Keyboard and mouse.
-    pub input: Option<Arc<dyn Input>>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
     pub passthrough: Option<Passthrough>,
+}
+
+impl Board {
+    /// Keyboard and mouse.
+    pub(super) fn input(&self) -> Arc<dyn Input> {
+        Arc::clone(&self.devices.i8042) as _
+    }
+
+    /// What the guest shows, if the machine has a screen.
+    pub(super) fn screen(&self) -> Option<Arc<dyn Screen>> {
+        None
+    }
 }
 
 impl Drop for Board {
@@ -261,8 +269,6 @@ pub(super) fn board(
             fw_cfg,
             flash,
         },
-        screen: None,
-        input: None,
         passthrough,
     })
 }

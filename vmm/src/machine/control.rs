@@ -82,8 +82,8 @@ impl Control {
             output: consoles.serial.tee(),
             sink: Arc::new(SerialInput(Arc::clone(&board.devices.serial))),
             room,
-            screen: board.screen.clone(),
-            input: board.input.clone(),
+            screen: board.screen(),
+            input: Some(board.input()),
         };
         door.serve(machine, herald).map_err(refused("serve the control socket"))
     }

@@ -174,13 +174,12 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         Key::Help => {}
     };
     let input = consoles.serial.subscriber(sink, room, pressed).map_err(refused("read the console"))?;
-    if let Some(debug) = &mut consoles.debug {
-        if let Some(subscriber) = debug
+    if let Some(debug) = &mut consoles.debug
+        && let Some(subscriber) = debug
             .subscriber(Arc::new(Discard), new_event()?, |_| {})
             .map_err(refused("read the debug port's console"))?
-        {
-            add(Arc::new(Mutex::new(Boxed(subscriber))));
-        }
+    {
+        add(Arc::new(Mutex::new(Boxed(subscriber))));
     }
     if let Some(subscriber) = input {
         add(Arc::new(Mutex::new(Boxed(subscriber))));

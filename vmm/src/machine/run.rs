@@ -144,7 +144,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         preserved: None,
     };
     let end = supervisor.supervise(subscribers, &woken);
-    shot.at_end(board.screen.as_deref());
+    shot.at_end(board.screen().as_deref());
     let machine = Machine { vcpus, consoles, board, loan };
     Ok(conclude(end, options, machine, &observer, &events))
 }
@@ -293,7 +293,7 @@ impl Supervisor<'_> {
             };
         }
         if trigger == Trigger::Verdict(Verdict::AllSeen) {
-            self.shot.now(self.board.screen.as_deref());
+            self.shot.now(self.board.screen().as_deref());
         }
         match self.session.on(trigger)? {
             session::Request::PowerButton { grace } => {

@@ -9,9 +9,9 @@ use super::*;
 
 /// A keyboard and mouse that note everything, and take nothing while they are stuck.
 #[derive(Default)]
-struct Desk {
-    keys: Mutex<Vec<(Key, bool)>>,
-    pointer: Mutex<Vec<PointerEvent>>,
+pub(super) struct Desk {
+    pub(super) keys: Mutex<Vec<(Key, bool)>>,
+    pub(super) pointer: Mutex<Vec<PointerEvent>>,
     stuck: AtomicBool,
     caps: AtomicBool,
 }
@@ -146,7 +146,15 @@ fn a_guest_that_does_not_read_holds_up_only_who_types() {
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
-struct Wall(Mutex<Frame>);
+#[derive(Default)]
+pub(super) struct Wall(Mutex<Frame>);
+
+impl Wall {
+    pub(super) fn show(&self, width: u32, height: u32) {
+        let pixels = vec![0xff_ffff; (width * height) as usize];
+        *self.0.lock().unwrap() = Frame { width, height, pixels };
+    }
+}
 
 struct Look(EventFd, Frame);
 
@@ -182,14 +190,14 @@ impl View for Look {
 
 #[test]
 fn the_screen_is_written_as_png() {
-    let wall = Arc::new(Wall(Mutex::default()));
+    let wall = Arc::<Wall>::default();
     let rig = Rig::with(Some(Arc::clone(&wall) as _), None);
     let mut client = rig.client();
     let file = rig.path.with_file_name("a.png");
     let screen = |client: &mut Client| client.ask("query-status", json!({}))["return"]["screen"].clone();
     assert_eq!(screen(&mut client), json!({ "present": true, "shown": false, "reason": "no driver yet" }));
     assert!(client.refusal("screendump", json!({ "filename": file })).contains("blank: no driver yet"));
-    *wall.0.lock().unwrap() = Frame { width: 2, height: 1, pixels: vec![0, 0xff_ffff] };
+    wall.show(2, 1);
     assert_eq!(screen(&mut client), json!({ "present": true, "shown": true }));
     let answer = client.ask("screendump", json!({ "filename": file, "format": "png" }));
     assert_eq!(answer, json!({ "return": { "width": 2, "height": 1 } }));

@@ -2,6 +2,7 @@
 
 mod clients;
 mod console;
+mod ctl;
 mod devices;
 mod protocol;
 
