@@ -86,7 +86,10 @@ impl Scan {
     ) -> io::Result<bool> {
         let all = 0..surface.height;
         // The pages are taken in any case, so that what is compared now is not compared again.
+        let armed = matches!(self.watch, Watch::Armed(_));
         let written = self.take_written(surface);
+        // A watch that has just failed keeps to itself what was written.
+        let effort = if armed && written.is_none() { Effort::Everything } else { effort };
         match (effort, written) {
             (Effort::Written | Effort::Sample, Some(rows)) => {
                 self.compare_all(surface, shadow, &rows, generation)
@@ -151,7 +154,7 @@ impl Scan {
         if let Err(error) = pages.take(&mut self.written) {
             tracing::debug!(%error, "the screen is compared from now on: written pages are not told any more");
             self.watch = Watch::Impossible;
-            return Some(vec![0..surface.height]);
+            return None;
         }
         let bytes: u64 = self.written.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         self.busy = if bytes > surface.bytes() / 2 { self.busy + 1 } else { 0 };

@@ -49,16 +49,19 @@ fn the_screen_follows_firmware_driver_and_reset() {
     assert_eq!(bench.size(), (64, 32));
 }
 
+/// What a driver may get wrong.
+type Spoil<'a> = &'a dyn Fn(&mut Plane);
+
 #[test]
 fn planes_that_cannot_be_shown_say_why() {
     let memory = Memory::new(1, 64 * 64 * 4, 0x55);
-    let shown = |change: &dyn Fn(&mut Plane)| {
+    let shown = |change: Spoil| {
         let mut plane = plane(&memory, XR24, 64, 64);
         change(&mut plane);
         surface::Surface::of_plane(&plane).map(|_| ()).map_err(|refusal| refusal.to_string())
     };
     assert_eq!(shown(&|_| {}), Ok(()));
-    let table: [(&str, &dyn Fn(&mut Plane)); 9] = [
+    let table: [(&str, Spoil); 9] = [
         ("tiled buffer (format XR24 (0x34325258), modifier 0x100000000000001)", &|plane| {
             plane.modifier = 0x0100_0000_0000_0001;
         }),

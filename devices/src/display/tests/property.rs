@@ -74,7 +74,7 @@ impl World {
                     (None, Some(base)) => {
                         self.bench.ram.write_slice(&bytes, GuestAddress(base + at * 4)).unwrap();
                         let end = (at * 4 + bytes.len() as u64).next_multiple_of(4096);
-                        self.bench.tracker.written.lock().unwrap().push(at * 4 & !0xfff..end);
+                        self.bench.tracker.written.lock().unwrap().push((at * 4) & !0xfff..end);
                     }
                     (None, None) => {}
                 }

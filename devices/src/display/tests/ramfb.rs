@@ -4,10 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Columns, rows and bytes from row to row.
+type Shape = (u32, u32, u32);
+
 #[test]
 fn what_is_accepted() {
     let end = |bytes: u64| RAM - bytes;
-    let table: [(&str, [u8; 28], Option<(u32, u32, u32)>); 21] = [
+    let table: [(&str, [u8; 28], Option<Shape>); 21] = [
         ("OVMF's", file(0x10_0000, XR24, 800, 600, 3200), Some((800, 600, 3200))),
         ("rows that adjoin", file(0x10_0000, XR24, 640, 480, 0), Some((640, 480, 2560))),
         ("AR24", file(0, AR24, 16, 16, 0), Some((16, 16, 64))),
