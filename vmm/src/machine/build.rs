@@ -10,7 +10,7 @@ use devices::chipset::{
     battery, reset, rtc,
 };
 use devices::debugcon::{self, Debugcon};
-use devices::display::Screen;
+use devices::display::{Display, Screen};
 use devices::input::Input;
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
@@ -27,6 +27,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::additions::Additions;
 use super::boot_disk::BootDisk;
+use super::display::MachineDisplay;
 use super::flash::{Flash, FlashFiles};
 use super::items;
 use super::passthrough::{Passthrough, Surroundings};
@@ -88,7 +89,7 @@ impl Board {
 
     /// What the guest shows, if the machine has a screen.
     pub(super) fn screen(&self) -> Option<Arc<dyn Screen>> {
-        None
+        self.devices.display.clone().map(|display| display as _)
     }
 }
 
@@ -123,6 +124,8 @@ pub(super) struct Devices {
     pub i8042: Arc<I8042>,
     /// Firmware configuration.
     pub fw_cfg: Arc<devices::fw_cfg::FwCfg>,
+    /// What the guest shows, if the machine has a screen.
+    pub display: Option<Arc<Display>>,
     /// Firmware and variables.
     pub flash: Flash,
 }
@@ -141,6 +144,7 @@ impl Devices {
             serial,
             i8042,
             fw_cfg,
+            display,
             flash,
         } = self;
         root.reset();
@@ -155,6 +159,9 @@ impl Devices {
         serial.reset();
         i8042.reset();
         fw_cfg.reset();
+        if let Some(display) = display {
+            display.reset();
+        }
         flash.reset();
     }
 }
@@ -220,7 +227,9 @@ pub(super) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
-    let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
+    let (display, ramfb) = MachineDisplay::of(config.display.is_some(), None, &ram)
+        .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
+    let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg =
         items::build(config, plan, supported, live, connections.additions, &ram, &connections.events)?;
 
@@ -267,6 +276,7 @@ pub(super) fn board(
             serial,
             i8042,
             fw_cfg,
+            display,
             flash,
         },
         passthrough,

@@ -8,6 +8,7 @@ mod build;
 mod consoles;
 mod control;
 mod diagnose;
+mod display;
 mod dump;
 mod end;
 mod flash;
