@@ -59,6 +59,8 @@ pub enum Event {
     GuestPanic,
     /// The power button was pressed.
     PowerButton,
+    /// The reset button was pressed.
+    ResetButton,
     /// The machine has ended.
     Exit {
         /// Why, in a word or a sentence.

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, PlanArgs, RunArgs, RunOptions};
+use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
-use vmm::{config, machine, plan, vbios};
+use vmm::{config, ctl, machine, plan, vbios};
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(*args, start),
         Command::Plan(args) => show_plan(&args),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
+        Command::Ctl(args) => control(&args),
         Command::Schema => print(&config::schema()),
         Command::Vbios(args) => {
             vbios::run(&args, cli.verbose > 0).and_then(|answer| print(&answer.text).map(|_| answer.status))
@@ -39,6 +40,16 @@ fn run(args: RunArgs, start: ProcessStart) -> Result<u8, Failure> {
         complain(&message);
     }
     Ok(outcome.status())
+}
+
+fn control(args: &CtlArgs) -> Result<u8, Failure> {
+    match ctl::run(args) {
+        Ok(text) => print(&text),
+        Err(error) => {
+            complain(&error.to_string());
+            Ok(error.status())
+        }
+    }
 }
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {

@@ -3,6 +3,7 @@
 //! Only definitions and pure conversions live here; nothing is opened or run. A wrong command line ends
 //! with status 2 (clap's own), the status of a wrong configuration.
 
+mod ctl;
 #[cfg(test)]
 mod tests;
 mod vbios;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::config::{ByteSize, ConsoleSpec, Overrides};
+use crate::config::{ByteSize, ConsoleSpec, ControlSpec, Overrides};
 use crate::watch::Pattern;
 
+pub use ctl::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
 pub use vbios::{DeviceId, DumpArgs, FindArgs, InfoArgs, ParseDeviceIdError, VbiosArgs, VbiosCommand};
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
@@ -47,6 +49,8 @@ pub enum Command {
         #[command(subcommand)]
         command: AcpiCommand,
     },
+    /// Control a running machine, or list those that run
+    Ctl(CtlArgs),
     /// Print the JSON schema of vm.toml
     Schema,
     /// Look into a GPU's video BIOS, find it in a BIOS update, or read it from the GPU
@@ -98,6 +102,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
     pub debugcon: Option<ConsoleSpec>,
 
+    /// The control socket: auto, on, off or unix:PATH, in place of `machine.control`
+    #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
+    pub control: Option<ControlSpec>,
+
     /// Open no window: the serial port is the only console
     #[arg(long, help_heading = "Scripted runs")]
     pub headless: bool,
@@ -114,6 +122,11 @@ pub struct RunArgs {
     /// Fail as soon as this regular expression appears on the serial port; may be repeated
     #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
     pub fail_on: Vec<Pattern>,
+
+    /// Write what the guest's screen shows to FILE, as PNG: when all of --expect was seen, or else at the end.
+    /// The machine has a screen even without [display]
+    #[arg(long, value_name = "FILE.png", help_heading = "Scripted runs")]
+    pub screenshot: Option<PathBuf>,
 
     /// Write what happens to FILE, as JSON lines with monotonic nanoseconds
     #[arg(long, value_name = "FILE", help_heading = "Scripted runs")]
@@ -181,6 +194,8 @@ pub struct RunOptions {
     pub expect: Vec<Pattern>,
     /// What must not appear on the serial port.
     pub fail_on: Vec<Pattern>,
+    /// Where a picture of the screen is written.
+    pub screenshot: Option<PathBuf>,
     /// Where events are written.
     pub events: Option<PathBuf>,
 }
@@ -195,14 +210,17 @@ impl From<RunArgs> for RunOptions {
             memory,
             serial,
             debugcon,
+            control,
             headless,
             timeout,
             expect,
             fail_on,
+            screenshot,
             events,
         } = args;
-        let overrides = Overrides { memory, kernel, initrd, append, serial, debugcon };
-        Self { config, overrides, headless, timeout, expect, fail_on, events }
+        let screen = screenshot.is_some();
+        let overrides = Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen };
+        Self { config, overrides, headless, timeout, expect, fail_on, screenshot, events }
     }
 }
 

@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::{AcpiCommand, Cli, Command, DeviceId, DumpArgs, FindArgs, InfoArgs, RunOptions, VbiosCommand};
-use crate::config::{ByteSize, ConsoleSpec, Overrides};
+use devices::input::Key;
+
+use super::{
+    AcpiCommand, Chord, Cli, Command, CtlCommand, DeviceId, DumpArgs, FindArgs, InfoArgs, MouseAction,
+    PointerButton, RunOptions, VbiosCommand,
+};
+use crate::config::{ByteSize, ConsoleSpec, ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
 
 fn run(args: &[&str]) -> Result<RunOptions, String> {
@@ -46,6 +51,10 @@ fn every_option_arrives() {
         "unix:/s",
         "--debugcon",
         "file:fw.log",
+        "--control",
+        "unix:vm.sock",
+        "--screenshot",
+        "end.png",
         "--headless",
         "--timeout",
         "1.5",
@@ -68,6 +77,8 @@ fn every_option_arrives() {
             append: Some("-x console=ttyS0".into()),
             serial: Some(ConsoleSpec::Unix("/s".into())),
             debugcon: Some(ConsoleSpec::File("fw.log".into())),
+            control: Some(ControlSpec::Unix("vm.sock".into())),
+            screen: true,
         }
     );
     assert!(options.headless);
@@ -78,6 +89,7 @@ fn every_option_arrives() {
     watcher.feed(b"\xffKernel PANIC");
     assert!(matches!(watcher.observer().verdict(), Verdict::Failed { .. }));
     assert_eq!(options.events.as_deref(), Some(Path::new("events.jsonl")));
+    assert_eq!(options.screenshot.as_deref(), Some(Path::new("end.png")));
 }
 
 #[test]
@@ -86,6 +98,8 @@ fn wrong_values_are_explained() {
         (["--memory", "2GB"], "write \"2G\" for powers of 1024"),
         (["--serial", "tty"], "\"tty\" names no console: write one of \"stdio\""),
         (["--debugcon", "file:"], "after `file:`, the path is empty"),
+        (["--control", "/run/vm"], "write \"unix:/run/vm\" for a socket at this path"),
+        (["--control", "yes"], "write one of \"auto\", \"on\", \"off\" and \"unix:PATH\""),
         (["--timeout", "soon"], "write a number of seconds, such as 60 or 0.5"),
         (["--timeout", "0"], "the time must be more than 0 seconds"),
         (["--timeout", "nan"], "write a number of seconds"),
@@ -155,4 +169,51 @@ fn the_words_of_vbios_arrive() {
     let dump = vbios(&["dump", "--host", "01:00.0", "-o", "o", "--force"]);
     assert!(matches!(dump, VbiosCommand::Dump(args) if args == expected));
     assert!(Cli::try_parse_from(["optimus-vmm", "vbios", "dump"]).is_err());
+}
+
+#[test]
+fn the_words_of_ctl_arrive() {
+    let ctl = |words: &[&str]| {
+        let args = ["optimus-vmm", "ctl"].iter().chain(words);
+        match Cli::try_parse_from(args).map_err(|error| error.to_string())?.command {
+            Command::Ctl(args) => Ok((args.machine, args.json, args.command)),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    let key = |keys: &[Key], hold| CtlCommand::Key { chords: vec![Chord(keys.to_vec())], hold };
+    let mouse = |action| CtlCommand::Mouse { action };
+    for (words, command) in [
+        (&["vm"][..], None),
+        (&["vm", "status"], Some(CtlCommand::Status)),
+        (&["vm", "powerdown"], Some(CtlCommand::Powerdown)),
+        (&["vm", "reset"], Some(CtlCommand::Reset)),
+        (&["vm", "quit"], Some(CtlCommand::Quit)),
+        (&["vm", "console"], Some(CtlCommand::Console)),
+        (&["vm", "screenshot", "a.png"], Some(CtlCommand::Screenshot { file: "a.png".into() })),
+        (&["vm", "type", "-"], Some(CtlCommand::Type { text: "-".into() })),
+        (&["vm", "type", "--help me"], Some(CtlCommand::Type { text: "--help me".into() })),
+        (&["vm", "key", "ctrl-alt-delete"], Some(key(&[Key::LEFT_CTRL, Key::LEFT_ALT, Key::DELETE], None))),
+        (&["vm", "key", "--hold", "700", "f2"], Some(key(&[Key::F2], Some(Duration::from_millis(700))))),
+        (&["vm", "mouse", "move", "-5", "3"], Some(mouse(MouseAction::Move { dx: -5, dy: 3 }))),
+        (&["vm", "mouse", "click"], Some(mouse(MouseAction::Click { button: PointerButton::Left }))),
+        (&["vm", "mouse", "click", "side"], Some(mouse(MouseAction::Click { button: PointerButton::Side }))),
+        (&["vm", "mouse", "wheel", "-2"], Some(mouse(MouseAction::Wheel { steps: -2 }))),
+    ] {
+        assert_eq!(ctl(words), Ok((Some("vm".into()), false, command)), "{words:?}");
+    }
+    assert_eq!(ctl(&[]), Ok((None, false, None)));
+    assert_eq!(ctl(&["status"]), Ok((None, false, Some(CtlCommand::Status))));
+    assert_eq!(ctl(&["vm", "status", "--json"]), Ok((Some("vm".into()), true, Some(CtlCommand::Status))));
+    for (words, expected) in [
+        (&["vm", "key", "ctr"][..], "there is no key"),
+        (&["vm", "key"], "required"),
+        (&["vm", "key", "a", "--hold", "1h"], "milliseconds, at most 10000"),
+        (&["vm", "screenshot"], "FILE.png"),
+        (&["vm", "mouse", "wheel", "5000"], "-100..=100"),
+        (&["vm", "mouse", "click", "third"], "possible values"),
+        (&["vm", "explode"], "unexpected argument"),
+    ] {
+        let error = ctl(words).unwrap_err();
+        assert!(error.contains(expected), "{words:?}: {error}");
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::control::ControlSpec;
 use super::passthrough::VfioBackend;
 use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::size::ByteSize;
@@ -41,6 +42,9 @@ pub struct Machine {
     /// How the kernel lends passed-through devices: `"iommufd"` (`/dev/iommu`), `"group"` (`/dev/vfio/vfio`), or `"auto"`:
     /// groups where the host has them, which can also open devices' memory to each other, and iommufd otherwise.
     pub vfio_backend: VfioBackend,
+    /// The socket by which `optimus-vmm ctl` controls the machine: `"auto"` and `"on"` put it into a private folder under the
+    /// machine's name, where `"on"` refuses to run without it; `"unix:PATH"` elsewhere; `"off"` nowhere. See docs/control.md.
+    pub control: ControlSpec,
     /// Seconds the firmware waits for a key that opens its boot menu.
     #[schemars(range(max = 60))]
     pub boot_menu: u32,
@@ -59,6 +63,7 @@ impl Default for Machine {
             grace: 30,
             pvpanic: true,
             vfio_backend: VfioBackend::Auto,
+            control: ControlSpec::Auto,
             boot_menu: 0,
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::console::ConsoleSpec;
+use super::control::ControlSpec;
 use super::size::ByteSize;
 
 /// Values that replace those of the file, each for the key it names. Relative paths are those of the
@@ -21,4 +22,8 @@ pub struct Overrides {
     pub serial: Option<ConsoleSpec>,
     /// `debugcon.output`, by `--debugcon`.
     pub debugcon: Option<ConsoleSpec>,
+    /// `machine.control`, by `--control`.
+    pub control: Option<ControlSpec>,
+    /// A screen without `[display]`, for `--screenshot`.
+    pub screen: bool,
 }

@@ -53,6 +53,7 @@ pub(super) fn resolve(
         fw_cfg,
         battery,
         acpi,
+        display,
         serial,
         debugcon,
         kernel,
@@ -83,6 +84,9 @@ pub(super) fn resolve(
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
+    let display = resolver.display(display, [&serial, &debugcon]);
+    let display = display.or_else(|| overrides.screen.then(super::Display::default));
+    resolver.control(&mut machine.control, overrides, [&serial, &debugcon], display.as_ref());
     let kernel = resolver.kernel(kernel, overrides);
 
     let Resolver { origin, problems, .. } = resolver;
@@ -102,6 +106,7 @@ pub(super) fn resolve(
         fw_cfg,
         battery: battery.map(|battery| battery.mode),
         acpi_tables,
+        display,
         serial,
         debugcon,
         kernel,
@@ -151,7 +156,7 @@ impl Resolver {
     }
 
     fn note_overrides(&mut self, overrides: &Overrides) {
-        let Overrides { memory, kernel, initrd, append, serial, debugcon } = overrides;
+        let Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen: _ } = overrides;
         let replaced = [
             (memory.is_some(), "machine.memory", "--memory"),
             (kernel.is_some(), "kernel.image", "--kernel"),
@@ -159,6 +164,7 @@ impl Resolver {
             (append.is_some(), "kernel.cmdline", "--append"),
             (serial.is_some(), "serial.output", "--serial"),
             (debugcon.is_some(), "debugcon.output", "--debugcon"),
+            (control.is_some(), "machine.control", "--control"),
         ];
         for (_, key, option) in replaced.into_iter().filter(|(given, ..)| *given) {
             self.origin.replace(key, option);

@@ -7,10 +7,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+
+use super::tee::Tee;
 
 /// Most bytes that wait to be written.
 pub(super) const CAPACITY: usize = 1 << 20;
@@ -29,6 +31,8 @@ pub(super) struct Channel {
     room: Condvar,
     /// Readable once the console was released; never read.
     released: OwnedFd,
+    /// For who reads along.
+    tee: OnceLock<Arc<Tee>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +77,22 @@ impl Channel {
             work: Condvar::new(),
             room: Condvar::new(),
             released: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            tee: OnceLock::new(),
         })
+    }
+
+    /// Where the output is kept for others, from the first call on.
+    pub(super) fn tee(&self) -> Arc<Tee> {
+        Arc::clone(self.tee.get_or_init(Arc::default))
+    }
+
+    /// Keeps output for others, if there may be any.
+    pub(super) fn share(&self, output: &[u8]) {
+        if let Some(tee) = self.tee.get()
+            && !output.is_empty()
+        {
+            tee.push(output);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

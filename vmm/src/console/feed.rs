@@ -17,30 +17,30 @@ pub trait InputSink: Send + Sync {
 }
 
 /// Bytes that wait for a device, in order.
-pub(super) struct Feed {
+pub(crate) struct Feed {
     sink: Arc<dyn InputSink>,
     room: EventFd,
     waiting: Vec<u8>,
 }
 
 impl Feed {
-    pub(super) fn new(sink: Arc<dyn InputSink>, room: EventFd) -> Self {
+    pub(crate) fn new(sink: Arc<dyn InputSink>, room: EventFd) -> Self {
         Self { sink, room, waiting: Vec::new() }
     }
 
     /// Whether the device took everything so far.
-    pub(super) fn is_clear(&self) -> bool {
+    pub(crate) fn is_clear(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Whether nothing more can wait.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= CAPACITY
     }
 
     /// Gives the device more. What finds no place to wait is dropped: that is no loss to who asks
     /// [`Self::is_clear`] or [`Self::is_full`] before.
-    pub(super) fn give(&mut self, data: &[u8]) {
+    pub(crate) fn give(&mut self, data: &[u8]) {
         let room = CAPACITY.saturating_sub(self.waiting.len());
         self.waiting.extend_from_slice(data.get(..room).unwrap_or(data));
         self.offer();
@@ -54,12 +54,12 @@ impl Feed {
     }
 
     /// Waits for room in an event loop.
-    pub(super) fn init(&self, ops: &mut EventOps<'_>) {
+    pub(crate) fn init(&self, ops: &mut EventOps<'_>) {
         add(ops, &self.room, EventSet::IN);
     }
 
     /// Handles an event if it is about room; `false` if it is not.
-    pub(super) fn process(&mut self, event: &Events) -> bool {
+    pub(crate) fn process(&mut self, event: &Events) -> bool {
         if event.fd() != self.room.as_raw_fd() {
             return false;
         }
@@ -74,21 +74,21 @@ impl Feed {
 }
 
 /// Adds a descriptor to an event loop; without it the console is deaf, which is no reason to end a guest.
-pub(super) fn add(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
+pub(crate) fn add(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
     if let Err(error) = ops.add(Events::new(fd, events)) {
         tracing::error!("cannot wait for console input: {error}");
     }
 }
 
 /// Changes what is waited for.
-pub(super) fn modify(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
+pub(crate) fn modify(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
     if let Err(error) = ops.modify(Events::new(fd, events)) {
         tracing::error!("cannot wait for console input: {error}");
     }
 }
 
 /// Removes a descriptor from an event loop.
-pub(super) fn remove(ops: &mut EventOps<'_>, fd: &impl AsRawFd) {
+pub(crate) fn remove(ops: &mut EventOps<'_>, fd: &impl AsRawFd) {
     if let Err(error) = ops.remove(Events::empty(fd)) {
         tracing::error!("cannot stop waiting for console input: {error}");
     }

@@ -25,13 +25,13 @@ pub enum Key {
 
 /// Separates a stream of keys.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     escaped: bool,
 }
 
 impl Keys {
     /// Appends to `guest` what of `typed` is for the guest. Returns the others.
-    pub(super) fn separate(&mut self, typed: &[u8], guest: &mut Vec<u8>) -> Vec<Key> {
+    pub(crate) fn separate(&mut self, typed: &[u8], guest: &mut Vec<u8>) -> Vec<Key> {
         let mut found = Vec::new();
         for &byte in typed {
             if !std::mem::take(&mut self.escaped) {

@@ -18,8 +18,8 @@ mod feed;
 mod keys;
 mod peer;
 mod pty;
-mod socket;
 mod stdin;
+mod tee;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -38,17 +38,19 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::config::ConsoleSpec;
 use crate::events::{Event, EventLog};
+use crate::socket::Listener;
 use crate::watch::Watcher;
 
 pub use feed::InputSink;
 pub use keys::Key;
+pub(crate) use keys::Keys;
+pub use tee::Tee;
 pub use terminal::{RawTerminal, restore_all};
 
 use channel::{Channel, Output};
-use feed::Feed;
+pub(crate) use feed::Feed;
 use peer::{Door, PeerInput};
 use pty::Pty;
-use socket::Listener;
 use stdin::StdinInput;
 use writer::{Sink, Writer};
 
@@ -131,7 +133,7 @@ impl Console {
                 return Self::with_stdio(device, stdio.0, stdio.1, watcher);
             }
             ConsoleSpec::Unix(path) => {
-                (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(Listener::bind(path)?)))
+                (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(Listener::bind(path, 1)?)))
             }
             ConsoleSpec::Pty => (Sink::Peer(VecDeque::new()), Input::Peer(Door::Pty(Pty::new()?))),
         };
@@ -181,6 +183,11 @@ impl Console {
     /// a MiB is on the way to a slow reader, and never fails.
     pub fn output(&self) -> Box<dyn Write + Send> {
         Box::new(Output(Arc::clone(&self.channel)))
+    }
+
+    /// Where others can read along. What the device wrote before the first call is not there.
+    pub fn tee(&self) -> Arc<Tee> {
+        self.channel.tee()
     }
 
     /// The file of a pseudoterminal.

@@ -57,6 +57,7 @@ impl Writer {
         loop {
             match self.channel.next(&mut batch, pause) {
                 Next::Batch => {
+                    self.channel.share(&batch.output);
                     if let Some(watcher) = &mut self.watcher {
                         watcher.feed(&batch.output);
                         pause = Some(PAUSE);

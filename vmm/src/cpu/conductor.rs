@@ -17,6 +17,8 @@ use crate::events::ExitCounts;
 pub enum Request {
     /// The guest reset the platform.
     Reset,
+    /// The reset button was pressed.
+    ResetButton,
     /// The guest powered off.
     PowerOff,
     /// The guest's kernel says that it panicked.

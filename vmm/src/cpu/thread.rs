@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use devices::GuestRam;
@@ -30,8 +30,22 @@ pub struct VcpuParts {
     pub conductor: Arc<Conductor>,
     /// Registers that belong to the power-on state.
     pub msrs: Arc<MsrList>,
+    /// Counts how often it leaves the guest, for others to read.
+    pub exits: Arc<ExitTally>,
     /// Called right before the first instruction of vCPU 0.
     pub before_first_entry: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// How often one vCPU has left the guest. It has cache lines of its own, since it is written at each exit.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ExitTally(AtomicU64);
+
+impl ExitTally {
+    /// The exits so far.
+    pub fn exits(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The signal that makes a thread leave the guest.
@@ -88,7 +102,8 @@ impl VcpuThread {
 }
 
 fn run(parts: VcpuParts) -> crate::events::ExitCounts {
-    let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, mut before_first_entry } = parts;
+    let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, exits, mut before_first_entry } =
+        parts;
     let power_on = match PowerOnState::take(&vcpu, &msrs) {
         Ok(state) => state,
         Err(error) => {
@@ -126,7 +141,10 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
             first();
         }
         entered = true;
-        match dispatcher.turn(&mut vcpu) {
+        let turn = dispatcher.turn(&mut vcpu);
+        // Nobody else writes to it.
+        exits.0.store(exits.exits().wrapping_add(1), Ordering::Relaxed);
+        match turn {
             Turn::Continue | Turn::Interrupted => {}
             Turn::Act(Action::None) => {}
             Turn::Act(Action::Reset) => conductor.request(Request::Reset),

@@ -10,6 +10,8 @@ use devices::chipset::{
     battery, reset, rtc,
 };
 use devices::debugcon::{self, Debugcon};
+use devices::display::{Display, Screen};
+use devices::input::Input;
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, Placement, RootComplex};
@@ -25,6 +27,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::additions::Additions;
 use super::boot_disk::BootDisk;
+use super::display::MachineDisplay;
 use super::flash::{Flash, FlashFiles};
 use super::items;
 use super::passthrough::{Passthrough, Surroundings};
@@ -78,6 +81,18 @@ pub(super) struct Board {
     pub passthrough: Option<Passthrough>,
 }
 
+impl Board {
+    /// Keyboard and mouse.
+    pub(super) fn input(&self) -> Arc<dyn Input> {
+        Arc::clone(&self.devices.i8042) as _
+    }
+
+    /// What the guest shows, if the machine has a screen.
+    pub(super) fn screen(&self) -> Option<Arc<dyn Screen>> {
+        self.devices.display.clone().map(|display| display as _)
+    }
+}
+
 impl Drop for Board {
     /// Devices and buses know each other. Apart, they close what they hold of the host, which has to be closed before a
     /// device is given back.
@@ -109,6 +124,8 @@ pub(super) struct Devices {
     pub i8042: Arc<I8042>,
     /// Firmware configuration.
     pub fw_cfg: Arc<devices::fw_cfg::FwCfg>,
+    /// What the guest shows, if the machine has a screen.
+    pub display: Option<Arc<Display>>,
     /// Firmware and variables.
     pub flash: Flash,
 }
@@ -127,6 +144,7 @@ impl Devices {
             serial,
             i8042,
             fw_cfg,
+            display,
             flash,
         } = self;
         root.reset();
@@ -141,6 +159,9 @@ impl Devices {
         serial.reset();
         i8042.reset();
         fw_cfg.reset();
+        if let Some(display) = display {
+            display.reset();
+        }
         flash.reset();
     }
 }
@@ -206,7 +227,9 @@ pub(super) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
-    let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
+    let (display, ramfb) = MachineDisplay::of(config.display.is_some(), None, &ram)
+        .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
+    let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg =
         items::build(config, plan, supported, live, connections.additions, &ram, &connections.events)?;
 
@@ -253,6 +276,7 @@ pub(super) fn board(
             serial,
             i8042,
             fw_cfg,
+            display,
             flash,
         },
         passthrough,

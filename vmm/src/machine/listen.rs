@@ -9,6 +9,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::build::Board;
 use super::consoles::Consoles;
+use super::control::Control;
 use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
@@ -31,7 +32,7 @@ pub(super) enum Wake {
 }
 
 /// COM1 as a console's sink.
-struct SerialInput(Arc<devices::serial::SerialPort>);
+pub(super) struct SerialInput(pub(super) Arc<devices::serial::SerialPort>);
 
 impl InputSink for SerialInput {
     fn accept(&self, data: &[u8]) -> usize {
@@ -82,6 +83,7 @@ pub(super) struct Sources<'a> {
     pub(super) grace: &'a Timer,
     pub(super) timeout: &'a Timer,
     pub(super) supplies: Option<PowerSupplies>,
+    pub(super) control: Option<Control>,
     pub(super) wake: Sender<Wake>,
 }
 
@@ -98,6 +100,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         grace,
         timeout,
         supplies,
+        control,
         wake,
     } = sources;
     let mut manager: EventManager<Subscriber> = EventManager::new()
@@ -105,12 +108,24 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     let mut add = |subscriber: Subscriber| {
         manager.add_subscriber(subscriber);
     };
+    let share = |event: &EventFd| event.try_clone().map_err(refused("share an event"));
+    let mut room = room;
+    if let Some(control) = control {
+        // Two offer input to COM1: each is told when there is room.
+        let rooms = [new_event()?, new_event()?];
+        let [console, socket] = &rooms;
+        let (for_console, for_socket) = (share(console)?, share(socket)?);
+        let signalled = move || rooms.iter().for_each(|room| drop(room.write(1)));
+        add(Arc::new(Mutex::new(OnEvent { event: room, signalled })));
+        room = for_console;
+        let server = control.serve(board, vcpus, consoles, for_socket, wake.clone())?;
+        add(Arc::new(Mutex::new(server)));
+    }
     // The receiver lives as long as the loop, so sending cannot fail while it matters.
     let send = move |event: Wake| {
         let _ = wake.send(event);
     };
     let trigger = |send: &(dyn Fn(Wake) + Sync), trigger: Trigger| send(Wake::Trigger(trigger));
-    let share = |event: &EventFd| event.try_clone().map_err(refused("share an event"));
 
     let to = send.clone();
     let requested = share(vcpus.conductor().requested())?;
@@ -159,20 +174,21 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         Key::Help => {}
     };
     let input = consoles.serial.subscriber(sink, room, pressed).map_err(refused("read the console"))?;
-    if let Some(debug) = &mut consoles.debug {
-        let never =
-            EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
-        if let Some(subscriber) = debug
-            .subscriber(Arc::new(Discard), never, |_| {})
+    if let Some(debug) = &mut consoles.debug
+        && let Some(subscriber) = debug
+            .subscriber(Arc::new(Discard), new_event()?, |_| {})
             .map_err(refused("read the debug port's console"))?
-        {
-            add(Arc::new(Mutex::new(Boxed(subscriber))));
-        }
+    {
+        add(Arc::new(Mutex::new(Boxed(subscriber))));
     }
     if let Some(subscriber) = input {
         add(Arc::new(Mutex::new(Boxed(subscriber))));
     }
     Ok(manager)
+}
+
+fn new_event() -> Result<EventFd, Failure> {
+    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))
 }
 
 /// A boxed subscriber among the others.

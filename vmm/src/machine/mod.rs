@@ -6,7 +6,9 @@ mod boot_disk;
 mod boot_order;
 mod build;
 mod consoles;
+mod control;
 mod diagnose;
+mod display;
 mod dump;
 mod end;
 mod flash;
@@ -14,6 +16,7 @@ mod items;
 mod listen;
 mod passthrough;
 mod run;
+mod shot;
 #[cfg(test)]
 mod tests;
 mod timers;

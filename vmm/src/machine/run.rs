@@ -11,17 +11,20 @@ use vmm_sys_util::eventfd::EventFd;
 use super::additions::Additions;
 use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
+use super::control::{self, Control};
 use super::diagnose::{self, Looks};
 use super::end::{End, Machine, conclude};
 use super::flash::FlashFiles;
 use super::listen::{Sources, Subscriber, Wake, subscribe};
 use super::passthrough::{Loan, Passthrough};
 use super::refused;
+use super::shot::Shot;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
 use crate::config::{self, Action, BatteryMode, Config};
 use crate::console::{Console, Releaser};
+use crate::control::{Announcement, Herald};
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
@@ -33,7 +36,7 @@ use crate::power_supply::PowerSupplies;
 use crate::session::{self, Cause, Session, Trigger};
 use crate::signals::SignalFd;
 use crate::timer::Timer;
-use crate::watch::Watcher;
+use crate::watch::{Verdict, Watcher};
 
 /// Runs the machine to its end.
 ///
@@ -55,9 +58,12 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         tracing::warn!("{warning}");
     }
     let additions = Additions::load(&config, &plan).map_err(config::ConfigError::from)?;
+    let mut shot = Shot::new(options.screenshot.as_deref())?;
     // Before any thread starts, so that all inherit the mask.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     let kvm = kvm::open()?;
+    let control = Control::open(&config, &plan, began)?;
+    let herald = control.as_ref().map(Control::herald);
     let loan = Loan::take(&config, &plan)?;
     let files = FlashFiles::open(&config)?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
@@ -109,6 +115,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         grace: &grace,
         timeout: &timeout,
         supplies,
+        control,
         wake,
     })?;
     vcpus.resume();
@@ -130,11 +137,14 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         vcpus: &vcpus,
         releasers: consoles.releasers(),
         events: &events,
+        herald,
+        shot: &mut shot,
         grace: &grace,
         session: Session::new(),
         preserved: None,
     };
     let end = supervisor.supervise(subscribers, &woken);
+    shot.at_end(board.screen().as_deref());
     let machine = Machine { vcpus, consoles, board, loan };
     Ok(conclude(end, options, machine, &observer, &events))
 }
@@ -147,6 +157,9 @@ struct Supervisor<'a> {
     vcpus: &'a Vcpus,
     releasers: Vec<Releaser>,
     events: &'a EventLog,
+    /// Who tells clients of the control socket.
+    herald: Option<Herald>,
+    shot: &'a mut Shot,
     grace: &'a Timer,
     session: Session,
     /// The machine is kept stopped for inspection; how it came to that.
@@ -155,6 +168,19 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
+        let end = self.serve(&mut manager, woken);
+        // Before the control socket goes with the loop.
+        self.announce(&control::ended(&end));
+        end
+    }
+
+    fn announce(&self, announcement: &Announcement) {
+        if let Some(herald) = &self.herald {
+            herald.announce(announcement);
+        }
+    }
+
+    fn serve(&mut self, manager: &mut EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
         loop {
             if let Err(error) = manager.run() {
                 return End::Itself(Outcome::Failed(format!("the event loop failed: {error}")));
@@ -179,7 +205,8 @@ impl Supervisor<'_> {
             Request::Crashed { .. } => 1,
             Request::GuestPanicked => 2,
             Request::PowerOff => 3,
-            Request::Reset => 4,
+            Request::ResetButton => 4,
+            Request::Reset => 5,
         });
         let request = requests.into_iter().next()?;
         if let Err(why) = self.vcpus.park(&|| self.release()) {
@@ -197,12 +224,19 @@ impl Supervisor<'_> {
             }
             Request::GuestPanicked => {
                 self.events.emit(Event::GuestPanic);
+                self.announce(&Announcement::Panicked);
                 let what = "the guest's kernel panicked; its last words are on its console".to_owned();
                 (machine.on_crash, Outcome::Crashed(what))
             }
             Request::PowerOff => {
                 self.events.emit(Event::GuestPoweroff);
                 (machine.on_poweroff, Outcome::PoweredOff)
+            }
+            Request::ResetButton => {
+                self.events.emit(Event::ResetButton);
+                // A machine that is kept for inspection starts anew, too.
+                self.preserved = None;
+                return self.restart(false);
             }
             Request::Reset => {
                 self.events.emit(Event::GuestReset);
@@ -215,9 +249,10 @@ impl Supervisor<'_> {
         }
         match action {
             Action::Destroy => Some(End::Itself(outcome)),
-            Action::Restart => self.restart(),
+            Action::Restart => self.restart(true),
             Action::Preserve => {
                 tracing::warn!("{}; the machine is kept as it is until a signal ends it", outcome.reason());
+                self.announce(&control::stopped(&outcome));
                 self.preserved = Some(outcome);
                 None
             }
@@ -229,11 +264,15 @@ impl Supervisor<'_> {
         self.releasers.iter().for_each(Releaser::release);
     }
 
-    fn restart(&mut self) -> Option<End> {
+    /// Starts the machine anew. `guest`: because its guest wants it.
+    fn restart(&mut self, guest: bool) -> Option<End> {
         tracing::info!("the machine is reset");
         self.board.devices.reset();
         match self.vcpus.restart(self.board) {
-            Ok(()) => None,
+            Ok(()) => {
+                self.announce(&Announcement::Reset { guest });
+                None
+            }
             Err(error) => Some(End::Itself(Outcome::Failed(error.to_string()))),
         }
     }
@@ -253,9 +292,13 @@ impl Supervisor<'_> {
                 }
             };
         }
+        if trigger == Trigger::Verdict(Verdict::AllSeen) {
+            self.shot.now(self.board.screen().as_deref());
+        }
         match self.session.on(trigger)? {
             session::Request::PowerButton { grace } => {
                 self.events.emit(Event::PowerButton);
+                self.announce(&Announcement::PowerButton);
                 self.board.devices.pm.power_button();
                 if grace {
                     self.grace.arm_in(Some(self.config.machine.grace_period()));

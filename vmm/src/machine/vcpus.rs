@@ -12,7 +12,7 @@ use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::{Profile, Supported};
 use crate::cpu::exit::Dispatcher;
 use crate::cpu::report::CpuReport;
-use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
+use crate::cpu::thread::{ExitTally, VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
 use crate::kvm::chips::Chips;
 use crate::kvm::{HostError, setup};
@@ -29,6 +29,7 @@ const BRIEF: Duration = Duration::from_secs(2);
 pub(super) struct Vcpus {
     conductor: Arc<Conductor>,
     threads: Vec<VcpuThread>,
+    tallies: Vec<Arc<ExitTally>>,
     chips: Chips,
 }
 
@@ -59,7 +60,8 @@ impl Vcpus {
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
         let chips = Chips::take(&board.vm)?;
         let mut threads = Vec::with_capacity(plan.apic_ids.len());
-        for (index, &apic_id) in plan.apic_ids.iter().enumerate() {
+        let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
+        for (index, (&apic_id, tally)) in plan.apic_ids.iter().zip(&tallies).enumerate() {
             let vcpu = board.vm.create_vcpu(u64::from(apic_id)).map_err(setup("create a vCPU"))?;
             let cpuid = supported.for_vcpu(&profile, apic_id).ok_or_else(|| {
                 Failure::Refused("KVM does not take as many CPUID leaves as this CPU has".into())
@@ -78,6 +80,7 @@ impl Vcpus {
                     ram: board.ram.clone(),
                     conductor: Arc::clone(&conductor),
                     msrs: Arc::clone(&msrs),
+                    exits: Arc::clone(tally),
                     before_first_entry: (index == 0).then(|| -> Box<dyn FnOnce() + Send> {
                         Box::new(move || {
                             events.reach(Milestone::FirstInstruction, || Event::FirstInstruction)
@@ -87,12 +90,18 @@ impl Vcpus {
                 .map_err(thread_setup)?,
             );
         }
-        Ok(Self { conductor, threads, chips })
+        Ok(Self { conductor, threads, tallies, chips })
     }
 
     /// Where their requests arrive.
     pub(super) fn conductor(&self) -> &Arc<Conductor> {
         &self.conductor
+    }
+
+    /// Counts how often they have left the guest so far, all together.
+    pub(super) fn exits(&self) -> impl Fn() -> u64 + Send + use<> {
+        let tallies = self.tallies.clone();
+        move || tallies.iter().fold(0, |sum, tally| sum.wrapping_add(tally.exits()))
     }
 
     /// What they ask.

@@ -1,0 +1,134 @@
+//! The command line of `optimus-vmm ctl`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use devices::input::Key;
+
+/// Help on what the numbers that `ctl` ends with mean.
+const EXIT_STATUS: &str =
+    "Without COMMAND the machine's status is shown; without MACHINE, which machines run.
+
+Exit status:
+  0      done
+  2      the command line is wrong
+  3      the machine does not run, belongs to another user, or does not answer
+  5      the machine refused the command (the message says why)";
+
+/// The arguments of `ctl`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct CtlArgs {
+    /// The machine's name, or the path of its control socket (with a `/` in it)
+    #[arg(value_name = "MACHINE")]
+    pub machine: Option<String>,
+
+    /// Print what the machine answers as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<CtlCommand>,
+}
+
+/// What to do with a running machine.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum CtlCommand {
+    /// Show how it is
+    Status,
+    /// Press its power button
+    Powerdown,
+    /// Press its reset button
+    Reset,
+    /// End it at once, without a word to the guest
+    Quit,
+    /// Write what its screen shows to a PNG file
+    Screenshot {
+        /// The file
+        #[arg(value_name = "FILE.png")]
+        file: PathBuf,
+    },
+    /// Type text on its keyboard, as on a US layout
+    Type {
+        /// The text; \n, \t and \\ mean Enter, Tab and a backslash. `-` takes standard input as it is
+        #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+        text: String,
+    },
+    /// Press keys on its keyboard
+    Key {
+        /// Keys that are pressed together, such as ctrl-alt-delete; several are pressed one after the other
+        #[arg(value_name = "KEYS", required = true, value_parser = parse_chord)]
+        chords: Vec<Chord>,
+
+        /// Hold each for so many milliseconds
+        #[arg(long, value_name = "MS", value_parser = parse_hold)]
+        hold: Option<Duration>,
+    },
+    /// Move its mouse, press a button, or turn the wheel
+    Mouse {
+        /// What the mouse does.
+        #[command(subcommand)]
+        action: MouseAction,
+    },
+    /// Use its serial port from this terminal (Ctrl-A X leaves it)
+    Console,
+}
+
+/// What a mouse does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum MouseAction {
+    /// Move it
+    Move {
+        /// Counts to the right
+        #[arg(allow_negative_numbers = true)]
+        dx: i32,
+        /// Counts down
+        #[arg(allow_negative_numbers = true)]
+        dy: i32,
+    },
+    /// Press and release a button
+    Click {
+        /// The button
+        #[arg(value_enum, default_value = "left")]
+        button: PointerButton,
+    },
+    /// Turn the wheel
+    Wheel {
+        /// Steps, away from the user positive
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+        steps: i32,
+    },
+}
+
+/// A button of the mouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PointerButton {
+    /// The left one
+    Left,
+    /// The middle one, or the wheel
+    Middle,
+    /// The right one
+    Right,
+    /// "Back"
+    Side,
+    /// "Forward"
+    Extra,
+}
+
+/// Keys that are pressed together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chord(pub Vec<Key>);
+
+fn parse_chord(text: &str) -> Result<Chord, String> {
+    Key::chord(text).map(Chord).map_err(|error| error.to_string())
+}
+
+/// As long as the machine is willing to hold keys.
+fn parse_hold(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(time @ 0..=10_000) => Ok(Duration::from_millis(time)),
+        _ => Err("write a number of milliseconds, at most 10000".into()),
+    }
+}

@@ -1,0 +1,79 @@
+//! The control socket of a running machine, and the `optimus-vmm ctl` that talks to it.
+//!
+//! The socket speaks JSON lines in the manner of QEMU's QMP (`protocol`, `command`; docs/control.md) and is private to the user
+//! (`place`). It is served by the run loop ([`Server`]); only what takes time has threads (`work`), so that an idle machine has
+//! nothing running for it. A connection can become one to the guest's serial port, beside the console's own.
+
+mod client;
+mod command;
+mod line;
+mod machine;
+pub(crate) mod place;
+mod protocol;
+mod server;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use machine::{Announcement, Ask, Facts, Herald, LentDevice, Machine};
+pub(crate) use protocol::GREETING;
+pub use server::Server;
+
+use crate::config::ControlSpec;
+use crate::socket::Listener;
+
+/// Why a machine that shall have a control socket has none.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the control socket: {0}")]
+pub struct ControlError(#[from] place::PlaceError);
+
+/// A control socket that takes connections, which nobody serves yet.
+#[derive(Debug)]
+pub struct Door {
+    listener: Listener,
+    path: PathBuf,
+}
+
+impl Door {
+    /// Opens the control socket of the machine `name` as the configuration says. By default there is one where that is
+    /// possible: its absence is no reason not to run.
+    ///
+    /// # Errors
+    ///
+    /// One is demanded and cannot be had.
+    pub fn open(spec: &ControlSpec, name: &str) -> Result<Option<Self>, ControlError> {
+        let opened = match spec {
+            ControlSpec::Off => return Ok(None),
+            ControlSpec::Unix(path) => place::listen_at(path).map(|listener| (listener, path.clone())),
+            ControlSpec::Auto | ControlSpec::On => place::listen(name),
+        };
+        match opened {
+            Ok((listener, path)) => {
+                tracing::debug!("the control socket is {}", path.display());
+                Ok(Some(Self { listener, path }))
+            }
+            Err(error) if *spec == ControlSpec::Auto => {
+                tracing::warn!("`optimus-vmm ctl` cannot reach this machine: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// What serves it in the run loop.
+    ///
+    /// # Errors
+    ///
+    /// The host has no file descriptors for it.
+    pub fn serve(self, machine: Machine, herald: Herald) -> io::Result<Server> {
+        Server::new(self.listener, machine, herald)
+    }
+}

@@ -1,0 +1,372 @@
+//! The control socket in the run loop: takes clients, performs their commands, and tells them what happens.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use serde_json::{Value, json};
+
+use super::client::{Client, Mode, too_long, turn_away};
+use super::command::{Command, NAMES, Slow};
+use super::line::Line;
+use super::machine::{Ask, Herald, Machine};
+use super::place::own_user;
+use super::protocol::{self, Answer, Refusal};
+use super::work::Bench;
+use crate::console::Feed;
+use crate::socket::{self, Listener};
+
+/// Most clients at a time.
+pub(super) const MOST: usize = 16;
+/// How often a client goes on before others have their turn.
+const TURNS: usize = 8;
+/// How long the end of the machine waits for commands that are being given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The control socket.
+pub struct Server {
+    listener: Listener,
+    listening: bool,
+    machine: Machine,
+    herald: Herald,
+    feed: Feed,
+    bench: Arc<Bench>,
+    clients: BTreeMap<RawFd, Client>,
+    /// Connections so far.
+    count: u64,
+    /// Those that read the console.
+    readers: usize,
+    done: Receiver<Done>,
+    finish: Sender<Done>,
+    /// Commands that threads are performing.
+    working: usize,
+}
+
+/// A finished command.
+struct Done {
+    client: RawFd,
+    serial: u64,
+    answer: Answer,
+}
+
+impl Server {
+    pub(super) fn new(listener: Listener, machine: Machine, herald: Herald) -> io::Result<Self> {
+        let (finish, done) = channel();
+        Ok(Self {
+            listener,
+            listening: false,
+            feed: Feed::new(Arc::clone(&machine.sink), machine.room.try_clone()?),
+            bench: Bench::new(machine.screen.clone(), machine.input.clone()),
+            machine,
+            herald,
+            clients: BTreeMap::new(),
+            count: 0,
+            readers: 0,
+            done,
+            finish,
+            working: 0,
+        })
+    }
+
+    /// Somebody connects.
+    fn accept(&mut self, ops: &mut EventOps<'_>) {
+        let socket = match self.listener.accept() {
+            Ok(socket) => socket,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return;
+            }
+            Err(error) => {
+                tracing::debug!("cannot accept a client of the control socket: {error}");
+                // Out of descriptors, for example: it would be tried again at once and for ever. The next event of any
+                // other kind listens again.
+                self.listen(false, ops);
+                return;
+            }
+        };
+        if let Err(why) = self.admit(&socket) {
+            tracing::debug!("a client of the control socket is turned away: {why}");
+            let _ = turn_away(&socket, &protocol::answer(Err(why), None));
+            return;
+        }
+        self.count = self.count.wrapping_add(1);
+        let mut client = Client::new(socket, self.count);
+        client.say(&protocol::greeting(&self.machine.facts.name));
+        if let Err(error) = ops.add(Events::new(&client, client.interest)) {
+            tracing::debug!("cannot wait for a client of the control socket: {error}");
+            return;
+        }
+        self.settle(client, ops);
+    }
+
+    /// Whether somebody may come in: the same user, or root.
+    fn admit(&self, socket: &OwnedFd) -> Result<(), Refusal> {
+        let peer = socket::peer(socket)
+            .map_err(|error| Refusal::new(format!("who connects cannot be found out: {error}")))?;
+        if peer.user != own_user() && peer.user != 0 {
+            let desc = format!("this machine belongs to another user; process {} is refused", peer.process);
+            return Err(Refusal::new(desc));
+        }
+        if self.clients.len() >= MOST {
+            return Err(Refusal::new(format!("{MOST} clients are connected; no more are taken")));
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, wanted: bool, ops: &mut EventOps<'_>) {
+        if self.listening == wanted {
+            return;
+        }
+        let socket = self.listener.as_fd().as_raw_fd();
+        let done = if wanted {
+            ops.add(Events::new(&socket, EventSet::IN))
+        } else {
+            ops.remove(Events::empty(&socket))
+        };
+        match done {
+            Ok(()) => self.listening = wanted,
+            Err(error) => tracing::debug!("cannot wait for clients of the control socket: {error}"),
+        }
+    }
+
+    /// Lets a client get as far as it can, and keeps it if there is more to come.
+    fn settle(&mut self, mut client: Client, ops: &mut EventOps<'_>) {
+        for _ in 0..TURNS {
+            while let Some(line) = client.next_line() {
+                self.perform(&mut client, line);
+            }
+            self.fill(&mut client);
+            client.send();
+            // Room that appeared may let another line have its turn, or more output.
+            if !client.has_turn(&self.machine.output) {
+                break;
+            }
+        }
+        if client.has_turn(&self.machine.output) {
+            // Others have theirs first.
+            let _ = self.herald.bell().write(1);
+        }
+        let fd = client.as_raw_fd();
+        if client.is_over() {
+            return self.dismiss(client, ops);
+        }
+        let wanted = client.wanted(self.feed.is_clear());
+        if wanted != client.interest {
+            match ops.modify(Events::new(&client, wanted)) {
+                Ok(()) => client.interest = wanted,
+                Err(error) => tracing::debug!("cannot wait for a client of the control socket: {error}"),
+            }
+        }
+        self.clients.insert(fd, client);
+    }
+
+    fn dismiss(&mut self, client: Client, ops: &mut EventOps<'_>) {
+        client.gone.set();
+        if let Err(error) = ops.remove(Events::empty(&client)) {
+            tracing::debug!("cannot stop waiting for a client of the control socket: {error}");
+        }
+        if client.mode != Mode::Commands {
+            self.readers = self.readers.saturating_sub(1);
+            if self.readers == 0 {
+                self.machine.output.listen(None);
+            }
+        }
+        drop(client);
+        self.listen(true, ops);
+    }
+
+    /// Gives a reader of the console what there is.
+    fn fill(&self, client: &mut Client) {
+        if let Mode::Console { next } = client.mode {
+            let (out, room) = client.room();
+            let next = self.machine.output.read(next, room, out);
+            client.mode = Mode::Console { next };
+        }
+    }
+
+    fn perform(&mut self, client: &mut Client, line: Line) {
+        let parsed = match &line {
+            Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => return,
+            Line::Whole(line) => protocol::parse(line),
+            Line::TooLong => Err((Refusal::new(too_long()), None)),
+        };
+        let (answer, id) = match parsed {
+            Err((refusal, id)) => (Err(refusal), id),
+            Ok(request) => {
+                let id = request.id.clone();
+                match Command::of(request) {
+                    Err(refusal) => (Err(refusal), id),
+                    Ok(Command::Slow(command)) => match self.start(client, command) {
+                        Ok(()) => {
+                            client.working = Some(id);
+                            return;
+                        }
+                        Err(refusal) => (Err(refusal), id),
+                    },
+                    Ok(Command::Console) => {
+                        client.say(&protocol::answer(Ok(json!({})), id));
+                        // Before it reads for the first time: no output may come unseen in between.
+                        self.readers = self.readers.saturating_add(1);
+                        self.machine.output.listen(Some(Arc::clone(self.herald.bell())));
+                        client.mode = Mode::Console { next: self.machine.output.start() };
+                        self.feed.give(&client.rest());
+                        return;
+                    }
+                    Ok(Command::Negotiate) => {
+                        client.events = true;
+                        (Ok(json!({})), id)
+                    }
+                    Ok(command) => (self.at_once(&command), id),
+                }
+            }
+        };
+        client.say(&protocol::answer(answer, id));
+    }
+
+    /// Performs a command that takes no time.
+    fn at_once(&self, command: &Command) -> Answer {
+        let ask = |what| {
+            (self.machine.ask)(what);
+            Ok(json!({}))
+        };
+        match command {
+            Command::ListCommands => {
+                Ok(NAMES.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>().into())
+            }
+            Command::Version => Ok(json!({ "package": concat!("optimus-vmm ", env!("CARGO_PKG_VERSION")) })),
+            Command::Name => Ok(json!({ "name": self.machine.facts.name })),
+            Command::Status => Ok(self.machine.status(&self.herald)),
+            Command::PowerButton => match self.herald.stopped() {
+                None => ask(Ask::PowerButton),
+                Some(why) => Err(Refusal::new(format!(
+                    "the machine is stopped ({why}): it hears no power button, only reset and quit"
+                ))),
+            },
+            Command::Reset => ask(Ask::Reset),
+            Command::Quit => ask(Ask::Quit),
+            Command::Negotiate | Command::Console | Command::Slow(_) => Ok(json!({})),
+        }
+    }
+
+    /// Starts a thread for a command that takes time.
+    fn start(&mut self, client: &Client, command: Slow) -> Result<(), Refusal> {
+        let (bench, gone, finish) = (Arc::clone(&self.bench), client.gone.clone(), self.finish.clone());
+        let (bell, fd, serial) = (Arc::clone(self.herald.bell()), client.as_raw_fd(), client.serial);
+        let work = move || {
+            let answer = bench.perform(&command, &gone);
+            // What it worked on is let go before anybody hears that it is finished.
+            drop((bench, command));
+            // Without a server nobody waits for the answer.
+            let _ = finish.send(Done { client: fd, serial, answer });
+            let _ = bell.write(1);
+        };
+        thread::Builder::new()
+            .name("control".into())
+            .spawn(work)
+            .map_err(|error| Refusal::new(format!("the host has no thread for it: {error}")))?;
+        self.working = self.working.saturating_add(1);
+        Ok(())
+    }
+
+    /// Something happened: announcements, finished commands, output of the console.
+    fn rung(&mut self, ops: &mut EventOps<'_>) {
+        // Only resets the counter.
+        let _ = self.herald.bell().read();
+        while let Ok(Done { client, serial, answer }) = self.done.try_recv() {
+            self.working = self.working.saturating_sub(1);
+            if let Some(client) = self.clients.get_mut(&client).filter(|client| client.serial == serial)
+                && let Some(id) = client.working.take()
+            {
+                client.say(&protocol::answer(answer, id));
+            }
+        }
+        let news = self.herald.take();
+        for client in self.clients.values_mut().filter(|client| client.events) {
+            tell(client, &news);
+        }
+        self.settle_all(ops);
+    }
+
+    fn settle_all(&mut self, ops: &mut EventOps<'_>) {
+        for client in std::mem::take(&mut self.clients).into_values() {
+            self.settle(client, ops);
+        }
+    }
+
+    fn client(&mut self, fd: RawFd, events: EventSet, ops: &mut EventOps<'_>) {
+        let Some(mut client) = self.clients.remove(&fd) else { return };
+        let typed = if events.contains(EventSet::IN) { client.receive() } else { Vec::new() };
+        let typing = !typed.is_empty();
+        if typing {
+            self.feed.give(&typed);
+        }
+        let closed = events.intersects(EventSet::HANG_UP | EventSet::ERROR);
+        if closed && !events.contains(EventSet::IN) {
+            client.hang_up();
+        }
+        self.settle(client, ops);
+        if typing {
+            // Whether others may type depends on the guest's having taken it.
+            self.settle_all(ops);
+        }
+    }
+}
+
+/// Says what happened, unless the connection is no longer one of lines.
+fn tell<'a>(client: &mut Client, news: impl IntoIterator<Item = &'a Value>) {
+    if client.mode == Mode::Commands {
+        news.into_iter().for_each(|line| client.say(line));
+    }
+}
+
+impl MutEventSubscriber for Server {
+    fn process(&mut self, event: Events, ops: &mut EventOps<'_>) {
+        if event.fd() == self.listener.as_fd().as_raw_fd() {
+            return self.accept(ops);
+        }
+        self.listen(true, ops);
+        if self.feed.process(&event) {
+            self.settle_all(ops);
+        } else if event.fd() == self.herald.bell().as_raw_fd() {
+            self.rung(ops);
+        } else {
+            self.client(event.fd(), event.event_set(), ops);
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        self.feed.init(ops);
+        if let Err(error) = ops.add(Events::new(&**self.herald.bell(), EventSet::IN)) {
+            tracing::error!("cannot wait for what the control socket tells: {error}");
+        }
+        self.listen(true, ops);
+    }
+}
+
+impl Drop for Server {
+    /// Says what was announced last, and waits a moment for threads that use the machine's devices.
+    fn drop(&mut self) {
+        self.bench.close();
+        let news = self.herald.take();
+        for client in self.clients.values_mut() {
+            if client.events {
+                tell(client, &news);
+            }
+            client.send();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.working > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.done.recv_timeout(left).is_err() {
+                tracing::debug!("a command of the control socket is not finished");
+                break;
+            }
+            self.working -= 1;
+        }
+        self.machine.output.listen(None);
+    }
+}

@@ -1,0 +1,72 @@
+//! How many there may be, and what becomes of those that behave badly.
+
+use super::super::server::MOST;
+use super::*;
+
+#[test]
+fn so_many_clients_and_no_more() {
+    let rig = Rig::new();
+    let mut clients: Vec<Client> = (0..MOST).map(|_| rig.client()).collect();
+    let mut late = rig.visitor();
+    let refusal = late.line();
+    assert!(refusal["error"]["desc"].as_str().unwrap().contains("16 clients"), "{refusal}");
+    assert_eq!(late.try_line(), None);
+    for client in &mut clients {
+        assert_eq!(client.ask("query-name", json!({}))["return"]["name"], "vm");
+    }
+    clients.pop();
+    // When its place is free is the server's matter.
+    until(|| rig.visitor().line().get("optimus-vmm").is_some());
+}
+
+#[test]
+fn who_never_reads_holds_up_nobody_and_is_dropped() {
+    let rig = Rig::new();
+    let mut deaf = rig.client();
+    deaf.ask("qmp_capabilities", json!({}));
+    let mut other = rig.client();
+    // More than the kernel and the server keep for it; the server takes them as they come.
+    for _ in 0..20_000 {
+        rig.herald.announce(&Announcement::PowerButton);
+        if rig.herald.waiting() > 32 {
+            other.ask("query-name", json!({}));
+            until(|| rig.herald.waiting() == 0);
+        }
+    }
+    assert_eq!(other.ask("query-name", json!({}))["return"]["name"], "vm");
+    let mut heard = 0;
+    while deaf.try_line().is_some() {
+        heard += 1;
+    }
+    assert!(heard < 20_000);
+}
+
+#[test]
+fn who_asks_without_reading_is_not_listened_to() {
+    let rig = Rig::new();
+    let client = rig.client();
+    let mut stream = client.0.get_ref().try_clone().unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let line = b"{\"execute\":\"query-commands\"}\n".repeat(1000);
+    // The server stops reading, so that the kernel's buffers fill up.
+    let stuck = (0..1000).find_map(|_| stream.write_all(&line).err()).unwrap();
+    assert_eq!(stuck.kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(rig.client().ask("query-name", json!({}))["return"]["name"], "vm");
+}
+
+#[test]
+fn what_was_sent_before_the_end_counts() {
+    let rig = Rig::new();
+    let mut hasty = rig.visitor();
+    hasty.send(b"{\"execute\":\"system_powerdown\"}\n{\"execute\":\"quit\"}\n");
+    hasty.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(hasty.line().get("optimus-vmm").is_some());
+    assert_eq!(hasty.line(), json!({ "return": {} }));
+    assert_eq!(hasty.line(), json!({ "return": {} }));
+    assert_eq!(hasty.try_line(), None);
+    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Quit]);
+    let mut gone = rig.client();
+    gone.send(b"{\"execute\":\"system_reset\"}\n");
+    drop(gone);
+    until(|| rig.asked.lock().unwrap().len() == 3);
+}

@@ -1,0 +1,206 @@
+//! Keyboard, mouse and screen behind the socket.
+
+use std::io;
+
+use ::devices::display::{Change, Cursor, Frame, View};
+use ::devices::input::{Buttons, Key, Lamps, PointerEvent};
+
+use super::*;
+
+/// A keyboard and mouse that note everything, and take nothing while they are stuck.
+#[derive(Default)]
+pub(super) struct Desk {
+    pub(super) keys: Mutex<Vec<(Key, bool)>>,
+    pub(super) pointer: Mutex<Vec<PointerEvent>>,
+    stuck: AtomicBool,
+    caps: AtomicBool,
+}
+
+impl Input for Desk {
+    fn key(&self, key: Key, pressed: bool) -> bool {
+        let takes = !self.stuck.load(Ordering::SeqCst);
+        if takes {
+            self.keys.lock().unwrap().push((key, pressed));
+        }
+        takes
+    }
+
+    fn pointer(&self, event: PointerEvent) -> bool {
+        self.pointer.lock().unwrap().push(event);
+        true
+    }
+
+    fn lamps(&self) -> Lamps {
+        Lamps { caps: self.caps.load(Ordering::SeqCst), ..Lamps::default() }
+    }
+}
+
+fn with_desk() -> (Rig, Arc<Desk>) {
+    let desk = Arc::<Desk>::default();
+    (Rig::with(None, Some(Arc::clone(&desk) as _)), desk)
+}
+
+fn down(key: Key) -> (Key, bool) {
+    (key, true)
+}
+
+fn up(key: Key) -> (Key, bool) {
+    (key, false)
+}
+
+#[test]
+fn text_is_typed() {
+    let (rig, desk) = with_desk();
+    let mut client = rig.client();
+    assert_eq!(client.ask("type", json!({ "text": "aB\n" })), json!({ "return": {} }));
+    let expected = [
+        down(Key::A),
+        up(Key::A),
+        down(Key::LEFT_SHIFT),
+        down(Key::B),
+        up(Key::B),
+        up(Key::LEFT_SHIFT),
+        down(Key::ENTER),
+        up(Key::ENTER),
+    ];
+    assert_eq!(std::mem::take(&mut *desk.keys.lock().unwrap()), expected);
+    desk.caps.store(true, Ordering::SeqCst);
+    client.ask("type", json!({ "text": "B" }));
+    assert_eq!(*desk.keys.lock().unwrap(), [down(Key::B), up(Key::B)]);
+    assert!(client.refusal("type", json!({ "text": "aß" })).contains("cannot type 'ß'"));
+}
+
+#[test]
+fn chords_are_held_and_released_in_reverse() {
+    let (rig, desk) = with_desk();
+    let mut client = rig.client();
+    let keys = json!([{ "type": "qcode", "data": "ctrl" }, "alt", "delete"]);
+    let began = Instant::now();
+    assert_eq!(client.ask("send-key", json!({ "keys": keys, "hold-time": 50 })), json!({ "return": {} }));
+    assert!(began.elapsed() >= Duration::from_millis(50));
+    let (ctrl, alt, delete) = (Key::LEFT_CTRL, Key::LEFT_ALT, Key::DELETE);
+    let expected = [down(ctrl), down(alt), down(delete), up(delete), up(alt), up(ctrl)];
+    assert_eq!(*desk.keys.lock().unwrap(), expected);
+}
+
+#[test]
+fn two_texts_do_not_mix() {
+    let (rig, desk) = with_desk();
+    let typing: Vec<_> = ["aaaaaaaaaa", "bbbbbbbbbb"]
+        .map(|text| {
+            let mut client = rig.client();
+            std::thread::spawn(move || client.ask("type", json!({ "text": text })))
+        })
+        .into();
+    for typing in typing {
+        assert_eq!(typing.join().unwrap(), json!({ "return": {} }));
+    }
+    let keys = desk.keys.lock().unwrap();
+    assert_eq!(keys.len(), 40);
+    assert_eq!(keys.windows(2).filter(|pair| pair[0].0 != pair[1].0).count(), 1);
+}
+
+#[test]
+fn the_mouse_keeps_its_buttons() {
+    let (rig, desk) = with_desk();
+    let mut client = rig.client();
+    let events = json!([
+        { "type": "btn", "data": { "down": true, "button": "left" } },
+        { "type": "rel", "data": { "axis": "x", "value": 5 } },
+        { "type": "rel", "data": { "axis": "y", "value": -3 } },
+        { "type": "btn", "data": { "down": false, "button": "left" } },
+        { "type": "btn", "data": { "down": true, "button": "wheel-down" } },
+        { "type": "btn", "data": { "down": false, "button": "wheel-down" } },
+    ]);
+    assert_eq!(client.ask("input-send-event", json!({ "events": events })), json!({ "return": {} }));
+    let left = Buttons { left: true, ..Buttons::default() };
+    let still = PointerEvent::default();
+    let expected = [
+        PointerEvent { buttons: left, ..still },
+        PointerEvent { dx: 5, buttons: left, ..still },
+        PointerEvent { dy: -3, buttons: left, ..still },
+        still,
+        PointerEvent { wheel: -1, ..still },
+    ];
+    assert_eq!(*desk.pointer.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_guest_that_does_not_read_holds_up_only_who_types() {
+    let (mut rig, desk) = with_desk();
+    desk.stuck.store(true, Ordering::SeqCst);
+    let mut typist = rig.client();
+    typist.send(
+        b"{\"execute\":\"type\",\"arguments\":{\"text\":\"a\"},\"id\":1}\n{\"execute\":\"query-name\"}\n",
+    );
+    assert_eq!(rig.client().ask("query-name", json!({}))["return"]["name"], "vm");
+    desk.stuck.store(false, Ordering::SeqCst);
+    assert_eq!(typist.line(), json!({ "return": {}, "id": 1 }));
+    assert_eq!(typist.line()["return"]["name"], "vm");
+    // The end of the machine does not wait for the guest.
+    desk.stuck.store(true, Ordering::SeqCst);
+    typist.send(b"{\"execute\":\"type\",\"arguments\":{\"text\":\"a\"}}\n");
+    rig.client().ask("query-name", json!({}));
+    let began = Instant::now();
+    rig.end();
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[derive(Default)]
+pub(super) struct Wall(Mutex<Frame>);
+
+impl Wall {
+    pub(super) fn show(&self, width: u32, height: u32) {
+        let pixels = vec![0xff_ffff; (width * height) as usize];
+        *self.0.lock().unwrap() = Frame { width, height, pixels };
+    }
+}
+
+struct Look(EventFd, Frame);
+
+impl Screen for Wall {
+    fn view(&self) -> io::Result<Box<dyn View>> {
+        Ok(Box::new(Look(EventFd::new(0)?, self.0.lock().unwrap().clone())))
+    }
+
+    fn blank_reason(&self) -> Option<String> {
+        (self.0.lock().unwrap().width == 0).then(|| "no driver yet".into())
+    }
+}
+
+impl View for Look {
+    fn changed(&self) -> &EventFd {
+        &self.0
+    }
+
+    fn set_interest(&mut self, _: bool) {}
+
+    fn look(&mut self) -> Change {
+        Change::default()
+    }
+
+    fn frame(&self) -> &Frame {
+        &self.1
+    }
+
+    fn cursor(&self) -> Option<&Cursor> {
+        None
+    }
+}
+
+#[test]
+fn the_screen_is_written_as_png() {
+    let wall = Arc::<Wall>::default();
+    let rig = Rig::with(Some(Arc::clone(&wall) as _), None);
+    let mut client = rig.client();
+    let file = rig.path.with_file_name("a.png");
+    let screen = |client: &mut Client| client.ask("query-status", json!({}))["return"]["screen"].clone();
+    assert_eq!(screen(&mut client), json!({ "present": true, "shown": false, "reason": "no driver yet" }));
+    assert!(client.refusal("screendump", json!({ "filename": file })).contains("blank: no driver yet"));
+    wall.show(2, 1);
+    assert_eq!(screen(&mut client), json!({ "present": true, "shown": true }));
+    let answer = client.ask("screendump", json!({ "filename": file, "format": "png" }));
+    assert_eq!(answer, json!({ "return": { "width": 2, "height": 1 } }));
+    assert!(std::fs::read(&file).unwrap().starts_with(b"\x89PNG"));
+    assert!(client.refusal("screendump", json!({ "filename": "/nowhere/a.png" })).contains("/nowhere/a.png"));
+}

@@ -1,0 +1,171 @@
+//! A server in an event loop of its own, with a machine that only notes what is asked of it.
+
+mod clients;
+mod console;
+mod ctl;
+mod devices;
+mod protocol;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ::devices::display::Screen;
+use ::devices::input::Input;
+use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::place::listen_in;
+use super::{Announcement, Ask, Facts, Herald, LentDevice, Machine, Server};
+use crate::console::{InputSink, Tee};
+
+/// COM1 with a FIFO of so many bytes.
+#[derive(Default)]
+struct Port {
+    taken: Mutex<Vec<u8>>,
+    room: AtomicUsize,
+}
+
+impl InputSink for Port {
+    fn accept(&self, data: &[u8]) -> usize {
+        let count = data.len().min(self.room.load(Ordering::SeqCst));
+        self.room.fetch_sub(count, Ordering::SeqCst);
+        self.taken.lock().unwrap().extend(&data[..count]);
+        count
+    }
+}
+
+/// A machine's control socket and what is behind it.
+struct Rig {
+    path: PathBuf,
+    herald: Herald,
+    asked: Arc<Mutex<Vec<Ask>>>,
+    output: Arc<Tee>,
+    port: Arc<Port>,
+    room: EventFd,
+    ending: Arc<AtomicBool>,
+    server: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(None, None)
+    }
+
+    fn with(screen: Option<Arc<dyn Screen>>, input: Option<Arc<dyn Input>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (listener, path) = listen_in(&folder.path().join("optimus-vmm"), "vm").unwrap();
+        let herald = Herald::new().unwrap();
+        let (asked, output) = (Arc::<Mutex<Vec<Ask>>>::default(), Arc::<Tee>::default());
+        let port = Arc::new(Port { room: AtomicUsize::new(usize::MAX / 2), ..Port::default() });
+        let room = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let notes = Arc::clone(&asked);
+        let machine = Machine {
+            facts: Facts {
+                name: "vm".into(),
+                vcpus: 2,
+                memory: 1 << 30,
+                devices: vec![LentDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
+            },
+            began: Instant::now(),
+            exits: Box::new(|| 42),
+            ask: Box::new(move |what| notes.lock().unwrap().push(what)),
+            output: Arc::clone(&output),
+            sink: Arc::clone(&port) as _,
+            room: room.try_clone().unwrap(),
+            screen,
+            input,
+        };
+        let ending = Arc::new(AtomicBool::new(false));
+        let (end, heard) = (Arc::clone(&ending), herald.clone());
+        let server = std::thread::spawn(move || {
+            let server = Server::new(listener, machine, heard).unwrap();
+            let mut manager: EventManager<Box<dyn MutEventSubscriber>> = EventManager::new().unwrap();
+            manager.add_subscriber(Box::new(server));
+            while !end.load(Ordering::SeqCst) {
+                manager.run_with_timeout(10).unwrap();
+            }
+        });
+        Self { path, herald, asked, output, port, room, ending, server: Some(server), _folder: folder }
+    }
+
+    /// A client that heard the greeting.
+    fn client(&self) -> Client {
+        let mut client = self.visitor();
+        let greeting = client.line();
+        assert_eq!(greeting["optimus-vmm"]["name"], "vm", "{greeting}");
+        client
+    }
+
+    /// Somebody who connects.
+    fn visitor(&self) -> Client {
+        let stream = UnixStream::connect(&self.path).unwrap();
+        // No test takes as long, unless an answer is missing.
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client(BufReader::new(stream))
+    }
+
+    fn end(&mut self) {
+        self.ending.store(true, Ordering::SeqCst);
+        if let Some(server) = self.server.take() {
+            server.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    fn try_line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn line(&mut self) -> Value {
+        self.try_line().expect("the connection has ended")
+    }
+
+    fn ask(&mut self, execute: &str, arguments: Value) -> Value {
+        self.send(format!("{}\n", json!({ "execute": execute, "arguments": arguments })).as_bytes());
+        self.line()
+    }
+
+    fn refusal(&mut self, execute: &str, arguments: Value) -> String {
+        let answer = self.ask(execute, arguments);
+        answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+}
+
+/// Waits until something is so.
+fn until(mut what: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !what() {
+        assert!(Instant::now() < deadline, "it never came to be");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,197 @@
+//! Commands that take time, each on a thread of its own: encoding a picture, and typing into a guest that may read slowly.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use devices::display::Screen;
+use devices::input::{self, Buttons, Input, Key, PointerEvent};
+use serde_json::json;
+
+use super::command::{Button, InputEvent, Slow};
+use super::protocol::{Answer, Refusal};
+use crate::screenshot;
+
+/// Between two events: a guest that polls its keyboard, as firmware does, then misses none.
+const PACE: Duration = Duration::from_millis(4);
+/// Between two attempts to place an event that the guest has no room for.
+const AGAIN: Duration = Duration::from_millis(10);
+/// How long a guest may take to read one event.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker sleeps at most before it looks whether it is still wanted.
+const NAP: Duration = Duration::from_millis(50);
+
+/// What slow commands work on, shared by their threads.
+pub(super) struct Bench {
+    screen: Option<Arc<dyn Screen>>,
+    input: Option<Arc<dyn Input>>,
+    /// Held while a command types, so that two do not mix; the buttons of the mouse that are down.
+    hands: Mutex<Buttons>,
+    /// The machine ends.
+    closing: AtomicBool,
+}
+
+/// Tells a worker when nobody waits for it any more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gone(Arc<AtomicBool>);
+
+impl Gone {
+    /// The client has left.
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Bench {
+    pub(super) fn new(screen: Option<Arc<dyn Screen>>, input: Option<Arc<dyn Input>>) -> Arc<Self> {
+        Arc::new(Self { screen, input, hands: Mutex::default(), closing: AtomicBool::new(false) })
+    }
+
+    /// Ends all work soon.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Performs a command.
+    pub(super) fn perform(&self, command: &Slow, gone: &Gone) -> Answer {
+        match command {
+            Slow::Screenshot(path) => {
+                let screen = self.screen.as_ref().ok_or_else(|| {
+                    Refusal::no_device(
+                        "this machine has no screen: add [display] to its vm.toml, or run it with --screenshot",
+                    )
+                })?;
+                let size =
+                    screenshot::save(&**screen, path).map_err(|error| Refusal::new(error.to_string()))?;
+                return Ok(json!({ "width": size.width, "height": size.height }));
+            }
+            Slow::Type(text) => {
+                let hands = self.hands(gone)?;
+                let caps = hands.input.lamps().caps;
+                let events =
+                    input::text::events(text, caps).map_err(|error| Refusal::new(error.to_string()))?;
+                hands.press_all(&events)?;
+            }
+            Slow::Keys(keys, hold) => self.hands(gone)?.chord(keys, *hold)?,
+            Slow::Input(events) => {
+                let mut hands = self.hands(gone)?;
+                for event in events {
+                    hands.event(*event)?;
+                }
+            }
+        }
+        Ok(json!({}))
+    }
+
+    fn hands<'a>(&'a self, gone: &'a Gone) -> Result<Hands<'a>, Refusal> {
+        let input = self
+            .input
+            .as_deref()
+            .ok_or_else(|| Refusal::no_device("this machine has neither keyboard nor mouse"))?;
+        let buttons = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Hands { input, buttons, bench: self, gone })
+    }
+}
+
+/// Keyboard and mouse, in the hands of one command.
+struct Hands<'a> {
+    input: &'a dyn Input,
+    buttons: MutexGuard<'a, Buttons>,
+    bench: &'a Bench,
+    gone: &'a Gone,
+}
+
+impl Hands<'_> {
+    /// Presses and releases keys one after the other. Those that are down when the guest reads no more are released.
+    fn press_all(&self, events: &[(Key, bool)]) -> Result<(), Refusal> {
+        let mut down: Vec<Key> = Vec::new();
+        for (index, (key, pressed)) in events.iter().enumerate() {
+            let placed = self.place(|| self.input.key(*key, *pressed));
+            if placed.is_ok() {
+                down.retain(|held| held != key);
+                down.extend(pressed.then_some(*key));
+            }
+            if let Err(mut refusal) = placed.and_then(|()| self.sleep(PACE)) {
+                self.let_go(&down);
+                refusal.desc += &format!(" ({index} of {} key events were taken)", events.len());
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Presses keys in this order, holds them, and releases them in the opposite one.
+    fn chord(&self, keys: &[Key], hold: Duration) -> Result<(), Refusal> {
+        let presses: Vec<_> = keys.iter().map(|key| (*key, true)).collect();
+        self.press_all(&presses)?;
+        if let Err(refusal) = self.sleep(hold) {
+            self.let_go(keys);
+            return Err(refusal);
+        }
+        let releases: Vec<_> = keys.iter().rev().map(|key| (*key, false)).collect();
+        self.press_all(&releases)
+    }
+
+    fn event(&mut self, event: InputEvent) -> Result<(), Refusal> {
+        let mut buttons = *self.buttons;
+        let mut pointer = PointerEvent::default();
+        match event {
+            InputEvent::Key(key, pressed) => return self.press_all(&[(key, pressed)]),
+            InputEvent::Move(dx, dy) => (pointer.dx, pointer.dy) = (dx, dy),
+            InputEvent::Wheel(0) => return Ok(()),
+            InputEvent::Wheel(steps) => pointer.wheel = steps,
+            InputEvent::Button(button, down) => {
+                let place = match button {
+                    Button::Left => &mut buttons.left,
+                    Button::Middle => &mut buttons.middle,
+                    Button::Right => &mut buttons.right,
+                    Button::Side => &mut buttons.side,
+                    Button::Extra => &mut buttons.extra,
+                };
+                *place = down;
+            }
+        }
+        pointer.buttons = buttons;
+        self.place(|| self.input.pointer(pointer))?;
+        *self.buttons = buttons;
+        self.sleep(PACE)
+    }
+
+    /// Tries until the guest has taken something.
+    fn place(&self, mut attempt: impl FnMut() -> bool) -> Result<(), Refusal> {
+        let deadline = Instant::now() + PATIENCE;
+        while !attempt() {
+            if Instant::now() > deadline {
+                return Err(Refusal::new(format!(
+                    "the guest does not read its keyboard and mouse: nothing was taken for {} s",
+                    PATIENCE.as_secs()
+                )));
+            }
+            self.sleep(AGAIN)?;
+        }
+        Ok(())
+    }
+
+    /// Releases keys as far as the guest takes it now.
+    fn let_go(&self, down: &[Key]) {
+        for key in down.iter().rev() {
+            self.input.key(*key, false);
+        }
+    }
+
+    /// Waits, unless nobody waits for us.
+    fn sleep(&self, time: Duration) -> Result<(), Refusal> {
+        let until = Instant::now() + time;
+        loop {
+            if self.gone.0.load(Ordering::Relaxed) || self.bench.closing.load(Ordering::Relaxed) {
+                return Err(Refusal::new("the command was given up"));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(NAP));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `ctl NAME console`: the machine's serial port on this terminal.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use serde_json::json;
+
+use super::CtlError;
+use super::connection::Connection;
+use crate::console::{Key, Keys, RawTerminal};
+
+const HELP: &str = "\r\n\
+    Ctrl-A X       leave the console; the machine goes on\r\n\
+    Ctrl-A P       press the power button\r\n\
+    Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n\
+    Ctrl-A H       show these keys\r\n";
+
+/// Shows the serial port until the user leaves or the machine ends.
+pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
+    let path = connection.path().to_owned();
+    let name = connection.name().to_owned();
+    connection.execute("console", json!({}))?;
+    let (stream, received) = connection.into_stream();
+    let failed = |source| CtlError::Talk { path: path.clone(), source };
+    stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(None)).map_err(failed)?;
+    let input = rustix::stdio::stdin();
+    let terminal = rustix::termios::isatty(input)
+        .then(|| RawTerminal::enter(input))
+        .transpose()
+        .map_err(|source| CtlError::Own { what: "put the terminal into raw mode", source })?;
+    if terminal.is_some() {
+        show(format!("connected to {name}; Ctrl-A X leaves, Ctrl-A H helps\r\n").as_bytes())?;
+    }
+    show(&received)?;
+    let keys = terminal.is_some().then(Keys::default);
+    let ended = Session { stream, keys, input_open: true }.run(&path);
+    drop(terminal);
+    ended
+}
+
+struct Session {
+    stream: UnixStream,
+    /// The keys of a terminal that are not for the guest.
+    keys: Option<Keys>,
+    input_open: bool,
+}
+
+impl Session {
+    fn run(mut self, path: &std::path::Path) -> Result<(), CtlError> {
+        let failed = |source: io::Error| CtlError::Talk { path: path.into(), source };
+        let mut buffer = [0; 16384];
+        loop {
+            let input = rustix::stdio::stdin();
+            let mut fds =
+                [PollFd::new(&self.stream, PollFlags::IN), PollFd::from_borrowed_fd(input, PollFlags::IN)];
+            let count = if self.input_open { 2 } else { 1 };
+            match poll(fds.get_mut(..count).unwrap_or_default(), None) {
+                Err(Errno::INTR) => continue,
+                other => other.map_err(|error| failed(error.into()))?,
+            };
+            let [output, typed] = &fds;
+            let (output, typed) = (!output.revents().is_empty(), !typed.revents().is_empty());
+            if output {
+                match rustix::io::read(&self.stream, &mut buffer) {
+                    // The machine has ended.
+                    Ok(0) | Err(Errno::CONNRESET) => return Ok(()),
+                    Ok(count) => show(buffer.get(..count).unwrap_or_default())?,
+                    Err(Errno::INTR | Errno::AGAIN) => {}
+                    Err(error) => return Err(failed(error.into())),
+                }
+            }
+            if typed && self.input_open && !self.typed(path)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the keyboard once. `false` when the user leaves.
+    fn typed(&mut self, path: &std::path::Path) -> Result<bool, CtlError> {
+        let failed = |source: io::Error| CtlError::Talk { path: path.into(), source };
+        let mut buffer = [0; 4096];
+        let read = match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+            Ok(0) | Err(Errno::IO) => {
+                self.input_open = false;
+                // A terminal that is gone leaves nobody to show anything to.
+                return Ok(self.keys.is_none());
+            }
+            Ok(count) => buffer.get(..count).unwrap_or_default(),
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(true),
+            Err(error) => {
+                return Err(CtlError::Own { what: "read the terminal", source: error.into() });
+            }
+        };
+        let mut guest = Vec::new();
+        let pressed = match &mut self.keys {
+            Some(keys) => keys.separate(read, &mut guest),
+            None => {
+                guest.extend_from_slice(read);
+                Vec::new()
+            }
+        };
+        send(&self.stream, &guest).map_err(failed)?;
+        for key in pressed {
+            match key {
+                Key::Quit => return Ok(false),
+                Key::Help => show(HELP.as_bytes())?,
+                Key::PowerButton => press_power_button(path)?,
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// This connection is the serial port's now, so another one is made.
+fn press_power_button(path: &std::path::Path) -> Result<(), CtlError> {
+    match Connection::open(path).and_then(|mut control| control.execute("system_powerdown", json!({}))) {
+        Ok(_) => Ok(()),
+        Err(error) => show(format!("\r\n{error}\r\n").as_bytes()),
+    }
+}
+
+fn send(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    // Without SIGPIPE when the machine ends.
+    while !bytes.is_empty() {
+        match rustix::net::send(stream.as_fd(), bytes, rustix::net::SendFlags::NOSIGNAL) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            // The end is seen on the other way.
+            Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn show(bytes: &[u8]) -> Result<(), CtlError> {
+    let mut out = io::stdout().lock();
+    io::Write::write_all(&mut out, bytes)
+        .and_then(|()| io::Write::flush(&mut out))
+        .map_err(|source| CtlError::Own { what: "write to standard output", source })
+}

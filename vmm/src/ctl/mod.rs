@@ -1,0 +1,189 @@
+//! `optimus-vmm ctl`: the other end of the control socket.
+
+mod connection;
+mod console;
+mod find;
+mod show;
+mod words;
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cli::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
+use connection::Connection;
+
+/// Why a machine cannot be controlled.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// A command without a machine.
+    #[error("which machine? Write its name before the command, as in `optimus-vmm ctl NAME status`{0}")]
+    NoName(String),
+    /// Nobody listens.
+    #[error("{0}")]
+    NotRunning(String),
+    /// The socket is somebody else's.
+    #[error("{path} belongs to another user: run ctl as that user, or as root")]
+    NotOurs {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection does not work.
+    #[error("cannot talk to the machine at {path}: {source}")]
+    Talk {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing comes.
+    #[error(
+        "the machine at {path} does not answer within {seconds} s: it is stuck, or still waits for the host; see its own messages"
+    )]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Something comes that is not of the protocol.
+    #[error("{path} is not the control socket of an optimus-vmm: it says `{said}`")]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// The beginning of it.
+        said: String,
+    },
+    /// The machine refused.
+    #[error("{machine} refuses: {why}")]
+    Refused {
+        /// Its name.
+        machine: String,
+        /// Why.
+        why: String,
+    },
+    /// What is to be typed makes no sense.
+    #[error("{0}")]
+    Words(String),
+    /// The terminal, or a file of ours.
+    #[error("cannot {what}: {source}")]
+    Own {
+        /// What was tried, in the infinitive.
+        what: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CtlError {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::NoName(_) | Self::Words(_) => 2,
+            Self::Refused { .. } => 5,
+            _ => 3,
+        }
+    }
+}
+
+/// Does what `args` say. Returns what is to be printed.
+///
+/// # Errors
+///
+/// It cannot be done; the message says why.
+pub fn run(args: &CtlArgs) -> Result<String, CtlError> {
+    let Some(machine) = &args.machine else {
+        return match &args.command {
+            None => Ok(find::list(args.json)),
+            Some(_) => Err(CtlError::NoName(find::running_hint())),
+        };
+    };
+    let command = args.command.as_ref().unwrap_or(&CtlCommand::Status);
+    // What is wrong with the words is found before anything is disturbed.
+    let requests = requests(command)?;
+    let mut connection = Connection::open(&find::path_of(machine)?)?;
+    if *command == CtlCommand::Console {
+        return console::attach(connection).map(|()| String::new());
+    }
+    let mut answer = Value::Null;
+    for (execute, arguments) in requests {
+        answer = connection.execute(execute, arguments)?;
+    }
+    Ok(if args.json { format!("{answer}\n") } else { show::answer(command, &answer) })
+}
+
+/// What a command is in the protocol.
+fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError> {
+    let plain = |name| Ok(vec![(name, json!({}))]);
+    match command {
+        CtlCommand::Status => plain("query-status"),
+        CtlCommand::Powerdown => plain("system_powerdown"),
+        CtlCommand::Reset => plain("system_reset"),
+        CtlCommand::Quit => plain("quit"),
+        CtlCommand::Console => Ok(Vec::new()),
+        CtlCommand::Screenshot { file } => {
+            // The machine runs in another folder.
+            let path = std::path::absolute(file)
+                .map_err(|source| CtlError::Own { what: "find out the current folder", source })?;
+            let path = path.to_str().ok_or_else(|| {
+                CtlError::Words(format!("the path {} is not UTF-8: choose another one", path.display()))
+            })?;
+            Ok(vec![("screendump", json!({ "filename": path, "format": "png" }))])
+        }
+        CtlCommand::Type { text } => {
+            let text = if text == "-" { standard_input()? } else { words::unescape(text)? };
+            words::check(&text)?;
+            Ok(words::pieces(&text).map(|piece| ("type", json!({ "text": piece }))).collect())
+        }
+        CtlCommand::Key { chords, hold } => Ok(chords
+            .iter()
+            .map(|Chord(keys)| {
+                let names: Vec<_> = keys.iter().filter_map(|key| key.name()).collect();
+                let mut arguments = json!({ "keys": names });
+                if let (Some(hold), Value::Object(arguments)) = (hold, &mut arguments) {
+                    let hold = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+                    arguments.insert("hold-time".into(), hold.into());
+                }
+                ("send-key", arguments)
+            })
+            .collect()),
+        CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
+    }
+}
+
+fn mouse(action: MouseAction) -> Vec<Value> {
+    let press = |button: &str| {
+        [true, false].map(|down| json!({ "type": "btn", "data": { "down": down, "button": button } }))
+    };
+    match action {
+        MouseAction::Move { dx, dy } => [("x", dx), ("y", dy)]
+            .into_iter()
+            .filter(|(_, value)| *value != 0)
+            .map(|(axis, value)| json!({ "type": "rel", "data": { "axis": axis, "value": value } }))
+            .collect(),
+        MouseAction::Click { button } => press(match button {
+            PointerButton::Left => "left",
+            PointerButton::Middle => "middle",
+            PointerButton::Right => "right",
+            PointerButton::Side => "side",
+            PointerButton::Extra => "extra",
+        })
+        .into(),
+        MouseAction::Wheel { steps } => {
+            let button = if steps > 0 { "wheel-up" } else { "wheel-down" };
+            (0..steps.unsigned_abs()).flat_map(|_| press(button)).collect()
+        }
+    }
+}
+
+fn standard_input() -> Result<String, CtlError> {
+    let mut text = String::new();
+    io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .map_err(|source| CtlError::Own { what: "read the text from standard input", source })?;
+    Ok(text)
+}

@@ -1,0 +1,119 @@
+//! Answers of a machine in words.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::cli::CtlCommand;
+use crate::config::ByteSize;
+
+/// The answer to a command.
+pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
+    match command {
+        CtlCommand::Status => status(answer),
+        CtlCommand::Screenshot { file } => {
+            format!("{}: {} × {} pixels\n", file.display(), answer["width"], answer["height"])
+        }
+        _ => String::new(),
+    }
+}
+
+/// All machines, a line each.
+pub(super) fn list(machines: &[Value]) -> String {
+    if machines.is_empty() {
+        return "no machine of this user runs\n".into();
+    }
+    let name = |machine: &Value| text(&machine["name"]);
+    let width = machines.iter().map(|machine| name(machine).chars().count()).max().unwrap_or_default();
+    let mut lines = String::new();
+    for machine in machines {
+        let what = match machine["error"].as_str() {
+            Some(error) => error.to_owned(),
+            None => format!(
+                "{}, process {}, since {}",
+                text(&machine["status"]),
+                machine["pid"],
+                time(&machine["uptime"])
+            ),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{:width$}  {what}", name(machine));
+    }
+    lines
+}
+
+fn status(status: &Value) -> String {
+    let screen = &status["screen"];
+    let shown = match (screen["present"].as_bool(), screen["shown"].as_bool()) {
+        (Some(true), Some(true)) => "shows something".into(),
+        (Some(true), _) => format!("blank: {}", text(&screen["reason"])),
+        _ => "none".into(),
+    };
+    let memory =
+        status["memory"].as_u64().map_or_else(String::new, |bytes| ByteSize::from_bytes(bytes).to_string());
+    let mut rows = vec![
+        ("name", text(&status["name"])),
+        ("status", text(&status["status"])),
+        ("process", status["pid"].to_string()),
+        ("running for", time(&status["uptime"])),
+        ("vCPUs", status["vcpus"].to_string()),
+        ("memory", memory),
+        ("exits", status["exits"].to_string()),
+        ("resets", status["resets"].to_string()),
+        ("screen", shown),
+    ];
+    for device in status["devices"].as_array().into_iter().flatten() {
+        rows.push(("device", format!("{} ({})", text(&device["host"]), text(&device["key"]))));
+    }
+    let mut lines = String::new();
+    for (what, value) in rows {
+        let _ = writeln!(lines, "{what:<12} {value}");
+    }
+    lines
+}
+
+fn text(value: &Value) -> String {
+    // From another process, to a terminal.
+    value.as_str().unwrap_or("?").chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Seconds, as hours, minutes and seconds.
+fn time(seconds: &Value) -> String {
+    let seconds = seconds.as_u64().unwrap_or_default();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{hours}:{minutes:02}:{seconds:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_shown_in_lines() {
+        let shown = status(&json!({
+            "running": true, "status": "running", "name": "a\u{1b}[b", "pid": 7, "uptime": 3725, "vcpus": 2,
+            "memory": 2_147_483_648_u64, "exits": 9, "resets": 1,
+            "screen": { "present": true, "shown": false, "reason": "no driver" },
+            "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
+        }));
+        let expected = "name         a[b\nstatus       running\nprocess      7\nrunning for  1:02:05\nvCPUs        2\n\
+            memory       2G\nexits        9\nresets       1\nscreen       blank: no driver\n\
+            device       0000:01:00.0 (dgpu)\n";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn whatever_a_machine_answers_can_be_shown() {
+        for answer in [json!(null), json!([]), json!({ "screen": 3, "devices": {}, "memory": -1 })] {
+            assert!(status(&answer).contains("status"), "{answer}");
+        }
+        assert_eq!(list(&[]), "no machine of this user runs\n");
+        let found = list(&[
+            json!({ "name": "a", "pid": 1, "status": "running", "uptime": 60 }),
+            json!({ "name": "long", "error": "stuck" }),
+        ]);
+        assert_eq!(found, "a     running, process 1, since 0:01:00\nlong  stuck\n");
+    }
+}

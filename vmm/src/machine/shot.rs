@@ -1,0 +1,35 @@
+//! `--screenshot`: one picture of the screen in a run.
+
+use std::path::{Path, PathBuf};
+
+use devices::display::Screen;
+
+use crate::outcome::Failure;
+use crate::screenshot;
+
+/// The picture that is to be taken, if one is wanted and was not taken yet.
+pub(super) struct Shot(Option<PathBuf>);
+
+impl Shot {
+    /// Looks at the place of the file already, since the run may be long.
+    pub(super) fn new(path: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(path) = path {
+            screenshot::check_place(path).map_err(|source| Failure::Write { path: path.into(), source })?;
+        }
+        Ok(Self(path.map(Path::to_owned)))
+    }
+
+    /// Takes it now. The caller waits, for the guest's next step may change what is seen.
+    pub(super) fn now(&mut self, screen: Option<&dyn Screen>) {
+        let (Some(path), Some(screen)) = (self.0.take(), screen) else { return };
+        match screenshot::save(screen, &path) {
+            Ok(size) => tracing::info!("{}: {} × {} pixels", path.display(), size.width, size.height),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Takes it if that was not done before.
+    pub(super) fn at_end(mut self, screen: Option<&dyn Screen>) {
+        self.now(screen);
+    }
+}
