@@ -1,6 +1,17 @@
-//! Keys and pointer motion from the host's side, before a device of the guest encodes them.
+//! Keys and pointer motion from the host's side, before a device of the guest encodes them: what a key is called by users
+//! ([`Key::by_name`], [`Key::chord`]), by VNC clients ([`Key::from_xt`], [`Stroke::of_keysym`]) and as text ([`text`]).
 
-/// A key of the keyboard by its place, as Linux numbers them (`KEY_*` of include/uapi/linux/input-event-codes.h).
+mod keys;
+mod keysym;
+mod names;
+pub mod text;
+mod xt;
+
+pub use names::KeyNameError;
+pub use text::{Stroke, TextError};
+
+/// A key of the keyboard by its place, as Linux numbers them (`KEY_*` of include/uapi/linux/input-event-codes.h). The
+/// constants are the keys that a PS/2 keyboard can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub u16);
 
@@ -46,10 +57,14 @@ pub struct Lamps {
 /// The guest's keyboard and pointer.
 pub trait Input: Send + Sync {
     /// Presses or releases a key. False when the guest takes no keys now or has not read those before: nothing of it is seen, and
-    /// it may be tried again.
+    /// it may be tried again. A release is always taken: the guest sees it once it has seen the press, however late it reads.
+    ///
+    /// To press a key that is down repeats it, as a keyboard does while it is held; the device itself repeats none. A repeat
+    /// that would have to wait is dropped. A key that the guest's keyboard lacks is taken and does nothing.
     fn key(&self, key: Key, pressed: bool) -> bool;
 
-    /// Moves the pointer and sets its buttons. False as for [`Input::key`].
+    /// Moves the pointer and sets its buttons. False as for [`Input::key`]: with it the motion is lost, the release of a button is
+    /// not.
     fn pointer(&self, event: PointerEvent) -> bool;
 
     /// The lamps as the guest has set them.
