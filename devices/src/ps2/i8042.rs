@@ -12,6 +12,7 @@ use super::mouse::Mouse;
 use super::translate::Translator;
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
+use crate::input::{Input, Key, Lamps, PointerEvent};
 use crate::interrupt::IrqLine;
 
 /// Port of the output and input buffers.
@@ -153,7 +154,7 @@ impl State {
         }
         self.output = self.answers.pop_front();
         if self.output.is_none() && self.mode() & mode::KEYBOARD_OFF == 0 {
-            while let Some(byte) = self.keyboard.outbox.take() {
+            while let Some(byte) = self.keyboard.take() {
                 let byte = if self.mode() & mode::TRANSLATE != 0 {
                     self.translator.translate(byte)
                 } else {
@@ -166,7 +167,7 @@ impl State {
             }
         }
         if self.output.is_none() && self.mode() & mode::MOUSE_OFF == 0 {
-            self.output = self.mouse.outbox.take().map(|byte| (byte, Source::Mouse));
+            self.output = self.mouse.take().map(|byte| (byte, Source::Mouse));
         }
     }
 
@@ -301,35 +302,33 @@ impl I8042 {
         self.mouse_irq.set_level(state.full(Source::Mouse) && mode & mode::MOUSE_IRQ != 0);
     }
 
-    /// Sends `codes`, the complete codes of a key in scan code set 2, from the keyboard. Returns false when the guest
-    /// has turned the keyboard off or does not read what it has already sent.
-    pub fn push_keyboard(&self, codes: &[u8]) -> bool {
-        let mut state = self.lock();
-        let taken = state.keyboard.push(codes);
-        self.update(&mut state);
-        taken
-    }
-
-    /// Sends `packet`, a complete three-byte movement, from the mouse. Returns false when the guest has not turned the
-    /// mouse on or does not read what it has already sent.
-    pub fn push_mouse(&self, packet: &[u8]) -> bool {
-        let mut state = self.lock();
-        let taken = state.mouse.push(packet);
-        self.update(&mut state);
-        taken
-    }
-
-    /// The keyboard's lamps as the guest set them: Scroll, Num and Caps Lock in bits 0–2.
-    pub fn leds(&self) -> u8 {
-        self.lock().keyboard.leds()
-    }
-
     /// Puts the controller and both devices in their power-on state.
     pub fn reset(&self) {
         let Self { state, keyboard_irq: _, mouse_irq: _ } = self;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.reset();
         self.update(&mut state);
+    }
+}
+
+impl Input for I8042 {
+    fn key(&self, key: Key, pressed: bool) -> bool {
+        let mut state = self.lock();
+        let taken = state.keyboard.key(key, pressed);
+        self.update(&mut state);
+        taken
+    }
+
+    fn pointer(&self, event: PointerEvent) -> bool {
+        let mut state = self.lock();
+        let taken = state.mouse.pointer(event);
+        self.update(&mut state);
+        taken
+    }
+
+    fn lamps(&self) -> Lamps {
+        let leds = self.lock().keyboard.leds();
+        Lamps { scroll: leds & 1 != 0, num: leds & 2 != 0, caps: leds & 4 != 0 }
     }
 }
 

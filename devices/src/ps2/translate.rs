@@ -1,6 +1,8 @@
 //! The controller's translation of scan code set 2, which the keyboard sends, to set 1, which software expects
 //! ("Keyboard Scan Code Specification", Microsoft, appendix A; IBM PS/2 reference, "Keyboard controller").
 
+use super::codes::RELEASED;
+
 /// Set 1 codes by set 2 code.
 #[rustfmt::skip]
 const SET_1: [u8; 128] = [
@@ -14,9 +16,6 @@ const SET_1: [u8; 128] = [
     0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
 ];
 
-/// Precedes the code of a released key in set 2.
-const BREAK: u8 = 0xf0;
-
 /// The translation, which has to remember a break prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Translator {
@@ -26,7 +25,7 @@ pub(super) struct Translator {
 impl Translator {
     /// The byte for software; `None` for a prefix that becomes a bit of the next byte.
     pub(super) fn translate(&mut self, byte: u8) -> Option<u8> {
-        if byte == BREAK {
+        if byte == RELEASED {
             self.released = true;
             return None;
         }

@@ -21,6 +21,7 @@ mod timers;
 mod user_tables;
 mod vbios;
 mod vcpus;
+mod vnc;
 
 pub use dump::dump;
 pub use passthrough::PassthroughError;

@@ -19,6 +19,7 @@ use super::passthrough::{Loan, Passthrough};
 use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
+use super::vnc;
 use crate::cli::RunOptions;
 use crate::config::{self, Action, BatteryMode, Config};
 use crate::console::{Console, Releaser};
@@ -88,6 +89,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             events: events.clone(),
         },
     )?;
+    let vnc = vnc::serve(&config, &board, &events)?;
     let vcpus = Vcpus::create(&kvm, &supported, &config, &plan, &board, &events)?;
 
     let (wake, woken) = channel();
@@ -135,7 +137,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         preserved: None,
     };
     let end = supervisor.supervise(subscribers, &woken);
-    let machine = Machine { vcpus, consoles, board, loan };
+    let machine = Machine { vcpus, consoles, board, loan, vnc };
     Ok(conclude(end, options, machine, &observer, &events))
 }
 

@@ -329,16 +329,17 @@ impl Running {
             }
             Message::Key { symbol, pressed } => {
                 let key = self.hands.key_by_symbol(symbol, pressed, now);
-                self.follow_lamps(key, now);
+                self.expect_change(key, now);
             }
             Message::ExtendedKey { symbol, code, pressed } => {
                 let key = self.hands.key_by_code(code, pressed, now);
                 let key = key.or_else(|| self.hands.key_by_symbol(symbol, pressed, now));
-                self.follow_lamps(key, now);
+                self.expect_change(key, now);
             }
             Message::Pointer { buttons, x, y } => {
                 let relative = self.painter.features().pointer_motion;
                 self.hands.pointer(buttons, x, y, relative, now);
+                self.painter.view().hurry();
             }
             Message::ContinuousUpdates { enable: true, area } => self.continuous = Some(area),
             Message::ContinuousUpdates { enable: false, .. } => {
@@ -421,7 +422,9 @@ impl Running {
         }
     }
 
-    fn follow_lamps(&mut self, key: Option<Key>, now: Instant) {
+    /// The guest answers a key on the screen, and some by its lamps.
+    fn expect_change(&mut self, key: Option<Key>, now: Instant) {
+        self.painter.view().hurry();
         if key.is_some_and(|key| [Key::CAPS_LOCK, Key::NUM_LOCK, Key::SCROLL_LOCK].contains(&key)) {
             self.lamps = Some((now, 0));
         }

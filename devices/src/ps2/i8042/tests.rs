@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bus::{AddressRange, Bus, BusView, Priority};
+use crate::input::Buttons;
 use crate::test_support::Line;
 
 struct Fixture {
@@ -83,7 +84,7 @@ fn firmware_sequence() {
     kbc.data(0xed);
     kbc.data(0x00);
     kbc.expect(&[0xfa, 0xfa]);
-    assert!(kbc.controller.push_keyboard(&[0x1c, 0xf0, 0x1c]));
+    assert!(kbc.controller.key(Key::A, true) && kbc.controller.key(Key::A, false));
     kbc.expect(&[0x1e, 0x9e]);
 }
 
@@ -129,7 +130,7 @@ fn linux_probe() {
 #[test]
 fn each_byte_is_an_edge() {
     let mut kbc = fixture();
-    assert!(kbc.controller.push_keyboard(&[0xe0, 0x75]));
+    assert!(kbc.controller.key(Key::UP, true));
     assert_eq!((kbc.keyboard.is_high(), kbc.keyboard.edges()), (true, 1));
     assert_eq!(kbc.read(DATA_PORT), 0xe0);
     assert_eq!((kbc.keyboard.is_high(), kbc.keyboard.edges()), (true, 2));
@@ -139,7 +140,7 @@ fn each_byte_is_an_edge() {
 
     kbc.command(0x60);
     kbc.data(0x00);
-    assert!(kbc.controller.push_keyboard(&[0x1c]));
+    assert!(kbc.controller.key(Key::A, true));
     assert!(!kbc.keyboard.is_high(), "interrupt off");
     kbc.command(0x60);
     kbc.data(0x01);
@@ -156,8 +157,8 @@ fn devices_wait_while_switched_off() {
     assert_eq!(kbc.drain(), (vec![], vec![0xfa]));
     kbc.command(0xad);
     kbc.command(0xa7);
-    assert!(kbc.controller.push_keyboard(&[0x1c]));
-    assert!(kbc.controller.push_mouse(&[0x08, 1, 2]));
+    assert!(kbc.controller.key(Key::A, true));
+    assert!(kbc.controller.pointer(PointerEvent { dx: 1, dy: -2, ..Default::default() }));
     kbc.expect(&[]);
     let edges = kbc.mouse.edges();
     kbc.command(0xae);
@@ -208,6 +209,26 @@ fn controller_ram() {
     }
 }
 
+#[test]
+fn lamps() {
+    let mut kbc = fixture();
+    for (leds, lamps) in [
+        (0x01, Lamps { scroll: true, ..Lamps::default() }),
+        (0x02, Lamps { num: true, ..Lamps::default() }),
+        (0xe4, Lamps { caps: true, ..Lamps::default() }),
+        (0x00, Lamps::default()),
+    ] {
+        kbc.data(0xed);
+        kbc.data(leds);
+        assert_eq!(kbc.controller.lamps(), lamps, "{leds:#x}");
+    }
+}
+
+fn pointer_event(value: u8) -> PointerEvent {
+    let buttons = Buttons { left: value & 1 != 0, side: value & 2 != 0, ..Buttons::default() };
+    PointerEvent { dx: i32::from(value) * 9, dy: -i32::from(value), wheel: i32::from(value & 3), buttons }
+}
+
 proptest! {
     #[test]
     fn any_access_is_survived_and_reset_undoes_all(
@@ -219,8 +240,8 @@ proptest! {
                 0 => drop(kbc.view.write(COMMAND_PORT, &[value])),
                 1 => drop(kbc.view.write(DATA_PORT, &[value])),
                 2 => drop(kbc.read(DATA_PORT)),
-                3 => drop(kbc.controller.push_keyboard(&[value])),
-                _ => drop(kbc.controller.push_mouse(&[value, value, value])),
+                3 => drop(kbc.controller.key(Key(u16::from(value >> 1)), value & 1 != 0)),
+                _ => drop(kbc.controller.pointer(pointer_event(value))),
             }
             let state = kbc.controller.lock();
             let high = |source, enable| state.full(source) && state.mode() & enable != 0;
@@ -231,7 +252,7 @@ proptest! {
         prop_assert!(!kbc.keyboard.is_high() && !kbc.mouse.is_high());
         prop_assert_eq!(kbc.status(), 0x18);
         prop_assert_eq!(kbc.read(DATA_PORT), 0);
-        prop_assert_eq!(kbc.controller.leds(), 0);
+        prop_assert_eq!(kbc.controller.lamps(), Lamps::default());
         kbc.command(0x20);
         kbc.expect(&[0x03]);
         kbc.command(0xd0);
