@@ -18,7 +18,7 @@ use super::listen::{Sources, Subscriber, Wake, subscribe};
 use super::passthrough::{Loan, Passthrough};
 use super::refused;
 use super::timers::TimerAlarm;
-use super::vcpus::Vcpus;
+use super::vcpus::{Vcpus, Waits};
 use crate::cli::RunOptions;
 use crate::config::{self, Action, BatteryMode, Config};
 use crate::console::{Console, Releaser};
@@ -153,6 +153,17 @@ struct Supervisor<'a> {
     preserved: Option<Outcome>,
 }
 
+impl Waits for Supervisor<'_> {
+    /// At the price of output that finds no room.
+    fn release(&self) {
+        self.releasers.iter().for_each(Releaser::release);
+    }
+
+    fn progress(&self) -> Option<u64> {
+        self.board.passthrough.as_ref().and_then(Passthrough::progress)
+    }
+}
+
 impl Supervisor<'_> {
     fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
         loop {
@@ -182,7 +193,7 @@ impl Supervisor<'_> {
             Request::Reset => 4,
         });
         let request = requests.into_iter().next()?;
-        if let Err(why) = self.vcpus.park(&|| self.release()) {
+        if let Err(why) = self.vcpus.park(self) {
             return Some(End::Itself(Outcome::Failed(why)));
         }
         let machine = &self.config.machine;
@@ -222,11 +233,6 @@ impl Supervisor<'_> {
                 None
             }
         }
-    }
-
-    /// Lets a vCPU go that waits for a console's reader, at the price of output that finds no room.
-    fn release(&self) {
-        self.releasers.iter().for_each(Releaser::release);
     }
 
     fn restart(&mut self) -> Option<End> {
@@ -273,10 +279,10 @@ impl Supervisor<'_> {
     /// What the guest is doing, from two looks at its vCPUs.
     fn look(&self) -> String {
         let limit = self.options.timeout.unwrap_or_default().as_secs_f64();
-        let looks = self.vcpus.park(&|| self.release()).and_then(|before| {
+        let looks = self.vcpus.park(self).and_then(|before| {
             self.vcpus.resume();
             std::thread::sleep(Duration::from_millis(200));
-            Ok(Looks { before, after: self.vcpus.park(&|| self.release())? })
+            Ok(Looks { before, after: self.vcpus.park(self)? })
         });
         match looks {
             Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),

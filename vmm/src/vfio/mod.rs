@@ -163,6 +163,11 @@ impl Vfio {
         }
     }
 
+    /// Bytes of guest memory that are open to devices while more are to come. A vCPU may wait for all of them.
+    pub fn dma_progress(&self) -> Option<u64> {
+        self.dma.progress()
+    }
+
     /// Signalled when guest memory could not be opened to devices: the machine cannot go on.
     pub fn failure_event(&self) -> &EventFd {
         self.dma.failure_event()
