@@ -17,7 +17,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "ovmf_2026_08_with_5_gib",
         seconds: 60,
         large: true,
-        unsteady: false,
+        apart: false,
         run: newest_and_largest,
     },
 ];

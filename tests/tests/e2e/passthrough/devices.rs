@@ -16,6 +16,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("edu_interrupts_change_processors", 60, migrating),
     scenario("e1000e_traffic_is_intact", 60, || traffic(ids::E1000E, "nic=e1000e")),
     scenario("igb_traffic_is_intact_across_resets", 60, || traffic(ids::IGB, "nic=igb methods=flr")),
+    scenario("igb_virtual_function", 60, virtual_function),
     scenario("nvme_reads_and_writes", 50, nvme),
     scenario("nvme_boots", 40, nvme_boots),
     scenario("bar_of_four_gib", 110, big_bar),
@@ -62,6 +63,28 @@ fn traffic(device: (u16, u16), words: &str) -> Outcome {
     finished.printed("TRAFFIC 1000000 bytes")?;
     let vectors = finished.serial.matches("PCI-MSIX").count();
     finished.ensure(vectors >= 2, "the driver did not use MSI-X")
+}
+
+/// A virtual function of a network card whose driver stays with the host.
+fn virtual_function() -> Outcome {
+    let card = HostFunction::find(ids::IGB)?;
+    let before = card.driver();
+    card.bind(Some("igb"))?;
+    let done = with_virtual_function(&card);
+    // The link can't outlast a failure.
+    let _ = card.make_virtual(0);
+    card.bind(before.as_deref())?;
+    done
+}
+
+fn with_virtual_function(card: &HostFunction) -> Outcome {
+    let interface = std::fs::read_dir(card.path().join("net"))?.flatten().next();
+    let interface = interface.ok_or("the card has no network interface")?.file_name();
+    lab::call("ip", &["link", "set", &interface.to_string_lossy(), "up"])?;
+    card.make_virtual(1)?;
+    let finished = pass(&[ids::IGB_VIRTUAL], "net,pci", "nic=igbvf", 2)?;
+    finished.printed("PCI 0000:01:00.0 0x8086 0x10ca")?;
+    finished.printed("TRAFFIC 1000000 bytes")
 }
 
 /// The namespace, through the host's own driver, with which it is filled and judged.
