@@ -16,7 +16,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("edu_interrupts_change_processors", 60, migrating),
     scenario("e1000e_traffic_is_intact", 60, || traffic(ids::E1000E, "nic=e1000e")),
     scenario("igb_traffic_is_intact_across_resets", 60, || traffic(ids::IGB, "nic=igb methods=flr")),
-    scenario("igb_virtual_function", 60, virtual_function),
+    scenario("igb_virtual_function_has_traffic", 60, virtual_function),
     scenario("nvme_reads_and_writes", 50, nvme),
     scenario("nvme_boots", 40, nvme_boots),
     scenario("bar_of_four_gib", 110, big_bar),
@@ -71,7 +71,6 @@ fn virtual_function() -> Outcome {
     let before = card.driver();
     card.bind(Some("igb"))?;
     let done = with_virtual_function(&card);
-    // The link can't outlast a failure.
     let _ = card.make_virtual(0);
     card.bind(before.as_deref())?;
     done
@@ -82,9 +81,8 @@ fn with_virtual_function(card: &HostFunction) -> Outcome {
     let interface = interface.ok_or("the card has no network interface")?.file_name();
     lab::call("ip", &["link", "set", &interface.to_string_lossy(), "up"])?;
     card.make_virtual(1)?;
-    let finished = pass(&[ids::IGB_VIRTUAL], "net,pci", "nic=igbvf", 2)?;
-    finished.printed("PCI 0000:01:00.0 0x8086 0x10ca")?;
-    finished.printed("TRAFFIC 1000000 bytes")
+    // Its driver binds by its IDs, which its own configuration space does not have.
+    traffic(ids::IGB_VIRTUAL, "nic=igbvf")
 }
 
 /// The namespace, through the host's own driver, with which it is filled and judged.

@@ -18,7 +18,7 @@ use crate::{Scenario, elsewhere, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("a_device_that_reads_all_ones_is_refused", 15, all_ones),
-    scenario("a_driver_that_does_not_let_go_is_told", 45, hanging_unbind),
+    scenario("a_driver_that_does_not_let_go_is_told", 30, hanging_unbind),
     elsewhere("a_host_without_iommu_is_refused", 10, no_iommu),
     elsewhere("interrupts_that_are_not_remapped_are_refused", 25, unsafe_interrupts),
 ];
