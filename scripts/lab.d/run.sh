@@ -116,7 +116,7 @@ write_orders() {
         compgen -e | grep -E '^(OPTIMUS|RUST|CARGO)_' | while read -r name; do
             printf 'export %s=%q\n' "$name" "${!name}"
         done
-        printf 'export OPTIMUS_LAB_DIR=%q OPTIMUS_IN_LAB=1 TERM=%q\n' "$lab" "${TERM-dumb}"
+        printf 'export OPTIMUS_LAB_DIR=%q OPTIMUS_LAB_IOMMU=%q OPTIMUS_IN_LAB=1 TERM=%q\n' "$lab" "$iommu" "${TERM-dumb}"
         printf 'cd %q || exit\nexec' "$checkout"
         printf ' %q' "${command[@]}"
         echo

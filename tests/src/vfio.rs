@@ -101,6 +101,14 @@ impl HostFunction {
         write(&self.path().join("sriov_numvfs"), &count.to_string())
     }
 
+    /// Has the kernel switch its memory on, which it does for the first driver and doesn't take back. It must have no
+    /// driver.
+    pub fn enable_memory(&self) -> Outcome {
+        let enable = self.path().join("enable");
+        write(&enable, "1")?;
+        write(&enable, "0")
+    }
+
     /// Takes it from its driver, if it has one.
     pub fn unbind(&self) -> Outcome {
         if self.driver().is_some() {

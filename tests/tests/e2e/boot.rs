@@ -17,7 +17,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "ovmf_2026_08_with_5_gib",
         seconds: 60,
         large: true,
-        apart: false,
+        unsteady: false,
+        iommu: "on",
         run: newest_and_largest,
     },
 ];

@@ -31,25 +31,26 @@ struct Scenario {
     seconds: u32,
     /// Whether it needs the lab with much memory.
     large: bool,
-    /// Whether it runs only when it is named.
-    apart: bool,
+    /// Whether the lab's known fault strikes it so often that it runs only when it is named.
+    unsteady: bool,
+    /// The IOMMU that its lab must have, as `scripts/lab exec --iommu` takes it.
+    iommu: &'static str,
     run: fn() -> Outcome,
 }
 
 /// A scenario of ordinary size.
 const fn scenario(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, apart: false, run }
+    Scenario { name, seconds, large: false, unsteady: false, iommu: "on", run }
 }
 
-/// A scenario that the lab's known fault strikes too often; it is reported as ignored unless it is named.
+/// A scenario that is reported as ignored unless it is named.
 const fn unsteady(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, apart: true, run }
+    Scenario { name, seconds, large: false, unsteady: true, iommu: "on", run }
 }
 
-/// A scenario for a lab with other options than usual, in which `scripts/test` names it. Otherwise it is reported as
-/// ignored.
-const fn elsewhere(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, apart: true, run }
+/// A scenario for a lab with another IOMMU than usual; it is reported as ignored in all others.
+const fn elsewhere(name: &'static str, seconds: u32, iommu: &'static str, run: fn() -> Outcome) -> Scenario {
+    Scenario { name, seconds, large: false, unsteady: false, iommu, run }
 }
 
 fn main() -> std::process::ExitCode {
@@ -93,7 +94,8 @@ fn main() -> std::process::ExitCode {
         })
         .map(|(scenario, _)| {
             let run = scenario.run;
-            let ignored = !lab::inside() || (scenario.apart && names.is_empty());
+            let ignored =
+                !lab::inside() || scenario.iommu != lab::iommu() || (scenario.unsteady && names.is_empty());
             Trial::test(scenario.name, move || timed(run)).with_ignored_flag(ignored)
         })
         .collect();

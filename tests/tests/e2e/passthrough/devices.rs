@@ -81,6 +81,8 @@ fn with_virtual_function(card: &HostFunction) -> Outcome {
     let interface = interface.ok_or("the card has no network interface")?.file_name();
     lab::call("ip", &["link", "set", &interface.to_string_lossy(), "up"])?;
     card.make_virtual(1)?;
+    // It is new to the kernel; the others have been through this when the host booted. In a real one the bit is always 0.
+    HostFunction::find(ids::IGB_VIRTUAL)?.enable_memory()?;
     // Its driver binds by its IDs, which its own configuration space does not have.
     traffic(ids::IGB_VIRTUAL, "nic=igbvf")
 }

@@ -19,8 +19,8 @@ use crate::{Scenario, elsewhere, scenario};
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("a_device_that_reads_all_ones_is_refused", 15, all_ones),
     scenario("a_driver_that_does_not_let_go_is_told", 30, hanging_unbind),
-    elsewhere("a_host_without_iommu_is_refused", 10, no_iommu),
-    elsewhere("interrupts_that_are_not_remapped_are_refused", 25, unsafe_interrupts),
+    elsewhere("a_host_without_iommu_is_refused", 10, "off", no_iommu),
+    elsewhere("interrupts_that_are_not_remapped_are_refused", 25, "unsafe", unsafe_interrupts),
 ];
 
 /// A machine with edu, bound by itself if `manage`, that powers off as soon as it runs.
@@ -113,7 +113,7 @@ fn hanging_unbind() -> Outcome {
 
 fn no_iommu() -> Outcome {
     let groups = fs::read_dir("/sys/kernel/iommu_groups")?.count();
-    ensure(groups == 0, "this host has an IOMMU; run the lab with --iommu off")?;
+    ensure(groups == 0, "this host has an IOMMU: the lab is wrong")?;
     let edu = HostFunction::find(ids::EDU)?;
     let view = edu.view()?;
     for manage in [false, true] {
