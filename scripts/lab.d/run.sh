@@ -14,6 +14,7 @@ memory=4G
 cpus=1
 timeout=
 gpu=
+iommu=on
 iommufd=
 modules=()
 devices=()
@@ -28,7 +29,7 @@ parse_arguments() {
             --gpu) gpu=yes ;;
             --iommufd) iommufd=yes ;;
             --mdev) modules+=(mdpy mbochs mtty) ;;
-            --device | --qemu | --memory | --cpus | --share | --timeout)
+            --device | --iommu | --qemu | --memory | --cpus | --share | --timeout)
                 [[ $# -ge 2 ]] || die "$1 needs a value; see 'scripts/lab help'"
                 parse_option "$1" "$2"
                 shift
@@ -57,6 +58,10 @@ parse_option() {
     case $1 in
         --device) devices+=(-device "$2") ;;
         --qemu) devices+=("$2") ;;
+        --iommu)
+            [[ $2 =~ ^(on|unsafe|off)$ ]] || die "--iommu wants on, unsafe or off, not '$2'"
+            iommu=$2
+            ;;
         --memory)
             [[ $2 =~ ^[0-9]+[MG]$ ]] || die "--memory wants a size like 4G or 512M, not '$2'"
             memory=$2
@@ -111,7 +116,7 @@ write_orders() {
         compgen -e | grep -E '^(OPTIMUS|RUST|CARGO)_' | while read -r name; do
             printf 'export %s=%q\n' "$name" "${!name}"
         done
-        printf 'export OPTIMUS_LAB_DIR=%q OPTIMUS_IN_LAB=1 TERM=%q\n' "$lab" "${TERM-dumb}"
+        printf 'export OPTIMUS_LAB_DIR=%q OPTIMUS_LAB_IOMMU=%q OPTIMUS_IN_LAB=1 TERM=%q\n' "$lab" "$iommu" "${TERM-dumb}"
         printf 'cd %q || exit\nexec' "$checkout"
         printf ' %q' "${command[@]}"
         echo
@@ -131,14 +136,14 @@ write_orders() {
 
 machine_arguments() {
     # What is sent to this address comes back.
-    local i echo=guestfwd=tcp:10.0.2.100:7-cmd:cat
+    local i echo=guestfwd=tcp:10.0.2.100:7-cmd:cat words='intel_iommu=on iommu=pt '
+    [[ $iommu != off ]] || words=
     machine=(
         -nodefaults -no-user-config -display none -vga none -no-reboot
         -machine q35,kernel-irqchip=split -accel tcg,thread=multi,tb-size=512
         -cpu max,+svm -smp "$cpus" -m "$memory"
         -kernel "$inside/lab/kernel/vmlinuz" -initrd "$inside/run/initrd.img"
-        -append "console=ttyS0 intel_iommu=on iommu=pt mitigations=off panic=-1 nowatchdog"
-        -device intel-iommu,intremap=on,caching-mode=on
+        -append "console=ttyS0 ${words}mitigations=off panic=-1 nowatchdog"
         -device isa-debug-exit,iobase=0xf4,iosize=4
         -serial "file:$inside/run/console.log"
         -monitor "unix:$inside/run/monitor,server=on,wait=off"
@@ -149,6 +154,10 @@ machine_arguments() {
         -fsdev "local,id=lab-root,path=$inside/root,security_model=passthrough,readonly=on,multidevs=remap"
         -device virtio-9p-pci,fsdev=lab-root,mount_tag=root
     )
+    case $iommu in
+        on) machine+=(-device intel-iommu,intremap=on,caching-mode=on) ;;
+        unsafe) machine+=(-device intel-iommu,intremap=off,caching-mode=on) ;;
+    esac
     for i in "${!shares[@]}"; do
         machine+=(
             -fsdev "local,id=lab-share$i,path=$inside/share$i,security_model=passthrough,multidevs=remap,readonly=$(share_mode "${shares[i]}" on off)"

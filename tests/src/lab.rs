@@ -10,6 +10,11 @@ pub fn inside() -> bool {
     std::env::var_os("OPTIMUS_IN_LAB").is_some()
 }
 
+/// The kind of IOMMU that the emulated host has, as `scripts/lab exec --iommu` takes it.
+pub fn iommu() -> String {
+    std::env::var("OPTIMUS_LAB_IOMMU").unwrap_or_else(|_| "on".into())
+}
+
 /// The lab's directory. It is read-only in the emulated host.
 pub fn directory() -> PathBuf {
     std::env::var_os("OPTIMUS_LAB_DIR").map_or_else(|| "target/lab".into(), PathBuf::from)

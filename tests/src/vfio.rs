@@ -23,6 +23,8 @@ pub mod ids {
     pub const E1000E: (u16, u16) = (0x8086, 0x10d3);
     /// `igb`.
     pub const IGB: (u16, u16) = (0x8086, 0x10c9);
+    /// A virtual function of `igb`.
+    pub const IGB_VIRTUAL: (u16, u16) = (0x8086, 0x10ca);
     /// `nvme`.
     pub const NVME: (u16, u16) = (0x1b36, 0x0010);
     /// `ivshmem-plain`.
@@ -83,6 +85,28 @@ impl HostFunction {
     pub fn group(&self) -> Outcome<String> {
         let link = std::fs::read_link(self.path().join("iommu_group"))?;
         Ok(link.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    }
+
+    /// The port that it is behind.
+    pub fn port(&self) -> Outcome<Self> {
+        let home = std::fs::canonicalize(self.path())?;
+        let port = home.parent().and_then(Path::file_name).ok_or("a function is in no directory")?;
+        let port = Self { address: port.to_string_lossy().into_owned() };
+        ensure(port.path().exists(), format!("{} is behind no port", self.address))?;
+        Ok(port)
+    }
+
+    /// Makes so many virtual functions of it. Its driver must support that.
+    pub fn make_virtual(&self, count: u32) -> Outcome {
+        write(&self.path().join("sriov_numvfs"), &count.to_string())
+    }
+
+    /// Has the kernel switch its memory on, which it does for the first driver and doesn't take back. It must have no
+    /// driver.
+    pub fn enable_memory(&self) -> Outcome {
+        let enable = self.path().join("enable");
+        write(&enable, "1")?;
+        write(&enable, "0")
     }
 
     /// Takes it from its driver, if it has one.

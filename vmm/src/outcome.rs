@@ -153,6 +153,7 @@ impl Failure {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
+            Self::Config(ConfigError::Invalid(problems)) if problems.are_about_host() => status::HOST,
             // The files are right; somebody else is in the way.
             Self::Disk { source: devices::virtio::blk::DiskError::InUse { .. }, .. }
             | Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,

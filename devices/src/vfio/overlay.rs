@@ -7,8 +7,9 @@ use super::config::{Capabilities, Raw};
 
 /// NVIDIA's vendor ID.
 const NVIDIA: u16 = 0x10de;
-/// Class of a VGA-compatible display controller, without the programming interface.
-const VGA: u16 = 0x0300;
+/// Classes, without the programming interface, of NVIDIA's GPUs: VGA-compatible, and the 3D controllers without outputs
+/// that muxless laptops have.
+const GPU: [u16; 2] = [0x0300, 0x0302];
 /// Offset and size, in bytes, of the copy of configuration space in BAR 0 of NVIDIA's GPUs.
 pub(super) const MIRROR: (u64, u64) = (0x8_8000, 0x1000);
 
@@ -33,8 +34,9 @@ pub(super) fn find(raw: &Raw<'_>, capabilities: &Capabilities) -> Vec<(u8, Addre
         let pending = AddressRange::new(msix.pba_offset.into(), u64::from(msix.vectors).div_ceil(64) * 8);
         overlays.extend(pending.map(|range| (msix.pba_bar, range, Overlay::MsixPending)));
     }
-    // By what the device is, not by what the guest is told.
-    if raw.u16(reg::VENDOR_ID) == NVIDIA && raw.u16(reg::REVISION_ID + 2) == VGA {
+    // By what the device is, not by what the guest is told. The copy is there whether the GPU has outputs or not: without
+    // this a driver would find the host's addresses and the IDs that were to be replaced.
+    if raw.u16(reg::VENDOR_ID) == NVIDIA && GPU.contains(&raw.u16(reg::REVISION_ID + 2)) {
         let range = AddressRange::new(MIRROR.0, MIRROR.1);
         overlays.extend(range.map(|range| (0, range, Overlay::ConfigMirror)));
     }

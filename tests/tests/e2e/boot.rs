@@ -13,7 +13,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("ovmf_2022_11_2m_with_256_mib_of_huge_pages", 30, oldest_and_smallest),
     scenario("ovmf_2022_11_4m_with_2_gib_and_2_cores", 40, two_cores),
     scenario("ovmf_2025_02_with_4_processors", 60, four_processors),
-    Scenario { name: "ovmf_2026_08_with_5_gib", seconds: 60, large: true, run: newest_and_largest },
+    Scenario {
+        name: "ovmf_2026_08_with_5_gib",
+        seconds: 60,
+        large: true,
+        iommu: "on",
+        run: newest_and_largest,
+    },
 ];
 
 fn oldest_and_smallest() -> Outcome {

@@ -31,12 +31,19 @@ struct Scenario {
     seconds: u32,
     /// Whether it needs the lab with much memory.
     large: bool,
+    /// The IOMMU that its lab must have, as `scripts/lab exec --iommu` takes it.
+    iommu: &'static str,
     run: fn() -> Outcome,
 }
 
 /// A scenario of ordinary size.
 const fn scenario(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, run }
+    Scenario { name, seconds, large: false, iommu: "on", run }
+}
+
+/// A scenario for a lab with another IOMMU than usual; it is reported as ignored in all others.
+const fn elsewhere(name: &'static str, seconds: u32, iommu: &'static str, run: fn() -> Outcome) -> Scenario {
+    Scenario { name, seconds, large: false, iommu, run }
 }
 
 fn main() -> std::process::ExitCode {
@@ -80,7 +87,8 @@ fn main() -> std::process::ExitCode {
         })
         .map(|(scenario, _)| {
             let run = scenario.run;
-            Trial::test(scenario.name, move || timed(run)).with_ignored_flag(!lab::inside())
+            let ignored = !lab::inside() || scenario.iommu != lab::iommu();
+            Trial::test(scenario.name, move || timed(run)).with_ignored_flag(ignored)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()

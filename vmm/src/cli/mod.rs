@@ -61,7 +61,8 @@ pub enum Command {
 const EXIT_STATUS: &str = "Exit status:
   0      the guest powered itself off, or all of --expect was seen
   2      the configuration or the command line is wrong
-  3      the host is not ready (the message says what to do)
+  3      the host is not ready, or something else has the place of a passed-through
+         device (the message says what to do)
   4      --timeout ran out
   5      the guest crashed, or --fail-on was seen
   6      a device or the host failed while the guest was running

@@ -36,6 +36,11 @@ impl Problems {
         Err(Self(problems))
     }
 
+    /// Whether all of them are about devices of the host, see [`Diagnostic::about_host`].
+    pub fn are_about_host(&self) -> bool {
+        self.0.iter().all(|problem| problem.about_host)
+    }
+
     /// The problems one by one.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
@@ -69,6 +74,7 @@ pub struct Diagnostic {
     place: Place,
     message: String,
     help: Option<String>,
+    about_host: bool,
 }
 
 /// What a problem is about.
@@ -84,7 +90,13 @@ pub(super) enum Place {
 
 impl Diagnostic {
     pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
-        Self { place, message: message.into(), help: None }
+        Self { place, message: message.into(), help: None, about_host: false }
+    }
+
+    /// The same problem, of a device of the host: the configuration may be right, and the device cannot be given as it asks.
+    #[must_use]
+    pub fn about_host(self) -> Self {
+        Self { about_host: true, ..self }
     }
 
     /// The same problem with advice.

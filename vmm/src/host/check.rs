@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::files::names;
-use super::sysfs::{VFIO_PCI, lends};
+use super::sysfs::{VFIO_PCI, leaves_dma, lends};
 use super::{GroupMember, HostFiles, HostFunction};
 use crate::config::{HostPciAddress, VfioBackend};
 
@@ -119,9 +119,7 @@ pub fn check(
 ) -> Result<(), Unready> {
     for address in functions.iter().copied() {
         let function = passable(files, address)?;
-        if !function.driver.as_deref().is_some_and(lends) {
-            return Err(Unready::NotBound { address, driver: function.driver });
-        }
+        bound(&function)?;
         viable(files, &function, soon)?;
         may_open(address, &vfio_nodes(files, &function, backend), |path| {
             Ok(rustix::fs::accessat(
@@ -135,6 +133,26 @@ pub fn check(
     Ok(())
 }
 
+/// The IOMMU group of a function that is to be opened now.
+///
+/// # Errors
+///
+/// Its driver does not lend it, or one of [`passable`]'s.
+pub(crate) fn lent(files: &HostFiles, address: HostPciAddress) -> Result<u32, Unready> {
+    let function = passable(files, address)?;
+    bound(&function)?;
+    function.iommu_group.ok_or_else(|| no_iommu(files, address))
+}
+
+/// Whether the function's driver lends it.
+fn bound(function: &HostFunction) -> Result<(), Unready> {
+    if function.driver.as_deref().is_some_and(lends) {
+        Ok(())
+    } else {
+        Err(Unready::NotBound { address: function.address, driver: function.driver.clone() })
+    }
+}
+
 /// The function, if it is there, no bridge, behind an IOMMU, and answers.
 pub(super) fn passable(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
     let function = files.function(address).ok_or(Unready::Missing { address })?;
@@ -142,16 +160,24 @@ pub(super) fn passable(files: &HostFiles, address: HostPciAddress) -> Result<Hos
         return Err(Unready::Bridge { address });
     }
     if function.iommu_group.is_none() {
-        return Err(Unready::NoIommu { address, cure: iommu_cure(files) });
+        return Err(no_iommu(files, address));
     }
-    match files.all_ones(address) {
-        Ok(false) => Ok(function),
-        Ok(true) => {
-            let state = files.attribute(address, "power_state").unwrap_or_else(|_| "unknown".into());
-            Err(Unready::AllOnes { address, state })
-        }
+    match files.answers(address) {
+        Ok(true) => Ok(function),
+        Ok(false) => Err(all_ones(files, address)),
         Err(source) => Err(Unready::Config { address, source }),
     }
+}
+
+/// That the function does not answer.
+pub(crate) fn all_ones(files: &HostFiles, address: HostPciAddress) -> Unready {
+    let state = files.attribute(address, "power_state").unwrap_or_else(|_| "unknown".into());
+    Unready::AllOnes { address, state }
+}
+
+/// That the function is behind no IOMMU.
+fn no_iommu(files: &HostFiles, address: HostPciAddress) -> Unready {
+    Unready::NoIommu { address, cure: iommu_cure(files) }
 }
 
 /// Whether the function's group holds no device that a driver of the host uses, apart from `ours`.
@@ -164,12 +190,7 @@ pub(super) fn viable(
     ours: &[HostPciAddress],
 ) -> Result<(), Unready> {
     let Some(group) = function.iommu_group else { return Ok(()) };
-    let harmless = |driver: &str| lends(driver) || driver == "pci-stub" || driver == "pcieport";
-    let culprit = |GroupMember { name, address, driver }| {
-        let driver = driver.filter(|driver| !harmless(driver))?;
-        (!address.is_some_and(|address| ours.contains(&address))).then_some(Culprit { name, driver })
-    };
-    let culprits: Vec<_> = files.group_members(group).into_iter().filter_map(culprit).collect();
+    let culprits = culprits(files, group, ours);
     if culprits.is_empty() {
         Ok(())
     } else {
@@ -177,11 +198,20 @@ pub(super) fn viable(
     }
 }
 
+/// The devices of `group`, apart from `ours`, whose drivers use DMA.
+pub(crate) fn culprits(files: &HostFiles, group: u32, ours: &[HostPciAddress]) -> Vec<Culprit> {
+    let culprit = |GroupMember { name, address, driver }| {
+        let driver = driver.filter(|driver| !leaves_dma(driver))?;
+        (!address.is_some_and(|address| ours.contains(&address))).then_some(Culprit { name, driver })
+    };
+    files.group_members(group).into_iter().filter_map(culprit).collect()
+}
+
 /// The nodes by which VFIO gives the function out; those that exist.
 fn vfio_nodes(files: &HostFiles, function: &HostFunction, backend: VfioBackend) -> Vec<PathBuf> {
     let group = function.iommu_group.map(|group| format!("dev/vfio/{group}"));
-    let devices = names(&files.function_path(function.address).join("vfio-dev"));
-    let devices = devices.into_iter().map(|name| format!("dev/vfio/devices/{name}"));
+    let device = files.vfio_file(&files.function_path(function.address));
+    let devices = device.into_iter().map(|name| format!("dev/vfio/devices/{name}"));
     let (group, devices) = match backend {
         VfioBackend::Auto => (group, Some(devices)),
         VfioBackend::Group => (group, None),
@@ -237,7 +267,7 @@ fn commands(address: HostPciAddress, has_driver: bool) -> String {
     )
 }
 
-pub(super) fn list<T: ToString>(items: &[T]) -> String {
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -72,7 +72,7 @@ pub struct Holders {
 
 impl Holders {
     /// What makes all of them let go, each thing once.
-    pub(super) fn cure(&self) -> String {
+    pub(crate) fn cure(&self) -> String {
         let cures: BTreeSet<_> = self.found.iter().map(Holder::cure).collect();
         cures.into_iter().collect::<Vec<_>>().join(", ")
     }
@@ -99,7 +99,7 @@ impl HostFiles {
     }
 
     /// As [`Self::holders`], for nodes named relative to `/dev`.
-    pub(crate) fn holders_of(&self, nodes: &BTreeSet<String>) -> Holders {
+    pub(super) fn holders_of(&self, nodes: &BTreeSet<String>) -> Holders {
         let mut holders = Holders::default();
         if nodes.is_empty() {
             return holders;

@@ -26,6 +26,7 @@ use crate::config::HostPciAddress;
 
 pub use bind::{BindError, Bound, GiveBackError, Left, Manager};
 pub use check::{Culprit, Unready, check};
+pub(crate) use check::{all_ones, culprits, lent, list};
 pub use files::HostFiles;
 pub use holders::{Holder, Holders};
 pub use journal::{JournalDir, JournalError};
@@ -33,6 +34,7 @@ pub use kernel::{ChildWriter, Kernel, WriteError};
 pub use recover::Recovery;
 pub use step::StepError;
 pub use sysfs::GroupMember;
+pub(crate) use sysfs::is_dead;
 pub use usage::InUse;
 
 /// A PCI function of the host.

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::files::{link_name, names, text};
 use super::{HostFiles, HostFunction};
@@ -13,6 +13,8 @@ use crate::config::HostPciAddress;
 pub(super) const VFIO_PCI: &str = "vfio-pci";
 /// Length of a configuration header: what the kernel shows to everyone.
 const HEADER: usize = 64;
+/// The register of class code and revision (PCIe 6.0 §7.5.1.1.5, §7.5.1.1.6), 32 bits.
+const CLASS_REVISION: usize = 8;
 
 /// A device of an IOMMU group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct GroupMember {
 
 impl HostFiles {
     /// The function's directory, through the bus's link.
-    pub(super) fn function_path(&self, address: HostPciAddress) -> PathBuf {
+    pub(crate) fn function_path(&self, address: HostPciAddress) -> PathBuf {
         self.path(format!("sys/bus/pci/devices/{address}"))
     }
 
@@ -52,7 +54,7 @@ impl HostFiles {
             subsystem: id("subsystem_device").unwrap_or_default(),
             class: number("class").unwrap_or_default(),
             driver: self.driver(address),
-            iommu_group: self.group(address),
+            iommu_group: self.iommu_group(&self.function_path(address)),
         })
     }
 
@@ -72,7 +74,7 @@ impl HostFiles {
     }
 
     /// The driver that has the function.
-    pub fn driver(&self, address: HostPciAddress) -> Option<String> {
+    pub(super) fn driver(&self, address: HostPciAddress) -> Option<String> {
         link_name(&self.function_path(address).join("driver"))
     }
 
@@ -81,10 +83,10 @@ impl HostFiles {
         self.attribute(address, "driver_override").ok().filter(|name| !name.is_empty() && name != "(null)")
     }
 
-    /// The function's IOMMU group. The group that the kernel makes up for a device without IOMMU
+    /// The IOMMU group of the device with this directory. The group that the kernel makes up for a device without IOMMU
     /// (`enable_unsafe_noiommu_mode`) does not count: it cannot map memory.
-    fn group(&self, address: HostPciAddress) -> Option<u32> {
-        let group = link_name(&self.function_path(address).join("iommu_group"))?.parse().ok()?;
+    pub(crate) fn iommu_group(&self, device: &Path) -> Option<u32> {
+        let group = link_name(&device.join("iommu_group"))?.parse().ok()?;
         let name = self.text(format!("sys/kernel/iommu_groups/{group}/name")).unwrap_or_default();
         (name != "vfio-noiommu").then_some(group)
     }
@@ -105,24 +107,41 @@ impl HostFiles {
         self.function_home(address)?.parent()?.file_name()?.to_str()?.parse().ok()
     }
 
-    /// Whether the function's configuration header reads as nothing but ones, as that of a function without power or
-    /// off the bus does. The read wakes a function that sleeps in D3cold, for as long as it lasts.
-    ///
-    /// The whole header is looked at: the vendor ID alone reads all ones on a healthy virtual function
-    /// (PCI Express 6.0 §9.3.4.1.1).
+    /// The name of the VFIO file of the device with this directory, such as `vfio0`, where the kernel makes one.
+    pub(crate) fn vfio_file(&self, device: &Path) -> Option<String> {
+        names(&device.join("vfio-dev")).into_iter().next()
+    }
+
+    /// Whether the function answers, see [`is_dead`]. The read wakes a function that sleeps in D3cold, for as long as it
+    /// lasts.
     ///
     /// # Errors
     ///
     /// The kernel does not give out the header.
-    pub fn all_ones(&self, address: HostPciAddress) -> io::Result<bool> {
+    pub(crate) fn answers(&self, address: HostPciAddress) -> io::Result<bool> {
         let mut header = [0; HEADER];
         File::open(self.function_path(address).join("config"))?.read_exact(&mut header)?;
-        Ok(header.iter().all(|byte| *byte == 0xff))
+        Ok(!is_dead(&header))
     }
 }
 
+/// Whether a configuration header is that of a function without power or off the bus, which reads as all ones.
+///
+/// The register of class code and revision tells: no function has all ones there, and neither the kernel nor VFIO answers
+/// for it in the function's place. The vendor ID tells less, because it reads all ones on a healthy virtual function too
+/// (PCIe 6.0 §9.3.4.1.1).
+pub(crate) fn is_dead(header: &[u8]) -> bool {
+    header.get(CLASS_REVISION..CLASS_REVISION + 4) == Some(&[0xff; 4])
+}
+
 /// Whether a driver of this name lends its devices through VFIO: vfio-pci, or one of the drivers for single devices that
-/// are made from it and named after it.
+/// are made from it and named after it (nvgrace-gpu-vfio-pci, mlx5_vfio_pci).
 pub(super) fn lends(driver: &str) -> bool {
     driver == VFIO_PCI || driver.ends_with("-vfio-pci") || driver.ends_with("_vfio_pci")
+}
+
+/// Whether a driver of this name leaves the DMA of its devices to the users of others in the group (`driver_managed_dma`
+/// in the kernel).
+pub(super) fn leaves_dma(driver: &str) -> bool {
+    lends(driver) || matches!(driver, "pci-stub" | "pcieport" | "shpchp")
 }

@@ -20,7 +20,7 @@ use super::passthrough::{Loan, Passthrough};
 use super::refused;
 use super::shot::Shot;
 use super::timers::TimerAlarm;
-use super::vcpus::Vcpus;
+use super::vcpus::{Vcpus, Waits};
 use super::vnc;
 use crate::cli::RunOptions;
 use crate::config::{self, Action, BatteryMode, Config};
@@ -168,6 +168,17 @@ struct Supervisor<'a> {
     preserved: Option<Outcome>,
 }
 
+impl Waits for Supervisor<'_> {
+    /// At the price of output that finds no room.
+    fn release(&self) {
+        self.releasers.iter().for_each(Releaser::release);
+    }
+
+    fn progress(&self) -> Option<u64> {
+        self.board.passthrough.as_ref().and_then(Passthrough::progress)
+    }
+}
+
 impl Supervisor<'_> {
     fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
         let end = self.serve(&mut manager, woken);
@@ -211,7 +222,7 @@ impl Supervisor<'_> {
             Request::Reset => 5,
         });
         let request = requests.into_iter().next()?;
-        if let Err(why) = self.vcpus.park(&|| self.release()) {
+        if let Err(why) = self.vcpus.park(self) {
             return Some(End::Itself(Outcome::Failed(why)));
         }
         let machine = &self.config.machine;
@@ -259,11 +270,6 @@ impl Supervisor<'_> {
                 None
             }
         }
-    }
-
-    /// Lets a vCPU go that waits for a console's reader, at the price of output that finds no room.
-    fn release(&self) {
-        self.releasers.iter().for_each(Releaser::release);
     }
 
     /// Starts the machine anew. `guest`: because its guest wants it.
@@ -318,10 +324,10 @@ impl Supervisor<'_> {
     /// What the guest is doing, from two looks at its vCPUs.
     fn look(&self) -> String {
         let limit = self.options.timeout.unwrap_or_default().as_secs_f64();
-        let looks = self.vcpus.park(&|| self.release()).and_then(|before| {
+        let looks = self.vcpus.park(self).and_then(|before| {
             self.vcpus.resume();
             std::thread::sleep(Duration::from_millis(200));
-            Ok(Looks { before, after: self.vcpus.park(&|| self.release())? })
+            Ok(Looks { before, after: self.vcpus.park(self)? })
         });
         match looks {
             Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),

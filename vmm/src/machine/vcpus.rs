@@ -25,6 +25,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long it commonly takes at most, on a slow and busy host.
 const BRIEF: Duration = Duration::from_secs(2);
 
+/// What may keep a vCPU from stopping, although nothing is wrong with it.
+pub(super) trait Waits {
+    /// Lets it go on if it waits for a console that nobody reads.
+    fn release(&self);
+    /// How far the work is that it may wait for, the opening of guest memory to devices; `None` when there is none (any
+    /// more). That work has no time limit, because it takes as long as there is memory.
+    fn progress(&self) -> Option<u64>;
+}
+
+/// Repeats `attempt` for as long as a vCPU may wait for work that gets on.
+fn patiently(mut attempt: impl FnMut() -> bool, waits: &dyn Waits) -> bool {
+    loop {
+        let before = waits.progress();
+        if attempt() {
+            return true;
+        }
+        // When the work has just come to its end, the vCPU has yet to notice.
+        if before.is_none() || waits.progress() == before {
+            return false;
+        }
+        tracing::info!("the guest waits for its memory to be opened to passed-through devices");
+    }
+}
+
 /// All vCPUs of a machine.
 pub(super) struct Vcpus {
     conductor: Arc<Conductor>,
@@ -113,13 +137,11 @@ impl Vcpus {
         self.threads.iter().for_each(VcpuThread::kick);
     }
 
-    /// Stops all of them where they are; what each was doing. `release` is called when one of them seems to wait for a
-    /// console that nobody reads. An error names the failure.
-    pub(super) fn park(&self, release: &dyn Fn()) -> Result<Vec<CpuReport>, String> {
-        let kick = || self.kick();
-        let parked = self.conductor.park_all(&kick, BRIEF) || {
-            release();
-            self.conductor.park_all(&kick, PATIENCE)
+    /// Stops all of them where they are; what each was doing. An error names the failure.
+    pub(super) fn park(&self, waits: &dyn Waits) -> Result<Vec<CpuReport>, String> {
+        let parked = self.conductor.park_all(&|| self.kick(), BRIEF) || {
+            waits.release();
+            patiently(|| self.conductor.park_all(&|| self.kick(), PATIENCE), waits)
         };
         if parked {
             Ok(self.conductor.reports())
@@ -149,5 +171,47 @@ impl Vcpus {
             tracing::error!("a vCPU thread did not end within {} seconds", PATIENCE.as_secs());
         }
         self.conductor.counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// Work whose progress, as it is asked for, is this.
+    struct Work(RefCell<std::vec::IntoIter<Option<u64>>>);
+
+    impl Waits for Work {
+        fn release(&self) {}
+        fn progress(&self) -> Option<u64> {
+            self.0.borrow_mut().next().flatten()
+        }
+    }
+
+    #[test]
+    fn work_that_gets_on_is_waited_for() {
+        for (progress, stops_at, parked, attempts) in [
+            // Nobody works: one attempt.
+            (vec![], 9, false, 1),
+            (vec![], 1, true, 1),
+            // It gets on three times, and then the vCPU stops.
+            (vec![Some(0), Some(1), Some(1), Some(2), Some(2), Some(3), Some(3)], 4, true, 4),
+            // It is done, and the vCPU stops.
+            (vec![Some(7), None, None], 2, true, 2),
+            // It is done, and the vCPU does not.
+            (vec![Some(7), None, None], 9, false, 2),
+            // It stands still.
+            (vec![Some(0), Some(5), Some(5), Some(5)], 9, false, 2),
+        ] {
+            let made = Cell::new(0);
+            let attempt = || {
+                made.set(made.get() + 1);
+                made.get() >= stops_at
+            };
+            let work = Work(RefCell::new(progress.clone().into_iter()));
+            assert_eq!((patiently(attempt, &work), made.get()), (parked, attempts), "{progress:?}");
+        }
     }
 }

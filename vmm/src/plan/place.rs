@@ -81,7 +81,10 @@ impl Planner<'_> {
         if let Some(other) = self.holder(place) {
             let (bus, device, function) = place;
             let message = format!("{bus:02x}:{device:02x}.{function} is taken by {other} already");
-            self.problem(key, message);
+            let of_host = |role: &Role| matches!(role, Role::Passthrough(_));
+            let about_host = of_host(&role) || self.taken.get(&place).is_some_and(|(role, _)| of_host(role));
+            let problem = self.config.problem(key, message);
+            self.problems.push(if about_host { problem.about_host() } else { problem });
             return false;
         }
         self.taken.insert(place, (role, key.to_owned()));
@@ -214,11 +217,11 @@ impl Planner<'_> {
         let (device, function) = GPU_PORT;
         match self.holder((0, device, function)) {
             None => self.take_port(GPU_PORT, key),
-            Some(holder) => self.problem_with_help(
-                key,
-                format!("the GPU needs a root port at 00:01.0, which is taken by {holder}"),
-                format!("give {holder} another address"),
-            ),
+            Some(holder) => {
+                let message = format!("the GPU needs a root port at 00:01.0, which is taken by {holder}");
+                let problem = self.config.problem(key, message).about_host();
+                self.problems.push(problem.with_help(format!("give {holder} another address")));
+            }
         }
     }
 

@@ -18,9 +18,9 @@ use super::notify::{self, Notification};
 use super::region::Region;
 use super::reset::{Affected, Hardware, Resets, affected};
 use super::space::{Space, group_files};
-use super::sysfs::Sysfs;
 use super::{VfioError, ioctl};
 use crate::config::HostPciAddress;
+use crate::host::{self, HostFiles};
 
 /// `VFIO_DEVICE_FLAGS_RESET`.
 const FLAG_RESET: u32 = 1;
@@ -56,7 +56,7 @@ impl Core {
     pub(super) fn new(
         device: VfioDevice,
         space: Arc<Space>,
-        sysfs: Sysfs,
+        files: HostFiles,
         address: HostPciAddress,
         group: u32,
     ) -> Result<Self, VfioError> {
@@ -70,14 +70,14 @@ impl Core {
             })
         });
         // In this order: the second handle must be closed first, also when an error ends this function.
-        let (guarded, file) = Guarded::new(device, Arc::clone(&space), sysfs, address, group)
+        let (guarded, file) = Guarded::new(device, Arc::clone(&space), files.clone(), address, group)
             .map_err(setup("duplicate its file"))?;
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
         let regions: Vec<_> = (0..REGIONS).map(|index| Region::query(&file, index, page)).collect();
         let flags = ioctl::device_flags(&file).map_err(setup("ask what it is"))?;
         let config = read_config(&file, &regions).map_err(setup("read its configuration space"))?;
-        if dead(&config) {
-            return Err(VfioError::Gone(address));
+        if host::is_dead(&config) {
+            return Err(host::all_ones(&files, address).into());
         }
         let means = Means::of(&config);
         let resettable = flags & FLAG_RESET != 0;
@@ -156,12 +156,6 @@ fn read_config(file: &File, regions: &[Option<Region>]) -> io::Result<Vec<u8>> {
         config.read(file, region::CONFIG, offset, dword)?;
     }
     Ok(bytes)
-}
-
-/// Whether nobody answers: a bus gives all ones then. IDs, status and class are read, because the kernel keeps a copy of
-/// some of them.
-pub(super) fn dead(config: &[u8]) -> bool {
-    [0, 4, 8].into_iter().any(|at| config.get(at..at + 4) == Some(&[0xff; 4]))
 }
 
 impl Hardware for Core {

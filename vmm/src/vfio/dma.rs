@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -37,6 +37,8 @@ pub(super) struct Dma {
     state: Mutex<State>,
     changed: Condvar,
     cancelled: AtomicBool,
+    /// Bytes mapped so far.
+    mapped: AtomicU64,
     failure: EventFd,
 }
 
@@ -101,6 +103,7 @@ impl Dma {
             state: Mutex::new(State::Idle),
             changed: Condvar::new(),
             cancelled: AtomicBool::new(false),
+            mapped: AtomicU64::new(0),
             failure: EventFd::new(EFD_NONBLOCK)?,
         }))
     }
@@ -208,8 +211,14 @@ impl Dma {
                 let shortage = memlock::shortage(total).map(|limit| (total, limit));
                 explain(error, piece, shortage, space.ranges().as_ref())
             })?;
+            self.mapped.fetch_add(piece.len, Ordering::Relaxed);
         }
         Ok(true)
+    }
+
+    /// Bytes opened so far while more are to come, and others may wait for them.
+    pub(super) fn progress(&self) -> Option<u64> {
+        matches!(*self.state(), State::Running(_)).then(|| self.mapped.load(Ordering::Relaxed))
     }
 
     /// Waits until all guest memory is open to devices. False if it never will be, also because nobody has started it.

@@ -1,101 +1,27 @@
 //! Why a function of the host cannot be passed through, with what to do about it.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use super::iova::Ranges;
 use crate::config::{ByteSize, HostPciAddress};
+use crate::host::{Holders, Unready};
 
-/// A process that has a device open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Its process ID.
-    pub pid: u32,
-    /// Its name, as in `/proc/PID/comm`.
-    pub name: String,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (process {})", self.name, self.pid)
-    }
-}
-
-/// A device of an IOMMU group that has a driver of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
-    /// Its name on its bus: a PCI address.
-    pub name: String,
-    /// Its driver.
-    pub driver: String,
-}
-
-impl fmt::Display for Neighbour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} has the driver {}", self.name, self.driver)
-    }
-}
-
-/// `a, b, c`.
-pub(super) fn list<T: fmt::Display>(items: &[T]) -> String {
-    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn bound_to(driver: Option<&str>) -> String {
-    driver.map_or_else(|| "it has no driver".to_owned(), |driver| format!("it has the driver {driver}"))
-}
-
-fn in_use_by(path: &std::path::Path, holders: &[Holder]) -> String {
-    if holders.is_empty() {
+fn in_use_by(path: &std::path::Path, holders: &Holders) -> String {
+    if holders.found.is_empty() {
         let path = path.display();
-        format!("another process: find it with `sudo fuser -v {path}`, and end it")
+        format!("another process has {path}: find it with `sudo fuser -v {path}`, and end it")
     } else {
-        format!("{}: end it first", list(holders))
-    }
-}
-
-fn not_viable(others: &[Neighbour]) -> String {
-    if others.is_empty() {
-        "another driver of the host uses DMA in it; `sudo dmesg` may tell which".to_owned()
-    } else {
-        format!(
-            "{}. Devices of one group can reach each other's memory, so the guest must have all of them: pass them \
-             through as well, or take them from their drivers (for each: `echo ADDRESS | sudo tee \
-             /sys/bus/pci/devices/ADDRESS/driver/unbind`)",
-            list(others)
-        )
+        format!("{holders}: {}", holders.cure())
     }
 }
 
 /// Why a function cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VfioError {
-    /// The host has no such function.
-    #[error(
-        "cannot pass {0} through: this host has no PCI device of this address. `lspci -D` lists the devices; the \
-         address changes when cards are added"
-    )]
-    NoSuchDevice(HostPciAddress),
-    /// The function has another driver, or none.
-    #[error(
-        "cannot pass {address} through: {}, and vfio-pci is needed. Let the machine do that with `manage = true`, or: \
-         `echo vfio-pci | sudo tee /sys/bus/pci/devices/{address}/driver_override; echo {address} | sudo tee \
-         /sys/bus/pci/devices/{address}/driver/unbind; echo {address} | sudo tee /sys/bus/pci/drivers_probe`",
-        bound_to(.driver.as_deref())
-    )]
-    NotBound {
-        /// The function.
-        address: HostPciAddress,
-        /// What has it instead.
-        driver: Option<String>,
-    },
-    /// The function is behind no IOMMU.
-    #[error(
-        "cannot pass {0} through: it is in no IOMMU group, so nothing would keep its DMA inside the guest. Turn on VT-d \
-         or AMD-Vi in the firmware setup; on Intel also add `intel_iommu=on` to the kernel's command line"
-    )]
-    NoIommu(HostPciAddress),
+    /// The host is not prepared for it, or the function does not answer.
+    #[error(transparent)]
+    Unready(#[from] Unready),
     /// The kernel's VFIO is not there.
     #[error(
         "cannot pass {0} through: this host has no /dev/vfio/vfio. Load the module with `sudo modprobe vfio-pci`"
@@ -147,24 +73,25 @@ pub enum VfioError {
         rule: &'static str,
     },
     /// Another process has the function or its group.
-    #[error("cannot pass {address} through: {} is in use by {}", .path.display(), in_use_by(path, holders))]
+    #[error("cannot pass {address} through: it is in use: {}", in_use_by(path, holders))]
     Busy {
         /// The function.
         address: HostPciAddress,
         /// The file that is in use.
         path: PathBuf,
         /// By whom, as far as this user may know.
-        holders: Vec<Holder>,
+        holders: Holders,
     },
-    /// Drivers of the host have other functions of the group.
-    #[error("cannot pass {address} through: of its IOMMU group {group}, {}", not_viable(others))]
+    /// The kernel says that other functions of the group are in use, and nothing in sysfs shows by what.
+    #[error(
+        "cannot pass {address} through: another driver of the host uses DMA in its IOMMU group {group}; `sudo dmesg` may \
+         tell which"
+    )]
     NotViable {
         /// The function.
         address: HostPciAddress,
         /// Its group.
         group: u32,
-        /// The functions in the way; empty when sysfs does not tell.
-        others: Vec<Neighbour>,
     },
     /// The IOMMU does not remap interrupts.
     #[error(
@@ -184,14 +111,6 @@ pub enum VfioError {
          DMA (RMRR): `sudo dmesg | grep -i -e iommu -e dmar` tells"
     )]
     IommuRefuses(HostPciAddress),
-    /// The function does not answer.
-    #[error(
-        "cannot pass {0} through: it does not answer (its configuration space reads as all ones), as when it sleeps in \
-         D3cold and cannot be woken, or a reset has failed. Keep it and its root port awake: `echo 0 | sudo tee \
-         /sys/bus/pci/devices/{0}/d3cold_allowed; echo on | sudo tee /sys/bus/pci/devices/{0}/power/control`; if it stays \
-         dead, switch the host off and on"
-    )]
-    Gone(HostPciAddress),
     /// A virtual function needs the token of its physical function.
     #[error(
         "cannot pass {0} through: it is a virtual function whose physical function belongs to another VFIO user and \

@@ -1,16 +1,17 @@
 //! From the errors of `vfio-ioctls`, which name a step, to ours, which name the cause: what an errno of which step means
 //! depends on the state of the host.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::error::{Holder, Neighbour, VfioError};
-use super::space::{CONTAINER, IOMMUFD, cdev_path, errno, group_path};
-use super::sysfs::Sysfs;
+use super::error::VfioError;
+use super::space::{CONTAINER, IOMMUFD, errno, group_path};
 use crate::config::HostPciAddress;
-use crate::host::HostFiles;
+use crate::host::{self, Culprit, Holders, HostFiles, Unready};
 
 /// The function that was to be opened, and the state of the host then.
 pub(super) struct Attempt {
+    /// The host.
+    pub(super) files: HostFiles,
     /// The function.
     pub(super) address: HostPciAddress,
     /// Its IOMMU group.
@@ -18,36 +19,30 @@ pub(super) struct Attempt {
     /// Its own VFIO file, if it was to be opened by that.
     pub(super) cdev: Option<PathBuf>,
     /// Who has its file open.
-    pub(super) holders: Vec<Holder>,
+    pub(super) holders: Holders,
     /// Who is in its group's way.
-    pub(super) obstacles: Vec<Neighbour>,
+    pub(super) culprits: Vec<Culprit>,
     /// Whether it answered after the failure.
     pub(super) answers: bool,
-    /// Whether its group is one without an IOMMU (`enable_unsafe_noiommu_mode`).
-    pub(super) no_iommu: bool,
-}
-
-/// The other processes that have one of `paths`, which are below `/dev`, open, as far as this user may see.
-pub(super) fn holders(files: &HostFiles, paths: &[PathBuf]) -> Vec<Holder> {
-    let node = |path: &PathBuf| path.strip_prefix("/dev").ok().and_then(Path::to_str).map(str::to_owned);
-    let found = files.holders_of(&paths.iter().filter_map(node).collect()).found;
-    found.into_iter().map(|holder| Holder { pid: holder.pid, name: holder.command }).collect()
 }
 
 impl Attempt {
     /// Looks around after a failure.
-    pub(super) fn look(sysfs: &Sysfs, address: HostPciAddress, group: u32, cdev: Option<PathBuf>) -> Self {
-        // A group and the files of its devices exclude each other.
-        let own = sysfs.cdev(address).map(cdev_path);
-        let paths: Vec<_> = own.into_iter().chain([group_path(group)]).collect();
+    pub(super) fn look(
+        files: &HostFiles,
+        address: HostPciAddress,
+        group: u32,
+        cdev: Option<PathBuf>,
+    ) -> Self {
         Self {
+            files: files.clone(),
             address,
             group,
             cdev,
-            holders: holders(&HostFiles::default(), &paths),
-            obstacles: sysfs.obstacles(group),
-            answers: sysfs.answers(address),
-            no_iommu: PathBuf::from(format!("/dev/vfio/noiommu-{group}")).exists(),
+            holders: files.holders(&[address]),
+            culprits: host::culprits(files, group, &[]),
+            // A header that cannot be read says nothing.
+            answers: files.answers(address).unwrap_or(true),
         }
     }
 
@@ -70,7 +65,12 @@ impl Attempt {
     }
 
     fn not_viable(self) -> VfioError {
-        VfioError::NotViable { address: self.address, group: self.group, others: self.obstacles }
+        let Self { address, group, culprits, .. } = self;
+        if culprits.is_empty() {
+            VfioError::NotViable { address, group }
+        } else {
+            Unready::NotViable { address, group, culprits }.into()
+        }
     }
 
     fn setup(self, what: &'static str, error: vfio_ioctls::VfioError) -> VfioError {
@@ -86,14 +86,14 @@ impl Attempt {
 
     /// Someone else has the function or another of its group.
     fn taken(self) -> VfioError {
-        if self.holders.is_empty() { self.not_viable() } else { self.busy() }
+        if self.holders.found.is_empty() { self.not_viable() } else { self.busy() }
     }
 
     /// What `error` means.
     pub(super) fn explain(self, error: vfio_ioctls::VfioError) -> VfioError {
         use vfio_ioctls::VfioError as E;
         if !self.answers {
-            return VfioError::Gone(self.address);
+            return host::all_ones(&self.files, self.address).into();
         }
         let address = self.address;
         match (&error, errno(&error)) {
@@ -102,7 +102,6 @@ impl Attempt {
             }
             (E::OpenContainer(_), Some(libc::EACCES | libc::EPERM)) => self.forbidden(CONTAINER.into()),
             (E::VfioExtension | E::VfioApiVersion | E::VfioType1V2, _) => VfioError::NoType1(address),
-            (E::OpenGroup(..), Some(libc::ENOENT)) if self.no_iommu => VfioError::NoIommu(address),
             (E::OpenGroup(..), Some(libc::ENOENT)) => VfioError::NoGroup { address, path: self.path() },
             (E::OpenGroup(..) | E::OpenDeviceCdev(_), Some(libc::EACCES | libc::EPERM)) => {
                 let path = self.path();
@@ -123,7 +122,9 @@ impl Attempt {
             (E::GroupGetDeviceFD(_), Some(libc::EBUSY)) => self.taken(),
             // The file of a device can be opened twice, but bound once.
             (E::VfioDeviceBindIommufd(_), Some(libc::EBUSY)) => self.taken(),
-            (E::VfioDeviceBindIommufd(_), Some(libc::EINVAL)) if !self.holders.is_empty() => self.busy(),
+            (E::VfioDeviceBindIommufd(_), Some(libc::EINVAL)) if !self.holders.found.is_empty() => {
+                self.busy()
+            }
             (E::GroupGetDeviceFD(_) | E::VfioDeviceBindIommufd(_), Some(libc::EACCES)) => {
                 VfioError::Token(address)
             }
@@ -135,7 +136,7 @@ impl Attempt {
             }
             (E::NewVfioIommufd(_), Some(libc::EACCES | libc::EPERM)) => self.forbidden(IOMMUFD.into()),
             (E::InvalidVfioDev, _) => {
-                VfioError::NoIommufd { address, path: Sysfs::default().device(address).join("vfio-dev") }
+                VfioError::NoIommufd { address, path: self.files.function_path(address).join("vfio-dev") }
             }
             (E::OpenGroup(..), _) => self.setup("open its IOMMU group", error),
             (E::SetDeviceAttr(_), _) => self.setup("make it known to KVM", error),

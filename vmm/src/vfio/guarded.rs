@@ -9,15 +9,15 @@ use std::sync::Arc;
 use vfio_ioctls::VfioDevice;
 
 use super::space::Space;
-use super::sysfs::Sysfs;
 use crate::config::HostPciAddress;
+use crate::host::HostFiles;
 
 /// A device of the crate's, whose drop takes two things for granted: that the kernel still knows the device's group, and
 /// that the device is the last open one of it.
 pub(super) struct Guarded {
     device: Option<VfioDevice>,
     space: Arc<Space>,
-    sysfs: Sysfs,
+    files: HostFiles,
     address: HostPciAddress,
     group: u32,
 }
@@ -27,13 +27,13 @@ impl Guarded {
     pub(super) fn new(
         device: VfioDevice,
         space: Arc<Space>,
-        sysfs: Sysfs,
+        files: HostFiles,
         address: HostPciAddress,
         group: u32,
     ) -> io::Result<(Self, File)> {
         space.enter(group);
         let file = file_of(&device);
-        let guarded = Self { device: Some(device), space, sysfs, address, group };
+        let guarded = Self { device: Some(device), space, files, address, group };
         Ok((guarded, file?))
     }
 }
@@ -41,7 +41,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let others = self.space.leave(self.group);
-        let known = self.sysfs.group(self.address) == Some(self.group);
+        let known = self.files.iommu_group(&self.files.function_path(self.address)) == Some(self.group);
         if !known {
             tracing::debug!(address = %self.address, "the device is gone from the host");
         }

@@ -28,7 +28,6 @@ mod populate;
 mod region;
 mod reset;
 mod space;
-mod sysfs;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -45,11 +44,12 @@ use vfio_ioctls::VfioDeviceFd;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use device::VfioHostDevice;
-pub use error::{DmaError, Holder, Neighbour, VfioError};
+pub use error::{DmaError, VfioError};
 pub use iova::Ranges;
 pub use notify::{Notification, NotificationKind};
 
 use crate::config::{HostPciAddress, VfioBackend};
+use crate::host::{self, HostFiles};
 use crate::kvm::io_error;
 use crate::memory::layout::WindowObserver;
 use device::Core;
@@ -57,12 +57,11 @@ use dma::Dma;
 use explain::Attempt;
 use reset::{Hardware, Resets};
 use space::{IOMMUFD, Offer, Space, cdev_path, prefers_iommufd, usable};
-use sysfs::Sysfs;
 use windows::Windows;
 
 /// The functions of the host that are lent to one VM, and the address space of their DMA.
 pub struct Vfio {
-    sysfs: Sysfs,
+    files: HostFiles,
     choice: VfioBackend,
     state: Mutex<State>,
     resets: Arc<Resets>,
@@ -83,7 +82,7 @@ impl Vfio {
         let mut device = kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, fd: 0, flags: 0 };
         let kvm = vm.create_device(&mut device).map_err(|error| VfioError::Kvm(io_error(error)))?;
         Ok(Self {
-            sysfs: Sysfs::default(),
+            files: HostFiles::default(),
             choice,
             state: Mutex::default(),
             resets: Arc::default(),
@@ -96,17 +95,18 @@ impl Vfio {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a function, which must be bound to vfio-pci. The first one settles which of the kernel's interfaces is used.
+    /// Opens a function, which a driver of VFIO must have. The first one settles which of the kernel's interfaces is used.
     pub fn open(&self, address: HostPciAddress) -> Result<Arc<VfioHostDevice>, VfioError> {
-        let group = check(&self.sysfs, address)?;
-        let cdev = self.sysfs.cdev(address).map(cdev_path);
+        let group = host::lent(&self.files, address)?;
+        let sysfs = self.files.function_path(address);
+        let cdev = self.files.vfio_file(&sysfs).map(cdev_path);
         let mut state = self.state();
         let space = self.space(&mut state, address, group, cdev.as_deref())?;
         let cdev = cdev.filter(|_| !space.has_groups());
         let opened = space
-            .open(&self.sysfs.device(address))
-            .map_err(|error| Attempt::look(&self.sysfs, address, group, cdev).explain(error))?;
-        let core = Arc::new(Core::new(opened, space, self.sysfs.clone(), address, group)?);
+            .open(&sysfs)
+            .map_err(|error| Attempt::look(&self.files, address, group, cdev).explain(error))?;
+        let core = Arc::new(Core::new(opened, space, self.files.clone(), address, group)?);
         let hardware: Weak<Core> = Arc::downgrade(&core);
         state.devices.push((address, Weak::clone(&hardware)));
         self.resets.join(address, group, hardware as Weak<dyn Hardware>);
@@ -130,7 +130,7 @@ impl Vfio {
         };
         let kvm = || Arc::clone(&self.kvm);
         let explain = |cdev: Option<PathBuf>| {
-            let look = move || Attempt::look(&self.sysfs, address, group, cdev);
+            let look = move || Attempt::look(&self.files, address, group, cdev);
             move |error| look().explain(error)
         };
         let space = if prefers_iommufd(self.choice, offer) {
@@ -161,6 +161,11 @@ impl Vfio {
             Some(space) => Ok(self.dma.start(space, ram)?),
             None => Ok(()),
         }
+    }
+
+    /// Bytes of guest memory that are open to devices while more are to come. A vCPU may wait for all of them.
+    pub fn dma_progress(&self) -> Option<u64> {
+        self.dma.progress()
     }
 
     /// Signalled when guest memory could not be opened to devices: the machine cannot go on.
@@ -236,16 +241,4 @@ impl Drop for Vfio {
     fn drop(&mut self) {
         self.dma.stop();
     }
-}
-
-/// What sysfs already says against opening a function. The result is its group.
-fn check(sysfs: &Sysfs, address: HostPciAddress) -> Result<u32, VfioError> {
-    if !sysfs.device(address).exists() {
-        return Err(VfioError::NoSuchDevice(address));
-    }
-    let driver = sysfs.driver(address);
-    if !driver.as_deref().is_some_and(sysfs::is_vfio) {
-        return Err(VfioError::NotBound { address, driver });
-    }
-    sysfs.group(address).ok_or(VfioError::NoIommu(address))
 }

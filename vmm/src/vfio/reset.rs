@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use devices::vfio::host::ResetDone;
 
 use super::bytes::{u16_at, u32_at};
-use super::error::list;
 use super::means::Means;
 use crate::config::HostPciAddress;
+use crate::host::list;
 
 /// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are told with the iommufd's IDs in place of groups.
 const FLAG_DEV_ID: u32 = 1;

@@ -95,8 +95,24 @@ fn decoding_is_not_changed_there() {
 }
 
 #[test]
+fn controllers_without_outputs_have_one() {
+    for class in [[0x00, 0x03], [0x02, 0x03]] {
+        let identity = Identity { vendor: None, device: Some(0x1c8c), subsystem: None };
+        let bench = Bench::with(vec![gpu().with_config(0x0a, &class)], &Options { identity, ..options() });
+        bench.place(BEHIND);
+        bench.write(BEHIND, reg::COMMAND, &[3, 0]);
+        bench.device().poke(0, MIRROR.0, &[0xee; 0x1000]);
+        assert_eq!(bench.load::<4>(COPY), 0x1c8c_10deu32.to_le_bytes(), "class {class:02x?}");
+        assert_eq!(bench.load::<4>(COPY + 8), bench.read(BEHIND, 8), "class {class:02x?}");
+    }
+}
+
+#[test]
 fn only_where_there_is_one() {
-    for other in [gpu().with_config(0, &[0x02, 0x10]), gpu().with_config(0x0a, &[0x02]), gpu_with(0x8_0000)] {
+    // Another vendor's GPU, an audio function, a BAR that ends before.
+    for other in
+        [gpu().with_config(0, &[0x02, 0x10]), gpu().with_config(0x0a, &[0x03, 0x04]), gpu_with(0x8_0000)]
+    {
         let bench = Bench::with(vec![other], &options());
         bench.place(BEHIND);
         bench.write(BEHIND, reg::COMMAND, &[3, 0]);

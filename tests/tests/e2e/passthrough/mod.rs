@@ -6,6 +6,7 @@ mod devices;
 mod gpu;
 mod life;
 mod refusal;
+mod unfit;
 
 use tests::Outcome;
 use tests::machine::Machine;
@@ -16,7 +17,7 @@ use crate::Scenario;
 
 /// All of them.
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    [devices::SCENARIOS, gpu::SCENARIOS, life::SCENARIOS, refusal::SCENARIOS].concat()
+    [devices::SCENARIOS, gpu::SCENARIOS, life::SCENARIOS, refusal::SCENARIOS, unfit::SCENARIOS].concat()
 }
 
 /// Runs the small guest with these devices, and requires that its test passes and the host is as before.

@@ -1,5 +1,5 @@
 //! Devices that cannot be passed through: one sentence, status 3 (or 2 where vm.toml contradicts itself), and a
-//! host that is as before.
+//! host that is as before. What is about the state of the host is in `unfit`.
 
 use tests::machine::Machine;
 use tests::passthrough::{Function, Gpu, Passthrough, Rom};
@@ -107,14 +107,14 @@ const CASES: &[Case] = &[
             ];
             Ok(Passthrough { gpu: None, functions })
         },
-        status: 2,
+        status: 3,
         words: &["vm.toml:", "01:00.0", "vfio[0]"],
     },
     Case {
         name: "another device where the GPU is",
         before: Before::Edu,
         ask: |host, _| Ok(Passthrough { functions: vec![edu(host, "01:00.0")], ..gpu(host, Rom::Off)? }),
-        status: 2,
+        status: 3,
         words: &["vm.toml:", "01:00.0", "dgpu"],
     },
     Case {

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::fake::{AUDIO, Fake, GPU, NVME, PORT, address, gpu_and_audio};
 use crate::config::{GpuFunctions, Passthrough, RomSource, VfioBackend};
-use crate::host::{Culprit, HostFacts, HostFunction, Unready, check};
+use crate::host::{Culprit, HostFacts, HostFunction, Unready, check, culprits, lent};
 
 fn passthrough(host: &str) -> Passthrough {
     Passthrough {
@@ -111,7 +111,7 @@ fn all_ones_are_told_but_not_of_virtual_functions() {
     let mut header = [0; 64];
     header[..4].fill(0xff);
     fs::write(&config, header).unwrap();
-    assert!(!fake.files().all_ones(address(GPU)).unwrap());
+    assert!(fake.files().answers(address(GPU)).unwrap());
     fs::write(&config, [0xff; 10]).unwrap();
     assert!(complaint(&fake, GPU).contains("cannot read the configuration space"));
 }
@@ -133,6 +133,48 @@ fn every_culprit_of_a_group_is_named() {
     // What is about to be bound is in nobody's way.
     let soon = [address(AUDIO), address("0000:03:00.0")];
     check(&fake.files(), &functions, &soon, VfioBackend::Auto).unwrap();
+}
+
+#[test]
+fn drivers_that_leave_dma_alone_are_in_nobodys_way() {
+    let fake = Fake::new();
+    for (function, driver) in [
+        ("0000:03:00.0", "pci-stub"),
+        ("0000:03:00.1", "shpchp"),
+        ("0000:03:00.2", "nvgrace-gpu-vfio-pci"),
+        ("0000:03:00.3", "vfio-platform"),
+    ] {
+        fake.function(function, "", "0x8086 0x0001 0x058000", Some(driver), Some(2));
+    }
+    let names: Vec<_> = culprits(&fake.files(), 2, &[]).into_iter().map(|culprit| culprit.name).collect();
+    // Their port's driver is no obstacle either.
+    assert_eq!(names, [NVME, "0000:03:00.3"]);
+    assert_eq!(culprits(&fake.files(), 1, &gpu_and_audio()), []);
+    assert_eq!(culprits(&fake.files(), 14, &[]), []);
+}
+
+#[test]
+fn what_is_opened_must_be_lent() {
+    let fake = Fake::new();
+    for (driver, fits) in
+        [("vfio-pci", true), ("nvgrace-gpu-vfio-pci", true), ("vfio-platform", false), ("nvme", false)]
+    {
+        fake.link(&format!("sys/bus/pci/devices/{NVME}/driver"), &format!("drivers/{driver}"));
+        match lent(&fake.files(), address(NVME)) {
+            Ok(group) => assert!(fits && group == 2, "{driver}"),
+            Err(error) => assert!(!fits && error.to_string().contains(driver), "{error}"),
+        }
+    }
+    assert!(matches!(lent(&fake.files(), address("0000:09:00.0")), Err(Unready::Missing { .. })));
+}
+
+#[test]
+fn the_name_of_the_vfio_file_is_found() {
+    let fake = Fake::new();
+    let device = fake.files().function_path(address(NVME));
+    assert_eq!(fake.files().vfio_file(&device), None);
+    fake.attribute(NVME, "vfio-dev/vfio3/dev", "511:3\n");
+    assert_eq!(fake.files().vfio_file(&device).as_deref(), Some("vfio3"));
 }
 
 #[test]

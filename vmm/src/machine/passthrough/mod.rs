@@ -169,6 +169,11 @@ impl Passthrough {
         Ok(std::iter::once(failed).chain(told).collect())
     }
 
+    /// Bytes of guest memory that are open to devices, while vCPUs may have to wait for more of them.
+    pub(super) fn progress(&self) -> Option<u64> {
+        self.vfio.dma_progress()
+    }
+
     /// Lets go of vCPUs that wait for a device.
     pub(super) fn release(&self) {
         self.vfio.stop_dma();

@@ -269,6 +269,33 @@ fn contradictions_are_told_with_their_line() {
 }
 
 #[test]
+fn a_place_that_is_taken_from_a_device_of_the_host_is_told_apart() {
+    let named = |name: &str, at: &str| format!("[[disk]]\npath = \"{name}.raw\"\naddress = \"{at}\"\n");
+    let disk = |at: &str| named("a", at);
+    let vfio = |at: &str| format!("{VFIO}guest = \"{at}\"\n");
+    let apart = [
+        format!("{DGPU}{}", disk("00:01.0")),
+        format!("{}{}", vfio("00:05.0"), disk("00:05.0")),
+        format!("{DGPU}{}", vfio("01:00.0")),
+        vfio("00:1f.0"),
+    ];
+    let mistakes = [
+        format!("{DGPU}{}", vfio("01:02.0")),
+        format!("{DGPU}{}", vfio("07:00.0")),
+        format!("{VFIO}{VFIO}"),
+        format!("{}{}", disk("00:05.0"), named("b", "00:05.0")),
+        // One of each.
+        format!("{DGPU}{}{}{}", disk("00:01.0"), named("b", "00:05.0"), named("c", "00:05.0")),
+    ];
+    for (texts, about_host) in [(&apart[..], true), (&mistakes[..], false)] {
+        for text in texts {
+            let Err(problems) = try_plan(text, &facts([])) else { panic!("{text}") };
+            assert_eq!(problems.are_about_host(), about_host, "{text}\n{problems}");
+        }
+    }
+}
+
+#[test]
 fn a_section_that_names_what_is_passed_through_by_itself_is_free_otherwise() {
     let host = facts([gpu("01:00.0"), audio("01:00.1")]);
     let text = format!("{DGPU}functions = \"gpu\"\n[[vfio]]\nhost = \"01:00.1\"\nguest = \"01:00.1\"\n");

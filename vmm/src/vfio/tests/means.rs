@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::super::device::dead;
 use super::super::means::Means;
 
 /// A configuration space with these capabilities, as offset and bytes, in a list.
@@ -47,16 +46,6 @@ fn without_a_list_there_is_nothing() {
     let mut config = config(&[(0x60, PM_SOFT), (0x78, EXPRESS_FLR)]);
     config[6] = 0;
     assert_eq!(Means::of(&config), Means::default());
-}
-
-#[test]
-fn a_device_that_answers_with_ones_is_dead() {
-    let mut config = config(&[]);
-    assert!(!dead(&config));
-    // The kernel keeps the IDs, the device gives the rest.
-    config[4..12].fill(0xff);
-    assert!(dead(&config));
-    assert!(dead(&[0xff; 256]));
 }
 
 proptest! {
