@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(rom) = parse(data) else { return };
-    assert!(rom.prefix_len < rom.end && rom.end <= data.len());
+    assert!(rom.prefix_len <= rom.end && rom.end <= data.len());
     assert!(!rom.images.is_empty());
     for problem in rom.findings(Some(Expect::new(0x10de, 0x1c8d))) {
         let _ = problem.to_string();
