@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use firmware::option_rom::testing::{muxless, with_gop};
 use firmware::uefi_volume::testing::{compression, file, guided, row, section, volume};
@@ -58,13 +58,6 @@ fn main() -> Outcome {
 
     put("acpi_table", "ssdt", &table(b"SSDT", &[0x08, b'X', b'_', b'_', b'_', 0x00]))?;
     put("acpi_table", "oem", &table(b"OEM1", &[0; 8]))?;
-
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    for entry in fs::read_dir(examples)? {
-        let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        put("vm_toml", &name, &fs::read(path)?)?;
-    }
     Ok(())
 }
 
