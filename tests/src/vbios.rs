@@ -1,7 +1,8 @@
 //! Video BIOSes as NVIDIA builds them for laptops: a BIOS image, private images for the driver alone, and no GOP.
 //!
-//! Built from the structures' descriptions (PCI Firmware Specification 3.3, section 5.1; NVIDIA's `pci_exp_table.h`). The
-//! bytes that mean nothing are noise: a piece in the wrong place is another piece.
+//! Built from the structures' descriptions (PCI Firmware Specification 3.3, section 5.1; NVIDIA's `pci_exp_table.h` and
+//! "BIOS Information Table Specification"). The bytes that mean nothing are noise: a piece in the wrong place is another
+//! piece.
 
 /// The unit of all lengths, in bytes.
 const UNIT: usize = 512;
@@ -13,19 +14,37 @@ const LAST: u16 = 8;
 /// Where each image has its data structure, and NVIDIA's extension of that.
 const DATA: usize = 0x40;
 const EXTENSION: usize = 0x60;
+/// Where the BIOS image has its BIOS information table, and what the table's only entry points at.
+const TABLE: usize = 0x80;
+const INFORMATION: u8 = 0x98;
 /// Where the structures end.
-const HEADERS: usize = 0x80;
+const HEADERS: usize = 0xa0;
+
+/// The version of every video BIOS made here, as drivers print it.
+pub const VERSION: &str = "86.07.3e.00.1c";
+/// The same as it is stored: four bytes as a little-endian number, and the last one.
+const VERSION_BYTES: [u8; 5] = [0x00, 0x3e, 0x07, 0x86, 0x1c];
 
 /// A video BIOS of `units` times 512 bytes for a device. There must be room for three images, and 32 MiB are too many.
 pub fn laptop(vendor: u16, device: u16, units: u16) -> Vec<u8> {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    let middle = units.saturating_sub(BIOS).saturating_sub(LAST);
+    let middle = middle(units);
     let kinds = [
         Image { signature: *b"\x55\xaa", data: *b"PCIR", code: 0, units: BIOS, behind: middle + LAST },
         Image { signature: *b"\x56\x4e", data: *b"NPDS", code: 0xe0, units: middle, behind: LAST },
         Image { signature: *b"\x77\xbb", data: *b"RGIS", code: 0x70, units: LAST, behind: 0 },
     ];
     kinds.iter().flat_map(|image| image.build(vendor, device, &mut noise)).collect()
+}
+
+/// Units of the image between the first and the last.
+fn middle(units: u16) -> u16 {
+    units.saturating_sub(BIOS).saturating_sub(LAST)
+}
+
+/// The sizes in bytes of the images of [`laptop`], in order.
+pub fn image_sizes(units: u16) -> [usize; 3] {
+    [BIOS, middle(units), LAST].map(|units| usize::from(units) * UNIT)
 }
 
 struct Image {
@@ -56,6 +75,10 @@ impl Image {
         put(DATA + 0x0f, &[3]);
         put(DATA + 0x10, &(self.units + self.behind).to_le_bytes());
         put(DATA + 0x14, &[self.code, if self.code == 0 || self.behind == 0 { 0x80 } else { 0 }]);
+        if self.code == 0 {
+            put(TABLE, &information_table());
+            put(usize::from(INFORMATION), &VERSION_BYTES);
+        }
         if self.behind > 0 {
             put(EXTENSION, b"NPDE");
             put(EXTENSION + 4, &0x101u16.to_le_bytes());
@@ -71,6 +94,18 @@ impl Image {
         }
         bytes
     }
+}
+
+/// A BIOS information table with one entry: `i`, which tells the version.
+fn information_table() -> [u8; 18] {
+    let mut table = *b"\xff\xb8BIT\0\x00\x01\x0c\x06\x01\0i\x02\x05\0\0\0";
+    let [.., low, _] = &mut table;
+    *low = INFORMATION;
+    let (header, _) = table.split_at(12);
+    let sum = header.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    let [_, _, _, _, _, _, _, _, _, _, _, checksum, ..] = &mut table;
+    *checksum = sum.wrapping_neg();
+    table
 }
 
 /// xorshift64.

@@ -12,6 +12,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("vbios_of_a_passed_gpu_under_ovmf_2022_11", 30, of_a_gpu),
     scenario("vbios_above_1_mib_without_a_gpu_under_ovmf_2025_02", 20, without_function),
     scenario("vbios_at_another_function_under_ovmf_2026_08", 25, elsewhere),
+    scenario("nouveau_shadows_the_vbios_by_acpi", 45, shadowed),
 ];
 
 /// 167936 bytes, as those of many laptops.
@@ -88,4 +89,37 @@ fn elsewhere() -> Outcome {
     let mut machine = machine(Firmware::ALL[3], "0000:02:00.0", ORDINARY, text)?;
     machine.root_ports = ["00:06.0", "00:1c.0"].map(str::to_owned).into();
     check(&machine).map(|_| ())
+}
+
+/// nouveau, the driver itself, gets the ROM as it does on a laptop: it tries one source after the other, and takes this
+/// one. There it stays, because what follows is the GPU's hardware.
+fn shadowed() -> Outcome {
+    let lent = Lent::take(&[ids::GPU, ids::AUDIO])?;
+    let [gpu, _] = lent.addresses()[..] else { return Err("the card has two functions".into()) };
+    let text = format!("host = \"{gpu}\"\nvendor = \"10de\"\ndevice = \"1c8d\"\nsubsystem = \"17aa:39d1\"\n");
+    let mut machine = machine(Firmware::USUAL, "0000:01:00.0", ORDINARY, &text)?.with_tools()?;
+    machine.set_words("test=nouveau,acpi_log nouveau=debug=bios=trace")?;
+    let finished = machine.run(&Options::default())?;
+    finished.passed("nouveau")?;
+    finished.passed("acpi_log")?;
+    finished.printed("NVIDIA GP107 (137000a1)\n")?;
+    let [first, second, third] = vbios::image_sizes(ORDINARY);
+    let at = [0, first, first + second];
+    for line in [
+        format!("{:08x}: type 00, {first} bytes", at[0]),
+        format!("{:08x}: type e0, {second} bytes", at[1]),
+        format!("{:08x}: type 70, {third} bytes", at[2]),
+        // The most that three images can have: all of each was read, and the checksum is right.
+        "scored 12".into(),
+        "using image from ACPI".into(),
+        "BIT signature found".into(),
+        format!("version {}", vbios::VERSION),
+    ] {
+        finished.printed(&format!("nouveau 0000:01:00.0: bios: {line}\n"))?;
+    }
+    finished.ensure(
+        !finished.serial.contains("checksum failed"),
+        "nouveau finds a wrong checksum in what it was given",
+    )?;
+    lent.unchanged()
 }

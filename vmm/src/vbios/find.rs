@@ -18,7 +18,7 @@ use crate::outcome::{Failure, status};
 
 /// Larger files are no BIOS.
 const MAX_FILE: u64 = 1 << 30;
-/// Nothing is said about a search that takes less.
+/// Nothing is said about a search that takes less, and no more than once in this time about one that takes longer.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Where else a video BIOS can be.
@@ -48,22 +48,24 @@ impl World {
     }
 }
 
+impl World {
+    /// The line about this thing, if one is due.
+    pub(super) fn progress(&mut self, now: Instant, place: &str, size: usize) -> Option<String> {
+        if !self.progress || now.duration_since(self.last.unwrap_or(self.start)) < QUIET {
+            return None;
+        }
+        self.last = Some(now);
+        let seconds = now.duration_since(self.start).as_secs();
+        Some(format!("{seconds:>4} s: looking at {place} ({} KiB)", size / 1024))
+    }
+}
+
 impl Surroundings for World {
     fn looking_at(&mut self, place: &str, size: usize) {
         tracing::debug!("looking at {place}, {size} bytes");
-        let due = match self.last {
-            Some(last) => last.elapsed() >= QUIET,
-            None => self.start.elapsed() >= QUIET,
-        };
-        if self.progress && due {
-            self.last = Some(Instant::now());
-            let seconds = self.start.elapsed().as_secs();
+        if let Some(line) = self.progress(Instant::now(), place, size) {
             // Nothing is lost if nobody listens.
-            let _ = writeln!(
-                std::io::stderr().lock(),
-                "{seconds:>4} s: looking at {place} ({} KiB)",
-                size / 1024
-            );
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
         }
     }
 

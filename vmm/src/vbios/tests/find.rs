@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
 use firmware::uefi_volume::testing::{file, section, volume};
@@ -174,6 +175,42 @@ fn a_tool_opens_an_installer() {
     assert!(answer.text.contains("from update.exe > app/bios.bin at 0x0"), "{}", answer.text);
     // The link was not followed.
     assert!(answer.text.contains("1 intact video ROM in 2 files and sections"), "{}", answer.text);
+}
+
+#[test]
+fn a_tool_opens_a_packed_program() {
+    let packed = [b"MZ".to_vec(), vec![0; 500], b"UPX!".to_vec(), vec![0; 500]].concat();
+    let case = Case::new(&packed);
+    let answer = case.run().unwrap();
+    assert!(answer.text.contains("packed with UPX, which takes the program `upx`"), "{}", answer.text);
+
+    let rom = case.dir.path().join("gpu.rom");
+    fs::write(&rom, muxless(0x10de, 0x1c8d)).unwrap();
+    // The options are those of UPX 4.
+    let script = format!(
+        "[ \"$1 $2 $3 $5\" = '-q -d -o --' ] && cmp -s \"$6\" {} || exit 9\ncp {} \"$4\"",
+        case.args.file.display(),
+        rom.display()
+    );
+    let search = case.program("upx", &script);
+    let answer = case.find(&Limits::default(), search).unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    assert!(answer.text.contains("from update.exe > unpacked at 0x0"), "{}", answer.text);
+}
+
+#[test]
+fn progress_is_told_once_a_second_of_what_takes_longer() {
+    let mut world = World::new(OsString::new(), true);
+    let start = Instant::now();
+    let mut said = Vec::new();
+    for tenths in 0..40 {
+        said.extend(world.progress(start + Duration::from_millis(tenths * 100 + 50), "a.zip > b", 2048));
+    }
+    let lines = [1, 2, 3].map(|seconds| format!("   {seconds} s: looking at a.zip > b (2 KiB)"));
+    assert_eq!(said, lines);
+
+    let mut silent = World::new(OsString::new(), false);
+    assert_eq!(silent.progress(start + Duration::from_secs(5), "a.zip", 1), None);
 }
 
 #[test]

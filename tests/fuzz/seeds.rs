@@ -1,0 +1,106 @@
+//! Writes what fuzzing starts from into `FOLDER/TARGET/`: small samples of everything that is read.
+//! Usage: seeds FOLDER
+
+use std::error::Error;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::PathBuf;
+
+use firmware::option_rom::testing::{muxless, with_gop};
+use firmware::uefi_volume::testing::{compression, file, guided, row, section, volume};
+use lzma_rust2::{LzmaOptions, LzmaWriter, XzOptions, XzWriter};
+use uuid::{Uuid, uuid};
+
+/// LZMA_CUSTOM_DECOMPRESS_GUID of edk2.
+const LZMA: Uuid = uuid!("ee4e5898-3914-4259-9d6e-dc7bd79403cf");
+/// EFI_SECTION_RAW and EFI_FV_FILETYPE_FREEFORM.
+const RAW: u8 = 0x19;
+const FREEFORM: u8 = 0x02;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let samples = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: seeds FOLDER")?);
+    let put = |target: &str, name: &str, bytes: &[u8]| -> Outcome {
+        let folder = samples.join(target);
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join(name), bytes)?)
+    };
+    let roms = [("muxless", muxless(0x10de, 0x1c8d)), ("gop", with_gop(0x10de, 0x1c8d))];
+    for (name, rom) in &roms {
+        put("option_rom", name, rom)?;
+        put("option_rom", &format!("{name}-prefixed"), &[&[0; 512], rom.as_slice()].concat())?;
+        put("vbios_find", name, rom)?;
+    }
+    let [(_, rom), _] = &roms;
+
+    let packed = lzma(rom)?;
+    let nested = guided(LZMA, &lzma(&section(RAW, rom))?);
+    let flash = volume(&[file(LZMA, FREEFORM, &row(&[nested, compression(0, rom.len(), rom)]))]);
+    put("vbios_find", "flash", &flash)?;
+    put("vbios_find", "zip", &zip(&[("a.bin", &flash), ("b.rom", rom)])?)?;
+    put("vbios_find", "7z", &seven_zip(rom)?)?;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&flash)?;
+    put("vbios_find", "gzip", &gzip.finish()?)?;
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    zlib.write_all(rom)?;
+    put("vbios_find", "zlib", &zlib.finish()?)?;
+    let mut xz = XzWriter::new(Vec::new(), XzOptions::with_preset(0))?;
+    xz.write_all(rom)?;
+    put("vbios_find", "xz", &xz.finish()?)?;
+
+    // The first byte is the method; one that is none stands for a volume.
+    put("uefi_section", "volume", &[&[0xff], flash.as_slice()].concat())?;
+    for method in 0..5u8 {
+        put("uefi_section", &format!("method-{method}"), &[&[method], packed.as_slice()].concat())?;
+    }
+
+    put("acpi_table", "ssdt", &table(b"SSDT", &[0x08, b'X', b'_', b'_', b'_', 0x00]))?;
+    put("acpi_table", "oem", &table(b"OEM1", &[0; 8]))?;
+    Ok(())
+}
+
+fn lzma(bytes: &[u8]) -> Outcome<Vec<u8>> {
+    let size = Some(u64::try_from(bytes.len())?);
+    let mut writer = LzmaWriter::new_use_header(Vec::new(), &LzmaOptions::with_preset(0), size)?;
+    writer.write_all(bytes)?;
+    Ok(writer.finish()?)
+}
+
+fn zip(files: &[(&str, &[u8])]) -> Outcome<Vec<u8>> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default())?;
+        writer.write_all(bytes)?;
+    }
+    Ok(writer.finish()?.into_inner())
+}
+
+fn seven_zip(bytes: &[u8]) -> Outcome<Vec<u8>> {
+    let mut writer = sevenz_rust2::ArchiveWriter::new(Cursor::new(Vec::new()))?;
+    writer.push_archive_entry(sevenz_rust2::ArchiveEntry::new_file("a.rom"), Some(bytes))?;
+    Ok(writer.finish()?.into_inner())
+}
+
+/// An ACPI table (ACPI specification 6.5, section 5.2.6).
+fn table(signature: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(36 + body.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut table = [
+        &signature[..],
+        &length,
+        &[2, 0],
+        b"OPTIMU",
+        b"FUZZSEED",
+        &[1, 0, 0, 0],
+        b"TEST",
+        &[1, 0, 0, 0],
+        body,
+    ]
+    .concat();
+    let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    if let Some(checksum) = table.get_mut(9) {
+        *checksum = sum.wrapping_neg();
+    }
+    table
+}
