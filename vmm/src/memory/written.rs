@@ -215,6 +215,7 @@ impl WrittenPages for Watched {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one range of pages is meant")]
 mod tests {
     use std::io::Read;
     use std::sync::Arc;
