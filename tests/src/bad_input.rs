@@ -95,7 +95,7 @@ pub const CONFIG: &[Case] = &[
     ),
     case(
         "one socket for two",
-        "[machine]\ncontrol = \"unix:a\"\n[serial]\noutput = \"unix:a\"\n",
+        "[machine]\ncontrol = \"unix:a\"\n[display]\nvnc = \"unix:a\"\n",
         &[],
         &["vm.toml:2:", "the same socket"],
     ),

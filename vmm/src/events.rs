@@ -51,6 +51,11 @@ pub enum Event {
         /// The terminal on the host.
         path: PathBuf,
     },
+    /// The screen can be looked at.
+    Display {
+        /// Where the VNC server listens: an address with a port, or `unix:PATH`.
+        vnc: String,
+    },
     /// The guest reset the machine.
     GuestReset,
     /// The guest powered the machine off.

@@ -22,6 +22,7 @@ fn every_event_is_a_line_that_reads_back() {
         Event::KernelHandedOver,
         Event::BootDevice { device: "disk \"0\"\n".into() },
         Event::Console { device: "serial".into(), path: "/dev/pts/3".into() },
+        Event::Display { vnc: "[::1]:5900".into() },
         Event::GuestReset,
         Event::GuestPoweroff,
         Event::GuestPanic,
@@ -40,7 +41,7 @@ fn every_event_is_a_line_that_reads_back() {
     let read = lines(&path);
     assert_eq!(read.iter().map(|line| line.event.clone()).collect::<Vec<_>>(), events);
     assert!(read.is_sorted_by_key(|line| line.ns));
-    assert!(read[0].ns >= before && read[11].ns <= now_ns());
+    assert!(read[0].ns >= before && read[12].ns <= now_ns());
 }
 
 #[test]

@@ -21,4 +21,5 @@ mod socket;
 pub mod timer;
 pub mod vbios;
 pub mod vfio;
+pub mod vnc;
 pub mod watch;

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::kvm::HostError;
 use crate::machine::PassthroughError;
 use crate::memory::MemoryError;
+use crate::vnc::VncError;
 
 /// Exit statuses of `run`.
 pub mod status {
@@ -128,6 +129,9 @@ pub enum Failure {
     /// A device of the host cannot be passed through.
     #[error(transparent)]
     Passthrough(#[from] PassthroughError),
+    /// There is no VNC server.
+    #[error(transparent)]
+    Vnc(#[from] VncError),
     /// A value or a file of the configuration is wrong.
     #[error("{0}")]
     Input(String),
@@ -152,12 +156,16 @@ impl Failure {
             // The files are right; somebody else is in the way.
             Self::Disk { source: devices::virtio::blk::DiskError::InUse { .. }, .. }
             | Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,
-            Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Disk { .. } | Self::Nvram(_) => {
-                status::CONFIG
-            }
+            Self::Vnc(VncError::Password(_))
+            | Self::Config(_)
+            | Self::Image(_)
+            | Self::Input(_)
+            | Self::Disk { .. }
+            | Self::Nvram(_) => status::CONFIG,
             Self::Host(_)
             | Self::Memory(_)
             | Self::Passthrough(_)
+            | Self::Vnc(_)
             | Self::Refused(_)
             | Self::Write { .. } => status::HOST,
         }

@@ -57,7 +57,7 @@ impl Key {
             0xb2 => Self::HOME_PAGE,
             0xb5 => Self::KP_SLASH,
             0xb8 => Self::RIGHT_ALT,
-            // Pause has a code without a prefix of its own only together with Ctrl: that one stands for it.
+            // The code of Ctrl and Pause, for alone Pause has a sequence of six bytes.
             0xc6 => Self::PAUSE,
             0xc7 => Self::HOME,
             0xc8 => Self::UP,

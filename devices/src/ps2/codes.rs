@@ -3,6 +3,9 @@
 //! 102-key)"; keys that IBM's keyboards never had there have no code in it, save the ones of Japanese keyboards and of
 //! Windows, which keyboard makers agree on.
 //!
+//! F13 to F24 have Microsoft's codes, which Windows knows. Linux has no keys for these until it is told (`setkeycodes 64 183` for
+//! F13, and so on); the ones that it has at other codes for F13 to F15 were those of a few old keyboards.
+//!
 //! Codes of set 1 are those of set 2 as the controller translates them.
 
 use crate::input::Key;

@@ -5,7 +5,7 @@
 //! pressed in the guest when the user has let it go: there cannot be more of those than there were presses.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -8,6 +8,8 @@ mod keys;
 mod motion;
 mod mouse;
 mod outbox;
+#[cfg(test)]
+mod tests;
 mod translate;
 
 pub use i8042::I8042;

@@ -11,6 +11,7 @@ use crate::events::{Event, EventLog};
 use crate::kvm::HostError;
 use crate::outcome::{Outcome, status};
 use crate::session::Cause;
+use crate::vnc::Server;
 use crate::watch::{Observer, Verdict};
 
 /// Why the loop ended.
@@ -29,6 +30,7 @@ pub(super) struct Machine {
     pub(super) consoles: Consoles,
     pub(super) board: Board,
     pub(super) loan: Loan,
+    pub(super) vnc: Option<Server>,
 }
 
 /// Ends the machine in order and says how it went.
@@ -39,7 +41,9 @@ pub(super) fn conclude(
     observer: &Observer,
     events: &EventLog,
 ) -> Outcome {
-    let Machine { vcpus, consoles, board, loan } = machine;
+    let Machine { vcpus, consoles, board, loan, vnc } = machine;
+    // Nobody looks at a machine that is taken apart.
+    drop(vnc);
     consoles.release();
     if let Some(passthrough) = &board.passthrough {
         passthrough.release();

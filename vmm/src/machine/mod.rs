@@ -23,6 +23,7 @@ mod timers;
 mod user_tables;
 mod vbios;
 mod vcpus;
+mod vnc;
 
 pub use dump::dump;
 pub use passthrough::PassthroughError;

@@ -21,6 +21,7 @@ use super::refused;
 use super::shot::Shot;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
+use super::vnc;
 use crate::cli::RunOptions;
 use crate::config::{self, Action, BatteryMode, Config};
 use crate::console::{Console, Releaser};
@@ -94,6 +95,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             events: events.clone(),
         },
     )?;
+    let vnc = vnc::serve(&config, &board, &events)?;
     let vcpus = Vcpus::create(&kvm, &supported, &config, &plan, &board, &events)?;
 
     let (wake, woken) = channel();
@@ -145,7 +147,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
     };
     let end = supervisor.supervise(subscribers, &woken);
     shot.at_end(board.screen().as_deref());
-    let machine = Machine { vcpus, consoles, board, loan };
+    let machine = Machine { vcpus, consoles, board, loan, vnc };
     Ok(conclude(end, options, machine, &observer, &events))
 }
 

@@ -1,3 +1,5 @@
+//! Commands and their answers, and what they do to keys that wait.
+
 use super::*;
 
 fn ask(keyboard: &mut Keyboard, bytes: &[u8]) -> Vec<u8> {

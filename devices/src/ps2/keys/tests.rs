@@ -39,7 +39,7 @@ fn key(name: &str) -> Key {
 }
 
 /// Code by key in the set.
-pub(crate) fn published(set: u8) -> Vec<(Key, Vec<u8>)> {
+pub(in crate::ps2) fn published(set: u8) -> Vec<(Key, Vec<u8>)> {
     let keys = PUBLISHED.split(['|', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     let code = |digits: &str| u16::from_str_radix(digits, 16).ok();
     keys.filter_map(|entry| {
@@ -92,7 +92,9 @@ fn all_named_keys_are_published() {
 #[test]
 fn print_screen_depends_on_modifiers() {
     let print = Key::SYSRQ;
-    let cases: [(u8, &[Key], &[u8], &[u8]); 8] = [
+    /// Set, what is held, codes when pressed, codes when released.
+    type Case = (u8, &'static [Key], &'static [u8], &'static [u8]);
+    let cases: [Case; 8] = [
         (2, &[], &[0xe0, 0x12, 0xe0, 0x7c], &[0xe0, 0xf0, 0x7c, 0xe0, 0xf0, 0x12]),
         (1, &[], &[0xe0, 0x2a, 0xe0, 0x37], &[0xe0, 0xb7, 0xe0, 0xaa]),
         (2, &[Key::RIGHT_SHIFT], &[0xe0, 0x7c], &[0xe0, 0xf0, 0x7c]),

@@ -1,3 +1,5 @@
+//! Commands and their answers, and reports byte by byte.
+
 use super::*;
 
 fn ask(mouse: &mut Mouse, bytes: &[u8]) -> Vec<u8> {

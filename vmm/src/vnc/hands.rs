@@ -1,0 +1,192 @@
+//! A client's keys and pointer on their way to the guest.
+//!
+//! The guest's pointer is a mouse and moves relatively. A client that can is asked for motion; of others the differences of
+//! positions are taken, so that the two pointers drift apart where the guest accelerates its own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devices::input::{Buttons, Input, Key, PointerEvent, Stroke};
+
+/// Events that wait for a guest. Then nothing more is read from the client.
+const MOST: usize = 256;
+/// How long the guest's device is left alone when it took nothing.
+const AGAIN: Duration = Duration::from_millis(10);
+/// An event that the guest has not taken for so long is dropped.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The position that means "no motion" of a client that sends motion.
+const CENTRE: i32 = 0x7FFF;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Key(Key, bool),
+    Pointer(PointerEvent),
+}
+
+/// The input of one client. What it holds is released when this is dropped.
+pub(super) struct Hands {
+    input: Arc<dyn Input>,
+    waiting: VecDeque<Event>,
+    /// Since when the first one waits, and when it is tried again.
+    stuck: Option<(Instant, Instant)>,
+    held: BTreeSet<Key>,
+    /// Keys that hold Shift down for a client that did not.
+    shifted: BTreeMap<Key, Key>,
+    position: Option<(u16, u16)>,
+    buttons: u8,
+}
+
+impl Hands {
+    pub(super) fn new(input: Arc<dyn Input>) -> Self {
+        Self {
+            input,
+            waiting: VecDeque::new(),
+            stuck: None,
+            held: BTreeSet::new(),
+            shifted: BTreeMap::new(),
+            position: None,
+            buttons: 0,
+        }
+    }
+
+    pub(super) fn input(&self) -> &dyn Input {
+        &*self.input
+    }
+
+    /// Whether so much waits that the client has to.
+    pub(super) fn are_full(&self) -> bool {
+        self.waiting.len() >= MOST
+    }
+
+    /// When [`Self::advance`] is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.stuck.map(|(_, again)| again)
+    }
+
+    /// A key by its place. Returns it if there is one.
+    pub(super) fn key_by_code(&mut self, code: u32, pressed: bool, now: Instant) -> Option<Key> {
+        let key = Key::from_xt(code)?;
+        self.put(Event::Key(key, pressed), now);
+        Some(key)
+    }
+
+    /// A key by what it means on the client's keyboard. The guest is taken for one with a US layout; where a symbol needs
+    /// another Shift there, Shift is pressed or released for it.
+    pub(super) fn key_by_symbol(&mut self, symbol: u32, pressed: bool, now: Instant) -> Option<Key> {
+        let Stroke { key, shift } = Stroke::of_keysym(symbol)?;
+        if !pressed {
+            self.put(Event::Key(key, false), now);
+            if let Some(shift) = self.shifted.remove(&key)
+                && !self.shifted.values().any(|other| *other == shift)
+            {
+                self.put(Event::Key(shift, false), now);
+            }
+            return Some(key);
+        }
+        let letter = char::from_u32(symbol).is_some_and(|symbol| symbol.is_ascii_alphabetic());
+        let wanted = shift.map(|shift| shift != (letter && self.input.lamps().caps));
+        let holds = |key: Key| self.held.contains(&key);
+        let held: Vec<Key> =
+            [Key::LEFT_SHIFT, Key::RIGHT_SHIFT].into_iter().filter(|key| holds(*key)).collect();
+        match wanted {
+            Some(true) if held.is_empty() => {
+                self.put(Event::Key(Key::LEFT_SHIFT, true), now);
+                self.put(Event::Key(key, true), now);
+                self.shifted.insert(key, Key::LEFT_SHIFT);
+            }
+            Some(false) if !held.is_empty() => {
+                held.iter().for_each(|shift| self.put(Event::Key(*shift, false), now));
+                self.put(Event::Key(key, true), now);
+                held.iter().for_each(|shift| self.put(Event::Key(*shift, true), now));
+            }
+            _ => self.put(Event::Key(key, true), now),
+        }
+        Some(key)
+    }
+
+    /// Buttons and position, or motion, as RFB has them.
+    pub(super) fn pointer(&mut self, buttons: u8, x: u16, y: u16, relative: bool, now: Instant) {
+        let (dx, dy) = if relative {
+            (i32::from(x) - CENTRE, i32::from(y) - CENTRE)
+        } else {
+            let (old_x, old_y) = self.position.unwrap_or((x, y));
+            (i32::from(x) - i32::from(old_x), i32::from(y) - i32::from(old_y))
+        };
+        self.position = (!relative).then_some((x, y));
+        let began = buttons & !self.buttons;
+        if (dx, dy, buttons) == (0, 0, self.buttons) {
+            return;
+        }
+        let is_down = |bit: u8| buttons & (1 << bit) != 0;
+        self.buttons = buttons;
+        self.put(
+            Event::Pointer(PointerEvent {
+                dx,
+                dy,
+                // Each step of the wheel is a press of button 4 or 5.
+                wheel: i32::from(began >> 3 & 1) - i32::from(began >> 4 & 1),
+                buttons: Buttons {
+                    left: is_down(0),
+                    middle: is_down(1),
+                    right: is_down(2),
+                    side: is_down(7),
+                    extra: false,
+                },
+            }),
+            now,
+        );
+    }
+
+    /// Offers again what waits.
+    pub(super) fn advance(&mut self, now: Instant) {
+        while let Some(event) = self.waiting.front().copied() {
+            let since = self.stuck.map_or(now, |(since, _)| since);
+            let taken = match event {
+                Event::Key(key, pressed) => self.input.key(key, pressed),
+                Event::Pointer(event) => self.input.pointer(event),
+            };
+            if !taken && now.saturating_duration_since(since) < PATIENCE {
+                self.stuck = Some((since, now + AGAIN));
+                return;
+            }
+            self.waiting.pop_front();
+            self.stuck = None;
+        }
+        self.stuck = None;
+    }
+
+    fn put(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Key(key, true) => drop(self.held.insert(key)),
+            Event::Key(key, false) => drop(self.held.remove(&key)),
+            Event::Pointer(new) => {
+                // Motion that waits adds up.
+                if let Some(Event::Pointer(last)) = self.waiting.back_mut()
+                    && last.buttons == new.buttons
+                {
+                    last.dx = last.dx.saturating_add(new.dx);
+                    last.dy = last.dy.saturating_add(new.dy);
+                    last.wheel = last.wheel.saturating_add(new.wheel);
+                    return;
+                }
+            }
+        }
+        self.waiting.push_back(event);
+        if self.waiting.len() == 1 {
+            self.advance(now);
+        }
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        // A key whose press still waits was never pressed; to release it does nothing.
+        for key in self.held.iter().chain(self.shifted.values()) {
+            self.input.key(*key, false);
+        }
+        if self.buttons != 0 {
+            self.input.pointer(PointerEvent::default());
+        }
+    }
+}

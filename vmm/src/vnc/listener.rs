@@ -1,0 +1,116 @@
+//! Where clients come from: a TCP port (tcp(7)) or a socket of the file system.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, sockopt};
+
+use crate::config::VncAddress;
+use crate::socket;
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another program has the port.
+    #[error(
+        "cannot listen on {address} for VNC: another program has this port; `ss -ltnp 'sport = :{}'` tells which; choose another one", address.port()
+    )]
+    PortInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The host has no such address.
+    #[error("cannot listen on {address} for VNC: this host has no such address; 127.0.0.1 is always there")]
+    NoSuchAddress {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The port is not for ordinary users.
+    #[error(
+        "cannot listen on {address} for VNC: ports below 1024 are for root; choose a higher one, such as 5900"
+    )]
+    PortForRoot {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The port cannot be had for another reason.
+    #[error("cannot listen on {address} for VNC: {source}")]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on the socket {path} for VNC: {source}")]
+    Unix {
+        /// The socket's file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The listening end. Dropping it removes the file of a socket.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(socket::Listener),
+}
+
+impl Listener {
+    pub(super) fn bind(address: &VncAddress) -> Result<Self, ListenError> {
+        match address {
+            VncAddress::Unix(path) => socket::Listener::bind(path, 16)
+                .map(Self::Unix)
+                .map_err(|source| ListenError::Unix { path: path.clone(), source }),
+            VncAddress::Tcp(address) => tcp(*address).map(Self::Tcp),
+        }
+    }
+
+    /// Where it listens: with the port that the kernel has chosen, if it was to choose one.
+    pub(super) fn address(&self, asked: &VncAddress) -> VncAddress {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map_or_else(|_| asked.clone(), VncAddress::Tcp),
+            Self::Unix(_) => asked.clone(),
+        }
+    }
+
+    /// The next client, whose socket does not block.
+    pub(super) fn accept(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Unix(listener) => listener.accept(),
+            Self::Tcp(listener) => {
+                let socket = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+                // Key by key and update by update, and the end of a client whose host has gone. Without them it works, too.
+                let _ = sockopt::set_tcp_nodelay(&socket, true);
+                let _ = sockopt::set_socket_keepalive(&socket, true);
+                Ok(socket)
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    // The library sets SO_REUSEADDR, so that a machine can be started again at once.
+    let listener = TcpListener::bind(address).map_err(|source| match Errno::from_io_error(&source) {
+        Some(Errno::ADDRINUSE) => ListenError::PortInUse { address },
+        Some(Errno::ADDRNOTAVAIL) => ListenError::NoSuchAddress { address },
+        Some(Errno::ACCESS) if address.port() < 1024 => ListenError::PortForRoot { address },
+        _ => ListenError::Tcp { address, source },
+    })?;
+    listener.set_nonblocking(true).map_err(|source| ListenError::Tcp { address, source })?;
+    Ok(listener)
+}

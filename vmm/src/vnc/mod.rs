@@ -1,0 +1,33 @@
+//! The guest's screen for VNC viewers: a server of the RFB protocol 3.8 (RFC 6143) that 3.3 and 3.7 clients can use, too.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `server`, `listener`, `client` | threads and sockets |
+//! | `session` | a client without its socket: bytes in, bytes out |
+//! | `handshake`, `password`, `protocol`, `features` | what clients say |
+//! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
+//! | `hands` | keys and pointer |
+//!
+//! Each client has a thread that sleeps until its socket, its view of the screen or the end of the server wakes it.
+
+mod client;
+mod encode;
+mod events;
+mod features;
+mod hands;
+mod handshake;
+mod listener;
+mod painter;
+mod password;
+mod picture;
+mod pixel;
+mod protocol;
+mod region;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use listener::ListenError;
+pub use password::{Password, PasswordError};
+pub use server::{Options, Server, VncError};

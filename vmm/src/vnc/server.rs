@@ -1,0 +1,310 @@
+//! The server: accepts clients, each of which gets a thread, and ends all of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use devices::display::Screen;
+use devices::input::Input;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::client::{Over, serve};
+use super::events::signalled;
+use super::listener::{ListenError, Listener};
+use super::password::{CHALLENGE, Password, PasswordError};
+use super::session::{Context, End, Session};
+use crate::config::{Display, VncAddress};
+
+/// More clients than this are sent away.
+const MOST_CLIENTS: usize = 16;
+/// How long nobody is accepted when the host has no descriptor or thread left.
+const EXHAUSTED: Duration = Duration::from_millis(500);
+
+/// Why there is no VNC server.
+#[derive(Debug, thiserror::Error)]
+pub enum VncError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Its password cannot be used.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The host lacks something.
+    #[error("cannot start the VNC server: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a server is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens. The kernel chooses port 0.
+    pub address: VncAddress,
+    /// What clients must know.
+    pub password: Option<Password>,
+    /// The machine's name, which viewers show.
+    pub name: String,
+}
+
+impl Options {
+    /// The server that a configuration asks for, if it does. Reads the password.
+    ///
+    /// # Errors
+    /// The password cannot be used.
+    pub fn of(display: &Display, name: &str) -> Result<Option<Self>, VncError> {
+        let Some(address) = display.vnc.clone() else { return Ok(None) };
+        let password = display.password_file.as_deref().map(Password::read).transpose()?;
+        Ok(Some(Self { address, password, name: name.into() }))
+    }
+}
+
+/// A running server. Dropping it disconnects all clients and ends all threads.
+pub struct Server {
+    address: VncAddress,
+    stop: EventFd,
+    acceptor: Option<JoinHandle<()>>,
+    #[cfg(test)]
+    clients: Arc<Clients>,
+}
+
+impl Server {
+    /// Listens, and serves clients from then on.
+    ///
+    /// # Errors
+    /// The address cannot be had, or the host has no thread or descriptor left.
+    pub fn start(options: Options, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Self, VncError> {
+        let Options { address, password, name } = options;
+        let listener = Listener::bind(&address)?;
+        let address = listener.address(&address);
+        let stop = event()?;
+        let clients = Arc::new(Clients::new()?);
+        let admitting = Arc::clone(&clients);
+        let admit = Box::new(move |id, shared| admitting.admit(id, shared));
+        let context = Arc::new(Context { name, password, screen, input, admit });
+        #[cfg(test)]
+        let all = Arc::clone(&clients);
+        let acceptor = Acceptor { listener, stop: stop.try_clone()?, clients, context };
+        let acceptor = thread::Builder::new().name("vnc".into()).spawn(move || acceptor.run())?;
+        Ok(Self {
+            address,
+            stop,
+            acceptor: Some(acceptor),
+            #[cfg(test)]
+            clients: all,
+        })
+    }
+
+    /// Clients whose threads have not been joined.
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> usize {
+        self.clients.lock().len()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &VncAddress {
+        &self.address
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An event fails only when its counter is full, which is a signal as well.
+        let _ = self.stop.write(1);
+        if self.acceptor.take().is_some_and(|acceptor| acceptor.join().is_err()) {
+            tracing::error!("the thread of the VNC server has panicked");
+        }
+    }
+}
+
+fn event() -> io::Result<EventFd> {
+    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
+}
+
+/// A client and its thread.
+struct Client {
+    id: u64,
+    /// Signalled to end it.
+    dismiss: EventFd,
+    thread: JoinHandle<()>,
+    /// The thread is about to end.
+    done: Arc<AtomicBool>,
+    /// Whether it shares the screen, once it has said so.
+    shared: Option<bool>,
+}
+
+/// All clients.
+struct Clients {
+    all: Mutex<Vec<Client>>,
+    /// Signalled when a thread is about to end.
+    left: EventFd,
+}
+
+impl Clients {
+    fn new() -> io::Result<Self> {
+        Ok(Self { all: Mutex::default(), left: event()? })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Client>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As other servers have it: who wants the screen for itself gets it from all others, and nobody joins it then.
+    fn admit(&self, id: u64, shared: bool) -> bool {
+        let mut all = self.lock();
+        if shared && all.iter().any(|client| client.id != id && client.shared == Some(false)) {
+            return false;
+        }
+        for client in all.iter_mut() {
+            if client.id == id {
+                client.shared = Some(shared);
+            } else if !shared && client.shared.is_some() {
+                // It no longer counts, though its thread may still be on the way out.
+                client.shared = None;
+                let _ = client.dismiss.write(1);
+            }
+        }
+        true
+    }
+
+    /// Waits for threads that have ended, or for all.
+    fn reap(&self, all: bool) {
+        let ended: Vec<Client> =
+            self.lock().extract_if(.., |client| all || client.done.load(Ordering::Acquire)).collect();
+        for client in &ended {
+            let _ = client.dismiss.write(1);
+        }
+        for client in ended {
+            if client.thread.join().is_err() {
+                tracing::error!("the thread of a VNC client has panicked");
+            }
+        }
+    }
+}
+
+/// Tells that a client's thread ends.
+struct Goodbye {
+    clients: Arc<Clients>,
+    done: Arc<AtomicBool>,
+}
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        let _ = self.clients.left.write(1);
+    }
+}
+
+struct Acceptor {
+    listener: Listener,
+    stop: EventFd,
+    clients: Arc<Clients>,
+    context: Arc<Context>,
+}
+
+impl Acceptor {
+    fn run(self) {
+        let mut exhausted = false;
+        for id in 0.. {
+            match self.next(exhausted) {
+                Next::Stop => break,
+                Next::Nothing => exhausted = false,
+                Next::Client(socket) => {
+                    let started = self.start(id, socket);
+                    exhausted = started.is_err();
+                    if let Err(error) = started {
+                        tracing::warn!("cannot serve a VNC client: {error}");
+                    }
+                }
+                Next::Failed(error) => {
+                    tracing::debug!("cannot accept a VNC client: {error}");
+                    exhausted = true;
+                }
+            }
+        }
+        self.clients.reap(true);
+    }
+
+    /// Waits for a client, or for one to leave.
+    fn next(&self, exhausted: bool) -> Next {
+        // A host that has nothing left is not asked again at once.
+        let pause = Timespec { tv_sec: 0, tv_nsec: EXHAUSTED.subsec_nanos().into() };
+        let door = if exhausted { PollFlags::empty() } else { PollFlags::IN };
+        let mut fds = [
+            signalled(&self.stop),
+            signalled(&self.clients.left),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), door),
+        ];
+        if let Err(error) = poll(&mut fds, exhausted.then_some(&pause))
+            && error != rustix::io::Errno::INTR
+        {
+            tracing::error!("the VNC server ends: it cannot wait for clients: {error}");
+            return Next::Stop;
+        }
+        let [stop, left, door] = fds.each_ref().map(|fd| !fd.revents().is_empty());
+        if stop {
+            return Next::Stop;
+        }
+        if left {
+            let _ = self.clients.left.read();
+        }
+        self.clients.reap(false);
+        if !door {
+            return Next::Nothing;
+        }
+        match self.listener.accept() {
+            Ok(socket) => Next::Client(socket),
+            // Who knocked may have left again.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) =>
+            {
+                Next::Nothing
+            }
+            Err(error) => Next::Failed(error),
+        }
+    }
+
+    fn start(&self, id: u64, socket: OwnedFd) -> io::Result<()> {
+        let mut all = self.clients.lock();
+        if all.len() >= MOST_CLIENTS {
+            tracing::debug!("a VNC client is sent away: there are {MOST_CLIENTS} already");
+            return Ok(());
+        }
+        let mut challenge = [0; CHALLENGE];
+        rustix::rand::getrandom(&mut challenge, rustix::rand::GetRandomFlags::empty())?;
+        let dismiss = event()?;
+        let dismissed = dismiss.try_clone()?;
+        let session = Session::new(id, Arc::clone(&self.context), challenge, Instant::now());
+        let done = Arc::new(AtomicBool::new(false));
+        let goodbye = Goodbye { clients: Arc::clone(&self.clients), done: Arc::clone(&done) };
+        // The list is locked until the client is in it: its thread finds itself there.
+        let thread = thread::Builder::new().name(format!("vnc {id}")).spawn(move || {
+            let _goodbye = goodbye;
+            tracing::debug!("VNC client {id} is connected");
+            match serve(session, &socket, &dismissed) {
+                Over::End(end @ End::WrongPassword) => {
+                    tracing::warn!("VNC client {id} is disconnected: {end}")
+                }
+                over => tracing::debug!("VNC client {id} is disconnected: {over}"),
+            }
+        })?;
+        all.push(Client { id, dismiss, thread, done, shared: None });
+        Ok(())
+    }
+}
+
+/// What the acceptor has to do.
+enum Next {
+    Stop,
+    Nothing,
+    Client(OwnedFd),
+    Failed(io::Error),
+}

@@ -1,0 +1,196 @@
+//! Keys and pointer on their way to the guest.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devices::input::{Buttons, Key, Lamps, PointerEvent};
+
+use super::viewer::Viewer;
+use super::{Canvas, Direct, Note, Notes};
+
+fn setup() -> (Viewer<Direct>, Arc<Notes>) {
+    let input = Arc::new(Notes::default());
+    (Viewer::new(Direct::new(&Canvas::new(64, 64), &input, None), true).unwrap(), input)
+}
+
+fn key(name: &str, pressed: bool) -> Note {
+    Note::Key(Key::by_name(name).unwrap(), pressed)
+}
+
+fn extended(viewer: &mut Viewer<Direct>, symbol: u32, code: u32, pressed: bool) {
+    let mut message = vec![255, 0, 0, pressed.into()];
+    message.extend(symbol.to_be_bytes());
+    message.extend(code.to_be_bytes());
+    viewer.stream.write_all(&message).unwrap();
+}
+
+fn point(viewer: &mut Viewer<Direct>, buttons: u8, x: u16, y: u16) {
+    let mut message = vec![5, buttons];
+    message.extend(x.to_be_bytes());
+    message.extend(y.to_be_bytes());
+    viewer.stream.write_all(&message).unwrap();
+}
+
+#[test]
+fn keys_go_by_place_or_else_by_meaning() {
+    let (mut viewer, input) = setup();
+    // The place counts: "z" of a German keyboard is where "y" is on a US one.
+    extended(&mut viewer, u32::from(b'z'), 0x15, true);
+    extended(&mut viewer, u32::from(b'z'), 0x15, false);
+    // Right Control by its place; a place that no keyboard has, by its meaning.
+    extended(&mut viewer, 0, 0x9d, true);
+    extended(&mut viewer, u32::from(b'q'), 0x1000, true);
+    viewer.key(u32::from(b'a'), true).unwrap();
+    viewer.key(u32::from(b'a'), false).unwrap();
+    viewer.key(0x0123_4567, true).unwrap();
+    let wanted = [("y", true), ("y", false), ("ctrl_r", true), ("q", true), ("a", true), ("a", false)];
+    assert_eq!(input.take(), wanted.map(|(name, pressed)| key(name, pressed)));
+}
+
+#[test]
+fn shift_is_what_the_symbol_needs() {
+    let (mut viewer, input) = setup();
+    let shift = 0xFFE1;
+    let typed = |viewer: &mut Viewer<Direct>, events: &[(u32, bool)], wanted: &[(&str, bool)]| {
+        for (symbol, pressed) in events {
+            viewer.key(*symbol, *pressed).unwrap();
+        }
+        let wanted: Vec<_> = wanted.iter().map(|(name, pressed)| key(name, *pressed)).collect();
+        assert_eq!(input.take(), wanted);
+    };
+    let of = |symbol: char| u32::from(symbol);
+    // Some clients type without pressing Shift.
+    typed(
+        &mut viewer,
+        &[(of('A'), true), (of('A'), false)],
+        &[("shift", true), ("a", true), ("a", false), ("shift", false)],
+    );
+    typed(
+        &mut viewer,
+        &[(shift, true), (of('A'), true), (of('A'), false), (shift, false)],
+        &[("shift", true), ("a", true), ("a", false), ("shift", false)],
+    );
+    // A German keyboard has the slash on Shift and 7.
+    typed(
+        &mut viewer,
+        &[(shift, true), (of('/'), true), (of('/'), false), (shift, false)],
+        &[
+            ("shift", true),
+            ("shift", false),
+            ("slash", true),
+            ("shift", true),
+            ("slash", false),
+            ("shift", false),
+        ],
+    );
+    *input.lamps.lock().unwrap() = Lamps { caps: true, ..Lamps::default() };
+    typed(&mut viewer, &[(of('A'), true), (of('A'), false)], &[("a", true), ("a", false)]);
+    typed(
+        &mut viewer,
+        &[(shift, true), (of('a'), true), (of('a'), false), (shift, false)],
+        &[("shift", true), ("a", true), ("a", false), ("shift", false)],
+    );
+}
+
+#[test]
+fn what_a_client_holds_is_released_when_it_goes() {
+    let (mut viewer, input) = setup();
+    viewer.key(0xFFE3, true).unwrap();
+    extended(&mut viewer, 0, 0x38, true);
+    viewer.key(u32::from('B'), true).unwrap();
+    viewer.key(u32::from('c'), true).unwrap();
+    viewer.key(u32::from('c'), false).unwrap();
+    point(&mut viewer, 1, 5, 5);
+    input.take();
+    drop(viewer);
+    let released = input.take();
+    for name in ["ctrl", "alt", "shift", "b"] {
+        assert!(released.contains(&key(name, false)), "{name} of {released:?}");
+    }
+    assert!(!released.contains(&key("c", false)));
+    assert!(released.contains(&Note::Pointer(PointerEvent::default())));
+}
+
+#[test]
+fn positions_become_motion() {
+    let (mut viewer, input) = setup();
+    point(&mut viewer, 0, 10, 20);
+    assert_eq!(input.take(), [], "where the pointer is at first says nothing");
+    point(&mut viewer, 1, 15, 18);
+    point(&mut viewer, 0, 15, 18);
+    point(&mut viewer, 0, 15, 18);
+    let down = Buttons { left: true, ..Buttons::default() };
+    let wanted =
+        [PointerEvent { dx: 5, dy: -2, buttons: down, ..PointerEvent::default() }, PointerEvent::default()];
+    assert_eq!(input.take(), wanted.map(Note::Pointer));
+    for (bits, wheel) in [(8, 1), (16, -1)] {
+        point(&mut viewer, bits, 15, 18);
+        point(&mut viewer, 0, 15, 18);
+        assert_eq!(input.take()[0], Note::Pointer(PointerEvent { wheel, ..PointerEvent::default() }));
+    }
+    point(&mut viewer, 0x86, 15, 18);
+    let buttons = Buttons { middle: true, right: true, side: true, ..Buttons::default() };
+    assert_eq!(input.take(), [Note::Pointer(PointerEvent { buttons, ..PointerEvent::default() })]);
+}
+
+#[test]
+fn a_client_that_can_sends_motion() {
+    let (mut viewer, input) = setup();
+    viewer.set_encodings(&[0, -257, -258]).unwrap();
+    viewer.request(false).unwrap();
+    viewer.update().unwrap();
+    let told: Vec<_> = viewer.rects.iter().filter(|(number, _)| *number != 0).copied().collect();
+    assert_eq!(told, [(-258, [0, 0, 64, 64]), (-257, [0, 0, 64, 64])]);
+    point(&mut viewer, 0, 0x7FFF + 3, 0x7FFF - 4);
+    point(&mut viewer, 0, 0x7FFF + 3, 0x7FFF - 4);
+    point(&mut viewer, 0, 0x7FFF, 0x7FFF);
+    let motion = Note::Pointer(PointerEvent { dx: 3, dy: -4, ..PointerEvent::default() });
+    assert_eq!(input.take(), [motion, motion]);
+}
+
+#[test]
+fn a_guest_that_reads_late_misses_nothing_in_a_second() {
+    let (mut viewer, input) = setup();
+    *input.deaf.lock().unwrap() = true;
+    for _ in 0..3 {
+        viewer.key(u32::from('x'), true).unwrap();
+        viewer.key(u32::from('x'), false).unwrap();
+    }
+    point(&mut viewer, 0, 0, 0);
+    for step in 1..100 {
+        point(&mut viewer, 0, step, 2 * step);
+    }
+    for _ in 0..50 {
+        let due = viewer.stream.session.due().unwrap();
+        assert!(due > viewer.stream.now, "not in a hurry");
+        viewer.stream.pass(due - viewer.stream.now);
+    }
+    assert_eq!(input.take(), []);
+    *input.deaf.lock().unwrap() = false;
+    viewer.stream.pass(Duration::from_millis(20));
+    let mut wanted = [key("x", true), key("x", false)].repeat(3);
+    // Motion that waited is one motion.
+    wanted.push(Note::Pointer(PointerEvent { dx: 99, dy: 198, ..PointerEvent::default() }));
+    assert_eq!(input.take(), wanted);
+}
+
+#[test]
+fn a_guest_that_reads_nothing_costs_little() {
+    let (mut viewer, input) = setup();
+    *input.deaf.lock().unwrap() = true;
+    let mut written = 0;
+    while viewer.key(u32::from('x'), written % 2 == 0).is_ok() {
+        written += 1;
+        assert!(written < 2000, "the client is not held up");
+    }
+    // What is not taken is dropped after a while, and the client goes on.
+    for _ in 0..10_000 {
+        viewer.stream.pass(Duration::from_millis(100));
+    }
+    assert_eq!(viewer.stream.end, None);
+    *input.deaf.lock().unwrap() = false;
+    input.take();
+    viewer.key(u32::from('y'), true).unwrap();
+    assert_eq!(input.take(), [key("y", true)]);
+}

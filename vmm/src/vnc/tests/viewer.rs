@@ -1,0 +1,474 @@
+//! A VNC client, written from RFC 6143: the oracle.
+
+use std::io::{self, Read, Write};
+
+use flate2::{Decompress, FlushDecompress};
+
+use crate::vnc::pixel::PixelFormat;
+
+/// A client with its copy of the screen, in pixels of its own format.
+pub(super) struct Viewer<S> {
+    pub(super) stream: S,
+    pub(super) name: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) pixels: Vec<u32>,
+    pub(super) format: PixelFormat,
+    /// Rectangles of the last update: encoding, and place.
+    pub(super) rects: Vec<(i32, [u32; 4])>,
+    /// Data of the last pseudo-rectangle that has some.
+    pub(super) extra: Vec<u8>,
+    pub(super) colour_map: Vec<[u16; 3]>,
+    /// Messages of the server other than updates, by number.
+    pub(super) others: Vec<u8>,
+    /// Whether fences are answered.
+    pub(super) answers: bool,
+    zlib: Decompress,
+    zrle: Decompress,
+    tight: [Decompress; 4],
+}
+
+fn stream() -> Decompress {
+    Decompress::new(true)
+}
+
+impl<S: Read + Write> Viewer<S> {
+    /// Connects without a password, speaking 3.8.
+    pub(super) fn new(mut stream: S, shared: bool) -> io::Result<Self> {
+        let mut version = [0; 12];
+        stream.read_exact(&mut version)?;
+        assert_eq!(&version, b"RFB 003.008\n");
+        stream.write_all(b"RFB 003.008\n")?;
+        let mut types = [0; 2];
+        stream.read_exact(&mut types)?;
+        assert_eq!(types, [1, 1]);
+        stream.write_all(&[1])?;
+        let mut result = [0; 4];
+        stream.read_exact(&mut result)?;
+        assert_eq!(result, [0; 4]);
+        stream.write_all(&[shared.into()])?;
+        Self::initialise(stream)
+    }
+
+    /// Reads ServerInit.
+    pub(super) fn initialise(stream: S) -> io::Result<Self> {
+        let zlib = self::stream;
+        let mut this = Self {
+            stream,
+            name: String::new(),
+            width: 0,
+            height: 0,
+            pixels: Vec::new(),
+            format: PixelFormat::NATIVE,
+            rects: Vec::new(),
+            extra: Vec::new(),
+            colour_map: Vec::new(),
+            others: Vec::new(),
+            answers: true,
+            zlib: zlib(),
+            zrle: zlib(),
+            tight: [zlib(), zlib(), zlib(), zlib()],
+        };
+        (this.width, this.height) = (this.u16()?.into(), this.u16()?.into());
+        let format = this.bytes(16)?;
+        assert_eq!(format, PixelFormat::NATIVE.to_bytes());
+        this.name = this.text()?;
+        this.pixels = vec![0; (this.width * this.height) as usize];
+        Ok(this)
+    }
+
+    fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn u8(&mut self) -> io::Result<u8> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    fn u16(&mut self) -> io::Result<u16> {
+        Ok(u16::from_be_bytes(self.bytes(2)?.try_into().unwrap()))
+    }
+
+    fn u32(&mut self) -> io::Result<u32> {
+        Ok(u32::from_be_bytes(self.bytes(4)?.try_into().unwrap()))
+    }
+
+    fn text(&mut self) -> io::Result<String> {
+        let length = self.u32()? as usize;
+        Ok(String::from_utf8(self.bytes(length)?).unwrap())
+    }
+
+    pub(super) fn set_format(&mut self, format: PixelFormat) -> io::Result<()> {
+        self.format = format;
+        let mut message = vec![0; 4];
+        message.extend(format.to_bytes());
+        self.stream.write_all(&message)
+    }
+
+    pub(super) fn set_encodings(&mut self, numbers: &[i32]) -> io::Result<()> {
+        let mut message = vec![2, 0];
+        message.extend((numbers.len() as u16).to_be_bytes());
+        numbers.iter().for_each(|number| message.extend(number.to_be_bytes()));
+        self.stream.write_all(&message)
+    }
+
+    pub(super) fn request(&mut self, incremental: bool) -> io::Result<()> {
+        self.request_area(incremental, [0, 0, self.width as u16, self.height as u16])
+    }
+
+    pub(super) fn request_area(&mut self, incremental: bool, area: [u16; 4]) -> io::Result<()> {
+        let mut message = vec![3, incremental.into()];
+        area.iter().for_each(|value| message.extend(value.to_be_bytes()));
+        self.stream.write_all(&message)
+    }
+
+    pub(super) fn key(&mut self, symbol: u32, pressed: bool) -> io::Result<()> {
+        let mut message = vec![4, pressed.into(), 0, 0];
+        message.extend(symbol.to_be_bytes());
+        self.stream.write_all(&message)
+    }
+
+    /// Reads messages up to the next update and applies it.
+    pub(super) fn update(&mut self) -> io::Result<()> {
+        loop {
+            match self.u8()? {
+                0 => break,
+                1 => {
+                    self.bytes(3)?;
+                    for _ in 0..self.u16()? {
+                        let entry = [self.u16()?, self.u16()?, self.u16()?];
+                        self.colour_map.push(entry);
+                    }
+                }
+                150 => self.others.push(150),
+                248 => self.fence()?,
+                other => panic!("message {other}"),
+            }
+        }
+        self.bytes(1)?;
+        self.rects.clear();
+        for _ in 0..self.u16()? {
+            let rect = [self.u16()?, self.u16()?, self.u16()?, self.u16()?].map(u32::from);
+            let encoding = self.u32()? as i32;
+            self.rects.push((encoding, rect));
+            self.rect(encoding, rect)?;
+        }
+        Ok(())
+    }
+
+    fn fence(&mut self) -> io::Result<()> {
+        self.others.push(248);
+        self.bytes(3)?;
+        let flags = self.u32()?;
+        let length = self.u8()?;
+        let payload = self.bytes(length.into())?;
+        if flags >> 31 == 1 && self.answers {
+            let mut message = vec![248, 0, 0, 0];
+            message.extend((flags & 7).to_be_bytes());
+            message.push(length);
+            message.extend(payload);
+            self.stream.write_all(&message)?;
+        }
+        Ok(())
+    }
+
+    fn rect(&mut self, encoding: i32, rect: [u32; 4]) -> io::Result<()> {
+        let [x, y, width, height] = rect;
+        let count = (width * height) as usize;
+        let bytes = usize::from(self.format.bits / 8);
+        let values = match encoding {
+            0 => {
+                let data = self.bytes(count * bytes)?;
+                data.chunks(bytes).map(|pixel| self.pixel(pixel)).collect()
+            }
+            5 => self.hextile(width, height)?,
+            6 => {
+                let length = self.u32()? as usize;
+                let data = self.bytes(length)?;
+                let data = inflate(&mut self.zlib, &data, count * bytes);
+                data.chunks(bytes).map(|pixel| self.pixel(pixel)).collect()
+            }
+            7 => self.tight(width, height)?,
+            16 => self.zrle(width, height)?,
+            -223 => {
+                self.resize(width, height);
+                return Ok(());
+            }
+            -308 => {
+                self.extra = self.bytes(20)?;
+                self.resize(width, height);
+                return Ok(());
+            }
+            -307 => {
+                self.name = self.text()?;
+                return Ok(());
+            }
+            -257 | -258 => return Ok(()),
+            -261 => {
+                self.extra = self.bytes(1)?;
+                return Ok(());
+            }
+            0x574D_5668 => {
+                self.extra = self.bytes(4)?;
+                return Ok(());
+            }
+            -239 => {
+                self.extra = self.bytes(count * bytes + (width.div_ceil(8) * height) as usize)?;
+                return Ok(());
+            }
+            other => panic!("encoding {other}"),
+        };
+        self.put([x, y, width, height], &values);
+        Ok(())
+    }
+
+    fn resize(&mut self, width: u32, height: u32) {
+        if (self.width, self.height) != (width, height) {
+            (self.width, self.height) = (width, height);
+            self.pixels = vec![0; (width * height) as usize];
+        }
+    }
+
+    fn put(&mut self, [x, y, width, height]: [u32; 4], values: &[u32]) {
+        assert_eq!(values.len(), (width * height) as usize);
+        assert!(x + width <= self.width && y + height <= self.height);
+        for (row, values) in (y..).zip(values.chunks(width as usize)) {
+            let at = (row * self.width + x) as usize;
+            self.pixels[at..at + width as usize].copy_from_slice(values);
+        }
+    }
+
+    fn pixel(&self, bytes: &[u8]) -> u32 {
+        let place = |all: u32, byte: &u8| all << 8 | u32::from(*byte);
+        if self.format.big_endian { bytes.iter().fold(0, place) } else { bytes.iter().rev().fold(0, place) }
+    }
+
+    /// The length of a CPIXEL and how far its value is to be shifted.
+    fn cpixel(&self) -> (usize, u32) {
+        let format = self.format;
+        let mask = (0..3).fold(0, |mask, i| mask | u32::from(format.max[i]) << format.shift[i]);
+        match (format.bits, format.true_colour && format.depth <= 24) {
+            (32, true) if mask < 1 << 24 => (3, 0),
+            (32, true) if mask & 0xFF == 0 => (3, 8),
+            (bits, _) => (usize::from(bits / 8), 0),
+        }
+    }
+
+    fn zrle(&mut self, width: u32, height: u32) -> io::Result<Vec<u32>> {
+        let length = self.u32()? as usize;
+        let data = self.bytes(length)?;
+        let data = inflate(&mut self.zrle, &data, usize::MAX);
+        let (size, shift) = self.cpixel();
+        let mut data = &data[..];
+        let mut next = |count: usize| {
+            let (front, rest) = data.split_at(count);
+            data = rest;
+            front.to_vec()
+        };
+        let mut values = vec![0; (width * height) as usize];
+        for top in (0..height).step_by(64) {
+            for left in (0..width).step_by(64) {
+                let (columns, rows) = (64.min(width - left), 64.min(height - top));
+                let count = (columns * rows) as usize;
+                let kind = usize::from(next(1)[0]);
+                let mut tile = Vec::with_capacity(count);
+                let palette: Vec<u32> = (0..kind % 128).map(|_| self.pixel(&next(size)) << shift).collect();
+                let run = |next: &mut dyn FnMut(usize) -> Vec<u8>| {
+                    let mut length = 1;
+                    loop {
+                        let byte = next(1)[0];
+                        length += usize::from(byte);
+                        if byte != 255 {
+                            return length;
+                        }
+                    }
+                };
+                match kind {
+                    0 => tile.extend((0..count).map(|_| self.pixel(&next(size)) << shift)),
+                    1 => tile.extend(vec![palette[0]; count]),
+                    2..=16 => {
+                        let bits = match kind {
+                            2 => 1,
+                            3..=4 => 2,
+                            _ => 4,
+                        };
+                        for _ in 0..rows {
+                            let row = next((columns as usize * bits).div_ceil(8));
+                            for column in 0..columns as usize {
+                                let at = column * bits;
+                                let index = row[at / 8] >> (8 - bits - at % 8) & ((1 << bits) - 1);
+                                tile.push(palette[usize::from(index)]);
+                            }
+                        }
+                    }
+                    128 => {
+                        while tile.len() < count {
+                            let value = self.pixel(&next(size)) << shift;
+                            let length = run(&mut next);
+                            tile.extend(vec![value; length]);
+                        }
+                    }
+                    130..=255 => {
+                        while tile.len() < count {
+                            let index = next(1)[0];
+                            let length = if index & 128 != 0 { run(&mut next) } else { 1 };
+                            tile.extend(vec![palette[usize::from(index & 127)]; length]);
+                        }
+                    }
+                    other => panic!("tile {other}"),
+                }
+                assert_eq!(tile.len(), count);
+                for (row, part) in tile.chunks(columns as usize).enumerate() {
+                    let at = (top as usize + row) * width as usize + left as usize;
+                    values[at..at + columns as usize].copy_from_slice(part);
+                }
+            }
+        }
+        assert!(data.is_empty());
+        Ok(values)
+    }
+
+    fn tpixel(&self, bytes: &[u8]) -> u32 {
+        match (self.is_rgb(), bytes) {
+            (true, [r, g, b]) => {
+                let [rs, gs, bs] = self.format.shift;
+                u32::from(*r) << rs | u32::from(*g) << gs | u32::from(*b) << bs
+            }
+            _ => self.pixel(bytes),
+        }
+    }
+
+    fn is_rgb(&self) -> bool {
+        let PixelFormat { bits, depth, max, true_colour, .. } = self.format;
+        (bits, depth, max, true_colour) == (32, 24, [255; 3], true)
+    }
+
+    fn tight(&mut self, width: u32, height: u32) -> io::Result<Vec<u32>> {
+        assert!(width <= 2048);
+        let size = if self.is_rgb() { 3 } else { usize::from(self.format.bits / 8) };
+        let count = (width * height) as usize;
+        let control = self.u8()?;
+        assert_eq!(control & 0x0F, 0, "no stream is reset");
+        if control >> 4 == 8 {
+            let pixel = self.bytes(size)?;
+            return Ok(vec![self.tpixel(&pixel); count]);
+        }
+        assert!(control >> 4 < 8, "no JPEG");
+        let stream = usize::from(control >> 4 & 3);
+        let filter = if control & 0x40 != 0 { self.u8()? } else { 0 };
+        let palette: Vec<u32> = match filter {
+            0 => Vec::new(),
+            1 => {
+                let colours = usize::from(self.u8()?) + 1;
+                let data = self.bytes(colours * size)?;
+                data.chunks(size).map(|pixel| self.tpixel(pixel)).collect()
+            }
+            other => panic!("filter {other}"),
+        };
+        let length = match palette.len() {
+            0 => count * size,
+            2 => (width.div_ceil(8) * height) as usize,
+            _ => count,
+        };
+        let data = if length < 12 {
+            self.bytes(length)?
+        } else {
+            let mut compressed = 0;
+            for (shift, last) in [(0, false), (7, false), (14, true)] {
+                let byte = usize::from(self.u8()?);
+                compressed |= if last { byte } else { byte & 0x7F } << shift;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            let data = self.bytes(compressed)?;
+            inflate(&mut self.tight[stream], &data, length)
+        };
+        Ok(match palette.len() {
+            0 => data.chunks(size).map(|pixel| self.tpixel(pixel)).collect(),
+            2 => {
+                let rows = data.chunks(width.div_ceil(8) as usize);
+                let bit = |row: &[u8], x: usize| usize::from(row[x / 8] >> (7 - x % 8) & 1);
+                rows.flat_map(|row| (0..width as usize).map(|x| palette[bit(row, x)]).collect::<Vec<_>>())
+                    .collect()
+            }
+            _ => data.iter().map(|index| palette[usize::from(*index)]).collect(),
+        })
+    }
+
+    fn hextile(&mut self, width: u32, height: u32) -> io::Result<Vec<u32>> {
+        let size = usize::from(self.format.bits / 8);
+        let mut values = vec![0; (width * height) as usize];
+        let (mut background, mut foreground) = (0, 0);
+        for top in (0..height).step_by(16) {
+            for left in (0..width).step_by(16) {
+                let (columns, rows) = (16.min(width - left) as usize, 16.min(height - top) as usize);
+                let mut fill =
+                    |x: usize, y: usize, columns: usize, rows: usize, value: &dyn Fn(usize) -> u32| {
+                        for row in 0..rows {
+                            for column in 0..columns {
+                                let at =
+                                    (top as usize + y + row) * width as usize + left as usize + x + column;
+                                values[at] = value(row * columns + column);
+                            }
+                        }
+                    };
+                let flags = self.u8()?;
+                if flags & 1 != 0 {
+                    let data = self.bytes(columns * rows * size)?;
+                    fill(0, 0, columns, rows, &|index| self.pixel(&data[index * size..][..size]));
+                    continue;
+                }
+                if flags & 2 != 0 {
+                    let pixel = self.bytes(size)?;
+                    background = self.pixel(&pixel);
+                }
+                if flags & 4 != 0 {
+                    let pixel = self.bytes(size)?;
+                    foreground = self.pixel(&pixel);
+                }
+                fill(0, 0, columns, rows, &|_| background);
+                let subrects = if flags & 8 != 0 { self.u8()? } else { 0 };
+                for _ in 0..subrects {
+                    let mut colour = foreground;
+                    if flags & 16 != 0 {
+                        let pixel = self.bytes(size)?;
+                        colour = self.pixel(&pixel);
+                    }
+                    let [place, extent] = [self.u8()?, self.u8()?].map(usize::from);
+                    fill(place >> 4, place & 15, (extent >> 4) + 1, (extent & 15) + 1, &|_| colour);
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// All of `data`, of which `most` bytes are expected.
+fn inflate(stream: &mut Decompress, data: &[u8], most: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() * 4 + 1024);
+    let mut rest = data;
+    loop {
+        let before = stream.total_in();
+        stream.decompress_vec(rest, &mut out, FlushDecompress::Sync).unwrap();
+        rest = &rest[(stream.total_in() - before) as usize..];
+        if rest.is_empty() && out.len() < out.capacity() {
+            break;
+        }
+        out.reserve(out.capacity());
+    }
+    assert!(most == usize::MAX || out.len() == most, "{} bytes for {most}", out.len());
+    out
+}
+
+/// What a viewer of this format is to have for a frame's pixel.
+pub(super) fn expected(format: PixelFormat, colour: u32) -> u32 {
+    let channel = |index: usize| {
+        let value = colour >> (16 - 8 * index) & 0xFF;
+        let scaled = (f64::from(value) * f64::from(format.max[index]) / 255.0).round() as u32;
+        scaled << format.shift[index]
+    };
+    channel(0) | channel(1) | channel(2)
+}
