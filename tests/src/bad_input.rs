@@ -88,6 +88,18 @@ pub const CONFIG: &[Case] = &[
     case("a device behind no port", "[[disk]]\npath = \"a.img\"\naddress = \"07:00.0\"\n", &[], &["07:00.0"]),
     case("a disk without a format", "[[disk]]\npath = \"a.disk\"\n", &[], &["vm.toml:", "format", "a.disk"]),
     case(
+        "a control socket without its kind",
+        "[machine]\ncontrol = \"/run/vm.sock\"\n",
+        &[],
+        &["vm.toml:2:", "unix:/run/vm.sock", "^"],
+    ),
+    case(
+        "one socket for two",
+        "[machine]\ncontrol = \"unix:a\"\n[display]\nvnc = \"unix:a\"\n",
+        &[],
+        &["vm.toml:2:", "the same socket"],
+    ),
+    case(
         "several errors at once",
         "nam = \"x\"\n[machine]\nmemory = \"1X\"\n[[disk]]\nreadonly = 3\n",
         &[],

@@ -22,3 +22,23 @@ fn a_missing_configuration_is_refused() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("/nowhere/vm.toml") && said.contains("No such file"), "{said}");
 }
+
+#[test]
+fn ctl_says_what_is_wrong() {
+    let program =
+        tests::binary::path().unwrap_or_else(|error| panic!("{}", error.message().unwrap_or_default()));
+    for (words, status, expected) in [
+        (&["ctl", "no-such-machine", "status"][..], 3, "no machine `no-such-machine` runs"),
+        (&["ctl", "/nowhere/vm.sock", "quit"], 3, "there is no such socket"),
+        (&["ctl", "status"], 2, "which machine?"),
+        (&["ctl", "vm", "key", "ctrl-atl"], 2, "there is no key"),
+        (&["ctl", "vm", "type", "\u{20ac}"], 2, "cannot type"),
+        (&["ctl", "vm", "screenshot"], 2, "FILE.png"),
+        (&["ctl", "vm", "mouse", "wheel", "1000"], 2, "1000"),
+    ] {
+        let output = std::process::Command::new(&program).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {said}");
+        assert!(said.contains(expected), "{words:?}: {said}");
+    }
+}

@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "signalfd(2) has no safe wrapper among our dependencies")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vmm_sys_util::signal::{self, create_sigset};
@@ -47,6 +47,13 @@ impl Signal {
 /// The signals that wait to be handled.
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);
+
+impl AsFd for SignalFd {
+    /// Readable while a signal waits.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl SignalFd {
     /// Blocks the signals in this thread, and in those that it will start, and collects them.

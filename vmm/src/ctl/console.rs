@@ -11,6 +11,7 @@ use serde_json::json;
 use super::CtlError;
 use super::connection::Connection;
 use crate::console::{Key, Keys, RawTerminal};
+use crate::signals::SignalFd;
 
 const HELP: &str = "\r\n\
     Ctrl-A X       leave the console; the machine goes on\r\n\
@@ -26,6 +27,8 @@ pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
     let (stream, received) = connection.into_stream();
     let failed = |source| CtlError::Talk { path: path.clone(), source };
     stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(None)).map_err(failed)?;
+    // A signal ends it in order, so that the terminal gets its modes back.
+    let signals = SignalFd::block().map_err(|source| CtlError::Own { what: "receive signals", source })?;
     let input = rustix::stdio::stdin();
     let terminal = rustix::termios::isatty(input)
         .then(|| RawTerminal::enter(input))
@@ -36,13 +39,14 @@ pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
     }
     show(&received)?;
     let keys = terminal.is_some().then(Keys::default);
-    let ended = Session { stream, keys, input_open: true }.run(&path);
+    let ended = Session { stream, signals, keys, input_open: true }.run(&path);
     drop(terminal);
     ended
 }
 
 struct Session {
     stream: UnixStream,
+    signals: SignalFd,
     /// The keys of a terminal that are not for the guest.
     keys: Option<Keys>,
     input_open: bool,
@@ -54,14 +58,20 @@ impl Session {
         let mut buffer = [0; 16384];
         loop {
             let input = rustix::stdio::stdin();
-            let mut fds =
-                [PollFd::new(&self.stream, PollFlags::IN), PollFd::from_borrowed_fd(input, PollFlags::IN)];
-            let count = if self.input_open { 2 } else { 1 };
+            let mut fds = [
+                PollFd::new(&self.stream, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+                PollFd::from_borrowed_fd(input, PollFlags::IN),
+            ];
+            let count = if self.input_open { 3 } else { 2 };
             match poll(fds.get_mut(..count).unwrap_or_default(), None) {
                 Err(Errno::INTR) => continue,
                 other => other.map_err(|error| failed(error.into()))?,
             };
-            let [output, typed] = &fds;
+            let [output, signal, typed] = &fds;
+            if !signal.revents().is_empty() {
+                return Ok(());
+            }
             let (output, typed) = (!output.revents().is_empty(), !typed.revents().is_empty());
             if output {
                 match rustix::io::read(&self.stream, &mut buffer) {
