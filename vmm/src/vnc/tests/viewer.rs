@@ -446,10 +446,11 @@ impl<S: Read + Write> Viewer<S> {
     }
 }
 
-/// All of `data`, of which `most` bytes are expected.
+/// All of `data`, of which `most` bytes are expected. It ends with the mark of a flush, which TigerVNC depends on.
 fn inflate(stream: &mut Decompress, data: &[u8], most: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() * 4 + 1024);
     let mut rest = data;
+    assert!(data.ends_with(&[0, 0, 0xFF, 0xFF]));
     loop {
         let before = stream.total_in();
         stream.decompress_vec(rest, &mut out, FlushDecompress::Sync).unwrap();
