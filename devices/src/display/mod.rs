@@ -3,12 +3,14 @@
 //! Sinks (a VNC server, a screenshot) look through a [`View`] each and know neither where the pixels lie nor in which format.
 
 mod frame;
+pub mod plane;
 
 use std::io;
 
 use vmm_sys_util::eventfd::EventFd;
 
 pub use frame::{Change, Cursor, Frame, Rect};
+pub use plane::{Plane, PlaneMemory, PlaneSource};
 
 /// The guest's screen, for any number of lookers.
 pub trait Screen: Send + Sync {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use devices::memory::{HostMemory, HostMemoryKind};
 use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
@@ -10,6 +10,7 @@ use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::dma::Dma;
+use super::edid::Connector;
 use super::guarded::Guarded;
 use super::irqs::{self, Irqs};
 use super::mapping::Mapping;
@@ -139,6 +140,19 @@ impl Core {
     pub(super) fn address(&self) -> HostPciAddress {
         self.address
     }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The page size.
+    pub(super) fn page(&self) -> u64 {
+        self.page
+    }
 }
 
 impl Drop for Core {
@@ -198,14 +212,16 @@ impl Hardware for Core {
 
 /// A function of the host, passed through.
 pub struct VfioHostDevice {
-    core: Arc<Core>,
+    /// The display that is plugged into it. Before what it is plugged into.
+    pub(super) connector: OnceLock<Connector>,
+    pub(super) core: Arc<Core>,
     resets: Arc<Resets>,
     dma: Arc<Dma>,
 }
 
 impl VfioHostDevice {
     pub(super) fn new(core: Arc<Core>, resets: Arc<Resets>, dma: Arc<Dma>) -> Self {
-        Self { core, resets, dma }
+        Self { connector: OnceLock::new(), core, resets, dma }
     }
 
     /// Where it is on the host.
@@ -277,6 +293,10 @@ impl HostDevice for VfioHostDevice {
     }
 
     fn reset(&self) -> io::Result<ResetDone> {
-        self.resets.reset(self.core.address)
+        let done = self.resets.reset(self.core.address);
+        if let Some(connector) = self.connector.get() {
+            connector.after_reset();
+        }
+        done
     }
 }

@@ -13,9 +13,13 @@
 
 mod bytes;
 mod device;
+mod display;
 mod dma;
+mod edid;
 mod error;
 mod explain;
+mod extra;
+mod gfx;
 mod guarded;
 mod ioctl;
 mod iova;
@@ -24,6 +28,8 @@ mod mapping;
 mod means;
 mod memlock;
 mod notify;
+mod opregion;
+mod pixels;
 mod populate;
 mod region;
 mod reset;
@@ -48,6 +54,7 @@ pub use device::VfioHostDevice;
 pub use error::{DmaError, Holder, Neighbour, VfioError};
 pub use iova::Ranges;
 pub use notify::{Notification, NotificationKind};
+pub use opregion::OpRegionError;
 
 use crate::config::{HostPciAddress, VfioBackend};
 use crate::kvm::io_error;

@@ -1,10 +1,13 @@
 //! Tests of what needs no device: reading the kernel's answers, decisions, and messages.
 
 mod dma;
+mod edid;
 mod explain;
+mod gfx;
 mod irqs;
 mod mapping;
 mod means;
+mod opregion;
 mod region;
 mod reset;
 
