@@ -2,15 +2,33 @@
 //!
 //! Sinks (a VNC server, a screenshot) look through a [`View`] each and know neither where the pixels lie nor in which format.
 
+mod core;
+mod format;
 mod frame;
+mod pace;
 pub mod plane;
+mod pointer;
+pub mod ramfb;
+mod refresh;
+mod scan;
+mod surface;
+#[cfg(test)]
+mod tests;
+mod tiles;
+mod view;
+pub mod written;
 
 use std::io;
 
 use vmm_sys_util::eventfd::EventFd;
 
+pub use self::core::Sources;
+pub use format::{Fourcc, PixelFormat};
 pub use frame::{Change, Cursor, Frame, Rect};
 pub use plane::{Plane, PlaneMemory, PlaneSource};
+pub use ramfb::Ramfb;
+pub use refresh::Display;
+pub use written::{WriteTracker, WrittenPages};
 
 /// The guest's screen, for any number of lookers.
 pub trait Screen: Send + Sync {
@@ -28,6 +46,10 @@ pub trait View: Send {
 
     /// Whether changes are of interest at present; they are at first. The screen of uninterested lookers is not refreshed.
     fn set_interest(&mut self, interested: bool);
+
+    /// The guest was given something that it will probably answer on the screen, such as a key: changes are looked for at the
+    /// full rate for a while. A screen at rest is looked at less often.
+    fn hurry(&self) {}
 
     /// Brings the copy up to date, at once, and says what of it is new. The first look finds everything new.
     fn look(&mut self) -> Change;

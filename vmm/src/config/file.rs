@@ -11,6 +11,7 @@ use super::acpi_table::AcpiSection;
 use super::battery::BatterySection;
 use super::console::ConsoleSpec;
 use super::disk::{Backing, Cache, Discard, DiskFormat};
+use super::display::DisplaySection;
 use super::firmware_kind::FirmwareKind;
 use super::machine::Machine;
 use super::passthrough_sections::{DgpuSection, VfioSection};
@@ -44,6 +45,7 @@ pub(super) struct VmFile {
     pub fw_cfg: Vec<FwCfgSection>,
     pub battery: Option<BatterySection>,
     pub acpi: AcpiSection,
+    pub display: Option<DisplaySection>,
     pub serial: SerialSection,
     pub debugcon: DebugconSection,
     pub kernel: Option<KernelSection>,

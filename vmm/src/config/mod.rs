@@ -15,6 +15,7 @@ mod battery;
 mod console;
 mod diagnostic;
 mod disk;
+mod display;
 mod file;
 mod firmware_kind;
 mod firmware_paths;
@@ -50,6 +51,7 @@ pub use battery::BatteryMode;
 pub use console::{ConsoleSpec, ParseConsoleError};
 pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
+pub use display::{Display, ParseVncAddressError, VncAddress};
 pub use firmware_kind::FirmwareKind;
 pub use machine::{Action, Hugepages, Machine, Rtc};
 pub use origin::{Location, Origin};
@@ -92,6 +94,8 @@ pub struct Config {
     pub battery: Option<BatteryMode>,
     /// The user's ACPI tables in the order of the file.
     pub acpi_tables: Vec<PathBuf>,
+    /// The screen, if there is one.
+    pub display: Option<Display>,
     /// Where COM1 leads.
     pub serial: ConsoleSpec,
     /// Where the firmware's debug port leads.

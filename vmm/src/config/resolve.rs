@@ -53,6 +53,7 @@ pub(super) fn resolve(
         fw_cfg,
         battery,
         acpi,
+        display,
         serial,
         debugcon,
         kernel,
@@ -83,6 +84,7 @@ pub(super) fn resolve(
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
+    let display = resolver.display(display, [&serial, &debugcon]);
     let kernel = resolver.kernel(kernel, overrides);
 
     let Resolver { origin, problems, .. } = resolver;
@@ -102,6 +104,7 @@ pub(super) fn resolve(
         fw_cfg,
         battery: battery.map(|battery| battery.mode),
         acpi_tables,
+        display,
         serial,
         debugcon,
         kernel,

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::console::ConsoleSpec;
+use super::display::VncAddress;
 use super::machine::{Action, Hugepages};
 use super::passthrough::RomSource;
 use super::pci_address::{HostPciAddress, PciAddress};
@@ -128,6 +129,7 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         SubsystemId::FORMAT => typed::<SubsystemId>(value),
         RomSource::FORMAT => typed::<RomSource>(value),
         ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
+        VncAddress::FORMAT => typed::<VncAddress>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
@@ -152,6 +154,7 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
         SubsystemId::FORMAT => SubsystemId::EXPECTED,
         RomSource::FORMAT => RomSource::EXPECTED,
         ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
+        VncAddress::FORMAT => VncAddress::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,
         ChassisType::FORMAT => ChassisType::EXPECTED,

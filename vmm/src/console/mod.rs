@@ -18,7 +18,6 @@ mod feed;
 mod keys;
 mod peer;
 mod pty;
-mod socket;
 mod stdin;
 mod terminal;
 #[cfg(test)]
@@ -38,6 +37,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::config::ConsoleSpec;
 use crate::events::{Event, EventLog};
+use crate::socket::Listener;
 use crate::watch::Watcher;
 
 pub use feed::InputSink;
@@ -48,7 +48,6 @@ use channel::{Channel, Output};
 use feed::Feed;
 use peer::{Door, PeerInput};
 use pty::Pty;
-use socket::Listener;
 use stdin::StdinInput;
 use writer::{Sink, Writer};
 
@@ -131,7 +130,7 @@ impl Console {
                 return Self::with_stdio(device, stdio.0, stdio.1, watcher);
             }
             ConsoleSpec::Unix(path) => {
-                (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(Listener::bind(path)?)))
+                (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(Listener::bind(path, 1)?)))
             }
             ConsoleSpec::Pty => (Sink::Peer(VecDeque::new()), Input::Peer(Door::Pty(Pty::new()?))),
         };

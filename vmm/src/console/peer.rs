@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use super::channel::Channel;
 use super::feed::{Feed, add, modify, remove};
 use super::pty::Pty;
-use super::socket::Listener;
 use super::writer::is_hung_up;
+use crate::socket::Listener;
 
 /// Where clients come from.
 #[derive(Debug)]

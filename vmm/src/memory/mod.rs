@@ -1,6 +1,7 @@
 //! Guest RAM: allocated as the plan says, from anonymous memory, huge pages or a shared memory file.
 
 pub mod layout;
+pub mod written;
 
 use std::fs::File;
 use std::io;

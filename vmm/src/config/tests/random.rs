@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{ByteSize, ConsoleSpec, HostPciAddress, PciAddress};
+use super::super::{ByteSize, ConsoleSpec, HostPciAddress, PciAddress, VncAddress};
 use super::parse;
 
 /// A line of something like a configuration.
@@ -55,6 +55,9 @@ fn line() -> impl Strategy<Value = String> {
         "mode",
         "acpi",
         "acpi.table",
+        "display",
+        "vnc",
+        "password_file",
         "ä",
         "x\t",
     ]);
@@ -64,6 +67,7 @@ fn line() -> impl Strategy<Value = String> {
         "\"[a-zA-Z0-9:./ ~äß-]{0,12}\"",
         "\"[0-9]{1,22} ?[KMGTkmgt]?i?B?\"",
         "\"[0-9a-f]{1,4}:[0-9a-f]{1,2}\\.[0-9a-f]\"",
+        "\"(unix:|[0-9.]{0,9}|localhost|\\[::1\\]):[0-9]{0,5}\"",
         "\"(SUBSYS_)?[0-9a-fA-F]{0,9}:?[0-9a-f]{0,5}\"",
         Just("true".to_owned()),
         Just("[]".to_owned()),
@@ -108,6 +112,13 @@ proptest! {
         let _ = text.parse::<ByteSize>();
         let _ = text.parse::<PciAddress>();
         let _ = text.parse::<ConsoleSpec>();
+        let _ = text.parse::<VncAddress>();
+    }
+
+    #[test]
+    fn addresses_of_vnc_are_read_back(ip in any::<std::net::IpAddr>(), port in 100_u16..) {
+        let address = VncAddress::Tcp((ip, port).into());
+        prop_assert_eq!(address.to_string().parse(), Ok(address));
     }
 
     #[test]

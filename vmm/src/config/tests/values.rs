@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{
-    Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, FirmwareKind,
+    Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, Discard, DiskFormat, Display, FirmwareKind,
     FwCfgContent, GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress, RomSource,
-    Rtc, Scalar, Vbios, VfioBackend, firmware_paths, parse_on, suggest,
+    Rtc, Scalar, Vbios, VfioBackend, VncAddress, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 
@@ -36,6 +36,7 @@ fn an_empty_file_is_a_machine() {
     assert_eq!(config.kernel, None);
     assert_eq!(config.battery, None);
     assert!(config.acpi_tables.is_empty());
+    assert_eq!(config.display, None);
 }
 
 #[test]
@@ -59,6 +60,7 @@ fn every_key_reaches_the_configuration() {
         rng = { enabled = false }
         battery = { mode = "mirror" }
         acpi = { table = [{ file = "ssdt.aml" }, { file = "/b.aml" }] }
+        display = { vnc = "unix:vnc.sock", password_file = "password" }
         serial = { output = "unix:com1.sock" }
         debugcon = { output = "file:/tmp/fw.log" }
         kernel = { image = "vmlinuz", initrd = "/boot/initrd", cmdline = "quiet" }
@@ -100,6 +102,9 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.debugcon, ConsoleSpec::File("/tmp/fw.log".into()));
     assert_eq!(config.battery, Some(BatteryMode::Mirror));
     assert_eq!(config.acpi_tables, [Path::new("/vm/ssdt.aml"), Path::new("/b.aml")]);
+    let display = config.display.unwrap();
+    assert_eq!(display.vnc, Some(VncAddress::Unix("/vm/vnc.sock".into())));
+    assert_eq!(display.password_file.as_deref(), Some(Path::new("/vm/password")));
     let kernel = config.kernel.unwrap();
     assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
     assert_eq!(kernel.initrd.as_deref(), Some(Path::new("/boot/initrd")));
@@ -374,4 +379,25 @@ fn suggestions_are_near() {
     assert_eq!(suggest::closest("on-poweroff", keys), Some("on_poweroff"));
     assert_eq!(suggest::closest("clock", keys), Some("rtc"));
     assert_eq!(suggest::closest("network", keys), None);
+}
+
+#[test]
+fn the_display_listens_where_it_is_told() {
+    assert_eq!(parse("[display]").unwrap().display, Some(Display::default()));
+    for (written, address, private) in [
+        ("127.0.0.1:5900", "127.0.0.1:5900", true),
+        ("127.7.7.7:5900", "127.7.7.7:5900", true),
+        ("localhost:5901", "127.0.0.1:5901", true),
+        ("[::1]:65535", "[::1]:65535", true),
+        ("[::ffff:127.0.0.1]:100", "[::ffff:127.0.0.1]:100", true),
+        ("0.0.0.0:5900", "0.0.0.0:5900", false),
+        ("[::]:5900", "[::]:5900", false),
+        ("192.0.2.1:5900", "192.0.2.1:5900", false),
+        ("unix:/run/a:b", "unix:/run/a:b", true),
+    ] {
+        let text = format!("[display]\nvnc = \"{written}\"\npassword_file = \"p\"");
+        let vnc = parse(&text).unwrap().display.unwrap().vnc.unwrap();
+        assert_eq!((vnc.to_string().as_str(), vnc.is_private()), (address, private), "{written}");
+        assert_eq!(parse(&format!("[display]\nvnc = \"{written}\"")).is_ok(), private, "{written}");
+    }
 }

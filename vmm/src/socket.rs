@@ -1,4 +1,5 @@
-//! The listening end of a `unix:PATH` console: unix(7).
+//! Listening unix sockets of the file system that are private to the user: unix(7). A console or the control socket is behind
+//! each.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,7 @@ use rustix::net::{
 
 /// A socket of the file system that only its owner can connect to. Dropping it removes the file.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     socket: OwnedFd,
     path: PathBuf,
     /// Device and inode of the file, to remove no other.
@@ -22,7 +23,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+    /// Makes the socket, in place of one that a program left behind. `waiting` clients may wait to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// The path is too long, or something else is there: `AddrInUse` when that is a socket that somebody listens at, or no
+    /// socket.
+    pub(crate) fn bind(path: &Path, waiting: i32) -> io::Result<Self> {
         let address = SocketAddrUnix::new(path).map_err(|error| match error {
             Errno::NAMETOOLONG => io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -37,14 +44,29 @@ impl Listener {
         bind(&socket, &address)?;
         let file = fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
         let this = Self { socket, path: path.into(), file };
-        listen(&this.socket, 1)?;
+        listen(&this.socket, waiting)?;
         Ok(this)
     }
 
     /// The next client, whose socket does not block.
-    pub(super) fn accept(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn accept(&self) -> io::Result<OwnedFd> {
         Ok(accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
     }
+}
+
+/// The process at the other end of a connected socket, as it was when it connected: `SO_PEERCRED`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Its user.
+    pub(crate) user: u32,
+    /// Its number.
+    pub(crate) process: i32,
+}
+
+/// Who is at the other end of `socket`.
+pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
+    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok(Peer { user: credentials.uid.as_raw(), process: credentials.pid.as_raw_nonzero().get() })
 }
 
 impl AsFd for Listener {

@@ -1,0 +1,212 @@
+//! What is on the screen: chooses between the firmware's surface and the virtual GPU's plane, and keeps the copy that all
+//! lookers share.
+
+use std::io;
+use std::sync::Arc;
+
+use super::plane::PlaneSource;
+use super::pointer::{Pointer, cursor_of};
+use super::ramfb::Ramfb;
+use super::scan::{Effort, Scan};
+use super::surface::Surface;
+use super::tiles::Shadow;
+use super::view::Copy;
+use super::written::WriteTracker;
+use super::{Change, Cursor};
+
+/// Refreshes in a row that may fail before the picture is taken away.
+const PATIENCE: u32 = 8;
+
+/// Where pictures come from. At least one of the first two, or the screen stays blank.
+#[derive(Default)]
+pub struct Sources {
+    /// The firmware's framebuffer.
+    pub ramfb: Option<Arc<Ramfb>>,
+    /// The virtual GPU's planes, which cover it while there are some.
+    pub planes: Option<Arc<dyn PlaneSource>>,
+    /// Tells written pages of guest memory.
+    pub tracker: Option<Arc<dyn WriteTracker>>,
+}
+
+/// What is to be seen at the moment.
+enum Chosen {
+    Surface(Surface, Option<Cursor>),
+    /// Nothing, and why.
+    Blank(String),
+}
+
+pub(super) struct Core {
+    sources: Sources,
+    surface: Option<Surface>,
+    scan: Scan,
+    shadow: Shadow,
+    pointer: Pointer,
+    /// Rises with every change.
+    generation: u64,
+    /// Why the shadow is empty, or old.
+    reason: Option<String>,
+    /// Refreshes in a row that could not read the surface.
+    failures: u32,
+}
+
+impl Core {
+    pub(super) fn new(sources: Sources) -> Self {
+        Self {
+            sources,
+            surface: None,
+            scan: Scan::new(),
+            shadow: Shadow::default(),
+            pointer: Pointer::default(),
+            // A looker that has seen nothing is at 0.
+            generation: 1,
+            reason: None,
+            failures: 0,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Why there is nothing to see, as of the last refresh.
+    pub(super) fn blank_reason(&self) -> Option<String> {
+        self.reason.clone().filter(|_| self.shadow.size() == (0, 0))
+    }
+
+    /// Begins to watch the surface for writes, for refreshes to come.
+    pub(super) fn watch(&mut self, idle: bool) -> bool {
+        match (&self.surface, &self.sources.tracker) {
+            (Some(surface), Some(tracker)) => self.scan.watch(surface, tracker.as_ref(), idle),
+            _ => false,
+        }
+    }
+
+    /// Nobody looks any more: the guest's memory is left alone.
+    pub(super) fn unwatch(&mut self) {
+        self.scan.unwatch();
+    }
+
+    /// The machine was reset: neither firmware nor driver show anything. fw_cfg has reset the file by itself.
+    pub(super) fn reset(&mut self) {
+        if let Some(planes) = &self.sources.planes {
+            planes.reset();
+        }
+        self.surface = None;
+        self.scan.unwatch();
+    }
+
+    /// Looks at the guest, and says whether anything is different.
+    pub(super) fn refresh(&mut self, effort: Effort) -> bool {
+        let next = self.generation + 1;
+        let (surface, cursor, mut reason) = match self.choose() {
+            Chosen::Surface(surface, cursor) => (Some(surface), cursor, None),
+            Chosen::Blank(reason) => (None, None, Some(reason)),
+        };
+        let mut changed = self.pointer.update(cursor, next);
+        let same = match (&self.surface, &surface) {
+            (Some(old), Some(new)) => old.is(new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.scan.unwatch();
+        }
+        let (surface, different) = match surface {
+            None => (None, self.blank()),
+            Some(surface) => {
+                let effort = if same { effort } else { Effort::Everything };
+                match self.scan(&surface, effort, next) {
+                    Ok(different) => (Some(surface), different),
+                    Err(error) => {
+                        reason = Some(format!("what the guest shows cannot be read: {error}"));
+                        self.failures = self.failures.saturating_add(1);
+                        // A buffer that has just been replaced; the next look finds the new one.
+                        let passing = same && self.failures < PATIENCE;
+                        if passing { (Some(surface), false) } else { (None, self.blank()) }
+                    }
+                }
+            }
+        };
+        changed |= different;
+        self.surface = surface;
+        self.reason = reason;
+        if changed {
+            self.generation = next;
+        }
+        changed
+    }
+
+    /// Shows nothing, and says whether that is different.
+    fn blank(&mut self) -> bool {
+        let different = self.shadow.size() != (0, 0);
+        self.shadow = Shadow::default();
+        different
+    }
+
+    /// Brings the shadow up to date with `surface`. After an error the shadow is of the same size as before.
+    fn scan(&mut self, surface: &Surface, effort: Effort, generation: u64) -> io::Result<bool> {
+        let resized = self.shadow.size() != (surface.width, surface.height);
+        let mut fresh = resized.then(|| Shadow::new(surface.width, surface.height, generation));
+        let shadow = fresh.as_mut().unwrap_or(&mut self.shadow);
+        // After an error, what was told of as written may be unread.
+        let different =
+            self.scan.run(surface, shadow, effort, generation).inspect_err(|_| self.scan.unwatch())?;
+        if let Some(fresh) = fresh {
+            self.shadow = fresh;
+        }
+        self.failures = 0;
+        Ok(different || resized)
+    }
+
+    fn choose(&self) -> Chosen {
+        let mut why = None;
+        if let Some(planes) = &self.sources.planes {
+            match planes.primary() {
+                Ok(Some(plane)) if plane.format != 0 && plane.size != 0 => {
+                    return match Surface::of_plane(&plane) {
+                        Ok(surface) => {
+                            let cursor = planes.cursor().ok().flatten();
+                            Chosen::Surface(surface, cursor.as_ref().and_then(cursor_of))
+                        }
+                        Err(refusal) => Chosen::Blank(refusal.to_string()),
+                    };
+                }
+                Ok(_) => {}
+                Err(error) => why = Some(format!("the virtual GPU does not tell what it shows: {error}")),
+            }
+        }
+        let Some(ramfb) = &self.sources.ramfb else {
+            return Chosen::Blank(why.unwrap_or_else(|| match self.sources.planes {
+                Some(_) => "the guest's driver for its virtual GPU has not started, or shows no plane yet: wait, or see \
+                            on the guest's console whether it has the driver. Before that only `ramfb = true` in \
+                            [igpu] shows something"
+                    .to_owned(),
+                None => "this machine has no screen".to_owned(),
+            }));
+        };
+        match ramfb.surface() {
+            Some(surface) => Chosen::Surface(surface, None),
+            None => {
+                let mut reason = ramfb.blank_reason();
+                match (why, &self.sources.planes) {
+                    (Some(why), _) => reason = format!("{reason}; {why}"),
+                    (None, Some(_)) => reason.push_str("; and the guest's driver shows no plane yet"),
+                    (None, None) => {}
+                }
+                Chosen::Blank(reason)
+            }
+        }
+    }
+
+    /// Brings a looker's copy from generation `seen` to the present one.
+    pub(super) fn copy(&self, seen: u64, copy: &mut Copy) -> Change {
+        let damage = self.shadow.newer(seen);
+        let resized = (copy.frame.width, copy.frame.height) != self.shadow.size();
+        self.shadow.copy(&damage, &mut copy.frame);
+        let (cursor_shape, cursor_moved) = self.pointer.since(seen);
+        if cursor_shape || cursor_moved {
+            copy.cursor = self.pointer.cursor().cloned();
+        }
+        Change { resized, damage, cursor_shape, cursor_moved }
+    }
+}
