@@ -49,6 +49,7 @@ pub(super) fn resolve(
         rng,
         root_port,
         dgpu,
+        igpu,
         vfio,
         fw_cfg,
         battery,
@@ -78,7 +79,9 @@ pub(super) fn resolve(
         resolver.problem(&format!("root_port[{index}].address"), message);
     }
     resolver.chassis(&mut smbios, dgpu.is_some());
-    let (passthrough, vbios) = resolver.passthrough(dgpu, vfio);
+    let igpu = igpu.and_then(|section| resolver.igpu(section, &name));
+    let (igpu, display) = igpu.unzip();
+    let (passthrough, vbios) = resolver.passthrough(dgpu, display, vfio);
     resolver.check_boot_order(&disks, &passthrough);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
@@ -98,6 +101,7 @@ pub(super) fn resolve(
         rng,
         root_ports,
         passthrough,
+        igpu,
         vbios,
         fw_cfg,
         battery: battery.map(|battery| battery.mode),
