@@ -14,7 +14,8 @@ impl HostFacts {
     pub fn gather_from(files: &HostFiles, devices: &[Passthrough]) -> Self {
         let functions = devices
             .iter()
-            .flat_map(|device| files.slot(device.host))
+            .filter_map(|device| device.host.function())
+            .flat_map(|address| files.slot(address))
             .map(|function| (function.address, function))
             .collect();
         Self { functions }

@@ -21,7 +21,7 @@ use super::reset::{Affected, Hardware, Resets, affected};
 use super::space::{Space, group_files};
 use super::sysfs::Sysfs;
 use super::{VfioError, ioctl};
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
 /// `VFIO_DEVICE_FLAGS_RESET`.
 const FLAG_RESET: u32 = 1;
@@ -37,7 +37,7 @@ const PMCSR_STATE: u16 = 3;
 
 /// A function that is open. What it consists of is closed from top to bottom.
 pub(super) struct Core {
-    address: HostPciAddress,
+    address: LentDevice,
     name: String,
     irqs: Irqs,
     regions: Vec<Option<Region>>,
@@ -58,7 +58,7 @@ impl Core {
         device: VfioDevice,
         space: Arc<Space>,
         sysfs: Sysfs,
-        address: HostPciAddress,
+        address: LentDevice,
         group: u32,
     ) -> Result<Self, VfioError> {
         let name = address.to_string();
@@ -137,7 +137,7 @@ impl Core {
         self.irqs.disable_all(&self.file, false);
     }
 
-    pub(super) fn address(&self) -> HostPciAddress {
+    pub(super) fn address(&self) -> LentDevice {
         self.address
     }
 
@@ -225,7 +225,7 @@ impl VfioHostDevice {
     }
 
     /// Where it is on the host.
-    pub fn address(&self) -> HostPciAddress {
+    pub fn address(&self) -> LentDevice {
         self.core.address
     }
 }

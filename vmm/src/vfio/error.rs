@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::iova::Ranges;
-use crate::config::{ByteSize, HostPciAddress};
+use crate::config::{ByteSize, LentDevice};
 
 /// A process that has a device open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub enum VfioError {
         "cannot pass {0} through: this host has no PCI device of this address. `lspci -D` lists the devices; the \
          address changes when cards are added"
     )]
-    NoSuchDevice(HostPciAddress),
+    NoSuchDevice(LentDevice),
     /// The function has another driver, or none.
     #[error(
         "cannot pass {address} through: {}, and vfio-pci is needed. Let the machine do that with `manage = true`, or: \
@@ -86,7 +86,7 @@ pub enum VfioError {
     )]
     NotBound {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// What has it instead.
         driver: Option<String>,
     },
@@ -95,18 +95,18 @@ pub enum VfioError {
         "cannot pass {0} through: it is in no IOMMU group, so nothing would keep its DMA inside the guest. Turn on VT-d \
          or AMD-Vi in the firmware setup; on Intel also add `intel_iommu=on` to the kernel's command line"
     )]
-    NoIommu(HostPciAddress),
+    NoIommu(LentDevice),
     /// The kernel's VFIO is not there.
     #[error(
         "cannot pass {0} through: this host has no /dev/vfio/vfio. Load the module with `sudo modprobe vfio-pci`"
     )]
-    NoVfio(HostPciAddress),
+    NoVfio(LentDevice),
     /// The kernel's VFIO has no driver for IOMMUs.
     #[error(
         "cannot pass {0} through: VFIO knows no IOMMU of this host. Load the module with `sudo modprobe \
          vfio_iommu_type1`"
     )]
-    NoType1(HostPciAddress),
+    NoType1(LentDevice),
     /// The configuration asks for iommufd and the host does not have it.
     #[error(
         "cannot pass {address} through by iommufd: {path} does not exist. Kernels from 6.6 on have it when built with \
@@ -115,7 +115,7 @@ pub enum VfioError {
     )]
     NoIommufd {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// What is missing.
         path: PathBuf,
     },
@@ -127,7 +127,7 @@ pub enum VfioError {
     )]
     NoGroup {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// What is missing.
         path: PathBuf,
     },
@@ -140,7 +140,7 @@ pub enum VfioError {
     )]
     Forbidden {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The file.
         path: PathBuf,
         /// How a udev rule recognises it.
@@ -150,7 +150,7 @@ pub enum VfioError {
     #[error("cannot pass {address} through: {} is in use by {}", .path.display(), in_use_by(path, holders))]
     Busy {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The file that is in use.
         path: PathBuf,
         /// By whom, as far as this user may know.
@@ -160,7 +160,7 @@ pub enum VfioError {
     #[error("cannot pass {address} through: of its IOMMU group {group}, {}", not_viable(others))]
     NotViable {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// Its group.
         group: u32,
         /// The functions in the way; empty when sysfs does not tell.
@@ -174,7 +174,7 @@ pub enum VfioError {
     )]
     UnsafeInterrupts {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The module that refuses.
         module: &'static str,
     },
@@ -183,7 +183,7 @@ pub enum VfioError {
         "cannot pass {0} through: the IOMMU refuses it. The host's firmware may demand that memory stays reserved for its \
          DMA (RMRR): `sudo dmesg | grep -i -e iommu -e dmar` tells"
     )]
-    IommuRefuses(HostPciAddress),
+    IommuRefuses(LentDevice),
     /// The function does not answer.
     #[error(
         "cannot pass {0} through: it does not answer (its configuration space reads as all ones), as when it sleeps in \
@@ -191,24 +191,24 @@ pub enum VfioError {
          /sys/bus/pci/devices/{0}/d3cold_allowed; echo on | sudo tee /sys/bus/pci/devices/{0}/power/control`; if it stays \
          dead, switch the host off and on"
     )]
-    Gone(HostPciAddress),
+    Gone(LentDevice),
     /// A virtual function needs the token of its physical function.
     #[error(
         "cannot pass {0} through: it is a virtual function whose physical function belongs to another VFIO user and \
          demands a token. Give the physical function back to its driver"
     )]
-    Token(HostPciAddress),
+    Token(LentDevice),
     /// The host is working on the function.
     #[error(
         "cannot pass {0} through: the host is resetting or reconfiguring it. Try again; if that does not help, see \
          `sudo dmesg`"
     )]
-    Locked(HostPciAddress),
+    Locked(LentDevice),
     /// Anything else.
     #[error("cannot pass {address} through: cannot {what}: {source}; `sudo dmesg` may tell more")]
     Setup {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The step, in the infinitive.
         what: &'static str,
         /// What went wrong.

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use super::error::{Holder, Neighbour, VfioError};
 use super::space::{CONTAINER, IOMMUFD, cdev_path, errno, group_path};
 use super::sysfs::Sysfs;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 use crate::host::HostFiles;
 
 /// The function that was to be opened, and the state of the host then.
 pub(super) struct Attempt {
     /// The function.
-    pub(super) address: HostPciAddress,
+    pub(super) address: LentDevice,
     /// Its IOMMU group.
     pub(super) group: u32,
     /// Its own VFIO file, if it was to be opened by that.
@@ -36,7 +36,7 @@ pub(super) fn holders(files: &HostFiles, paths: &[PathBuf]) -> Vec<Holder> {
 
 impl Attempt {
     /// Looks around after a failure.
-    pub(super) fn look(sysfs: &Sysfs, address: HostPciAddress, group: u32, cdev: Option<PathBuf>) -> Self {
+    pub(super) fn look(sysfs: &Sysfs, address: LentDevice, group: u32, cdev: Option<PathBuf>) -> Self {
         // A group and the files of its devices exclude each other.
         let own = sysfs.cdev(address).map(cdev_path);
         let paths: Vec<_> = own.into_iter().chain([group_path(group)]).collect();

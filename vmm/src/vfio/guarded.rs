@@ -10,7 +10,7 @@ use vfio_ioctls::VfioDevice;
 
 use super::space::Space;
 use super::sysfs::Sysfs;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
 /// A device of the crate's, whose drop takes two things for granted: that the kernel still knows the device's group, and
 /// that the device is the last open one of it.
@@ -18,7 +18,7 @@ pub(super) struct Guarded {
     device: Option<VfioDevice>,
     space: Arc<Space>,
     sysfs: Sysfs,
-    address: HostPciAddress,
+    address: LentDevice,
     group: u32,
 }
 
@@ -28,7 +28,7 @@ impl Guarded {
         device: VfioDevice,
         space: Arc<Space>,
         sysfs: Sysfs,
-        address: HostPciAddress,
+        address: LentDevice,
         group: u32,
     ) -> io::Result<(Self, File)> {
         space.enter(group);

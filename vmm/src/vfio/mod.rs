@@ -56,7 +56,7 @@ pub use iova::Ranges;
 pub use notify::{Notification, NotificationKind};
 pub use opregion::OpRegionError;
 
-use crate::config::{HostPciAddress, VfioBackend};
+use crate::config::{LentDevice, VfioBackend};
 use crate::kvm::io_error;
 use crate::memory::layout::WindowObserver;
 use device::Core;
@@ -81,7 +81,7 @@ pub struct Vfio {
 #[derive(Default)]
 struct State {
     space: Option<Arc<Space>>,
-    devices: Vec<(HostPciAddress, Weak<Core>)>,
+    devices: Vec<(LentDevice, Weak<Core>)>,
 }
 
 impl Vfio {
@@ -104,7 +104,7 @@ impl Vfio {
     }
 
     /// Opens a function, which must be bound to vfio-pci. The first one settles which of the kernel's interfaces is used.
-    pub fn open(&self, address: HostPciAddress) -> Result<Arc<VfioHostDevice>, VfioError> {
+    pub fn open(&self, address: LentDevice) -> Result<Arc<VfioHostDevice>, VfioError> {
         let group = check(&self.sysfs, address)?;
         let cdev = self.sysfs.cdev(address).map(cdev_path);
         let mut state = self.state();
@@ -124,7 +124,7 @@ impl Vfio {
     fn space(
         &self,
         state: &mut State,
-        address: HostPciAddress,
+        address: LentDevice,
         group: u32,
         cdev: Option<&Path>,
     ) -> Result<Arc<Space>, VfioError> {
@@ -184,10 +184,12 @@ impl Vfio {
     /// devices of different slots, or they are open by iommufd, which cannot map such memory (Linux 6.12).
     pub fn windows(&self) -> Option<Arc<dyn WindowObserver>> {
         let state = self.state();
+        // Mediated devices have no memory that others could reach, and reach none.
         let slots: BTreeSet<_> = state
             .devices
             .iter()
-            .map(|(address, _)| (address.segment(), address.bus(), address.device()))
+            .filter_map(|(device, _)| device.function())
+            .map(|address| (address.segment(), address.bus(), address.device()))
             .collect();
         let space = state.space.as_ref().filter(|space| slots.len() > 1 && space.has_groups())?;
         Some(Arc::new(Windows::new(Arc::clone(space))))
@@ -246,7 +248,7 @@ impl Drop for Vfio {
 }
 
 /// What sysfs already says against opening a function. The result is its group.
-fn check(sysfs: &Sysfs, address: HostPciAddress) -> Result<u32, VfioError> {
+fn check(sysfs: &Sysfs, address: LentDevice) -> Result<u32, VfioError> {
     if !sysfs.device(address).exists() {
         return Err(VfioError::NoSuchDevice(address));
     }

@@ -1,11 +1,11 @@
-//! What sysfs says about a PCI function that is to be opened: its driver, its IOMMU group and the group's other members
-//! (Linux Documentation/ABI/testing/sysfs-bus-pci, sysfs-kernel-iommu_groups).
+//! What sysfs says about a device that is to be opened: its driver, its IOMMU group and the group's other members (Linux
+//! Documentation/ABI/testing/sysfs-bus-pci, sysfs-bus-vfio-mdev, sysfs-kernel-iommu_groups).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::Neighbour;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
 /// sysfs, or a copy of its shape in tests.
 #[derive(Debug, Clone)]
@@ -30,29 +30,32 @@ impl Sysfs {
         Self { root: root.to_owned() }
     }
 
-    /// The function's directory.
-    pub(super) fn device(&self, address: HostPciAddress) -> PathBuf {
-        self.root.join("bus/pci/devices").join(address.to_string())
+    /// The device's directory.
+    pub(super) fn device(&self, device: LentDevice) -> PathBuf {
+        match device {
+            LentDevice::Function(address) => self.root.join("bus/pci/devices").join(address.to_string()),
+            LentDevice::Mediated(uuid) => self.root.join("bus/mdev/devices").join(uuid.to_string()),
+        }
     }
 
     /// The driver that has the function.
-    pub(super) fn driver(&self, address: HostPciAddress) -> Option<String> {
+    pub(super) fn driver(&self, address: LentDevice) -> Option<String> {
         link_name(&self.device(address).join("driver"))
     }
 
     /// The function's IOMMU group.
-    pub(super) fn group(&self, address: HostPciAddress) -> Option<u32> {
+    pub(super) fn group(&self, address: LentDevice) -> Option<u32> {
         link_name(&self.device(address).join("iommu_group"))?.parse().ok()
     }
 
     /// The name of the function's VFIO character device, such as `vfio0`, where the kernel makes one.
-    pub(super) fn cdev(&self, address: HostPciAddress) -> Option<String> {
+    pub(super) fn cdev(&self, address: LentDevice) -> Option<String> {
         let mut entries = fs::read_dir(self.device(address).join("vfio-dev")).ok()?.flatten();
         entries.next()?.file_name().into_string().ok()
     }
 
     /// Whether the function answers to reads of its configuration space: a dead one gives all ones.
-    pub(super) fn answers(&self, address: HostPciAddress) -> bool {
+    pub(super) fn answers(&self, address: LentDevice) -> bool {
         let config = fs::read(self.device(address).join("config")).unwrap_or_default();
         config.get(..4) != Some(&[0xff; 4])
     }

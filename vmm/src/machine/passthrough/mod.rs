@@ -13,7 +13,7 @@ use firmware::option_rom::RomError;
 use kvm_ioctls::VmFd;
 
 use super::listen::Notice;
-use crate::config::{Config, HostPciAddress};
+use crate::config::{Config, LentDevice};
 use crate::host::{self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready};
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::memory::layout::Layout;
@@ -45,7 +45,7 @@ pub enum PassthroughError {
         /// The file.
         path: PathBuf,
         /// The device.
-        device: HostPciAddress,
+        device: LentDevice,
         /// What the kernel said.
         source: std::io::Error,
     },
@@ -58,7 +58,7 @@ pub enum PassthroughError {
         /// The file.
         path: PathBuf,
         /// The device.
-        device: HostPciAddress,
+        device: LentDevice,
         /// Vendor ID.
         vendor: u16,
         /// Device ID.
@@ -83,8 +83,10 @@ impl Loan {
         if all().len() == 0 {
             return Ok(Self { bound: None });
         }
-        let managed: Vec<_> = all().filter(|device| device.manage).map(|device| device.host).collect();
-        let ready: Vec<_> = all().filter(|device| !device.manage).map(|device| device.host).collect();
+        let functions = |manage| {
+            all().filter(move |device| device.manage == manage).filter_map(|device| device.host.function())
+        };
+        let (managed, ready) = (functions(true).collect::<Vec<_>>(), functions(false).collect::<Vec<_>>());
         let manager = if managed.is_empty() { None } else { Some(Manager::new()?) };
         if let Some(manager) = &manager {
             // It tells of each by itself.
@@ -206,8 +208,13 @@ impl Surroundings<'_> {
     ) -> Result<Arc<dyn PciFunction>, PassthroughError> {
         let host = vfio.open(device.host)?;
         let rom = rom::of(device, host.as_ref())?;
-        let options =
-            Options { identity: device.identity, multifunction: planned.multifunction, placement, rom };
+        let options = Options {
+            identity: device.identity,
+            multifunction: planned.multifunction,
+            placement,
+            rom,
+            mediated: device.host.function().is_none(),
+        };
         let line = |pin| {
             let gsi = devices::chipset::gsi_of(slot.at.device(), pin) as u8;
             self.interrupts.resampled_line(gsi)

@@ -64,7 +64,7 @@ pub struct ShownIds {
 
 impl From<&PlannedPassthrough> for Passthrough {
     fn from(planned: &PlannedPassthrough) -> Self {
-        let PlannedPassthrough { key, host, identity, rom, boot_index, manage, facts } = planned;
+        let PlannedPassthrough { key, host, create: _, identity, rom, boot_index, manage, facts } = planned;
         let facts = facts.as_ref();
         Self {
             section: key.clone(),
