@@ -206,9 +206,10 @@ pub(super) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
+    let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
+    let extras = items::Extras { additions: connections.additions, opregion };
     let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
-    let fw_cfg =
-        items::build(config, plan, supported, live, connections.additions, &ram, &connections.events)?;
+    let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
 
     let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
         (u64::from(ConfigPorts::BASE), 8, Arc::clone(&config_ports) as _),

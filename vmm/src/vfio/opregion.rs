@@ -16,10 +16,7 @@ pub(super) const MOST: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum OpRegionError {
     /// The driver has none.
-    #[error(
-        "{0} has no OpRegion: only Intel's GPUs do, with GVT-g or by passing the first one through. Leave `opregion` in \
-         [igpu] out"
-    )]
+    #[error("{0} has no OpRegion, as only Intel's virtual GPUs do (GVT-g): leave `opregion` in [igpu] out")]
     Absent(String),
     /// The region cannot be read.
     #[error("cannot read the OpRegion of {device}: {source}")]

@@ -1,5 +1,6 @@
 //! The passed-through devices of a machine: taken from the host, opened for the VM, and given back.
 
+mod igpu;
 mod rom;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devices::GuestRam;
+use devices::display::PlaneSource;
 use devices::pci::{PciFunction, Placement};
 use devices::vfio::{FunctionError, InterruptSources, Options, VfioPci};
 use firmware::option_rom::RomError;
@@ -19,7 +21,9 @@ use crate::kvm::irq::{Interrupts, Messages};
 use crate::memory::layout::Layout;
 use crate::plan::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
 use crate::session::Trigger;
-use crate::vfio::{Notification, NotificationKind, Vfio, VfioError};
+use crate::vfio::{Notification, NotificationKind, OpRegionError, Vfio, VfioError, VfioHostDevice};
+use igpu::DisplayGpu;
+pub(super) use igpu::OpRegion;
 
 /// Why a device cannot be passed through.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,12 @@ pub enum PassthroughError {
     /// It cannot be shown to the guest.
     #[error(transparent)]
     Function(#[from] FunctionError),
+    /// Its OpRegion cannot be had.
+    #[error(transparent)]
+    OpRegion(#[from] OpRegionError),
+    /// What its guest shows cannot be looked at.
+    #[error("cannot look at the display GPU's screen: {0}; raise the limit of open files (`ulimit -n`)")]
+    Planes(#[source] std::io::Error),
     /// Its ROM file cannot be read.
     #[error("cannot read {path}, the ROM of {device}: {source}")]
     ReadRom {
@@ -107,6 +117,7 @@ impl Loan {
 pub(super) struct Passthrough {
     vfio: Arc<Vfio>,
     functions: BTreeMap<usize, Arc<dyn PciFunction>>,
+    display: Option<DisplayGpu>,
 }
 
 /// What opening devices needs of the machine.
@@ -129,6 +140,7 @@ impl Passthrough {
         }
         let vfio = Arc::new(Vfio::new(surroundings.vm, config.machine.vfio_backend)?);
         let mut functions = BTreeMap::new();
+        let mut display = None;
         for slot in &plan.pci.functions {
             let here = std::iter::once((Placement::RootComplexIntegrated, slot));
             let behind = slot.children.iter().map(|child| (Placement::Endpoint, child));
@@ -136,8 +148,11 @@ impl Passthrough {
                 if let Role::Passthrough(index) = planned.role
                     && let Some(device) = plan.passthrough.get(index)
                 {
-                    let function = surroundings.open(&vfio, device, placement, planned, slot)?;
-                    functions.insert(index, function);
+                    let (host, function) = surroundings.open(&vfio, device, placement, planned, slot)?;
+                    if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
+                        display = Some(DisplayGpu::new(&igpu, &host, &function)?);
+                    }
+                    functions.insert(index, function as Arc<dyn PciFunction>);
                 }
             }
         }
@@ -145,12 +160,22 @@ impl Passthrough {
         if let Some(windows) = vfio.windows() {
             surroundings.layout.subscribe(windows);
         }
-        Ok(Some(Self { vfio, functions }))
+        Ok(Some(Self { vfio, functions, display }))
     }
 
     /// The function at this index of the plan.
     pub(super) fn function(&self, index: usize) -> Option<Arc<dyn PciFunction>> {
         self.functions.get(&index).map(Arc::clone)
+    }
+
+    /// What the guest of a virtual display GPU shows, if the host's driver tells. It keeps the device open.
+    pub(super) fn planes(&self) -> Option<Arc<dyn PlaneSource>> {
+        self.display.as_ref()?.planes()
+    }
+
+    /// The display GPU's OpRegion, if the guest is to have one.
+    pub(super) fn opregion(&self) -> Option<OpRegion> {
+        self.display.as_ref()?.opregion()
     }
 
     /// Whether every device is as at power-on.
@@ -205,7 +230,7 @@ impl Surroundings<'_> {
         placement: Placement,
         planned: &PlannedFunction,
         slot: &PlannedFunction,
-    ) -> Result<Arc<dyn PciFunction>, PassthroughError> {
+    ) -> Result<(Arc<VfioHostDevice>, Arc<VfioPci>), PassthroughError> {
         let host = vfio.open(device.host)?;
         let rom = rom::of(device, host.as_ref())?;
         let options = Options {
@@ -220,6 +245,8 @@ impl Surroundings<'_> {
             self.interrupts.resampled_line(gsi)
         };
         let messages = Arc::new(Messages(Arc::clone(self.interrupts)));
-        Ok(VfioPci::new(host, &options, &InterruptSources { line: &line, messages })?)
+        let sources = InterruptSources { line: &line, messages };
+        let function = VfioPci::new(Arc::clone(&host) as _, &options, &sources)?;
+        Ok((host, function))
     }
 }
