@@ -10,6 +10,7 @@ use devices::chipset::{
     battery, reset, rtc,
 };
 use devices::debugcon::{self, Debugcon};
+use devices::display::Display;
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, Placement, RootComplex};
@@ -25,6 +26,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::additions::Additions;
 use super::boot_disk::BootDisk;
+use super::display::MachineDisplay;
 use super::flash::{Flash, FlashFiles};
 use super::items;
 use super::passthrough::{Passthrough, Surroundings};
@@ -109,6 +111,8 @@ pub(super) struct Devices {
     pub i8042: Arc<I8042>,
     /// Firmware configuration.
     pub fw_cfg: Arc<devices::fw_cfg::FwCfg>,
+    /// What the guest shows, if the machine has a screen.
+    pub display: Option<Arc<Display>>,
     /// Firmware and variables.
     pub flash: Flash,
 }
@@ -127,6 +131,7 @@ impl Devices {
             serial,
             i8042,
             fw_cfg,
+            display,
             flash,
         } = self;
         root.reset();
@@ -141,6 +146,9 @@ impl Devices {
         serial.reset();
         i8042.reset();
         fw_cfg.reset();
+        if let Some(display) = display {
+            display.reset();
+        }
         flash.reset();
     }
 }
@@ -206,9 +214,13 @@ pub(super) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
+    let planes = passthrough.as_ref().and_then(Passthrough::planes);
+    let ramfb = plan.igpu.map_or(config.display.is_some(), |igpu| igpu.ramfb);
+    let (display, ramfb) = MachineDisplay::of(ramfb, planes, &ram)
+        .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions: connections.additions, opregion };
-    let live = items::Live { mch: Arc::clone(&mch), root: Arc::clone(&root) };
+    let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
 
     let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
@@ -254,6 +266,7 @@ pub(super) fn board(
             serial,
             i8042,
             fw_cfg,
+            display,
             flash,
         },
         passthrough,

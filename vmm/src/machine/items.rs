@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use devices::GuestRam;
 use devices::bus::AddressRange;
 use devices::chipset::Mch;
+use devices::display::Ramfb;
 use devices::fw_cfg::{self, FwCfg, FwCfgBuilder, Observer, keys};
 use devices::pci::{RootComplex, Space};
 use firmware::fw_cfg::e820::{Range, e820};
@@ -19,6 +20,7 @@ use firmware::fw_cfg::{Content, system_states};
 use super::acpi::{self, CpuFacts};
 use super::additions::Additions;
 use super::boot_order;
+use super::display;
 use super::passthrough::OpRegion;
 use crate::config::{Config, FwCfgContent};
 use crate::cpu::cpuid::Supported;
@@ -84,6 +86,7 @@ pub(super) fn build(
         .file("etc/smbios/smbios-anchor", smbios.anchor.to_vec())
         .file("etc/smbios/smbios-tables", smbios.tables);
     builder = with_kernel(builder, config)?;
+    builder = display::offer(builder, live.ramfb.as_ref());
     for item in &config.fw_cfg {
         let (name, content) = match &item.content {
             FwCfgContent::File(path) => {
@@ -184,8 +187,10 @@ fn memory(plan: &MachinePlan) -> smbios::MemoryInfo {
     }
 }
 
-/// Where to look for what the firmware has programmed.
+/// Where to look for what the firmware has programmed, and where it programs more.
 pub(super) struct Live {
+    /// For the picture that it shows.
+    pub ramfb: Option<Arc<Ramfb>>,
     /// For PCIEXBAR.
     pub mch: Arc<Mch>,
     /// For BARs and bridge windows.

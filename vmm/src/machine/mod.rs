@@ -7,6 +7,7 @@ mod boot_order;
 mod build;
 mod consoles;
 mod diagnose;
+mod display;
 mod dump;
 mod end;
 mod flash;
