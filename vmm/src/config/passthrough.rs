@@ -103,7 +103,8 @@ pub enum VfioBackend {
 }
 
 /// A device of the host that VFIO can lend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum LentDevice {
     /// A PCI function.
     Function(HostPciAddress),

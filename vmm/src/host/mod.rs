@@ -12,6 +12,7 @@ mod files;
 mod holders;
 mod journal;
 mod kernel;
+mod mdev;
 mod nodes;
 mod recover;
 mod step;
@@ -22,6 +23,8 @@ mod usage;
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use crate::config::HostPciAddress;
 
 pub use bind::{BindError, Bound, GiveBackError, Left, Manager};
@@ -30,6 +33,7 @@ pub use files::HostFiles;
 pub use holders::{Holder, Holders};
 pub use journal::{JournalDir, JournalError};
 pub use kernel::{ChildWriter, Kernel, WriteError};
+pub use mdev::{HostMdev, MdevError, Offer, WantedMdev};
 pub use recover::Recovery;
 pub use step::StepError;
 pub use sysfs::GroupMember;
@@ -57,9 +61,11 @@ pub struct HostFunction {
 }
 
 /// What the plan may know of the host: the PCI functions that the configuration names, and the other functions of
-/// their slots. A function that does not exist is not in here.
+/// their slots, and the mediated devices. What does not exist is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// By address.
     pub functions: BTreeMap<HostPciAddress, HostFunction>,
+    /// By UUID.
+    pub mdevs: BTreeMap<Uuid, HostMdev>,
 }

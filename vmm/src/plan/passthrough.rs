@@ -8,7 +8,7 @@ use devices::vfio::Identity;
 use crate::config::{
     Config, Diagnostic, GpuFunctions, HostPciAddress, LentDevice, NewMdev, Passthrough, PciAddress, RomSource,
 };
-use crate::host::{HostFacts, HostFunction};
+use crate::host::{HostFacts, HostFunction, HostMdev};
 
 /// One passed-through function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct PlannedPassthrough {
     pub manage: bool,
     /// What the host says of it; `None` if the host has no such function, and for mediated devices.
     pub facts: Option<HostFunction>,
+    /// What the host says of a mediated device that exists.
+    pub mdev: Option<HostMdev>,
 }
 
 /// Where a passed-through function should go.
@@ -100,6 +102,10 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
             boot_index: section.boot_index,
             manage: section.manage,
             facts: own.cloned(),
+            mdev: match host {
+                LentDevice::Mediated(uuid) => facts.mdevs.get(&uuid).cloned(),
+                LentDevice::Function(_) => None,
+            },
         });
         wanted.wishes.push(Wish {
             index,
@@ -142,6 +148,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
                 boot_index: None,
                 manage: section.manage,
                 facts: Some(own.clone()),
+                mdev: None,
             });
         }
     }

@@ -1,4 +1,4 @@
-//! One function of the host, open for this VM.
+//! One function or mediated device of the host, open for this VM.
 
 use std::fs::File;
 use std::io;
@@ -99,9 +99,10 @@ impl Core {
         })
     }
 
-    /// Whether the kernel has reset the function when it was opened, as it does if it can reset the function alone.
+    /// Whether the kernel has reset the function when it was opened, as it does if it can reset the function alone. A
+    /// mediated device is as its last user left it.
     pub(super) fn is_fresh(&self) -> bool {
-        self.resettable
+        self.resettable && !self.is_mediated()
     }
 
     fn region(&self, index: u32) -> io::Result<&Region> {
@@ -181,6 +182,10 @@ pub(super) fn dead(config: &[u8]) -> bool {
 impl Hardware for Core {
     fn means(&self) -> Option<Means> {
         self.resettable.then_some(self.means)
+    }
+
+    fn is_mediated(&self) -> bool {
+        self.address.function().is_none()
     }
 
     fn quiet(&self) {

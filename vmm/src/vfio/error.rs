@@ -42,6 +42,13 @@ pub(super) fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn which_there_are(device: LentDevice) -> &'static str {
+    match device {
+        LentDevice::Function(_) => "`lspci -D` lists the devices; the address changes when cards are added",
+        LentDevice::Mediated(_) => "`ls /sys/bus/mdev/devices` lists the mediated ones",
+    }
+}
+
 fn bound_to(driver: Option<&str>) -> String {
     driver.map_or_else(|| "it has no driver".to_owned(), |driver| format!("it has the driver {driver}"))
 }
@@ -73,10 +80,13 @@ fn not_viable(others: &[Neighbour]) -> String {
 pub enum VfioError {
     /// The host has no such function.
     #[error(
-        "cannot pass {0} through: this host has no PCI device of this address. `lspci -D` lists the devices; the \
-         address changes when cards are added"
+        "cannot pass {device} through: this host has no such device. {}",
+        which_there_are(*device)
     )]
-    NoSuchDevice(LentDevice),
+    NoSuchDevice {
+        /// The device.
+        device: LentDevice,
+    },
     /// The function has another driver, or none.
     #[error(
         "cannot pass {address} through: {}, and vfio-pci is needed. Let the machine do that with `manage = true`, or: \
@@ -90,6 +100,12 @@ pub enum VfioError {
         /// What has it instead.
         driver: Option<String>,
     },
+    /// The driver of a mediated device has not given it to VFIO.
+    #[error(
+        "cannot pass {0} through: it has no driver that lends it. Remove it with `echo 1 | sudo tee \
+         /sys/bus/mdev/devices/UUID/remove` and make it anew; `sudo dmesg` may tell more"
+    )]
+    NotLent(LentDevice),
     /// The function is behind no IOMMU.
     #[error(
         "cannot pass {0} through: it is in no IOMMU group, so nothing would keep its DMA inside the guest. Turn on VT-d \

@@ -45,7 +45,8 @@ impl Attempt {
             group,
             cdev,
             holders: holders(&HostFiles::default(), &paths),
-            obstacles: sysfs.obstacles(group),
+            // The group of a mediated device is its own, and made up.
+            obstacles: address.function().map(|_| sysfs.obstacles(group)).unwrap_or_default(),
             answers: sysfs.answers(address),
             no_iommu: PathBuf::from(format!("/dev/vfio/noiommu-{group}")).exists(),
         }
@@ -86,7 +87,8 @@ impl Attempt {
 
     /// Someone else has the function or another of its group.
     fn taken(self) -> VfioError {
-        if self.holders.is_empty() { self.not_viable() } else { self.busy() }
+        let alone = self.address.function().is_none();
+        if self.holders.is_empty() && !alone { self.not_viable() } else { self.busy() }
     }
 
     /// What `error` means.

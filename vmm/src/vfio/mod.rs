@@ -2,7 +2,7 @@
 //!
 //! The steps of a machine:
 //!
-//! 1. [`Vfio::new`] makes KVM's VFIO device, [`Vfio::open`] opens functions that vfio-pci has; each is a
+//! 1. [`Vfio::new`] makes KVM's VFIO device, [`Vfio::open`] opens functions that vfio-pci has, and mediated devices; each is a
 //!    [`HostDevice`](devices::vfio::host::HostDevice) for the model.
 //! 2. [`Vfio::start_dma`] checks that guest memory can be opened to their DMA and starts to, while the guest runs.
 //!    Failures come later, by [`Vfio::failure_event`].
@@ -103,7 +103,8 @@ impl Vfio {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a function, which must be bound to vfio-pci. The first one settles which of the kernel's interfaces is used.
+    /// Opens a function, which must be bound to vfio-pci, or a mediated device. The first one settles which of the kernel's
+    /// interfaces is used.
     pub fn open(&self, address: LentDevice) -> Result<Arc<VfioHostDevice>, VfioError> {
         let group = check(&self.sysfs, address)?;
         let cdev = self.sysfs.cdev(address).map(cdev_path);
@@ -163,9 +164,10 @@ impl Vfio {
     pub fn start_dma(&self, ram: &GuestRam) -> Result<(), VfioError> {
         let state = self.state();
         let space = state.space.clone().filter(|_| !state.devices.is_empty());
+        let pinned = state.devices.iter().any(|(device, _)| device.function().is_some());
         drop(state);
         match space {
-            Some(space) => Ok(self.dma.start(space, ram)?),
+            Some(space) => Ok(self.dma.start(space, ram, pinned)?),
             None => Ok(()),
         }
     }
@@ -247,12 +249,17 @@ impl Drop for Vfio {
     }
 }
 
-/// What sysfs already says against opening a function. The result is its group.
+/// What sysfs already says against opening a device. The result is its group.
 fn check(sysfs: &Sysfs, address: LentDevice) -> Result<u32, VfioError> {
     if !sysfs.device(address).exists() {
-        return Err(VfioError::NoSuchDevice(address));
+        return Err(VfioError::NoSuchDevice { device: address });
     }
     let driver = sysfs.driver(address);
+    if let LentDevice::Mediated(_) = address {
+        // Drivers of mediated devices lend them and do nothing else, whatever they are called.
+        let group = driver.and_then(|_| sysfs.group(address));
+        return group.ok_or(VfioError::NotLent(address));
+    }
     if !driver.as_deref().is_some_and(sysfs::is_vfio) {
         return Err(VfioError::NotBound { address, driver });
     }

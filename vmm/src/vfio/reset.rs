@@ -122,6 +122,10 @@ pub(super) fn decide(affected: &[Affected], ours: &BTreeMap<LentDevice, Ours>) -
 pub(super) trait Hardware: Send + Sync {
     /// By which means its function can be reset; `None` if the kernel has no way.
     fn means(&self) -> Option<Means>;
+    /// Whether it is a mediated device, which is on no bus and is always reset alone.
+    fn is_mediated(&self) -> bool {
+        false
+    }
     /// Ends what the device does on its own: decoding and bus mastering off, power state D0.
     fn quiet(&self);
     /// Resets the function.
@@ -201,6 +205,9 @@ impl Attempt<'_> {
     fn run(mut self) -> io::Result<ResetDone> {
         let means = self.hardware.means();
         self.hardware.quiet();
+        if self.hardware.is_mediated() {
+            return self.mediated();
+        }
         let mut failure = None;
         if means.is_some_and(Means::prefers_function) {
             match self.hardware.reset_function() {
@@ -220,6 +227,16 @@ impl Attempt<'_> {
         }
         self.tell(failure.as_ref(), &obstacle);
         failure.map_or(Ok(ResetDone::Nothing), Err)
+    }
+
+    /// Mediated devices need not say that they can be reset: the kernel's samples can and do not.
+    fn mediated(&mut self) -> io::Result<ResetDone> {
+        let Err(error) = self.hardware.reset_function() else { return Ok(ResetDone::Function) };
+        self.tell(Some(&error), "there is no other way for a mediated device");
+        match error.raw_os_error() {
+            Some(libc::ENOTTY | libc::EINVAL) => Ok(ResetDone::Nothing),
+            _ => Err(error),
+        }
     }
 
     /// Resets the bus or slot, or says why not.

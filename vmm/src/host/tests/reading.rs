@@ -6,7 +6,7 @@ use super::fake::{AUDIO, Fake, GPU, NVME, PORT, address, gpu_and_audio};
 use crate::config::{GpuFunctions, Passthrough, RomSource, VfioBackend};
 use crate::host::{Culprit, HostFacts, HostFunction, Unready, check};
 
-fn passthrough(host: &str) -> Passthrough {
+pub(super) fn passthrough(host: &str) -> Passthrough {
     Passthrough {
         key: Passthrough::DGPU.into(),
         root_port: true,

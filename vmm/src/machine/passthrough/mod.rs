@@ -16,7 +16,9 @@ use kvm_ioctls::VmFd;
 
 use super::listen::Notice;
 use crate::config::{Config, LentDevice};
-use crate::host::{self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready};
+use crate::host::{
+    self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready, WantedMdev,
+};
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::memory::layout::Layout;
 use crate::plan::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
@@ -86,8 +88,8 @@ pub(super) struct Loan {
 }
 
 impl Loan {
-    /// Gives back what earlier runs left behind, checks all functions of the plan, and binds those that are ours to
-    /// manage.
+    /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
+    /// makes the mediated ones that do not exist.
     pub(super) fn take(config: &Config, plan: &MachinePlan) -> Result<Self, PassthroughError> {
         let all = || plan.passthrough.iter();
         if all().len() == 0 {
@@ -97,19 +99,27 @@ impl Loan {
             all().filter(move |device| device.manage == manage).filter_map(|device| device.host.function())
         };
         let (managed, ready) = (functions(true).collect::<Vec<_>>(), functions(false).collect::<Vec<_>>());
-        let manager = if managed.is_empty() { None } else { Some(Manager::new()?) };
+        let mdevs: Vec<_> = all().filter_map(mediated).collect();
+        let manager = if managed.is_empty() && mdevs.is_empty() { None } else { Some(Manager::new()?) };
         if let Some(manager) = &manager {
             // It tells of each by itself.
             manager.recover();
         }
         host::check(&HostFiles::default(), &ready, &managed, config.machine.vfio_backend)?;
-        let bound = manager.map(|manager| manager.bind(&config.name, &managed)).transpose()?;
+        let bound = manager.map(|manager| manager.lend(&config.name, &managed, &mdevs)).transpose()?;
         Ok(Self { bound })
     }
 
     /// Gives everything back. Every device has been closed.
     pub(super) fn give_back(self) -> Result<(), GiveBackError> {
         self.bound.map_or(Ok(()), Bound::give_back)
+    }
+}
+
+fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
+    match device.host {
+        LentDevice::Mediated(uuid) => Some(WantedMdev { uuid, create: device.create.clone() }),
+        LentDevice::Function(_) => None,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::config;
 use super::passthrough::{facts, function};
 use crate::config::{Config, Problems, Resolution};
-use crate::host::HostFacts;
-use crate::plan::{MachinePlan, PlannedIgpu, Role, plan};
+use crate::host::{HostFacts, HostMdev};
+use crate::plan::{MachinePlan, PlannedIgpu, Role, plan, report};
 
 const NO_RNG: &str = "[rng]\nenabled = false\n";
 const MADE: &str = "[igpu]\nparent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n";
@@ -80,4 +80,44 @@ fn contradictions_are_told_with_their_line() {
         let told = problems.to_string();
         assert!(told.contains(expected), "{expected} is not in\n{told}");
     }
+}
+
+#[test]
+fn the_report_shows_what_is_made_and_what_exists() {
+    let printed = |text: &str, facts: &HostFacts| {
+        let (config, plan) = try_plan(text, facts).unwrap();
+        let report = report::report(&config, &plan);
+        (report.text(), serde_json::from_str::<serde_json::Value>(&report.json().unwrap()).unwrap())
+    };
+    let (text, json) =
+        printed(&format!("{MADE}uuid = \"af5972fb-5530-41a7-0000-fd836204445b\"\n"), &HostFacts::default());
+    for line in [
+        "  00:02.0  GFX0  igpu: mdev af5972fb-5530-41a7-0000-fd836204445b of the host\n",
+        "i915-GVTg_V5_4 of 0000:00:02.0, made at the start and removed at the end; ROM off\n",
+        "\nDisplay\n  resolution           1920x1080\n  OpRegion             if the device has one\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert_eq!(json["pci"][1]["passthrough"]["mdev"]["made"], true);
+    assert_eq!(json["igpu"], serde_json::json!({ "resolution": "1920x1080", "ramfb": true }));
+
+    let uuid = "af5972fb-5530-41a7-0000-fd836204445b".parse().unwrap();
+    let existing = HostMdev {
+        uuid,
+        parent: "mbochs".into(),
+        kind: "mbochs-small".into(),
+        driver: Some("mbochs".into()),
+        iommu_group: Some(9),
+    };
+    let facts = HostFacts { mdevs: [(uuid, existing)].into(), ..HostFacts::default() };
+    let (text, json) = printed(EXISTING, &facts);
+    assert!(
+        text.contains("mbochs-small of mbochs, which exists already; ROM off, IOMMU group 9\n"),
+        "{text}"
+    );
+    let shown = &json["pci"][1]["passthrough"];
+    assert_eq!((&shown["present"], &shown["mdev"]["type"]), (&true.into(), &"mbochs-small".into()));
+    let (text, json) = printed(EXISTING, &HostFacts::default());
+    assert!(text.contains("not on this host, unless mdevctl has defined it; ROM off\n"), "{text}");
+    assert_eq!(json["pci"][1]["passthrough"]["present"], false);
 }

@@ -157,13 +157,32 @@ fn what_sysfs_shows_is_checked_first() {
     for (function, words) in [
         (1, &["has the driver snd_hda_intel", "drivers_probe", "manage = true"][..]),
         (2, &["has no driver", "driver_override"]),
-        (4, &["no PCI device", "lspci -D"]),
+        (4, &["no such device", "lspci -D"]),
     ] {
         let message = check(&sysfs, gpu(function)).unwrap_err().to_string();
         words.iter().for_each(|word| assert!(message.contains(word), "{word}: {message}"));
     }
     fs::remove_file(root.path().join("bus/pci/devices/0000:01:00.0/iommu_group")).unwrap();
     assert!(matches!(check(&sysfs, gpu(0)), Err(VfioError::NoIommu(_))));
+}
+
+#[test]
+fn mediated_devices_need_any_driver_and_a_group() {
+    let root = tempfile::tempdir().unwrap();
+    let sysfs = Sysfs::at(root.path());
+    let uuid = uuid::Uuid::from_u128(7);
+    let device = crate::config::LentDevice::Mediated(uuid);
+    let missing = check(&sysfs, device).unwrap_err().to_string();
+    assert!(missing.contains("ls /sys/bus/mdev/devices"), "{missing}");
+    let path = root.path().join("bus/mdev/devices").join(uuid.to_string());
+    fs::create_dir_all(&path).unwrap();
+    assert!(matches!(check(&sysfs, device), Err(VfioError::NotLent(_))));
+    symlink("../../../bus/mdev/drivers/mbochs", path.join("driver")).unwrap();
+    assert!(matches!(check(&sysfs, device), Err(VfioError::NotLent(_))));
+    symlink("../../../kernel/iommu_groups/20", path.join("iommu_group")).unwrap();
+    assert_eq!(check(&sysfs, device).unwrap(), 20);
+    // It is on no bus that could give all ones.
+    assert!(sysfs.answers(device));
 }
 
 #[test]
