@@ -123,6 +123,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// An OpRegion of no or too many bytes.
+    #[error("an OpRegion of {0} bytes cannot be placed: 1 to {max} are possible", max = crate::opregion::MAX_OPREGION)]
+    OpRegionSize(usize),
     /// More tables than OVMF installs.
     #[error("{0} ACPI tables are too many: the firmware installs at most {max}", max = crate::set::MAX_TABLES)]
     TooManyTables(usize),

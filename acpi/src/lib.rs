@@ -15,6 +15,7 @@
 //! | [`aml`] | AML terms that `acpi_tables` does not have |
 //! | [`battery`] | the battery's registers |
 //! | [`vrom`] | the video BIOS, and the SSDT that reads it |
+//! | `opregion` | the OpRegion of a virtual Intel GPU |
 //! | `dsdt` | the DSDT, one file per kind of device |
 //! | `fixed` | FADT, FACS, MADT, MCFG, WAET, RSDT, RSDP |
 
@@ -24,6 +25,7 @@ mod dsdt;
 mod error;
 mod fixed;
 pub mod loader;
+mod opregion;
 pub mod platform;
 pub mod routing;
 mod set;
@@ -31,6 +33,7 @@ pub mod vrom;
 
 pub use battery::Battery;
 pub use error::Error;
+pub use opregion::{MAX_OPREGION, OPREGION_ADDRESS_FILE, OPREGION_ADDRESS_SIZE, OPREGION_FILE};
 pub use platform::{
     AddressRange, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform,
     PmProfile,

@@ -4,6 +4,8 @@
 //! window from the guest's firmware, which programs PCIEXBAR (ICH9/Q35 MCH datasheet 5.1.12) before it asks for
 //! the tables. Nothing the guest can program makes [`crate::build`] fail other than with an [`Error`].
 
+use std::sync::Arc;
+
 use crate::battery::Battery;
 use crate::error::Error;
 use crate::vrom::Vrom;
@@ -43,6 +45,10 @@ pub struct Platform {
     pub battery: Option<Battery>,
     /// A video BIOS that is read through `_ROM`.
     pub vrom: Option<Vrom>,
+    /// The OpRegion of a virtual Intel GPU, which the firmware is to place in ACPI NVS memory below 4 GiB: 1 byte to
+    /// [`crate::MAX_OPREGION`]. No table says where it is; the firmware writes its address to the fw_cfg file
+    /// [`crate::OPREGION_ADDRESS_FILE`].
+    pub opregion: Option<Arc<[u8]>>,
     /// Who the tables say made them.
     pub oem: OemIds,
     /// Complete tables of the user's (SSDTs, for example), handed on as they are. They must be what

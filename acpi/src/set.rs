@@ -6,6 +6,7 @@ use crate::dsdt;
 use crate::error::Error;
 use crate::fixed;
 use crate::loader::{BlobId, ENTRY_SIZE, PointerSize, Script, Zone};
+use crate::opregion::{self, OPREGION_FILE};
 use crate::platform::Platform;
 
 mod user;
@@ -49,6 +50,8 @@ pub struct TableSet {
     pub loader: Vec<u8>,
     /// Content of `etc/acpi/vrom`; a machine whose content is empty must not have the file.
     pub vrom: Vec<u8>,
+    /// Content of [`OPREGION_FILE`], likewise.
+    pub opregion: Vec<u8>,
     layout: Vec<Range<usize>>,
     loader_used: usize,
 }
@@ -64,6 +67,8 @@ pub struct Sizes {
     pub loader: usize,
     /// Of `etc/acpi/vrom`; 0 when there is no such file.
     pub vrom: usize,
+    /// Of [`OPREGION_FILE`], likewise.
+    pub opregion: usize,
 }
 
 /// One table of a [`TableSet`].
@@ -135,19 +140,25 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
         let field = ssdt.end.saturating_sub(PointerSize::Four.bytes());
         script.add_pointer((tables, field), PointerSize::Four, (vrom, 0))?;
     }
+    if let Some(opregion) = &platform.opregion {
+        opregion::place(&mut script, opregion::blob(opregion)?)?;
+    }
     // The FACS has no checksum.
     for table in layout.iter().filter(|table| **table != facs) {
         script.add_checksum(at(table, fixed::CHECKSUM), table.clone())?;
     }
     script.add_checksum((rsdp_blob, fixed::RSDP_CHECKSUM), 0..fixed::RSDP_SIZE)?;
 
-    let (blobs, mut loader) = script.finish();
-    let mut blobs = blobs.into_iter().map(|blob| blob.bytes);
-    let mut next = || blobs.next().unwrap_or_default();
-    let (rsdp, tables, vrom) = (next(), next(), next());
+    let (mut blobs, mut loader) = script.finish();
+    let mut take = |name: &str| {
+        let blob = blobs.iter_mut().find(|blob| blob.name == name);
+        blob.map(|blob| std::mem::take(&mut blob.bytes)).unwrap_or_default()
+    };
+    let (rsdp, tables) = (take(RSDP_FILE), take(TABLES_FILE));
+    let (vrom, opregion) = (take(VROM_FILE), take(OPREGION_FILE));
     let loader_used = loader.len();
     loader.resize(padded(loader_used, LOADER_RESERVE, LOADER_STEP), 0);
-    Ok(TableSet { tables, rsdp, loader, vrom, layout, loader_used })
+    Ok(TableSet { tables, rsdp, loader, vrom, opregion, layout, loader_used })
 }
 
 impl TableSet {
@@ -158,6 +169,7 @@ impl TableSet {
             rsdp: self.rsdp.len(),
             loader: self.loader.len(),
             vrom: self.vrom.len(),
+            opregion: self.opregion.len(),
         }
     }
 
@@ -174,6 +186,8 @@ impl TableSet {
         resize("loader", &mut self.loader, self.loader_used, sizes.loader)?;
         let vrom_used = self.vrom.len();
         resize("vrom", &mut self.vrom, vrom_used, sizes.vrom)?;
+        let opregion_used = self.opregion.len();
+        resize("opregion", &mut self.opregion, opregion_used, sizes.opregion)?;
         Ok(self)
     }
 

@@ -6,6 +6,7 @@ mod execution;
 mod iasl;
 mod install;
 mod interpreter;
+mod opregion;
 mod properties;
 pub(crate) mod samples;
 pub(crate) mod simulator;

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`edid`] | what a display of a wanted resolution says of itself |
 //! | [`image`] | OVMF CODE images: loading, validation, where they lie below 4 GiB |
 //! | [`nvram`] | the per-VM variable store: creation, locking, durable writes |
 //! | [`option_rom`] | PCI option ROMs such as a GPU's video BIOS: parsing, validation, other IDs |
@@ -10,6 +11,7 @@
 //! | [`fw_cfg`] | the contents behind the fw_cfg device: e820, SMBIOS, boot order, kernel, user items |
 //! | [`pci_window`] | where OVMF will put the 64-bit PCI window, so that ACPI can agree with it |
 
+pub mod edid;
 pub mod fw_cfg;
 pub mod image;
 pub mod nvram;

@@ -10,6 +10,10 @@ pub(crate) fn install(set: &TableSet) -> Result<Installed, String> {
     if !set.vrom.is_empty() {
         files.insert(VROM_FILE.to_owned(), set.vrom.clone());
     }
+    if !set.opregion.is_empty() {
+        files.insert(OPREGION_FILE.to_owned(), set.opregion.clone());
+        files.insert(OPREGION_ADDRESS_FILE.to_owned(), vec![0; OPREGION_ADDRESS_SIZE]);
+    }
     simulator::install(&set.loader, &files)
 }
 
@@ -80,7 +84,7 @@ fn individual_tables_have_checksums() {
 #[test]
 fn sizes_stay_when_firmware_programs_ecam() {
     let announced = build(&samples::smallest()).unwrap().sizes();
-    assert_eq!(announced, Sizes { tables: 128 << 10, rsdp: 20, loader: 4096, vrom: 0 });
+    assert_eq!(announced, Sizes { tables: 128 << 10, rsdp: 20, loader: 4096, vrom: 0, opregion: 0 });
     let platform = Platform { ecam: Some(Ecam { base: 0xB000_0000, buses: 256 }), ..samples::smallest() };
     let set = build(&platform).unwrap().fit(announced).unwrap();
     assert_eq!(set.sizes(), announced);

@@ -35,6 +35,7 @@ pub(crate) fn smallest() -> Platform {
         fw_cfg: false,
         battery: None,
         vrom: None,
+        opregion: None,
         oem: OemIds::default(),
         user_tables: Vec::new(),
     }
@@ -71,6 +72,7 @@ pub(crate) fn laptop() -> Platform {
         fw_cfg: true,
         battery: Some(Battery::Full),
         vrom: None,
+        opregion: None,
         oem: OemIds::default(),
         user_tables: vec![ssdt()],
     }
@@ -96,6 +98,14 @@ pub(crate) fn optimus() -> Platform {
 pub(crate) fn vrom(size: u32) -> Vrom {
     let image = (0..size).map(|at| (at.wrapping_mul(0x9E37_79B1) >> 24) as u8 ^ 0x55).collect();
     Vrom { at: vec![(1, 0), (0, 0)], image }
+}
+
+/// An OpRegion of so many bytes.
+pub(crate) fn opregion(size: usize) -> Vec<u8> {
+    let mut bytes = b"IntelGraphicsMem\x08\0\0\0".to_vec();
+    bytes.extend((0..).map(|at: u32| (at.wrapping_mul(0x9E37_79B1) >> 24) as u8).take(size));
+    bytes.truncate(size);
+    bytes
 }
 
 /// All of them, with what a failure should call them.

@@ -1,7 +1,9 @@
 //! Accesses to the BARs of a passed-through function that trap: to pages that are not mapped, and to registers that are
 //! not the device's own.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bus::{Action, AddressRange, BusDevice};
 
@@ -14,6 +16,8 @@ pub(super) struct BarAccess {
     /// Its index, which is that of its VFIO region.
     index: u32,
     overlays: Vec<(AddressRange, Overlay)>,
+    /// An access that reached nobody was told of.
+    told: AtomicBool,
 }
 
 /// A part of an access that has one owner.
@@ -26,7 +30,7 @@ struct Part {
 
 impl BarAccess {
     pub(super) fn new(shared: Arc<Shared>, index: u32, overlays: Vec<(AddressRange, Overlay)>) -> Arc<Self> {
-        Arc::new(Self { shared, index, overlays })
+        Arc::new(Self { shared, index, overlays, told: AtomicBool::new(false) })
     }
 
     /// The first part of an access of `len` bytes, which is not 0.
@@ -44,15 +48,25 @@ impl BarAccess {
         Part { offset, len: len.min(room), overlay }
     }
 
+    /// Once: guests can go on for as long as they like.
+    fn tell(&self, what: &str, offset: u64, error: &io::Error) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let (device, bar) = (self.shared.host.name(), self.index);
+            tracing::debug!(device, bar, offset, %error, "{what} reached nobody; further ones are not told of");
+        }
+    }
+
     fn read_part(&self, part: &Part, data: &mut [u8]) {
         match part.overlay {
             Some((Overlay::MsixTable, at)) => self.shared.lock().interrupts.read_table(at, data),
             Some((Overlay::MsixPending, at)) => self.shared.lock().interrupts.read_pba(at, data),
             Some((Overlay::ConfigMirror, at)) => self.shared.mirror_read(at, data),
             None => {
-                // Memory decoding may just have been turned off, or the device may sleep: nobody answers.
-                if self.shared.host.read(self.index, part.offset, data).is_err() {
+                // Memory decoding may just have been turned off, or the device may sleep, or have lent only a part of
+                // the BAR: nobody answers.
+                if let Err(error) = self.shared.host.read(self.index, part.offset, data) {
                     data.fill(0xff);
+                    self.tell("a read", part.offset, &error);
                 }
             }
         }
@@ -66,7 +80,7 @@ impl BarAccess {
             None => {
                 // A write that reaches nobody is lost, as on a real bus.
                 if let Err(error) = self.shared.host.write(self.index, part.offset, data) {
-                    tracing::debug!(device = self.shared.host.name(), bar = self.index, %error, "lost a write");
+                    self.tell("a write", part.offset, &error);
                 }
             }
         }

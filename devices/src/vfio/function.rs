@@ -135,6 +135,18 @@ impl VfioPci {
         });
         Ok(Arc::new(Self { shared, bars, rom }))
     }
+
+    /// Whether there is a register for the address of the OpRegion: in mediated GPUs of Intel's.
+    pub fn has_opregion_address(&self) -> bool {
+        self.shared.lock().table.has_opregion_address()
+    }
+
+    /// Tells the guest's driver where the copy of the OpRegion is that the guest's firmware has placed for it: below 4 GiB, in
+    /// memory that no operating system takes for its own. Firmware that has placed one of its own comes first. A reset
+    /// forgets it. False if the function has no OpRegion: it is no mediated GPU of Intel's.
+    pub fn preset_opregion(&self, address: u32) -> bool {
+        self.shared.preset_opregion(address)
+    }
 }
 
 /// The whole configuration space, by aligned dwords, which is what devices are used to. A space whose size is odd ends

@@ -36,4 +36,6 @@ pub struct Options {
     pub placement: Placement,
     /// Its expansion ROM.
     pub rom: Rom,
+    /// It is a mediated device: a driver of the host makes it up.
+    pub mediated: bool,
 }

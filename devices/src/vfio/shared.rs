@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::pci::Written;
 use crate::pci::config::{command, reg};
 
-use super::config::{Capabilities, Table};
+use super::config::{Access, Capabilities, OPREGION_ADDRESS, Table};
 use super::host::{HostDevice, region};
 use super::interrupt::{Interrupts, MsiRegisters};
 use super::write::ConfigWrite;
@@ -101,6 +101,26 @@ impl Shared {
         Written { decode_changed, ..Written::default() }
     }
 
+    /// Fills in the address of the OpRegion as firmware would, unless the guest's has done so. False if the function has no
+    /// register for it.
+    pub(super) fn preset_opregion(&self, address: u32) -> bool {
+        let mut state = self.lock();
+        let State { table, interrupts, deferred, reset_failed: _ } = &mut *state;
+        if !table.has_opregion_address() {
+            return false;
+        }
+        if table.u32(OPREGION_ADDRESS) == 0 {
+            let write = ConfigWrite::new(OPREGION_ADDRESS, &address.to_le_bytes());
+            table.write(write.register(), write.data());
+            if deferred.is_empty() {
+                self.pass_on(table, interrupts, &write);
+            } else {
+                deferred.push(Deferred::Write(write));
+            }
+        }
+        true
+    }
+
     /// Holds a write that turns bus mastering on until the device finds the guest's memory; takes the bit out when it
     /// never will.
     fn admit_bus_mastering(&self, write: ConfigWrite) -> ConfigWrite {
@@ -141,8 +161,27 @@ impl Shared {
 
     fn forward(&self, table: &Table, write: &ConfigWrite) {
         for (register, part) in table.forwarded(write.register(), write.data()) {
-            self.write(register, part);
+            for access in table.accesses(register, part) {
+                if access.widen {
+                    self.write_dword(access);
+                } else {
+                    self.write(access.register, access.data);
+                }
+            }
         }
+    }
+
+    /// Writes the dword around an access, with what the device has in it.
+    fn write_dword(&self, access: Access<'_>) {
+        let base = access.register & !3;
+        let mut dword = [0; 4];
+        if let Err(error) = self.host.read(region::CONFIG, base.into(), &mut dword) {
+            tracing::debug!(device = self.host.name(), base, %error, "lost a configuration write");
+            return;
+        }
+        let skipped = usize::from(access.register - base);
+        dword.iter_mut().skip(skipped).zip(access.data).for_each(|(byte, value)| *byte = *value);
+        self.write(base, &dword);
     }
 
     fn write(&self, register: u16, data: &[u8]) {

@@ -5,6 +5,7 @@ mod bars;
 mod cycles;
 mod images;
 mod interrupts;
+mod mediated;
 mod mirror;
 mod order;
 mod programs;
@@ -103,6 +104,7 @@ struct Bench {
 
 fn options() -> Options {
     Options {
+        mediated: false,
         identity: Identity::default(),
         multifunction: false,
         placement: Placement::Endpoint,

@@ -10,6 +10,7 @@ mod boot;
 mod crash;
 mod debian;
 mod disk;
+mod igpu;
 mod inspect;
 mod kill;
 mod lifecycle;
@@ -75,6 +76,7 @@ fn main() -> std::process::ExitCode {
         debian::SCENARIOS,
         vrom::SCENARIOS,
         battery::SCENARIOS,
+        igpu::SCENARIOS,
         &passthrough::scenarios(),
     ]
     .concat();

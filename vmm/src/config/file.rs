@@ -13,6 +13,7 @@ use super::console::ConsoleSpec;
 use super::disk::{Backing, Cache, Discard, DiskFormat};
 use super::display::DisplaySection;
 use super::firmware_kind::FirmwareKind;
+use super::igpu::IgpuSection;
 use super::machine::Machine;
 use super::passthrough_sections::{DgpuSection, VfioSection};
 use super::pci_address::PciAddress;
@@ -40,6 +41,7 @@ pub(super) struct VmFile {
     /// A PCIe root port. Repeat the section for more.
     pub root_port: Vec<RootPortSection>,
     pub dgpu: Option<DgpuSection>,
+    pub igpu: Option<IgpuSection>,
     pub vfio: Vec<VfioSection>,
     /// A fw_cfg item for the firmware or the guest, `opt/ovmf/…` for example. Repeat the section for more.
     pub fw_cfg: Vec<FwCfgSection>,

@@ -20,6 +20,7 @@ mod display;
 mod file;
 mod firmware_kind;
 mod firmware_paths;
+mod igpu;
 mod machine;
 mod origin;
 mod overrides;
@@ -55,10 +56,11 @@ pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
 pub use display::{Display, ParseVncAddressError, VncAddress};
 pub use firmware_kind::FirmwareKind;
+pub use igpu::{Igpu, MdevParent, MdevType, Resolution};
 pub use machine::{Action, Hugepages, Machine, Rtc};
 pub use origin::{Location, Origin};
 pub use overrides::Overrides;
-pub use passthrough::{GpuFunctions, Passthrough, RomSource, VfioBackend};
+pub use passthrough::{GpuFunctions, LentDevice, NewMdev, Passthrough, RomSource, VfioBackend};
 pub use pci_address::{HostPciAddress, ParsePciAddressError, PciAddress};
 pub use scalar::Scalar;
 pub use size::{ByteSize, ParseByteSizeError};
@@ -86,8 +88,10 @@ pub struct Config {
     pub rng: Option<Rng>,
     /// PCIe root ports in the order of the file.
     pub root_ports: Vec<RootPort>,
-    /// Passed-through devices: that of `[dgpu]`, then those of `[[vfio]]` in the order of the file.
+    /// Passed-through devices: those of `[dgpu]` and `[igpu]`, then those of `[[vfio]]` in the order of the file.
     pub passthrough: Vec<Passthrough>,
+    /// What is special about the device of `[igpu]`.
+    pub igpu: Option<Igpu>,
     /// The GPU's video BIOS.
     pub vbios: Option<Vbios>,
     /// The user's fw_cfg items in the order of the file.

@@ -1,10 +1,13 @@
-//! Passed-through devices: the choices of `[dgpu]` and `[[vfio]]`.
+//! Passed-through devices: the choices of `[dgpu]`, `[igpu]` and `[[vfio]]`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use super::igpu::{MdevParent, MdevType};
 use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::{HostPciAddress, PciAddress, text};
 
@@ -99,13 +102,59 @@ pub enum VfioBackend {
     Iommufd,
 }
 
-/// A passed-through device, whether from `[dgpu]` or `[[vfio]]`.
+/// A device of the host that VFIO can lend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LentDevice {
+    /// A PCI function.
+    Function(HostPciAddress),
+    /// A mediated device: a virtual one that a driver of the host makes, known by its UUID.
+    Mediated(Uuid),
+}
+
+impl LentDevice {
+    /// The address of a PCI function.
+    pub const fn function(self) -> Option<HostPciAddress> {
+        match self {
+            Self::Function(address) => Some(address),
+            Self::Mediated(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for LentDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(address) => address.fmt(f),
+            Self::Mediated(uuid) => write!(f, "mdev {uuid}"),
+        }
+    }
+}
+
+impl From<HostPciAddress> for LentDevice {
+    fn from(address: HostPciAddress) -> Self {
+        Self::Function(address)
+    }
+}
+
+/// What a mediated device is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMdev {
+    /// The device that offers it.
+    pub parent: MdevParent,
+    /// Which of those that the parent offers.
+    pub kind: MdevType,
+}
+
+/// A passed-through device, whether from `[dgpu]`, `[igpu]` or `[[vfio]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passthrough {
-    /// The section that asks for it: `dgpu`, or `vfio[0]` and so on.
+    /// The section that asks for it: `dgpu`, `igpu`, or `vfio[0]` and so on.
     pub key: String,
-    /// Where it is on the host.
-    pub host: HostPciAddress,
+    /// Which device of the host it is.
+    pub host: LentDevice,
+    /// What a mediated device is made from if there is none of its UUID.
+    pub create: Option<NewMdev>,
     /// Where the guest finds it; `None` leaves it to the plan.
     pub guest: Option<PciAddress>,
     /// Whether the plan is to put it behind a root port of its own; without meaning if `guest` is given.
@@ -120,7 +169,7 @@ pub struct Passthrough {
     pub subsystem: Option<(u16, u16)>,
     /// Its expansion ROM.
     pub rom: RomSource,
-    /// Which functions of its slot come along. Always [`GpuFunctions::Gpu`] for `[[vfio]]`.
+    /// Which functions of its slot come along. Always [`GpuFunctions::Gpu`] but for `[dgpu]`.
     pub functions: GpuFunctions,
     /// Place in the firmware's boot order.
     pub boot_index: Option<u32>,
@@ -131,9 +180,16 @@ pub struct Passthrough {
 impl Passthrough {
     /// The key of `[dgpu]`.
     pub const DGPU: &str = "dgpu";
+    /// The key of `[igpu]`.
+    pub const IGPU: &str = "igpu";
 
     /// Whether this is the laptop's GPU, and not just any device.
     pub fn is_dgpu(&self) -> bool {
         self.key == Self::DGPU
+    }
+
+    /// Whether this is the display GPU of `[igpu]`.
+    pub fn is_igpu(&self) -> bool {
+        self.key == Self::IGPU
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::passthrough::{GpuFunctions, Passthrough, RomSource};
+use super::passthrough::{GpuFunctions, LentDevice, Passthrough, RomSource};
 use super::pci_address::{HostPciAddress, PciAddress};
 use super::pci_ids::{PciId, SubsystemId};
 use super::resolve::Resolver;
@@ -116,7 +116,8 @@ impl DgpuSection {
         } = self;
         Some(Passthrough {
             key: Passthrough::DGPU.into(),
-            host: host?,
+            host: LentDevice::Function(host?),
+            create: None,
             guest,
             root_port: true,
             multifunction,
@@ -132,14 +133,15 @@ impl DgpuSection {
 }
 
 impl Resolver {
-    /// The passed-through devices, `[dgpu]` first, and the GPU's video BIOS.
+    /// The passed-through devices, `[dgpu]` first, then `igpu`, the one of `[igpu]`, and the GPU's video BIOS.
     pub(super) fn passthrough(
         &mut self,
         dgpu: Option<DgpuSection>,
+        igpu: Option<Passthrough>,
         vfio: Vec<VfioSection>,
     ) -> (Vec<Passthrough>, Option<Vbios>) {
         let (dgpu, vbios) = dgpu.map(|section| self.dgpu(section)).unwrap_or_default();
-        let mut devices: Vec<_> = dgpu.into_iter().collect();
+        let mut devices: Vec<_> = dgpu.into_iter().chain(igpu).collect();
         for (index, section) in vfio.into_iter().enumerate() {
             let VfioSection { host, guest, root_port, vendor, device, subsystem, boot_index, rom, manage } =
                 section;
@@ -160,7 +162,8 @@ impl Resolver {
             }
             devices.push(Passthrough {
                 key,
-                host,
+                host: LentDevice::Function(host),
+                create: None,
                 guest,
                 root_port: root_port.unwrap_or(true),
                 multifunction: None,

@@ -49,6 +49,7 @@ pub(super) fn resolve(
         rng,
         root_port,
         dgpu,
+        igpu,
         vfio,
         fw_cfg,
         battery,
@@ -79,7 +80,9 @@ pub(super) fn resolve(
         resolver.problem(&format!("root_port[{index}].address"), message);
     }
     resolver.chassis(&mut smbios, dgpu.is_some());
-    let (passthrough, vbios) = resolver.passthrough(dgpu, vfio);
+    let igpu = igpu.and_then(|section| resolver.igpu(section, &name));
+    let (igpu, display_gpu) = igpu.unzip();
+    let (passthrough, vbios) = resolver.passthrough(dgpu, display_gpu, vfio);
     resolver.check_boot_order(&disks, &passthrough);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
@@ -102,6 +105,7 @@ pub(super) fn resolve(
         rng,
         root_ports,
         passthrough,
+        igpu,
         vbios,
         fw_cfg,
         battery: battery.map(|battery| battery.mode),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::console::ConsoleSpec;
 use super::control::ControlSpec;
 use super::display::VncAddress;
+use super::igpu::{MdevParent, MdevType, Resolution};
 use super::machine::{Action, Hugepages};
 use super::passthrough::RomSource;
 use super::pci_address::{HostPciAddress, PciAddress};
@@ -128,6 +129,9 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         HostPciAddress::FORMAT => typed::<HostPciAddress>(value),
         PciId::FORMAT => typed::<PciId>(value),
         SubsystemId::FORMAT => typed::<SubsystemId>(value),
+        MdevParent::FORMAT => typed::<MdevParent>(value),
+        MdevType::FORMAT => typed::<MdevType>(value),
+        Resolution::FORMAT => typed::<Resolution>(value),
         RomSource::FORMAT => typed::<RomSource>(value),
         ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
         ControlSpec::FORMAT => typed::<ControlSpec>(value),
@@ -138,6 +142,7 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         "vm-name" => string(text::check_name),
         "path" => string(text::check_path),
         "uuid" => string(text::check_uuid),
+        "mdev-uuid" => string(text::check_mdev_uuid),
         "smbios-string" => string(text::check_smbios),
         "disk-serial" => string(text::check_disk_serial),
         "fw-cfg-name" => string(text::check_fw_cfg_name),
@@ -154,6 +159,9 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
         HostPciAddress::FORMAT => HostPciAddress::EXPECTED,
         PciId::FORMAT => PciId::EXPECTED,
         SubsystemId::FORMAT => SubsystemId::EXPECTED,
+        MdevParent::FORMAT => MdevParent::EXPECTED,
+        MdevType::FORMAT => MdevType::EXPECTED,
+        Resolution::FORMAT => Resolution::EXPECTED,
         RomSource::FORMAT => RomSource::EXPECTED,
         ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
         ControlSpec::FORMAT => ControlSpec::EXPECTED,
@@ -163,7 +171,7 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
         ChassisType::FORMAT => ChassisType::EXPECTED,
         "vm-name" | "fw-cfg-name" => "a name in quotes",
         "path" => "a path in quotes",
-        "uuid" => "a UUID in quotes",
+        "uuid" | "mdev-uuid" => "a UUID in quotes",
         "disk-serial" => "a serial number in quotes",
         "kernel-command-line" => "a command line in quotes",
         _ => return None,

@@ -266,9 +266,10 @@ fn required(schema: &Node) -> impl Iterator<Item = &str> {
     schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Sets of keys of which one must be complete.
+/// Sets of keys of which one must be complete. That there are not several is left to the meaning.
 fn alternatives(schema: &Node) -> impl Iterator<Item = &Node> {
-    schema.get("anyOf").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+    let sets = |keyword| schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
+    sets("anyOf").chain(sets("oneOf")).filter_map(Value::as_object)
 }
 
 /// How a section of this path is written: `[cpu]`, `[[disk]]`, `topology`.

@@ -1,7 +1,7 @@
 //! "Did you mean …?": the known word nearest to a mistyped one.
 
 /// Words that other virtual machine monitors use for keys of ours.
-const OTHER_NAMES: [(&str, &str); 25] = [
+const OTHER_NAMES: [(&str, &str); 29] = [
     ("ram", "memory"),
     ("mem", "memory"),
     ("vcpu", "cpu"),
@@ -21,6 +21,10 @@ const OTHER_NAMES: [(&str, &str); 25] = [
     ("gpu", "dgpu"),
     ("nvidia", "dgpu"),
     ("hostdev", "vfio"),
+    ("intel", "igpu"),
+    ("vgpu", "igpu"),
+    ("xres", "resolution"),
+    ("yres", "resolution"),
     ("pci", "vfio"),
     ("address", "guest"),
     ("managed", "manage"),

@@ -76,6 +76,18 @@ pub(super) fn check_uuid(text: &str) -> Result<(), Complaint> {
     }
 }
 
+/// The UUID of a mediated device.
+pub(super) fn check_mdev_uuid(text: &str) -> Result<(), Complaint> {
+    match uuid::Uuid::try_parse(text) {
+        Err(_) => Err(format!(
+            "\"{}\" is not the UUID of a mediated device: `mdevctl list` and `ls /sys/bus/mdev/devices` show them",
+            shorten(text)
+        )),
+        Ok(id) if id.is_nil() => Err("a UUID of zeros only is none: uuidgen makes one".into()),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// A string of an SMBIOS structure.
 pub(super) fn check_smbios(text: &str) -> Result<(), Complaint> {
     printable_ascii("SMBIOS strings", text)?;

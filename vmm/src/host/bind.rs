@@ -1,4 +1,4 @@
-//! `manage = true`: lends functions to vfio-pci for the time of a run.
+//! `manage = true`: lends functions to vfio-pci for the time of a run. Mediated devices are made for as long.
 //!
 //! Everything that can be found to stand against it is found first, while nothing has been changed. Then all changes go
 //! to the journal, and only then to the host. They are undone in reverse when the run ends, when a step fails, and by
@@ -14,8 +14,8 @@ use super::journal::{Journal, JournalDir, JournalError, Record};
 use super::step::{Host, Step, StepError};
 use super::sysfs::{VFIO_PCI, lends};
 use super::usage::InUse;
-use super::{ChildWriter, HostFiles, Kernel, Unready, WriteError};
-use crate::config::HostPciAddress;
+use super::{ChildWriter, HostFiles, Kernel, MdevError, Unready, WantedMdev, WriteError};
+use crate::config::{HostPciAddress, LentDevice, NewMdev};
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);
@@ -37,13 +37,16 @@ pub enum BindError {
         #[source]
         source: InUse,
     },
+    /// A mediated device cannot be had.
+    #[error(transparent)]
+    Mdev(#[from] MdevError),
     /// Another machine has it.
     #[error(
-        "{address} belongs to the machine {machine}, which is running (process {pid}): shut that down first"
+        "{device} belongs to the machine {machine}, which is running (process {pid}): shut that down first"
     )]
     Taken {
-        /// The function.
-        address: HostPciAddress,
+        /// The device.
+        device: LentDevice,
         /// The other machine's name.
         machine: String,
         /// Its process.
@@ -75,11 +78,11 @@ pub enum BindError {
     },
 }
 
-/// A function that is not as it was.
+/// A device that is not as it was.
 #[derive(Debug)]
 pub struct Left {
-    /// The function, or a port above one.
-    pub address: HostPciAddress,
+    /// The device, or a port above a function.
+    pub device: LentDevice,
     /// Why; `None` when it was not tried because the kernel hangs at this function.
     pub why: Option<StepError>,
 }
@@ -87,7 +90,7 @@ pub struct Left {
 /// Why the host could not be put back as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum GiveBackError {
-    /// Some functions are not as they were.
+    /// Some devices are not as they were.
     #[error("the host could not be put back as it was: {}. The next start tries again, by the record {}",
         list(&left.iter().map(describe).collect::<Vec<_>>()), journal.display())]
     Left {
@@ -104,7 +107,7 @@ pub enum GiveBackError {
 fn describe(left: &Left) -> String {
     match &left.why {
         Some(why) => why.to_string(),
-        None => format!("{} is left alone because the kernel hangs there", left.address),
+        None => format!("{} is left alone because the kernel hangs there", left.device),
     }
 }
 
@@ -130,34 +133,53 @@ impl Manager {
         Self { host: Host { files, kernel }, journals }
     }
 
-    /// Binds `functions` to vfio-pci for the machine of this name, and keeps them and the ports above them awake.
-    /// Functions that are bound already stay so at the end. Takes as long as the drivers take to let go.
+    /// Binds `functions` to vfio-pci for the machine of this name, and keeps them and the ports above them awake; makes
+    /// those of `mdevs` that do not exist. What is bound or exists already stays so at the end. Takes as long as the
+    /// drivers take to let go.
     ///
     /// # Errors
     ///
     /// See [`BindError`].
-    pub fn bind(&self, machine: &str, functions: &[HostPciAddress]) -> Result<Bound, BindError> {
+    pub fn lend(
+        &self,
+        machine: &str,
+        functions: &[HostPciAddress],
+        mdevs: &[WantedMdev],
+    ) -> Result<Bound, BindError> {
         let mut functions = functions.to_vec();
         functions.sort_unstable();
         functions.dedup();
-        if functions.is_empty() {
+        if functions.is_empty() && mdevs.is_empty() {
             return Ok(Bound { lent: None });
         }
         let lock = self.journals.lock()?;
-        let leftovers = claim::leftovers(self.journals.list(&lock), &functions)
-            .map_err(|Taken { address, machine, pid }| BindError::Taken { address, machine, pid })?;
+        let devices: Vec<_> = functions
+            .iter()
+            .map(|address| LentDevice::Function(*address))
+            .chain(mdevs.iter().map(|mdev| LentDevice::Mediated(mdev.uuid)))
+            .collect();
+        let leftovers = claim::leftovers(self.journals.list(&lock), &devices)
+            .map_err(|Taken { device, machine, pid }| BindError::Taken { device, machine, pid })?;
         self.check(&functions)?;
-        self.load()?;
+        let made = self.to_make(mdevs)?;
+        if !functions.is_empty() {
+            self.load()?;
+        }
         let boot = self.boot();
-        let steps = claim::merge(&leftovers, &boot, self.host.steps(&functions));
-        let record = Record::new(machine, boot, functions, steps.clone());
-        let journal = claim::write(&self.journals, &lock, record, leftovers)?;
+        let mut steps = self.host.steps(&functions);
+        steps.extend(made);
+        let steps = claim::merge(&leftovers, &boot, steps);
+        let record = Record::new(machine, boot, devices, steps.clone());
+        let mut journal = claim::write(&self.journals, &lock, record, leftovers)?;
         drop(lock);
         for step in &steps {
             if let Err(error) = self.host.take(step) {
                 // What hangs is not asked again: it would only hang again.
-                let hung: &[_] =
-                    if matches!(error, StepError::Hung { .. }) { &[step.address()] } else { &[] };
+                let hung: &[_] = if matches!(error, StepError::Hung { .. }) { &[step.device()] } else { &[] };
+                // A device that is there all the same is not of our making.
+                if matches!(error, StepError::NotMade { .. }) {
+                    journal.record.steps.retain(|other| other != step);
+                }
                 return Err(match self.undo(journal, hung) {
                     Ok(()) => error.into(),
                     Err(left) => BindError::AndLeft { error, left },
@@ -185,6 +207,18 @@ impl Manager {
         Ok(())
     }
 
+    /// The steps that make those of `mdevs` that do not exist.
+    fn to_make(&self, mdevs: &[WantedMdev]) -> Result<Vec<Step>, MdevError> {
+        let mut steps = Vec::new();
+        for wanted in mdevs {
+            self.host.load_gvt(wanted);
+            if let Some(NewMdev { parent, kind }) = self.host.files.mdev_to_make(wanted)? {
+                steps.push(Step::Mdev { uuid: wanted.uuid, parent, kind });
+            }
+        }
+        Ok(steps)
+    }
+
     fn load(&self) -> Result<(), BindError> {
         let driver = self.host.files.path(format!("sys/bus/pci/drivers/{VFIO_PCI}"));
         if driver.exists() {
@@ -202,30 +236,30 @@ impl Manager {
         self.host.files.text("proc/sys/kernel/random/boot_id").unwrap_or_default()
     }
 
-    /// Undoes the journal's steps in reverse, leaving out the functions that hang, and removes it; or keeps it with the
+    /// Undoes the journal's steps in reverse, leaving out the devices that hang, and removes it; or keeps it with the
     /// steps that could not be undone.
-    pub(super) fn undo(&self, mut journal: Journal, hung: &[HostPciAddress]) -> Result<(), GiveBackError> {
+    pub(super) fn undo(&self, mut journal: Journal, hung: &[LentDevice]) -> Result<(), GiveBackError> {
         let mut hung = hung.to_vec();
         let mut kept: Vec<Step> = Vec::new();
         let mut left: Vec<Left> = Vec::new();
         for step in journal.record.steps.iter().rev() {
-            let address = step.address();
-            let why = if hung.contains(&address) {
+            let device = step.device();
+            let why = if hung.contains(&device) {
                 None
             } else {
                 match self.host.undo(step) {
                     Ok(()) => continue,
                     Err(error) => {
                         if matches!(error, StepError::Hung { .. }) {
-                            hung.push(address);
+                            hung.push(device);
                         }
                         Some(error)
                     }
                 }
             };
             kept.insert(0, step.clone());
-            if why.is_some() || left.iter().all(|left| left.address != address) {
-                left.push(Left { address, why });
+            if why.is_some() || left.iter().all(|left| left.device != device) {
+                left.push(Left { device, why });
             }
         }
         if kept.is_empty() {
@@ -239,7 +273,7 @@ impl Manager {
     }
 }
 
-/// Functions that are bound to vfio-pci for the time of a run.
+/// What is lent for the time of a run: functions that are bound to vfio-pci, mediated devices that were made.
 ///
 /// To be given back after every descriptor of the devices has been closed: the kernel waits for that.
 #[derive(Debug)]

@@ -138,7 +138,7 @@ pub fn check(
 /// # Errors
 ///
 /// Its driver does not lend it, or one of [`passable`]'s.
-pub(crate) fn lent(files: &HostFiles, address: HostPciAddress) -> Result<u32, Unready> {
+pub(super) fn lent(files: &HostFiles, address: HostPciAddress) -> Result<u32, Unready> {
     let function = passable(files, address)?;
     bound(&function)?;
     function.iommu_group.ok_or_else(|| no_iommu(files, address))
@@ -199,7 +199,7 @@ pub(super) fn viable(
 }
 
 /// The devices of `group`, apart from `ours`, whose drivers use DMA.
-pub(crate) fn culprits(files: &HostFiles, group: u32, ours: &[HostPciAddress]) -> Vec<Culprit> {
+pub(super) fn culprits(files: &HostFiles, group: u32, ours: &[HostPciAddress]) -> Vec<Culprit> {
     let culprit = |GroupMember { name, address, driver }| {
         let driver = driver.filter(|driver| !leaves_dma(driver))?;
         (!address.is_some_and(|address| ours.contains(&address))).then_some(Culprit { name, driver })

@@ -1,31 +1,31 @@
-//! Makes functions ours: no two machines have the same one, and what a crashed machine left is taken over.
+//! Makes devices ours: no two machines have the same one, and what a crashed machine left is taken over.
 
 use super::journal::{Found, Journal, JournalDir, JournalError, Record};
 use super::step::Step;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
-/// A function that another machine has.
+/// A device that another machine has.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    pub(super) address: HostPciAddress,
+    pub(super) device: LentDevice,
     pub(super) machine: String,
     pub(super) pid: u32,
 }
 
-/// The journals whose processes are gone and that have something of `functions`, as they are: recovery has tried to
+/// The journals whose processes are gone and that have something of `devices`, as they are: recovery has tried to
 /// undo them and could not. Those of machines that run must not have any.
-pub(super) fn leftovers(found: Vec<Found>, functions: &[HostPciAddress]) -> Result<Vec<Journal>, Taken> {
+pub(super) fn leftovers(found: Vec<Found>, devices: &[LentDevice]) -> Result<Vec<Journal>, Taken> {
     let mut leftovers = Vec::new();
     for found in found {
         match found {
             Found::Live(record) => {
-                if let Some(address) = functions.iter().find(|address| record.claims.contains(address)) {
-                    return Err(Taken { address: *address, machine: record.machine, pid: record.pid });
+                if let Some(device) = devices.iter().find(|device| record.claims.contains(device)) {
+                    return Err(Taken { device: *device, machine: record.machine, pid: record.pid });
                 }
             }
             Found::Stale(journal) => {
                 let steps = &journal.record.steps;
-                if steps.iter().any(|step| functions.contains(&step.address())) {
+                if steps.iter().any(|step| devices.contains(&step.device())) {
                     leftovers.push(journal);
                 }
             }

@@ -1,10 +1,10 @@
 //! Gathers what the plan may know of the host.
 
 use super::{HostFacts, HostFiles};
-use crate::config::Passthrough;
+use crate::config::{LentDevice, Passthrough};
 
 impl HostFacts {
-    /// Reads the functions that `devices` name, and all other functions of their slots. Cannot fail: a function that
+    /// Reads what `devices` name, and all other functions of the slots of functions. Cannot fail: a device that
     /// is not there is not in the result, and the plan says what that means.
     pub fn gather(devices: &[Passthrough]) -> Self {
         Self::gather_from(&HostFiles::default(), devices)
@@ -14,9 +14,16 @@ impl HostFacts {
     pub fn gather_from(files: &HostFiles, devices: &[Passthrough]) -> Self {
         let functions = devices
             .iter()
-            .flat_map(|device| files.slot(device.host))
+            .filter_map(|device| device.host.function())
+            .flat_map(|address| files.slot(address))
             .map(|function| (function.address, function))
             .collect();
-        Self { functions }
+        let uuid = |device: &Passthrough| match device.host {
+            LentDevice::Mediated(uuid) => Some(uuid),
+            LentDevice::Function(_) => None,
+        };
+        let mdevs = devices.iter().filter_map(|device| files.mdev(uuid(device)?));
+        let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
+        Self { functions, mdevs }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the host's `/sys`, `/proc` and `/dev` are.
+//! Where the host's `/sys`, `/proc`, `/dev` and `/etc` are.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// More than any attribute or table that is read here; a file that is longer is cut off.
 const LONGEST: u64 = 4 << 20;
 
-/// The host's `/sys`, `/proc` and `/dev`, all below one root.
+/// The host's `/sys`, `/proc`, `/dev` and `/etc`, all below one root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFiles {
     root: PathBuf,

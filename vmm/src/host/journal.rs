@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{names, text};
 use super::step::Step;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
-/// The only version of the format there is.
-const FORMAT: u32 = 1;
+/// The version of the format. Version 1 had no mediated devices, and is read as this one.
+const FORMAT: u32 = 2;
 const ENDING: &str = ".json";
 /// How long another start may keep the directory: while it checks its devices, and loads a module.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,14 +76,14 @@ pub(super) struct Record {
     pub(super) pid: u32,
     /// The kernel's `boot_id`: a reboot undoes everything by itself.
     pub(super) boot: String,
-    /// The functions that the machine has.
-    pub(super) claims: Vec<HostPciAddress>,
+    /// The devices that the machine has.
+    pub(super) claims: Vec<LentDevice>,
     /// What was, or was about to be, changed, in order.
     pub(super) steps: Vec<Step>,
 }
 
 impl Record {
-    pub(super) fn new(machine: &str, boot: String, claims: Vec<HostPciAddress>, steps: Vec<Step>) -> Self {
+    pub(super) fn new(machine: &str, boot: String, claims: Vec<LentDevice>, steps: Vec<Step>) -> Self {
         Self { format: FORMAT, machine: machine.into(), pid: std::process::id(), boot, claims, steps }
     }
 }

@@ -7,11 +7,13 @@
 mod bind;
 mod check;
 mod claim;
+mod device;
 mod facts;
 mod files;
 mod holders;
 mod journal;
 mod kernel;
+mod mdev;
 mod nodes;
 mod recover;
 mod step;
@@ -22,15 +24,19 @@ mod usage;
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use crate::config::HostPciAddress;
 
 pub use bind::{BindError, Bound, GiveBackError, Left, Manager};
 pub use check::{Culprit, Unready, check};
-pub(crate) use check::{all_ones, culprits, lent, list};
+pub(crate) use check::{all_ones, list};
+pub use device::NotLent;
 pub use files::HostFiles;
 pub use holders::{Holder, Holders};
 pub use journal::{JournalDir, JournalError};
 pub use kernel::{ChildWriter, Kernel, WriteError};
+pub use mdev::{HostMdev, MdevError, Offer, WantedMdev};
 pub use recover::Recovery;
 pub use step::StepError;
 pub use sysfs::GroupMember;
@@ -59,9 +65,11 @@ pub struct HostFunction {
 }
 
 /// What the plan may know of the host: the PCI functions that the configuration names, and the other functions of
-/// their slots. A function that does not exist is not in here.
+/// their slots, and the mediated devices. What does not exist is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// By address.
     pub functions: BTreeMap<HostPciAddress, HostFunction>,
+    /// By UUID.
+    pub mdevs: BTreeMap<Uuid, HostMdev>,
 }

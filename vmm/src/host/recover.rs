@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::bind::{GiveBackError, Manager};
 use super::check::list;
 use super::journal::{Found, Journal, JournalError};
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
 /// What became of one journal of a machine that does not run any more.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub enum Recovery {
     GivenBack {
         /// The machine's name.
         machine: String,
-        /// Its functions.
-        functions: Vec<HostPciAddress>,
+        /// Its devices.
+        devices: Vec<LentDevice>,
     },
     /// The host has been rebooted since, which undid everything.
     Rebooted {
@@ -44,11 +44,11 @@ pub enum Recovery {
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GivenBack { machine, functions } => write!(
+            Self::GivenBack { machine, devices } => write!(
                 f,
                 "an earlier run of {machine} ended without giving its devices back to the host: {} {} now given back",
-                list(functions),
-                if functions.len() == 1 { "is" } else { "are" },
+                list(devices),
+                if devices.len() == 1 { "is" } else { "are" },
             ),
             Self::Rebooted { machine } => {
                 write!(
@@ -107,9 +107,9 @@ impl Manager {
                 Err(error) => Recovery::NoJournals(error),
             };
         }
-        let functions = journal.record.claims.clone();
+        let devices = journal.record.claims.clone();
         match self.undo(journal, &[]) {
-            Ok(()) => Recovery::GivenBack { machine, functions },
+            Ok(()) => Recovery::GivenBack { machine, devices },
             Err(error) => Recovery::Failed { machine, error },
         }
     }

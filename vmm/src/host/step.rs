@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::sysfs::{VFIO_PCI, lends};
 use super::{HostFiles, Kernel, WriteError};
-use crate::config::HostPciAddress;
+use uuid::Uuid;
+
+use crate::config::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
 /// How long a driver may take to let go of a device.
 pub(super) const UNBIND: Duration = Duration::from_secs(10);
@@ -66,7 +68,7 @@ impl PowerControl {
     }
 }
 
-/// A change to one function, with the state before it.
+/// A change to one device, with the state before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Step {
@@ -76,20 +78,24 @@ pub(super) enum Step {
     Power { address: HostPciAddress, former: PowerControl },
     /// The driver becomes vfio-pci.
     Driver { address: HostPciAddress, former: Option<DriverName>, former_override: Option<DriverName> },
+    /// A mediated device is made. There was none of its UUID before.
+    Mdev { uuid: Uuid, parent: MdevParent, kind: MdevType },
 }
 
 impl Step {
-    pub(super) fn address(&self) -> HostPciAddress {
+    /// What it changes.
+    pub(super) fn device(&self) -> LentDevice {
         match self {
             Self::D3cold { address, .. } | Self::Power { address, .. } | Self::Driver { address, .. } => {
-                *address
+                LentDevice::Function(*address)
             }
+            Self::Mdev { uuid, .. } => LentDevice::Mediated(*uuid),
         }
     }
 
     /// Whether both change the same thing.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other) && self.address() == other.address()
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.device() == other.device()
     }
 }
 
@@ -137,6 +143,17 @@ pub enum StepError {
         driver: String,
         /// The driver it has.
         now: Option<String>,
+    },
+    /// A mediated device was not made.
+    #[error("{doing} failed: {source}; {hint}")]
+    NotMade {
+        /// What was being done.
+        doing: String,
+        /// What the kernel said.
+        #[source]
+        source: Box<WriteError>,
+        /// What that likely means, and what to do.
+        hint: Box<str>,
     },
 }
 
@@ -205,10 +222,11 @@ impl Host {
 
     /// Takes a step.
     pub(super) fn take(&self, step: &Step) -> Result<(), StepError> {
-        match *step {
-            Step::D3cold { address, .. } => self.set(address, "d3cold_allowed", "0"),
-            Step::Power { address, .. } => self.set(address, "power/control", "on"),
-            Step::Driver { address, .. } => self.lend(address),
+        match step {
+            Step::D3cold { address, .. } => self.set(*address, "d3cold_allowed", "0"),
+            Step::Power { address, .. } => self.set(*address, "power/control", "on"),
+            Step::Driver { address, .. } => self.lend(*address),
+            Step::Mdev { uuid, parent, kind } => self.make(*uuid, parent, kind),
         }
     }
 
@@ -239,10 +257,13 @@ impl Host {
 
     /// Undoes a step, if it was taken. A function that has left the host needs nothing.
     pub(super) fn undo(&self, step: &Step) -> Result<(), StepError> {
-        if !self.files.function_path(step.address()).exists() {
+        if let LentDevice::Function(address) = step.device()
+            && !self.files.function_path(address).exists()
+        {
             return Ok(());
         }
         match step {
+            Step::Mdev { uuid, parent, kind } => self.unmake(*uuid, parent, kind),
             Step::D3cold { address, former } => {
                 self.set(*address, "d3cold_allowed", if *former { "1" } else { "0" })
             }

@@ -120,6 +120,7 @@ pub fn platform(
             BatteryMode::Mirror => Battery::Mirror,
         }),
         vrom: vrom(plan, additions),
+        opregion: additions.opregion.clone(),
         oem: OemIds::default(),
         user_tables: additions.tables.clone(),
     })

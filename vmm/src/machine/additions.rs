@@ -13,6 +13,8 @@ pub struct Additions {
     pub tables: Vec<Vec<u8>>,
     /// The image that `_ROM` returns.
     pub vbios: Option<Arc<[u8]>>,
+    /// The OpRegion of the display GPU. It comes from the device and not from a file.
+    pub opregion: Option<Arc<[u8]>>,
 }
 
 impl Additions {
@@ -25,6 +27,6 @@ impl Additions {
         let vbios = vbios::load(config, plan, &mut problems);
         let tables = user_tables::load(config, &mut problems);
         Problems::check(problems)?;
-        Ok(Self { tables, vbios })
+        Ok(Self { tables, vbios, opregion: None })
     }
 }

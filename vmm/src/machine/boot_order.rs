@@ -82,7 +82,7 @@ mod tests {
             driver: None,
             iommu_group: Some(7),
         };
-        let facts = HostFacts { functions: [(address, function)].into() };
+        let facts = HostFacts { functions: [(address, function)].into(), ..HostFacts::default() };
         let plan = plan::plan(&config, &facts).unwrap();
         String::from_utf8(of(&config, &plan).unwrap()).unwrap()
     }

@@ -227,11 +227,14 @@ pub(super) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
 
-    let (display, ramfb) = MachineDisplay::of(config.display.is_some(), None, &ram)
+    let planes = passthrough.as_ref().and_then(Passthrough::planes);
+    let ramfb = plan.igpu.map_or(config.display.is_some(), |igpu| igpu.ramfb);
+    let (display, ramfb) = MachineDisplay::of(ramfb, planes, &ram)
         .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
+    let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
+    let extras = items::Extras { additions: connections.additions, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
-    let fw_cfg =
-        items::build(config, plan, supported, live, connections.additions, &ram, &connections.events)?;
+    let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
 
     let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
         (u64::from(ConfigPorts::BASE), 8, Arc::clone(&config_ports) as _),

@@ -21,6 +21,7 @@ use super::acpi::{self, CpuFacts};
 use super::additions::Additions;
 use super::boot_order;
 use super::display;
+use super::passthrough::OpRegion;
 use crate::config::{Config, FwCfgContent};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
@@ -44,13 +45,21 @@ fn input(error: impl std::fmt::Display) -> Failure {
     Failure::Input(error.to_string())
 }
 
+/// What does not follow from the plan.
+pub(super) struct Extras {
+    /// The user's files behind the ACPI tables.
+    pub additions: Additions,
+    /// The display GPU's OpRegion.
+    pub opregion: Option<OpRegion>,
+}
+
 /// Builds the device with everything in it.
 pub(super) fn build(
     config: &Arc<Config>,
     plan: &Arc<MachinePlan>,
     supported: &Supported,
     live: Live,
-    additions: Additions,
+    extras: Extras,
     ram: &GuestRam,
     events: &EventLog,
 ) -> Result<Arc<FwCfg>, Failure> {
@@ -86,6 +95,17 @@ pub(super) fn build(
             FwCfgContent::Bytes(bytes) => (item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>),
         };
         builder = builder.file(&name, Served(content));
+    }
+    let Extras { mut additions, opregion } = extras;
+    if let Some(OpRegion { bytes, placed }) = opregion {
+        // Firmware places a copy by the table loader; an option ROM may make one of its own from the first file.
+        let size = ::acpi::OPREGION_ADDRESS_SIZE as u16;
+        builder = builder.file("etc/igd-opregion", bytes.to_vec()).writable(
+            ::acpi::OPREGION_ADDRESS_FILE,
+            size,
+            placed,
+        );
+        additions.opregion = Some(bytes);
     }
     let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live, additions };
     builder = tables.announce(builder)?;
@@ -210,19 +230,19 @@ impl Tables {
             (::acpi::TABLES_FILE, size(sizes.tables)),
             (::acpi::RSDP_FILE, size(sizes.rsdp)),
             (::acpi::VROM_FILE, size(sizes.vrom)),
+            (::acpi::OPREGION_FILE, size(sizes.opregion)),
         ];
         // A file of no bytes could not be loaded, and nothing asks for it.
-        let count = files.iter().filter(|(_, size)| *size > 0).count();
-        let files = files.get(..count).unwrap_or(&files);
+        let there = files.map(|(_, size)| size > 0);
+        let files: Vec<_> = files.into_iter().filter(|(_, size)| *size > 0).collect();
         let told = AtomicBool::new(false);
         let provider = Box::new(move || {
             self.verify(&told);
             let set = self.make(&self.live.look()).and_then(|set| set.fit(sizes)).map_err(Box::new)?;
-            let mut files = vec![set.loader, set.tables, set.rsdp, set.vrom];
-            files.truncate(count);
-            Ok(files)
+            let files = [set.loader, set.tables, set.rsdp, set.vrom, set.opregion];
+            Ok(files.into_iter().zip(there).filter_map(|(file, there)| there.then_some(file)).collect())
         });
-        Ok(builder.lazy(files, provider))
+        Ok(builder.lazy(&files, provider))
     }
 
     /// Compares the buses that the firmware has numbered with the plan, by which the tables name devices and the user

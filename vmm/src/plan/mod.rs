@@ -4,6 +4,7 @@
 //! `vm.toml` that causes it. The plan alone feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
 mod headers;
+mod igpu;
 pub mod memory;
 pub mod passthrough;
 pub mod pci;
@@ -21,6 +22,7 @@ use crate::config::{Config, Diagnostic, Problems};
 use crate::cpu::cpuid::Topology;
 use crate::host::HostFacts;
 
+pub use igpu::PlannedIgpu;
 pub use memory::MemoryPlan;
 pub use passthrough::PlannedPassthrough;
 pub use pci::{PciPlan, PlannedFunction, Role};
@@ -43,6 +45,8 @@ pub struct MachinePlan {
     pub pci: PciPlan,
     /// Passed-through functions; [`Role::Passthrough`] counts them.
     pub passthrough: Vec<PlannedPassthrough>,
+    /// The display GPU among them.
+    pub igpu: Option<PlannedIgpu>,
     /// The video BIOS that `_ROM` returns.
     pub vbios: Option<PlannedVbios>,
     /// What the user should know, and what forbids nothing.
@@ -61,6 +65,7 @@ pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems>
     let memory = memory::plan(config, &mut problems);
     let passthrough::Wanted { functions, wishes, warnings } =
         passthrough::wanted(config, facts, &mut problems);
+    let igpu = igpu::plan(config, &functions, &mut problems);
     let pci = place::plan(config, &wishes, &mut problems);
     let vbios = vbios::plan(config, &pci, &functions, &mut problems);
     Problems::check(problems)?;
@@ -72,6 +77,7 @@ pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems>
         memory,
         pci,
         passthrough: functions,
+        igpu,
         vbios,
         warnings,
     })

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 
 use devices::vfio::Identity;
 
-use crate::config::{Config, Diagnostic, GpuFunctions, HostPciAddress, Passthrough, PciAddress, RomSource};
-use crate::host::{HostFacts, HostFunction};
+use crate::config::{
+    Config, Diagnostic, GpuFunctions, HostPciAddress, LentDevice, NewMdev, Passthrough, PciAddress, RomSource,
+};
+use crate::host::{HostFacts, HostFunction, HostMdev};
 
 /// One passed-through function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedPassthrough {
-    /// The section that asks for it: `dgpu` or `vfio[0]`.
+    /// The section that asks for it: `dgpu`, `igpu` or `vfio[0]`.
     pub key: String,
-    /// Where it is on the host.
-    pub host: HostPciAddress,
+    /// Which device of the host it is.
+    pub host: LentDevice,
+    /// What a mediated device is made from if there is none of its UUID.
+    pub create: Option<NewMdev>,
     /// IDs that the guest sees in place of the device's own.
     pub identity: Identity,
     /// Its expansion ROM.
@@ -23,8 +27,10 @@ pub struct PlannedPassthrough {
     pub boot_index: Option<u32>,
     /// Whether it is bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
-    /// What the host says of it; `None` if the host has no such function.
+    /// What the host says of it; `None` if the host has no such function, and for mediated devices.
     pub facts: Option<HostFunction>,
+    /// What the host says of a mediated device that exists.
+    pub mdev: Option<HostMdev>,
 }
 
 /// Where a passed-through function should go.
@@ -53,6 +59,8 @@ pub(super) struct Wish {
     pub multifunction: Option<bool>,
     /// The laptop's GPU itself.
     pub dgpu: bool,
+    /// The display GPU.
+    pub igpu: bool,
 }
 
 /// Everything that is passed through, in the order of the configuration.
@@ -66,14 +74,14 @@ pub(super) struct Wanted {
 /// Finds the functions that the sections mean.
 pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diagnostic>) -> Wanted {
     let mut wanted = Wanted::default();
-    let mut owners: BTreeMap<HostPciAddress, &str> = BTreeMap::new();
+    let mut owners: BTreeMap<LentDevice, &str> = BTreeMap::new();
     for section in &config.passthrough {
         let host = section.host;
         if let Some(owner) = owners.get(&host) {
             problems.push(given_twice(config, section, owner));
             continue;
         }
-        let own = facts.functions.get(&host);
+        let own = host.function().and_then(|address| facts.functions.get(&address));
         if let Some(problem) = own.and_then(|own| bridge(config, section, own)) {
             problems.push(problem);
             continue;
@@ -84,6 +92,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
         wanted.functions.push(PlannedPassthrough {
             key: section.key.clone(),
             host,
+            create: section.create.clone(),
             identity: Identity {
                 vendor: section.vendor,
                 device: section.device,
@@ -93,6 +102,10 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
             boot_index: section.boot_index,
             manage: section.manage,
             facts: own.cloned(),
+            mdev: match host {
+                LentDevice::Mediated(uuid) => facts.mdevs.get(&uuid).cloned(),
+                LentDevice::Function(_) => None,
+            },
         });
         wanted.wishes.push(Wish {
             index,
@@ -105,13 +118,14 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
             beside: None,
             multifunction: section.multifunction,
             dgpu: section.is_dgpu(),
+            igpu: section.is_igpu(),
         });
         for (own, guest) in companions(facts, section) {
-            if let Some(owner) = owners.get(&own.address) {
+            if let Some(owner) = owners.get(&own.address.into()) {
                 problems.push(given_twice(config, section, owner));
                 continue;
             }
-            owners.insert(own.address, &section.key);
+            owners.insert(own.address.into(), &section.key);
             wanted.wishes.push(Wish {
                 index: wanted.functions.len(),
                 place: Place::At(guest),
@@ -119,10 +133,12 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
                 beside: Some(index),
                 multifunction: None,
                 dgpu: false,
+                igpu: false,
             });
             wanted.functions.push(PlannedPassthrough {
                 key: section.key.clone(),
-                host: own.address,
+                host: own.address.into(),
+                create: None,
                 identity: Identity {
                     // All functions of a board's GPU carry the board's subsystem.
                     subsystem: section.subsystem.filter(|_| lacks_subsystem(own)),
@@ -132,6 +148,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
                 boot_index: None,
                 manage: section.manage,
                 facts: Some(own.clone()),
+                mdev: None,
             });
         }
     }
@@ -144,11 +161,11 @@ fn companions<'a>(
     facts: &'a HostFacts,
     section: &Passthrough,
 ) -> impl Iterator<Item = (&'a HostFunction, PciAddress)> {
-    let host = section.host;
+    let host = section.host.function();
     let guest = section.guest.filter(|_| section.functions == GpuFunctions::All);
     let slot = |address: HostPciAddress| (address.segment(), address.bus(), address.device());
     facts.functions.values().filter_map(move |own| {
-        let guest = guest?;
+        let (guest, host) = (guest?, host?);
         if slot(own.address) != slot(host) || own.address == host || own.class >> 16 == class::BRIDGE {
             return None;
         }
@@ -172,7 +189,7 @@ fn given_twice(config: &Config, section: &Passthrough, owner: &str) -> Diagnosti
         Some((list, _)) => format!("[[{list}]]"),
         None => format!("[{key}]"),
     };
-    let line = config.locate(&format!("{owner}.host"));
+    let line = config.locate(&format!("{owner}.host")).or_else(|| config.locate(&format!("{owner}.mdev")));
     let line = line.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
     let message = format!("{} is passed through by {}{line} already", section.host, written(owner));
     let problem = config.problem(&format!("{}.host", section.key), message);

@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::passthrough::{Place, Wish};
-use super::pci::{self, PciPlan, Role};
+use super::pci::{self, PciPlan, PlannedFunction, Role};
 use super::ports::{GPU_PORT, Ports, Slot};
 use crate::config::{Config, Diagnostic, PciAddress};
 
 /// The chipset's own places and those that a laptop's GPUs have, which devices without an address do not take.
 pub(super) const HOST_BRIDGE: Slot = (0x00, 0);
 const LPC: Slot = (0x1f, 0);
+/// Where Intel's GPUs are.
+const IGPU: Slot = (0x02, 0);
 const KEPT_FOR_GPUS: [u8; 2] = [0x01, 0x02];
 
 /// A function whose place is to be found.
@@ -145,7 +147,19 @@ pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Diagnost
     planner.number_ports();
     planner.check_function_zero();
     let several = planner.several_functions(wishes);
-    PciPlan { functions: pci::tree(&planner.taken, &several) }
+    let mut functions = pci::tree(&planner.taken, &several);
+    name_display(&mut functions, wishes);
+    PciPlan { functions }
+}
+
+/// The display GPU has the name that it has on laptops if it is in its place there.
+fn name_display(functions: &mut [PlannedFunction], wishes: &[Wish]) {
+    let igpu = |role| wishes.iter().any(|wish| wish.igpu && role == Role::Passthrough(wish.index));
+    for function in functions.iter_mut().filter(|function| igpu(function.role)) {
+        if (function.at.device(), function.at.function()) == IGPU {
+            function.acpi_name = "GFX0".into();
+        }
+    }
 }
 
 impl Planner<'_> {

@@ -1,5 +1,6 @@
 //! The plan for people and for scripts: what `optimus-vmm plan` prints.
 
+mod igpu;
 mod passthrough;
 mod vbios;
 
@@ -10,7 +11,8 @@ use serde::Serialize;
 use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
 use crate::config::{ByteSize, Config, Diagnostic, FirmwareKind};
 
-pub use passthrough::{FunctionIds, Passthrough, ShownIds};
+pub use igpu::Igpu;
+pub use passthrough::{FunctionIds, Mdev, Passthrough, ShownIds};
 pub use vbios::Vbios;
 
 /// A range of guest-physical addresses, last address included.
@@ -99,6 +101,9 @@ pub struct Report {
     pub memory_map: Vec<MemoryRange>,
     /// PCI functions of bus 0, with those behind root ports.
     pub pci: Vec<Function>,
+    /// What is special about the display GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub igpu: Option<Igpu>,
     /// The video BIOS that `_ROM` returns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vbios: Option<Vbios>,
@@ -158,6 +163,7 @@ pub fn report(config: &Config, plan: &MachinePlan) -> Report {
         },
         memory_map: memory_map(plan),
         pci: plan.pci.functions.iter().map(|function| printable(config, plan, function)).collect(),
+        igpu: plan.igpu.as_ref().map(Igpu::from),
         vbios: plan.vbios.as_ref().map(Vbios::from),
         interrupts: interrupts(config, plan),
         warnings: plan.warnings.iter().map(Warning::from).collect(),
@@ -296,6 +302,9 @@ impl Report {
         writeln!(out, "\nPCI")?;
         for function in &self.pci {
             write_function(out, function, 1)?;
+        }
+        if let Some(igpu) = &self.igpu {
+            igpu.write(out)?;
         }
         if let Some(vbios) = &self.vbios {
             vbios.write(out)?;

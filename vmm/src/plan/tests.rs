@@ -1,5 +1,6 @@
 //! Machine plans from configurations.
 
+mod igpu;
 mod numbering;
 mod passthrough;
 

@@ -1,8 +1,8 @@
-//! One function of the host, open for this VM.
+//! One function or mediated device of the host, open for this VM.
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use devices::memory::{HostMemory, HostMemoryKind};
 use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
@@ -10,6 +10,7 @@ use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::dma::Dma;
+use super::edid::Connector;
 use super::guarded::Guarded;
 use super::irqs::{self, Irqs};
 use super::mapping::Mapping;
@@ -19,7 +20,7 @@ use super::region::Region;
 use super::reset::{Affected, Hardware, Resets, affected};
 use super::space::{Space, group_files};
 use super::{VfioError, ioctl};
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 use crate::host::{self, HostFiles};
 
 /// `VFIO_DEVICE_FLAGS_RESET`.
@@ -36,7 +37,7 @@ const PMCSR_STATE: u16 = 3;
 
 /// A function that is open. What it consists of is closed from top to bottom.
 pub(super) struct Core {
-    address: HostPciAddress,
+    address: LentDevice,
     name: String,
     irqs: Irqs,
     regions: Vec<Option<Region>>,
@@ -57,7 +58,7 @@ impl Core {
         device: VfioDevice,
         space: Arc<Space>,
         files: HostFiles,
-        address: HostPciAddress,
+        address: LentDevice,
         group: u32,
     ) -> Result<Self, VfioError> {
         let name = address.to_string();
@@ -77,7 +78,10 @@ impl Core {
         let flags = ioctl::device_flags(&file).map_err(setup("ask what it is"))?;
         let config = read_config(&file, &regions).map_err(setup("read its configuration space"))?;
         if host::is_dead(&config) {
-            return Err(host::all_ones(&files, address).into());
+            return Err(address.function().map_or_else(
+                || setup("read its configuration space")(io::Error::other("it reads as all ones")),
+                |address| host::all_ones(&files, address).into(),
+            ));
         }
         let means = Means::of(&config);
         let resettable = flags & FLAG_RESET != 0;
@@ -98,9 +102,10 @@ impl Core {
         })
     }
 
-    /// Whether the kernel has reset the function when it was opened, as it does if it can reset the function alone.
+    /// Whether the kernel has reset the function when it was opened, as it does if it can reset the function alone. A
+    /// mediated device is as its last user left it.
     pub(super) fn is_fresh(&self) -> bool {
-        self.resettable
+        self.resettable && !self.is_mediated()
     }
 
     fn region(&self, index: u32) -> io::Result<&Region> {
@@ -136,8 +141,21 @@ impl Core {
         self.irqs.disable_all(&self.file, false);
     }
 
-    pub(super) fn address(&self) -> HostPciAddress {
+    pub(super) fn address(&self) -> LentDevice {
         self.address
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The page size.
+    pub(super) fn page(&self) -> u64 {
+        self.page
     }
 }
 
@@ -161,6 +179,10 @@ fn read_config(file: &File, regions: &[Option<Region>]) -> io::Result<Vec<u8>> {
 impl Hardware for Core {
     fn means(&self) -> Option<Means> {
         self.resettable.then_some(self.means)
+    }
+
+    fn is_mediated(&self) -> bool {
+        self.address.function().is_none()
     }
 
     fn quiet(&self) {
@@ -192,18 +214,20 @@ impl Hardware for Core {
 
 /// A function of the host, passed through.
 pub struct VfioHostDevice {
-    core: Arc<Core>,
+    /// The display that is plugged into it. Before what it is plugged into.
+    pub(super) connector: OnceLock<Connector>,
+    pub(super) core: Arc<Core>,
     resets: Arc<Resets>,
     dma: Arc<Dma>,
 }
 
 impl VfioHostDevice {
     pub(super) fn new(core: Arc<Core>, resets: Arc<Resets>, dma: Arc<Dma>) -> Self {
-        Self { core, resets, dma }
+        Self { connector: OnceLock::new(), core, resets, dma }
     }
 
     /// Where it is on the host.
-    pub fn address(&self) -> HostPciAddress {
+    pub fn address(&self) -> LentDevice {
         self.core.address
     }
 }
@@ -271,6 +295,10 @@ impl HostDevice for VfioHostDevice {
     }
 
     fn reset(&self) -> io::Result<ResetDone> {
-        self.resets.reset(self.core.address)
+        let done = self.resets.reset(self.core.address);
+        if let Some(connector) = self.connector.get() {
+            connector.after_reset();
+        }
+        done
     }
 }

@@ -131,13 +131,25 @@ impl Dma {
     }
 
     /// Checks that `ram` can be opened to the devices of `space`, and starts to.
-    pub(super) fn start(self: &Arc<Self>, space: Arc<Space>, ram: &GuestRam) -> Result<(), DmaError> {
+    ///
+    /// Without devices behind an IOMMU the kernel pins nothing of it now, but page by page as the drivers of mediated
+    /// devices ask for it: `pinned` is false then, and memory is not taken before it is used.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        space: Arc<Space>,
+        ram: &GuestRam,
+        pinned: bool,
+    ) -> Result<(), DmaError> {
         let mut state = self.state();
         if !matches!(*state, State::Idle) {
             return Ok(());
         }
         let pieces = all_pieces(ram);
-        memlock::allow(total(&pieces))?;
+        match memlock::allow(total(&pieces)) {
+            // How much a virtual GPU will have pinned depends on the guest.
+            Err(error) if !pinned => tracing::warn!("{error}"),
+            other => other?,
+        }
         if let Some(ranges) = space.ranges() {
             tracing::debug!(%ranges, "addresses that devices reach");
             ranges.check(
@@ -148,15 +160,15 @@ impl Dma {
         let this = Arc::clone(self);
         let thread = thread::Builder::new()
             .name("dma".into())
-            .spawn(move || this.run(&space, &pieces))
+            .spawn(move || this.run(&space, &pieces, pinned))
             .map_err(DmaError::Thread)?;
         *state = State::Running(thread);
         Ok(())
     }
 
-    fn run(&self, space: &Space, pieces: &[Piece]) {
+    fn run(&self, space: &Space, pieces: &[Piece], pinned: bool) {
         let begin = Instant::now();
-        let result = self.map(space, pieces);
+        let result = if pinned { self.map(space, pieces) } else { self.map_each(space, pieces, None) };
         // `start` holds the lock until it has said that this thread runs.
         match result {
             Ok(true) => {
@@ -193,16 +205,23 @@ impl Dma {
             if workers == 0 {
                 work.work(populate);
             }
-            let result = self.map_each(space, pieces, &work);
+            let result = self.map_each(space, pieces, Some(&work));
             // On an error the workers stop early, too.
             self.cancelled.fetch_or(result.is_err(), Ordering::Relaxed);
             result
         })
     }
 
-    fn map_each(&self, space: &Space, pieces: &[Piece], work: &Populate<'_>) -> Result<bool, DmaError> {
+    fn map_each(
+        &self,
+        space: &Space,
+        pieces: &[Piece],
+        work: Option<&Populate<'_>>,
+    ) -> Result<bool, DmaError> {
         for (index, piece) in pieces.iter().enumerate() {
-            work.wait(index);
+            if let Some(work) = work {
+                work.wait(index);
+            }
             if self.cancelled.load(Ordering::Relaxed) {
                 return Ok(false);
             }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::iova::Ranges;
-use crate::config::{ByteSize, HostPciAddress};
-use crate::host::{Holders, Unready};
+use crate::config::{ByteSize, LentDevice};
+use crate::host::{Holders, NotLent, Unready};
 
 fn in_use_by(path: &std::path::Path, holders: &Holders) -> String {
     if holders.found.is_empty() {
@@ -22,17 +22,20 @@ pub enum VfioError {
     /// The host is not prepared for it, or the function does not answer.
     #[error(transparent)]
     Unready(#[from] Unready),
+    /// No driver of the host lends it.
+    #[error(transparent)]
+    NotLent(#[from] NotLent),
     /// The kernel's VFIO is not there.
     #[error(
         "cannot pass {0} through: this host has no /dev/vfio/vfio. Load the module with `sudo modprobe vfio-pci`"
     )]
-    NoVfio(HostPciAddress),
+    NoVfio(LentDevice),
     /// The kernel's VFIO has no driver for IOMMUs.
     #[error(
         "cannot pass {0} through: VFIO knows no IOMMU of this host. Load the module with `sudo modprobe \
          vfio_iommu_type1`"
     )]
-    NoType1(HostPciAddress),
+    NoType1(LentDevice),
     /// The configuration asks for iommufd and the host does not have it.
     #[error(
         "cannot pass {address} through by iommufd: {path} does not exist. Kernels from 6.6 on have it when built with \
@@ -41,7 +44,7 @@ pub enum VfioError {
     )]
     NoIommufd {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// What is missing.
         path: PathBuf,
     },
@@ -53,7 +56,7 @@ pub enum VfioError {
     )]
     NoGroup {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// What is missing.
         path: PathBuf,
     },
@@ -66,7 +69,7 @@ pub enum VfioError {
     )]
     Forbidden {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The file.
         path: PathBuf,
         /// How a udev rule recognises it.
@@ -76,7 +79,7 @@ pub enum VfioError {
     #[error("cannot pass {address} through: it is in use: {}", in_use_by(path, holders))]
     Busy {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The file that is in use.
         path: PathBuf,
         /// By whom, as far as this user may know.
@@ -89,7 +92,7 @@ pub enum VfioError {
     )]
     NotViable {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// Its group.
         group: u32,
     },
@@ -101,7 +104,7 @@ pub enum VfioError {
     )]
     UnsafeInterrupts {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The module that refuses.
         module: &'static str,
     },
@@ -110,24 +113,24 @@ pub enum VfioError {
         "cannot pass {0} through: the IOMMU refuses it. The host's firmware may demand that memory stays reserved for its \
          DMA (RMRR): `sudo dmesg | grep -i -e iommu -e dmar` tells"
     )]
-    IommuRefuses(HostPciAddress),
+    IommuRefuses(LentDevice),
     /// A virtual function needs the token of its physical function.
     #[error(
         "cannot pass {0} through: it is a virtual function whose physical function belongs to another VFIO user and \
          demands a token. Give the physical function back to its driver"
     )]
-    Token(HostPciAddress),
+    Token(LentDevice),
     /// The host is working on the function.
     #[error(
         "cannot pass {0} through: the host is resetting or reconfiguring it. Try again; if that does not help, see \
          `sudo dmesg`"
     )]
-    Locked(HostPciAddress),
+    Locked(LentDevice),
     /// Anything else.
     #[error("cannot pass {address} through: cannot {what}: {source}; `sudo dmesg` may tell more")]
     Setup {
         /// The function.
-        address: HostPciAddress,
+        address: LentDevice,
         /// The step, in the infinitive.
         what: &'static str,
         /// What went wrong.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::error::VfioError;
 use super::space::{CONTAINER, IOMMUFD, errno, group_path};
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 use crate::host::{self, Culprit, Holders, HostFiles, Unready};
 
 /// The function that was to be opened, and the state of the host then.
@@ -13,7 +13,7 @@ pub(super) struct Attempt {
     /// The host.
     pub(super) files: HostFiles,
     /// The function.
-    pub(super) address: HostPciAddress,
+    pub(super) address: LentDevice,
     /// Its IOMMU group.
     pub(super) group: u32,
     /// Its own VFIO file, if it was to be opened by that.
@@ -28,21 +28,15 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Looks around after a failure.
-    pub(super) fn look(
-        files: &HostFiles,
-        address: HostPciAddress,
-        group: u32,
-        cdev: Option<PathBuf>,
-    ) -> Self {
+    pub(super) fn look(files: &HostFiles, address: LentDevice, group: u32, cdev: Option<PathBuf>) -> Self {
         Self {
             files: files.clone(),
             address,
             group,
             cdev,
-            holders: files.holders(&[address]),
-            culprits: host::culprits(files, group, &[]),
-            // A header that cannot be read says nothing.
-            answers: files.answers(address).unwrap_or(true),
+            holders: files.device_holders(address),
+            culprits: files.device_culprits(address, group),
+            answers: files.device_answers(address),
         }
     }
 
@@ -66,10 +60,9 @@ impl Attempt {
 
     fn not_viable(self) -> VfioError {
         let Self { address, group, culprits, .. } = self;
-        if culprits.is_empty() {
-            VfioError::NotViable { address, group }
-        } else {
-            Unready::NotViable { address, group, culprits }.into()
+        match address.function() {
+            Some(address) if !culprits.is_empty() => Unready::NotViable { address, group, culprits }.into(),
+            _ => VfioError::NotViable { address, group },
         }
     }
 
@@ -86,14 +79,15 @@ impl Attempt {
 
     /// Someone else has the function or another of its group.
     fn taken(self) -> VfioError {
-        if self.holders.found.is_empty() { self.not_viable() } else { self.busy() }
+        let alone = self.address.function().is_none();
+        if self.holders.found.is_empty() && !alone { self.not_viable() } else { self.busy() }
     }
 
     /// What `error` means.
     pub(super) fn explain(self, error: vfio_ioctls::VfioError) -> VfioError {
         use vfio_ioctls::VfioError as E;
-        if !self.answers {
-            return host::all_ones(&self.files, self.address).into();
+        if let (false, Some(address)) = (self.answers, self.address.function()) {
+            return host::all_ones(&self.files, address).into();
         }
         let address = self.address;
         match (&error, errno(&error)) {
@@ -136,7 +130,7 @@ impl Attempt {
             }
             (E::NewVfioIommufd(_), Some(libc::EACCES | libc::EPERM)) => self.forbidden(IOMMUFD.into()),
             (E::InvalidVfioDev, _) => {
-                VfioError::NoIommufd { address, path: self.files.function_path(address).join("vfio-dev") }
+                VfioError::NoIommufd { address, path: self.files.device_path(address).join("vfio-dev") }
             }
             (E::OpenGroup(..), _) => self.setup("open its IOMMU group", error),
             (E::SetDeviceAttr(_), _) => self.setup("make it known to KVM", error),

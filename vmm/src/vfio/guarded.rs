@@ -9,7 +9,7 @@ use std::sync::Arc;
 use vfio_ioctls::VfioDevice;
 
 use super::space::Space;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 use crate::host::HostFiles;
 
 /// A device of the crate's, whose drop takes two things for granted: that the kernel still knows the device's group, and
@@ -18,7 +18,7 @@ pub(super) struct Guarded {
     device: Option<VfioDevice>,
     space: Arc<Space>,
     files: HostFiles,
-    address: HostPciAddress,
+    address: LentDevice,
     group: u32,
 }
 
@@ -28,7 +28,7 @@ impl Guarded {
         device: VfioDevice,
         space: Arc<Space>,
         files: HostFiles,
-        address: HostPciAddress,
+        address: LentDevice,
         group: u32,
     ) -> io::Result<(Self, File)> {
         space.enter(group);
@@ -41,7 +41,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let others = self.space.leave(self.group);
-        let known = self.files.iommu_group(&self.files.function_path(self.address)) == Some(self.group);
+        let known = self.files.iommu_group(&self.files.device_path(self.address)) == Some(self.group);
         if !known {
             tracing::debug!(address = %self.address, "the device is gone from the host");
         }

@@ -1,13 +1,13 @@
 //! The ioctls of VFIO (Linux include/uapi/linux/vfio.h) that `vfio-ioctls` does not offer, or not with what is needed here:
-//! errors, single vectors, capabilities of all regions, resets of a bus.
+//! errors, single vectors, capabilities of all regions, resets of a bus, planes.
 #![allow(unsafe_code, reason = "ioctls take addresses")]
 
 use std::ffi::c_ulong;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use iommufd_bindings::iommufd::{iommu_ioas_iova_ranges, iommu_iova_range};
-use vmm_sys_util::ioctl::{ioctl, ioctl_with_mut_ptr, ioctl_with_mut_ref};
+use vmm_sys_util::ioctl::{ioctl, ioctl_with_mut_ptr, ioctl_with_mut_ref, ioctl_with_ref};
 
 use super::bytes::u32_at;
 
@@ -30,6 +30,15 @@ const GET_PCI_HOT_RESET_INFO: c_ulong = vfio(12);
 const IOMMU_GET_INFO: c_ulong = vfio(12);
 /// `VFIO_DEVICE_PCI_HOT_RESET`.
 const PCI_HOT_RESET: c_ulong = vfio(13);
+/// `VFIO_DEVICE_QUERY_GFX_PLANE`.
+const QUERY_GFX_PLANE: c_ulong = vfio(14);
+/// `VFIO_DEVICE_GET_GFX_DMABUF`.
+const GET_GFX_DMABUF: c_ulong = vfio(15);
+/// `DMA_BUF_IOCTL_SYNC` (include/uapi/linux/dma-buf.h), a request to a dma-buf: `_IOW('b', 0, u64)`.
+const DMA_BUF_SYNC: c_ulong = 1 << 30 | 8 << 16 | (b'b' as c_ulong) << 8;
+/// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_END`.
+const SYNC_READ: u64 = 1;
+const SYNC_END: u64 = 4;
 /// `IOMMU_IOAS_IOVA_RANGES`, a request to `/dev/iommu`.
 const IOAS_IOVA_RANGES: c_ulong = ((b';' as c_ulong) << 8) | 0x84;
 
@@ -66,11 +75,21 @@ fn query(fd: &impl AsRawFd, request: c_ulong, size: usize, fields: &[u32]) -> io
     Ok(answer)
 }
 
-/// The flags of `struct vfio_device_info`.
-pub(super) fn device_flags(device: &impl AsRawFd) -> io::Result<u32> {
+/// `struct vfio_device_info`.
+fn device_info(device: &impl AsRawFd) -> io::Result<Vec<u8>> {
     let mut info = structure(20, &[]);
     call(device, GET_INFO, &mut info)?;
-    u32_at(&info, 4).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Ok(info)
+}
+
+/// The flags of `struct vfio_device_info`.
+pub(super) fn device_flags(device: &impl AsRawFd) -> io::Result<u32> {
+    u32_at(&device_info(device)?, 4).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// How many regions the device has. Some have others beyond, which nothing lists.
+pub(super) fn region_count(device: &impl AsRawFd) -> io::Result<u32> {
+    u32_at(&device_info(device)?, 8).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// `struct vfio_region_info` of region `index` with its capabilities.
@@ -124,6 +143,42 @@ pub(super) fn hot_reset(device: &impl AsRawFd, groups: &[i32]) -> io::Result<()>
     let mut request = structure(0, &[0, count]);
     groups.iter().for_each(|group| request.extend(group.to_ne_bytes()));
     call(device, PCI_HOT_RESET, &mut request).map(drop)
+}
+
+/// `struct vfio_device_gfx_plane_info` of a plane: `plane` is its DRM type, `flags` how it is to be told.
+pub(super) fn gfx_plane(device: &impl AsRawFd, flags: u32, plane: u32) -> io::Result<Vec<u8>> {
+    let mut info = structure(64, &[flags, plane]);
+    call(device, QUERY_GFX_PLANE, &mut info)?;
+    Ok(info)
+}
+
+/// A handle of the pixels that a plane has told of as `id`.
+pub(super) fn gfx_dmabuf(device: &impl AsRawFd, id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the request reads a u32, which outlives the call.
+    let file = unsafe { ioctl_with_ref(device, GET_GFX_DMABUF, &id) };
+    if file < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made the descriptor for the caller, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
+}
+
+/// Begins or ends reading of a dma-buf by the processor, for which its owner may have to move it.
+pub(super) fn sync_dmabuf(dmabuf: &impl AsRawFd, ends: bool) -> io::Result<()> {
+    let flags = SYNC_READ | if ends { SYNC_END } else { 0 };
+    loop {
+        // SAFETY: the request reads a u64, which outlives the call.
+        if unsafe { ioctl_with_ref(dmabuf, DMA_BUF_SYNC, &flags) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR | libc::EAGAIN) => {}
+            // Memory that is shared in another way is in order at all times.
+            Some(libc::ENOTTY) => return Ok(()),
+            _ => return Err(error),
+        }
+    }
 }
 
 /// The addresses, as first and last, at which I/O address space `ioas` can map.

@@ -2,7 +2,7 @@
 //!
 //! The steps of a machine:
 //!
-//! 1. [`Vfio::new`] makes KVM's VFIO device, [`Vfio::open`] opens functions that vfio-pci has; each is a
+//! 1. [`Vfio::new`] makes KVM's VFIO device, [`Vfio::open`] opens functions that vfio-pci has, and mediated devices; each is a
 //!    [`HostDevice`](devices::vfio::host::HostDevice) for the model.
 //! 2. [`Vfio::start_dma`] checks that guest memory can be opened to their DMA and starts to, while the guest runs.
 //!    Failures come later, by [`Vfio::failure_event`].
@@ -13,9 +13,13 @@
 
 mod bytes;
 mod device;
+mod display;
 mod dma;
+mod edid;
 mod error;
 mod explain;
+mod extra;
+mod gfx;
 mod guarded;
 mod ioctl;
 mod iova;
@@ -24,6 +28,8 @@ mod mapping;
 mod means;
 mod memlock;
 mod notify;
+mod opregion;
+mod pixels;
 mod populate;
 mod region;
 mod reset;
@@ -47,9 +53,10 @@ pub use device::VfioHostDevice;
 pub use error::{DmaError, VfioError};
 pub use iova::Ranges;
 pub use notify::{Notification, NotificationKind};
+pub use opregion::OpRegionError;
 
-use crate::config::{HostPciAddress, VfioBackend};
-use crate::host::{self, HostFiles};
+use crate::config::{LentDevice, VfioBackend};
+use crate::host::HostFiles;
 use crate::kvm::io_error;
 use crate::memory::layout::WindowObserver;
 use device::Core;
@@ -73,7 +80,7 @@ pub struct Vfio {
 #[derive(Default)]
 struct State {
     space: Option<Arc<Space>>,
-    devices: Vec<(HostPciAddress, Weak<Core>)>,
+    devices: Vec<(LentDevice, Weak<Core>)>,
 }
 
 impl Vfio {
@@ -95,10 +102,11 @@ impl Vfio {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a function, which a driver of VFIO must have. The first one settles which of the kernel's interfaces is used.
-    pub fn open(&self, address: HostPciAddress) -> Result<Arc<VfioHostDevice>, VfioError> {
-        let group = host::lent(&self.files, address)?;
-        let sysfs = self.files.function_path(address);
+    /// Opens a function, which a driver of VFIO must have, or a mediated device. The first one settles which of the kernel's
+    /// interfaces is used.
+    pub fn open(&self, address: LentDevice) -> Result<Arc<VfioHostDevice>, VfioError> {
+        let group = self.files.lent(address)?;
+        let sysfs = self.files.device_path(address);
         let cdev = self.files.vfio_file(&sysfs).map(cdev_path);
         let mut state = self.state();
         let space = self.space(&mut state, address, group, cdev.as_deref())?;
@@ -117,7 +125,7 @@ impl Vfio {
     fn space(
         &self,
         state: &mut State,
-        address: HostPciAddress,
+        address: LentDevice,
         group: u32,
         cdev: Option<&Path>,
     ) -> Result<Arc<Space>, VfioError> {
@@ -156,9 +164,10 @@ impl Vfio {
     pub fn start_dma(&self, ram: &GuestRam) -> Result<(), VfioError> {
         let state = self.state();
         let space = state.space.clone().filter(|_| !state.devices.is_empty());
+        let pinned = state.devices.iter().any(|(device, _)| device.function().is_some());
         drop(state);
         match space {
-            Some(space) => Ok(self.dma.start(space, ram)?),
+            Some(space) => Ok(self.dma.start(space, ram, pinned)?),
             None => Ok(()),
         }
     }
@@ -182,10 +191,12 @@ impl Vfio {
     /// devices of different slots, or they are open by iommufd, which cannot map such memory (Linux 6.12).
     pub fn windows(&self) -> Option<Arc<dyn WindowObserver>> {
         let state = self.state();
+        // Mediated devices have no memory that others could reach, and reach none.
         let slots: BTreeSet<_> = state
             .devices
             .iter()
-            .map(|(address, _)| (address.segment(), address.bus(), address.device()))
+            .filter_map(|(device, _)| device.function())
+            .map(|address| (address.segment(), address.bus(), address.device()))
             .collect();
         let space = state.space.as_ref().filter(|space| slots.len() > 1 && space.has_groups())?;
         Some(Arc::new(Windows::new(Arc::clone(space))))

@@ -10,7 +10,7 @@ use devices::vfio::host::ResetDone;
 
 use super::bytes::{u16_at, u32_at};
 use super::means::Means;
-use crate::config::HostPciAddress;
+use crate::config::{HostPciAddress, LentDevice};
 use crate::host::list;
 
 /// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are told with the iommufd's IDs in place of groups.
@@ -33,7 +33,7 @@ pub(super) enum Owner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Affected {
     /// Where it is.
-    pub(super) address: HostPciAddress,
+    pub(super) address: LentDevice,
     /// Whose it is.
     pub(super) owner: Owner,
 }
@@ -45,7 +45,7 @@ pub(super) fn affected(info: &[u8]) -> Option<Vec<Affected>> {
     let functions = info.get(12..)?.chunks_exact(8).take(count).filter_map(|function| {
         let id = u32_at(function, 0)?;
         let [bus, devfn] = *function.get(6..8)? else { return None };
-        let address = HostPciAddress::new(u16_at(function, 4)?, bus, devfn >> 3, devfn & 7)?;
+        let address = HostPciAddress::new(u16_at(function, 4)?, bus, devfn >> 3, devfn & 7)?.into();
         let owner = match id {
             _ if flags & FLAG_DEV_ID == 0 => Owner::Group(id),
             NOT_OWNED => Owner::Other,
@@ -76,16 +76,16 @@ pub(super) enum Verdict {
         /// Each once.
         groups: Vec<u32>,
         /// Our functions that it resets.
-        reached: Vec<HostPciAddress>,
+        reached: Vec<LentDevice>,
     },
     /// No: these functions are not ours.
-    NotOurs(Vec<HostPciAddress>),
+    NotOurs(Vec<LentDevice>),
     /// No: these functions of ours are in use.
-    InUse(Vec<HostPciAddress>),
+    InUse(Vec<LentDevice>),
 }
 
 /// Decides about a reset that reaches `affected`, of which `ours` are open.
-pub(super) fn decide(affected: &[Affected], ours: &BTreeMap<HostPciAddress, Ours>) -> Verdict {
+pub(super) fn decide(affected: &[Affected], ours: &BTreeMap<LentDevice, Ours>) -> Verdict {
     let mut groups = Vec::new();
     let (mut reached, mut foreign, mut in_use) = (Vec::new(), Vec::new(), Vec::new());
     for function in affected {
@@ -122,6 +122,10 @@ pub(super) fn decide(affected: &[Affected], ours: &BTreeMap<HostPciAddress, Ours
 pub(super) trait Hardware: Send + Sync {
     /// By which means its function can be reset; `None` if the kernel has no way.
     fn means(&self) -> Option<Means>;
+    /// Whether it is a mediated device, which is on no bus and is always reset alone.
+    fn is_mediated(&self) -> bool {
+        false
+    }
     /// Ends what the device does on its own: decoding and bus mastering off, power state D0.
     fn quiet(&self);
     /// Resets the function.
@@ -150,28 +154,28 @@ struct Member {
 /// The functions of this VM, which resets concern together.
 #[derive(Default)]
 pub(super) struct Resets {
-    members: Mutex<BTreeMap<HostPciAddress, Member>>,
+    members: Mutex<BTreeMap<LentDevice, Member>>,
 }
 
 impl Resets {
-    fn members(&self) -> MutexGuard<'_, BTreeMap<HostPciAddress, Member>> {
+    fn members(&self) -> MutexGuard<'_, BTreeMap<LentDevice, Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a function.
-    pub(super) fn join(&self, address: HostPciAddress, group: u32, hardware: Weak<dyn Hardware>) {
+    pub(super) fn join(&self, address: LentDevice, group: u32, hardware: Weak<dyn Hardware>) {
         self.members().insert(address, Member { group, hardware, due: Due::No, told: false });
     }
 
     /// Says that a reset of the function is due.
-    pub(super) fn announce(&self, address: HostPciAddress) {
+    pub(super) fn announce(&self, address: LentDevice) {
         if let Some(member) = self.members().get_mut(&address) {
             member.due = Due::Yes;
         }
     }
 
     /// Resets the function. Nothing is due for it afterwards, whatever came of it.
-    pub(super) fn reset(&self, address: HostPciAddress) -> io::Result<ResetDone> {
+    pub(super) fn reset(&self, address: LentDevice) -> io::Result<ResetDone> {
         let mut members = self.members();
         members.retain(|_, member| member.hardware.strong_count() > 0);
         let Some(member) = members.get_mut(&address) else { return Ok(ResetDone::Nothing) };
@@ -191,9 +195,9 @@ impl Resets {
 
 /// One reset.
 struct Attempt<'a> {
-    address: HostPciAddress,
+    address: LentDevice,
     hardware: Arc<dyn Hardware>,
-    members: &'a mut BTreeMap<HostPciAddress, Member>,
+    members: &'a mut BTreeMap<LentDevice, Member>,
 }
 
 impl Attempt<'_> {
@@ -201,6 +205,9 @@ impl Attempt<'_> {
     fn run(mut self) -> io::Result<ResetDone> {
         let means = self.hardware.means();
         self.hardware.quiet();
+        if self.hardware.is_mediated() {
+            return self.mediated();
+        }
         let mut failure = None;
         if means.is_some_and(Means::prefers_function) {
             match self.hardware.reset_function() {
@@ -220,6 +227,16 @@ impl Attempt<'_> {
         }
         self.tell(failure.as_ref(), &obstacle);
         failure.map_or(Ok(ResetDone::Nothing), Err)
+    }
+
+    /// Mediated devices need not say that they can be reset: the kernel's samples can and do not.
+    fn mediated(&mut self) -> io::Result<ResetDone> {
+        let Err(error) = self.hardware.reset_function() else { return Ok(ResetDone::Function) };
+        self.tell(Some(&error), "there is no other way for a mediated device");
+        match error.raw_os_error() {
+            Some(libc::ENOTTY | libc::EINVAL) => Ok(ResetDone::Nothing),
+            _ => Err(error),
+        }
     }
 
     /// Resets the bus or slot, or says why not.

@@ -10,6 +10,7 @@ mod decode;
 mod express;
 mod extended;
 mod header;
+mod mediated;
 mod messages;
 mod policy;
 mod resizable;
@@ -24,6 +25,7 @@ use crate::pci::config::CONVENTIONAL_SIZE;
 
 use super::Options;
 
+pub use mediated::{Access, OPREGION_ADDRESS};
 pub use messages::{Msi, MsixLocation};
 pub use table::Table;
 pub use warning::{CapabilityId, Error, Fault, Hidden, Warning};
@@ -120,6 +122,7 @@ pub fn virtualize(raw: &Raw<'_>, options: &Options) -> Result<Virtualized, Error
     };
     header::virtualize(&mut draft);
     capabilities::virtualize(&mut draft);
+    mediated::virtualize(&mut draft);
     // Without the PCI Express capability the guest takes the function for a conventional one, which has no extended
     // space (7.2).
     if draft.capabilities.express.is_some() && raw.bytes.len() > CONVENTIONAL_SIZE {

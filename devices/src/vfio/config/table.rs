@@ -7,6 +7,7 @@ use crate::pci::Bar;
 use crate::pci::config::{CONVENTIONAL_SIZE, EXTENDED_SIZE, reg};
 
 use super::Raw;
+use super::mediated::Mediated;
 
 /// One byte of the space.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +48,13 @@ pub struct Table {
     /// Bytes that the expansion ROM decodes.
     pub(super) rom: Option<u64>,
     pub(super) power: Option<PowerControl>,
+    pub(super) mediated: Option<Mediated>,
 }
 
 impl Table {
     /// The conventional space, with all that the device has being real.
     pub(super) fn new(raw: &Raw<'_>) -> Self {
-        let mut table = Self { cells: Vec::new(), bars: [None; 6], rom: None, power: None };
+        let mut table = Self { cells: Vec::new(), bars: [None; 6], rom: None, power: None, mediated: None };
         table.grow(raw, CONVENTIONAL_SIZE);
         table
     }
@@ -147,7 +149,7 @@ impl Table {
 
     /// The parts of a write of `data` at `register` that the device is to see, each with its own register.
     ///
-    /// BARs, the ROM's address, replaced IDs, MSI-X control and hidden capabilities stay here. What the device must
+    /// BARs (but for mediated devices), the ROM's address, replaced IDs, MSI-X control and hidden capabilities stay here. What the device must
     /// know is passed on although it is emulated: the Command register, and MSI, which a mediated GPU of Intel's
     /// delivers only if its own copy is enabled.
     pub fn forwarded<'a>(&self, register: u16, data: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> {
@@ -194,7 +196,7 @@ impl Table {
     /// Back to the power-on state: no addresses, nothing decoded, no messages, D0.
     pub fn reset(&mut self) {
         // What exists does not change, only the bytes do.
-        let Self { cells, bars: _, rom: _, power: _ } = self;
+        let Self { cells, bars: _, rom: _, power: _, mediated: _ } = self;
         for cell in cells {
             cell.value = cell.power_on;
         }

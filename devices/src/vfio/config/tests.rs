@@ -6,6 +6,7 @@ mod extended;
 mod header;
 mod images;
 mod lists;
+mod mediated;
 mod messages;
 mod properties;
 

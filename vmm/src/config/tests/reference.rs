@@ -98,10 +98,13 @@ fn kind(node: &Node) -> String {
         ("host-pci-address", _) => "PCI address of the host".into(),
         ("pci-id", _) => "PCI ID".into(),
         ("pci-subsystem", _) => "two PCI IDs".into(),
+        ("mdev-parent", _) => "PCI address of the host or name".into(),
+        ("mdev-type", _) => "name".into(),
+        ("resolution", _) => "WIDTHxHEIGHT".into(),
         ("rom-source", _) => "`\"off\"`, `\"host\"` or path".into(),
         ("chassis-type", _) => "number or name".into(),
         ("path", _) => "path".into(),
-        ("uuid", _) => "UUID".into(),
+        ("uuid" | "mdev-uuid", _) => "UUID".into(),
         (_, "integer") => {
             let bound = |keyword: &str| node.get(keyword).map(Value::to_string).unwrap_or_default();
             match bound("maximum").as_str() {

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use super::super::{
     Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, ControlSpec, Discard, DiskFormat, Display,
-    FirmwareKind, FwCfgContent, GpuFunctions, HostPciAddress, Hugepages, Overrides, Passthrough, PciAddress,
-    RomSource, Rtc, Scalar, Vbios, VfioBackend, VncAddress, firmware_paths, parse_on, suggest,
+    FirmwareKind, FwCfgContent, GpuFunctions, HostPciAddress, Hugepages, Igpu, LentDevice, Overrides,
+    Passthrough, PciAddress, Resolution, RomSource, Rtc, Scalar, Vbios, VfioBackend, VncAddress,
+    firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 
@@ -127,7 +130,8 @@ fn a_gpu_has_the_place_of_a_laptops() {
     let [gpu] = config.passthrough.as_slice() else { panic!("one device") };
     let expected = Passthrough {
         key: "dgpu".into(),
-        host: HostPciAddress::new(0, 1, 0, 0).unwrap(),
+        host: HostPciAddress::new(0, 1, 0, 0).unwrap().into(),
+        create: None,
         guest: PciAddress::new(1, 0, 0),
         root_port: true,
         multifunction: None,
@@ -143,6 +147,51 @@ fn a_gpu_has_the_place_of_a_laptops() {
     assert!(gpu.is_dgpu());
     assert_eq!(config.machine.vfio_backend, VfioBackend::Auto);
     assert_eq!(config.vbios, None);
+}
+
+#[test]
+fn a_virtual_gpu_exists_or_is_made() {
+    let existing = parse("[igpu]\nmdev = \"AF5972FB-5530-41a7-0000-fd836204445b\"").unwrap();
+    let [display] = existing.passthrough.as_slice() else { panic!("one device") };
+    let uuid = Uuid::from_u128(0xaf5972fb_5530_41a7_0000_fd836204445b);
+    assert!(display.is_igpu() && !display.is_dgpu());
+    assert_eq!((display.host, display.create.as_ref()), (LentDevice::Mediated(uuid), None));
+    assert_eq!(display.guest, PciAddress::new(0, 2, 0));
+    assert!(!display.manage);
+    let usual =
+        Igpu { resolution: Some(Resolution { width: 1920, height: 1080 }), opregion: None, ramfb: true };
+    assert_eq!(existing.igpu, Some(usual));
+
+    let made = |name: &str, more: &str| {
+        let text =
+            format!("name = \"{name}\"\n[igpu]\nparent = \"00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n{more}");
+        parse(&text).unwrap().passthrough.remove(0)
+    };
+    let first = made("vm", "");
+    let create = first.create.clone().unwrap();
+    assert_eq!((create.parent.as_str(), create.kind.as_str()), ("0000:00:02.0", "i915-GVTg_V5_4"));
+    assert_eq!(made("vm", "ramfb = false\n").host, first.host, "always the same");
+    assert_ne!(made("other", "").host, first.host);
+    assert_ne!(first.host, LentDevice::Mediated(parse("name = \"vm\"").unwrap().uuid));
+    let given = made(
+        "vm",
+        "uuid = \"af5972fb-5530-41a7-0000-fd836204445b\"\nrom = \"gvt.rom\"\nguest = \"0a:00.0\"\n",
+    );
+    assert_eq!(given.host, LentDevice::Mediated(uuid));
+    assert_eq!((given.rom, given.guest), (RomSource::File("/vm/gvt.rom".into()), PciAddress::new(10, 0, 0)));
+}
+
+#[test]
+fn a_display_gpu_can_be_a_whole_function() {
+    let text = "[dgpu]\nhost = \"01:00.0\"\n[igpu]\nhost = \"00:02.1\"\nmanage = true\nrom = \"host\"\n\
+                opregion = false\nramfb = false\n[[vfio]]\nhost = \"3:0.0\"";
+    let config = parse(text).unwrap();
+    let keys: Vec<_> = config.passthrough.iter().map(|device| device.key.as_str()).collect();
+    assert_eq!(keys, ["dgpu", "igpu", "vfio[0]"]);
+    let display = &config.passthrough[1];
+    assert_eq!(display.host.function(), HostPciAddress::new(0, 0, 2, 1));
+    assert!(display.manage && display.rom == RomSource::Host);
+    assert_eq!(config.igpu, Some(Igpu { resolution: None, opregion: Some(false), ramfb: false }));
 }
 
 #[test]
@@ -201,7 +250,10 @@ fn every_key_of_a_passed_through_device_reaches_the_configuration() {
     assert_eq!((gpu.vendor, gpu.device, gpu.subsystem), (Some(0x10de), Some(0x1c8d), Some((0x17aa, 0x39d1))));
     assert_eq!(gpu.rom, RomSource::File("/vm/roms/gpu.rom".into()));
     assert_eq!((gpu.functions, gpu.manage), (GpuFunctions::Gpu, true));
-    assert_eq!((first.key.as_str(), first.host), ("vfio[0]", HostPciAddress::new(1, 3, 0, 1).unwrap()));
+    assert_eq!(
+        (first.key.as_str(), first.host),
+        ("vfio[0]", HostPciAddress::new(1, 3, 0, 1).unwrap().into())
+    );
     assert_eq!((first.guest, first.rom.clone()), (PciAddress::new(0, 5, 0), RomSource::Host));
     assert_eq!((first.manage, first.is_dgpu()), (false, false));
     assert_eq!((second.key.as_str(), second.guest, second.root_port), ("vfio[1]", None, false));

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::config::HostPciAddress;
 use crate::host::files::link_name;
-use crate::host::{HostFiles, JournalDir, Kernel, Manager, WriteError};
+use crate::host::{BindError, Bound, HostFiles, JournalDir, Kernel, Manager, WriteError};
 
 pub(super) const PORT: &str = "0000:00:01.0";
 pub(super) const GPU: &str = "0000:01:00.0";
@@ -121,6 +121,8 @@ impl FakeKernel {
             below.strip_prefix("sys/bus/pci/drivers/").and_then(|rest| rest.strip_suffix("/bind"))
         {
             self.bind(value, driver)?;
+        } else if below.contains("mdev") {
+            super::mdev::react(path, value)?;
         } else if below.ends_with("driver_override") {
             let value = if value.trim_end().is_empty() { "(null)" } else { value };
             fs::write(path, format!("{value}\n")).unwrap();
@@ -275,6 +277,13 @@ impl Fake {
 
     pub(super) fn journal_names(&self) -> Vec<String> {
         crate::host::files::names(&self.journals())
+    }
+}
+
+impl Manager {
+    /// Without mediated devices.
+    pub(super) fn bind(&self, machine: &str, functions: &[HostPciAddress]) -> Result<Bound, BindError> {
+        self.lend(machine, functions, &[])
     }
 }
 

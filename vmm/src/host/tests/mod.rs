@@ -4,5 +4,6 @@ mod binding;
 mod crash;
 mod fake;
 mod journals;
+mod mdev;
 mod reading;
 mod using;

@@ -1,17 +1,20 @@
 //! What is read of the host, and what makes a device unfit.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::fake::{AUDIO, Fake, GPU, NVME, PORT, address, gpu_and_audio};
-use crate::config::{GpuFunctions, Passthrough, RomSource, VfioBackend};
-use crate::host::{Culprit, HostFacts, HostFunction, Unready, check, culprits, lent};
+use crate::config::{GpuFunctions, LentDevice, Passthrough, RomSource, VfioBackend};
+use crate::host::check::{culprits, lent};
+use crate::host::{Culprit, HostFacts, HostFiles, HostFunction, MdevError, NotLent, Unready, check};
 
-fn passthrough(host: &str) -> Passthrough {
+pub(super) fn passthrough(host: &str) -> Passthrough {
     Passthrough {
         key: Passthrough::DGPU.into(),
         root_port: true,
         multifunction: None,
-        host: address(host),
+        host: address(host).into(),
+        create: None,
         guest: None,
         vendor: None,
         device: None,
@@ -184,4 +187,27 @@ fn a_bound_device_is_ready() {
     fake.file("dev/vfio/2", "");
     check(&fake.files(), &[address(NVME)], &[], VfioBackend::Auto).unwrap();
     assert!(fake.log().is_empty());
+}
+
+#[test]
+fn mediated_devices_need_any_driver_and_a_group() {
+    let root = tempfile::tempdir().unwrap();
+    let files = HostFiles::at(root.path());
+    let uuid = uuid::Uuid::from_u128(7);
+    let device = LentDevice::Mediated(uuid);
+    let missing = files.lent(device).unwrap_err().to_string();
+    assert!(missing.contains("ls /sys/bus/mdev/devices"), "{missing}");
+    let home = root.path().join("sys/devices/virtual/mbochs/mbochs").join(uuid.to_string());
+    fs::create_dir_all(&home).unwrap();
+    symlink("../mdev_supported_types/mbochs-small", home.join("mdev_type")).unwrap();
+    fs::create_dir_all(root.path().join("sys/bus/mdev/devices")).unwrap();
+    symlink(&home, root.path().join("sys/bus/mdev/devices").join(uuid.to_string())).unwrap();
+    assert!(matches!(files.lent(device), Err(NotLent::Mdev(MdevError::NoDriver { .. }))));
+    symlink("../../../bus/mdev/drivers/mbochs", home.join("driver")).unwrap();
+    assert!(matches!(files.lent(device), Err(NotLent::Mdev(MdevError::NoGroup { .. }))));
+    symlink("../../../kernel/iommu_groups/20", home.join("iommu_group")).unwrap();
+    assert_eq!(files.lent(device).unwrap(), 20);
+    // It is on no bus that could give all ones, and its group is its own.
+    assert!(files.device_answers(device));
+    assert_eq!(files.device_culprits(device, 20), []);
 }

@@ -1,5 +1,6 @@
 //! The passed-through devices of a machine: taken from the host, opened for the VM, and given back.
 
+mod igpu;
 mod rom;
 
 use std::collections::BTreeMap;
@@ -7,19 +8,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devices::GuestRam;
+use devices::display::PlaneSource;
 use devices::pci::{PciFunction, Placement};
 use devices::vfio::{FunctionError, InterruptSources, Options, VfioPci};
 use firmware::option_rom::RomError;
 use kvm_ioctls::VmFd;
 
 use super::listen::Notice;
-use crate::config::{Config, HostPciAddress};
-use crate::host::{self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready};
+use crate::config::{Config, LentDevice};
+use crate::host::{
+    self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready, WantedMdev,
+};
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::memory::layout::Layout;
 use crate::plan::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
 use crate::session::Trigger;
-use crate::vfio::{Notification, NotificationKind, Vfio, VfioError};
+use crate::vfio::{Notification, NotificationKind, OpRegionError, Vfio, VfioError, VfioHostDevice};
+use igpu::DisplayGpu;
+pub(super) use igpu::OpRegion;
 
 /// Why a device cannot be passed through.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +45,19 @@ pub enum PassthroughError {
     /// It cannot be shown to the guest.
     #[error(transparent)]
     Function(#[from] FunctionError),
+    /// Its OpRegion cannot be had.
+    #[error(transparent)]
+    OpRegion(#[from] OpRegionError),
+    /// What its guest shows cannot be looked at.
+    #[error("cannot look at the display GPU's screen: {0}; raise the limit of open files (`ulimit -n`)")]
+    Planes(#[source] std::io::Error),
     /// Its ROM file cannot be read.
     #[error("cannot read {path}, the ROM of {device}: {source}")]
     ReadRom {
         /// The file.
         path: PathBuf,
         /// The device.
-        device: HostPciAddress,
+        device: LentDevice,
         /// What the kernel said.
         source: std::io::Error,
     },
@@ -58,7 +70,7 @@ pub enum PassthroughError {
         /// The file.
         path: PathBuf,
         /// The device.
-        device: HostPciAddress,
+        device: LentDevice,
         /// Vendor ID.
         vendor: u16,
         /// Device ID.
@@ -76,22 +88,25 @@ pub(super) struct Loan {
 }
 
 impl Loan {
-    /// Gives back what earlier runs left behind, checks all functions of the plan, and binds those that are ours to
-    /// manage.
+    /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
+    /// makes the mediated ones that do not exist.
     pub(super) fn take(config: &Config, plan: &MachinePlan) -> Result<Self, PassthroughError> {
         let all = || plan.passthrough.iter();
         if all().len() == 0 {
             return Ok(Self { bound: None });
         }
-        let managed: Vec<_> = all().filter(|device| device.manage).map(|device| device.host).collect();
-        let ready: Vec<_> = all().filter(|device| !device.manage).map(|device| device.host).collect();
-        let manager = if managed.is_empty() { None } else { Some(Manager::new()?) };
+        let functions = |manage| {
+            all().filter(move |device| device.manage == manage).filter_map(|device| device.host.function())
+        };
+        let (managed, ready) = (functions(true).collect::<Vec<_>>(), functions(false).collect::<Vec<_>>());
+        let mdevs: Vec<_> = all().filter_map(mediated).collect();
+        let manager = if managed.is_empty() && mdevs.is_empty() { None } else { Some(Manager::new()?) };
         if let Some(manager) = &manager {
             // It tells of each by itself.
             manager.recover();
         }
         host::check(&HostFiles::default(), &ready, &managed, config.machine.vfio_backend)?;
-        let bound = manager.map(|manager| manager.bind(&config.name, &managed)).transpose()?;
+        let bound = manager.map(|manager| manager.lend(&config.name, &managed, &mdevs)).transpose()?;
         Ok(Self { bound })
     }
 
@@ -101,10 +116,18 @@ impl Loan {
     }
 }
 
+fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
+    match device.host {
+        LentDevice::Mediated(uuid) => Some(WantedMdev { uuid, create: device.create.clone() }),
+        LentDevice::Function(_) => None,
+    }
+}
+
 /// What a VM has been lent.
 pub(super) struct Passthrough {
     vfio: Arc<Vfio>,
     functions: BTreeMap<usize, Arc<dyn PciFunction>>,
+    display: Option<DisplayGpu>,
 }
 
 /// What opening devices needs of the machine.
@@ -127,6 +150,7 @@ impl Passthrough {
         }
         let vfio = Arc::new(Vfio::new(surroundings.vm, config.machine.vfio_backend)?);
         let mut functions = BTreeMap::new();
+        let mut display = None;
         for slot in &plan.pci.functions {
             let here = std::iter::once((Placement::RootComplexIntegrated, slot));
             let behind = slot.children.iter().map(|child| (Placement::Endpoint, child));
@@ -134,8 +158,11 @@ impl Passthrough {
                 if let Role::Passthrough(index) = planned.role
                     && let Some(device) = plan.passthrough.get(index)
                 {
-                    let function = surroundings.open(&vfio, device, placement, planned, slot)?;
-                    functions.insert(index, function);
+                    let (host, function) = surroundings.open(&vfio, device, placement, planned, slot)?;
+                    if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
+                        display = Some(DisplayGpu::new(&igpu, &host, &function)?);
+                    }
+                    functions.insert(index, function as Arc<dyn PciFunction>);
                 }
             }
         }
@@ -143,12 +170,22 @@ impl Passthrough {
         if let Some(windows) = vfio.windows() {
             surroundings.layout.subscribe(windows);
         }
-        Ok(Some(Self { vfio, functions }))
+        Ok(Some(Self { vfio, functions, display }))
     }
 
     /// The function at this index of the plan.
     pub(super) fn function(&self, index: usize) -> Option<Arc<dyn PciFunction>> {
         self.functions.get(&index).map(Arc::clone)
+    }
+
+    /// What the guest of a virtual display GPU shows, if the host's driver tells. It keeps the device open.
+    pub(super) fn planes(&self) -> Option<Arc<dyn PlaneSource>> {
+        self.display.as_ref()?.planes()
+    }
+
+    /// The display GPU's OpRegion, if the guest is to have one.
+    pub(super) fn opregion(&self) -> Option<OpRegion> {
+        self.display.as_ref()?.opregion()
     }
 
     /// Whether every device is as at power-on.
@@ -208,16 +245,23 @@ impl Surroundings<'_> {
         placement: Placement,
         planned: &PlannedFunction,
         slot: &PlannedFunction,
-    ) -> Result<Arc<dyn PciFunction>, PassthroughError> {
+    ) -> Result<(Arc<VfioHostDevice>, Arc<VfioPci>), PassthroughError> {
         let host = vfio.open(device.host)?;
         let rom = rom::of(device, host.as_ref())?;
-        let options =
-            Options { identity: device.identity, multifunction: planned.multifunction, placement, rom };
+        let options = Options {
+            identity: device.identity,
+            multifunction: planned.multifunction,
+            placement,
+            rom,
+            mediated: device.host.function().is_none(),
+        };
         let line = |pin| {
             let gsi = devices::chipset::gsi_of(slot.at.device(), pin) as u8;
             self.interrupts.resampled_line(gsi)
         };
         let messages = Arc::new(Messages(Arc::clone(self.interrupts)));
-        Ok(VfioPci::new(host, &options, &InterruptSources { line: &line, messages })?)
+        let sources = InterruptSources { line: &line, messages };
+        let function = VfioPci::new(Arc::clone(&host) as _, &options, &sources)?;
+        Ok((host, function))
     }
 }

@@ -24,7 +24,7 @@ fn facts() -> HostFacts {
         driver: None,
         iommu_group: Some(1),
     };
-    HostFacts { functions: [(address, function)].into() }
+    HostFacts { functions: [(address, function)].into(), ..HostFacts::default() }
 }
 
 /// A machine whose folder has the file `gpu.rom`.

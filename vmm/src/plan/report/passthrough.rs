@@ -12,8 +12,11 @@ use crate::config::RomSource;
 pub struct Passthrough {
     /// The section of the configuration.
     pub section: String,
-    /// Address on the host.
+    /// Address on the host, or `mdev` and the UUID.
     pub host: String,
+    /// What a mediated device is made from, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mdev: Option<Mdev>,
     /// Whether the host has it.
     pub present: bool,
     /// Its own IDs, if the host has it.
@@ -37,6 +40,30 @@ pub struct Passthrough {
     pub boot_index: Option<u32>,
     /// Whether it is bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
+}
+
+/// A mediated device, as printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mdev {
+    /// The device that makes it.
+    pub parent: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it is made at the start and removed at the end, because there is none now.
+    pub made: bool,
+}
+
+impl Mdev {
+    fn of(planned: &PlannedPassthrough) -> Option<Self> {
+        match (&planned.mdev, &planned.create) {
+            (Some(now), _) => Some(Self { parent: now.parent.clone(), kind: now.kind.clone(), made: false }),
+            (None, Some(new)) => {
+                Some(Self { parent: new.parent.to_string(), kind: new.kind.to_string(), made: true })
+            }
+            (None, None) => None,
+        }
+    }
 }
 
 /// IDs of a function, in hexadecimal.
@@ -64,12 +91,13 @@ pub struct ShownIds {
 
 impl From<&PlannedPassthrough> for Passthrough {
     fn from(planned: &PlannedPassthrough) -> Self {
-        let PlannedPassthrough { key, host, identity, rom, boot_index, manage, facts } = planned;
+        let PlannedPassthrough { key, host, identity, rom, boot_index, manage, facts, .. } = planned;
         let facts = facts.as_ref();
         Self {
             section: key.clone(),
             host: host.to_string(),
-            present: facts.is_some(),
+            mdev: Mdev::of(planned),
+            present: facts.is_some() || planned.mdev.is_some(),
             own: facts.map(|own| FunctionIds {
                 function: pair(own.vendor, own.device),
                 subsystem: pair(own.subsystem_vendor, own.subsystem),
@@ -80,8 +108,14 @@ impl From<&PlannedPassthrough> for Passthrough {
                 subsystem: identity.subsystem.map(|(vendor, device)| pair(vendor, device)),
             },
             class: facts.map(|own| format!("{:06x}", own.class)),
-            driver: facts.and_then(|own| own.driver.clone()),
-            iommu_group: facts.and_then(|own| own.iommu_group),
+            driver: match &planned.mdev {
+                Some(own) => own.driver.clone(),
+                None => facts.and_then(|own| own.driver.clone()),
+            },
+            iommu_group: match &planned.mdev {
+                Some(own) => own.iommu_group,
+                None => facts.and_then(|own| own.iommu_group),
+            },
             rom: match rom {
                 RomSource::Off => "off".into(),
                 RomSource::Host => "host".into(),
@@ -121,8 +155,26 @@ impl Passthrough {
         )
     }
 
+    fn write_mdev(&self, out: &mut String, indent: usize) -> std::fmt::Result {
+        let what = match &self.mdev {
+            Some(Mdev { parent, kind, made: true }) => {
+                format!("{kind} of {parent}, made at the start and removed at the end")
+            }
+            Some(Mdev { parent, kind, made: false }) => format!("{kind} of {parent}, which exists already"),
+            None => "not on this host, unless mdevctl has defined it".into(),
+        };
+        write!(out, "{:indent$}{what}; ROM {}", "", self.rom)?;
+        match self.iommu_group {
+            Some(group) => writeln!(out, ", IOMMU group {group}"),
+            None => writeln!(out),
+        }
+    }
+
     /// Writes the lines below the function's own.
     pub(super) fn write(&self, out: &mut String, indent: usize) -> std::fmt::Result {
+        if self.host.starts_with("mdev") {
+            return self.write_mdev(out, indent);
+        }
         let managed = if self.manage { "; bound to vfio-pci while the machine runs" } else { "" };
         writeln!(out, "{:indent$}{}, ROM {}{managed}", "", self.ids(), self.rom)?;
         let Some(class) = &self.class else {

@@ -23,7 +23,8 @@ pub(super) fn function(at: &str, ids: (u16, u16), subsystem: (u16, u16), class: 
 }
 
 pub(super) fn facts(functions: impl IntoIterator<Item = HostFunction>) -> HostFacts {
-    HostFacts { functions: functions.into_iter().map(|function| (function.address, function)).collect() }
+    let functions = functions.into_iter().map(|function| (function.address, function)).collect();
+    HostFacts { functions, ..HostFacts::default() }
 }
 
 fn gpu(at: &str) -> HostFunction {

@@ -34,7 +34,7 @@ impl Source for Prom {
             format!("cannot create a virtual machine to read it in: {}", kvm::io_error(error))
         })?;
         let vfio = Vfio::new(&vm, VfioBackend::Auto).map_err(|error| error.to_string())?;
-        let device = vfio.open(gpu.address).map_err(|error| error.to_string())?;
+        let device = vfio.open(gpu.address.into()).map_err(|error| error.to_string())?;
         read(device.as_ref())
     }
 }

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use super::super::means::Means;
 use super::super::reset::{Affected, Hardware, Ours, Owner, Resets, Verdict, affected, decide};
 use super::gpu;
-use crate::config::HostPciAddress;
+use crate::config::LentDevice;
 
 fn member(function: u8, owner: Owner) -> Affected {
     Affected { address: gpu(function), owner }
 }
 
-fn ours(functions: &[(u8, u32, bool)]) -> BTreeMap<HostPciAddress, Ours> {
+fn ours(functions: &[(u8, u32, bool)]) -> BTreeMap<LentDevice, Ours> {
     functions
         .iter()
         .map(|(function, group, due)| (gpu(*function), Ours { group: *group, due: *due }))

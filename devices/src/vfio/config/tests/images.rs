@@ -49,6 +49,7 @@ impl Image {
 
 pub(super) fn options() -> Options {
     Options {
+        mediated: false,
         identity: Identity::default(),
         multifunction: false,
         placement: Placement::Endpoint,
@@ -56,7 +57,7 @@ pub(super) fn options() -> Options {
     }
 }
 
-fn header(size: usize, ids: [u16; 2], class: u32, subsystem: [u16; 2]) -> Image {
+pub(super) fn header(size: usize, ids: [u16; 2], class: u32, subsystem: [u16; 2]) -> Image {
     // Registers that nothing is known about show a pattern, so that it shows when they do.
     let image = Image { bytes: vec![0x5a; size], bars: [None; 6], rom_size: 0 };
     let [vendor, device] = ids.map(u16::to_le_bytes);

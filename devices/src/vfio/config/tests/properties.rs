@@ -47,12 +47,13 @@ fn images() -> impl Strategy<Value = Image> {
 fn all_options() -> impl Strategy<Value = Options> {
     let identity = (any::<Option<u16>>(), any::<Option<u16>>(), any::<Option<(u16, u16)>>());
     let rom = prop_oneof![Just(Rom::Off), Just(Rom::Image([].into()))];
-    (identity, any::<bool>(), any::<bool>(), rom).prop_map(
-        |((vendor, device, subsystem), multifunction, root_bus, rom)| Options {
+    (identity, any::<bool>(), any::<bool>(), rom, any::<bool>()).prop_map(
+        |((vendor, device, subsystem), multifunction, root_bus, rom, mediated)| Options {
             identity: Identity { vendor, device, subsystem },
             multifunction,
             placement: if root_bus { Placement::RootComplexIntegrated } else { Placement::Endpoint },
             rom,
+            mediated,
         },
     )
 }
@@ -145,7 +146,8 @@ proptest! {
             let decoded = guest.config.table.decoded_bar(index);
             prop_assert!(decoded.is_none_or(|(_, decoded)| decoded == range));
         }
-        prop_assert_eq!(guest.seen(reg::BAR0, 24), NOBODY);
+        let seen = if options.mediated { (0x10..0x28).collect() } else { Vec::new() };
+        prop_assert_eq!(guest.seen(reg::BAR0, 24), seen);
         prop_assert_eq!(guest.seen(0x30, 4), NOBODY);
     }
 

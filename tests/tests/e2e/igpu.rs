@@ -1,0 +1,165 @@
+//! The display GPU: virtual devices of the kernel's sample drivers, made for a run and removed after it.
+//!
+//! The labs of these scenarios have the drivers of `scripts/lab exec --mdev`.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use tests::machine::Machine;
+use tests::run::Options;
+use tests::vfio::{Lent, ids};
+use tests::{Outcome, ensure, program};
+
+use crate::crash::application;
+use crate::refusal::refusal;
+use crate::{Scenario, scenario};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario("virtual_gpu_is_made_for_the_run", 40, made),
+    scenario("virtual_gpu_without_edid_or_list_of_capabilities", 40, plainest),
+    scenario("virtual_gpu_behind_a_root_port_beside_a_passed_device", 60, beside),
+    scenario("virtual_gpu_that_exists_is_left_alone", 40, existing),
+    scenario("virtual_gpu_of_a_killed_run_is_removed_by_the_next", 60, killed),
+    scenario("virtual_gpus_that_cannot_be_had_are_refused", 40, refused),
+];
+
+const UUID: &str = "af5972fb-5530-41a7-0000-fd836204445b";
+const OTHER: &str = "6f1d7a52-3c1e-4d7b-9a55-0c8e2f4b7d19";
+const MBOCHS: &str = "parent = \"mbochs\"\ntype = \"mbochs-small\"\n";
+
+/// The directory of a virtual device.
+fn device(uuid: &str) -> PathBuf {
+    Path::new("/sys/bus/mdev/devices").join(uuid)
+}
+
+/// How many virtual devices the host has.
+fn count() -> usize {
+    std::fs::read_dir("/sys/bus/mdev/devices").map_or(0, Iterator::count)
+}
+
+/// Requires that none is left behind.
+fn none_left() -> Outcome {
+    ensure(count() == 0, format!("{} mediated devices were left behind", count()))
+}
+
+/// The section, for a device of one's own making.
+fn section(lines: &str) -> String {
+    format!("[igpu]\nuuid = \"{UUID}\"\n{lines}")
+}
+
+fn with_section(mut machine: Machine, section: String) -> Machine {
+    machine.sections = section;
+    match std::env::var("OPTIMUS_E2E_VFIO") {
+        Ok(backend) => machine.with_key(&format!("vfio_backend = \"{backend}\"")),
+        Err(_) => machine,
+    }
+}
+
+fn small(section: String) -> Outcome<Machine> {
+    Ok(with_section(Machine::small("test=pci,boots boots=2")?, section))
+}
+
+/// A device that the test makes, and removes at the end.
+struct Existing(&'static str);
+
+impl Existing {
+    fn make(uuid: &'static str) -> Outcome<Self> {
+        std::fs::write("/sys/class/mdev_bus/mbochs/mdev_supported_types/mbochs-small/create", uuid)?;
+        Ok(Self(uuid))
+    }
+}
+
+impl Drop for Existing {
+    fn drop(&mut self) {
+        // A failing test has said what matters already.
+        let _ = std::fs::write(device(self.0).join("remove"), "1");
+    }
+}
+
+/// It is at its place in the guest, also after a reboot, and gone from the host at the end.
+fn made() -> Outcome {
+    let finished = small(section(MBOCHS))?.run(&Options::default())?;
+    finished.passed("pci")?;
+    finished.passed("boots")?;
+    finished.printed("PCI 0000:00:02.0 0x1234 0x1111 0x1af4 0x1100")?;
+    none_left()
+}
+
+/// mdpy says nothing of its regions beyond the last, has no interrupts and a single capability.
+fn plainest() -> Outcome {
+    let vga = section("parent = \"mdpy\"\ntype = \"mdpy-vga\"\nramfb = false\n");
+    let finished = small(vga)?.run(&Options::default())?;
+    finished.passed("pci")?;
+    finished.printed("PCI 0000:00:02.0 0x1b36 0x000f")?;
+    none_left()
+}
+
+/// A device behind the IOMMU and one that is not share the address space of DMA.
+fn beside() -> Outcome {
+    let lent = Lent::take(&[ids::EDU])?;
+    let machine =
+        Machine::small("test=edu,pci edu=ident,msi:100,intx:100,dma:2")?.with_functions(&lent.addresses());
+    let finished = with_section(machine, section(&format!("{MBOCHS}guest = \"02:00.0\"\n")))
+        .run(&Options::default().within(300))?;
+    finished.passed("edu")?;
+    finished.passed("pci")?;
+    finished.printed("PCI 0000:02:00.0 0x1234 0x1111")?;
+    none_left()?;
+    lent.unchanged()
+}
+
+/// One that somebody else made is used, by either way to ask for it, and not removed.
+fn existing() -> Outcome {
+    let _existing = Existing::make(UUID)?;
+    for section in [section(MBOCHS), format!("[igpu]\nmdev = \"{UUID}\"\n")] {
+        let mut running = with_section(application(&program::spin())?, section).start(&Options::default())?;
+        running.expect("APPLICATION-UP")?;
+        let _ = running.kill()?;
+        ensure(device(UUID).exists(), "a device that was there before is gone")?;
+    }
+    Ok(())
+}
+
+fn killed() -> Outcome {
+    let machine = with_section(application(&program::spin())?, section(MBOCHS));
+    let mut running = machine.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+    ensure(device(UUID).exists(), "no device was made")?;
+    running.kill()?.status(128 + 9)?;
+    ensure(device(UUID).exists(), "a killed process can't remove anything: who did?")?;
+    // The next start of any machine removes it, here of one that makes another device.
+    let other = format!("[igpu]\nuuid = \"{OTHER}\"\n{MBOCHS}");
+    // The application does not listen to its power button, and the grace period ends it.
+    let machine = with_section(application(&program::spin())?, other).with_key("grace = 1");
+    let mut running = machine.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+    ensure(!device(UUID).exists() && device(OTHER).exists(), "the device of the killed run is still there")?;
+    running.signal(Signal::TERM)?;
+    let finished = running.wait()?;
+    finished.said("an earlier run of")?;
+    none_left()
+}
+
+fn refused() -> Outcome {
+    let run = |section: String| {
+        with_section(application(&program::spin())?, section).run(&Options::default().within(20))
+    };
+    let no_type = run(section("parent = \"mbochs\"\ntype = \"mbochs-huge\"\n"))?;
+    refusal(&no_type, &[3], &["mbochs offers no type mbochs-huge", "mbochs-small"])?;
+    let no_parent = run(section("parent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n"))?;
+    refusal(&no_parent, &[3], &["0000:00:02.0 makes no mediated devices"])?;
+    let missing = run(format!("[igpu]\nmdev = \"{UUID}\"\n"))?;
+    refusal(&missing, &[3], &[UUID, "mdevctl list --defined"])?;
+    none_left()?;
+
+    let _existing = Existing::make(UUID)?;
+    let other = run(section("parent = \"mbochs\"\ntype = \"mbochs-large\"\n"))?;
+    refusal(&other, &[3], &["exists already and is mbochs-small of mbochs"])?;
+    let first = with_section(application(&program::spin())?, section(MBOCHS));
+    let mut running = first.start(&Options::default())?;
+    running.expect("APPLICATION-UP")?;
+    let holder = running.pid().to_string();
+    refusal(&run(section(MBOCHS))?, &[3], &[UUID, &holder])?;
+    let _ = running.kill()?;
+    Ok(())
+}

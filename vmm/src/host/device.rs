@@ -1,0 +1,68 @@
+//! What functions and mediated devices of the host have in common: a directory in sysfs, an IOMMU group, VFIO's nodes.
+
+use std::path::PathBuf;
+
+use super::check::{self, Culprit, Unready, culprits};
+use super::mdev::MdevError;
+use super::{Holders, HostFiles};
+use crate::config::LentDevice;
+
+/// Why a device is not lent.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLent {
+    /// A function, or what it needs of the host.
+    #[error(transparent)]
+    Function(#[from] Unready),
+    /// A mediated device.
+    #[error(
+        "cannot pass mdev {uuid} through: this host has none of this UUID. `ls /sys/bus/mdev/devices` lists them"
+    )]
+    NoMdev {
+        /// Its UUID.
+        uuid: uuid::Uuid,
+    },
+    /// A mediated device that VFIO does not have.
+    #[error(transparent)]
+    Mdev(#[from] MdevError),
+}
+
+impl HostFiles {
+    /// The device's directory in sysfs.
+    pub(crate) fn device_path(&self, device: LentDevice) -> PathBuf {
+        match device {
+            LentDevice::Function(address) => self.function_path(address),
+            LentDevice::Mediated(uuid) => self.mdev_path(uuid),
+        }
+    }
+
+    /// The IOMMU group of a device that a driver lends through VFIO.
+    pub(crate) fn lent(&self, device: LentDevice) -> Result<u32, NotLent> {
+        let uuid = match device {
+            LentDevice::Function(address) => return Ok(check::lent(self, address)?),
+            LentDevice::Mediated(uuid) => uuid,
+        };
+        let found = self.mdev(uuid).ok_or(NotLent::NoMdev { uuid })?;
+        Ok(self.is_lent(&found)?)
+    }
+
+    /// The processes, other than this one, that hold a node of the device.
+    pub(crate) fn device_holders(&self, device: LentDevice) -> Holders {
+        match device {
+            LentDevice::Function(address) => self.holders(&[address]),
+            LentDevice::Mediated(uuid) => {
+                let nodes = self.mdev(uuid).map(|device| self.mdev_nodes(&device));
+                self.holders_of(&nodes.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Who keeps the device's group from being used. The group of a mediated device is its own.
+    pub(crate) fn device_culprits(&self, device: LentDevice, group: u32) -> Vec<Culprit> {
+        device.function().map(|_| culprits(self, group, &[])).unwrap_or_default()
+    }
+
+    /// Whether the device answers. What cannot be asked does; mediated devices are on no bus that could give all ones.
+    pub(crate) fn device_answers(&self, device: LentDevice) -> bool {
+        device.function().is_none_or(|address| self.answers(address).unwrap_or(true))
+    }
+}

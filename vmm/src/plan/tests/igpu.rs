@@ -1,0 +1,123 @@
+//! The display GPU in plans.
+
+use super::config;
+use super::passthrough::{facts, function};
+use crate::config::{Config, Problems, Resolution};
+use crate::host::{HostFacts, HostMdev};
+use crate::plan::{MachinePlan, PlannedIgpu, Role, plan, report};
+
+const NO_RNG: &str = "[rng]\nenabled = false\n";
+const MADE: &str = "[igpu]\nparent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n";
+const EXISTING: &str = "[igpu]\nmdev = \"af5972fb-5530-41a7-0000-fd836204445b\"\n";
+const FUNCTION: &str = "[igpu]\nhost = \"00:02.1\"\n";
+const DGPU: &str = "[dgpu]\nhost = \"01:00.0\"\n";
+
+fn try_plan(text: &str, facts: &HostFacts) -> Result<(Config, MachinePlan), Problems> {
+    let config = config(&format!("{NO_RNG}{text}"));
+    let plan = plan(&config, facts)?;
+    Ok((config, plan))
+}
+
+fn planned(text: &str) -> MachinePlan {
+    try_plan(text, &HostFacts::default()).unwrap_or_else(|problems| panic!("{text}\n{problems}")).1
+}
+
+#[test]
+fn places_and_names() {
+    let ports: String =
+        (0..9).map(|n| format!("[[root_port]]\naddress = \"00:{:02x}.0\"\n", n + 3)).collect();
+    let at_article = format!("{EXISTING}guest = \"0a:00.0\"\n{ports}");
+    for (text, place, name) in [
+        (MADE.to_owned(), "00:02.0", "GFX0"),
+        (EXISTING.to_owned(), "00:02.0", "GFX0"),
+        (FUNCTION.to_owned(), "00:02.0", "GFX0"),
+        (format!("{DGPU}{MADE}"), "00:02.0", "GFX0"),
+        (format!("{EXISTING}guest = \"00:05.0\"\n"), "00:05.0", "D050"),
+        (format!("{EXISTING}guest = \"01:00.0\"\n"), "01:00.0", "PXSX"),
+        (at_article, "0a:00.0", "PXSX"),
+    ] {
+        let plan = planned(&text);
+        let PlannedIgpu { index, .. } = plan.igpu.unwrap();
+        assert_eq!(plan.passthrough[index].key, "igpu");
+        let display = plan.pci.iter().find(|function| function.role == Role::Passthrough(index)).unwrap();
+        assert_eq!((display.to_string().as_str(), display.acpi_name.as_str()), (place, name), "{text}");
+    }
+    // The name is the display GPU's alone.
+    let plan = planned("[[vfio]]\nhost = \"03:00.0\"\nguest = \"00:02.0\"\n");
+    assert_eq!(plan.pci.functions[1].acpi_name, "D020");
+    assert_eq!(plan.igpu, None);
+}
+
+#[test]
+fn what_is_asked_of_the_display() {
+    let wished = planned(&format!("{MADE}resolution = \"1280x800\"\nopregion = false\nramfb = false\n"));
+    let resolution = Some(Resolution { width: 1280, height: 800 });
+    assert_eq!(wished.igpu, Some(PlannedIgpu { index: 0, resolution, opregion: Some(false), ramfb: false }));
+    let usual = planned(&format!("{DGPU}{FUNCTION}"));
+    assert_eq!(usual.igpu, Some(PlannedIgpu { index: 1, resolution: None, opregion: None, ramfb: true }));
+}
+
+#[test]
+fn contradictions_are_told_with_their_line() {
+    let disk = "[[disk]]\npath = \"a.raw\"\naddress = \"00:02.0\"\n";
+    let host = facts([function("00:02.1", (0x8086, 0x1901), (0, 0), 0x06_04_00)]);
+    for (text, expected) in [
+        (format!("{MADE}{disk}"), ":7:2: 00:02.0 is taken by `disk[0].address` already"),
+        (format!("{DGPU}guest = \"00:02.0\"\n{EXISTING}"), ":10:2: 00:02.0 is taken by `dgpu.guest` already"),
+        (format!("{MADE}guest = \"00:1f.0\"\n"), ":10:9: 00:1f.0 is taken by the chipset already"),
+        (format!("{MADE}guest = \"0a:00.0\"\n"), "bus 0a exists only if each bus before it has a root port"),
+        (
+            format!("{MADE}[[vfio]]\nhost = \"00:02.0\"\n"),
+            ":8:10: the virtual GPU is made by the driver of 0000:00:02.0, and `vfio[0]` passes that through",
+        ),
+        (format!("{FUNCTION}[[vfio]]\nhost = \"00:02.1\"\n"), "0000:00:02.1 is a PCI bridge"),
+        (
+            "[igpu]\nhost = \"03:00.0\"\n[[vfio]]\nhost = \"03:00.0\"\n".into(),
+            "0000:03:00.0 is passed through by [igpu] (line 8) already",
+        ),
+    ] {
+        let Err(problems) = try_plan(&text, &host) else { panic!("{text}") };
+        let told = problems.to_string();
+        assert!(told.contains(expected), "{expected} is not in\n{told}");
+    }
+}
+
+#[test]
+fn the_report_shows_what_is_made_and_what_exists() {
+    let printed = |text: &str, facts: &HostFacts| {
+        let (config, plan) = try_plan(text, facts).unwrap();
+        let report = report::report(&config, &plan);
+        (report.text(), serde_json::from_str::<serde_json::Value>(&report.json().unwrap()).unwrap())
+    };
+    let (text, json) =
+        printed(&format!("{MADE}uuid = \"af5972fb-5530-41a7-0000-fd836204445b\"\n"), &HostFacts::default());
+    for line in [
+        "  00:02.0  GFX0  igpu: mdev af5972fb-5530-41a7-0000-fd836204445b of the host\n",
+        "i915-GVTg_V5_4 of 0000:00:02.0, made at the start and removed at the end; ROM off\n",
+        "\nDisplay\n  resolution           1920x1080\n  OpRegion             if the device has one\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert_eq!(json["pci"][1]["passthrough"]["mdev"]["made"], true);
+    assert_eq!(json["igpu"], serde_json::json!({ "resolution": "1920x1080", "ramfb": true }));
+
+    let uuid = "af5972fb-5530-41a7-0000-fd836204445b".parse().unwrap();
+    let existing = HostMdev {
+        uuid,
+        parent: "mbochs".into(),
+        kind: "mbochs-small".into(),
+        driver: Some("mbochs".into()),
+        iommu_group: Some(9),
+    };
+    let facts = HostFacts { mdevs: [(uuid, existing)].into(), ..HostFacts::default() };
+    let (text, json) = printed(EXISTING, &facts);
+    assert!(
+        text.contains("mbochs-small of mbochs, which exists already; ROM off, IOMMU group 9\n"),
+        "{text}"
+    );
+    let shown = &json["pci"][1]["passthrough"];
+    assert_eq!((&shown["present"], &shown["mdev"]["type"]), (&true.into(), &"mbochs-small".into()));
+    let (text, json) = printed(EXISTING, &HostFacts::default());
+    assert!(text.contains("not on this host, unless mdevctl has defined it; ROM off\n"), "{text}");
+    assert_eq!(json["pci"][1]["passthrough"]["present"], false);
+}
