@@ -112,7 +112,8 @@ fn beside() -> Outcome {
 fn existing() -> Outcome {
     let _existing = Existing::make(UUID)?;
     for section in [section(MBOCHS), format!("[igpu]\nmdev = \"{UUID}\"\n")] {
-        let mut running = with_section(application(&program::spin())?, section).start(&Options::default())?;
+        let machine = with_section(application(&program::spin())?, section);
+        let mut running = machine.start(&Options::default())?;
         running.expect("APPLICATION-UP")?;
         let _ = running.kill()?;
         ensure(device(UUID).exists(), "a device that was there before is gone")?;

@@ -271,3 +271,48 @@ fn a_closed_function_holds_up_nobody() {
     assert_eq!(slot.resets.reset(gpu(0)).unwrap(), ResetDone::Bus);
     assert_eq!(slot.log(), ["quiet 0", "bus [9] 0"]);
 }
+
+/// A mediated device, which is on no bus.
+struct Virtual(Option<i32>);
+
+impl Hardware for Virtual {
+    fn means(&self) -> Option<Means> {
+        None
+    }
+
+    fn is_mediated(&self) -> bool {
+        true
+    }
+
+    fn quiet(&self) {}
+
+    fn reset_function(&self) -> io::Result<()> {
+        self.0.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+    }
+
+    fn affected(&self) -> io::Result<Vec<Affected>> {
+        panic!("it is on no bus")
+    }
+
+    fn reset_bus(&self, _: &[u32]) -> io::Result<()> {
+        panic!("it is on no bus")
+    }
+}
+
+#[test]
+fn mediated_devices_are_reset_alone_and_need_not_announce_that_they_can() {
+    let device = LentDevice::Mediated(uuid::Uuid::from_u128(7));
+    for (refusal, expected) in [
+        (None, Some(ResetDone::Function)),
+        (Some(libc::ENOTTY), Some(ResetDone::Nothing)),
+        (Some(libc::EINVAL), Some(ResetDone::Nothing)),
+        (Some(libc::EIO), None),
+    ] {
+        let resets = Resets::default();
+        let hardware = Arc::new(Virtual(refusal));
+        let weak = Arc::downgrade(&hardware);
+        resets.join(device, 20, weak);
+        resets.announce(device);
+        assert_eq!(resets.reset(device).ok(), expected, "{refusal:?}");
+    }
+}
