@@ -1,4 +1,4 @@
-//! What a guest shows: the surface of the firmware or of a virtual GPU, as those who look at it see it.
+//! What a guest shows: the surface of the firmware ([`ramfb`]) or of a virtual GPU ([`plane`]), as those who look at it see it.
 //!
 //! Sinks (a VNC server, a screenshot) look through a [`View`] each and know neither where the pixels lie nor in which format.
 
@@ -51,7 +51,8 @@ pub trait View: Send {
     /// full rate for a while. A screen at rest is looked at less often.
     fn hurry(&self) {}
 
-    /// Brings the copy up to date, at once, and says what of it is new. The first look finds everything new.
+    /// Brings the copy up to date, at once, and says what of it is new. The first look finds everything new. A look that follows
+    /// [`View::changed`] at once finds what that was told of, and does not search the screen again.
     fn look(&mut self) -> Change;
 
     /// The copy. Empty (0 × 0) while nothing is shown and before the first look.

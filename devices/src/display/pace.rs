@@ -5,14 +5,18 @@ use std::time::Duration;
 /// While something happens: as often as a monitor is worth watching for.
 pub(super) const ACTIVE: Duration = Duration::from_millis(30);
 
-/// After a while without a change, and after a long one.
+/// After a while without a change, after a long one, and after a very long one. Input hurries, so this is the delay of what
+/// the guest shows by itself.
 const IDLE: Duration = Duration::from_millis(100);
-const ASLEEP: Duration = Duration::from_millis(250);
+const DROWSY: Duration = Duration::from_millis(250);
+const ASLEEP: Duration = Duration::from_millis(500);
 
 /// Refreshes without a change at the full rate, half a second of them; then slower and slower.
 const ATTENTIVE: u32 = 16;
-/// Refreshes without a change until the slowest rate: some ten seconds.
+/// Refreshes without a change that take some ten seconds.
 const LONG: u32 = 120;
+/// And those that take a minute more.
+const VERY_LONG: u32 = LONG + 240;
 
 /// A refresh takes a quarter of a processor at most, however slow the memory is that it reads.
 const SHARE: u32 = 3;
@@ -47,7 +51,8 @@ impl Pace {
     pub(super) fn interval(&self) -> Duration {
         let wanted = match self.idle.checked_sub(ATTENTIVE) {
             None => ACTIVE,
-            Some(_) if self.idle >= LONG => ASLEEP,
+            Some(_) if self.idle >= VERY_LONG => ASLEEP,
+            Some(_) if self.idle >= LONG => DROWSY,
             Some(steps) => (ACTIVE + Duration::from_millis(5) * steps).min(IDLE),
         };
         wanted.max(self.cost.saturating_mul(SHARE + 1))

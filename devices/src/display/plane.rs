@@ -37,7 +37,8 @@ pub trait PlaneMemory: Send + Sync {
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
 }
 
-/// The planes of a virtual GPU. Asked some thirty times a second while somebody looks, from a thread of the display.
+/// The planes of a virtual GPU. Asked up to some thirty times a second while somebody looks, from a thread of the display or of
+/// who looks, with the display locked: it must not be called back.
 pub trait PlaneSource: Send + Sync {
     /// The plane that the guest shows, `None` while its driver shows none.
     fn primary(&self) -> io::Result<Option<Plane>>;

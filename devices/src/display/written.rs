@@ -16,7 +16,7 @@ pub trait WriteTracker: Send + Sync {
 /// Memory under watch, until dropped.
 pub trait WrittenPages: Send {
     /// Adds to `written` what was written since the last call, in bytes from the base on, ascending, without overlaps, and in
-    /// whole pages: the first and the last range may reach beyond what is watched. What is written from now on is told by
-    /// the next call. After an error the watch is of no use any more.
+    /// whole pages: the last range may reach beyond what is watched. What is written from now on is told by the next call.
+    /// After an error the watch is of no use any more.
     fn take(&mut self, written: &mut Vec<Range<u64>>) -> io::Result<()>;
 }
