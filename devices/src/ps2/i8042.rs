@@ -1,17 +1,19 @@
 //! The keyboard controller (8042; IBM PS/2 reference, "Keyboard and Auxiliary Device Controller"): one output buffer
 //! that its own answers, the keyboard and the mouse share, commands through port 0x64 and data through port 0x60.
 
+mod ports;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ports::{CommandPort, DataPort};
+
 use super::keyboard::Keyboard;
 use super::mouse::Mouse;
 use super::translate::Translator;
 use crate::bus::{Action, BusDevice};
-use crate::bytewise;
 use crate::input::{Input, Key, Lamps, PointerEvent};
 use crate::interrupt::IrqLine;
 
@@ -329,56 +331,5 @@ impl Input for I8042 {
     fn lamps(&self) -> Lamps {
         let leds = self.lock().keyboard.leds();
         Lamps { scroll: leds & 1 != 0, num: leds & 2 != 0, caps: leds & 4 != 0 }
-    }
-}
-
-struct DataPort(Arc<I8042>);
-
-impl BusDevice for DataPort {
-    fn read(&self, offset: u64, data: &mut [u8]) {
-        let mut state = self.0.lock();
-        bytewise::read(offset, data, |at| {
-            if at != 0 {
-                return 0xff;
-            }
-            if let Some((byte, source)) = state.output.take() {
-                state.last_output = byte;
-                // The line falls before the next byte raises it: one edge for each.
-                match source {
-                    Source::Keyboard => self.0.keyboard_irq.set_level(false),
-                    Source::Mouse => self.0.mouse_irq.set_level(false),
-                }
-                self.0.update(&mut state);
-            }
-            state.last_output
-        });
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Action {
-        let mut state = self.0.lock();
-        let action =
-            bytewise::write(offset, data, |at, value| if at == 0 { state.data(value) } else { Action::None });
-        self.0.update(&mut state);
-        action
-    }
-}
-
-struct CommandPort(Arc<I8042>);
-
-impl BusDevice for CommandPort {
-    fn read(&self, offset: u64, data: &mut [u8]) {
-        let state = self.0.lock();
-        bytewise::read(offset, data, |at| if at == 0 { state.status() } else { 0xff });
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Action {
-        let mut state = self.0.lock();
-        let action = bytewise::write(
-            offset,
-            data,
-            |at, value| if at == 0 { state.command(value) } else { Action::None },
-        );
-        self.0.update(&mut state);
-        action
     }
 }
