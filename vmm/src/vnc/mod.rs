@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server`, `listener`, `client` | threads and sockets |
-//! | `session` | a client without its socket: bytes in, bytes out |
+//! | `session`, `running` | a client without its socket: bytes in, bytes out |
 //! | `handshake`, `password`, `protocol`, `features` | what clients say |
 //! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
 //! | `hands` | keys and pointer |
@@ -23,6 +23,7 @@ mod picture;
 mod pixel;
 mod protocol;
 mod region;
+mod running;
 mod server;
 mod session;
 #[cfg(test)]
