@@ -39,15 +39,15 @@ pub struct Facts {
     /// The size of its memory in bytes.
     pub memory: u64,
     /// Its devices of the host.
-    pub devices: Vec<LentDevice>,
+    pub devices: Vec<PassedDevice>,
 }
 
 /// A device of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LentDevice {
+pub struct PassedDevice {
     /// Its section in vm.toml.
     pub key: String,
-    /// Its PCI address on the host.
+    /// Its PCI address on the host, or the UUID of a mediated device.
     pub host: String,
 }
 

@@ -18,7 +18,7 @@ mod work;
 use std::io;
 use std::path::PathBuf;
 
-pub use machine::{Announcement, Ask, Facts, Herald, LentDevice, Machine};
+pub use machine::{Announcement, Ask, Facts, Herald, Machine, PassedDevice};
 pub(crate) use protocol::GREETING;
 pub use server::Server;
 

@@ -13,7 +13,7 @@ use super::listen::{SerialInput, Wake};
 use super::refused;
 use super::vcpus::Vcpus;
 use crate::config::Config;
-use crate::control::{Announcement, Ask, Door, Facts, Herald, LentDevice, Machine, Server};
+use crate::control::{Announcement, Ask, Door, Facts, Herald, Machine, PassedDevice, Server};
 use crate::cpu::conductor::Request;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
@@ -34,7 +34,7 @@ impl Control {
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let Some(door) = door else { return Ok(None) };
         let herald = Herald::new().map_err(refused("create an event"))?;
-        let lent = |device: &crate::plan::PlannedPassthrough| LentDevice {
+        let lent = |device: &crate::plan::PlannedPassthrough| PassedDevice {
             key: device.key.clone(),
             host: device.host.to_string(),
         };

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::place::listen_in;
-use super::{Announcement, Ask, Facts, Herald, LentDevice, Machine, Server};
+use super::{Announcement, Ask, Facts, Herald, Machine, PassedDevice, Server};
 use crate::console::{InputSink, Tee};
 
 /// COM1 with a FIFO of so many bytes.
@@ -72,7 +72,7 @@ impl Rig {
                 name: "vm".into(),
                 vcpus: 2,
                 memory: 1 << 30,
-                devices: vec![LentDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
+                devices: vec![PassedDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
             },
             began: Instant::now(),
             exits: Box::new(|| 42),
