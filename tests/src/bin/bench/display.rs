@@ -2,7 +2,6 @@
 //! next change.
 
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use crate::picture::{self, Change, DRAWN, SHOWN};
 use crate::procfs::{CpuTime, Used};
 use crate::rfb::{self, Update};
 use crate::run::Run;
-use crate::stats::Comparison;
+use crate::stats::{Comparison, median};
 use crate::{Options, Part, Result, tell};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -62,18 +61,17 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
         Comparison::new("from draw to update, after 11 s", "ms", Some(1.0)),
         Comparison::new("CPU of a small change (no vCPU's)", "ms", None),
         Comparison::new("CPU of a whole new picture (no vCPU's)", "ms", None),
+        Comparison::new("  updates for it", "", None),
     ];
     for pair in 1..=options.pairs {
         for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
+            let name = if is_ours { "optimus-vmm" } else { "QEMU" };
             let samples = session(options, &files, monitor, image.clone())?;
+            let medians: Vec<f64> = samples.iter().filter_map(|samples| median(samples)).collect();
+            tell(&format!("pair {pair} of {}, {name}: {medians:.1?}", options.pairs));
             for (metric, samples) in part.comparisons.iter_mut().zip(samples) {
                 samples.into_iter().for_each(|sample| metric.add(is_ours, sample));
             }
-            tell(&format!(
-                "pair {pair} of {}, {}",
-                options.pairs,
-                if is_ours { "optimus-vmm" } else { "QEMU" }
-            ));
         }
         keep(&part)?;
     }
@@ -81,7 +79,7 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
 }
 
 /// One guest's whole schedule; samples for each metric of [`measure`].
-fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) -> Result<[Vec<f64>; 8]> {
+fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) -> Result<[Vec<f64>; 9]> {
     let mut machine = files.machine(options, Flash::Payload(image), "display");
     machine.cpus = 1;
     let socket = machine.directory.join("vnc");
@@ -91,7 +89,7 @@ fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) 
     let _ = std::fs::remove_file(&socket);
     let mut run = Run::start(command, machine.directory.join("messages"))?;
     run.wait_for(&[SHOWN], START_LIMIT)?;
-    let updates = rfb::watch(&socket, picture::PLACE)?;
+    let updates = rfb::watch(&socket, picture::LAST)?;
     let pid = run.pid();
     let mut until = |count: usize, longest: Duration| run.arrivals(DRAWN, count, longest + CHANGE_LIMIT);
 
@@ -110,7 +108,11 @@ fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) 
     let last = *drawn.last().ok_or("nothing was drawn")?;
     let (soon, _) = still(pid, last + SOON)?;
     let (rest, woken) = still(pid, last + LATE)?;
+    let updates: Vec<Update> = updates.try_iter().collect();
     let seen = latencies(&drawn, &updates)?;
+    // From the last of the small changes on there are only these.
+    let rare = *drawn.get(BUSY + RARE).ok_or("too little was drawn")? + Duration::from_millis(500);
+    let of_whole = updates.iter().filter(|update| update.when >= rare).count();
     let part = |skip: usize, count: usize| seen.iter().skip(skip).take(count).copied().collect::<Vec<_>>();
     Ok([
         vec![soon.precise * 1e3],
@@ -121,6 +123,7 @@ fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) 
         part(1 + BUSY, RARE),
         vec![busy.workers * 1e3 / BUSY as f64],
         vec![whole.workers * 1e3 / WHOLE as f64],
+        vec![of_whole as f64 / WHOLE as f64],
     ])
 }
 
@@ -138,8 +141,7 @@ fn still(pid: u32, from: Instant) -> Result<(Used, f64)> {
 }
 
 /// Milliseconds from each change to the first update that has it or a later one.
-fn latencies(drawn: &[Instant], updates: &Receiver<Update>) -> Result<Vec<f64>> {
-    let updates: Vec<Update> = updates.try_iter().collect();
+fn latencies(drawn: &[Instant], updates: &[Update]) -> Result<Vec<f64>> {
     let shown = updates.last().ok_or("the VNC client saw nothing")?;
     if shown.size != picture::SIZE {
         return Err(format!(
@@ -171,15 +173,12 @@ mod tests {
     fn a_change_is_seen_with_the_next() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let (sender, updates) = std::sync::mpsc::channel();
-        for (when, number) in [(10, 0), (130, 1), (450, 3)] {
-            sender
-                .send(Update { when: at(when), size: picture::SIZE, colour: picture::COLOUR + number })
-                .unwrap();
-        }
+        let update =
+            |(when, number)| Update { when: at(when), size: picture::SIZE, colour: picture::COLOUR + number };
+        let updates = [(10, 0), (130, 1), (450, 3)].map(update);
         let seen = latencies(&[at(100), at(200), at(460)], &updates).unwrap();
         assert_eq!(seen, [30.0, 250.0, -10.0]);
-        sender.send(Update { when: at(10), size: picture::SIZE, colour: 7 }).unwrap();
-        assert!(latencies(&[at(1)], &updates).is_err());
+        assert!(latencies(&[at(1); 4], &updates).is_err(), "the fourth is not seen");
+        assert!(latencies(&[at(1)], &[]).is_err());
     }
 }

@@ -11,8 +11,10 @@ pub(crate) const SHOWN: u8 = b'S';
 pub(crate) const DRAWN: u8 = b'D';
 /// Columns and rows of the picture.
 pub(crate) const SIZE: (u16, u16) = (1920, 1080);
-/// A place that each change changes, in columns and rows.
-pub(crate) const PLACE: (u16, u16) = (256, 320);
+/// Where the changes of 64 × 64 pixels are, in columns and rows.
+const PLACE: (u16, u16) = (256, 320);
+/// The last pixel that they paint.
+pub(crate) const LAST: (u16, u16) = (PLACE.0 + 63, PLACE.1 + 63);
 
 /// What the schedule has of colours: change N, counted from 1, paints everything that it changes in this colour plus N.
 pub(crate) const COLOUR: u32 = 0x40_0000;

@@ -86,7 +86,11 @@ impl Client {
     fn run(&mut self, updates: &Sender<Update>) -> Result<()> {
         self.request(false)?;
         loop {
-            let [kind] = self.read()?;
+            let mut kind = [0];
+            if self.reader.read(&mut kind)? == 0 {
+                return Ok(());
+            }
+            let [kind] = kind;
             match kind {
                 0 => {
                     let resized = self.update()?;
