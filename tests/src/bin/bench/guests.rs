@@ -189,6 +189,7 @@ impl Files {
             disk: self.disk.clone(),
             kernel: None,
             device: None,
+            vnc: None,
         }
     }
 }

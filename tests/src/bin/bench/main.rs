@@ -3,18 +3,22 @@
 //! ```text
 //! bench guests FILE [OPTION]…     what needs firmware, as a rule in the lab; writes FILE
 //! bench passthrough FILE [OPTION]…  what needs a device of the lab; writes FILE
+//! bench display FILE [OPTION]…    what needs ramfb and VNC; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
 //! ```
 
+mod display;
 mod guests;
 mod host;
 mod monitor;
 mod native;
 mod passthrough;
 mod payload;
+mod picture;
 mod procfs;
 mod report;
+mod rfb;
 mod run;
 mod stats;
 mod steps;
@@ -105,13 +109,18 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|native|passthrough FILE [OPTION]…, or bench report FILE PART…".into()
+            "usage: bench guests|native|passthrough|display FILE [OPTION]…, or bench report FILE PART…"
+                .into(),
         );
     };
     match verb.as_str() {
         "guests" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&guests::measure(&Options::parse(words)?, keep)?)
+        }
+        "display" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&display::measure(&Options::parse(words)?, keep)?)
         }
         "passthrough" => write_json(&output, &passthrough::measure(&Options::parse(words)?)?.json()),
         "native" => write_json(&output, &native::measure(&Options::parse(words)?)?.json()),

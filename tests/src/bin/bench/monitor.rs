@@ -32,7 +32,7 @@ pub(crate) enum Flash {
     Ovmf(PathBuf, PathBuf),
 }
 
-/// The machine: COM1 on standard output, a virtio-blk disk, a virtio random number generator, no display.
+/// The machine: COM1 on standard output, a virtio-blk disk, a virtio random number generator, no display unless asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
     /// Where files are put.
@@ -49,6 +49,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: Option<(PathBuf, PathBuf, String)>,
     /// The host's address of a function that is passed through, bound to vfio-pci.
     pub(crate) device: Option<String>,
+    /// The socket of a VNC server, for a machine with a screen (ramfb).
+    pub(crate) vnc: Option<PathBuf>,
 }
 
 impl Monitor {
@@ -125,7 +127,7 @@ fn quoted(path: &Path) -> String {
 }
 
 fn vm_toml(machine: &Machine) -> String {
-    let Machine { memory, cpus, flash, disk, kernel, device, .. } = machine;
+    let Machine { memory, cpus, flash, disk, kernel, device, vnc, .. } = machine;
     let firmware = match flash {
         Flash::Payload(image) => format!("kind = \"raw\"\ncode = {}", quoted(image)),
         Flash::Ovmf(code, vars) => format!("code = {}\nvars = {}", quoted(code), quoted(vars)),
@@ -136,9 +138,13 @@ fn vm_toml(machine: &Machine) -> String {
     let device = device.as_ref().map_or_else(String::new, |host| {
         format!("[[vfio]]\nhost = \"{host}\"\nguest = \"01:00.0\"\nroot_port = true\nmanage = false\n")
     });
+    let display = vnc.as_ref().map_or_else(String::new, |socket| {
+        let address = serde_json::Value::from(format!("unix:{}", socket.display()));
+        format!("[display]\nvnc = {address}\n")
+    });
     format!(
         "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n[firmware]\n{firmware}\n\
-         [[disk]]\npath = {}\nformat = \"raw\"\n{device}{kernel}",
+         [[disk]]\npath = {}\nformat = \"raw\"\n{device}{kernel}{display}",
         quoted(disk)
     )
 }
@@ -146,7 +152,7 @@ fn vm_toml(machine: &Machine) -> String {
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
 fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
-    let Machine { memory, cpus, flash, disk, kernel, device, .. } = machine;
+    let Machine { memory, cpus, flash, disk, kernel, device, vnc, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
@@ -171,6 +177,10 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
     if let Some(host) = device {
         option("-device", "pcie-root-port,id=root-port,chassis=1,addr=10.0".into());
         option("-device", format!("vfio-pci,host={host},bus=root-port"));
+    }
+    if let Some(socket) = vnc {
+        option("-device", "ramfb".into());
+        option("-vnc", format!("unix:{}", socket.display()));
     }
     option("-drive", format!("if=none,id=disk,format=raw,file={}", disk.display()));
     match flash {

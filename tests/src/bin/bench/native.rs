@@ -46,6 +46,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             disk: disk.clone(),
             kernel: None,
             device: None,
+            vnc: None,
         };
         for _ in 0..options.pairs {
             for (is_ours, monitor) in [(true, &ours), (false, &peer)] {

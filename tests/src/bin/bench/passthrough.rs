@@ -115,7 +115,7 @@ fn watch(run: &mut Run, command: &str) -> Result<(f64, f64, f64)> {
 }
 
 /// How often each thread that runs no vCPU has gone to sleep of its own accord: once for each time it is woken.
-fn wakeups(pid: u32) -> Result<HashMap<String, f64>> {
+pub(crate) fn wakeups(pid: u32) -> Result<HashMap<String, f64>> {
     let mut all = HashMap::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?;

@@ -78,9 +78,11 @@ pub(crate) fn accesses(size: usize, access: Access, count: u32) -> Vec<u8> {
             code.extend(HALT);
         }
     }
-    // A near jump, relative to the instruction after it, from the reset vector to the code.
-    image(size, &code, &[0xe9, 0x0d, 0xff])
+    image(size, &code, &TO_START)
 }
+
+/// A near jump, relative to the instruction after it, from the reset vector to [`START`].
+pub(crate) const TO_START: [u8; 3] = [0xe9, 0x0d, 0xff];
 
 /// again: hlt; jmp again
 const HALT: [u8; 3] = [0xf4, 0xeb, 0xfd];
@@ -91,7 +93,7 @@ fn say(letter: u8) -> Vec<u8> {
 }
 
 /// From real mode to 32-bit protected mode with flat segments, at `at` bytes behind [`START`].
-fn enter_protected_mode(at: usize) -> Vec<u8> {
+pub(crate) fn enter_protected_mode(at: usize) -> Vec<u8> {
     // Behind all code: a null descriptor, then flat code and data. They are marked as accessed, because the processor
     // could not do that in read-only memory (Intel SDM volume 3, "Segment Descriptors").
     const TABLE: u8 = 0xc0;
@@ -133,7 +135,7 @@ fn descriptors() -> Vec<u8> {
 
 /// `main` at [`START`] and `reset` at the reset vector of an image of `size` bytes, all else being 0xff as in erased
 /// flash.
-fn image(size: usize, main: &[u8], reset: &[u8]) -> Vec<u8> {
+pub(crate) fn image(size: usize, main: &[u8], reset: &[u8]) -> Vec<u8> {
     let mut tail = vec![0xff; ROOM];
     let parts = [(0, main.to_vec()), (0xc0, descriptors()), (0xf0, reset.to_vec())];
     for (at, bytes) in parts {

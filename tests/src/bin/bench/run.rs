@@ -83,6 +83,29 @@ impl Run {
         }
     }
 
+    /// When the first `count` bytes of this value came.
+    pub(crate) fn arrivals(&mut self, byte: u8, count: usize, limit: Duration) -> Result<Vec<Instant>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let times: Vec<Instant> = self
+                .seen
+                .iter()
+                .flat_map(|(when, part)| part.iter().filter(|one| **one == byte).map(|_| *when))
+                .take(count)
+                .collect();
+            if times.len() == count {
+                return Ok(times);
+            }
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(part) => self.seen.push(part),
+                Err(why) => {
+                    let all: Vec<u8> = self.seen.iter().flat_map(|(_, part)| part).copied().collect();
+                    return Err(self.failure(&[byte], why, &all).into());
+                }
+            }
+        }
+    }
+
     fn failure(&self, text: &[u8], why: RecvTimeoutError, all: &[u8]) -> String {
         let happened = match why {
             RecvTimeoutError::Timeout => "did not come in time",
