@@ -7,7 +7,7 @@ use tests::{Outcome, ensure};
 use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
 
-pub(super) const SCENARIOS: &[Scenario] = &[scenario("keys_and_mouse_arrive_in_the_guest", 90, arrive)];
+pub(super) const SCENARIOS: &[Scenario] = &[scenario("keys_and_mouse_arrive_in_the_guest", 130, arrive)];
 
 fn arrive() -> Outcome {
     let machine = Machine::small("test=input console=tty0 console=ttyS0")?

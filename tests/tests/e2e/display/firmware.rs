@@ -12,8 +12,8 @@ use crate::crash::application;
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("logo_is_as_the_peer_shows_it", 40, logo),
-    scenario("uefi_shell_is_as_the_peer_shows_it", 60, shell),
+    scenario("logo_is_as_the_peer_shows_it", 45, logo),
+    scenario("uefi_shell_is_as_the_peer_shows_it", 45, shell),
 ];
 
 /// The firmware leaves its logo on the screen when it starts an application.

@@ -2,6 +2,7 @@
 
 mod controls;
 mod firmware;
+mod planes;
 mod viewers;
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::Scenario;
 
 /// The scenarios of all files here.
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    [firmware::SCENARIOS, viewers::SCENARIOS, controls::SCENARIOS].concat()
+    [firmware::SCENARIOS, viewers::SCENARIOS, controls::SCENARIOS, planes::SCENARIOS].concat()
 }
 
 /// Where the VNC server of these machines listens: vncsnapshot knows it as display 0.

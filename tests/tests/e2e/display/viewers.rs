@@ -13,8 +13,8 @@ use super::{VNC, held, screenshot, vncdo};
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("viewers_see_what_the_guest_shows_and_type_at_its_shell", 60, seen),
-    scenario("viewers_come_and_go_and_some_are_rude", 100, rude),
+    scenario("viewers_see_what_the_guest_shows_and_type_at_its_shell", 70, seen),
+    scenario("viewers_come_and_go_and_some_are_rude", 50, rude),
 ];
 
 /// A Linux guest with a still picture and a shell on its screen.
