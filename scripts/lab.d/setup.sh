@@ -15,7 +15,7 @@ readonly host_late_modules=(kvm_amd vfio_iommu_type1 vfio-pci mdev tun vhost_net
 readonly guest_modules=(
     virtio_pci virtio_blk virtio-rng virtio_net virtio_console pvpanic-pci pvpanic-mmio
     ext4 vfat nls_ascii nls_cp437 nls_utf8 efivarfs nvme e1000e igb igbvf
-    bochs mdpy-fb psmouse evdev edu_test
+    bochs mdpy-fb psmouse evdev button edu_test
     battery ac vrom_test
 )
 

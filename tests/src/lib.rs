@@ -12,6 +12,7 @@ pub mod lab;
 pub mod machine;
 pub mod passthrough;
 pub mod peer;
+pub mod picture;
 pub mod program;
 pub mod report;
 pub mod run;

@@ -117,6 +117,8 @@ pub struct Machine {
     pub passthrough: Passthrough,
     /// Lines of `[machine]`, each as vm.toml has it.
     pub machine_keys: Vec<String>,
+    /// Lines of `[display]`, if there is a screen for the firmware.
+    pub screen: Option<String>,
     /// Whole sections of vm.toml.
     pub sections: String,
 }
@@ -135,6 +137,7 @@ impl Machine {
             root_ports: Vec::new(),
             passthrough: Passthrough::default(),
             machine_keys: Vec::new(),
+            screen: None,
             sections: String::new(),
         })
     }
@@ -184,6 +187,11 @@ impl Machine {
     /// Passes functions of the host through, at 01:00.0, 02:00.0 and so on.
     pub fn with_functions(self, hosts: &[&str]) -> Self {
         self.with_passthrough(Passthrough::functions(hosts))
+    }
+
+    /// Adds a screen, with these lines in `[display]`.
+    pub fn with_screen(self, lines: &str) -> Self {
+        Self { screen: Some(lines.into()), ..self }
     }
 
     /// Adds a line to `[machine]`.

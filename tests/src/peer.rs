@@ -1,7 +1,10 @@
 //! The peer, QEMU with KVM, with the hardware of a [`Machine`].
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::Outcome;
 use crate::machine::Machine;
@@ -49,6 +52,10 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
             format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
         );
     }
+    if machine.screen.is_some() {
+        option("-device", "ramfb".into());
+        option("-monitor", format!("unix:{},server=on,wait=off", monitor(machine).display()));
+    }
     for device in machine.passthrough.peer_devices() {
         option("-device", device);
     }
@@ -72,6 +79,31 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         option("-append", kernel.cmdline.clone());
     }
     Ok(out)
+}
+
+/// The socket of its monitor, if the machine has a screen.
+fn monitor(machine: &Machine) -> PathBuf {
+    machine.file("monitor.sock")
+}
+
+/// Writes the picture on its screen into a file, as PPM.
+pub fn screendump(machine: &Machine, file: &Path) -> Outcome {
+    let mut monitor = UnixStream::connect(monitor(machine))?;
+    monitor.set_read_timeout(Some(Duration::from_secs(30)))?;
+    prompt(&mut monitor)?;
+    monitor.write_all(format!("screendump {}\n", file.display()).as_bytes())?;
+    // The next prompt comes when it is done.
+    prompt(&mut monitor)
+}
+
+fn prompt(monitor: &mut UnixStream) -> Outcome {
+    let mut said = Vec::new();
+    while !said.ends_with(b"(qemu) ") {
+        let mut byte = [0];
+        monitor.read_exact(&mut byte)?;
+        said.extend(byte);
+    }
+    Ok(())
 }
 
 fn text(path: &Path) -> String {

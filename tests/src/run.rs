@@ -233,6 +233,11 @@ impl Running {
         })
     }
 
+    /// A failure that shows what the machine has printed and said so far.
+    pub fn failure(&mut self, what: impl std::fmt::Display) -> libtest_mimic::Failed {
+        self.explain(&what.to_string()).into()
+    }
+
     fn explain(&mut self, what: &str) -> String {
         let stderr = std::fs::read_to_string(&self.stderr).unwrap_or_default();
         explain(what, &self.serial.text(), &stderr)

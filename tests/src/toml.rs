@@ -59,6 +59,9 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
         }
         writeln!(out, "cmdline = {}", string(&kernel.cmdline))?;
     }
+    if let Some(lines) = &machine.screen {
+        writeln!(out, "[display]\n{lines}")?;
+    }
     out.write_str(&machine.passthrough.toml())?;
     out.write_str(&machine.sections)
 }

@@ -38,16 +38,16 @@ fn count() -> usize {
 }
 
 /// Requires that none is left behind.
-fn none_left() -> Outcome {
+pub(crate) fn none_left() -> Outcome {
     ensure(count() == 0, format!("{} mediated devices were left behind", count()))
 }
 
 /// The section, for a device of one's own making.
-fn section(lines: &str) -> String {
+pub(crate) fn section(lines: &str) -> String {
     format!("[igpu]\nuuid = \"{UUID}\"\n{lines}")
 }
 
-fn with_section(mut machine: Machine, section: String) -> Machine {
+pub(crate) fn with_section(mut machine: Machine, section: String) -> Machine {
     machine.sections = section;
     match std::env::var("OPTIMUS_E2E_VFIO") {
         Ok(backend) => machine.with_key(&format!("vfio_backend = \"{backend}\"")),

@@ -10,6 +10,7 @@ mod boot;
 mod crash;
 mod debian;
 mod disk;
+mod display;
 mod igpu;
 mod inspect;
 mod kill;
@@ -77,6 +78,7 @@ fn main() -> std::process::ExitCode {
         vrom::SCENARIOS,
         battery::SCENARIOS,
         igpu::SCENARIOS,
+        &display::scenarios(),
         &passthrough::scenarios(),
     ]
     .concat();

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(super) struct Connector {
     device: String,
     registers: Arc<dyn Registers>,
     wanted: (u32, u32),
+    /// That the display is another than wanted is told once, and not at every reset.
+    told: Once,
     /// Plugs the display in when its time has come.
     pending: Mutex<Option<Pending>>,
 }
@@ -62,7 +64,7 @@ pub(super) struct Connector {
 impl Connector {
     /// For a display with the preferred mode `wanted`, in pixels, on the device of this name.
     pub(super) fn new(device: &str, registers: Arc<dyn Registers>, wanted: (u32, u32)) -> Self {
-        Self { device: device.to_owned(), registers, wanted, pending: Mutex::default() }
+        Self { device: device.to_owned(), registers, wanted, told: Once::new(), pending: Mutex::default() }
     }
 
     /// Unplugs what is there and plugs the display in, the latter a while later.
@@ -87,10 +89,12 @@ impl Connector {
             tracing::debug!(device = self.device, width, height, "the guest gets a display");
         } else {
             let (x, y) = self.wanted;
-            tracing::warn!(
-                "{} shows no more than {width}x{height}: its display is that, and not {x}x{y}",
-                self.device
-            );
+            self.told.call_once(|| {
+                tracing::warn!(
+                    "{} shows no more than {width}x{height}: its display is that, and not {x}x{y}",
+                    self.device
+                );
+            });
         }
     }
 

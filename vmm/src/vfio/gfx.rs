@@ -109,7 +109,7 @@ impl Planes {
             Way::Region => (Arc::clone(&self.device).map_region(source, size, &self.bounce), None),
             Way::Dmabuf => {
                 let dmabuf = self.device.dmabuf(source)?;
-                (Pixels::map(&dmabuf, 0, size, &self.bounce, None), Some(dmabuf))
+                (Pixels::of_dmabuf(&dmabuf, size, &self.bounce), Some(dmabuf))
             }
         };
         let pixels = pixels.map_err(|error| {

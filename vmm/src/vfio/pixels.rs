@@ -35,6 +35,8 @@ impl Bounce {
 pub(super) struct Pixels {
     address: usize,
     len: usize,
+    /// Bytes behind these that cannot be mapped, and are read as zeros.
+    missing: usize,
     bounce: Arc<Bounce>,
     /// What has to stay open while it is mapped.
     _keep: Option<Arc<dyn Any + Send + Sync>>,
@@ -54,13 +56,38 @@ impl Pixels {
         let address = unsafe {
             rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, file, offset)
         }?;
-        Ok(Self { address: address.addr(), len, bounce: Arc::clone(bounce), _keep: keep })
+        Ok(Self { address: address.addr(), len, missing: 0, bounce: Arc::clone(bounce), _keep: keep })
+    }
+
+    /// Maps the first `len` bytes of a dma-buf. The kernel lets no buffer be mapped beyond its last whole page, while a
+    /// picture may end inside a page: 800 × 600 pixels do. What little lies there cannot be seen.
+    pub(super) fn of_dmabuf(buffer: &impl AsFd, len: u64, bounce: &Arc<Bounce>) -> io::Result<Self> {
+        let page = rustix::param::page_size() as u64;
+        match Self::map(buffer, 0, len, bounce, None) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && len > page && len % page != 0 => {
+                Self::map_but(buffer, len, len % page, bounce)
+            }
+            result => result,
+        }
+    }
+
+    /// Maps the first `len` bytes of `file` but for the last `missing` of them, which are read as zeros.
+    pub(super) fn map_but(
+        file: &impl AsFd,
+        len: u64,
+        missing: u64,
+        bounce: &Arc<Bounce>,
+    ) -> io::Result<Self> {
+        let mut pixels = Self::map(file, 0, len.saturating_sub(missing), bounce, None)?;
+        pixels.missing = usize::try_from(missing).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(pixels)
     }
 
     /// Copies all of `data` from `offset`.
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let start = usize::try_from(offset).ok();
-        let end = start.and_then(|start| start.checked_add(data.len())).filter(|end| *end <= self.len);
+        let whole = self.len.saturating_add(self.missing);
+        let end = start.and_then(|start| start.checked_add(data.len())).filter(|end| *end <= whole);
         let (Some(mut start), Some(_)) = (start, end) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -68,7 +95,9 @@ impl Pixels {
             ));
         };
         let bounce = self.bounce.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = data;
+        let mapped = self.len.saturating_sub(start).min(data.len());
+        let (mut rest, missing) = data.split_at_mut(mapped);
+        missing.fill(0);
         while !rest.is_empty() {
             let copied = self.fetch(&bounce, start, rest.len().min(PIECE))?;
             let (now, later) = rest.split_at_mut(copied);

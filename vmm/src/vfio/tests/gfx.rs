@@ -259,3 +259,16 @@ fn reads_larger_than_a_piece() {
         assert_eq!(usize::from(*byte), (at + 2048) / 4096 + 2);
     }
 }
+
+#[test]
+fn what_cannot_be_mapped_is_black() {
+    let bounce = Bounce::new().unwrap();
+    let pixels = Pixels::map_but(&memory(3), 2 * PAGE + 100, 100, &bounce).unwrap();
+    let mut data = vec![9; 300];
+    pixels.read(2 * PAGE - 200, &mut data).unwrap();
+    assert_eq!((&data[..200], &data[200..]), (&[2; 200][..], &[0; 100][..]));
+    let mut data = [9; 10];
+    pixels.read(2 * PAGE + 90, &mut data).unwrap();
+    assert_eq!(data, [0; 10]);
+    assert!(pixels.read(2 * PAGE + 91, &mut data).is_err(), "behind the end");
+}

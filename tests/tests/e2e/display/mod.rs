@@ -1,0 +1,47 @@
+//! The screen, keyboard and mouse of a machine: pictures of the firmware and of Linux, VNC viewers, `optimus-vmm ctl`.
+
+mod controls;
+mod firmware;
+mod planes;
+mod viewers;
+
+use std::path::Path;
+
+use tests::picture::Picture;
+use tests::run::Running;
+use tests::{Outcome, binary, lab};
+
+use crate::Scenario;
+
+/// The scenarios of all files here.
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    [firmware::SCENARIOS, viewers::SCENARIOS, controls::SCENARIOS, planes::SCENARIOS].concat()
+}
+
+/// Where the VNC server of these machines listens: vncsnapshot knows it as display 0.
+const VNC: &str = "vnc = \"127.0.0.1:5900\"";
+
+/// `optimus-vmm ctl` for the machine that runs.
+fn ctl<'a>(words: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
+    let words: Vec<_> = ["ctl", "machine"].into_iter().chain(words).collect();
+    lab::call(&binary::path()?.display().to_string(), &words)
+}
+
+/// What the screen shows, by `optimus-vmm ctl`.
+fn screenshot(file: &Path) -> Outcome<Picture> {
+    ctl(["screenshot", &file.display().to_string()])?;
+    Picture::load(file)
+}
+
+/// vncdotool, which types, clicks and takes pictures.
+fn vncdo<'a>(words: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
+    let words: Vec<_> = ["--server", "127.0.0.1::5900", "--timeout", "60"].into_iter().chain(words).collect();
+    lab::call("vncdo", &words)
+}
+
+/// Open files and threads of the process.
+fn held(running: &Running) -> Outcome<(usize, usize)> {
+    let process = Path::new("/proc").join(running.pid().to_string());
+    let count = |name: &str| std::fs::read_dir(process.join(name)).map(Iterator::count);
+    Ok((count("fd")?, count("task")?))
+}
