@@ -25,7 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 const UUID: &str = "af5972fb-5530-41a7-0000-fd836204445b";
 const OTHER: &str = "6f1d7a52-3c1e-4d7b-9a55-0c8e2f4b7d19";
-const MBOCHS: &str = "parent = \"mbochs\"\ntype = \"mbochs-small\"\n";
+pub(crate) const MBOCHS: &str = "parent = \"mbochs\"\ntype = \"mbochs-small\"\n";
 
 /// The directory of a virtual device.
 fn device(uuid: &str) -> PathBuf {

@@ -74,7 +74,12 @@ impl Planes {
             Way::Dmabuf => DMABUF,
             Way::Region => REGION,
         };
-        let info = match self.device.plane(flags, plane) {
+        let told = match self.device.plane(flags, plane) {
+            // mbochs answers so once after each change of the mode, and has made the buffer by then.
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => self.device.plane(flags, plane),
+            told => told,
+        };
+        let info = match told {
             Ok(info) => info,
             // So do drivers answer while the guest's is still at setting the plane up.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EFAULT)) => {

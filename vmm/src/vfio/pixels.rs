@@ -64,7 +64,9 @@ impl Pixels {
     pub(super) fn of_dmabuf(buffer: &impl AsFd, len: u64, bounce: &Arc<Bounce>) -> io::Result<Self> {
         let page = rustix::param::page_size() as u64;
         match Self::map(buffer, 0, len, bounce, None) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && len > page && len % page != 0 => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EINVAL) && len > page && !len.is_multiple_of(page) =>
+            {
                 Self::map_but(buffer, len, len % page, bounce)
             }
             result => result,

@@ -1,17 +1,63 @@
-//! Pictures of virtual GPUs: a plane in a region (mdpy).
+//! Pictures of virtual GPUs: planes in dma-bufs (mbochs) and in a region (mdpy), and the firmware's framebuffer beside them.
 
 use std::time::Duration;
 
 use tests::machine::Machine;
 use tests::picture::Picture;
 use tests::run::{Options, Running};
-use tests::{Outcome, ensure};
+use tests::{Outcome, ensure, lab, program};
 
 use super::{VNC, ctl, screenshot, vncdo};
-use crate::igpu::{none_left, section, with_section};
+use crate::crash::application;
+use crate::igpu::{MBOCHS, none_left, section, with_section};
 use crate::{Scenario, scenario};
 
-pub(super) const SCENARIOS: &[Scenario] = &[scenario("virtual_gpu_with_its_picture_in_a_region", 50, region)];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario("firmware_draws_on_a_virtual_gpu", 25, logo),
+    scenario("screen_follows_the_guest_from_framebuffer_to_plane_and_back", 80, switching),
+    scenario("virtual_gpu_with_its_picture_in_a_region", 50, region),
+];
+
+/// OVMF has a driver for mbochs.
+fn logo() -> Outcome {
+    let machine = application(&program::spin())?.with_key("grace = 1");
+    let machine = with_section(machine, section(&format!("{MBOCHS}ramfb = false\n")));
+    let file = machine.file("logo-mbochs.png");
+    let shot = file.display().to_string();
+    let finished =
+        machine.run(&Options::default().with(["--expect", "APPLICATION-UP", "--screenshot", &shot]))?;
+    finished.status(0)?;
+    finished.ensure(file.exists(), "there is no screenshot")?;
+    let picture = Picture::load(&file)?;
+    finished.ensure(picture.colours() > 50, format!("the logo has {} colours", picture.colours()))?;
+    none_left()
+}
+
+/// The smallest of its kind shows no more than 800 × 600 pixels.
+const MEDIUM: &str = "parent = \"mbochs\"\ntype = \"mbochs-medium\"\nresolution = \"1280x720\"\n";
+
+fn switching() -> Outcome {
+    let machine =
+        Machine::small("test=screen screen=none,bochs console=tty0 console=ttyS0")?.with_screen(VNC);
+    let machine = with_section(machine, section(MEDIUM));
+    let mut running = machine.start(&Options::default().within(400))?;
+    let first = shown(&machine, &mut running, "none", "switching-1.png")?;
+
+    ctl(["type", "exit\\n"])?;
+    let edid = running.expect("EDID ([0-9a-f]{256,})\r?\n")?;
+    decodes(&machine, edid.get(1).map(String::as_str).unwrap_or_default())?;
+    let second = shown(&machine, &mut running, "bochs", "switching-2.png")?;
+    ensure(second.size() == (1280, 720), format!("the guest chose {:?} pixels", second.size()))?;
+    ensure(second.size() != first.size(), "the framebuffer is as large as the plane: nothing can be told")?;
+    captured(&machine, &second)?;
+
+    ctl(["reset"])?;
+    let third = shown(&machine, &mut running, "none", "switching-3.png")?;
+    ensure(third == first, format!("after a reset {} pixels differ", third.differing(&first, 0)))?;
+    ctl(["quit"])?;
+    running.wait()?.status(0)?;
+    none_left()
+}
 
 /// Its picture is there all the time, whether the guest's driver runs or not.
 fn region() -> Outcome {
@@ -31,7 +77,8 @@ fn shown(machine: &Machine, running: &mut Running, driver: &str, name: &str) -> 
     running.expect(&format!("SCREEN-READY {driver}\r?\n"))?;
     std::thread::sleep(Duration::from_secs(2));
     let picture = screenshot(&machine.file(name))?;
-    ensure(picture.colours() >= 8, format!("the console shows {} colours", picture.colours()))?;
+    // A stripe of Linux' console: the firmware's logo has colours too.
+    ensure(picture.count([0, 0xaa, 0xaa]) > 500, format!("{name} does not show the console"))?;
     Ok(picture)
 }
 
@@ -41,4 +88,12 @@ fn captured(machine: &Machine, picture: &Picture) -> Outcome {
     vncdo(["capture", &capture.display().to_string()])?;
     let differing = Picture::load(&capture)?.differing(picture, 0);
     ensure(differing == 0, format!("vncdotool sees {differing} pixels otherwise than a screenshot"))
+}
+
+/// The guest's EDID is well-formed, and prefers what was asked for.
+fn decodes(machine: &Machine, hexadecimal: &str) -> Outcome {
+    let file = machine.file("edid.txt");
+    std::fs::write(&file, hexadecimal)?;
+    let said = lab::call("edid-decode", &["--check", "--preferred-timings", &file.display().to_string()])?;
+    ensure(said.contains("1280x720"), format!("the guest's EDID does not prefer 1280x720:\n{said}"))
 }

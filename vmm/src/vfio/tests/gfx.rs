@@ -42,6 +42,8 @@ struct Gpu {
     planes: Mutex<BTreeMap<u32, Told>>,
     /// What queries fail with.
     failure: Mutex<Option<i32>>,
+    /// What the next query alone fails with.
+    hiccup: Mutex<Option<i32>>,
     buffers: Mutex<BTreeMap<u32, OwnedFd>>,
     opened: Mutex<Vec<u32>>,
 }
@@ -72,7 +74,8 @@ impl Gpu {
 
 impl Display for Gpu {
     fn plane(&self, flags: u32, plane: u32) -> io::Result<Vec<u8>> {
-        if let Some(errno) = *self.failure.lock().unwrap() {
+        let hiccup = self.hiccup.lock().unwrap().take();
+        if let Some(errno) = hiccup.or(*self.failure.lock().unwrap()) {
             return Err(io::Error::from_raw_os_error(errno));
         }
         if flags & !1 != self.knows {
@@ -271,4 +274,16 @@ fn what_cannot_be_mapped_is_black() {
     pixels.read(2 * PAGE + 90, &mut data).unwrap();
     assert_eq!(data, [0; 10]);
     assert!(pixels.read(2 * PAGE + 91, &mut data).is_err(), "behind the end");
+}
+
+#[test]
+fn a_buffer_that_was_just_made_is_asked_for_again() {
+    let gpu = Gpu::new(DMABUF);
+    let planes = planes(&gpu);
+    gpu.buffer(1, memory(2));
+    gpu.show(PRIMARY, SHOWN);
+    *gpu.hiccup.lock().unwrap() = Some(libc::ENOMEM);
+    assert!(planes.primary().unwrap().is_some());
+    *gpu.failure.lock().unwrap() = Some(libc::ENOMEM);
+    assert_eq!(planes.primary().err().unwrap().raw_os_error(), Some(libc::ENOMEM), "but not for ever");
 }
