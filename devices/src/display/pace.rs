@@ -5,17 +5,21 @@ use std::time::Duration;
 /// While something happens: as often as a monitor is worth watching for.
 pub(super) const ACTIVE: Duration = Duration::from_millis(30);
 
-/// After a while without a change, after a long one, and after a very long one. Input hurries, so this is the delay of what
-/// the guest shows by itself.
+/// After a while without a change. Input hurries, so this is the delay of what the guest shows by itself.
 const IDLE: Duration = Duration::from_millis(100);
-const DROWSY: Duration = Duration::from_millis(250);
-const ASLEEP: Duration = Duration::from_millis(500);
+/// After a long and after a very long while: the lower one where a refresh costs next to nothing, as it does where written
+/// pages are told, up to the higher one where it costs much.
+const DROWSY: (Duration, Duration) = (IDLE, Duration::from_millis(250));
+const ASLEEP: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
+
+/// What next to nothing is: one part in so many of a processor.
+const NOTHING: u32 = 1000;
 
 /// Refreshes without a change at the full rate, half a second of them; then slower and slower.
 const ATTENTIVE: u32 = 16;
 /// Refreshes without a change that take some ten seconds.
 const LONG: u32 = 120;
-/// And those that take a minute more.
+/// And those that take half a minute more, or a minute.
 const VERY_LONG: u32 = LONG + 240;
 
 /// A refresh takes a quarter of a processor at most, however slow the memory is that it reads.
@@ -26,7 +30,7 @@ const SHARE: u32 = 3;
 pub(super) struct Pace {
     /// Refreshes without a change.
     idle: u32,
-    /// What the latest has cost.
+    /// What the latest has cost of a processor's time.
     cost: Duration,
 }
 
@@ -35,6 +39,11 @@ impl Pace {
     pub(super) fn refreshed(&mut self, changed: bool, cost: Duration) {
         self.idle = if changed { 0 } else { self.idle.saturating_add(1) };
         self.cost = cost;
+    }
+
+    /// The latest refresh was not like those to come.
+    pub(super) fn forget_cost(&mut self) {
+        self.cost = Duration::ZERO;
     }
 
     /// Something is likely to change soon.
@@ -51,11 +60,15 @@ impl Pace {
     pub(super) fn interval(&self) -> Duration {
         let wanted = match self.idle.checked_sub(ATTENTIVE) {
             None => ACTIVE,
-            Some(_) if self.idle >= VERY_LONG => ASLEEP,
-            Some(_) if self.idle >= LONG => DROWSY,
+            Some(_) if self.idle >= VERY_LONG => self.by_cost(ASLEEP),
+            Some(_) if self.idle >= LONG => self.by_cost(DROWSY),
             Some(steps) => (ACTIVE + Duration::from_millis(5) * steps).min(IDLE),
         };
         wanted.max(self.cost.saturating_mul(SHARE + 1))
+    }
+
+    fn by_cost(&self, (least, most): (Duration, Duration)) -> Duration {
+        self.cost.saturating_mul(NOTHING).clamp(least, most)
     }
 }
 
@@ -70,11 +83,11 @@ mod tests {
         assert_eq!(last, ACTIVE);
         for count in 0..1000 {
             pace.refreshed(false, Duration::ZERO);
-            assert!(pace.interval() >= last && pace.interval() <= ASLEEP);
+            assert!(pace.interval() >= last && pace.interval() <= ASLEEP.0);
             last = pace.interval();
             assert!(count >= 14 || last == ACTIVE, "slow after {count} refreshes");
         }
-        assert_eq!(last, ASLEEP);
+        assert_eq!(last, ASLEEP.0);
         pace.refreshed(true, Duration::ZERO);
         assert_eq!(pace.interval(), ACTIVE);
         for _ in 0..1000 {
@@ -85,10 +98,28 @@ mod tests {
     }
 
     #[test]
+    fn what_costs_is_done_less_often_at_rest() {
+        let mut pace = Pace::default();
+        for count in 0..1000 {
+            pace.refreshed(false, Duration::from_millis(4));
+            assert!(pace.interval() <= ASLEEP.1);
+            assert!(count < LONG || pace.interval() >= DROWSY.1, "{:?} after {count}", pace.interval());
+        }
+        assert_eq!(pace.interval(), ASLEEP.1);
+        // Between the two, the share of a processor is the same.
+        pace.refreshed(false, Duration::from_micros(300));
+        assert_eq!(pace.interval(), Duration::from_micros(300) * NOTHING);
+        pace.refreshed(false, Duration::from_micros(20));
+        assert_eq!(pace.interval(), ASLEEP.0);
+    }
+
+    #[test]
     fn slow_memory_is_read_seldom() {
         let mut pace = Pace::default();
         pace.refreshed(true, Duration::from_millis(80));
         assert_eq!(pace.interval(), Duration::from_millis(320));
+        pace.forget_cost();
+        assert_eq!(pace.interval(), ACTIVE);
         pace.refreshed(true, Duration::from_millis(1));
         assert_eq!(pace.interval(), ACTIVE);
     }
