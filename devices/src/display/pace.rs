@@ -13,7 +13,7 @@ const DROWSY: (Duration, Duration) = (IDLE, Duration::from_millis(250));
 const ASLEEP: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
 
 /// What next to nothing is: one part in so many of a processor.
-const NOTHING: u32 = 400;
+const NOTHING: u32 = 1000;
 
 /// Refreshes without a change at the full rate, half a second of them; then slower and slower.
 const ATTENTIVE: u32 = 16;
@@ -30,7 +30,7 @@ const SHARE: u32 = 3;
 pub(super) struct Pace {
     /// Refreshes without a change.
     idle: u32,
-    /// What the latest has cost.
+    /// What the latest has cost of a processor's time.
     cost: Duration,
 }
 
@@ -39,6 +39,11 @@ impl Pace {
     pub(super) fn refreshed(&mut self, changed: bool, cost: Duration) {
         self.idle = if changed { 0 } else { self.idle.saturating_add(1) };
         self.cost = cost;
+    }
+
+    /// The latest refresh was not like those to come.
+    pub(super) fn forget_cost(&mut self) {
+        self.cost = Duration::ZERO;
     }
 
     /// Something is likely to change soon.
@@ -102,8 +107,8 @@ mod tests {
         }
         assert_eq!(pace.interval(), ASLEEP.1);
         // Between the two, the share of a processor is the same.
-        pace.refreshed(false, Duration::from_millis(1));
-        assert_eq!(pace.interval(), Duration::from_millis(1) * NOTHING);
+        pace.refreshed(false, Duration::from_micros(300));
+        assert_eq!(pace.interval(), Duration::from_micros(300) * NOTHING);
         pace.refreshed(false, Duration::from_micros(20));
         assert_eq!(pace.interval(), ASLEEP.0);
     }
@@ -113,6 +118,8 @@ mod tests {
         let mut pace = Pace::default();
         pace.refreshed(true, Duration::from_millis(80));
         assert_eq!(pace.interval(), Duration::from_millis(320));
+        pace.forget_cost();
+        assert_eq!(pace.interval(), ACTIVE);
         pace.refreshed(true, Duration::from_millis(1));
         assert_eq!(pace.interval(), ACTIVE);
     }

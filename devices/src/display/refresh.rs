@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::core::{Core, Sources};
 use super::pace::{ACTIVE, Pace};
 use super::scan::Effort;
@@ -38,12 +40,16 @@ impl State {
             (false, false) => Effort::Written,
         };
         self.refresh(effort, now);
+        if begun {
+            // All was compared for once. The refreshes to come are not to wait for that.
+            self.pace.forget_cost();
+        }
     }
 
     fn refresh(&mut self, effort: Effort, now: Instant) {
-        let began = Instant::now();
+        let before = processor_time();
         let changed = self.core.refresh(effort);
-        self.pace.refreshed(changed, began.elapsed());
+        self.pace.refreshed(changed, processor_time().saturating_sub(before));
         self.refreshed = Some(now);
         self.lookers.signal(self.core.generation());
     }
@@ -65,6 +71,12 @@ impl State {
     fn due(&self, now: Instant) -> Instant {
         self.refreshed.map_or(now, |at| at + self.pace.interval())
     }
+}
+
+/// Of this thread: a refresh that had to wait for a processor has not cost more for that.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// What the thread, the lookers and the display hold together.

@@ -61,6 +61,7 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
         Comparison::new("from draw to update, after 11 s", "ms", Some(1.0)),
         Comparison::new("CPU of a small change (no vCPU's)", "ms", None),
         Comparison::new("CPU of a whole new picture (no vCPU's)", "ms", None),
+        Comparison::new("  with the vCPU's, which paints it", "ms", None),
         Comparison::new("  updates for it", "", None),
     ];
     for pair in 1..=options.pairs {
@@ -79,7 +80,7 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
 }
 
 /// One guest's whole schedule; samples for each metric of [`measure`].
-fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) -> Result<[Vec<f64>; 9]> {
+fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) -> Result<[Vec<f64>; 10]> {
     let mut machine = files.machine(options, Flash::Payload(image), "display");
     machine.cpus = 1;
     let socket = machine.directory.join("vnc");
@@ -123,6 +124,7 @@ fn session(options: &Options, files: &Files, monitor: &Monitor, image: PathBuf) 
         part(1 + BUSY, RARE),
         vec![busy.workers * 1e3 / BUSY as f64],
         vec![whole.workers * 1e3 / WHOLE as f64],
+        vec![whole.precise * 1e3 / WHOLE as f64],
         vec![of_whole as f64 / WHOLE as f64],
     ])
 }
