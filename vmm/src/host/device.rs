@@ -42,7 +42,15 @@ impl HostFiles {
             LentDevice::Mediated(uuid) => uuid,
         };
         let found = self.mdev(uuid).ok_or(NotLent::NoMdev { uuid })?;
-        Ok(self.is_lent(&found)?)
+        Ok(self.lent_group(&found)?)
+    }
+
+    /// The IOMMU group of the device, as long as the host has it. That of a mediated device is one in name only.
+    pub(crate) fn device_group(&self, device: LentDevice) -> Option<u32> {
+        match device {
+            LentDevice::Function(address) => self.iommu_group(&self.function_path(address)),
+            LentDevice::Mediated(uuid) => self.mdev(uuid)?.iommu_group,
+        }
     }
 
     /// The processes, other than this one, that hold a node of the device.

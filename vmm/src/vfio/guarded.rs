@@ -41,7 +41,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let others = self.space.leave(self.group);
-        let known = self.files.iommu_group(&self.files.device_path(self.address)) == Some(self.group);
+        let known = self.files.device_group(self.address) == Some(self.group);
         if !known {
             tracing::debug!(address = %self.address, "the device is gone from the host");
         }

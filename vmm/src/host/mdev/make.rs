@@ -60,7 +60,7 @@ impl HostFiles {
             let (parent, kind) = (parent.clone(), kind.clone());
             return Err(MdevError::Other { device: Box::new(device.clone()), parent, kind });
         }
-        self.is_lent(device)?;
+        self.lent_group(device)?;
         let holders = self.holders_of(&self.mdev_nodes(device));
         if holders.found.is_empty() {
             return Ok(());
@@ -69,7 +69,7 @@ impl HostFiles {
     }
 
     /// The IOMMU group of a device that VFIO lends.
-    pub(in crate::host) fn is_lent(&self, device: &HostMdev) -> Result<u32, MdevError> {
+    pub(in crate::host) fn lent_group(&self, device: &HostMdev) -> Result<u32, MdevError> {
         let uuid = device.uuid;
         let driver = device.driver.as_ref().ok_or(MdevError::NoDriver { uuid })?;
         device.iommu_group.ok_or_else(|| MdevError::NoGroup { uuid, driver: driver.clone() })

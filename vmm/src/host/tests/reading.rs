@@ -206,7 +206,12 @@ fn mediated_devices_need_any_driver_and_a_group() {
     symlink("../../../bus/mdev/drivers/mbochs", home.join("driver")).unwrap();
     assert!(matches!(files.lent(device), Err(NotLent::Mdev(MdevError::NoGroup { .. }))));
     symlink("../../../kernel/iommu_groups/20", home.join("iommu_group")).unwrap();
+    // The kernel gives the groups that it makes up for them the name of those without IOMMU.
+    let group = root.path().join("sys/kernel/iommu_groups/20");
+    fs::create_dir_all(&group).unwrap();
+    fs::write(group.join("name"), "vfio-noiommu\n").unwrap();
     assert_eq!(files.lent(device).unwrap(), 20);
+    assert_eq!(files.device_group(device), Some(20));
     // It is on no bus that could give all ones, and its group is its own.
     assert!(files.device_answers(device));
     assert_eq!(files.device_culprits(device, 20), []);
