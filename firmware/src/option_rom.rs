@@ -233,6 +233,8 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         at = end;
     }
     rom.end = rom.end.max(blob_end(&rom, bytes.len()).unwrap_or(0));
+    let overrun = header_overrun(&rom, bytes.len());
+    rom.problems.extend(overrun);
     if rom.prefix == Prefix::Unknown {
         rom.problems.push(Problem::UnknownPrefix { length: start });
     }
@@ -243,6 +245,18 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         rom.problems.push(Problem::ImageAfterLast { offset: rom.end });
     }
     rom
+}
+
+/// An image whose header claims more bytes than the chain has. What the BIOS would copy then lies behind the ROM, and is gone
+/// when the chain stands alone. That the file ends before is told as truncation.
+fn header_overrun(rom: &Rom, file: usize) -> Option<Problem> {
+    let overruns = |image: &Image| {
+        let claimed = image.offset.saturating_add(image.header_size);
+        image.length != 0 && rom.end < claimed && claimed <= file
+    };
+    let image = rom.images.iter().position(overruns)?;
+    let Image { offset, header_size, .. } = *rom.images.get(image)?;
+    Some(Problem::HeaderOverrun { image, offset: offset + 2, length: header_size, end: rom.end })
 }
 
 /// Where the blob ends whose length the PCIR of a first image with NPDE has, if that is within the file. Those who know

@@ -134,6 +134,21 @@ pub enum Problem {
          GPU; a GPU without outputs (muxless) needs none"
     )]
     NoGop,
+    /// The header of an image has more bytes than the chain.
+    #[error(
+        "the header of image {image} claims {length:#x} bytes, at {offset:#x}, but the chain of images ends at {end:#x}; dump \
+         it again, in whole"
+    )]
+    HeaderOverrun {
+        /// Index of the image.
+        image: usize,
+        /// Where the length stands.
+        offset: usize,
+        /// The length.
+        length: usize,
+        /// Where the chain ends.
+        end: usize,
+    },
     /// The whole blob is longer than the file.
     #[error(
         "the image length at {offset:#x} covers the file up to {end:#x}, which ends at {file:#x}; the chain of images \
@@ -181,6 +196,7 @@ impl Problem {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Truncated { .. }
+            | Self::HeaderOverrun { .. }
             | Self::ChainEnds { .. }
             | Self::NoImage { .. }
             | Self::NoLength { .. }

@@ -181,6 +181,18 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
 }
 
 #[test]
+fn a_header_may_not_claim_what_lies_behind_the_chain() {
+    let mut bytes = ImageBuilder::efi(NV, GPU, 4).last().build();
+    bytes[2..4].copy_from_slice(&6_u16.to_le_bytes());
+    bytes.resize(0x1000, 0);
+    let problem = Problem::HeaderOverrun { image: 0, offset: 2, length: 0xc00, end: 0x800 };
+    assert_eq!(errors(&bytes, None), [problem]);
+    // As it is refused where the chain stands alone.
+    let alone = Problem::Truncated { image: 0, offset: 0, length: 0xc00, file: 0x800 };
+    assert_eq!(errors(&bytes[..0x800], None), [alone]);
+}
+
+#[test]
 fn a_broken_chain_names_what_it_found() {
     let mut bytes = muxless(NV, GPU);
     bytes[0x5000..0x5004].copy_from_slice(&[1, 2, 3, 4]);
