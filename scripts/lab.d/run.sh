@@ -28,7 +28,7 @@ parse_arguments() {
         case $1 in
             --gpu) gpu=yes ;;
             --iommufd) iommufd=yes ;;
-            --mdev) modules+=(mdpy mbochs mtty) ;;
+            --mdev) modules+=(mdpy mbochs mtty lab_vgem) ;;
             --device | --iommu | --qemu | --memory | --cpus | --share | --timeout)
                 [[ $# -ge 2 ]] || die "$1 needs a value; see 'scripts/lab help'"
                 parse_option "$1" "$2"

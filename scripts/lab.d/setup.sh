@@ -10,7 +10,7 @@ readonly firmware_suites=(bookworm trixie forky)
 # Modules that the emulated host needs to find its root file system.
 readonly host_modules=(virtio_pci virtio_console 9pnet_virtio 9p overlay)
 # Modules it loads later, kept uncompressed because unpacking them is slow there.
-readonly host_late_modules=(kvm_amd vfio_iommu_type1 vfio-pci mdev tun vhost_net bridge)
+readonly host_late_modules=(kvm_amd vfio_iommu_type1 vfio-pci mdev drm_shmem_helper tun vhost_net bridge)
 # Modules of the small guest.
 readonly guest_modules=(
     virtio_pci virtio_blk virtio-rng virtio_net virtio_console pvpanic-pci pvpanic-mmio

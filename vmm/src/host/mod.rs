@@ -8,6 +8,7 @@ mod bind;
 mod check;
 mod claim;
 mod device;
+mod drm;
 mod facts;
 mod files;
 mod holders;

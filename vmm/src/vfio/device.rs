@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use devices::memory::{HostMemory, HostMemoryKind};
@@ -38,6 +39,7 @@ const PMCSR_STATE: u16 = 3;
 /// A function that is open. What it consists of is closed from top to bottom.
 pub(super) struct Core {
     address: LentDevice,
+    files: HostFiles,
     name: String,
     irqs: Irqs,
     regions: Vec<Option<Region>>,
@@ -89,6 +91,7 @@ impl Core {
         tracing::debug!(%address, group, ?means, resettable, "a function of the host is open");
         Ok(Self {
             address,
+            files,
             name,
             irqs,
             regions,
@@ -151,6 +154,11 @@ impl Core {
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Nodes by which programs use the host's GPUs, first that of the GPU which this device is a part of.
+    pub(super) fn render_nodes(&self) -> Vec<PathBuf> {
+        self.files.render_nodes(self.address)
     }
 
     /// The page size.

@@ -11,6 +11,7 @@ use super::device::{Core, VfioHostDevice};
 use super::edid::{Connector, Registers, crashes};
 use super::extra;
 use super::gfx::{Display, Planes};
+use super::gpu::{self, Gpu, GpuError};
 use super::ioctl;
 use super::opregion::{self, OpRegionError};
 use super::pixels::{Bounce, Pixels};
@@ -94,6 +95,10 @@ impl Display for Core {
             return Err(io::Error::other("its driver does not let it be mapped"));
         }
         Pixels::map(self.file(), region.offset, len, bounce, Some(Arc::clone(&self) as _))
+    }
+
+    fn gpu(&self) -> Result<Arc<dyn Gpu>, GpuError> {
+        gpu::open(self.render_nodes())
     }
 }
 

@@ -3,13 +3,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use devices::display::{Plane, PlaneMemory, PlaneSource};
+use devices::display::{Plane, PlaneSource};
 
+use super::buffer::{Buffer, Layout};
 use super::bytes::{u32_at, u64_at};
-use super::ioctl;
+use super::gpu::{Gpu, GpuError};
 use super::pixels::{Bounce, Pixels};
 
 /// `VFIO_GFX_PLANE_TYPE_PROBE`, `…_DMABUF` and `…_REGION`.
@@ -32,6 +32,8 @@ pub(super) trait Display: Send + Sync {
     fn dmabuf(&self, id: u32) -> io::Result<OwnedFd>;
     /// The first `len` bytes of region `index`.
     fn map_region(self: Arc<Self>, index: u32, len: u64, bounce: &Arc<Bounce>) -> io::Result<Pixels>;
+    /// The GPU of the host that copies what cannot be mapped.
+    fn gpu(&self) -> Result<Arc<dyn Gpu>, GpuError>;
 }
 
 /// How planes are told of.
@@ -46,8 +48,16 @@ pub(super) struct Planes {
     device: Arc<dyn Display>,
     way: Way,
     bounce: Arc<Bounce>,
+    open: Mutex<Open>,
+}
+
+/// What is open.
+#[derive(Default)]
+struct Open {
     /// The last used first.
-    buffers: Mutex<Vec<Arc<Buffer>>>,
+    buffers: Vec<Arc<Buffer>>,
+    /// Once it was needed, and why there is none.
+    gpu: Option<Result<Arc<dyn Gpu>, String>>,
 }
 
 impl Planes {
@@ -62,11 +72,11 @@ impl Planes {
             return Ok(None);
         };
         tracing::debug!(?way, "the device tells what its guest shows");
-        Ok(Some(Self { device, way, bounce: Bounce::new()?, buffers: Mutex::default() }))
+        Ok(Some(Self { device, way, bounce: Bounce::new()?, open: Mutex::default() }))
     }
 
-    fn buffers(&self) -> MutexGuard<'_, Vec<Arc<Buffer>>> {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn query(&self, plane: u32) -> io::Result<Option<Plane>> {
@@ -88,41 +98,44 @@ impl Planes {
             Err(error) => return Err(error),
         };
         let info = Info::parse(&info).ok_or(io::ErrorKind::InvalidData)?;
-        if info.format == 0 || info.size == 0 {
+        if info.layout.format == 0 || info.layout.size == 0 {
             return Ok(None);
         }
-        let memory = self.buffer(info.source, info.size)?;
-        Ok(Some(info.plane(memory)))
+        let buffer = self.buffer(info.layout)?;
+        Ok(Some(info.plane(buffer)))
     }
 
-    /// The open buffer `source` with at least `size` bytes.
-    fn buffer(&self, source: u32, size: u64) -> io::Result<Arc<Buffer>> {
-        let mut buffers = self.buffers();
-        let known = buffers.iter().position(|buffer| buffer.source == source);
-        let known = known.map(|at| buffers.remove(at)).filter(|buffer| buffer.size >= size);
+    /// The buffer that `layout` tells of.
+    fn buffer(&self, layout: Layout) -> io::Result<Arc<Buffer>> {
+        let mut open = self.lock();
+        let open = &mut *open;
+        let known = open.buffers.iter().position(|buffer| buffer.is(&layout));
         let buffer = match known {
-            Some(buffer) => buffer,
-            None => Arc::new(self.open(source, size)?),
+            Some(at) => open.buffers.remove(at),
+            None => {
+                open.buffers.retain(|buffer| !buffer.is_of(layout.source));
+                Arc::new(self.open(layout, &mut open.gpu)?)
+            }
         };
-        buffers.insert(0, Arc::clone(&buffer));
-        buffers.truncate(KEPT);
+        open.buffers.insert(0, Arc::clone(&buffer));
+        open.buffers.truncate(KEPT);
         Ok(buffer)
     }
 
-    fn open(&self, source: u32, size: u64) -> io::Result<Buffer> {
-        let (pixels, dmabuf) = match self.way {
-            Way::Region => (Arc::clone(&self.device).map_region(source, size, &self.bounce), None),
-            Way::Dmabuf => {
-                let dmabuf = self.device.dmabuf(source)?;
-                (Pixels::of_dmabuf(&dmabuf, size, &self.bounce), Some(dmabuf))
+    fn open(&self, layout: Layout, gpu: &mut Option<Result<Arc<dyn Gpu>, String>>) -> io::Result<Buffer> {
+        let Layout { source, size, .. } = layout;
+        Ok(match self.way {
+            Way::Region => {
+                Buffer::of_region(layout, Arc::clone(&self.device).map_region(source, size, &self.bounce))
             }
-        };
-        let pixels = pixels.map_err(|error| {
-            tracing::debug!(%error, source, "the guest's picture cannot be mapped");
-            unreadable(self.way, &error)
-        });
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Ok(Buffer { id: NEXT.fetch_add(1, Ordering::Relaxed), source, size, pixels, dmabuf })
+            Way::Dmabuf => {
+                // Opened once, be it in vain: guests show another buffer with each frame.
+                let gpu = || {
+                    gpu.get_or_insert_with(|| self.device.gpu().map_err(|error| error.to_string())).clone()
+                };
+                Buffer::of_dmabuf(layout, self.device.dmabuf(source)?, &self.bounce, gpu)
+            }
+        })
     }
 }
 
@@ -140,86 +153,44 @@ impl PlaneSource for Planes {
     }
 
     fn reset(&self) {
-        self.buffers().clear();
-    }
-}
-
-fn unreadable(way: Way, error: &io::Error) -> String {
-    match way {
-        Way::Dmabuf => format!(
-            "the guest's screen lies in a buffer of the host's GPU driver which the processor cannot map ({error}), as \
-             i915's for GVT-g. Showing it would take a copy by the GPU itself (EGL), which this build does not do; until \
-             the guest's driver starts, the screen is shown with `ramfb = true` in [igpu]"
-        ),
-        Way::Region => {
-            format!("the guest's screen lies in a region of the device that cannot be mapped: {error}")
-        }
+        let mut open = self.lock();
+        open.buffers.clear();
+        // Whoever has mended the host's GPU tries it so.
+        open.gpu.take_if(|gpu| gpu.is_err());
     }
 }
 
 /// `struct vfio_device_gfx_plane_info`, as far as it is answer.
 struct Info {
-    format: u32,
-    modifier: u64,
-    width: u32,
-    height: u32,
-    stride: u32,
-    size: u64,
+    layout: Layout,
     x: i32,
     y: i32,
     hot: Option<(u32, u32)>,
-    /// The region's index, or the dma-buf's number.
-    source: u32,
 }
 
 impl Info {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (hot_x, hot_y) = (u32_at(bytes, 48)?, u32_at(bytes, 52)?);
         Some(Self {
-            format: u32_at(bytes, 12)?,
-            modifier: u64_at(bytes, 16)?,
-            width: u32_at(bytes, 24)?,
-            height: u32_at(bytes, 28)?,
-            stride: u32_at(bytes, 32)?,
-            size: u32_at(bytes, 36)?.into(),
+            layout: Layout {
+                format: u32_at(bytes, 12)?,
+                modifier: u64_at(bytes, 16)?,
+                width: u32_at(bytes, 24)?,
+                height: u32_at(bytes, 28)?,
+                stride: u32_at(bytes, 32)?,
+                size: u32_at(bytes, 36)?.into(),
+                source: u32_at(bytes, 56)?,
+            },
             // A pointer that leaves the screen to the left has negative coordinates.
             x: u32_at(bytes, 40)?.cast_signed(),
             y: u32_at(bytes, 44)?.cast_signed(),
             hot: (hot_x != NO_HOT_SPOT && hot_y != NO_HOT_SPOT).then_some((hot_x, hot_y)),
-            source: u32_at(bytes, 56)?,
         })
     }
 
-    fn plane(self, memory: Arc<dyn PlaneMemory>) -> Plane {
-        let Self { format, modifier, width, height, stride, size, x, y, hot, source: _ } = self;
-        Plane { format, modifier, width, height, stride, size, x, y, hot, memory }
-    }
-}
-
-/// A buffer, or the region, that planes lie in.
-struct Buffer {
-    id: u64,
-    /// The driver's number of it.
-    source: u32,
-    size: u64,
-    /// The pixels, or why they cannot be read.
-    pixels: Result<Pixels, String>,
-    dmabuf: Option<OwnedFd>,
-}
-
-impl PlaneMemory for Buffer {
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        let pixels =
-            self.pixels.as_ref().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why.clone()))?;
-        let Some(dmabuf) = &self.dmabuf else { return pixels.read(offset, data) };
-        ioctl::sync_dmabuf(dmabuf, false)?;
-        let result = pixels.read(offset, data);
-        // What was read stays right if this fails.
-        let _ = ioctl::sync_dmabuf(dmabuf, true);
-        result
+    fn plane(self, buffer: Arc<Buffer>) -> Plane {
+        let Self { layout: _, x, y, hot } = self;
+        let Layout { format, modifier, width, height, stride, size, source: _ } = buffer.look();
+        Plane { format, modifier, width, height, stride, size, x, y, hot, memory: buffer }
     }
 }

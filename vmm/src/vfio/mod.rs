@@ -11,15 +11,19 @@
 //! What remains open is closed by the last owner of each device: interrupts, mappings of its memory, the device, the
 //! address space of DMA, KVM's VFIO device. The kernel resets a device again when it is closed.
 
+mod buffer;
 mod bytes;
 mod device;
 mod display;
 mod dma;
 mod edid;
+#[cfg(feature = "egl")]
+mod egl;
 mod error;
 mod explain;
 mod extra;
 mod gfx;
+mod gpu;
 mod guarded;
 mod ioctl;
 mod iova;

@@ -216,3 +216,31 @@ fn mediated_devices_need_any_driver_and_a_group() {
     assert!(files.device_answers(device));
     assert_eq!(files.device_culprits(device, 20), []);
 }
+
+#[test]
+fn render_nodes_begin_with_the_gpus_own() {
+    let fake = Fake::new();
+    let files = fake.files();
+    let uuid = "af5972fb-5530-41a7-0000-fd836204445b";
+    assert!(files.render_nodes(LentDevice::Mediated(uuid.parse().unwrap())).is_empty());
+    // The mediated device lies below the GPU in the tree of devices, the bus has links.
+    let home = fake.files().path(format!("sys/devices/pci0000:00/0000:00:02.0/{uuid}"));
+    fs::create_dir_all(&home).unwrap();
+    for node in ["card1", "renderD129"] {
+        fs::create_dir_all(home.parent().unwrap().join("drm").join(node)).unwrap();
+    }
+    for node in ["card0", "card1", "renderD128", "renderD129", "version"] {
+        fs::create_dir_all(files.path(format!("sys/class/drm/{node}"))).unwrap();
+    }
+    let bus = files.path("sys/bus/mdev/devices");
+    fs::create_dir_all(&bus).unwrap();
+    symlink(&home, bus.join(uuid)).unwrap();
+    let nodes = |device| -> Vec<_> {
+        let nodes = files.render_nodes(device);
+        nodes.into_iter().map(|node| node.strip_prefix(files.path("dev/dri")).unwrap().to_owned()).collect()
+    };
+    let of_mdev = nodes(LentDevice::Mediated(uuid.parse().unwrap()));
+    assert_eq!(of_mdev, ["renderD129", "renderD128"].map(std::path::PathBuf::from));
+    let of_another = nodes(address(GPU).into());
+    assert_eq!(of_another, ["renderD128", "renderD129"].map(std::path::PathBuf::from));
+}

@@ -1,0 +1,28 @@
+//! Render nodes of the host's GPUs (Linux Documentation/gpu/drm-uapi.rst, "Render nodes").
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::HostFiles;
+use super::files::names;
+use crate::config::LentDevice;
+
+impl HostFiles {
+    /// The render nodes: first that of the GPU which `device` is, or is a part of, then the others by number.
+    pub(crate) fn render_nodes(&self, device: LentDevice) -> Vec<PathBuf> {
+        let home = fs::canonicalize(self.device_path(device)).unwrap_or_default();
+        let own =
+            home.ancestors().map(|parent| render_nodes(&parent.join("drm"))).find(|nodes| !nodes.is_empty());
+        let mut nodes = own.unwrap_or_default();
+        for node in render_nodes(&self.path("sys/class/drm")) {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes.into_iter().map(|node| self.path("dev/dri").join(node)).collect()
+    }
+}
+
+fn render_nodes(directory: &Path) -> Vec<String> {
+    names(directory).into_iter().filter(|name| name.starts_with("renderD")).collect()
+}
