@@ -7,19 +7,16 @@ pub(super) const ACTIVE: Duration = Duration::from_millis(30);
 
 /// After a while without a change. Input hurries, so this is the delay of what the guest shows by itself.
 const IDLE: Duration = Duration::from_millis(100);
-/// After a long and after a very long while: the lower one where a refresh costs next to nothing, as it does where written
-/// pages are told, up to the higher one where it costs much.
-const DROWSY: (Duration, Duration) = (IDLE, Duration::from_millis(250));
-const ASLEEP: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
-
-/// What next to nothing is: one part in so many of a processor.
-const NOTHING: u32 = 1000;
+/// After a long while.
+const DROWSY: Duration = Duration::from_millis(250);
+/// After a very long one. Waking up is most of what it costs where written pages are told.
+const ASLEEP: Duration = Duration::from_millis(500);
 
 /// Refreshes without a change at the full rate, half a second of them; then slower and slower.
 const ATTENTIVE: u32 = 16;
 /// Refreshes without a change that take some ten seconds.
 const LONG: u32 = 120;
-/// And those that take half a minute more, or a minute.
+/// And those that take a minute more.
 const VERY_LONG: u32 = LONG + 240;
 
 /// A refresh takes a quarter of a processor at most, however slow the memory is that it reads.
@@ -60,15 +57,11 @@ impl Pace {
     pub(super) fn interval(&self) -> Duration {
         let wanted = match self.idle.checked_sub(ATTENTIVE) {
             None => ACTIVE,
-            Some(_) if self.idle >= VERY_LONG => self.by_cost(ASLEEP),
-            Some(_) if self.idle >= LONG => self.by_cost(DROWSY),
+            Some(_) if self.idle >= VERY_LONG => ASLEEP,
+            Some(_) if self.idle >= LONG => DROWSY,
             Some(steps) => (ACTIVE + Duration::from_millis(5) * steps).min(IDLE),
         };
         wanted.max(self.cost.saturating_mul(SHARE + 1))
-    }
-
-    fn by_cost(&self, (least, most): (Duration, Duration)) -> Duration {
-        self.cost.saturating_mul(NOTHING).clamp(least, most)
     }
 }
 
@@ -83,11 +76,11 @@ mod tests {
         assert_eq!(last, ACTIVE);
         for count in 0..1000 {
             pace.refreshed(false, Duration::ZERO);
-            assert!(pace.interval() >= last && pace.interval() <= ASLEEP.0);
+            assert!(pace.interval() >= last && pace.interval() <= ASLEEP);
             last = pace.interval();
             assert!(count >= 14 || last == ACTIVE, "slow after {count} refreshes");
         }
-        assert_eq!(last, ASLEEP.0);
+        assert_eq!(last, ASLEEP);
         pace.refreshed(true, Duration::ZERO);
         assert_eq!(pace.interval(), ACTIVE);
         for _ in 0..1000 {
@@ -95,22 +88,6 @@ mod tests {
         }
         pace.hurry();
         assert_eq!(pace.interval(), ACTIVE);
-    }
-
-    #[test]
-    fn what_costs_is_done_less_often_at_rest() {
-        let mut pace = Pace::default();
-        for count in 0..1000 {
-            pace.refreshed(false, Duration::from_millis(4));
-            assert!(pace.interval() <= ASLEEP.1);
-            assert!(count < LONG || pace.interval() >= DROWSY.1, "{:?} after {count}", pace.interval());
-        }
-        assert_eq!(pace.interval(), ASLEEP.1);
-        // Between the two, the share of a processor is the same.
-        pace.refreshed(false, Duration::from_micros(300));
-        assert_eq!(pace.interval(), Duration::from_micros(300) * NOTHING);
-        pace.refreshed(false, Duration::from_micros(20));
-        assert_eq!(pace.interval(), ASLEEP.0);
     }
 
     #[test]
