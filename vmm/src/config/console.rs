@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Overrides;
+use super::resolve::Resolver;
 use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
 use super::text;
 
@@ -91,6 +93,35 @@ impl FromStr for ConsoleSpec {
                 Self::EXPECTED
             ))),
         }
+    }
+}
+
+impl Resolver {
+    /// The serial port and the debug port, which cannot have the same end.
+    pub(super) fn consoles(
+        &mut self,
+        serial: ConsoleSpec,
+        debugcon: ConsoleSpec,
+        overrides: &Overrides,
+    ) -> (ConsoleSpec, ConsoleSpec) {
+        let absolute = |spec: &ConsoleSpec| match std::env::current_dir() {
+            Ok(folder) => spec.clone().relative_to(&folder),
+            Err(_) => spec.clone(),
+        };
+        let serial = overrides.serial.as_ref().map_or_else(|| serial.relative_to(self.folder()), absolute);
+        let debugcon =
+            overrides.debugcon.as_ref().map_or_else(|| debugcon.relative_to(self.folder()), absolute);
+        if serial.conflicts_with(&debugcon) {
+            let message = format!("the debug port and the serial port both lead to {serial}");
+            let help = match serial {
+                ConsoleSpec::Stdio => {
+                    "there is one terminal: send one of them to `file:PATH`, `unix:PATH`, `pty` or `none`"
+                }
+                _ => "give them different paths",
+            };
+            self.problem_with_help("debugcon.output", message, help);
+        }
+        (serial, debugcon)
     }
 }
 

@@ -1,9 +1,14 @@
 //! The choices of a `[[disk]]` section.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::file::DiskSection;
+use super::resolve::Resolver;
+use super::{Disk, Firmware};
 
 /// The format of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,4 +73,55 @@ pub enum Backing {
     Deny,
     /// Backing images are opened, read-only.
     Allow,
+}
+
+impl Resolver {
+    /// One disk.
+    pub(super) fn disk(&mut self, index: usize, section: DiskSection) -> Disk {
+        let DiskSection { path, format, readonly, serial, boot_index, address, cache, discard, backing } =
+            section;
+        let path = self.path(path);
+        let known_format = format.or_else(|| DiskFormat::of_path(&path));
+        if known_format.is_none() {
+            self.problem_with_help(
+                &format!("disk[{index}].path"),
+                "the format of this disk is not clear from its name",
+                "add `format = \"raw\"` or `format = \"qcow2\"`; `qemu-img info` tells which it is",
+            );
+        }
+        let format = known_format.unwrap_or(DiskFormat::Raw);
+        if known_format == Some(DiskFormat::Raw) && backing.is_some() {
+            let message = "`backing` is about qcow2 images, and this disk is raw";
+            self.problem(&format!("disk[{index}].backing"), message);
+        }
+        let backing = backing.unwrap_or(Backing::Deny);
+        Disk { path, format, readonly, serial, boot_index, address, cache, discard, backing }
+    }
+
+    /// One file has one use, unless nobody writes to it.
+    pub(super) fn check_files(&mut self, firmware: &Firmware, disks: &[Disk]) {
+        let mut seen: HashMap<&Path, (usize, bool)> = HashMap::new();
+        for (index, disk) in disks.iter().enumerate() {
+            let key = format!("disk[{index}].path");
+            if [&firmware.code, &firmware.vars].contains(&&disk.path)
+                || firmware.vars_template.as_ref() == Some(&disk.path)
+            {
+                self.problem(&key, "this disk is a file of the firmware");
+            }
+            match seen.get(disk.path.as_path()) {
+                Some((first, readonly)) if !(*readonly && disk.readonly) => {
+                    let line = self.line_of(&format!("disk[{first}].path"));
+                    self.problem_with_help(
+                        &key,
+                        format!("another disk{line} has the same image, and two writers would destroy it"),
+                        "only disks that are all `readonly = true` can share an image",
+                    );
+                }
+                Some(_) => {}
+                None => {
+                    seen.insert(&disk.path, (index, disk.readonly));
+                }
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::battery::BatterySection;
 use super::console::ConsoleSpec;
 use super::disk::{Backing, Cache, Discard, DiskFormat};
 use super::display::DisplaySection;
-use super::firmware_kind::FirmwareKind;
+use super::firmware::FirmwareKind;
 use super::igpu::IgpuSection;
 use super::machine::Machine;
 use super::passthrough_sections::{DgpuSection, VfioSection};

@@ -10,8 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use super::control::ControlSpec;
 use super::passthrough::VfioBackend;
+use super::resolve::Resolver;
 use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::size::ByteSize;
+
+/// The least memory on which OVMF and the guests of the test suite run.
+const MEMORY_MIN: ByteSize = ByteSize::from_mib(256);
+/// More than the 46 bits of address that OVMF's page tables and Linux's phys_bits commonly leave.
+const MEMORY_MAX: ByteSize = ByteSize::from_mib(16 << 20);
+/// Guest memory is mapped, and reported to the firmware, in units that huge pages divide.
+const MEMORY_STEP: ByteSize = ByteSize::from_mib(2);
 
 /// The machine as a whole: its memory, its clock and its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -194,3 +202,28 @@ inline_schema!(Action, {
     "format": Self::FORMAT,
     "enum": ["destroy", "restart", "preserve"],
 });
+
+impl Resolver {
+    /// The amount of memory.
+    pub(super) fn check_memory(&mut self, machine: &Machine) {
+        let memory = machine.memory;
+        let (key, bytes) = ("machine.memory", memory.bytes());
+        if memory < MEMORY_MIN {
+            let help = match bytes {
+                1..=64 => format!("a plain number counts bytes: write \"{bytes}G\" or \"{bytes}M\""),
+                _ => format!("write at least \"{MEMORY_MIN}\""),
+            };
+            let shown = if bytes < 1024 { format!("{bytes} bytes") } else { memory.to_string() };
+            let message = format!("{shown} of memory is less than the {MEMORY_MIN} that OVMF needs");
+            self.problem_with_help(key, message, help);
+        } else if memory > MEMORY_MAX {
+            self.problem(key, format!("{memory} of memory is more than the {MEMORY_MAX} that are supported"));
+        } else if let Some(page) = machine.hugepages.page_size().filter(|page| !memory.is_multiple_of(*page))
+        {
+            let message = format!("{memory} of memory is not a multiple of the huge pages' {page}");
+            self.problem(key, message);
+        } else if !memory.is_multiple_of(MEMORY_STEP) {
+            self.problem(key, format!("{memory} of memory is not a multiple of {MEMORY_STEP}"));
+        }
+    }
+}

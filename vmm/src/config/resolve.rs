@@ -7,25 +7,11 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::disk::{Backing, DiskFormat};
-use super::file::{CpuSection, DiskSection, FirmwareSection, FwCfgSection, KernelSection, VmFile};
-use super::firmware_kind::FirmwareKind;
-use super::machine::Machine;
+use super::file::{FwCfgSection, KernelSection, VmFile};
 use super::{
-    ByteSize, ChassisType, Config, ConsoleSpec, Cpu, Disk, Firmware, FwCfgContent, FwCfgItem, Kernel, Origin,
-    Overrides, Passthrough, Rng, RootPort, Smbios, acpi_table, firmware_paths, text,
+    ChassisType, Config, Disk, FwCfgContent, FwCfgItem, Kernel, Origin, Overrides, Passthrough, Rng,
+    RootPort, Smbios, acpi_table, text,
 };
-
-/// The least memory on which OVMF and the guests of the test suite run.
-const MEMORY_MIN: ByteSize = ByteSize::from_mib(256);
-/// More than the 46 bits of address that OVMF's page tables and Linux's phys_bits commonly leave.
-const MEMORY_MAX: ByteSize = ByteSize::from_mib(16 << 20);
-/// Guest memory is mapped, and reported to the firmware, in units that huge pages divide.
-const MEMORY_STEP: ByteSize = ByteSize::from_mib(2);
-
-/// The highest APIC ID of xAPIC mode: 255 is the broadcast address (Intel SDM volume 3, "Physical Destination
-/// Mode").
-const APIC_ID_MAX: u32 = 254;
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
 const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x5d0c_49a3_7f0e_4b7f_9e3e_6c1b_8a52_d4f1);
@@ -137,6 +123,11 @@ impl Resolver {
         &self.folder
     }
 
+    /// ` (line 7)` of a key that the file has.
+    pub(super) fn line_of(&self, key: &str) -> String {
+        self.origin.locate(key).map(|place| format!(" (line {})", place.line)).unwrap_or_default()
+    }
+
     /// Whether the file has this key.
     pub(super) fn is_written(&self, key: &str) -> bool {
         self.origin.locate(key).is_some()
@@ -155,7 +146,8 @@ impl Resolver {
         self.problems.push(self.origin.problem(key, message).with_help(help));
     }
 
-    fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+    /// The path from the folder of the file on.
+    pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.join(path)
     }
 
@@ -197,145 +189,6 @@ impl Resolver {
         }
     }
 
-    fn check_memory(&mut self, machine: &Machine) {
-        let memory = machine.memory;
-        let (key, bytes) = ("machine.memory", memory.bytes());
-        if memory < MEMORY_MIN {
-            let help = match bytes {
-                1..=64 => format!("a plain number counts bytes: write \"{bytes}G\" or \"{bytes}M\""),
-                _ => format!("write at least \"{MEMORY_MIN}\""),
-            };
-            let shown = if bytes < 1024 { format!("{bytes} bytes") } else { memory.to_string() };
-            let message = format!("{shown} of memory is less than the {MEMORY_MIN} that OVMF needs");
-            self.problem_with_help(key, message, help);
-        } else if memory > MEMORY_MAX {
-            self.problem(key, format!("{memory} of memory is more than the {MEMORY_MAX} that are supported"));
-        } else if let Some(page) = machine.hugepages.page_size().filter(|page| !memory.is_multiple_of(*page))
-        {
-            let message = format!("{memory} of memory is not a multiple of the huge pages' {page}");
-            self.problem(key, message);
-        } else if !memory.is_multiple_of(MEMORY_STEP) {
-            self.problem(key, format!("{memory} of memory is not a multiple of {MEMORY_STEP}"));
-        }
-    }
-
-    fn cpu(&mut self, section: &CpuSection) -> Cpu {
-        let phys_bits = section.phys_bits;
-        let Some(topology) = &section.topology else {
-            return Cpu { sockets: 1, cores: section.count.unwrap_or(1), threads: 1, phys_bits };
-        };
-        if section.count.is_some() {
-            let message = "`count` and `topology` both give the number of processors";
-            self.problem_with_help("cpu.count", message, "leave one of them out");
-        }
-        let cpu =
-            Cpu { sockets: topology.sockets, cores: topology.cores, threads: topology.threads, phys_bits };
-        // APIC IDs have a field of whole bits for each level (Intel SDM volume 3, "Hierarchical
-        // Mapping of Shared Resources"), so that a topology
-        // may use up the IDs before it has that many processors.
-        let next_bits = |count: u32| count.checked_next_power_of_two().map_or(32, u32::trailing_zeros);
-        let (thread_bits, core_bits) = (next_bits(cpu.threads), next_bits(cpu.cores));
-        let field = |count: u32, shift: u32| u64::from(count.saturating_sub(1)) << shift.min(32);
-        let highest = field(cpu.threads, 0)
-            | field(cpu.cores, thread_bits)
-            | field(cpu.sockets, thread_bits + core_bits);
-        if highest > u64::from(APIC_ID_MAX) {
-            let message = format!(
-                "{} × {} × {} processors need APIC IDs up to {highest}; the last one is {APIC_ID_MAX}",
-                cpu.sockets, cpu.cores, cpu.threads
-            );
-            self.problem_with_help("cpu.topology", message, "ask for fewer processors");
-        }
-        cpu
-    }
-
-    fn firmware(&mut self, section: FirmwareSection, name: &str, exists: &dyn Fn(&Path) -> bool) -> Firmware {
-        let FirmwareSection { kind, code, vars, vars_template } = section;
-        let code = match code {
-            Some(code) => self.path(code),
-            None if kind == FirmwareKind::Raw => {
-                let message = "a raw firmware image must be named: there is none to choose by default";
-                self.problem_with_help("firmware.kind", message, "add `code = \"…\"` to [firmware]");
-                PathBuf::new()
-            }
-            None => firmware_paths::installed_code(exists).unwrap_or_else(|| {
-                let message = "no OVMF firmware is installed where distributions put it";
-                self.problem_with_help("firmware.code", message, firmware_paths::INSTALL_HINT);
-                PathBuf::new()
-            }),
-        };
-        let vars = self.path(vars.unwrap_or_else(|| format!("{name}_VARS.fd")));
-        if kind == FirmwareKind::Raw {
-            return Firmware { kind, code, vars, vars_template: None };
-        }
-        let vars_template = match vars_template {
-            Some(template) => Some(self.path(template)),
-            None => firmware_paths::template_for(&code),
-        };
-        let clashes = [
-            (vars == code, "firmware.vars", "the machine would write its variables over the firmware's code"),
-            (
-                vars_template.as_ref() == Some(&vars),
-                "firmware.vars",
-                "the machine would write its variables over their template",
-            ),
-            (vars_template.as_ref() == Some(&code), "firmware.vars_template", "this is the firmware's code"),
-        ];
-        for (_, key, message) in clashes.into_iter().filter(|(clash, ..)| *clash) {
-            self.problem(key, message);
-        }
-        Firmware { kind, code, vars, vars_template }
-    }
-
-    fn disk(&mut self, index: usize, section: DiskSection) -> Disk {
-        let DiskSection { path, format, readonly, serial, boot_index, address, cache, discard, backing } =
-            section;
-        let path = self.path(path);
-        let known_format = format.or_else(|| DiskFormat::of_path(&path));
-        if known_format.is_none() {
-            self.problem_with_help(
-                &format!("disk[{index}].path"),
-                "the format of this disk is not clear from its name",
-                "add `format = \"raw\"` or `format = \"qcow2\"`; `qemu-img info` tells which it is",
-            );
-        }
-        let format = known_format.unwrap_or(DiskFormat::Raw);
-        if known_format == Some(DiskFormat::Raw) && backing.is_some() {
-            let message = "`backing` is about qcow2 images, and this disk is raw";
-            self.problem(&format!("disk[{index}].backing"), message);
-        }
-        let backing = backing.unwrap_or(Backing::Deny);
-        Disk { path, format, readonly, serial, boot_index, address, cache, discard, backing }
-    }
-
-    /// One file has one use, unless nobody writes to it.
-    fn check_files(&mut self, firmware: &Firmware, disks: &[Disk]) {
-        let mut seen: HashMap<&Path, (usize, bool)> = HashMap::new();
-        for (index, disk) in disks.iter().enumerate() {
-            let key = format!("disk[{index}].path");
-            if [&firmware.code, &firmware.vars].contains(&&disk.path)
-                || firmware.vars_template.as_ref() == Some(&disk.path)
-            {
-                self.problem(&key, "this disk is a file of the firmware");
-            }
-            match seen.get(disk.path.as_path()) {
-                Some((first, readonly)) if !(*readonly && disk.readonly) => {
-                    let other = self.origin.locate(&format!("disk[{first}].path"));
-                    let line = other.map(|other| format!(" (line {})", other.line)).unwrap_or_default();
-                    self.problem_with_help(
-                        &key,
-                        format!("another disk{line} has the same image, and two writers would destroy it"),
-                        "only disks that are all `readonly = true` can share an image",
-                    );
-                }
-                Some(_) => {}
-                None => {
-                    seen.insert(&disk.path, (index, disk.readonly));
-                }
-            }
-        }
-    }
-
     fn check_boot_order(&mut self, disks: &[Disk], passthrough: &[Passthrough]) {
         let disks = disks.iter().enumerate().map(|(index, disk)| (format!("disk[{index}]"), disk.boot_index));
         let devices = passthrough.iter().map(|device| (device.key.clone(), device.boot_index));
@@ -344,8 +197,7 @@ impl Resolver {
             let Some(boot_index) = boot_index else { continue };
             let key = format!("{key}.boot_index");
             if let Some(first) = seen.insert(boot_index, key.clone()) {
-                let other = self.origin.locate(&first);
-                let line = other.map(|other| format!(" (line {})", other.line)).unwrap_or_default();
+                let line = self.line_of(&first);
                 let what = if first.starts_with("disk") { "disk" } else { "device" };
                 let message =
                     format!("another {what}{line} also has the place {boot_index} in the boot order");
@@ -379,32 +231,6 @@ impl Resolver {
             items.push(FwCfgItem { name, content });
         }
         items
-    }
-
-    fn consoles(
-        &mut self,
-        serial: ConsoleSpec,
-        debugcon: ConsoleSpec,
-        overrides: &Overrides,
-    ) -> (ConsoleSpec, ConsoleSpec) {
-        let absolute = |spec: &ConsoleSpec| match std::env::current_dir() {
-            Ok(folder) => spec.clone().relative_to(&folder),
-            Err(_) => spec.clone(),
-        };
-        let serial = overrides.serial.as_ref().map_or_else(|| serial.relative_to(&self.folder), absolute);
-        let debugcon =
-            overrides.debugcon.as_ref().map_or_else(|| debugcon.relative_to(&self.folder), absolute);
-        if serial.conflicts_with(&debugcon) {
-            let message = format!("the debug port and the serial port both lead to {serial}");
-            let help = match serial {
-                ConsoleSpec::Stdio => {
-                    "there is one terminal: send one of them to `file:PATH`, `unix:PATH`, `pty` or `none`"
-                }
-                _ => "give them different paths",
-            };
-            self.problem_with_help("debugcon.output", message, help);
-        }
-        (serial, debugcon)
     }
 
     fn kernel(&mut self, section: Option<KernelSection>, overrides: &Overrides) -> Option<Kernel> {

@@ -1,0 +1,68 @@
+//! The firmware: what its images are, and which they are where the file names none.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::file::FirmwareSection;
+use super::resolve::Resolver;
+use super::{Firmware, firmware_paths};
+
+/// What a firmware image is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum FirmwareKind {
+    /// OVMF, of which the variables are kept.
+    #[default]
+    Ovmf,
+    /// A flat image of any content, without variables.
+    Raw,
+}
+
+impl Resolver {
+    /// The firmware. `exists` tells whether the host has a file.
+    pub(super) fn firmware(
+        &mut self,
+        section: FirmwareSection,
+        name: &str,
+        exists: &dyn Fn(&Path) -> bool,
+    ) -> Firmware {
+        let FirmwareSection { kind, code, vars, vars_template } = section;
+        let code = match code {
+            Some(code) => self.path(code),
+            None if kind == FirmwareKind::Raw => {
+                let message = "a raw firmware image must be named: there is none to choose by default";
+                self.problem_with_help("firmware.kind", message, "add `code = \"…\"` to [firmware]");
+                PathBuf::new()
+            }
+            None => firmware_paths::installed_code(exists).unwrap_or_else(|| {
+                let message = "no OVMF firmware is installed where distributions put it";
+                self.problem_with_help("firmware.code", message, firmware_paths::INSTALL_HINT);
+                PathBuf::new()
+            }),
+        };
+        let vars = self.path(vars.unwrap_or_else(|| format!("{name}_VARS.fd")));
+        if kind == FirmwareKind::Raw {
+            return Firmware { kind, code, vars, vars_template: None };
+        }
+        let vars_template = match vars_template {
+            Some(template) => Some(self.path(template)),
+            None => firmware_paths::template_for(&code),
+        };
+        let clashes = [
+            (vars == code, "firmware.vars", "the machine would write its variables over the firmware's code"),
+            (
+                vars_template.as_ref() == Some(&vars),
+                "firmware.vars",
+                "the machine would write its variables over their template",
+            ),
+            (vars_template.as_ref() == Some(&code), "firmware.vars_template", "this is the firmware's code"),
+        ];
+        for (_, key, message) in clashes.into_iter().filter(|(clash, ..)| *clash) {
+            self.problem(key, message);
+        }
+        Firmware { kind, code, vars, vars_template }
+    }
+}
