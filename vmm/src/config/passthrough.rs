@@ -120,6 +120,14 @@ impl LentDevice {
             Self::Mediated(_) => None,
         }
     }
+
+    /// The UUID of a mediated device.
+    pub const fn uuid(self) -> Option<Uuid> {
+        match self {
+            Self::Function(_) => None,
+            Self::Mediated(uuid) => Some(uuid),
+        }
+    }
 }
 
 impl fmt::Display for LentDevice {

@@ -14,14 +14,6 @@ pub enum NotLent {
     #[error(transparent)]
     Function(#[from] Unready),
     /// A mediated device.
-    #[error(
-        "cannot pass mdev {uuid} through: this host has none of this UUID. `ls /sys/bus/mdev/devices` lists them"
-    )]
-    NoMdev {
-        /// Its UUID.
-        uuid: uuid::Uuid,
-    },
-    /// A mediated device that VFIO does not have.
     #[error(transparent)]
     Mdev(#[from] MdevError),
 }
@@ -37,12 +29,12 @@ impl HostFiles {
 
     /// The IOMMU group of a device that a driver lends through VFIO.
     pub(crate) fn lent(&self, device: LentDevice) -> Result<u32, NotLent> {
-        let uuid = match device {
-            LentDevice::Function(address) => return Ok(check::lent(self, address)?),
-            LentDevice::Mediated(uuid) => uuid,
-        };
-        let found = self.mdev(uuid).ok_or(NotLent::NoMdev { uuid })?;
-        Ok(self.lent_group(&found)?)
+        Ok(match device {
+            LentDevice::Function(address) => check::lent(self, address)?,
+            LentDevice::Mediated(uuid) => {
+                self.lent_group(&self.mdev(uuid).ok_or(MdevError::Gone { uuid })?)?
+            }
+        })
     }
 
     /// The IOMMU group of the device, as long as the host has it. That of a mediated device is one in name only.

@@ -1,7 +1,7 @@
 //! Gathers what the plan may know of the host.
 
 use super::{HostFacts, HostFiles};
-use crate::config::{LentDevice, Passthrough};
+use crate::config::Passthrough;
 
 impl HostFacts {
     /// Reads what `devices` name, and all other functions of the slots of functions. Cannot fail: a device that
@@ -18,11 +18,7 @@ impl HostFacts {
             .flat_map(|address| files.slot(address))
             .map(|function| (function.address, function))
             .collect();
-        let uuid = |device: &Passthrough| match device.host {
-            LentDevice::Mediated(uuid) => Some(uuid),
-            LentDevice::Function(_) => None,
-        };
-        let mdevs = devices.iter().filter_map(|device| files.mdev(uuid(device)?));
+        let mdevs = devices.iter().filter_map(|device| files.mdev(device.host.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
         Self { functions, mdevs }
     }

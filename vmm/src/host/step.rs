@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::sysfs::{VFIO_PCI, lends};
 use super::{HostFiles, Kernel, WriteError};
-use uuid::Uuid;
-
 use crate::config::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
 /// How long a driver may take to let go of a device.

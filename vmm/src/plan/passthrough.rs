@@ -102,10 +102,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diag
             boot_index: section.boot_index,
             manage: section.manage,
             facts: own.cloned(),
-            mdev: match host {
-                LentDevice::Mediated(uuid) => facts.mdevs.get(&uuid).cloned(),
-                LentDevice::Function(_) => None,
-            },
+            mdev: host.uuid().and_then(|uuid| facts.mdevs.get(&uuid).cloned()),
         });
         wanted.wishes.push(Wish {
             index,

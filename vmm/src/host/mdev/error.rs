@@ -77,6 +77,14 @@ pub enum MdevError {
         /// What it should be.
         kind: MdevType,
     },
+    /// It does not exist, though it did or should.
+    #[error(
+        "cannot pass mdev {uuid} through: this host has none of this UUID. `ls /sys/bus/mdev/devices` lists them"
+    )]
+    Gone {
+        /// The UUID.
+        uuid: Uuid,
+    },
     /// VFIO does not lend it.
     #[error(
         "the mediated device {uuid} has no driver that lends it: load it with `sudo modprobe -a vfio_mdev kvmgt` (newer \

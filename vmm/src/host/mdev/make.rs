@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::{HostMdev, MdevError, WantedMdev};
 use crate::config::{HostPciAddress, MdevParent, MdevType, NewMdev};
-use crate::host::files::link_name;
 use crate::host::step::{Host, StepError};
 use crate::host::{HostFiles, WriteError};
 
@@ -55,7 +54,7 @@ impl HostFiles {
     /// Whether a machine can have this device, which exists.
     fn is_usable(&self, device: &HostMdev, wanted: Option<&NewMdev>) -> Result<(), MdevError> {
         if let Some(NewMdev { parent, kind }) = wanted
-            && (device.parent != parent.as_str() || device.kind != kind.as_str())
+            && !device.is(parent, kind)
         {
             let (parent, kind) = (parent.clone(), kind.clone());
             return Err(MdevError::Other { device: Box::new(device.clone()), parent, kind });
@@ -153,11 +152,7 @@ impl Host {
     }
 
     fn is_ours(&self, uuid: Uuid, parent: &MdevParent, kind: &MdevType) -> bool {
-        let path = self.files.mdev_path(uuid);
-        let home = std::fs::canonicalize(&path).ok();
-        let below = home.as_deref().and_then(Path::parent).and_then(Path::file_name);
-        below.is_some_and(|below| below == parent.as_str())
-            && link_name(&path.join("mdev_type")).is_some_and(|its| its == kind.as_str())
+        self.files.mdev(uuid).is_some_and(|device| device.is(parent, kind))
     }
 
     /// Writes, again if the parent is busy: with the end of a device, for example.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::HostFiles;
 use super::files::{link_name, names};
-use crate::config::NewMdev;
+use crate::config::{MdevParent, MdevType, NewMdev};
 
 pub use error::MdevError;
 pub use parent::Offer;
@@ -44,6 +44,13 @@ pub struct WantedMdev {
     pub uuid: Uuid,
     /// What it is made from if there is none; `None` asks mdevctl's definitions.
     pub create: Option<NewMdev>,
+}
+
+impl HostMdev {
+    /// Whether it is one of these.
+    pub(super) fn is(&self, parent: &MdevParent, kind: &MdevType) -> bool {
+        self.parent == parent.as_str() && self.kind == kind.as_str()
+    }
 }
 
 impl HostFiles {
@@ -74,8 +81,7 @@ impl HostFiles {
 
     /// The nodes below `/dev` by which VFIO gives a mediated device out.
     pub(super) fn mdev_nodes(&self, device: &HostMdev) -> std::collections::BTreeSet<String> {
-        let own = names(&self.mdev_path(device.uuid).join("vfio-dev"));
-        let own = own.into_iter().map(|name| format!("vfio/devices/{name}"));
-        own.chain(device.iommu_group.map(|group| format!("vfio/{group}"))).collect()
+        let own = self.vfio_file(&self.mdev_path(device.uuid)).map(|name| format!("vfio/devices/{name}"));
+        own.into_iter().chain(device.iommu_group.map(|group| format!("vfio/{group}"))).collect()
     }
 }

@@ -117,10 +117,7 @@ impl Loan {
 }
 
 fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
-    match device.host {
-        LentDevice::Mediated(uuid) => Some(WantedMdev { uuid, create: device.create.clone() }),
-        LentDevice::Function(_) => None,
-    }
+    Some(WantedMdev { uuid: device.host.uuid()?, create: device.create.clone() })
 }
 
 /// What a VM has been lent.
