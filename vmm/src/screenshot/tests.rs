@@ -2,10 +2,9 @@
 
 use std::io::Cursor as Reader;
 
-use devices::display::{Change, View};
 use proptest::prelude::*;
-use vmm_sys_util::eventfd::EventFd;
 
+use super::wall::Wall;
 use super::*;
 
 /// Width, height and pixels of a PNG file.
@@ -73,50 +72,16 @@ proptest! {
     }
 }
 
-struct Still(Frame);
-
-struct Look(EventFd, Frame);
-
-impl Screen for Still {
-    fn view(&self) -> io::Result<Box<dyn View>> {
-        Ok(Box::new(Look(EventFd::new(0)?, self.0.clone())))
-    }
-
-    fn blank_reason(&self) -> Option<String> {
-        (self.0.width == 0).then(|| "the firmware drew nothing".into())
-    }
-}
-
-impl View for Look {
-    fn changed(&self) -> &EventFd {
-        &self.0
-    }
-
-    fn set_interest(&mut self, _: bool) {}
-
-    fn look(&mut self) -> Change {
-        Change::default()
-    }
-
-    fn frame(&self) -> &Frame {
-        &self.1
-    }
-
-    fn cursor(&self) -> Option<&Cursor> {
-        None
-    }
-}
-
 #[test]
 fn a_file_is_replaced_as_a_whole_or_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     fs::write(&path, "old").unwrap();
-    let blank = save(&Still(Frame::default()), &path).unwrap_err().to_string();
-    assert!(blank.ends_with("blank: the firmware drew nothing"), "{blank}");
+    let blank = save(&Wall::with(Frame::default()), &path).unwrap_err().to_string();
+    assert!(blank.ends_with("blank: no driver yet"), "{blank}");
     assert_eq!(fs::read(&path).unwrap(), b"old");
 
-    let size = save(&Still(frame(3, 2, 0x12_3456)), &path).unwrap();
+    let size = save(&Wall::with(frame(3, 2, 0x12_3456)), &path).unwrap();
     assert_eq!(size, Size { width: 3, height: 2 });
     assert_eq!(decode(&fs::read(&path).unwrap()), frame(3, 2, 0x12_3456));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -125,8 +90,8 @@ fn a_file_is_replaced_as_a_whole_or_left_alone() {
 #[test]
 fn what_is_no_file_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let error = save(&Still(frame(1, 1, 0)), folder.path()).unwrap_err();
+    let error = save(&Wall::with(frame(1, 1, 0)), folder.path()).unwrap_err();
     assert!(error.to_string().contains("no file"), "{error}");
-    let error = save(&Still(frame(1, 1, 0)), &folder.path().join("none/a.png")).unwrap_err();
+    let error = save(&Wall::with(frame(1, 1, 0)), &folder.path().join("none/a.png")).unwrap_err();
     assert!(error.to_string().contains("none/a.png"), "{error}");
 }

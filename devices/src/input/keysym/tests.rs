@@ -1,3 +1,5 @@
+//! Keysyms of viewers, against the keys and characters that X11 gives them.
+
 use proptest::prelude::*;
 
 use super::*;

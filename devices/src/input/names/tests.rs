@@ -1,3 +1,5 @@
+//! Names of keys, in both directions.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

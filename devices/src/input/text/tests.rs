@@ -1,3 +1,5 @@
+//! Text as keystrokes of a US keyboard.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The controller behind its ports 60h and 64h.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Motion and buttons that wait for the guest to read them.
+
 use super::*;
 
 const LEFT: Buttons = Buttons { left: true, middle: false, right: false, side: false, extra: false };

@@ -4,10 +4,11 @@ use std::os::unix::net::UnixListener;
 
 use clap::Parser;
 
-use super::devices::{Desk, Wall};
+use super::devices::Desk;
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::ctl::{self, CtlError};
+use crate::screenshot::wall::Wall;
 
 fn run(path: &std::path::Path, words: &[&str]) -> Result<String, CtlError> {
     let path = path.to_str().unwrap();

@@ -1,11 +1,9 @@
 //! Keyboard, mouse and screen behind the socket.
 
-use std::io;
-
-use ::devices::display::{Change, Cursor, Frame, View};
 use ::devices::input::{Buttons, Key, Lamps, PointerEvent};
 
 use super::*;
+use crate::screenshot::wall::Wall;
 
 /// A keyboard and mouse that note everything, and take nothing while they are stuck.
 #[derive(Default)]
@@ -144,48 +142,6 @@ fn a_guest_that_does_not_read_holds_up_only_who_types() {
     let began = Instant::now();
     rig.end();
     assert!(began.elapsed() < Duration::from_secs(2));
-}
-
-#[derive(Default)]
-pub(super) struct Wall(Mutex<Frame>);
-
-impl Wall {
-    pub(super) fn show(&self, width: u32, height: u32) {
-        let pixels = vec![0xff_ffff; (width * height) as usize];
-        *self.0.lock().unwrap() = Frame { width, height, pixels };
-    }
-}
-
-struct Look(EventFd, Frame);
-
-impl Screen for Wall {
-    fn view(&self) -> io::Result<Box<dyn View>> {
-        Ok(Box::new(Look(EventFd::new(0)?, self.0.lock().unwrap().clone())))
-    }
-
-    fn blank_reason(&self) -> Option<String> {
-        (self.0.lock().unwrap().width == 0).then(|| "no driver yet".into())
-    }
-}
-
-impl View for Look {
-    fn changed(&self) -> &EventFd {
-        &self.0
-    }
-
-    fn set_interest(&mut self, _: bool) {}
-
-    fn look(&mut self) -> Change {
-        Change::default()
-    }
-
-    fn frame(&self) -> &Frame {
-        &self.1
-    }
-
-    fn cursor(&self) -> Option<&Cursor> {
-        None
-    }
 }
 
 #[test]
