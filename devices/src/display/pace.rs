@@ -14,8 +14,8 @@ const ASLEEP: Duration = Duration::from_millis(500);
 
 /// Refreshes without a change at the full rate, half a second of them; then slower and slower.
 const ATTENTIVE: u32 = 16;
-/// Refreshes without a change that take some ten seconds.
-const LONG: u32 = 120;
+/// Refreshes without a change that take some five seconds.
+const LONG: u32 = 70;
 /// And those that take a minute more.
 const VERY_LONG: u32 = LONG + 240;
 
