@@ -1,13 +1,21 @@
-//! Keys, the mouse and the power button, by VNC and by `optimus-vmm ctl`, as the guest's drivers report them.
+//! Keys, the mouse and the power button, by VNC and by `optimus-vmm ctl`, as the guest's drivers report them; and its serial
+//! port.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tests::machine::Machine;
 use tests::run::{Options, Running};
-use tests::{Outcome, ensure};
+use tests::{Outcome, binary, ensure};
 
 use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
 
-pub(super) const SCENARIOS: &[Scenario] = &[scenario("keys_and_mouse_arrive_in_the_guest", 130, arrive)];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario("keys_and_mouse_arrive_in_the_guest", 130, arrive),
+    scenario("shell_on_the_serial_port_by_ctl", 40, console),
+];
 
 fn arrive() -> Outcome {
     let machine = Machine::small("test=input console=tty0 console=ttyS0")?
@@ -102,4 +110,72 @@ fn powered(mut running: Running) -> Outcome {
     )?;
     finished
         .ensure(finished.events_of("power_button").count() == 1, "--events should tell of the power button")
+}
+
+/// A shell on the serial port, which leads to a file: by pipes and at a terminal, twice at a time.
+fn console() -> Outcome {
+    let machine = Machine::small("test=shell console=ttyS0")?;
+    let mut running = machine.start(&Options::default())?;
+    running.expect("L2-USERSPACE-UP")?;
+    let program = binary::path()?.display().to_string();
+    let piped = Attached::start(Command::new(&program).args(["ctl", "machine", "console"]))?;
+    // script(1) gives it a terminal.
+    let command = format!("{program} ctl machine console");
+    let mut terminal =
+        Attached::start(Command::new("script").args(["--quiet", "--return", "-c", &command, "/dev/null"]))?;
+    terminal.type_in("echo TERMINAL-$((6*7))\r")?;
+    running.expect("TERMINAL-42\r?\n")?;
+    std::thread::sleep(Duration::from_secs(1));
+    // Ctrl-A X leaves, and the machine goes on.
+    terminal.type_in("\x01x")?;
+    let shown = terminal.end()?;
+    for part in ["connected to machine", "TERMINAL-42", "L2-USERSPACE-UP"] {
+        ensure(shown.contains(part), format!("the terminal does not show {part}: {shown}"))?;
+    }
+    let mut piped = piped;
+    piped.type_in("echo PIPE-$((7*6)); poweroff -f\n")?;
+    running.expect("PIPE-42\r?\n")?;
+    let shown = piped.end()?;
+    for part in ["TERMINAL-42", "PIPE-42"] {
+        ensure(shown.contains(part), format!("the pipe does not have {part}: {shown}"))?;
+    }
+    running.wait()?.status(0)
+}
+
+/// A program that is attached to the serial port.
+struct Attached(Child);
+
+impl Attached {
+    fn start(command: &mut Command) -> Outcome<Self> {
+        Ok(Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?))
+    }
+
+    fn type_in(&mut self, text: &str) -> Outcome {
+        let input = self.0.stdin.as_mut().ok_or("there is no standard input")?;
+        input.write_all(text.as_bytes())?;
+        Ok(input.flush()?)
+    }
+
+    /// What it has shown, when it has ended by itself.
+    fn end(mut self) -> Outcome<String> {
+        let limit = Instant::now() + Duration::from_secs(60);
+        let status = loop {
+            if let Some(status) = self.0.try_wait()? {
+                break status;
+            }
+            ensure(Instant::now() < limit, "`ctl console` does not end")?;
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let mut shown = Vec::new();
+        self.0.stdout.take().ok_or("there is no standard output")?.read_to_end(&mut shown)?;
+        ensure(status.success(), format!("`ctl console` ended with {status}"))?;
+        Ok(String::from_utf8_lossy(&shown).into_owned())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
