@@ -8,17 +8,13 @@ use super::files::names;
 use crate::config::LentDevice;
 
 impl HostFiles {
-    /// The render nodes: first that of the GPU which `device` is, or is a part of, then the others by number.
+    /// The render node of the GPU which `device` is, or is a part of; all of them for a device that is part of none. What one
+    /// GPU has, another can hardly use.
     pub(crate) fn render_nodes(&self, device: LentDevice) -> Vec<PathBuf> {
         let home = fs::canonicalize(self.device_path(device)).unwrap_or_default();
         let own =
             home.ancestors().map(|parent| render_nodes(&parent.join("drm"))).find(|nodes| !nodes.is_empty());
-        let mut nodes = own.unwrap_or_default();
-        for node in render_nodes(&self.path("sys/class/drm")) {
-            if !nodes.contains(&node) {
-                nodes.push(node);
-            }
-        }
+        let nodes = own.unwrap_or_else(|| render_nodes(&self.path("sys/class/drm")));
         nodes.into_iter().map(|node| self.path("dev/dri").join(node)).collect()
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use devices::display::{Fourcc, PlaneMemory};
+use devices::display::{Fourcc, PixelFormat, PlaneMemory};
 
 use super::gpu::{Gpu, Picture};
 use super::ioctl;
@@ -44,10 +44,11 @@ impl Layout {
         matches!(self.modifier, LINEAR | UNSAID)
     }
 
-    /// Whether the picture, of two bytes per pixel at least if it is linear, can lie in so many bytes.
+    /// Whether the picture can lie in so many bytes. Tiles have whole rows, at the end too.
     fn fits(&self, bytes: u64) -> bool {
         let shape = (1..=LARGEST).contains(&self.width) && (1..=LARGEST).contains(&self.height);
-        let row = if self.is_linear() { self.width.saturating_mul(2) } else { 1 };
+        let pixel = PixelFormat::from_fourcc(self.format).map_or(1, PixelFormat::bytes);
+        let row = self.width.saturating_mul(pixel);
         shape && self.stride >= row && u64::from(self.stride) * u64::from(self.height) <= bytes
     }
 }

@@ -156,7 +156,7 @@ impl Core {
         &self.file
     }
 
-    /// Nodes by which programs use the host's GPUs, first that of the GPU which this device is a part of.
+    /// The node by which programs use the GPU that this device is a part of, or else those of all GPUs.
     pub(super) fn render_nodes(&self) -> Vec<PathBuf> {
         self.files.render_nodes(self.address)
     }

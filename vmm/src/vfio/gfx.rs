@@ -10,6 +10,7 @@ use devices::display::{Plane, PlaneSource};
 use super::buffer::{Buffer, Layout};
 use super::bytes::{u32_at, u64_at};
 use super::gpu::{Gpu, GpuError};
+use super::ioctl;
 use super::pixels::{Bounce, Pixels};
 
 /// `VFIO_GFX_PLANE_TYPE_PROBE`, `…_DMABUF` and `…_REGION`.
@@ -133,7 +134,12 @@ impl Planes {
                 let gpu = || {
                     gpu.get_or_insert_with(|| self.device.gpu().map_err(|error| error.to_string())).clone()
                 };
-                Buffer::of_dmabuf(layout, self.device.dmabuf(source)?, &self.bounce, gpu)
+                let dmabuf = self.device.dmabuf(source)?;
+                // i915 looks for the pages at the first use. If the guest has freed the picture meanwhile, that must not
+                // be a GPU's: Mesa's driver would end this process.
+                ioctl::sync_dmabuf(&dmabuf, false)?;
+                ioctl::sync_dmabuf(&dmabuf, true)?;
+                Buffer::of_dmabuf(layout, dmabuf, &self.bounce, gpu)
             }
         })
     }

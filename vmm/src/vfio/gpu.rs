@@ -4,7 +4,6 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use devices::display::Fourcc;
 
@@ -89,8 +88,8 @@ pub(super) enum GpuError {
     #[error("copying it failed: {0}")]
     Copy(String),
     /// The GPU takes too long.
-    #[error("the GPU has not answered for {} s", .0.as_secs())]
-    Silent(Duration),
+    #[error("the GPU does not answer: `sudo dmesg | tail` may tell why")]
+    Silent,
     /// There can be no thread.
     #[error("there is no thread for it: {0}")]
     Thread(std::io::Error),

@@ -38,6 +38,7 @@ const FRAMEBUFFER_COMPLETE: c_uint = 0x8cd5;
 const COLOR_READ_TYPE: c_uint = 0x8b9a;
 const COLOR_READ_FORMAT: c_uint = 0x8b9b;
 const UNSIGNED_BYTE: c_uint = 0x1401;
+const RGB: c_uint = 0x1907;
 const RGBA: c_uint = 0x1908;
 const BGRA: c_uint = 0x80e1;
 /// More GPUs than a host has.
@@ -51,6 +52,8 @@ pub(super) struct Context {
     modifiers: bool,
     /// What drives the GPU, for messages.
     driver: String,
+    /// See [`Self::forget_copies`].
+    scratch: c_uint,
 }
 
 impl Context {
@@ -101,7 +104,25 @@ impl Context {
         let current = Current::on(display)?;
         let gl = current.display.egl.gl().map_err(|error| error.to_string())?;
         let modifiers = has("EGL_EXT_image_dma_buf_import_modifiers");
-        Ok(Self { gl, current, modifiers, driver: gl.string(RENDERER) })
+        let mut scratch = 0;
+        // SAFETY: the context is current; the pointers are to one number, and to no pixels at all.
+        unsafe {
+            (gl.gen_textures)(1, &raw mut scratch);
+            (gl.bind_texture)(TEXTURE_2D, scratch);
+            (gl.texture_image)(TEXTURE_2D, 0, RGB.cast_signed(), 1, 1, 0, RGB, UNSIGNED_BYTE, ptr::null());
+        }
+        Ok(Self { gl, current, modifiers, driver: gl.string(RENDERER), scratch })
+    }
+
+    /// Makes OpenGL look at the picture of the framebuffer that is bound anew. It counts on knowing all who draw there: Mesa
+    /// keeps a copy for who reads the same picture a third time, until the context draws or copies.
+    fn forget_copies(&self) {
+        let gl = &self.gl;
+        // SAFETY: the context is current, and both framebuffer and texture have the one pixel that is copied.
+        unsafe {
+            (gl.bind_texture)(TEXTURE_2D, self.scratch);
+            (gl.copy_texture_sub_image)(TEXTURE_2D, 0, 0, 0, 0, 0, 1, 1);
+        }
     }
 
     /// Takes the picture in `dmabuf`, which may be closed then.
@@ -311,10 +332,14 @@ impl Image<'_> {
         let format = if self.bgra { BGRA } else { RGBA };
         let len = 4 * u64::from(self.width.unsigned_abs()) * u64::from(self.height.unsigned_abs());
         bytes.resize(usize::try_from(len).map_err(|error| GpuError::Copy(error.to_string()))?, 0);
+        // SAFETY: the context is current, and the framebuffer this picture's.
+        unsafe {
+            (gl.bind_framebuffer)(FRAMEBUFFER, self.framebuffer);
+        }
+        self.context.forget_copies();
         // SAFETY: the context is current; the rows of four bytes per pixel, which OpenGL by default starts at multiples of
         // four, are as many bytes as there is room.
         unsafe {
-            (gl.bind_framebuffer)(FRAMEBUFFER, self.framebuffer);
             (gl.read_pixels)(0, 0, self.width, self.height, format, UNSIGNED_BYTE, bytes.as_mut_ptr().cast());
         }
         self.context.complaint().map_or(Ok(bytes), |complaint| Err(GpuError::Copy(complaint)))

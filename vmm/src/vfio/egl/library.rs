@@ -91,6 +91,8 @@ functions! {
         gen_textures = glGenTextures(c_int, *mut c_uint);
         delete_textures = glDeleteTextures(c_int, *const c_uint);
         bind_texture = glBindTexture(c_uint, c_uint);
+        texture_image = glTexImage2D(c_uint, c_int, c_int, c_int, c_int, c_int, c_uint, c_uint, *const c_void);
+        copy_texture_sub_image = glCopyTexSubImage2D(c_uint, c_int, c_int, c_int, c_int, c_int, c_int, c_int);
         image_target_texture = glEGLImageTargetTexture2DOES(c_uint, Handle);
         gen_framebuffers = glGenFramebuffers(c_int, *mut c_uint);
         delete_framebuffers = glDeleteFramebuffers(c_int, *const c_uint);

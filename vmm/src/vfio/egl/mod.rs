@@ -6,7 +6,7 @@
 //! the first such picture comes; a host without it runs everything else.
 //!
 //! All of it happens on one thread, [`worker`]: a context of OpenGL belongs to a thread, and a GPU that hangs keeps that thread,
-//! not the display.
+//! the display only for a moment.
 
 mod context;
 mod library;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
@@ -12,9 +13,10 @@ use super::super::buffer::Layout;
 use super::super::gpu::GpuError;
 use super::context::{Context, Image};
 
-/// How long a GPU may take. One that hangs is reset by its driver in less; compiling the driver's own programs at the first
-/// picture takes its time too.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long EGL may take to start, and to take a picture: it loads libraries and compiles programs of its own.
+const START: Duration = Duration::from_secs(20);
+/// How long a copy may take. The display waits for it, and with it all who look and type.
+const COPY: Duration = Duration::from_secs(2);
 
 /// A picture that the context has.
 #[derive(Clone, Copy)]
@@ -38,7 +40,7 @@ pub(super) struct Worker {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     /// It has kept somebody waiting for too long, and may never end.
-    silent: AtomicBool,
+    silent: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -46,36 +48,38 @@ impl Worker {
     pub(super) fn start(nodes: Vec<PathBuf>) -> Result<Self, GpuError> {
         let (jobs, todo) = mpsc::channel();
         let (ready, started) = mpsc::sync_channel(1);
+        let silent = Arc::<AtomicBool>::default();
+        let heard = Arc::clone(&silent);
         let run = move || match Context::open(&nodes) {
             Ok(context) => {
                 let _ = ready.send(Ok(()));
-                serve(&context, &todo);
+                serve(&context, &todo, &heard);
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
             }
         };
         let thread = thread::Builder::new().name("egl".into()).spawn(run).map_err(GpuError::Thread)?;
-        let worker = Self { jobs: Some(jobs), thread: Some(thread), silent: AtomicBool::new(false) };
-        worker.wait(&started)?;
+        let worker = Self { jobs: Some(jobs), thread: Some(thread), silent };
+        worker.wait(&started, START)?;
         Ok(worker)
     }
 
-    fn wait<T>(&self, answer: &Receiver<Result<T, GpuError>>) -> Result<T, GpuError> {
-        answer.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+    fn wait<T>(&self, answer: &Receiver<Result<T, GpuError>>, patience: Duration) -> Result<T, GpuError> {
+        answer.recv_timeout(patience).unwrap_or_else(|_| {
             self.silent.store(true, Ordering::Relaxed);
-            Err(GpuError::Silent(PATIENCE))
+            Err(GpuError::Silent)
         })
     }
 
-    fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, GpuError> {
-        // Who has waited in vain once does not hold the display up again.
+    fn ask<T>(&self, patience: Duration, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, GpuError> {
+        // Who has waited in vain does not hold the display up again before the GPU is done with that.
         if self.silent.load(Ordering::Relaxed) {
-            return Err(GpuError::Silent(PATIENCE));
+            return Err(GpuError::Silent);
         }
         let (reply, answer) = mpsc::sync_channel(1);
         self.send(job(reply));
-        self.wait(&answer)
+        self.wait(&answer, patience)
     }
 
     fn send(&self, job: Job) {
@@ -86,11 +90,11 @@ impl Worker {
     }
 
     pub(super) fn import(&self, dmabuf: OwnedFd, layout: Layout) -> Result<Imported, GpuError> {
-        self.ask(|reply| Job::Import(dmabuf, layout, reply))
+        self.ask(START, |reply| Job::Import(dmabuf, layout, reply))
     }
 
     pub(super) fn copy(&self, id: u64, bytes: Vec<u8>) -> Result<Vec<u8>, GpuError> {
-        self.ask(|reply| Job::Copy(id, bytes, reply))
+        self.ask(COPY, |reply| Job::Copy(id, bytes, reply))
     }
 
     pub(super) fn discard(&self, id: u64) {
@@ -108,7 +112,7 @@ impl Drop for Worker {
     }
 }
 
-fn serve(context: &Context, todo: &Receiver<Job>) {
+fn serve(context: &Context, todo: &Receiver<Job>, silent: &AtomicBool) {
     let mut images = BTreeMap::new();
     let mut last = 0;
     // Nobody may wait for the answer any more.
@@ -134,5 +138,6 @@ fn serve(context: &Context, todo: &Receiver<Job>) {
                 images.remove(&id);
             }
         }
+        silent.store(false, Ordering::Relaxed);
     }
 }
