@@ -168,8 +168,8 @@ impl Manager {
         let boot = self.boot();
         let mut steps = self.host.steps(&functions);
         steps.extend(made);
-        let steps = claim::merge(&leftovers, &boot, steps);
-        let record = Record::new(machine, boot, devices, steps.clone());
+        let undone = claim::merge(&leftovers, &boot, steps.clone());
+        let record = Record::new(machine, boot, devices, undone);
         let mut journal = claim::write(&self.journals, &lock, record, leftovers)?;
         drop(lock);
         for step in &steps {
@@ -178,7 +178,7 @@ impl Manager {
                 let hung: &[_] = if matches!(error, StepError::Hung { .. }) { &[step.device()] } else { &[] };
                 // A device that is there all the same is not of our making.
                 if matches!(error, StepError::NotMade { .. }) {
-                    journal.record.steps.retain(|other| other != step);
+                    journal.record.steps.retain(|other| !other.is_like(step));
                 }
                 return Err(match self.undo(journal, hung) {
                     Ok(()) => error.into(),

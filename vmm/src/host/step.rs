@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::sysfs::{VFIO_PCI, lends};
-use super::{HostFiles, Kernel, WriteError};
+use super::{Holders, HostFiles, Kernel, WriteError};
 use crate::config::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
 /// How long a driver may take to let go of a device.
@@ -142,6 +142,14 @@ pub enum StepError {
         driver: String,
         /// The driver it has.
         now: Option<String>,
+    },
+    /// Another process uses a mediated device.
+    #[error("{doing} has to wait: it is in use: {holders}: {}", holders.cure())]
+    Held {
+        /// What was to be done.
+        doing: String,
+        /// Who has it.
+        holders: Holders,
     },
     /// A mediated device was not made.
     #[error("{doing} failed: {source}; {hint}")]

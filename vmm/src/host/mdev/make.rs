@@ -90,16 +90,13 @@ impl Host {
         }
     }
 
-    /// Makes a mediated device. Does nothing if it is there, left by a crash.
+    /// Makes a mediated device, of which there was none.
     pub(in crate::host) fn make(
         &self,
         uuid: Uuid,
         parent: &MdevParent,
         kind: &MdevType,
     ) -> Result<(), StepError> {
-        if self.is_ours(uuid, parent, kind) {
-            return Ok(());
-        }
         let doing = || format!("making the mediated device {uuid} ({kind} of {parent})");
         tracing::debug!("{}", doing());
         let file = self.files.mdev_types(parent.as_str()).join(kind.as_str()).join("create");
@@ -115,8 +112,12 @@ impl Host {
                 source: Box::new(source),
             },
         })?;
-        let made = self.files.mdev(uuid).filter(|made| made.driver.is_some() && made.iommu_group.is_some());
-        made.map(drop).ok_or_else(|| StepError::NotMade {
+        if self.files.mdev(uuid).is_some_and(|made| made.driver.is_some() && made.iommu_group.is_some()) {
+            return Ok(());
+        }
+        // It is of no use, and takes the place of others.
+        self.unmake(uuid, parent, kind)?;
+        Err(StepError::NotMade {
             doing: doing(),
             source: Box::new(WriteError::Said("no driver took it".into())),
             hint: "`sudo dmesg | tail` may tell why".into(),
@@ -130,11 +131,16 @@ impl Host {
         parent: &MdevParent,
         kind: &MdevType,
     ) -> Result<(), StepError> {
-        if !self.is_ours(uuid, parent, kind) {
+        let Some(device) = self.files.mdev(uuid).filter(|device| device.is(parent, kind)) else {
             return Ok(());
-        }
+        };
         let doing = || format!("removing the mediated device {uuid} ({kind} of {parent})");
         tracing::debug!("{}", doing());
+        // The kernel would wait for whoever has taken it since a crash, and then take it from them.
+        let holders = self.files.holders_of(&self.files.mdev_nodes(&device));
+        if !holders.found.is_empty() {
+            return Err(StepError::Held { doing: doing(), holders });
+        }
         let file = self.files.mdev_path(uuid).join("remove");
         self.insist(&file, "1").or_else(|source| match source {
             WriteError::TimedOut(patience) => Err(StepError::Hung {
@@ -146,13 +152,9 @@ impl Host {
                 ),
             }),
             // Somebody else was faster.
-            _ if !self.is_ours(uuid, parent, kind) => Ok(()),
+            _ if !self.files.mdev(uuid).is_some_and(|device| device.is(parent, kind)) => Ok(()),
             source => Err(StepError::Refused { doing: doing(), source }),
         })
-    }
-
-    fn is_ours(&self, uuid: Uuid, parent: &MdevParent, kind: &MdevType) -> bool {
-        self.files.mdev(uuid).is_some_and(|device| device.is(parent, kind))
     }
 
     /// Writes, again if the parent is busy: with the end of a device, for example.

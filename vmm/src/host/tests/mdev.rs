@@ -43,7 +43,9 @@ pub(super) fn react(path: &Path, value: &str) -> Result<(), WriteError> {
     if count(home, -1).is_none() {
         return said("No space left on device");
     }
-    add(parent, home.file_name().unwrap().to_str().unwrap(), value, Some("20"));
+    // A kernel without the driver for what it makes.
+    let group = (!home.join("driverless").exists()).then_some("20");
+    add(parent, home.file_name().unwrap().to_str().unwrap(), value, group);
     Ok(())
 }
 
@@ -270,6 +272,33 @@ fn one_that_another_process_made_meanwhile_is_not_removed() {
     thread.join().unwrap();
     told(&error.to_string(), &["another process has made it in the meantime"]);
     assert_eq!(names(&fake.root().join("sys/bus/mdev/devices")), [UUID]);
+    assert!(fake.journal_names().is_empty());
+}
+
+#[test]
+fn one_that_no_driver_takes_is_removed_again() {
+    let fake = host("0x591b", true);
+    fake.file(&format!("sys/devices/pci0000:00/{IGPU}/mdev_supported_types/{KIND}/driverless"), "");
+    let error = fake.manager().lend("vm", &[], &[wanted()]).unwrap_err();
+    told(&error.to_string(), &["making the mediated device", "no driver took it"]);
+    assert_eq!(mdevs(&fake.root()), none());
+    assert!(fake.journal_names().is_empty());
+}
+
+#[test]
+fn one_that_another_process_has_taken_is_left_to_it() {
+    let fake = host("0x591b", true);
+    let lent = fake.manager().lend("vm", &[], &[wanted()]).unwrap();
+    fake.process(77, "qemu-system-x86", "/dev/vfio/20");
+    let error = lent.give_back().unwrap_err();
+    told(
+        &error.to_string(),
+        &["removing the mediated device", "qemu-system-x86 (process 77) has /dev/vfio/20"],
+    );
+    assert_eq!(mdevs(&fake.root()), one());
+    fs::remove_dir_all(fake.root().join("proc/77")).unwrap();
+    fake.manager().recover();
+    assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
 }
 
