@@ -81,7 +81,7 @@ pub fn encode(frame: &Frame, cursor: Option<&Cursor>) -> Result<Vec<u8>, png::En
 fn samples(frame: &Frame, cursor: Option<&Cursor>) -> Vec<u8> {
     let mut pixels = std::borrow::Cow::Borrowed(frame.pixels.as_slice());
     if let Some(cursor) = cursor {
-        draw(pixels.to_mut(), frame.width, frame.height, cursor);
+        draw(pixels.to_mut(), (frame.width, frame.height), cursor);
     }
     let mut bytes = Vec::with_capacity(pixels.len().saturating_mul(3));
     for pixel in pixels.iter() {
@@ -92,41 +92,14 @@ fn samples(frame: &Frame, cursor: Option<&Cursor>) -> Vec<u8> {
 }
 
 /// Lays the pointer over the picture, as far as it is within it.
-fn draw(pixels: &mut [u32], width: u32, height: u32, cursor: &Cursor) {
-    if cursor.width == 0 {
-        return;
-    }
-    let (left, top) = (
-        i64::from(cursor.x).saturating_sub(i64::from(cursor.hot_x)),
-        i64::from(cursor.y).saturating_sub(i64::from(cursor.hot_y)),
-    );
-    for (above, row) in (0_i64..i64::from(cursor.height)).zip(cursor.pixels.chunks(cursor.width as usize)) {
-        for (before, over) in (0_i64..).zip(row) {
-            let (Ok(x), Ok(y)) = (u32::try_from(left + before), u32::try_from(top + above)) else { continue };
-            if x >= width || y >= height {
-                continue;
-            }
-            let index = u64::from(y) * u64::from(width) + u64::from(x);
-            if let Some(pixel) = usize::try_from(index).ok().and_then(|index| pixels.get_mut(index)) {
-                *pixel = blend(*pixel, *over);
-            }
+fn draw(pixels: &mut [u32], size: (u32, u32), cursor: &Cursor) {
+    let Some(place) = cursor.place(size) else { return };
+    let rows = pixels.chunks_mut(size.0.max(1) as usize);
+    for (y, row) in (0..).zip(rows).skip(place.y as usize).take(place.height as usize) {
+        for (x, pixel) in (0..).zip(row).skip(place.x as usize).take(place.width as usize) {
+            *pixel = cursor.over(x, y, *pixel);
         }
     }
-}
-
-/// `over`, with alpha and not premultiplied, on an opaque pixel.
-fn blend(under: u32, over: u32) -> u32 {
-    let [alpha, above @ ..] = over.to_be_bytes();
-    let [_, below @ ..] = under.to_be_bytes();
-    let alpha = u32::from(alpha);
-    let mix = |above: u8, below: u8| {
-        // Rounded to the nearest; at most 255 * 255.
-        let sum = u32::from(above) * alpha + u32::from(below) * (255 - alpha);
-        (sum + 127) / 255
-    };
-    let [(red, red_below), (green, green_below), (blue, blue_below)] =
-        [(above[0], below[0]), (above[1], below[1]), (above[2], below[2])];
-    mix(red, red_below) << 16 | mix(green, green_below) << 8 | mix(blue, blue_below)
 }
 
 /// Whether a picture could be put at `path`, as far as that can be told without doing it.
