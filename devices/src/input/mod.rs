@@ -54,6 +54,18 @@ pub struct Lamps {
     pub caps: bool,
 }
 
+/// What became of something that the pointer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    /// The guest will read it.
+    Yes,
+    /// It presses a button, and the guest has not read presses before: it may be tried again.
+    Full,
+    /// The guest wants no reports: its driver has not started.
+    Unwanted,
+}
+
 /// The guest's keyboard and pointer.
 pub trait Input: Send + Sync {
     /// Presses or releases a key. False when the guest takes no keys now or has not read those before: nothing of it is seen, and
@@ -63,9 +75,8 @@ pub trait Input: Send + Sync {
     /// that would have to wait is dropped. A key that the guest's keyboard lacks is taken and does nothing.
     fn key(&self, key: Key, pressed: bool) -> bool;
 
-    /// Moves the pointer and sets its buttons. False as for [`Input::key`]: with it the motion is lost, the release of a button is
-    /// not.
-    fn pointer(&self, event: PointerEvent) -> bool;
+    /// Moves the pointer and sets its buttons. What is not taken has been lost, but for the release of a button.
+    fn pointer(&self, event: PointerEvent) -> Taken;
 
     /// The lamps as the guest has set them.
     fn lamps(&self) -> Lamps;

@@ -14,7 +14,7 @@ use super::keyboard::Keyboard;
 use super::mouse::Mouse;
 use super::translate::Translator;
 use crate::bus::{Action, BusDevice};
-use crate::input::{Input, Key, Lamps, PointerEvent};
+use crate::input::{Input, Key, Lamps, PointerEvent, Taken};
 use crate::interrupt::IrqLine;
 
 /// Port of the output and input buffers.
@@ -321,7 +321,7 @@ impl Input for I8042 {
         taken
     }
 
-    fn pointer(&self, event: PointerEvent) -> bool {
+    fn pointer(&self, event: PointerEvent) -> Taken {
         let mut state = self.lock();
         let taken = state.mouse.pointer(event);
         self.update(&mut state);

@@ -11,7 +11,7 @@ mod tests;
 use super::motion::{Motion, Path};
 use super::outbox::Outbox;
 use super::{ACK, RESEND, SELF_TEST_PASSED};
-use crate::input::{Buttons, PointerEvent};
+use crate::input::{Buttons, PointerEvent, Taken};
 
 const READ_DATA: u8 = 0xeb;
 const RESET_WRAP_MODE: u8 = 0xec;
@@ -85,9 +85,8 @@ impl Mouse {
         *self = Self::new();
     }
 
-    /// Moves the mouse and sets its buttons. False when the guest wants no reports or too many presses wait; buttons that are
-    /// released are released even then.
-    pub(super) fn pointer(&mut self, event: PointerEvent) -> bool {
+    /// Moves the mouse and sets its buttons. Buttons that are released are released even if the guest wants no reports.
+    pub(super) fn pointer(&mut self, event: PointerEvent) -> Taken {
         let mut event = event;
         if self.model < Model::Wheel {
             event.wheel = 0;
@@ -96,9 +95,9 @@ impl Mouse {
             (event.buttons.side, event.buttons.extra) = (false, false);
         }
         if self.wrap || !(self.settings.enabled || self.settings.remote) {
-            return self.path.release(event.buttons);
+            return if self.path.release(event.buttons) { Taken::Yes } else { Taken::Unwanted };
         }
-        self.path.push(event)
+        if self.path.push(event) { Taken::Yes } else { Taken::Full }
     }
 
     /// The next byte for the controller.

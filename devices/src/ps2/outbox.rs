@@ -1,8 +1,8 @@
 //! Bytes on their way from a device: answers to commands, and reports of what the user does.
 //!
 //! Reports are made from events only when their turn has come, so that they are in the form that the guest wants by then. One
-//! that has begun is finished before anything else; answers go before the reports that have not, and the guest never sees
-//! half of either.
+//! that has begun is finished before anything else; answers go before the reports that have not, and the guest sees
+//! half of either only when a command makes the device forget the rest.
 
 use std::collections::VecDeque;
 

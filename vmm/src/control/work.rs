@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use devices::display::Screen;
-use devices::input::{self, Buttons, Input, Key, PointerEvent};
+use devices::input::{self, Buttons, Input, Key, PointerEvent, Taken};
 use serde_json::json;
 
 use super::command::{Button, InputEvent, Slow};
@@ -76,8 +76,9 @@ impl Bench {
             Slow::Keys(keys, hold) => self.hands(gone)?.chord(keys, *hold)?,
             Slow::Input(events) => {
                 let mut hands = self.hands(gone)?;
+                let before = *hands.buttons;
                 for event in events {
-                    hands.event(*event)?;
+                    hands.event(*event).inspect_err(|_| hands.release(before))?;
                 }
             }
         }
@@ -89,8 +90,10 @@ impl Bench {
             .input
             .as_deref()
             .ok_or_else(|| Refusal::no_device("this machine has neither keyboard nor mouse"))?;
+        // Another command may have taken its time with them.
         let buttons = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Hands { input, buttons, bench: self, gone })
+        let hands = Hands { input, buttons, bench: self, gone };
+        hands.still_wanted().map(|()| hands)
     }
 }
 
@@ -153,7 +156,7 @@ impl Hands<'_> {
             }
         }
         pointer.buttons = buttons;
-        self.place(|| self.input.pointer(pointer))?;
+        self.place(|| self.input.pointer(pointer) == Taken::Yes)?;
         *self.buttons = buttons;
         self.sleep(PACE)
     }
@@ -161,6 +164,7 @@ impl Hands<'_> {
     /// Tries until the guest has taken something.
     fn place(&self, mut attempt: impl FnMut() -> bool) -> Result<(), Refusal> {
         let deadline = Instant::now() + PATIENCE;
+        self.still_wanted()?;
         while !attempt() {
             if Instant::now() > deadline {
                 return Err(Refusal::new(format!(
@@ -180,13 +184,25 @@ impl Hands<'_> {
         }
     }
 
+    /// Releases the buttons that are down and were not `before`.
+    fn release(&mut self, before: Buttons) {
+        *self.buttons = before;
+        let _ = self.input.pointer(PointerEvent { buttons: before, ..PointerEvent::default() });
+    }
+
+    /// Fails when nobody waits for us.
+    fn still_wanted(&self) -> Result<(), Refusal> {
+        if self.gone.0.load(Ordering::Relaxed) || self.bench.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::new("the command was given up"));
+        }
+        Ok(())
+    }
+
     /// Waits, unless nobody waits for us.
     fn sleep(&self, time: Duration) -> Result<(), Refusal> {
         let until = Instant::now() + time;
         loop {
-            if self.gone.0.load(Ordering::Relaxed) || self.bench.closing.load(Ordering::Relaxed) {
-                return Err(Refusal::new("the command was given up"));
-            }
+            self.still_wanted()?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::input::{Buttons, Input, Key, PointerEvent, Stroke};
+use devices::input::{Buttons, Input, Key, PointerEvent, Stroke, Taken};
 
 /// Events that wait for a guest. Then nothing more is read from the client.
 const MOST: usize = 256;
 /// How long the guest's device is left alone when it took nothing.
 const AGAIN: Duration = Duration::from_millis(10);
-/// An event that the guest has not taken for so long is dropped.
+/// An event that the guest has not taken for so long is dropped, and so is what comes after it until the guest takes one.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The position that means "no motion" of a client that sends motion.
 const CENTRE: i32 = 0x7FFF;
@@ -30,6 +30,8 @@ pub(super) struct Hands {
     waiting: VecDeque<Event>,
     /// Since when the first one waits, and when it is tried again.
     stuck: Option<(Instant, Instant)>,
+    /// The guest has left an event waiting for too long, and taken none since.
+    deaf: bool,
     held: BTreeSet<Key>,
     /// Keys that hold Shift down for a client that did not.
     shifted: BTreeMap<Key, Key>,
@@ -43,6 +45,7 @@ impl Hands {
             input,
             waiting: VecDeque::new(),
             stuck: None,
+            deaf: false,
             held: BTreeSet::new(),
             shifted: BTreeMap::new(),
             position: None,
@@ -144,15 +147,30 @@ impl Hands {
             let since = self.stuck.map_or(now, |(since, _)| since);
             let taken = match event {
                 Event::Key(key, pressed) => self.input.key(key, pressed),
-                Event::Pointer(event) => self.input.pointer(event),
+                Event::Pointer(event) => match self.input.pointer(event) {
+                    Taken::Yes => true,
+                    Taken::Full => false,
+                    Taken::Unwanted => {
+                        self.drop_first();
+                        continue;
+                    }
+                },
             };
-            if !taken && now.saturating_duration_since(since) < PATIENCE {
+            if taken {
+                // Releases are taken at all times.
+                self.deaf &= matches!(event, Event::Key(_, false));
+            } else if !self.deaf && now.saturating_duration_since(since) < PATIENCE {
                 self.stuck = Some((since, now + AGAIN));
                 return;
+            } else {
+                self.deaf = true;
             }
-            self.waiting.pop_front();
-            self.stuck = None;
+            self.drop_first();
         }
+    }
+
+    fn drop_first(&mut self) {
+        self.waiting.pop_front();
         self.stuck = None;
     }
 
@@ -186,7 +204,7 @@ impl Drop for Hands {
             self.input.key(*key, false);
         }
         if self.buttons != 0 {
-            self.input.pointer(PointerEvent::default());
+            let _ = self.input.pointer(PointerEvent::default());
         }
     }
 }

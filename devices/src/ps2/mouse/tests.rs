@@ -10,7 +10,7 @@ fn ask(mouse: &mut Mouse, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn moved(mouse: &mut Mouse, dx: i32, dy: i32, wheel: i32, buttons: Buttons) -> Vec<u8> {
-    assert!(mouse.pointer(PointerEvent { dx, dy, wheel, buttons }));
+    assert_eq!(mouse.pointer(PointerEvent { dx, dy, wheel, buttons }), Taken::Yes);
     ask(mouse, &[])
 }
 
@@ -42,12 +42,12 @@ fn commands_and_answers() {
 fn movements_are_reported_while_enabled() {
     let mut mouse = Mouse::new();
     let event = PointerEvent { dx: 1, dy: -1, ..Default::default() };
-    assert!(!mouse.pointer(event), "disabled after power-on");
+    assert_eq!(mouse.pointer(event), Taken::Unwanted, "disabled after power-on");
     assert_eq!(ask(&mut mouse, &[0xf4]), [0xfa]);
-    assert!(mouse.pointer(event));
+    assert_eq!(mouse.pointer(event), Taken::Yes);
     assert_eq!(ask(&mut mouse, &[]), [0x08, 1, 1]);
     assert_eq!(ask(&mut mouse, &[0xf5]), [0xfa]);
-    assert!(!mouse.pointer(event));
+    assert_eq!(mouse.pointer(event), Taken::Unwanted);
     assert_eq!(ask(&mut mouse, &[0xf4]), [0xfa], "motion of the meantime is not reported");
 }
 
@@ -117,7 +117,7 @@ fn scaling_doubles_large_motion() {
         assert_eq!(moved(&mut mouse, -counts, 0, 0, NONE), [0x18, reported.wrapping_neg(), 0]);
     }
     assert_eq!(moved(&mut mouse, 128, 0, 0, NONE), [0x08, 254, 0, 0x08, 1, 0]);
-    assert!(mouse.pointer(PointerEvent { dx: 10, ..Default::default() }));
+    assert_eq!(mouse.pointer(PointerEvent { dx: 10, ..Default::default() }), Taken::Yes);
     mouse.receive(0xeb);
     assert_eq!(ask(&mut mouse, &[]), [0xfa, 0x08, 10, 0], "not what is asked for");
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::guest::{From, Guest};
-use crate::input::{Buttons, PointerEvent};
+use crate::input::{Buttons, PointerEvent, Taken};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -99,7 +99,7 @@ fn run(steps: &[Step], setup: &[u8], length: usize, kept: impl Fn(PointerEvent) 
     let mut decoder = Decoder { length, partial: vec![], answers: 0, trace: Trace::default() };
     for step in steps {
         match *step {
-            Step::Move(event) if guest.user().pointer(event) => {
+            Step::Move(event) if guest.user().pointer(event) == Taken::Yes => {
                 let event = kept(event);
                 user.step((event.dx, event.dy, event.wheel), pressed(event.buttons));
             }

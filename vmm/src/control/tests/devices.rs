@@ -1,6 +1,6 @@
 //! Keyboard, mouse and screen behind the socket.
 
-use ::devices::input::{Buttons, Key, Lamps, PointerEvent};
+use ::devices::input::{Buttons, Key, Lamps, PointerEvent, Taken};
 
 use super::*;
 use crate::screenshot::wall::Wall;
@@ -23,9 +23,9 @@ impl Input for Desk {
         takes
     }
 
-    fn pointer(&self, event: PointerEvent) -> bool {
+    fn pointer(&self, event: PointerEvent) -> Taken {
         self.pointer.lock().unwrap().push(event);
-        true
+        Taken::Yes
     }
 
     fn lamps(&self) -> Lamps {

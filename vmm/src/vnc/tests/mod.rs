@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use devices::display::{Change, Cursor, Frame, Rect, Screen, View};
-use devices::input::{Input, Key, Lamps, PointerEvent};
+use devices::input::{Input, Key, Lamps, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
@@ -165,6 +165,8 @@ pub(super) struct Notes {
     pub(super) events: Mutex<Vec<Note>>,
     /// It takes nothing.
     pub(super) deaf: Mutex<bool>,
+    /// Its driver of the mouse has not started.
+    pub(super) mouseless: Mutex<bool>,
     pub(super) lamps: Mutex<Lamps>,
 }
 
@@ -189,12 +191,15 @@ impl Input for Notes {
         taken
     }
 
-    fn pointer(&self, event: PointerEvent) -> bool {
-        let taken = !*self.deaf.lock().unwrap();
-        if taken {
-            self.events.lock().unwrap().push(Note::Pointer(event));
+    fn pointer(&self, event: PointerEvent) -> Taken {
+        if *self.mouseless.lock().unwrap() {
+            return Taken::Unwanted;
         }
-        taken
+        if *self.deaf.lock().unwrap() {
+            return Taken::Full;
+        }
+        self.events.lock().unwrap().push(Note::Pointer(event));
+        Taken::Yes
     }
 
     fn lamps(&self) -> Lamps {
