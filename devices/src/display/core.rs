@@ -43,8 +43,6 @@ pub(super) struct Core {
     pointer: Pointer,
     /// Rises with every change.
     generation: u64,
-    /// Why the shadow is empty, or old.
-    reason: Option<String>,
     /// Refreshes in a row that could not read the surface.
     failures: u32,
 }
@@ -59,7 +57,6 @@ impl Core {
             pointer: Pointer::default(),
             // A looker that has seen nothing is at 0.
             generation: 1,
-            reason: None,
             failures: 0,
         }
     }
@@ -68,9 +65,17 @@ impl Core {
         self.generation
     }
 
-    /// Why there is nothing to see, as of the last refresh.
+    /// Why there is nothing to see, as of now. One row is read at most.
     pub(super) fn blank_reason(&self) -> Option<String> {
-        self.reason.clone().filter(|_| self.shadow.size() == (0, 0))
+        let forgiven = self.shadow.size() != (0, 0) && self.failures < PATIENCE;
+        match self.choose() {
+            Chosen::Surface(..) if forgiven => None,
+            Chosen::Surface(surface, _) => {
+                let error = surface.read_rows(0..1, &mut Vec::new()).err()?;
+                Some(format!("what the guest shows cannot be read: {error}"))
+            }
+            Chosen::Blank(reason) => Some(reason),
+        }
     }
 
     /// Begins to watch the surface for writes, for refreshes to come.
@@ -98,9 +103,9 @@ impl Core {
     /// Looks at the guest, and says whether anything is different.
     pub(super) fn refresh(&mut self, effort: Effort) -> bool {
         let next = self.generation + 1;
-        let (surface, cursor, mut reason) = match self.choose() {
-            Chosen::Surface(surface, cursor) => (Some(surface), cursor, None),
-            Chosen::Blank(reason) => (None, None, Some(reason)),
+        let (surface, cursor) = match self.choose() {
+            Chosen::Surface(surface, cursor) => (Some(surface), cursor),
+            Chosen::Blank(_) => (None, None),
         };
         let mut changed = self.pointer.update(cursor, next);
         let same = match (&self.surface, &surface) {
@@ -117,19 +122,16 @@ impl Core {
                 let effort = if same { effort } else { Effort::Everything };
                 match self.scan(&surface, effort, next) {
                     Ok(different) => (Some(surface), different),
-                    Err(error) => {
-                        reason = Some(format!("what the guest shows cannot be read: {error}"));
+                    Err(_) => {
                         self.failures = self.failures.saturating_add(1);
-                        // A buffer that has just been replaced; the next look finds the new one.
-                        let passing = same && self.failures < PATIENCE;
-                        if passing { (Some(surface), false) } else { (None, self.blank()) }
+                        // It may have been replaced just now. What was read before it failed may be news.
+                        (None, self.failures < PATIENCE || self.blank())
                     }
                 }
             }
         };
         changed |= different;
         self.surface = surface;
-        self.reason = reason;
         if changed {
             self.generation = next;
         }

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::format::{Fourcc, PixelFormat};
-use super::surface::{Pixels, Surface};
+use super::surface::{PIXELS_MAX, Pixels, Surface};
 use crate::GuestRam;
 use crate::fw_cfg::WriteListener;
 
@@ -38,7 +38,7 @@ const WARNINGS: u32 = 3;
 enum Refusal {
     #[error("the file has {0} bytes instead of {LEN}")]
     Length(usize),
-    #[error("{0} × {1} pixels are not between 16 × 16 and 16000 × 12000")]
+    #[error("{0} × {1} pixels are not between 16 × 16 and 16000 × 12000, or more than {PIXELS_MAX} in all")]
     Size(u32, u32),
     #[error("format {0} is not among XR24, AR24, XB24, AB24 and RG24")]
     Format(Fourcc),
@@ -97,7 +97,8 @@ impl Ramfb {
         let (address, rest) = file.split_first_chunk().ok_or(Refusal::Length(contents.len()))?;
         let [code, _flags, width, height, stride] = words(rest);
         let base = u64::from_be_bytes(*address);
-        if !WIDTHS.contains(&width) || !HEIGHTS.contains(&height) {
+        let area = u64::from(width) * u64::from(height);
+        if !WIDTHS.contains(&width) || !HEIGHTS.contains(&height) || area > PIXELS_MAX {
             return Err(Refusal::Size(width, height));
         }
         let format = PixelFormat::from_fourcc(code)

@@ -169,9 +169,7 @@ impl Screen for Display {
     }
 
     fn blank_reason(&self) -> Option<String> {
-        let mut state = self.shared.lock();
-        state.refresh(Effort::Written, Instant::now());
-        state.core.blank_reason()
+        self.shared.lock().core.blank_reason()
     }
 }
 

@@ -13,6 +13,9 @@ use crate::GuestRam;
 /// Largest plane that is shown, in columns and rows.
 const PLANE_MAX: u32 = 16384;
 
+/// Largest surface that is shown, in pixels: 8K. Those who look have copies of it.
+pub(super) const PIXELS_MAX: u64 = 8192 * 4320;
+
 /// Why a plane cannot be shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PlaneRefusal {
@@ -27,8 +30,8 @@ pub(super) enum PlaneRefusal {
     )]
     Format(Fourcc),
     #[error(
-        "the guest's driver shows a plane that does not fit its own memory: {width} × {height}, {stride} bytes per row, \
-         {size} bytes in all. Set another resolution in the guest"
+        "the guest's driver shows a plane that does not fit its own memory, or is larger than 8K: {width} × {height}, \
+         {stride} bytes per row, {size} bytes in all. Set another resolution in the guest"
     )]
     Shape { width: u32, height: u32, stride: u32, size: u64 },
 }
@@ -67,6 +70,7 @@ impl Surface {
         let possible = 1..=PLANE_MAX;
         let fits = possible.contains(&width)
             && possible.contains(&height)
+            && u64::from(width) * u64::from(height) <= PIXELS_MAX
             && stride >= surface.line()
             && surface.bytes() <= size;
         if fits { Ok(surface) } else { Err(PlaneRefusal::Shape { width, height, stride, size }) }

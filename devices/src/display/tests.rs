@@ -42,14 +42,17 @@ struct Memory {
     id: u64,
     bytes: Mutex<Vec<u8>>,
     read: AtomicUsize,
-    broken: AtomicBool,
+    /// From where on it cannot be read.
+    breaks_at: AtomicU64,
 }
 
 impl Memory {
     fn new(id: u64, len: usize, fill: u8) -> Arc<Self> {
-        let (bytes, read, broken) =
-            (Mutex::new(vec![fill; len]), AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { id, bytes, read, broken })
+        let (bytes, read) = (Mutex::new(vec![fill; len]), AtomicUsize::new(0));
+        Arc::new(Self { id, bytes, read, breaks_at: AtomicU64::new(u64::MAX) })
+    }
+    fn break_all(&self, broken: bool) {
+        self.breaks_at.store(if broken { 0 } else { u64::MAX }, Ordering::Relaxed);
     }
     fn draw(&self, offset: usize, bytes: &[u8]) {
         self.bytes.lock().unwrap()[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -61,7 +64,7 @@ impl PlaneMemory for Memory {
         self.id
     }
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        if self.broken.load(Ordering::Relaxed) {
+        if offset + data.len() as u64 > self.breaks_at.load(Ordering::Relaxed) {
             return Err(io::Error::other("it is gone"));
         }
         self.read.fetch_add(data.len(), Ordering::Relaxed);

@@ -98,19 +98,40 @@ fn a_buffer_that_vanishes_is_forgiven_for_a_while() {
     let memory = Memory::new(1, 64 * 64 * 4, 0x55);
     bench.gpu.show(&memory, 64, 64);
     bench.look(Effort::Written);
-    memory.broken.store(true, Ordering::Relaxed);
-    for _ in 0..7 {
+    memory.break_all(true);
+    for id in 2..9 {
+        // Guests flip between buffers, and each that is replaced may be unreadable.
+        let next = Memory::new(id, 64 * 64 * 4, 0x55);
+        next.break_all(true);
+        bench.gpu.show(if id % 2 == 0 { &memory } else { &next }, 64, 64);
         assert!(bench.look(Effort::Written).is_empty());
         assert_eq!(bench.core.blank_reason(), None);
     }
+    bench.gpu.show(&memory, 64, 64);
     assert!(bench.look(Effort::Written).resized);
     for _ in 0..3 {
         assert!(bench.look(Effort::Sample).is_empty(), "blank is nothing new twice");
         assert!(bench.core.blank_reason().unwrap().contains("it is gone"));
     }
-    memory.broken.store(false, Ordering::Relaxed);
+    memory.break_all(false);
     assert_eq!(bench.look(Effort::Sample).damage.len(), 1);
     assert_eq!(bench.copy.frame.pixels[64 * 64 - 1], 0x55_5555);
+}
+
+#[test]
+fn what_was_read_before_a_failure_is_told() {
+    let mut bench = Bench::new();
+    let memory = Memory::new(1, 64 * 64 * 4, 0);
+    bench.gpu.show(&memory, 64, 64);
+    bench.look(Effort::Written);
+    let before = bench.core.generation();
+    memory.draw(4 * 3, &[9, 9, 9, 9]);
+    memory.breaks_at.store(64 * 4 * 40, Ordering::Relaxed);
+    assert!(bench.core.refresh(Effort::Everything), "lookers are to be told");
+    assert!(bench.core.generation() > before);
+    memory.breaks_at.store(u64::MAX, Ordering::Relaxed);
+    bench.look(Effort::Everything);
+    assert_eq!(bench.copy.frame.pixels[3], 0x09_0909);
 }
 
 #[test]
@@ -134,7 +155,7 @@ fn the_pointer_has_a_shape_and_a_place() {
     assert_eq!(bench.copy.cursor.as_ref().unwrap().pixels[0], 0);
     assert!(bench.look(Effort::Written).is_empty());
 
-    picture.broken.store(true, Ordering::Relaxed);
+    picture.break_all(true);
     assert_eq!(changes(bench.look(Effort::Written)), (true, true, true));
     assert_eq!(bench.copy.cursor, None);
 }
