@@ -2,6 +2,7 @@
 
 mod documents;
 mod messages;
+mod passthrough;
 mod random;
 mod reference;
 mod schema;
