@@ -4,12 +4,18 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 
 use crate::config::VncAddress;
 use crate::socket;
+
+/// A connection that is silent for so long is tried, so often and so many times in vain until it counts as gone.
+const KEEP_IDLE: Duration = Duration::from_secs(60);
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_COUNT: u32 = 6;
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +91,13 @@ impl Listener {
             Self::Unix(listener) => listener.accept(),
             Self::Tcp(listener) => {
                 let socket = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-                // Key by key and update by update, and the end of a client whose host has gone. Without them it works, too.
+                // Key by key and update by update, and the end of a client whose host has gone within two minutes: it may
+                // have the screen to itself, and holds keys. Without them it works, too.
                 let _ = sockopt::set_tcp_nodelay(&socket, true);
                 let _ = sockopt::set_socket_keepalive(&socket, true);
+                let _ = sockopt::set_tcp_keepidle(&socket, KEEP_IDLE);
+                let _ = sockopt::set_tcp_keepintvl(&socket, KEEP_INTERVAL);
+                let _ = sockopt::set_tcp_keepcnt(&socket, KEEP_COUNT);
                 Ok(socket)
             }
         }

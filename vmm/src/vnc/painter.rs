@@ -72,6 +72,7 @@ impl Painter {
         this.view.look();
         this.size = this.current_size();
         this.damage_all();
+        this.damage_pointer();
         this
     }
 
@@ -96,10 +97,16 @@ impl Painter {
     pub(super) fn set_features(&mut self, features: Features) {
         let before = std::mem::replace(&mut self.features, features);
         self.encoder.level = features.level;
-        self.new_keys |= features.extended_keys && !before.extended_keys;
-        self.new_motion |= features.pointer_motion && !before.pointer_motion;
-        self.new_cursor |= features.cursor && !before.cursor;
-        self.new_name |= features.name && !before.name;
+        // What a client has just begun to understand; and no news of what it has ceased to.
+        let news = |new: &mut bool, now: bool, before: bool| *new = now && (*new || !before);
+        let features = &self.features;
+        news(&mut self.new_keys, features.extended_keys, before.extended_keys);
+        news(&mut self.new_motion, features.pointer_motion, before.pointer_motion);
+        news(&mut self.new_cursor, features.cursor, before.cursor);
+        news(&mut self.new_name, features.name, before.name);
+        if !features.resizes() {
+            self.resize = None;
+        }
         if features.extended_desktop_size && !before.extended_desktop_size {
             self.resize = Some(Resize::Server);
         }
@@ -127,7 +134,8 @@ impl Painter {
     }
 
     pub(super) fn refuse_resize(&mut self) {
-        if self.features.extended_desktop_size {
+        // A size that the client has to hear of says the same.
+        if self.features.extended_desktop_size && self.resize.is_none() {
             self.resize = Some(Resize::Refused);
         }
     }
@@ -255,7 +263,7 @@ impl Painter {
         count
     }
 
-    /// The pointer's picture with a mask of what of it is seen. Without a picture the client shows its own pointer.
+    /// The pointer's picture with a mask of what of it is seen. Without a picture the client shows none.
     fn put_cursor(&self, out: &mut Vec<u8>) {
         let Some(cursor) = self.view.cursor().filter(|cursor| cursor.width <= 1024 && cursor.height <= 1024)
         else {
@@ -316,7 +324,7 @@ impl Painter {
 
     /// Where the pointer was, and where it is.
     fn damage_pointer(&mut self) {
-        let new = self.view.cursor().and_then(|cursor| picture::place(cursor, self.size));
+        let new = self.view.cursor().and_then(|cursor| cursor.place(self.size));
         let whole = self.whole();
         let old = std::mem::replace(&mut self.drawn, new).and_then(|old| intersection(old, whole));
         [old, new].into_iter().flatten().for_each(|rect| self.damage.add(rect));

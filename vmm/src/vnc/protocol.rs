@@ -71,8 +71,9 @@ pub(super) enum Message {
 
 /// The most encodings of a SetEncodings message; clients know some dozens.
 const MOST_ENCODINGS: u16 = 1024;
-/// The longest clipboard that is skipped.
-const LONGEST_TEXT: u32 = 1 << 20;
+/// The longest clipboard that is skipped. Longer lengths are negative ones, of an extension that no client uses
+/// unless it is announced.
+const LONGEST_TEXT: u32 = i32::MAX.cast_unsigned();
 /// The longest payload of a fence, by its specification.
 const LONGEST_FENCE: u8 = 64;
 

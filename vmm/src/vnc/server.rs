@@ -275,8 +275,17 @@ impl Acceptor {
     fn start(&self, id: u64, socket: OwnedFd) -> io::Result<()> {
         let mut all = self.clients.lock();
         if all.len() >= MOST_CLIENTS {
-            tracing::debug!("a VNC client is sent away: there are {MOST_CLIENTS} already");
-            return Ok(());
+            // Strangers that never come to an end with the password must not keep its owner out.
+            let stranger = all.iter().find(|client| client.shared.is_none());
+            match stranger.filter(|_| all.len() < 2 * MOST_CLIENTS) {
+                Some(stranger) => {
+                    let _ = stranger.dismiss.write(1);
+                }
+                None => {
+                    tracing::info!("a VNC client is sent away: there are {MOST_CLIENTS} already");
+                    return Ok(());
+                }
+            }
         }
         let mut challenge = [0; CHALLENGE];
         rustix::rand::getrandom(&mut challenge, rustix::rand::GetRandomFlags::empty())?;

@@ -61,7 +61,8 @@ fn put_subrects(converter: &Converter, tile: &Block, palette: &Palette, out: &mu
     {
         converter.put(out, *foreground);
     }
-    // A row of 16 has 15 runs on a background at most, a tile 240.
+    // A row has 16 runs at most, and the background, the most frequent colour, has four pixels at least where every pixel is a
+    // run: a tile has no more than 252.
     let byte = |value: usize| u8::try_from(value).unwrap_or(u8::MAX);
     out.push(byte(runs.len()));
     for (colour, x, y, length) in runs {

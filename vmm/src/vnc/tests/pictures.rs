@@ -260,8 +260,17 @@ fn cursor(x: i32, y: i32) -> Cursor {
 fn the_pointer_is_drawn_for_clients_that_do_not() {
     let canvas = Canvas::new(16, 16);
     canvas.paint(Rect { x: 0, y: 0, width: 16, height: 16 }, |_, _| 0);
+    // It is there when the viewer comes, and leaves no picture of it behind.
+    canvas.point(Some(cursor(12, 2)));
     let mut viewer = viewer(&canvas);
     viewer.set_encodings(&[16]).unwrap();
+    viewer.request(false).unwrap();
+    viewer.update().unwrap();
+    assert_eq!(viewer.pixels[2 * 16 + 11], 0x11_2233);
+    canvas.point(Some(cursor(5, 5)));
+    viewer.request(true).unwrap();
+    viewer.update().unwrap();
+    assert_eq!((viewer.pixels[2 * 16 + 11], viewer.pixels[5 * 16 + 4]), (0, 0x11_2233));
     for (x, y, wanted) in [(5, 5, 0x11_2233), (0, 15, 0), (-3, 0, 0), (i32::MIN, i32::MAX, 0)] {
         canvas.point(Some(cursor(x, y)));
         viewer.request(false).unwrap();
@@ -340,7 +349,7 @@ fn continuous_updates_need_no_requests_and_wait_for_fences() {
         canvas.paint(Rect { x: 1, y: 1, width: 9, height: 9 }, |_, _| colour);
         updates += usize::from(viewer.update().is_ok());
     }
-    assert!(updates <= 3, "{updates} updates");
+    assert!((1..=3).contains(&updates), "{updates} updates");
     // A request is answered all the same, and with the newest picture.
     viewer.request(true).unwrap();
     viewer.update().unwrap();
