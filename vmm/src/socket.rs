@@ -1,9 +1,10 @@
 //! Listening unix sockets of the file system that are private to the user: unix(7). A console or the control socket is behind
 //! each.
+#![allow(unsafe_code, reason = "the credentials of a peer are read into a structure of C")]
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -59,14 +60,29 @@ impl Listener {
 pub(crate) struct Peer {
     /// Its user.
     pub(crate) user: u32,
-    /// Its number.
+    /// Its number; 0 if it is in a PID namespace that this process cannot see.
     pub(crate) process: i32,
 }
 
 /// Who is at the other end of `socket`.
 pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
-    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
-    Ok(Peer { user: credentials.uid.as_raw(), process: credentials.pid.as_raw_nonzero().get() })
+    let mut credentials = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `len` bytes to the structure, any of which are a value of it; both outlive the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Peer { user: credentials.uid, process: credentials.pid })
 }
 
 impl AsFd for Listener {

@@ -254,6 +254,10 @@ impl Server {
 
     /// Starts a thread for a command that takes time.
     fn start(&mut self, client: &Client, command: Slow) -> Result<(), Refusal> {
+        // Clients may leave, and others come, before what they began is done.
+        if self.working >= MOST {
+            return Err(Refusal::new(format!("{MOST} commands are being performed; no more are taken")));
+        }
         let (bench, gone, finish) = (Arc::clone(&self.bench), client.gone.clone(), self.finish.clone());
         let (bell, fd, serial) = (Arc::clone(self.herald.bell()), client.as_raw_fd(), client.serial);
         let work = move || {

@@ -1,6 +1,7 @@
 //! A connection to a control socket: a command, an answer.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -146,6 +147,13 @@ fn refusal(path: &Path, source: io::Error) -> CtlError {
     match source.kind() {
         io::ErrorKind::NotFound => {
             CtlError::NotRunning(format!("no machine runs at {shown}: there is no such socket"))
+        }
+        io::ErrorKind::ConnectionRefused
+            if !path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) =>
+        {
+            CtlError::NotRunning(format!(
+                "{shown} is no socket: name the machine, as in `optimus-vmm ctl list`, or its control socket"
+            ))
         }
         io::ErrorKind::ConnectionRefused => CtlError::NotRunning(format!(
             "no machine runs at {shown}: it has ended, and only its socket was left"

@@ -19,14 +19,14 @@ const HELP: &str = "\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n\
     Ctrl-A H       show these keys\r\n";
 
-/// Shows the serial port until the user leaves or the machine ends.
+/// Shows the serial port until the user leaves, the machine ends, or nobody reads what is shown.
 pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
     let path = connection.path().to_owned();
     let name = connection.name().to_owned();
     connection.execute("console", json!({}))?;
     let (stream, received) = connection.into_stream();
     let failed = |source| CtlError::Talk { path: path.clone(), source };
-    stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(None)).map_err(failed)?;
+    stream.set_nonblocking(true).map_err(failed)?;
     // A signal ends it in order, so that the terminal gets its modes back.
     let signals = SignalFd::block().map_err(|source| CtlError::Own { what: "receive signals", source })?;
     let input = rustix::stdio::stdin();
@@ -39,10 +39,18 @@ pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
     }
     show(&received)?;
     let keys = terminal.is_some().then(Keys::default);
-    let ended = Session { stream, signals, keys, input_open: true }.run(&path);
+    let ended = Session { stream, signals, keys, input_open: true, waiting: Vec::new() }.run(&path);
     drop(terminal);
-    ended
+    match ended {
+        // As `head` does it.
+        Err(CtlError::Own { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
 }
+
+/// As much may wait for a guest that does not read before nothing more is read for it. Until then the keys of this program still
+/// work.
+const MOST: usize = 64 << 10;
 
 struct Session {
     stream: UnixStream,
@@ -50,6 +58,8 @@ struct Session {
     /// The keys of a terminal that are not for the guest.
     keys: Option<Keys>,
     input_open: bool,
+    /// What the guest has not taken yet, some [`MOST`] bytes.
+    waiting: Vec<u8>,
 }
 
 impl Session {
@@ -58,12 +68,14 @@ impl Session {
         let mut buffer = [0; 16384];
         loop {
             let input = rustix::stdio::stdin();
+            let mut wanted = PollFlags::IN;
+            wanted.set(PollFlags::OUT, !self.waiting.is_empty());
             let mut fds = [
-                PollFd::new(&self.stream, PollFlags::IN),
+                PollFd::new(&self.stream, wanted),
                 PollFd::new(&self.signals, PollFlags::IN),
                 PollFd::from_borrowed_fd(input, PollFlags::IN),
             ];
-            let count = if self.input_open { 3 } else { 2 };
+            let count = if self.input_open && self.waiting.len() < MOST { 3 } else { 2 };
             match poll(fds.get_mut(..count).unwrap_or_default(), None) {
                 Err(Errno::INTR) => continue,
                 other => other.map_err(|error| failed(error.into()))?,
@@ -72,7 +84,12 @@ impl Session {
             if !signal.revents().is_empty() {
                 return Ok(());
             }
-            let (output, typed) = (!output.revents().is_empty(), !typed.revents().is_empty());
+            let room = output.revents().contains(PollFlags::OUT);
+            let output = output.revents().intersects(!PollFlags::OUT);
+            let typed = count == 3 && !typed.revents().is_empty();
+            if room {
+                self.send().map_err(failed)?;
+            }
             if output {
                 match rustix::io::read(&self.stream, &mut buffer) {
                     // The machine has ended.
@@ -82,7 +99,7 @@ impl Session {
                     Err(error) => return Err(failed(error.into())),
                 }
             }
-            if typed && self.input_open && !self.typed(path)? {
+            if typed && !self.typed(path)? {
                 return Ok(());
             }
         }
@@ -104,15 +121,14 @@ impl Session {
                 return Err(CtlError::Own { what: "read the terminal", source: error.into() });
             }
         };
-        let mut guest = Vec::new();
         let pressed = match &mut self.keys {
-            Some(keys) => keys.separate(read, &mut guest),
+            Some(keys) => keys.separate(read, &mut self.waiting),
             None => {
-                guest.extend_from_slice(read);
+                self.waiting.extend_from_slice(read);
                 Vec::new()
             }
         };
-        send(&self.stream, &guest).map_err(failed)?;
+        self.send().map_err(failed)?;
         for key in pressed {
             match key {
                 Key::Quit => return Ok(false),
@@ -122,6 +138,22 @@ impl Session {
         }
         Ok(true)
     }
+
+    /// Sends what waits, as far as there is room for it.
+    fn send(&mut self) -> io::Result<()> {
+        // Without SIGPIPE when the machine ends.
+        while !self.waiting.is_empty() {
+            match rustix::net::send(self.stream.as_fd(), &self.waiting, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(count) => drop(self.waiting.drain(..count.min(self.waiting.len()))),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // The end is seen on the other way.
+                Err(Errno::PIPE | Errno::CONNRESET) => self.waiting.clear(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// This connection is the serial port's now, so another one is made.
@@ -130,20 +162,6 @@ fn press_power_button(path: &std::path::Path) -> Result<(), CtlError> {
         Ok(_) => Ok(()),
         Err(error) => show(format!("\r\n{error}\r\n").as_bytes()),
     }
-}
-
-fn send(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
-    // Without SIGPIPE when the machine ends.
-    while !bytes.is_empty() {
-        match rustix::net::send(stream.as_fd(), bytes, rustix::net::SendFlags::NOSIGNAL) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            // The end is seen on the other way.
-            Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 fn show(bytes: &[u8]) -> Result<(), CtlError> {
