@@ -19,7 +19,7 @@ const LONG: u32 = 70;
 /// And those that take a minute more.
 const VERY_LONG: u32 = LONG + 240;
 
-/// A refresh takes a quarter of a processor at most, however slow the memory is that it reads.
+/// A refresh takes a quarter of a processor at most, however slow the memory is that it reads. What a GPU copies is not counted.
 const SHARE: u32 = 3;
 
 /// The rhythm of refreshes.
