@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::buffer::Layout;
 use super::super::gpu::GpuError;
 use super::context::{Context, Image};
 
-/// How long EGL may take to start, and to take a picture: it loads libraries and compiles programs of its own.
-const START: Duration = Duration::from_secs(20);
+/// How long EGL may take to start, and to take a picture: it loads libraries and compiles programs of its own. As long is waited
+/// at the end for a GPU that hangs, which its driver resets in less.
+const START: Duration = Duration::from_secs(30);
 /// How long a copy may take. The display waits for it, and with it all who look and type.
-const COPY: Duration = Duration::from_secs(2);
+const COPY: Duration = Duration::from_secs(5);
 
 /// A picture that the context has.
 #[derive(Clone, Copy)]
@@ -105,8 +106,13 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs = None;
-        // The libraries of GPUs do not like to be in use while a process ends; one that hangs is left behind.
-        if let Some(thread) = self.thread.take().filter(|_| !self.silent.load(Ordering::Relaxed)) {
+        let Some(thread) = self.thread.take() else { return };
+        // The libraries of GPUs do not like to be in use while a process ends.
+        let limit = Instant::now() + START;
+        while !thread.is_finished() && Instant::now() < limit {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
             let _ = thread.join();
         }
     }
@@ -119,7 +125,12 @@ fn serve(context: &Context, todo: &Receiver<Job>, silent: &AtomicBool) {
     while let Ok(job) = todo.recv() {
         match job {
             Job::Import(dmabuf, layout, reply) => {
-                let imported = context.import(&dmabuf, &layout).map(|image: Image| {
+                // The first copy is the slow one, and tells whether there can be others.
+                let tried = context.import(&dmabuf, &layout).and_then(|image: Image| {
+                    image.copy(Vec::new())?;
+                    Ok(image)
+                });
+                let imported = tried.map(|image| {
                     last += 1;
                     let imported = Imported { id: last, format: image.format() };
                     images.insert(last, image);
