@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use devices::display::{Fourcc, PixelFormat, PlaneMemory};
 
-use super::gpu::{Gpu, Picture};
+use super::gpu::{Gpu, GpuError, Picture};
 use super::ioctl;
 use super::pixels::{Bounce, Pixels};
 
@@ -73,7 +73,11 @@ enum Content {
         failed: AtomicBool,
     },
     /// Nothing, and why.
-    Unreadable(String),
+    Unreadable {
+        why: String,
+        /// It is worth another attempt.
+        passing: bool,
+    },
 }
 
 /// The last copy.
@@ -93,9 +97,12 @@ impl Buffer {
     pub(super) fn of_region(layout: Layout, mapped: io::Result<Pixels>) -> Self {
         let content = match mapped {
             Ok(pixels) => Content::Mapped { pixels, dmabuf: None },
-            Err(error) => Content::Unreadable(format!(
-                "the guest's screen lies in a region of the device that cannot be mapped: {error}"
-            )),
+            Err(error) => Content::Unreadable {
+                why: format!(
+                    "the guest's screen lies in a region of the device that cannot be mapped: {error}"
+                ),
+                passing: false,
+            },
         };
         Self::new(layout, content)
     }
@@ -122,10 +129,13 @@ impl Buffer {
                 tracing::debug!(%obstacle, "the GPU copies the guest's picture");
                 Content::Copied { picture, frame: Mutex::default(), failed: AtomicBool::new(false) }
             }
-            Err(why) => Content::Unreadable(format!(
-                "the guest's screen lies in a buffer of the host's GPU driver {obstacle}, and no GPU copies it: {why}. \
-                 Until the guest's driver starts, the screen is shown with `ramfb = true` in [igpu]"
-            )),
+            Err(NoCopy { why, passing }) => Content::Unreadable {
+                why: format!(
+                    "the guest's screen lies in a buffer of the host's GPU driver {obstacle}, and no GPU copies it: {why}. \
+                     Until the guest's driver starts, the screen is shown with `ramfb = true` in [igpu]"
+                ),
+                passing,
+            },
         };
         Self::new(layout, content)
     }
@@ -134,7 +144,8 @@ impl Buffer {
     pub(super) fn is(&self, layout: &Layout) -> bool {
         let failed = match &self.content {
             Content::Copied { failed, .. } => failed.load(Ordering::Relaxed),
-            _ => false,
+            Content::Unreadable { passing, .. } => *passing,
+            Content::Mapped { .. } => false,
         };
         self.layout == *layout && !failed
     }
@@ -154,26 +165,35 @@ impl Buffer {
                 Layout { format: picture.format(), modifier: LINEAR, stride, size, ..self.layout }
             }
             // Of what cannot be read the reason is to be seen, not that its pixels are out of order.
-            Content::Mapped { .. } | Content::Unreadable(_) => Layout { modifier: LINEAR, ..self.layout },
+            Content::Mapped { .. } | Content::Unreadable { .. } => Layout { modifier: LINEAR, ..self.layout },
         }
     }
+}
+
+/// Why no GPU copies a picture.
+struct NoCopy {
+    why: String,
+    passing: bool,
 }
 
 fn copied(
     layout: &Layout,
     dmabuf: OwnedFd,
     gpu: impl FnOnce() -> Result<Arc<dyn Gpu>, String>,
-) -> Result<Box<dyn Picture>, String> {
+) -> Result<Box<dyn Picture>, NoCopy> {
     // What a driver of a GPU does with a picture beyond the end of its buffer is its own affair: it is not given one.
     let real = rustix::fs::seek(&dmabuf, rustix::fs::SeekFrom::End(0))
         .map_or(layout.size, |end| end.min(layout.size));
     if !layout.fits(real) {
         let Layout { width, height, stride, size, .. } = layout;
-        return Err(format!(
+        let why = format!(
             "it does not fit its own memory: {width} × {height}, {stride} bytes per row, {size} bytes in all"
-        ));
+        );
+        return Err(NoCopy { why, passing: false });
     }
-    gpu()?.import(dmabuf, layout).map_err(|error| error.to_string())
+    let gpu = gpu().map_err(|why| NoCopy { why, passing: false })?;
+    gpu.import(dmabuf, layout)
+        .map_err(|error| NoCopy { why: error.to_string(), passing: matches!(error, GpuError::Silent) })
 }
 
 impl PlaneMemory for Buffer {
@@ -205,7 +225,7 @@ impl PlaneMemory for Buffer {
                 data.copy_from_slice(frame.bytes.get(start..end).ok_or_else(beyond)?);
                 Ok(())
             }
-            Content::Unreadable(why) => Err(io::Error::new(io::ErrorKind::Unsupported, why.clone())),
+            Content::Unreadable { why, .. } => Err(io::Error::new(io::ErrorKind::Unsupported, why.clone())),
         }
     }
 }

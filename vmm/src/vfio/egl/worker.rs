@@ -13,11 +13,13 @@ use super::super::buffer::Layout;
 use super::super::gpu::GpuError;
 use super::context::{Context, Image};
 
-/// How long EGL may take to start, and to take a picture: it loads libraries and compiles programs of its own. As long is waited
-/// at the end for a GPU that hangs, which its driver resets in less.
+/// How long EGL may take to start, and to take a picture: it loads libraries and compiles programs of its own. So long it may
+/// take to an end, too, unless it has been waited for in vain already.
 const START: Duration = Duration::from_secs(30);
 /// How long a copy may take. The display waits for it, and with it all who look and type.
 const COPY: Duration = Duration::from_secs(5);
+/// How long is waited at the end for a GPU that was silent.
+const LAST: Duration = Duration::from_secs(5);
 
 /// A picture that the context has.
 #[derive(Clone, Copy)]
@@ -108,7 +110,7 @@ impl Drop for Worker {
         self.jobs = None;
         let Some(thread) = self.thread.take() else { return };
         // The libraries of GPUs do not like to be in use while a process ends.
-        let limit = Instant::now() + START;
+        let limit = Instant::now() + if self.silent.load(Ordering::Relaxed) { LAST } else { START };
         while !thread.is_finished() && Instant::now() < limit {
             thread::sleep(Duration::from_millis(5));
         }
@@ -130,13 +132,16 @@ fn serve(context: &Context, todo: &Receiver<Job>, silent: &AtomicBool) {
                     image.copy(Vec::new())?;
                     Ok(image)
                 });
-                let imported = tried.map(|image| {
-                    last += 1;
-                    let imported = Imported { id: last, format: image.format() };
-                    images.insert(last, image);
-                    imported
-                });
-                let _ = reply.send(imported);
+                match tried {
+                    Ok(image) => {
+                        last += 1;
+                        // One that nobody waits for any more is let go.
+                        if reply.send(Ok(Imported { id: last, format: image.format() })).is_ok() {
+                            images.insert(last, image);
+                        }
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
             }
             Job::Copy(id, bytes, reply) => {
                 let copy = match images.get(&id) {

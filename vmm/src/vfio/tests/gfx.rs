@@ -59,6 +59,7 @@ struct Gpu {
 struct FakeCopier {
     copies: Mutex<u8>,
     fails: Mutex<bool>,
+    silent: Mutex<bool>,
     imported: Mutex<Vec<Layout>>,
 }
 
@@ -69,6 +70,9 @@ struct Shared(Arc<FakeCopier>);
 
 impl Copier for Shared {
     fn import(&self, _: OwnedFd, layout: &Layout) -> Result<Box<dyn Picture>, GpuError> {
+        if *self.0.silent.lock().unwrap() {
+            return Err(GpuError::Silent);
+        }
         self.0.imported.lock().unwrap().push(*layout);
         Ok(Box::new(FakePicture(Arc::clone(&self.0), *layout)))
     }
@@ -325,6 +329,17 @@ fn a_copy_that_failed_is_tried_with_the_buffer_opened_again() {
     assert_ne!(again.memory.id(), plane.memory.id());
     assert!(bytes(&*again.memory, 0, 4).is_ok());
     assert_eq!((gpu.take_opened(), *gpu.sought.lock().unwrap()), (vec![1, 1], 1));
+}
+
+#[test]
+fn a_gpu_that_was_silent_is_asked_again() {
+    let (gpu, copier) = unmapped();
+    let planes = planes(&gpu);
+    *copier.silent.lock().unwrap() = true;
+    let error = bytes(&*planes.primary().unwrap().unwrap().memory, 0, 4).unwrap_err();
+    assert!(error.to_string().contains("does not answer"), "{error}");
+    *copier.silent.lock().unwrap() = false;
+    assert!(bytes(&*planes.primary().unwrap().unwrap().memory, 0, 4).is_ok());
 }
 
 #[test]
