@@ -144,6 +144,61 @@ fn a_guest_that_does_not_read_holds_up_only_who_types() {
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
+/// Returns when the server has seen that a client is gone.
+fn settle(rig: &Rig) {
+    for _ in 0..2 {
+        rig.client().ask("query-name", json!({}));
+    }
+}
+
+#[test]
+fn a_command_that_waited_and_was_given_up_does_nothing() {
+    let (rig, desk) = with_desk();
+    desk.stuck.store(true, Ordering::SeqCst);
+    let mut typist = rig.client();
+    typist.send(b"{\"execute\":\"type\",\"arguments\":{\"text\":\"a\"}}\n");
+    settle(&rig);
+    let mut clicker = rig.client();
+    let click = json!({ "execute": "input-send-event", "arguments": { "events": [
+        { "type": "btn", "data": { "down": true, "button": "left" } },
+    ] } });
+    clicker.send(format!("{click}\n").as_bytes());
+    settle(&rig);
+    drop(clicker);
+    settle(&rig);
+    desk.stuck.store(false, Ordering::SeqCst);
+    assert_eq!(typist.line(), json!({ "return": {} }));
+    // Hands are free for the next: the click has been given up, or it would come before this motion.
+    let motion = json!({ "events": [{ "type": "rel", "data": { "axis": "x", "value": 5 } }] });
+    rig.client().ask("input-send-event", motion);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(*desk.pointer.lock().unwrap(), [PointerEvent { dx: 5, ..PointerEvent::default() }]);
+}
+
+#[test]
+fn a_button_of_a_command_that_was_given_up_is_released() {
+    let (rig, desk) = with_desk();
+    desk.stuck.store(true, Ordering::SeqCst);
+    let mut client = rig.client();
+    let events = json!({ "execute": "input-send-event", "arguments": { "events": [
+        { "type": "btn", "data": { "down": true, "button": "left" } },
+        { "type": "key", "data": { "down": true, "key": { "type": "qcode", "data": "a" } } },
+    ] } });
+    client.send(format!("{events}\n").as_bytes());
+    let left =
+        PointerEvent { buttons: Buttons { left: true, ..Buttons::default() }, ..PointerEvent::default() };
+    let limit = Instant::now() + Duration::from_secs(4);
+    while desk.pointer.lock().unwrap().is_empty() && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(client);
+    while desk.pointer.lock().unwrap().len() < 2 && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(*desk.pointer.lock().unwrap(), [left, PointerEvent::default()]);
+    assert!(desk.keys.lock().unwrap().is_empty());
+}
+
 #[test]
 fn the_screen_is_written_as_png() {
     let wall = Arc::<Wall>::default();
