@@ -28,6 +28,7 @@ pub use frame::{Change, Cursor, Frame, Rect};
 pub use plane::{Plane, PlaneMemory, PlaneSource};
 pub use ramfb::Ramfb;
 pub use refresh::Display;
+pub use surface::is_showable;
 pub use written::{WriteTracker, WrittenPages};
 
 /// The guest's screen, for any number of lookers.

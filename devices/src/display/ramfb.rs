@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::format::{Fourcc, PixelFormat};
-use super::surface::{PIXELS_MAX, Pixels, Surface};
+use super::surface::{PIXELS_MAX, Pixels, Surface, is_showable};
 use crate::GuestRam;
 use crate::fw_cfg::WriteListener;
 
@@ -97,8 +97,7 @@ impl Ramfb {
         let (address, rest) = file.split_first_chunk().ok_or(Refusal::Length(contents.len()))?;
         let [code, _flags, width, height, stride] = words(rest);
         let base = u64::from_be_bytes(*address);
-        let area = u64::from(width) * u64::from(height);
-        if !WIDTHS.contains(&width) || !HEIGHTS.contains(&height) || area > PIXELS_MAX {
+        if !WIDTHS.contains(&width) || !HEIGHTS.contains(&height) || !is_showable(width, height) {
             return Err(Refusal::Size(width, height));
         }
         let format = PixelFormat::from_fourcc(code)

@@ -16,6 +16,13 @@ const PLANE_MAX: u32 = 16384;
 /// Largest surface that is shown, in pixels: 8K. Those who look have copies of it.
 pub(super) const PIXELS_MAX: u64 = 8192 * 4320;
 
+/// Whether a picture of so many columns and rows is shown at all.
+pub fn is_showable(width: u32, height: u32) -> bool {
+    let side = 1..=PLANE_MAX;
+    let area = u64::from(width) * u64::from(height);
+    side.contains(&width) && side.contains(&height) && area <= PIXELS_MAX
+}
+
 /// Why a plane cannot be shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PlaneRefusal {
@@ -67,12 +74,7 @@ impl Surface {
         }
         let surface =
             Self { format, width, height, stride, pixels: Pixels::Plane(Arc::clone(&plane.memory)) };
-        let possible = 1..=PLANE_MAX;
-        let fits = possible.contains(&width)
-            && possible.contains(&height)
-            && u64::from(width) * u64::from(height) <= PIXELS_MAX
-            && stride >= surface.line()
-            && surface.bytes() <= size;
+        let fits = is_showable(width, height) && stride >= surface.line() && surface.bytes() <= size;
         if fits { Ok(surface) } else { Err(PlaneRefusal::Shape { width, height, stride, size }) }
     }
 

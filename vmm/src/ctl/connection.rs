@@ -152,7 +152,7 @@ fn refusal(path: &Path, source: io::Error) -> CtlError {
             if !path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) =>
         {
             CtlError::NotRunning(format!(
-                "{shown} is no socket: name the machine, as in `optimus-vmm ctl list`, or its control socket"
+                "{shown} is no socket: name the machine, as `optimus-vmm ctl` lists it, or its control socket"
             ))
         }
         io::ErrorKind::ConnectionRefused => CtlError::NotRunning(format!(

@@ -20,7 +20,15 @@ const HELP: &str = "\r\n\
     Ctrl-A H       show these keys\r\n";
 
 /// Shows the serial port until the user leaves, the machine ends, or nobody reads what is shown.
-pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
+pub(super) fn attach(connection: Connection) -> Result<(), CtlError> {
+    match converse(connection) {
+        // As `head` does it.
+        Err(CtlError::Own { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
+}
+
+fn converse(mut connection: Connection) -> Result<(), CtlError> {
     let path = connection.path().to_owned();
     let name = connection.name().to_owned();
     connection.execute("console", json!({}))?;
@@ -41,11 +49,7 @@ pub(super) fn attach(mut connection: Connection) -> Result<(), CtlError> {
     let keys = terminal.is_some().then(Keys::default);
     let ended = Session { stream, signals, keys, input_open: true, waiting: Vec::new() }.run(&path);
     drop(terminal);
-    match ended {
-        // As `head` does it.
-        Err(CtlError::Own { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        ended => ended,
-    }
+    ended
 }
 
 /// As much may wait for a guest that does not read before nothing more is read for it. Until then the keys of this program still

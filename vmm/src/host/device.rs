@@ -50,8 +50,7 @@ impl HostFiles {
         match device {
             LentDevice::Function(address) => self.holders(&[address]),
             LentDevice::Mediated(uuid) => {
-                let nodes = self.mdev(uuid).map(|device| self.mdev_nodes(&device));
-                self.holders_of(&nodes.unwrap_or_default())
+                self.mdev(uuid).map(|device| self.mdev_holders(&device)).unwrap_or_default()
             }
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use devices::display::{Fourcc, PixelFormat, PlaneMemory};
+use devices::display::{Fourcc, PixelFormat, PlaneMemory, is_showable};
 
 use super::gpu::{Gpu, GpuError, Picture};
 use super::ioctl;
@@ -16,8 +16,6 @@ use super::pixels::{Bounce, Pixels};
 const LINEAR: u64 = 0;
 /// `DRM_FORMAT_MOD_INVALID`: the driver does not say.
 pub(super) const UNSAID: u64 = 0x00ff_ffff_ffff_ffff;
-/// Largest picture that a GPU is given, in columns and rows.
-const LARGEST: u32 = 16384;
 
 /// How a picture lies in its buffer, as the driver tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +44,11 @@ impl Layout {
 
     /// Whether the picture can lie in so many bytes. Tiles have whole rows, at the end too.
     fn fits(&self, bytes: u64) -> bool {
-        let shape = (1..=LARGEST).contains(&self.width) && (1..=LARGEST).contains(&self.height);
         let pixel = PixelFormat::from_fourcc(self.format).map_or(1, PixelFormat::bytes);
         let row = self.width.saturating_mul(pixel);
-        shape && self.stride >= row && u64::from(self.stride) * u64::from(self.height) <= bytes
+        is_showable(self.width, self.height)
+            && self.stride >= row
+            && u64::from(self.stride) * u64::from(self.height) <= bytes
     }
 }
 
@@ -58,6 +57,8 @@ pub(super) struct Buffer {
     id: u64,
     layout: Layout,
     content: Content,
+    /// It cannot be read, and may be when it is opened again.
+    failed: AtomicBool,
 }
 
 enum Content {
@@ -69,15 +70,9 @@ enum Content {
     Copied {
         picture: Box<dyn Picture>,
         frame: Mutex<Frame>,
-        /// The last copy failed.
-        failed: AtomicBool,
     },
     /// Nothing, and why.
-    Unreadable {
-        why: String,
-        /// It is worth another attempt.
-        passing: bool,
-    },
+    Unreadable(String),
 }
 
 /// The last copy.
@@ -90,19 +85,16 @@ struct Frame {
 impl Buffer {
     fn new(layout: Layout, content: Content) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), layout, content }
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), layout, content, failed: AtomicBool::new(false) }
     }
 
     /// A region of a device.
     pub(super) fn of_region(layout: Layout, mapped: io::Result<Pixels>) -> Self {
         let content = match mapped {
             Ok(pixels) => Content::Mapped { pixels, dmabuf: None },
-            Err(error) => Content::Unreadable {
-                why: format!(
-                    "the guest's screen lies in a region of the device that cannot be mapped: {error}"
-                ),
-                passing: false,
-            },
+            Err(error) => Content::Unreadable(format!(
+                "the guest's screen lies in a region of the device that cannot be mapped: {error}"
+            )),
         };
         Self::new(layout, content)
     }
@@ -124,30 +116,24 @@ impl Buffer {
         } else {
             format!("whose pixels are tiled ({}, modifier {:#x})", Fourcc(layout.format), layout.modifier)
         };
-        let content = match copied(&layout, dmabuf, gpu) {
+        match copied(&layout, dmabuf, gpu) {
             Ok(picture) => {
                 tracing::debug!(%obstacle, "the GPU copies the guest's picture");
-                Content::Copied { picture, frame: Mutex::default(), failed: AtomicBool::new(false) }
+                Self::new(layout, Content::Copied { picture, frame: Mutex::default() })
             }
-            Err(NoCopy { why, passing }) => Content::Unreadable {
-                why: format!(
+            Err(NoCopy { why, passing }) => {
+                let why = format!(
                     "the guest's screen lies in a buffer of the host's GPU driver {obstacle}, and no GPU copies it: {why}. \
                      Until the guest's driver starts, the screen is shown with `ramfb = true` in [igpu]"
-                ),
-                passing,
-            },
-        };
-        Self::new(layout, content)
+                );
+                Self { failed: AtomicBool::new(passing), ..Self::new(layout, Content::Unreadable(why)) }
+            }
+        }
     }
 
     /// Whether it is the one that `layout` tells of, and still good.
     pub(super) fn is(&self, layout: &Layout) -> bool {
-        let failed = match &self.content {
-            Content::Copied { failed, .. } => failed.load(Ordering::Relaxed),
-            Content::Unreadable { passing, .. } => *passing,
-            Content::Mapped { .. } => false,
-        };
-        self.layout == *layout && !failed
+        self.layout == *layout && !self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether it is region or dma-buf `source`.
@@ -165,7 +151,7 @@ impl Buffer {
                 Layout { format: picture.format(), modifier: LINEAR, stride, size, ..self.layout }
             }
             // Of what cannot be read the reason is to be seen, not that its pixels are out of order.
-            Content::Mapped { .. } | Content::Unreadable { .. } => Layout { modifier: LINEAR, ..self.layout },
+            Content::Mapped { .. } | Content::Unreadable(_) => Layout { modifier: LINEAR, ..self.layout },
         }
     }
 }
@@ -211,11 +197,11 @@ impl PlaneMemory for Buffer {
                 let _ = ioctl::sync_dmabuf(dmabuf, true);
                 result
             }
-            Content::Copied { picture, frame, failed } => {
+            Content::Copied { picture, frame } => {
                 let mut frame = frame.lock().unwrap_or_else(PoisonError::into_inner);
                 if !frame.fresh {
                     let bytes = picture.copy(std::mem::take(&mut frame.bytes)).map_err(|error| {
-                        failed.store(true, Ordering::Relaxed);
+                        self.failed.store(true, Ordering::Relaxed);
                         io::Error::other(error)
                     })?;
                     *frame = Frame { bytes, fresh: true };
@@ -225,7 +211,7 @@ impl PlaneMemory for Buffer {
                 data.copy_from_slice(frame.bytes.get(start..end).ok_or_else(beyond)?);
                 Ok(())
             }
-            Content::Unreadable { why, .. } => Err(io::Error::new(io::ErrorKind::Unsupported, why.clone())),
+            Content::Unreadable(why) => Err(io::Error::new(io::ErrorKind::Unsupported, why.clone())),
         }
     }
 }

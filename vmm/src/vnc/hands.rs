@@ -146,32 +146,23 @@ impl Hands {
         while let Some(event) = self.waiting.front().copied() {
             let since = self.stuck.map_or(now, |(since, _)| since);
             let taken = match event {
-                Event::Key(key, pressed) => self.input.key(key, pressed),
-                Event::Pointer(event) => match self.input.pointer(event) {
-                    Taken::Yes => true,
-                    Taken::Full => false,
-                    Taken::Unwanted => {
-                        self.drop_first();
-                        continue;
-                    }
-                },
+                Event::Key(key, pressed) if self.input.key(key, pressed) => Taken::Yes,
+                Event::Key(..) => Taken::Full,
+                Event::Pointer(event) => self.input.pointer(event),
             };
-            if taken {
+            match taken {
                 // Releases are taken at all times.
-                self.deaf &= matches!(event, Event::Key(_, false));
-            } else if !self.deaf && now.saturating_duration_since(since) < PATIENCE {
-                self.stuck = Some((since, now + AGAIN));
-                return;
-            } else {
-                self.deaf = true;
+                Taken::Yes => self.deaf &= matches!(event, Event::Key(_, false)),
+                Taken::Unwanted => {}
+                Taken::Full if !self.deaf && now.saturating_duration_since(since) < PATIENCE => {
+                    self.stuck = Some((since, now + AGAIN));
+                    return;
+                }
+                Taken::Full => self.deaf = true,
             }
-            self.drop_first();
+            self.waiting.pop_front();
+            self.stuck = None;
         }
-    }
-
-    fn drop_first(&mut self) {
-        self.waiting.pop_front();
-        self.stuck = None;
     }
 
     fn put(&mut self, event: Event, now: Instant) {

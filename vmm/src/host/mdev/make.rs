@@ -60,7 +60,7 @@ impl HostFiles {
             return Err(MdevError::Other { device: Box::new(device.clone()), parent, kind });
         }
         self.lent_group(device)?;
-        let holders = self.holders_of(&self.mdev_nodes(device));
+        let holders = self.mdev_holders(device);
         if holders.found.is_empty() {
             return Ok(());
         }
@@ -112,7 +112,7 @@ impl Host {
                 source: Box::new(source),
             },
         })?;
-        if self.files.mdev(uuid).is_some_and(|made| made.driver.is_some() && made.iommu_group.is_some()) {
+        if self.files.mdev(uuid).is_some_and(|made| self.files.lent_group(&made).is_ok()) {
             return Ok(());
         }
         // It is of no use, and takes the place of others.
@@ -131,13 +131,12 @@ impl Host {
         parent: &MdevParent,
         kind: &MdevType,
     ) -> Result<(), StepError> {
-        let Some(device) = self.files.mdev(uuid).filter(|device| device.is(parent, kind)) else {
-            return Ok(());
-        };
+        let there = || self.files.mdev(uuid).filter(|device| device.is(parent, kind));
+        let Some(device) = there() else { return Ok(()) };
         let doing = || format!("removing the mediated device {uuid} ({kind} of {parent})");
         tracing::debug!("{}", doing());
         // The kernel would wait for whoever has taken it since a crash, and then take it from them.
-        let holders = self.files.holders_of(&self.files.mdev_nodes(&device));
+        let holders = self.files.mdev_holders(&device);
         if !holders.found.is_empty() {
             return Err(StepError::Held { doing: doing(), holders });
         }
@@ -152,7 +151,7 @@ impl Host {
                 ),
             }),
             // Somebody else was faster.
-            _ if !self.files.mdev(uuid).is_some_and(|device| device.is(parent, kind)) => Ok(()),
+            _ if there().is_none() => Ok(()),
             source => Err(StepError::Refused { doing: doing(), source }),
         })
     }

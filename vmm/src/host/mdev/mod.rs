@@ -15,8 +15,8 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::HostFiles;
 use super::files::{link_name, names};
+use super::{Holders, HostFiles};
 use crate::config::{MdevParent, MdevType, NewMdev};
 
 pub use error::MdevError;
@@ -79,9 +79,10 @@ impl HostFiles {
         uuids.iter().filter_map(|uuid| self.mdev(Uuid::try_parse(uuid).ok()?)).collect()
     }
 
-    /// The nodes below `/dev` by which VFIO gives a mediated device out.
-    pub(super) fn mdev_nodes(&self, device: &HostMdev) -> std::collections::BTreeSet<String> {
+    /// The processes, other than this one, that hold a node by which VFIO gives a mediated device out.
+    pub(super) fn mdev_holders(&self, device: &HostMdev) -> Holders {
         let own = self.vfio_file(&self.mdev_path(device.uuid)).map(|name| format!("vfio/devices/{name}"));
-        own.into_iter().chain(device.iommu_group.map(|group| format!("vfio/{group}"))).collect()
+        let group = device.iommu_group.map(|group| format!("vfio/{group}"));
+        self.holders_of(&own.into_iter().chain(group).collect())
     }
 }
