@@ -49,6 +49,14 @@ fn the_screen_follows_firmware_driver_and_reset() {
     assert_eq!(bench.size(), (64, 32));
 }
 
+/// A GPU that shows a plane, and a look at it.
+fn showing(fill: u8) -> (Bench, Arc<Memory>) {
+    let (mut bench, memory) = (Bench::new(), Memory::new(1, 64 * 64 * 4, fill));
+    bench.gpu.show(&memory, 64, 64);
+    bench.look(Effort::Written);
+    (bench, memory)
+}
+
 /// What a driver may get wrong.
 type Spoil<'a> = &'a dyn Fn(&mut Plane);
 
@@ -94,10 +102,7 @@ fn a_plane_that_cannot_be_shown_covers_the_firmware_s_picture() {
 
 #[test]
 fn a_buffer_that_vanishes_is_forgiven_for_a_while() {
-    let mut bench = Bench::new();
-    let memory = Memory::new(1, 64 * 64 * 4, 0x55);
-    bench.gpu.show(&memory, 64, 64);
-    bench.look(Effort::Written);
+    let (mut bench, memory) = showing(0x55);
     memory.break_all(true);
     for id in 2..9 {
         // Guests flip between buffers, and each that is replaced may be unreadable.
@@ -120,10 +125,7 @@ fn a_buffer_that_vanishes_is_forgiven_for_a_while() {
 
 #[test]
 fn what_was_read_before_a_failure_is_told() {
-    let mut bench = Bench::new();
-    let memory = Memory::new(1, 64 * 64 * 4, 0);
-    bench.gpu.show(&memory, 64, 64);
-    bench.look(Effort::Written);
+    let (mut bench, memory) = showing(0);
     let before = bench.core.generation();
     memory.draw(4 * 3, &[9, 9, 9, 9]);
     memory.breaks_at.store(64 * 4 * 40, Ordering::Relaxed);
