@@ -40,7 +40,7 @@ pub use platform::{
 };
 pub use set::{
     LOADER_FILE, MAX_USER_TABLE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableError, TableSet, VROM_FILE,
-    build, check_table,
+    build, check_table, describes_hardware,
 };
 pub use vrom::Vrom;
 

@@ -51,7 +51,7 @@ pub struct Platform {
     pub opregion: Option<Arc<[u8]>>,
     /// Who the tables say made them.
     pub oem: OemIds,
-    /// Complete tables of the user's (SSDTs, for example), handed on as they are. They must be what
+    /// Complete tables of the user's (SSDTs, for example), handed on as they are and behind all others. They must be what
     /// [`crate::check_table`] accepts.
     pub user_tables: Vec<Vec<u8>>,
 }

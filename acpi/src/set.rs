@@ -11,7 +11,7 @@ use crate::platform::Platform;
 
 mod user;
 
-pub use user::{MAX_USER_TABLE, TableError, check_table};
+pub use user::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 
 /// fw_cfg file of [`TableSet::tables`].
 pub const TABLES_FILE: &str = "etc/acpi/tables";
@@ -99,10 +99,6 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
         listed.push(builder.add(fixed::mcfg(ecam, platform.oem)));
     }
     listed.push(builder.add(fixed::waet(platform.oem)));
-    for (index, table) in platform.user_tables.iter().enumerate() {
-        check_table(table).map_err(|error| Error::UserTable { index, error })?;
-        listed.push(builder.add(table.clone()));
-    }
     let vrom = match &platform.vrom {
         Some(vrom) => {
             let ssdt = builder.add(crate::vrom::ssdt(platform, vrom)?);
@@ -111,6 +107,11 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
         }
         None => None,
     };
+    // Behind all others: operating systems load them in this order, and a user's SSDT may extend any device of ours.
+    for (index, table) in platform.user_tables.iter().enumerate() {
+        check_table(table).map_err(|error| Error::UserTable { index, error })?;
+        listed.push(builder.add(table.clone()));
+    }
     // OVMF counts the FACS and the DSDT as well.
     let count = listed.len().saturating_add(2);
     if count > MAX_TABLES {

@@ -122,8 +122,14 @@ fn user_tables_are_checked() {
         (signed(b"RSDT"), "found RSDT"),
         (signed(b"XSDT"), "found XSDT"),
         (signed(b"APIC"), "found APIC"),
+        (signed(b"MCFG"), "found MCFG"),
+        (signed(b"WAET"), "found WAET"),
+        (signed(b"BGRT"), "found BGRT, of which there can be one, and the machine or its firmware makes it"),
         (b"RSD PTR \0".to_vec(), "root pointer"),
         (signed(b"ssdt"), "found \"ssdt\", expected four of A-Z"),
+        (signed(b"ASF?"), "found \"ASF?\", expected four of A-Z"),
+        (signed(b"OEM "), "found \"OEM \", expected four of A-Z"),
+        (signed(b"Defi"), "is it compiled"),
         (changed(42, 0), "Checksum at offset 0x9: found 0x"),
     ] {
         let error = with(table).unwrap_err().to_string();
@@ -144,4 +150,19 @@ fn user_tables_are_checked() {
     assert_eq!(install(&set).unwrap().tables.len(), 128);
     let many = Platform { user_tables: vec![samples::ssdt(); 124], ..samples::smallest() };
     assert_eq!(build(&many), Err(Error::TooManyTables(129)));
+}
+
+#[test]
+fn every_registered_signature_is_accepted() {
+    // ACPI 6.5, tables 5.5 and 5.6, and the UEFI Forum's registry.
+    const REGISTERED: &str = "AEST AGDI APMT ASF! ASPT BDAT BERT BOOT CCEL CDIT CEDT CPEP CRAT CSRT DBG2 DBGP DMAR DRTM \
+        DTPR ECDT EINJ ERDT ERST ETDT FPDT GTDT HEST HMAT HPET IBFT iBFT IERS IORT IVRS KEYP LPIT MCHI MPAM MPST MRRM MSCT \
+        MSDM NBFT NFIT NHLT OEM0 OEM1 OEMx PCCT PDTT PHAT PMTT PPTT PRMT PSDT RAS2 RASF RGRT RHCT RIMT SBST SDEI SDEV SLIC \
+        SLIT SPCR SPMI SRAT SSDT STAO SVKL SWFT TCPA TPM2 UEFI VFCT VIOT WDAT WDDT WDRT WPBT WSMT XENV";
+    for signature in REGISTERED.split_whitespace() {
+        let mut table = samples::ssdt();
+        table[..4].copy_from_slice(signature.as_bytes());
+        table[9] = table[9].wrapping_sub(sum(&table));
+        assert_eq!(check_table(&table), Ok(()), "{signature}");
+    }
 }

@@ -3,7 +3,7 @@
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     BufferData, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, Method, OpRegion,
-    OpRegionSpace, Path, Store,
+    OpRegionSpace, Path, Return, Scope, Store,
 };
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -36,8 +36,10 @@ fn memory(address: u64, bytes: &[u8]) -> Vec<u8> {
     table
 }
 
-fn table_of<'a>(installed: &'a Installed, signature: &[u8; 4]) -> &'a [u8] {
-    installed.of(signature).last().unwrap()
+/// The DSDT, our SSDT, and the user's tables, in the order in which operating systems load them.
+fn aml(installed: &Installed) -> Vec<Vec<u8>> {
+    let tables = installed.of(b"DSDT").into_iter().chain(installed.of(b"SSDT"));
+    tables.map(<[u8]>::to_vec).collect()
 }
 
 /// What `_ROM` of `node` answers to each (offset, count).
@@ -45,11 +47,8 @@ fn read(platform: &Platform, node: &str, requests: &[(u64, u64)]) -> Vec<Vec<u8>
     let installed = install(&build(platform).unwrap()).unwrap();
     let blob = &installed.blobs[VROM_FILE];
     assert!(blob.base.is_multiple_of(4096) && blob.base < 1 << 32);
-    let tables = [
-        table_of(&installed, b"DSDT").to_vec(),
-        table_of(&installed, b"SSDT").to_vec(),
-        memory(blob.base, &blob.bytes),
-    ];
+    let mut tables = aml(&installed);
+    tables.push(memory(blob.base, &blob.bytes));
     let mut calls = vec!["\\FILL".to_owned()];
     calls.extend(requests.iter().map(|(offset, count)| format!("{node}._ROM 0x{offset:X} 0x{count:X}")));
     let answers = interpreter::evaluate(&tables, &calls);
@@ -180,7 +179,7 @@ fn the_method_goes_where_the_gpu_is() {
         check(&platform, node, &[(0, 0x1000), (0x1000, 0x1000)]);
         let (device, function) = at.last().unwrap();
         let installed = install(&build(&platform).unwrap()).unwrap();
-        let tables = [b"DSDT", b"SSDT"].map(|signature| table_of(&installed, signature).to_vec());
+        let tables = aml(&installed);
         let address = interpreter::evaluate(&tables, &[format!("{node}._ADR")]);
         let expected = u64::from(*device) << 16 | u64::from(*function);
         assert_eq!(interpreter::integers(&address[0]), [expected], "{node}");
@@ -229,4 +228,27 @@ fn the_size_is_announced() {
     assert!(set.vrom[..0x1000].iter().all(|byte| *byte == 0), "no header where the pointer leads");
     let announced = Sizes { vrom: 0, ..set.sizes() };
     assert!(matches!(set.fit(announced), Err(Error::Outgrown { what: "vrom", .. })));
+}
+
+/// An SSDT with a method on the GPU's device, which it does not make.
+fn extension() -> Vec<u8> {
+    let five = Return::new(&5u8);
+    let method = Method::new("MINE".into(), 0, false, vec![&five]);
+    let mut body = Vec::new();
+    Scope::new(NODE.replace("_SB", "_SB_").as_str().into(), vec![&method]).to_aml_bytes(&mut body);
+    let mut table = fixed::table(*b"SSDT", 2, OemIds::default(), &body);
+    table[9] = 0u8.wrapping_sub(super::simulator::sum(&table));
+    table
+}
+
+#[test]
+fn tables_of_the_users_extend_devices_of_ours() {
+    // The device is in the DSDT with a GPU, and in the SSDT of `_ROM` without one.
+    for platform in [with(4096), Platform { vrom: Some(vrom(4096)), ..smallest() }] {
+        let set = build(&Platform { user_tables: vec![extension(), samples::ssdt()], ..platform }).unwrap();
+        let answers =
+            interpreter::evaluate(&aml(&install(&set).unwrap()), &[format!("{NODE}.MINE"), "\\USER".into()]);
+        assert_eq!(interpreter::integers(&answers[0]), [5]);
+        assert_eq!(interpreter::integers(&answers[1]), [1]);
+    }
 }

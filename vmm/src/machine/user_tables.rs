@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use acpi::{MAX_USER_TABLE, TableError, check_table};
+use acpi::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 
 use crate::config::{Config, Diagnostic};
 
@@ -34,13 +34,31 @@ pub(super) fn load(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Vec<u
     let mut tables = Vec::new();
     for (index, path) in config.acpi_tables.iter().enumerate() {
         match read(path) {
-            Ok(table) => tables.push(table),
+            Ok(table) => {
+                if let Some(warning) = warning(path, &table) {
+                    tracing::warn!("{warning}");
+                }
+                tables.push(table);
+            }
             Err(error) => {
                 problems.push(config.problem(&format!("acpi.table[{index}].file"), error.to_string()));
             }
         }
     }
     tables
+}
+
+/// What to know of a table that is added all the same.
+fn warning(path: &Path, table: &[u8]) -> Option<String> {
+    if !describes_hardware(table) {
+        return None;
+    }
+    let signature = String::from_utf8_lossy(table.get(..4)?);
+    Some(format!(
+        "{}: a table {signature} describes a computer's hardware, and the guest believes it; one that was copied from a host \
+         does not fit this machine: leave it out",
+        path.display()
+    ))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TableFileError> {
@@ -52,4 +70,27 @@ fn read(path: &Path) -> Result<Vec<u8>, TableFileError> {
         .map_err(|source| TableFileError::Read { path: path.into(), source })?;
     check_table(&table).map_err(|source| TableFileError::Table { path: path.into(), source })?;
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Tests of what is warned of.
+
+    use super::warning;
+
+    #[test]
+    fn tables_about_hardware_are_warned_of() {
+        let said = |signature: &[u8]| warning("/t/x.aml".as_ref(), signature);
+        assert_eq!(
+            said(b"DMAR").unwrap(),
+            "/t/x.aml: a table DMAR describes a computer's hardware, and the guest believes it; one that was copied from a host \
+             does not fit this machine: leave it out"
+        );
+        for signature in [b"HPET", b"FPDT", b"ASF!", b"TPM2", b"SRAT", b"NHLT"] {
+            assert!(said(signature).is_some(), "{signature:?}");
+        }
+        for signature in [b"SSDT", b"SLIC", b"MSDM", b"OEM1", b"WPBT"] {
+            assert_eq!(said(signature), None);
+        }
+    }
 }
