@@ -4,7 +4,8 @@
 //! (`PCIR`) with vendor, device, class, length and whether another image follows (PCI Firmware Specification 3.3,
 //! section 5.1; UEFI Specification 2.10, section 14.4.2 for EFI images). NVIDIA adds an extension structure
 //! (`NPDE`) with the true length of an image, and private images with signatures and data structures of their own
-//! behind the standard ones (NVIDIA open-gpu-kernel-modules, `pci_exp_table.h`). A dump of the whole EEPROM may begin with
+//! behind the standard ones (NVIDIA open-gpu-kernel-modules, `pci_exp_table.h`). Those who know no NPDE, as Linux
+//! (`pci_get_rom_size`), end where a PCIR says that it is the last, and do not see them. A dump of the whole EEPROM may begin with
 //! NVIDIA's initialisation block (`NVGI`), which is no part of the chain.
 //!
 //! All integers are little-endian; lengths in the structures count units of 512 bytes. The bytes are untrusted:
@@ -28,6 +29,8 @@ use header::Header;
 pub const UNIT: usize = 512;
 /// The most bytes a ROM file may have: the largest ROM BAR that PCI allows.
 pub const MAX_SIZE: usize = 16 << 20;
+/// What erased flash holds, and ROMs where nothing is.
+const FILLER: u8 = 0xff;
 
 /// A parsed chain of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Rom {
     /// Offset in the file behind the last image, or behind the blob that the first image's PCIR covers if that is
     /// longer. Never beyond the end of the file.
     pub end: usize,
+    /// How many bytes of filler the file lacks at [`Rom::end`], where vendors' files leave it out.
+    pub padding: usize,
     /// What is wrong with the chain itself, whichever device it is for.
     pub problems: Vec<Problem>,
 }
@@ -141,11 +146,6 @@ pub struct Npde {
 }
 
 impl Image {
-    /// Whether this is an EFI driver for x86-64: the GOP with which firmware shows something on the GPU's outputs.
-    pub fn is_gop(&self) -> bool {
-        matches!(self.kind, Kind::Efi(Efi { machine: 0x8664, .. })) && self.class >> 16 == 0x03
-    }
-
     /// Whether only NVIDIA's drivers read it; such an image may carry the IDs of another board with the same chip.
     pub fn is_private(&self) -> bool {
         matches!(self.kind, Kind::NvidiaPrivate { .. })
@@ -173,14 +173,49 @@ impl Rom {
         self.images.first()
     }
 
-    /// Whether one of the images is a GOP driver.
-    pub fn has_gop(&self) -> bool {
-        self.images.iter().any(Image::is_gop)
+    /// The image whose class code tells what the ROM is for: the first standard one that has any. EFI images often have
+    /// none, those of NVIDIA's since Ampere among them.
+    fn classified(&self) -> Option<&Image> {
+        self.images.iter().find(|image| !image.is_private() && image.class != 0)
     }
 
-    /// The chain alone, without prefix and trailing bytes; `bytes` must be what was parsed.
-    pub fn chain<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.prefix_len..self.end).unwrap_or_default()
+    /// Class code: base class in bits 23:16, sub-class in 15:8, programming interface in 7:0. 0 if no image has one.
+    pub fn class(&self) -> u32 {
+        self.classified().map_or(0, |image| image.class)
+    }
+
+    /// Whether it is a display controller's.
+    pub fn is_display(&self) -> bool {
+        self.class() >> 16 == 0x03
+    }
+
+    /// Whether this image is an EFI driver for x86-64 in a video BIOS: the GOP with which firmware shows something on the
+    /// GPU's outputs.
+    pub fn is_gop(&self, image: &Image) -> bool {
+        self.is_display() && matches!(image.kind, Kind::Efi(Efi { machine: 0x8664, .. }))
+    }
+
+    /// Whether one of the images is a GOP driver.
+    pub fn has_gop(&self) -> bool {
+        self.images.iter().any(|image| self.is_gop(image))
+    }
+
+    /// Whether all images are EFI drivers.
+    pub fn is_efi_only(&self) -> bool {
+        !self.images.is_empty() && self.images.iter().all(|image| matches!(image.kind, Kind::Efi(_)))
+    }
+
+    /// Whether nothing is wrong with the chain that would keep it from being used, whatever it is for.
+    pub fn is_whole(&self) -> bool {
+        self.problems.iter().all(|problem| problem.severity() == Severity::Warning)
+    }
+
+    /// The chain alone, without prefix and trailing bytes, with the filler that the file lacks; `bytes` must be what was
+    /// parsed.
+    pub fn chain(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut chain = bytes.get(self.prefix_len..self.end).unwrap_or_default().to_vec();
+        chain.resize(chain.len().saturating_add(self.padding), FILLER);
+        chain
     }
 }
 
@@ -211,12 +246,13 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         prefix: prefix(bytes, start),
         images: Vec::new(),
         end: start,
+        padding: 0,
         problems: Vec::new(),
     };
     let mut at = start;
     loop {
         let Some(header) = Header::parse(bytes, at) else {
-            rom.problems.push(missing(bytes, at, rom.images.len()));
+            rom.problems.push(missing(bytes, at, &rom.images));
             break;
         };
         let image = header.into_image(bytes, at);
@@ -224,7 +260,10 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         let end = at.saturating_add(image.length);
         let more = image.more();
         let zero = image.length == 0;
-        rom.problems.extend(image_problems(&image, index, bytes.len()));
+        if end > bytes.len() && lacks_filler(&image) && end.saturating_sub(start) <= MAX_SIZE {
+            rom.padding = end.saturating_sub(bytes.len());
+        }
+        rom.problems.extend(image_problems(&image, index, bytes.len(), rom.padding));
         rom.images.push(image);
         rom.end = end.min(bytes.len());
         if zero || end > bytes.len() || !more {
@@ -233,15 +272,14 @@ pub fn parse_at(bytes: &[u8], start: usize) -> Rom {
         at = end;
     }
     rom.end = rom.end.max(blob_end(&rom, bytes.len()).unwrap_or(0));
-    let overrun = header_overrun(&rom, bytes.len());
-    rom.problems.extend(overrun);
+    let overruns =
+        blob_overruns(&rom, bytes.len()).chain(header_overrun(&rom, bytes.len())).collect::<Vec<_>>();
+    rom.problems.extend(overruns);
     if rom.prefix == Prefix::Unknown {
         rom.problems.push(Problem::UnknownPrefix { length: start });
     }
     // Only a chain that ended as it should can be followed by something that was forgotten.
-    if rom.problems.iter().all(|problem| problem.severity() == Severity::Warning)
-        && Header::parse(bytes, rom.end).is_some()
-    {
+    if rom.is_whole() && Header::parse(bytes, rom.end).is_some() {
         rom.problems.push(Problem::ImageAfterLast { offset: rom.end });
     }
     rom
@@ -274,30 +312,63 @@ fn prefix(bytes: &[u8], start: usize) -> Prefix {
     }
 }
 
-fn missing(bytes: &[u8], at: usize, index: usize) -> Problem {
-    match bytes.get(at..).unwrap_or_default() {
-        [] => Problem::ChainEnds { image: index, offset: at },
-        rest => Problem::NoImage { image: index, offset: at, found: rest.iter().take(4).copied().collect() },
+/// Whether the image may go without its tail: vendors' files end where the contents of the last private image of notebook
+/// system information do, though its structures count the filler behind them.
+fn lacks_filler(image: &Image) -> bool {
+    matches!(image.kind, Kind::NvidiaPrivate { code_type: 0x70, .. }) && !image.more()
+}
+
+/// The problem that no image is at `at`, where the last of `images` says that one follows.
+fn missing(bytes: &[u8], at: usize, images: &[Image]) -> Problem {
+    let image = images.len();
+    let rest = bytes.get(at..).unwrap_or_default();
+    if is_blank(rest.get(..UNIT).unwrap_or(rest)) && is_standard_chain(images, at) {
+        return Problem::PrivateMissing { image, offset: at };
+    }
+    match rest {
+        [] => Problem::ChainEnds { image, offset: at },
+        rest => Problem::NoImage { image, offset: at, found: rest.iter().take(4).copied().collect() },
     }
 }
 
+/// Whether nothing is in these bytes, or there are none.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == FILLER) || bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Whether the images are a complete chain that ends at `end` for those who know the PCIR alone.
+fn is_standard_chain(images: &[Image], end: usize) -> bool {
+    images.last().is_some_and(|last| !last.is_private() && last.pcir_last)
+        && images.iter().all(|image| image.offset.saturating_add(image.pcir_length) <= end)
+}
+
+/// PCIRs with NPDE whose blob is longer than the file.
+fn blob_overruns(rom: &Rom, file: usize) -> impl Iterator<Item = Problem> {
+    let whole = file.saturating_add(rom.padding);
+    rom.images.iter().filter_map(move |image| {
+        let end = image.offset.saturating_add(image.pcir_length);
+        let complete = image.offset.saturating_add(image.length) <= whole;
+        let overruns =
+            image.npde.is_some() && !image.is_private() && image.length != 0 && complete && end > whole;
+        overruns.then_some(Problem::BlobOverrun { offset: image.pcir_offset + 0x10, end, file })
+    })
+}
+
 /// What is wrong with one image, except for the IDs and the class.
-fn image_problems(image: &Image, index: usize, file: usize) -> Vec<Problem> {
+fn image_problems(image: &Image, index: usize, file: usize, padding: usize) -> Vec<Problem> {
     let mut problems = Vec::new();
     let end = image.offset.saturating_add(image.length);
     if image.length == 0 {
         problems.push(Problem::NoLength { image: index, offset: image.offset });
     } else if end > file {
-        problems.push(Problem::Truncated { image: index, offset: image.offset, length: image.length, file });
-    } else {
-        let blob = image.offset.saturating_add(image.pcir_length);
-        if image.npde.is_some() && !image.is_private() && blob > file {
-            problems.push(Problem::BlobOverrun { offset: image.pcir_offset + 0x10, end: blob, file });
-        }
-        if image.offset.saturating_add(image.header_size) > file {
-            let length = image.header_size;
-            problems.push(Problem::Truncated { image: index, offset: image.offset, length, file });
-        }
+        let Image { offset, length, .. } = *image;
+        problems.push(match padding {
+            0 => Problem::Truncated { image: index, offset, length, file },
+            _ => Problem::TailMissing { image: index, offset, length, file },
+        });
+    } else if image.offset.saturating_add(image.header_size) > file {
+        let length = image.header_size;
+        problems.push(Problem::Truncated { image: index, offset: image.offset, length, file });
     }
     let pcir = image.pcir_offset.saturating_sub(image.offset);
     if image.length != 0 && pcir + header::PCIR_MIN > image.length {

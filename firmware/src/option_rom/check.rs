@@ -54,7 +54,7 @@ pub fn check(bytes: &[u8], expect: Option<Expect>) -> Result<Checked, RomError> 
 /// [`RomError::Unusable`] with all problems of [`Severity::Error`].
 pub fn validate(rom: &Rom, bytes: &[u8], expect: Option<Expect>) -> Result<Vec<u8>, RomError> {
     match of(Severity::Error, rom.findings(expect)) {
-        errors if errors.is_empty() => Ok(rom.chain(bytes).to_vec()),
+        errors if errors.is_empty() => Ok(rom.chain(bytes)),
         errors => Err(RomError::Unusable(errors)),
     }
 }
@@ -68,8 +68,9 @@ impl Rom {
     pub fn findings(&self, expect: Option<Expect>) -> Vec<Problem> {
         let mut findings = self.problems.clone();
         let Some(main) = self.main() else { return findings };
-        if main.class >> 16 != 0x03 {
-            findings.push(Problem::NotDisplay { offset: main.pcir_offset + 0x0d, found: main.class });
+        if !self.is_display() {
+            let told = self.classified().unwrap_or(main);
+            findings.push(Problem::NotDisplay { offset: told.pcir_offset + 0x0d, found: told.class });
         }
         if let Some(expect) = expect {
             let expected = expect.ids();
@@ -80,14 +81,33 @@ impl Rom {
         }
         for (index, image) in self.images.iter().enumerate().skip(1).filter(|(_, image)| !image.is_private())
         {
-            if !image.supports(main.vendor, main.device) {
-                let found = (image.vendor, image.device);
+            let found = (image.vendor, image.device);
+            // EFI images need not say whom they are for: firmware starts them for the device that shows the ROM.
+            let said = found != (0, 0);
+            if said && !image.supports(main.vendor, main.device) && !main.supports(image.vendor, image.device)
+            {
                 findings.push(Problem::MixedDevices { image: index, offset: image.pcir_offset + 4, found });
             }
         }
-        if !self.has_gop() && main.class >> 16 == 0x03 {
+        if self.is_display() && !self.has_gop() {
             findings.push(Problem::NoGop);
         }
         findings
+    }
+
+    /// The findings of a ROM for a GPU whose firmware driver need not come from its vendor, a virtual one above all:
+    /// EFI drivers alone, which firmware starts whatever their PCIR says, may name any device and have no class.
+    pub fn findings_of_driver(&self, expect: Option<Expect>) -> Vec<Problem> {
+        let findings = self.findings(expect);
+        let named =
+            |problem: &Problem| matches!(problem, Problem::OtherDevice { .. } | Problem::NotDisplay { .. });
+        let driver = self.is_efi_only() && (self.is_display() || self.class() == 0);
+        match self.main() {
+            Some(main) if driver && findings.iter().any(named) => {
+                let told = Problem::OtherDriver { found: (main.vendor, main.device), class: self.class() };
+                findings.into_iter().filter(|problem| !named(problem)).chain([told]).collect()
+            }
+            _ => findings,
+        }
     }
 }

@@ -11,7 +11,7 @@ pub(super) const PCIR_MIN: usize = 0x18;
 const EFI_SIGNATURE: u32 = 0x0ef1;
 /// NPDE flag: the image's checksum means nothing.
 const NPDE_NO_CHECKSUM: u8 = 0x04;
-/// More than any board has; a list without its end is cut here.
+/// More IDs than any board's list has.
 const MAX_DEVICE_LIST: usize = 256;
 
 /// The standard signature, and the two of NVIDIA's private images.
@@ -72,10 +72,12 @@ impl<'a> Header<'a> {
         Some(Self { image, signature, pcir, pcir_length, code_type })
     }
 
-    /// Whether the fields make sense; a chance `55 AA` in front of the letters PCIR does not.
+    /// Whether a ROM can begin with it: the fields make sense, which they do not with a chance `55 AA` in front of the letters
+    /// PCIR, and it is no private image, which there is behind standard ones only.
     fn is_plausible(&self) -> bool {
         let vendor = self.u16(4);
-        self.pcir_length >= PCIR_MIN && vendor != 0 && vendor != 0xffff
+        let private = matches!(self.kind(), Kind::NvidiaPrivate { .. });
+        self.pcir_length >= PCIR_MIN && vendor != 0 && vendor != 0xffff && !private
     }
 
     /// A field of the PCIR. The structure was measured by [`Header::parse`].
@@ -102,7 +104,7 @@ impl<'a> Header<'a> {
             kind,
             vendor: self.u16(4),
             device: self.u16(6),
-            device_list: if revision >= 3 { self.device_list() } else { Vec::new() },
+            device_list: if revision >= 3 { self.device_list(length) } else { Vec::new() },
             class: u24_at(self.image, self.pcir + 0x0d)
                 .and_then(|class| u32::try_from(class).ok())
                 .unwrap_or(0),
@@ -157,14 +159,18 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Revision 3: a pointer, relative to the PCIR, to device IDs that end with 0.
-    fn device_list(&self) -> Vec<u16> {
+    /// Revision 3: a pointer, relative to the PCIR, to device IDs that end with 0. What does not end within the image, of
+    /// `length` bytes, is no list: an unused pointer holds filler, and leads to more.
+    fn device_list(&self, length: usize) -> Vec<u16> {
         let pointer = usize::from(self.u16(8));
-        if pointer == 0 {
+        let list = (self.pcir + pointer)..self.image.len().min(length);
+        if pointer < PCIR_MIN {
             return Vec::new();
         }
-        let entry = |index: usize| u16_at(self.image, self.pcir + pointer + 2 * index).filter(|id| *id != 0);
-        (0..MAX_DEVICE_LIST).map_while(entry).collect()
+        let ids = self.image.get(list).unwrap_or_default().chunks_exact(2).take(MAX_DEVICE_LIST);
+        let ids: Vec<u16> = ids.filter_map(|id| u16_at(id, 0)).collect();
+        let end = ids.iter().position(|id| matches!(id, 0 | 0xffff));
+        end.and_then(|end| ids.get(..end)).unwrap_or_default().to_vec()
     }
 
     /// NVIDIA's extension: behind the PCIR, aligned to 16 bytes.

@@ -18,7 +18,7 @@ pub enum Problem {
     /// The file ends within an image.
     #[error(
         "image {image} is truncated: it begins at {offset:#x} and has {length:#x} bytes, but the file ends at \
-         {file:#x}; dump it again, in whole"
+         {file:#x}; look for a whole copy"
     )]
     Truncated {
         /// Index of the image in the chain.
@@ -32,14 +32,39 @@ pub enum Problem {
     },
     /// The file ends where the next image should begin.
     #[error(
-        "the chain is truncated: image {image} should begin at {offset:#x}, where the file ends; dump it again, in \
-         whole"
+        "the chain is truncated: image {image} should begin at {offset:#x}, where the file ends; look for a whole copy"
     )]
     ChainEnds {
         /// Index of the missing image.
         image: usize,
         /// Where it should begin.
         offset: usize,
+    },
+    /// The standard images are complete, but the private ones that should follow are missing.
+    #[error(
+        "NVIDIA's private images are missing, which should begin with image {image} at {offset:#x}; the standard ones are \
+         complete. Linux reads no more of a GPU's ROM; its EEPROM and the laptop's BIOS have all of it"
+    )]
+    PrivateMissing {
+        /// Index of the first missing image.
+        image: usize,
+        /// Where it should begin.
+        offset: usize,
+    },
+    /// The file ends within the last image, where there is filler as a rule.
+    #[error(
+        "the file ends at {file:#x}, within NVIDIA's private image {image}, the last one, which begins at {offset:#x} and has \
+         {length:#x} bytes; it is filled up with 0xff, which vendors' files leave out"
+    )]
+    TailMissing {
+        /// Index of the image.
+        image: usize,
+        /// Where it begins.
+        offset: usize,
+        /// Its length as its structures say.
+        length: usize,
+        /// Size of the file.
+        file: usize,
     },
     /// The chain goes on, but no image is there.
     #[error(
@@ -108,13 +133,26 @@ pub enum Problem {
     },
     /// The ROM is no video BIOS.
     #[error(
-        "it is no video BIOS: the class code at {offset:#x} is {found:#08x}, expected 0x03xxxx (display controller)"
+        "it is no video BIOS: the class code at {offset:#x} is {found:#08x}, expected 0x03xxxx (display controller){}",
+        if *found == 0 { "; EFI drivers without one are taken as `rom` in [igpu]" } else { "" }
     )]
     NotDisplay {
         /// Where the class code stands.
         offset: usize,
         /// The class code.
         found: u32,
+    },
+    /// EFI drivers that name another device than the one that shows them.
+    #[error(
+        "its EFI drivers name {} and class {class:06x}, as ROMs for virtual GPUs do; firmware starts them all the same, and they \
+         decide whether they know this GPU",
+        Ids(*found)
+    )]
+    OtherDriver {
+        /// Vendor and device ID in the ROM.
+        found: (u16, u16),
+        /// Class code in the ROM.
+        class: u32,
     },
     /// A further image of the chain has other IDs.
     #[error(
@@ -136,8 +174,8 @@ pub enum Problem {
     NoGop,
     /// The header of an image has more bytes than the chain.
     #[error(
-        "the header of image {image} claims {length:#x} bytes, at {offset:#x}, but the chain of images ends at {end:#x}; dump \
-         it again, in whole"
+        "the header of image {image} claims {length:#x} bytes, at {offset:#x}, but the chain of images ends at {end:#x}; look \
+         for a whole copy"
     )]
     HeaderOverrun {
         /// Index of the image.
@@ -172,8 +210,9 @@ pub enum Problem {
     },
     /// Something in front of the first image.
     #[error(
-        "the {length:#x} bytes in front of the first image are not NVIDIA's initialisation block; they are no part of \
-         the ROM"
+        "the {length:#x} bytes in front of the first image are not NVIDIA's initialisation block and are left out: harmless \
+         where a program put them there, but if they are a damaged image, what follows is not all of the ROM; `optimus-vmm vbios \
+         find` shows everything in such a file"
     )]
     UnknownPrefix {
         /// How many.
@@ -205,7 +244,10 @@ impl Problem {
             | Self::OtherDevice { .. }
             | Self::NotDisplay { .. } => Severity::Error,
             Self::MixedDevices { .. }
+            | Self::OtherDriver { .. }
             | Self::NoGop
+            | Self::PrivateMissing { .. }
+            | Self::TailMissing { .. }
             | Self::BlobOverrun { .. }
             | Self::ImageAfterLast { .. }
             | Self::UnknownPrefix { .. }

@@ -14,6 +14,8 @@ pub struct ImageBuilder {
     private_last: Option<bool>,
     npde_flags: u8,
     device_list: Vec<u16>,
+    revision: u8,
+    list_pointer: u16,
     machine: u16,
     fill: u8,
 }
@@ -33,6 +35,8 @@ impl ImageBuilder {
             private_last: None,
             npde_flags: 0,
             device_list: Vec::new(),
+            revision: 0,
+            list_pointer: 0,
             machine: 0x8664,
             fill: 0x5a,
         }
@@ -90,7 +94,13 @@ impl ImageBuilder {
     /// Adds a device list (PCIR revision 3).
     #[must_use]
     pub fn device_list(self, device_list: &[u16]) -> Self {
-        Self { device_list: device_list.to_vec(), ..self }
+        Self { device_list: device_list.to_vec(), ..self }.revision_3(0x50)
+    }
+
+    /// Another PCIR revision, 3, with a pointer to a device list, relative to the PCIR.
+    #[must_use]
+    pub fn revision_3(self, list_pointer: u16) -> Self {
+        Self { revision: 3, list_pointer, ..self }
     }
 
     /// Fills the body with another byte, so that two images differ.
@@ -104,7 +114,7 @@ impl ImageBuilder {
         const PCIR: usize = 0x40;
         let mut bytes = vec![self.fill; usize::from(self.units) * 512];
         let mut put = |at: usize, data: &[u8]| bytes[at..at + data.len()].copy_from_slice(data);
-        let length = if self.device_list.is_empty() { 0x18u16 } else { 0x1c };
+        let length = if self.revision == 0 { 0x18u16 } else { 0x1c };
         put(0, &[0; 0xc0]);
         put(0, &self.signature);
         put(0x18, &(PCIR as u16).to_le_bytes());
@@ -125,9 +135,9 @@ impl ImageBuilder {
         put(PCIR + 0x0d, &self.class.to_le_bytes()[..3]);
         put(PCIR + 0x10, &self.pcir_units.unwrap_or(self.units).to_le_bytes());
         put(PCIR + 0x14, &[self.code_type, if self.last { 0x80 } else { 0 }]);
+        put(PCIR + 8, &self.list_pointer.to_le_bytes());
+        put(PCIR + 0x0c, &[self.revision]);
         if !self.device_list.is_empty() {
-            put(PCIR + 8, &0x50u16.to_le_bytes());
-            put(PCIR + 0x0c, &[3]);
             for (index, id) in self.device_list.iter().enumerate() {
                 put(PCIR + 0x50 + 2 * index, &id.to_le_bytes());
             }
@@ -141,11 +151,16 @@ impl ImageBuilder {
             put(NPDE + 0x0a, &[if last { 0x80 } else { 0 }, self.npde_flags]);
         }
         if self.code_type == 0 {
-            let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-            bytes[6] = bytes[6].wrapping_sub(sum);
+            checksum(&mut bytes);
         }
         bytes
     }
+}
+
+/// Makes the sum of a BIOS image right.
+fn checksum(image: &mut [u8]) {
+    let sum = image.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    image[6] = image[6].wrapping_sub(sum);
 }
 
 /// The ROM of a muxless laptop GPU: a BIOS image, two private images with the chip's own ID, NBSI, and no GOP.
@@ -168,4 +183,46 @@ pub fn with_gop(vendor: u16, device: u16) -> Vec<u8> {
         .iter()
         .flat_map(ImageBuilder::build)
         .collect()
+}
+
+/// The ROM of a laptop's GPU since Ampere: an EFI image without IDs and class behind the BIOS image, both with PCIR and NPDE
+/// of their own, the PCIR's chain ending with it, and private images behind.
+pub fn ampere(vendor: u16, device: u16) -> Vec<u8> {
+    [
+        ImageBuilder::legacy(vendor, device, 24).npde(false, 1, 24),
+        ImageBuilder::efi(0, 0, 12).class(0).revision_3(0).last().npde(false, 1, 12),
+        ImageBuilder::private(vendor, device, 16).npde(false, 1, 16),
+        ImageBuilder::nbsi(vendor, device, 4).last(),
+    ]
+    .iter()
+    .flat_map(ImageBuilder::build)
+    .collect()
+}
+
+/// Bytes of the standard images of [`ampere`], as far as Linux reads them.
+pub const AMPERE_STANDARD: usize = 36 * 512;
+
+/// Puts NVIDIA's BIOS Information Table into the BIOS image of so many bytes at the start of `rom`: version, OEM version,
+/// and the product's name.
+pub fn put_bit(rom: &mut [u8], image: usize, version: [u8; 4], oem: u8, product: &str) {
+    const TABLE: usize = 0x200;
+    const DATA: usize = 0x240;
+    const STRINGS: usize = 0x250;
+    const TEXT: usize = 0x270;
+    let mut put = |at: usize, data: &[u8]| rom[at..at + data.len()].copy_from_slice(data);
+    put(TABLE, b"\xff\xb8BIT\0\0\x01\x0c\x06\x03\0");
+    let token = |id: u8, version: u8, size: u16, at: usize| {
+        [&[id, version], size.to_le_bytes().as_slice(), &(at as u16).to_le_bytes()].concat()
+    };
+    put(TABLE + 12, &token(b'N', 0, 0, 0));
+    put(TABLE + 18, &token(b'i', 2, 5, DATA));
+    put(TABLE + 24, &token(b'S', 2, 21, STRINGS));
+    let [major, chip, minor, micro] = version;
+    put(DATA, &[micro, minor, chip, major, oem]);
+    put(STRINGS, &[0; 21]);
+    put(STRINGS + 15, &(TEXT as u16).to_le_bytes());
+    put(STRINGS + 17, &[64]);
+    put(TEXT, product.as_bytes());
+    put(TEXT + product.len(), &[0]);
+    checksum(&mut rom[..image]);
 }

@@ -92,9 +92,9 @@ impl Report {
         Self {
             file_size,
             prefix: rom.prefix_len,
-            rom_size: rom.end.saturating_sub(rom.prefix_len),
+            rom_size: rom.end.saturating_sub(rom.prefix_len).saturating_add(rom.padding),
             trailing: file_size.saturating_sub(rom.end),
-            images: rom.images.iter().map(image).collect(),
+            images: rom.images.iter().map(|image| of_image(rom, image)).collect(),
             gop: rom.has_gop(),
             expected: expect.map(|expect| format!("{:04x}:{:04x}", expect.vendor, expect.device)),
             usable: errors.is_empty(),
@@ -183,7 +183,7 @@ impl ImageReport {
     }
 }
 
-fn image(image: &Image) -> ImageReport {
+fn of_image(rom: &Rom, image: &Image) -> ImageReport {
     let (kind, code_type) = match image.kind {
         Kind::Legacy => ("legacy", 0),
         Kind::OpenFirmware => ("open-firmware", 1),
@@ -209,7 +209,7 @@ fn image(image: &Image) -> ImageReport {
         pcir_revision: image.revision,
         code_revision: image.code_revision,
         checksum_ok: image.checksum.map(|sum| sum == 0),
-        gop: image.is_gop(),
+        gop: rom.is_gop(image),
         signature,
         efi: efi_header,
         npde: image.npde.is_some(),

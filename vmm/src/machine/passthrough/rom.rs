@@ -10,7 +10,7 @@ use devices::vfio::host::{HostDevice, region};
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
 use super::PassthroughError;
-use crate::config::RomSource;
+use crate::config::{Passthrough, RomSource};
 use crate::plan::PlannedPassthrough;
 
 /// Largest ROM that is read, in bytes.
@@ -32,18 +32,26 @@ pub(super) fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<R
 
 /// Checks a ROM for the device with these IDs. That it is a video BIOS is asked of display controllers only: a network
 /// card's boots from the network.
-fn check(bytes: &[u8], expect: Expect, host: &dyn HostDevice) -> Result<Checked, RomError> {
+fn check(
+    bytes: &[u8],
+    expect: Expect,
+    device: &PlannedPassthrough,
+    host: &dyn HostDevice,
+) -> Result<Checked, RomError> {
     let mut base_class = [0];
     let known = host.read(region::CONFIG, BASE_CLASS, &mut base_class).is_ok();
     let display = known && base_class == [DISPLAY];
     let rom = option_rom::parse(bytes)?;
-    let (errors, warnings): (Vec<_>, Vec<_>) = rom
-        .findings(Some(expect))
+    let findings = match device.key == Passthrough::IGPU {
+        true => rom.findings_of_driver(Some(expect)),
+        false => rom.findings(Some(expect)),
+    };
+    let (errors, warnings): (Vec<_>, Vec<_>) = findings
         .into_iter()
         .filter(|problem| display || !matches!(problem, Problem::NotDisplay { .. }))
         .partition(|problem| problem.severity() == Severity::Error);
     if errors.is_empty() {
-        Ok(Checked { image: rom.chain(bytes).to_vec(), warnings })
+        Ok(Checked { image: rom.chain(bytes), warnings })
     } else {
         Err(RomError::Unusable(errors))
     }
@@ -74,7 +82,7 @@ fn from_file(
     })?;
     let Some(own) = own_ids(host) else { return Ok(Rom::Image(bytes.into())) };
     let expect = Expect { vendor: own.0, device: own.1, also: Some(shown_ids(device, own)) };
-    let checked = check(&bytes, expect, host).map_err(|source| PassthroughError::Rom {
+    let checked = check(&bytes, expect, device, host).map_err(|source| PassthroughError::Rom {
         path: path.into(),
         device: device.host,
         vendor: own.0,
@@ -110,13 +118,21 @@ fn from_device(device: &PlannedPassthrough, host: &dyn HostDevice) -> Rom {
         offset += chunk.len() as u64;
     }
     let Some(own) = own_ids(host) else { return Rom::Off };
-    if let Err(error) = check(&image, Expect::new(own.0, own.1), host) {
-        tracing::warn!(
-            "{}: the device's own ROM is of no use to the guest: {error}. Give a file by `rom = \"FILE\"`, or go \
-             without by `rom = \"off\"`",
-            device.host
-        );
-        return Rom::Off;
+    match check(&image, Expect::new(own.0, own.1), device, host) {
+        Ok(checked) => {
+            let missing = |warning: &&Problem| matches!(warning, Problem::PrivateMissing { .. });
+            for warning in checked.warnings.iter().filter(missing) {
+                tracing::warn!("{}: the device's own ROM: {warning}", device.host);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                "{}: the device's own ROM is of no use to the guest: {error}. Give a file by `rom = \"FILE\"`, or go \
+                 without by `rom = \"off\"`",
+                device.host
+            );
+            return Rom::Off;
+        }
     }
     let shown = shown_ids(device, own);
     if shown != own
@@ -126,3 +142,6 @@ fn from_device(device: &PlannedPassthrough, host: &dyn HostDevice) -> Rom {
     }
     Rom::Image(Arc::from(image))
 }
+
+#[cfg(test)]
+mod tests;

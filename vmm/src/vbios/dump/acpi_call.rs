@@ -117,11 +117,15 @@ fn read(caller: &mut dyn Caller, method: &str) -> Result<Vec<u8>, String> {
 /// Up to which offset more must be read, if anything is missing.
 fn missing(rom: &[u8]) -> Option<usize> {
     parse_at(rom, 0).problems.iter().find_map(|problem| match problem {
-        Problem::Truncated { offset, length, .. } => offset.checked_add(*length),
+        Problem::Truncated { offset, length, .. } | Problem::TailMissing { offset, length, .. } => {
+            offset.checked_add(*length)
+        }
         // The next image begins there; what is in the same page shows its header as a rule.
         Problem::ChainEnds { offset, .. } => offset.checked_add(1)?.checked_next_multiple_of(PAGE),
-        // Its header is cut by the end of what has been read.
-        Problem::NoImage { offset, .. } if rom.len().saturating_sub(*offset) < PAGE => {
+        // It, or its header, is behind the end of what has been read.
+        Problem::NoImage { offset, .. } | Problem::PrivateMissing { offset, .. }
+            if rom.len().saturating_sub(*offset) < PAGE =>
+        {
             rom.len().checked_add(1)?.checked_next_multiple_of(PAGE)
         }
         _ => None,

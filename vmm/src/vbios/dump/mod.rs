@@ -1,7 +1,8 @@
 //! `vbios dump`: the video BIOS of a GPU of this host, from wherever it can be read.
 //!
-//! Each [`Source`] is tried in turn, and the first that gives an intact ROM for the GPU wins. Why the others did not
-//! is told: on a muxless laptop most of them cannot, and which one does depends on the machine.
+//! Each [`Source`] is tried in turn, and the first that gives an intact ROM for the GPU wins; one without NVIDIA's private
+//! images, as Linux reads it from the ROM BAR, only if no other has them. Why the others did not is told: on a muxless laptop
+//! most of them cannot, and which one does depends on the machine.
 
 mod acpi_call;
 pub(super) mod prom;
@@ -10,7 +11,7 @@ mod sysfs;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use firmware::option_rom::{Checked, Expect, check};
+use firmware::option_rom::{Checked, Expect, Problem, check};
 
 use super::Answer;
 use super::output::{self, Written};
@@ -81,7 +82,7 @@ pub(super) fn run(args: &DumpArgs) -> Result<Answer, Failure> {
     dump(args, Path::new("/sys/bus/pci/devices"), sources())
 }
 
-/// Tries each source in turn, and writes the first ROM that is right.
+/// Tries each source in turn, and writes the first ROM that is right and has all images, or else the first that is right.
 pub(super) fn dump(
     args: &DumpArgs,
     devices: &Path,
@@ -90,15 +91,25 @@ pub(super) fn dump(
     let gpu = Gpu::at(devices, args.host)?;
     let awake = Awake::keep(&gpu);
     let mut failures = String::new();
+    let mut partial = None;
     for mut source in sources {
+        let name = source.name();
+        // Writing to a string cannot fail.
         match attempt(source.as_mut(), &gpu) {
-            Ok(checked) => {
+            Ok(checked) if has_all(&checked) => {
                 drop(awake);
-                return finish(args, &gpu, source.name(), &checked, &failures);
+                return finish(args, &gpu, name, &checked, &failures);
             }
-            // Writing to a string cannot fail.
-            Err(why) => drop(writeln!(failures, "{}: {why}", source.name())),
+            Ok(checked) => {
+                let _ = writeln!(failures, "{name}: NVIDIA's private images are missing in what it gives");
+                partial.get_or_insert((name, checked));
+            }
+            Err(why) => drop(writeln!(failures, "{name}: {why}")),
         }
+    }
+    drop(awake);
+    if let Some((name, checked)) = partial {
+        return finish(args, &gpu, name, &checked, &failures);
     }
     let Gpu { address, vendor, device, .. } = gpu;
     Err(Failure::Refused(format!(
@@ -110,6 +121,11 @@ fn attempt(source: &mut dyn Source, gpu: &Gpu) -> Result<Checked, String> {
     tracing::info!("reading the video BIOS of {} from {}", gpu.address, source.name());
     let bytes = source.read(gpu)?;
     check(&bytes, Some(Expect::new(gpu.vendor, gpu.device))).map_err(|error| error.to_string())
+}
+
+/// Whether no image is missing.
+fn has_all(checked: &Checked) -> bool {
+    !checked.warnings.iter().any(|warning| matches!(warning, Problem::PrivateMissing { .. }))
 }
 
 fn finish(

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use firmware::option_rom::testing::{muxless, with_gop};
+use firmware::option_rom::testing::{AMPERE_STANDARD, ampere, muxless, with_gop};
 
 use super::super::Answer;
 use super::super::dump::{AcpiCall, Caller, Source, Sysfs, dump};
@@ -125,6 +125,57 @@ fn the_rom_comes_from_acpi_when_there_is_no_rom_bar() {
         let pages = rom.len().div_ceil(0x1000);
         let calls = 0x1000usize.div_ceil(fits.min(0x1000));
         assert_eq!(requests.borrow().len(), pages * calls, "{fits}");
+    }
+}
+
+#[test]
+fn a_rom_without_private_images_is_the_last_choice() {
+    let host = Host::new();
+    let whole = ampere(0x10de, 0x1c8d);
+    let standard = whole[..AMPERE_STANDARD].to_vec();
+    struct Reads(&'static str, Vec<u8>);
+    impl Source for Reads {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+        fn read(&mut self, _: &super::super::dump::Gpu) -> Result<Vec<u8>, String> {
+            Ok(self.1.clone())
+        }
+    }
+    let bar = || Box::new(Reads("ROM BAR", standard.clone()));
+    let answer = host.dump(vec![bar(), Box::new(Reads("nothing", vec![0; 512])), bar()]).unwrap();
+    assert_eq!(answer.status, 0);
+    assert_eq!(fs::read(host.output()).unwrap(), standard);
+    assert!(answer.text.contains("\nROM BAR: read\n"), "{}", answer.text);
+    assert!(answer.text.contains("  warning: NVIDIA's private images are missing"), "{}", answer.text);
+    assert!(
+        answer.text.contains("ROM BAR: NVIDIA's private images are missing in what it gives\n"),
+        "{}",
+        answer.text
+    );
+    assert!(!answer.text.contains("again"), "{}", answer.text);
+
+    fs::remove_file(host.output()).unwrap();
+    let answer = host.dump(vec![bar(), Box::new(Reads("EEPROM", whole.clone()))]).unwrap();
+    assert_eq!(fs::read(host.output()).unwrap(), whole);
+    assert!(
+        answer
+            .text
+            .starts_with("ROM BAR: NVIDIA's private images are missing in what it gives\nEEPROM: read\n"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn acpi_is_asked_for_private_images_too() {
+    // Whether the standard images end within what has been read or with it, and with filler missing behind.
+    for end in [usize::MAX, AMPERE_STANDARD] {
+        let rom: Vec<u8> = ampere(0x10de, 0x1c8d).into_iter().take(end).collect();
+        let host = Host::new();
+        let method = Method { rom: rom.clone(), fits: 4096, requests: Rc::default() };
+        assert_eq!(host.acpi(method).unwrap().status, 0);
+        assert_eq!(fs::read(host.output()).unwrap(), rom, "{end:#x}");
     }
 }
 
