@@ -15,6 +15,7 @@ mod check;
 mod header;
 mod patch;
 mod problem;
+mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -22,6 +23,7 @@ pub use check::{Checked, Expect, check, validate};
 pub use header::find;
 pub use patch::{PatchError, patch_ids};
 pub use problem::{Problem, RomError, Severity};
+pub use search::{Candidate, Search};
 
 use header::Header;
 

@@ -8,11 +8,9 @@ use super::stream::{Stream, drain};
 use super::{
     Container, Damaged, Found, Limits, Opened, Stopped, Surroundings, Survey, Tool, archive, carve, dell,
 };
-use crate::option_rom::{self, Rom, Severity};
+use crate::option_rom::{Candidate, Search};
 use crate::uefi_volume::{self, Compressed, DecompressError};
 
-/// ROM headers in one thing that turn out to be nothing, at most. Real firmware has a few dozen.
-const MAX_FALSE_HEADERS: usize = 256;
 /// Video ROMs to keep, intact or damaged.
 const MAX_ROMS: usize = 64;
 /// Nothing is in fewer bytes than these.
@@ -255,40 +253,30 @@ impl<'a> Walker<'a> {
 
     /// Notes the video ROMs that lie in `bytes` as they are.
     fn find_roms(&mut self, bytes: &[u8], place: &str) {
-        let mut from = 0;
-        let mut false_headers = 0;
-        while let Some(start) = option_rom::find(bytes, from) {
-            from = start + 1;
+        let mut search = Search::new(bytes);
+        for candidate in search.by_ref() {
             if !self.goes_on() {
                 return;
             }
-            // The window is no larger than a ROM can be, so that one header costs no more.
-            let end = start.saturating_add(option_rom::MAX_SIZE).min(bytes.len());
-            let window = bytes.get(start..end).unwrap_or_default();
-            let rom = option_rom::parse_at(window, 0);
-            let display = rom.main().is_some_and(|main| main.class >> 16 == 0x03);
-            let intact = rom.findings(None).iter().all(|problem| problem.severity() == Severity::Warning);
-            if intact {
-                from = start + rom.end;
-            } else {
-                false_headers += 1;
+            if candidate.rom.is_display() {
+                self.keep(candidate, place);
             }
-            if display {
-                self.keep(rom, window, format!("{place} at {start:#x}"), intact);
-            }
-            if false_headers >= MAX_FALSE_HEADERS {
-                self.note(format!(
-                    "{place}: there are too many false ROM headers in it; the rest was left out"
-                ));
-                return;
-            }
+        }
+        if search.gave_up() {
+            self.note(format!("{place}: there are too many false ROM headers in it; the rest was left out"));
         }
     }
 
-    fn keep(&mut self, rom: Rom, window: &[u8], place: String, intact: bool) {
+    fn keep(&mut self, candidate: Candidate<'_>, place: &str) {
+        let intact = candidate.is_intact();
+        let Candidate { start, window, rom } = candidate;
+        let place = format!("{place} at {start:#x}");
         let image = rom.chain(window);
         if let Some(known) = self.survey.roms.iter_mut().find(|known| known.image == image) {
             known.copies += 1;
+            return;
+        }
+        if !intact && self.survey.damaged.iter().any(|known| known.rom == rom) {
             return;
         }
         if self.survey.roms.len().saturating_add(self.survey.damaged.len()) >= MAX_ROMS
@@ -298,7 +286,6 @@ impl<'a> Walker<'a> {
         } else if intact {
             // What is kept stays in memory.
             self.memory = self.memory.saturating_add(image.len());
-            let image = image.to_vec();
             self.survey.roms.push(Found { image, rom, place, copies: 1 });
         } else {
             self.survey.damaged.push(Damaged { rom, place });

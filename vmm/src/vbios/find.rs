@@ -21,9 +21,12 @@ const MAX_FILE: u64 = 1 << 30;
 /// Nothing is said about a search that takes less, and no more than once in this time about one that takes longer.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Why a search found none.
+const NONE: &str =
+    "No video ROM is in it: the GPU may have a ROM of its own, or the update may be encrypted.";
+const DAMAGED: &str = "No intact video ROM is in it.";
 /// Where else a video BIOS can be.
 const ELSEWHERE: &str = "\
-No video ROM is in it: the GPU may have a ROM of its own, or the update may be encrypted. Where else to look:
 - in the GPU of a running machine:  optimus-vmm vbios dump --host 0000:01:00.0
 - in nouveau's copy, while it drives the GPU:  /sys/kernel/debug/dri/*/vbios.rom
 - in a dump of the BIOS's flash chip (16 or 32 MiB):  flashrom -p internal -r flash.bin; then
@@ -158,7 +161,8 @@ fn conclude(text: &mut String, survey: &Survey) {
     let roms = count(survey.roms.len(), "intact video ROM", "intact video ROMs");
     let _ = writeln!(text, "{roms} in {things}, with {volumes}");
     if survey.roms.is_empty() {
-        text.push_str(ELSEWHERE);
+        let why = if survey.damaged.is_empty() { NONE } else { DAMAGED };
+        let _ = write!(text, "{why} Where else to look:\n{ELSEWHERE}");
     }
 }
 

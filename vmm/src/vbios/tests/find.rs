@@ -131,6 +131,25 @@ fn a_damaged_rom_is_named_with_its_fault() {
     let said =
         "damaged, not written: 10de:1c8d from update.exe at 0x0\n  error: the checksum of image 0 is wrong";
     assert!(answer.text.contains(said), "{}", answer.text);
+    assert!(
+        answer.text.contains("No intact video ROM is in it. Where else to look:\n- in"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn a_piece_of_a_damaged_rom_is_not_written() {
+    // The EFI image of a ROM that is not whole is a ROM of its own by its structures.
+    let mut rom = with_gop(0x10de, 0x1c8d);
+    rom[0x50] = 8;
+    let twice = [vec![0; 100], rom.clone(), vec![0; 100], rom].concat();
+    let case = Case::new(&twice);
+    let answer = case.run().unwrap();
+    assert_eq!((answer.status, case.names().len()), (2, 0), "{}", answer.text);
+    assert_eq!(answer.text.matches("damaged, not written").count(), 1, "{}", answer.text);
+    assert!(answer.text.contains("10de:1c8d from update.exe at 0x64\n"), "{}", answer.text);
+    assert!(!answer.text.contains("No video ROM"), "{}", answer.text);
 }
 
 #[test]
