@@ -13,6 +13,7 @@
 
 mod check;
 mod header;
+mod label;
 mod patch;
 mod problem;
 mod search;
@@ -21,6 +22,7 @@ pub mod testing;
 
 pub use check::{Checked, Expect, check, validate};
 pub use header::find;
+pub use label::Label;
 pub use patch::{PatchError, patch_ids};
 pub use problem::{Problem, RomError, Severity};
 pub use search::{Candidate, Search};

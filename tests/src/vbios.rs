@@ -141,6 +141,8 @@ mod tests {
             assert!(output.status.success(), "{text}");
             assert_eq!(text.matches("NVIDIA private").count(), 2, "{text}");
             assert!(text.contains(&format!("ROM: {} bytes", rom.len())), "{text}");
+            // As nouveau prints it.
+            assert!(text.contains(&format!("\nversion {}\n", super::VERSION)), "{text}");
         }
     }
 }

@@ -12,6 +12,7 @@ use firmware::option_rom::{Severity, check};
 use firmware::unpack::{Found, Limits, Opened, Surroundings, Survey, Tool, survey};
 
 use super::output::{self, Written};
+use super::report::label_line;
 use super::{Answer, read, tool};
 use crate::cli::FindArgs;
 use crate::outcome::{Failure, status};
@@ -133,6 +134,10 @@ fn describe(text: &mut String, path: &Path, found: &Found, written: Written) {
     let copies = if found.copies > 1 { format!(", {} copies", found.copies) } else { String::new() };
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}: {} bytes, {gop}{copies}{there}", path.display(), found.image.len());
+    let label = found.rom.label(&found.image);
+    if let Some(line) = label_line(label.version.as_deref(), label.board.as_deref()) {
+        let _ = writeln!(text, "  {line}");
+    }
     let _ = writeln!(text, "  from {}", found.place);
     let warnings = check(&found.image, None).map(|checked| checked.warnings).unwrap_or_default();
     for warning in warnings {

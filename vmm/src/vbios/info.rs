@@ -12,7 +12,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<Answer, Failure> {
     let bytes = read(&args.file, "the ROM file", MAX_SIZE as u64, too_large)?;
     let expect = args.device.map(|id| Expect::new(id.vendor, id.device));
     let rom = parse(&bytes).map_err(|error| Failure::Input(format!("{}: {error}", args.file.display())))?;
-    let report = Report::new(&rom, bytes.len(), expect);
+    let report = Report::new(&rom, &bytes, expect);
     let text = match args.json {
         true => report.json().map_err(|error| Failure::Refused(format!("cannot write JSON: {error}")))?,
         false => report.text(&args.file),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use firmware::option_rom::{Efi, Expect, Image, Kind, Prefix, Rom, Severity};
+use firmware::option_rom::{Efi, Expect, Image, Kind, Label, Prefix, Rom, Severity};
 use serde::Serialize;
 
 /// One image, as printed.
@@ -59,7 +59,7 @@ pub(super) struct Report {
     file_size: usize,
     /// Bytes in front of the first image.
     prefix: usize,
-    /// Size of the chain in bytes.
+    /// Size of the chain in bytes, with filler that the file lacks.
     rom_size: usize,
     /// Bytes behind the chain.
     trailing: usize,
@@ -67,6 +67,12 @@ pub(super) struct Report {
     images: Vec<ImageReport>,
     /// Whether firmware can show something with it.
     gop: bool,
+    /// The video BIOS's own version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Name of the board it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    board: Option<String>,
     /// The device asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<String>,
@@ -81,7 +87,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(rom: &Rom, file_size: usize, expect: Option<Expect>) -> Self {
+    pub(super) fn new(rom: &Rom, bytes: &[u8], expect: Option<Expect>) -> Self {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for problem in rom.findings(expect) {
             match problem.severity() {
@@ -89,13 +95,16 @@ impl Report {
                 Severity::Warning => warnings.push(problem.to_string()),
             }
         }
+        let Label { version, board } = rom.label(bytes);
         Self {
-            file_size,
+            file_size: bytes.len(),
             prefix: rom.prefix_len,
             rom_size: rom.end.saturating_sub(rom.prefix_len).saturating_add(rom.padding),
-            trailing: file_size.saturating_sub(rom.end),
+            trailing: bytes.len().saturating_sub(rom.end),
             images: rom.images.iter().map(|image| of_image(rom, image)).collect(),
             gop: rom.has_gop(),
+            version,
+            board,
             expected: expect.map(|expect| format!("{:04x}:{:04x}", expect.vendor, expect.device)),
             usable: errors.is_empty(),
             errors,
@@ -130,6 +139,9 @@ impl Report {
             writeln!(out, "  {:#08x} {:>8}  behind the ROM", self.prefix + self.rom_size, self.trailing)?;
         }
         writeln!(out, "ROM: {} bytes, GOP: {}", self.rom_size, if self.gop { "yes" } else { "no" })?;
+        if let Some(line) = label_line(self.version.as_deref(), self.board.as_deref()) {
+            writeln!(out, "{line}")?;
+        }
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
@@ -142,6 +154,16 @@ impl Report {
             (None, true) => writeln!(out, "intact"),
             (None, false) => writeln!(out, "must not be used"),
         }
+    }
+}
+
+/// What the video BIOS calls itself, if it does.
+pub(super) fn label_line(version: Option<&str>, board: Option<&str>) -> Option<String> {
+    match (version, board) {
+        (Some(version), Some(board)) => Some(format!("version {version}, for {board}")),
+        (Some(version), None) => Some(format!("version {version}")),
+        (None, Some(board)) => Some(format!("for {board}")),
+        (None, None) => None,
     }
 }
 

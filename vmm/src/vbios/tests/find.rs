@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
+use firmware::option_rom::testing::{ImageBuilder, muxless, put_bit, with_gop};
 use firmware::uefi_volume::testing::{file, section, volume};
 use firmware::unpack::Limits;
 
@@ -150,6 +150,27 @@ fn a_piece_of_a_damaged_rom_is_not_written() {
     assert_eq!(answer.text.matches("damaged, not written").count(), 1, "{}", answer.text);
     assert!(answer.text.contains("10de:1c8d from update.exe at 0x64\n"), "{}", answer.text);
     assert!(!answer.text.contains("No video ROM"), "{}", answer.text);
+}
+
+#[test]
+fn roms_of_the_same_ids_are_told_apart() {
+    let rom = |version, product| {
+        let mut rom = with_gop(0x10de, 0x1c8d);
+        put_bit(&mut rom, 0x2000, version, 0x26, product);
+        rom
+    };
+    let case = Case::new(&[rom([0x86, 4, 0x2a, 0], "P2510"), rom([0x86, 7, 0x50, 0], "P\x1b]2;x")].concat());
+    let answer = case.run().unwrap();
+    assert!(
+        answer.text.contains("_1c8d.rom: 14336 bytes, with GOP\n  version 86.04.2a.00.26, for P2510\n"),
+        "{}",
+        answer.text
+    );
+    assert!(
+        answer.text.contains("_1c8d_2.rom: 14336 bytes, with GOP\n  version 86.07.50.00.26, for P\n"),
+        "{}",
+        answer.text
+    );
 }
 
 #[test]

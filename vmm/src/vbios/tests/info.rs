@@ -1,7 +1,7 @@
 //! Tests of `vbios info`.
 
 use clap::Parser;
-use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
+use firmware::option_rom::testing::{AMPERE_STANDARD, ImageBuilder, ampere, muxless, put_bit, with_gop};
 
 use super::super::{Answer, run};
 use crate::cli::{Cli, Command};
@@ -54,6 +54,50 @@ fn a_gop_is_named() {
         answer.text
     );
     assert!(answer.text.ends_with("GOP: yes\nintact\n"), "{}", answer.text);
+}
+
+#[test]
+fn a_recent_laptops_rom_has_a_gop_and_nothing_to_warn_of() {
+    let mut rom = ampere(0x10de, 0x25a2);
+    put_bit(&mut rom, 24 * 512, [0x94, 0x07, 0x5b, 0x00], 0x6c, "GA107 Board - 3800");
+    let answer = info(&rom, &["--device", "10de:25a2"]).unwrap();
+    let end = "ROM: 28672 bytes, GOP: yes\nversion 94.07.5b.00.6c, for GA107 Board - 3800\nfits 10de:25a2\n";
+    assert!(answer.text.ends_with(end), "{}", answer.text);
+    assert!(
+        answer.text.contains("compressed (GOP), 0000:0000, class 000000, PCIR rev 3, NPDE"),
+        "{}",
+        answer.text
+    );
+    let json: serde_json::Value = serde_json::from_str(&info(&rom, &["--json"]).unwrap().text).unwrap();
+    assert_eq!((&json["version"], &json["board"]), (&"94.07.5b.00.6c".into(), &"GA107 Board - 3800".into()));
+    assert_eq!((&json["gop"], &json["images"][1]["gop"]), (&true.into(), &true.into()));
+
+    // As Linux reads it.
+    let answer = info(&rom[..AMPERE_STANDARD], &["--device", "10de:25a2"]).unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    assert!(answer.text.contains("\nwarning: NVIDIA's private images are missing"), "{}", answer.text);
+    assert!(!answer.text.contains("again"), "{}", answer.text);
+}
+
+#[test]
+fn missing_filler_is_told_and_counted() {
+    let rom = muxless(0x10de, 0x1c8d);
+    let answer = info(&rom[..rom.len() - 1000], &[]).unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    assert!(
+        answer.text.contains("\nROM: 32768 bytes, GOP: no\nwarning: the file ends at 0x7c18"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn an_unknown_prefix_is_told_with_what_it_means() {
+    let rom = [vec![1; 100], with_gop(0x10de, 0x1c8d)].concat();
+    let answer = info(&rom, &[]).unwrap();
+    for said in ["the 0x64 bytes in front", "left out: harmless", "not all of the ROM", "vbios find"] {
+        assert!(answer.text.contains(said), "{}", answer.text);
+    }
 }
 
 #[test]
