@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-use firmware::option_rom::testing::{muxless, with_gop};
+use firmware::option_rom::testing::{AMPERE_STANDARD, ampere, muxless, put_bit, with_gop};
 use firmware::uefi_volume::testing::{compression, file, guided, row, section, volume};
 use lzma_rust2::{LzmaOptions, LzmaWriter, XzOptions, XzWriter};
 use uuid::{Uuid, uuid};
@@ -33,6 +33,14 @@ fn main() -> Outcome {
         put("vbios_find", name, rom)?;
     }
     let [(_, rom), _] = &roms;
+    let mut recent = ampere(0x10de, 0x1c8d);
+    put_bit(&mut recent, 24 * 512, [0x94, 0x02, 0x42, 0x00], 0x6c, "GA107 Board");
+    put("option_rom", "ampere", &recent)?;
+    put("option_rom", "ampere-standard", recent.get(..AMPERE_STANDARD).unwrap_or_default())?;
+    put("option_rom", "ampere-cut", recent.get(..recent.len() - 700).unwrap_or_default())?;
+    let mut damaged = rom.clone();
+    damaged.truncate(0x4000);
+    put("option_rom", "two", &[damaged.as_slice(), rom, &recent].concat())?;
 
     let packed = lzma(rom)?;
     let nested = guided(LZMA, &lzma(&section(RAW, rom))?);
@@ -57,6 +65,8 @@ fn main() -> Outcome {
     }
 
     put("acpi_table", "ssdt", &table(b"SSDT", &[0x08, b'X', b'_', b'_', b'_', 0x00]))?;
+    put("acpi_table", "asf", &table(b"ASF!", &[0; 8]))?;
+    put("acpi_table", "hpet", &table(b"HPET", &[0; 20]))?;
     put("acpi_table", "oem", &table(b"OEM1", &[0; 8]))?;
     Ok(())
 }

@@ -10,4 +10,13 @@ fuzz_target!(|data: &[u8]| {
     }
     assert!(data.len() >= 36);
     assert_eq!(data.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
+    let signature: &[u8; 4] = data.first_chunk().unwrap();
+    // What a log shows of it is printable, and none of those that there can be only one of.
+    assert!(signature.iter().all(u8::is_ascii_graphic));
+    assert!(
+        ![b"DSDT", b"FACP", b"FACS", b"RSDT", b"XSDT", b"APIC", b"MCFG", b"WAET", b"BGRT"]
+            .contains(&signature)
+    );
+    let licence = [b"SSDT", b"SLIC", b"MSDM"].contains(&signature);
+    assert!(!(licence && acpi::describes_hardware(data)));
 });
