@@ -129,5 +129,5 @@ fn is_signature(signature: &[u8; 4]) -> bool {
 
 /// Whether a table of this kind describes the hardware of a computer. A guest believes it.
 pub fn describes_hardware(table: &[u8]) -> bool {
-    table.first_chunk().is_some_and(|signature| HARDWARE.contains(&signature))
+    table.first_chunk().is_some_and(|signature| HARDWARE.contains(signature))
 }
