@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 mod error;
@@ -19,6 +19,7 @@ mod smm;
 pub use error::ImageError;
 pub use smm::{SmmUse, smm_use};
 
+use crate::input::{self, InputError};
 use fv::{FFS2_FV, FFS3_FV, NV_DATA_FV, VOLUME_TOP_FILE, Volume};
 
 /// Erase-block size of the flash, in bytes: both units are multiples of it.
@@ -86,18 +87,15 @@ impl CodeFile {
     /// [`BLOCK_SIZE`].
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let open = |source| ImageError::Open { path: path.into(), source };
-        // O_NONBLOCK: a FIFO put here by mistake must not stop us before it is refused.
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(open)?;
-        let metadata = file.metadata().map_err(open)?;
-        if !metadata.is_file() {
-            return Err(ImageError::NotAFile { path: path.into() });
-        }
+        let (file, metadata) = input::open(path).map_err(|failed| match failed {
+            InputError::NotAFile(_) => ImageError::NotAFile { path: path.into() },
+            failed => open(failed.into()),
+        })?;
         let size = metadata.len();
         if size == 0 {
             return Err(ImageError::Empty { path: path.into() });
         }
-        let mut magic = [0; 4];
-        if size > 4 && file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"QFI\xfb" {
+        if is_qcow2(&file) {
             return Err(ImageError::Qcow2 { path: path.into() });
         }
         if size > MAX_FLASH {
@@ -136,6 +134,12 @@ impl CodeFile {
         }
         self.file.read_exact_at(buffer, 0).map_err(read)
     }
+}
+
+/// Whether a file begins as a disk image in QEMU's format, in which Fedora ships its flash images.
+pub(crate) fn is_qcow2(file: &File) -> bool {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"QFI\xfb"
 }
 
 /// A CODE (or combined) image in memory, known to be usable except for [`OvmfImage::check_smm`].

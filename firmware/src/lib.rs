@@ -3,6 +3,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`edid`] | what a display of a wanted resolution says of itself |
+//! | [`input`] | opening files of the user's without waiting for what is no file |
+//! | [`new_file`] | making and replacing files as a whole |
 //! | [`image`] | OVMF CODE images: loading, validation, where they lie below 4 GiB |
 //! | [`nvram`] | the per-VM variable store: creation, locking, durable writes |
 //! | [`option_rom`] | PCI option ROMs such as a GPU's video BIOS: parsing, validation, other IDs |
@@ -14,6 +16,8 @@
 pub mod edid;
 pub mod fw_cfg;
 pub mod image;
+pub mod input;
+pub mod new_file;
 pub mod nvram;
 pub mod option_rom;
 pub mod pci_window;

@@ -74,6 +74,7 @@ impl NvramStore {
     /// kernel refuses. The message names the file.
     pub fn open(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<Self, NvramError> {
         let file = create::open_or_create(path, template, size)?;
+        check::check_not_qcow2(path, &file)?;
         let length = file.metadata().map_err(|source| NvramError::Open { path: path.into(), source })?.len();
         check::check_size(path, length, size)?;
         let read = |source| NvramError::Read { path: path.into(), source };

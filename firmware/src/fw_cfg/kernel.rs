@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use linux_loader::loader::bootparam::setup_header;
 use vm_memory::ByteValued;
 
 use super::FileRange;
+use crate::input;
 
 mod error;
 mod format;
@@ -165,12 +166,7 @@ fn open_initrd(path: &Path) -> Result<FileRange, KernelError> {
 }
 
 fn open(path: &Path) -> io::Result<(Arc<File>, u64)> {
-    // O_NONBLOCK: a FIFO must be refused, not waited for.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    let (file, metadata) = input::open(path)?;
     Ok((Arc::new(file), metadata.len()))
 }
 

@@ -5,13 +5,12 @@
 //! guest which one it sees.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Content, FileRange, MAX_NAME};
+use crate::input;
 
 /// Names outside `opt/` that the machine serves, or that would tell the firmware something wrong about it.
 const RESERVED: [&str; 8] = [
@@ -161,12 +160,7 @@ pub fn check_duplicates(items: &[UserItem]) -> Result<(), UserItemError> {
 }
 
 fn open(path: &Path) -> io::Result<FileRange> {
-    // O_NONBLOCK: a FIFO must be refused, not waited for.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    let (file, metadata) = input::open(path)?;
     let len = u32::try_from(metadata.len())
         .map_err(|_| io::Error::other("it is larger than 4 GiB - 1, the limit of a fw_cfg item"))?;
     Ok(FileRange::new(Arc::new(file), 0, len))

@@ -5,13 +5,14 @@
 //! where it was stopped at the next boot (edk2 MdeModulePkg/Universal/FaultTolerantWriteDxe). So a store without a
 //! valid header is not lost while the working block, which says what was under way, is there.
 
+use std::fs::File;
 use std::path::Path;
 
 use uuid::{Uuid, uuid};
 
 use super::{BLOCK, ERASED, NvramError};
 use crate::image::fv::{NV_DATA_FV, Volume, guid_at};
-use crate::image::{BLOCK_SIZE, MAX_FLASH};
+use crate::image::{BLOCK_SIZE, MAX_FLASH, is_qcow2};
 
 /// gEfiAuthenticatedVariableGuid: signature of a store of authenticated variables.
 const AUTHENTICATED_VARIABLES: Uuid = uuid!("aaf32c78-947b-439a-a180-2e144ec37792");
@@ -27,6 +28,14 @@ pub(super) enum StoreState {
     Clean,
     /// The first block is gone, but the firmware has what it needs to restore it.
     MidUpdate,
+}
+
+/// Refuses a flash image in a container, as Fedora ships them, before its size is judged.
+pub(super) fn check_not_qcow2(path: &Path, file: &File) -> Result<(), NvramError> {
+    match is_qcow2(file) {
+        true => Err(NvramError::Qcow2 { path: path.into() }),
+        false => Ok(()),
+    }
 }
 
 pub(super) fn check_size(path: &Path, size: u64, expected: Option<u64>) -> Result<(), NvramError> {

@@ -1,16 +1,18 @@
 //! Opening a store, and making it from its template at the first run.
 //!
-//! A new store is written to a temporary file beside it, synced, locked, and only then given its name, without ever
-//! replacing a file: of two VMs that start at once, one makes the store and the other finds it in use.
+//! A new store is written to a file without a name, synced, locked, and only then given its name, without ever replacing a
+//! file: of two VMs that start at once, one makes the store and the other finds it in use.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::check::{check_size, check_template};
+use super::check::{check_not_qcow2, check_size, check_template};
 use super::lock::lock;
 use super::{BLOCK, NvramError};
+use crate::input::{self, InputError};
+use crate::new_file::{NewFile, folder_of};
 
 /// The store at `path`, open and locked.
 pub(super) fn open_or_create(
@@ -44,56 +46,38 @@ pub(super) fn open_or_create(
 /// Opens an existing store; `None` when there is none.
 fn open(path: &Path) -> Result<Option<File>, NvramError> {
     let error = |source| NvramError::Open { path: path.into(), source };
-    // O_NONBLOCK: a FIFO or device put here by mistake must not stop us before it is refused.
-    let opened = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(source) if source.kind() == ErrorKind::IsADirectory => {
-            return Err(NvramError::NotAFile { path: path.into() });
-        }
-        Err(source) => return Err(error(source)),
-    };
-    if !file.metadata().map_err(error)?.is_file() {
-        return Err(NvramError::NotAFile { path: path.into() });
+    match input::open_writable(path) {
+        Ok((file, _)) => Ok(Some(file)),
+        Err(InputError::Io(source)) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(InputError::NotAFile(_)) => Err(NvramError::NotAFile { path: path.into() }),
+        Err(source) => Err(error(source.into())),
     }
-    Ok(Some(file))
 }
 
 /// Makes the store; `None` when another process was faster.
 fn create(path: &Path, template: &Path, size: Option<u64>) -> Result<Option<File>, NvramError> {
     let content = read_template(template, size)?;
     let error = |source| NvramError::Create { path: path.into(), source };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // The size of a temporary name is bounded: a long name of the store must not make it invalid.
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".optimus-vmm-nvram-")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(directory)
-        .map_err(error)?;
-    temporary.write_all(&content).map_err(error)?;
-    temporary.as_file().sync_all().map_err(error)?;
-    lock(path, temporary.as_file())?;
-    let file = match temporary.persist_noclobber(path) {
-        Ok(file) => file,
-        Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => return Ok(None),
-        Err(failed) => return Err(error(failed.error)),
-    };
+    let mut new = NewFile::for_place(path, 0o600).map_err(error)?;
+    let file = new.file();
+    // Whatever the umask took away: the owner reads and writes it.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(error)?;
+    file.write_all(&content).map_err(error)?;
+    file.sync_all().map_err(error)?;
+    lock(path, file)?;
+    let Some(file) = new.link(path).map_err(error)? else { return Ok(None) };
     // The name itself must survive a power failure too.
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(error)?;
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(error)?;
     Ok(Some(file))
 }
 
 fn read_template(template: &Path, size: Option<u64>) -> Result<Vec<u8>, NvramError> {
     let error = |source| NvramError::Template { path: template.into(), source };
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(template).map_err(error)?;
-    let metadata = file.metadata().map_err(error)?;
-    if !metadata.is_file() {
-        return Err(NvramError::NotAFile { path: template.into() });
-    }
+    let (file, metadata) = input::open(template).map_err(|failed| match failed {
+        InputError::NotAFile(_) => NvramError::NotAFile { path: template.into() },
+        failed => error(failed.into()),
+    })?;
+    check_not_qcow2(template, &file)?;
     let length = metadata.len();
     // A code image is likelier than a wrong VARS file, and has a more helpful message: look at the content first.
     let mut head = vec![0; BLOCK];

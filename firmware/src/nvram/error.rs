@@ -110,6 +110,16 @@ pub enum NvramError {
         /// Its size in bytes.
         size: u64,
     },
+    /// A flash image in a disk-image container.
+    #[error(
+        "{0} is in qcow2 format, and variables are kept in the flash's own (raw): convert it with \
+         `qemu-img convert -O raw {0} {new}`, and name the new file in its place; the firmware code must be raw, too",
+        path.display(), new = path.with_extension("fd").display()
+    )]
+    Qcow2 {
+        /// The store or template.
+        path: PathBuf,
+    },
     /// The content is something else.
     #[error("{} is not an OVMF variable store: {reason}{advice}", path.display())]
     Invalid {

@@ -156,6 +156,34 @@ fn wrong_templates_and_paths() {
     assert!(matches!(same, NvramError::IsTemplate { .. }), "{same}");
 }
 
+/// Fedora ships its flash images in qcow2 format. The command in the message gives a file that is accepted.
+#[test]
+fn images_in_qcow2_format_are_refused_with_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let container = dir.path().join("OVMF_VARS_4M.qcow2");
+    let convert = |arguments: &[&str]| {
+        let done = Command::new("qemu-img").arg("convert").args(arguments).status().unwrap();
+        assert!(done.success());
+    };
+    convert(&["-f", "raw", "-O", "qcow2", TEMPLATE, container.to_str().unwrap()]);
+    let store = dir.path().join("vm_VARS.fd");
+    for (what, result) in [
+        ("template", NvramStore::open(&store, Some(&container), Some(SIZE))),
+        ("store", NvramStore::open(&container, None, Some(SIZE))),
+    ] {
+        let message = result.unwrap_err().to_string();
+        let command = format!(
+            "`qemu-img convert -O raw {} {}`",
+            container.display(),
+            container.with_extension("fd").display()
+        );
+        assert!(message.contains("is in qcow2 format") && message.contains(&command), "{what}: {message}");
+    }
+    let raw = container.with_extension("fd");
+    convert(&["-O", "raw", container.to_str().unwrap(), raw.to_str().unwrap()]);
+    NvramStore::open(&store, Some(&raw), Some(SIZE)).unwrap();
+}
+
 #[test]
 fn store_stopped_while_its_first_block_was_rewritten_is_accepted() {
     let good = template_bytes();
