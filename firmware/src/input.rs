@@ -70,9 +70,7 @@ pub fn open(path: &Path) -> Result<(File, Metadata), InputError> {
 pub fn open_writable(path: &Path) -> Result<(File, Metadata), InputError> {
     match File::options().read(true).write(true).custom_flags(FLAGS).open(path) {
         Ok(file) => regular(file),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            Err(InputError::NotAFile("a directory"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(InputError::NotAFile("a directory")),
         // A socket cannot be opened at all.
         Err(error) => Err(error.into()),
     }

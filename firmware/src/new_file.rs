@@ -146,9 +146,8 @@ fn remove_leftovers(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let ours = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX) || name.starts_with(FORMER_PREFIX));
+        let ours =
+            name.to_str().is_some_and(|name| name.starts_with(PREFIX) || name.starts_with(FORMER_PREFIX));
         let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
         if ours && age().is_some_and(|age| age > ABANDONED) {
             let _ = fs::remove_file(entry.path());

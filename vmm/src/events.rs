@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::output::Output;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -214,9 +216,18 @@ impl EventLog {
     ///
     /// The file cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = File::create(path)?;
-        let log = Log { path: path.into(), file: Mutex::new(Some(file)), reached: AtomicU32::new(0) };
-        Ok(Self(Some(Arc::new(log))))
+        Self::begin(Output::open(path)?)
+    }
+
+    /// A log that replaces the contents of this file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be emptied.
+    pub fn begin(output: Output) -> io::Result<Self> {
+        let path = output.path().to_owned();
+        let file = Mutex::new(Some(output.begin()?));
+        Ok(Self(Some(Arc::new(Log { path, file, reached: AtomicU32::new(0) }))))
     }
 
     /// Writes that the process started.

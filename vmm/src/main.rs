@@ -1,6 +1,5 @@
 //! The `optimus-vmm` command: reads the command line, sets up logging, and is the one place that prints errors.
 
-use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -10,12 +9,13 @@ use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunAr
 use vmm::events::ProcessStart;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
-use vmm::{config, ctl, machine, plan, vbios};
+use vmm::{config, ctl, machine, output, plan, signals, vbios};
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
     let cli = Cli::parse();
-    let done = set_up_log(&cli).and_then(|()| match cli.command {
+    let ready = set_up_log(&cli).inspect(|()| signals::survive_file_size_limit());
+    let done = ready.and_then(|()| match cli.command {
         Command::Run(args) => run(*args, start),
         Command::Plan(args) => show_plan(&args),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
@@ -106,11 +106,8 @@ fn set_up_log(cli: &Cli) -> Result<(), Failure> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &cli.log {
         Some(path) => {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(|source| Failure::Write { path: path.clone(), source })?;
+            let file =
+                output::append(path).map_err(|source| Failure::Write { path: path.clone(), source })?;
             builder.with_ansi(false).with_writer(std::sync::Mutex::new(file)).init();
         }
         None => {

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::kvm::HostError;
 use crate::machine::PassthroughError;
 use crate::memory::MemoryError;
+use crate::signals::Signal;
 use crate::vnc::VncError;
 
 /// Exit statuses of `run`.
@@ -138,6 +139,9 @@ pub enum Failure {
     /// The host refuses something.
     #[error("{0}")]
     Refused(String),
+    /// A signal ended the start.
+    #[error("{} ended the start", .0.name())]
+    Signalled(Signal),
     /// A file of ours cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -163,6 +167,7 @@ impl Failure {
             | Self::Input(_)
             | Self::Disk { .. }
             | Self::Nvram(_) => status::CONFIG,
+            Self::Signalled(signal) => status::SIGNAL.wrapping_add(signal.number() as u8),
             Self::Host(_)
             | Self::Memory(_)
             | Self::Passthrough(_)

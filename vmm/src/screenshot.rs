@@ -1,12 +1,12 @@
 //! Pictures of the guest's screen as PNG files (W3C "Portable Network Graphics Specification", third edition): 8 bits of red,
 //! green and blue for each pixel, with the pointer drawn in.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use devices::display::{Cursor, Frame, Screen};
+use firmware::new_file::{self, folder_of};
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -116,21 +116,10 @@ pub fn check_place(path: &Path) -> io::Result<()> {
     fs::metadata(folder_of(path)).map(drop)
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Replaces a file as a whole: who reads it sees the old or the new one.
+/// Replaces a file as a whole: who reads it sees the old or the new one. What a guest shows is its user's alone.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     check_place(path)?;
-    // As any new file of the user's: the kernel takes the umask from it.
-    let mut file =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder_of(path))?;
-    file.write_all(content)?;
-    file.persist(path).map(drop).map_err(|error| error.error)
+    new_file::replace(path, content, 0o600)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::signal::{self, create_sigset};
 
 /// A request to end the program.
@@ -101,9 +102,31 @@ impl SignalFd {
         }
     }
 
+    /// Whether a signal waits to be taken.
+    pub fn pending(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
     /// What calls `received` in the thread of the event loop, once per signal.
     pub fn subscriber<F: FnMut(Signal) + Send>(self, received: F) -> SignalSubscriber<F> {
         SignalSubscriber { signals: self, received }
+    }
+}
+
+/// Lets a write beyond the file size limit (`RLIMIT_FSIZE`, setrlimit(2)) fail with EFBIG, as a full disk fails it with
+/// ENOSPC. By default SIGXFSZ kills the process, with devices taken and the terminal raw.
+///
+/// It is caught and not ignored, because programs that are started inherit what is ignored, and get the default of what
+/// is caught. Where it was ignored before, that stays.
+pub fn survive_file_size_limit() {
+    extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+    if ignored() & (1 << (libc::SIGXFSZ - 1)) != 0 {
+        return;
+    }
+    if let Err(error) = signal::register_signal_handler(libc::SIGXFSZ, nothing) {
+        tracing::warn!("a file size limit would end this program: {error}");
     }
 }
 
@@ -149,6 +172,7 @@ mod tests {
     fn a_blocked_signal_arrives_as_an_event() {
         let signals = SignalFd::block().unwrap();
         assert_eq!(signals.take(), None);
+        assert!(!signals.pending());
         let (sender, received) = mpsc::channel();
         let mut manager = EventManager::new().unwrap();
         manager.add_subscriber(signals.subscriber(move |signal| sender.send(signal).unwrap()));

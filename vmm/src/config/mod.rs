@@ -43,10 +43,10 @@ mod vbios;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use ::firmware::input::{self, InputError};
 use toml::de::DeTable;
 use uuid::Uuid;
 
@@ -242,14 +242,13 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// The file cannot be read, or it is wrong, or the replaced values are.
 pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
     let failed = |source: io::Error| ConfigError::Read { path: path.into(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    // A device or a disk image given by mistake must not be read to its end.
-    file.take(LONGEST.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST {
-        let why = "it is longer than 1 MiB and cannot be a configuration";
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
-    }
+    let bytes = match input::read(path, LONGEST) {
+        Err(InputError::TooLarge { .. }) => {
+            let why = "it is longer than 1 MiB and cannot be a configuration";
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        read => read.map_err(|error| failed(error.into()))?,
+    };
     let text = match str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => {

@@ -5,7 +5,7 @@
 //! Input is read by [`Console::subscriber`] in the event loop and offered to an [`InputSink`].
 //!
 //! - `stdio`: a terminal is put into raw mode, and [`Key`]s that follow Ctrl-A are for the program.
-//! - `file:PATH`: the file is replaced. No input.
+//! - `file:PATH`: the file's contents are replaced, or a FIFO that has a reader is written to. No input.
 //! - `unix:PATH`: a socket with one client at a time. Between clients the last output is kept for the next.
 //! - `pty`: a new pseudoterminal, used like the socket.
 //! - `none`: output is only watched. No input.
@@ -26,7 +26,6 @@ mod tests;
 mod writer;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -38,6 +37,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::config::ConsoleSpec;
 use crate::events::{Event, EventLog};
+use crate::output;
 use crate::socket::Listener;
 use crate::watch::Watcher;
 
@@ -96,48 +96,100 @@ enum Input {
     Peer(Door),
 }
 
-impl Console {
-    /// Opens the host's end of `device`, a name for messages such as "serial port", and starts its thread.
-    ///
-    /// The terminal of `stdio` is in raw mode from here on.
+/// A host's end that is open, and of which nothing was used yet.
+#[derive(Debug)]
+pub struct Reserved {
+    device: String,
+    console: String,
+    end: End,
+}
+
+/// What is open of it.
+#[derive(Debug)]
+enum End {
+    Nowhere,
+    Stdio,
+    File(output::Output),
+    Peer(Door),
+}
+
+impl Reserved {
+    /// Opens the host's end of `device`, a name for messages such as "serial port". The contents of a file are still
+    /// there, and the terminal is as it was.
     ///
     /// # Errors
     ///
     /// The file, socket or pseudoterminal cannot be made, or something else is in its place.
+    pub fn open(spec: &ConsoleSpec, device: &str) -> Result<Self, ConsoleError> {
+        let end = match spec {
+            ConsoleSpec::None => Ok(End::Nowhere),
+            ConsoleSpec::Stdio => Ok(End::Stdio),
+            ConsoleSpec::File(path) => output::Output::open(path).map(End::File),
+            ConsoleSpec::Unix(path) => Listener::bind(path, 1).map(|socket| End::Peer(Door::Socket(socket))),
+            ConsoleSpec::Pty => Pty::new().map(|pty| End::Peer(Door::Pty(pty))),
+        };
+        let (device, console) = (device.to_owned(), spec.to_string());
+        match end {
+            Ok(end) => Ok(Self { device, console, end }),
+            Err(source) => Err(ConsoleError { device, console, source }),
+        }
+    }
+
+    /// The file that output goes to, if it is one.
+    pub fn file(&self) -> Option<&output::Output> {
+        match &self.end {
+            End::File(output) => Some(output),
+            _ => None,
+        }
+    }
+
+    /// Starts the console's thread. A file is emptied; the terminal of `stdio` is in raw mode from here on.
+    ///
+    /// # Errors
+    ///
+    /// The host has no thread or descriptor for it.
+    pub fn start(self, watcher: Option<Watcher>, events: &EventLog) -> Result<Console, ConsoleError> {
+        let Self { device, console, end } = self;
+        Console::of(&device, &console, end, watcher, events).map_err(|source| ConsoleError {
+            device,
+            console,
+            source,
+        })
+    }
+}
+
+impl Console {
+    /// Opens the host's end of `device` and starts it at once: see [`Reserved`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Reserved::open`] and [`Reserved::start`].
     pub fn open(
         spec: &ConsoleSpec,
         device: &str,
         watcher: Option<Watcher>,
         events: &EventLog,
     ) -> Result<Self, ConsoleError> {
-        let (device, console) = (device.to_owned(), spec.to_string());
-        Self::try_open(spec, &device, watcher, events).map_err(|source| ConsoleError {
-            device,
-            console,
-            source,
-        })
+        Reserved::open(spec, device)?.start(watcher, events)
     }
 
-    fn try_open(
-        spec: &ConsoleSpec,
+    fn of(
         device: &str,
+        name: &str,
+        end: End,
         watcher: Option<Watcher>,
         events: &EventLog,
     ) -> io::Result<Self> {
-        let stdio;
-        let (sink, input) = match spec {
-            ConsoleSpec::None => (Sink::Nowhere, Input::None),
-            ConsoleSpec::File(path) => (Sink::Stream(File::create(path)?.into()), Input::None),
-            ConsoleSpec::Stdio => {
-                stdio = (own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?);
-                return Self::with_stdio(device, stdio.0, stdio.1, watcher);
+        let (sink, input) = match end {
+            End::Nowhere => (Sink::Nowhere, Input::None),
+            End::File(output) => (Sink::Stream(output.begin()?.into()), Input::None),
+            End::Stdio => {
+                let (input, output) = (own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?);
+                return Self::with_stdio(device, input, output, watcher);
             }
-            ConsoleSpec::Unix(path) => {
-                (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(Listener::bind(path, 1)?)))
-            }
-            ConsoleSpec::Pty => (Sink::Peer(VecDeque::new()), Input::Peer(Door::Pty(Pty::new()?))),
+            End::Peer(door) => (Sink::Peer(VecDeque::new()), Input::Peer(door)),
         };
-        let mut this = Self::start(device, spec.to_string(), sink, input, watcher)?;
+        let mut this = Self::start(device, name.into(), sink, input, watcher)?;
         if let Input::Peer(Door::Pty(pty)) = &this.input {
             let path = pty.path().to_owned();
             tracing::info!("the {device} is connected to {}", path.display());

@@ -65,6 +65,9 @@ pub enum BindError {
     /// What was to be changed cannot be recorded.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The user has had enough.
+    #[error("the start was ended by a signal")]
+    Interrupted,
     /// A change failed.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -72,7 +75,7 @@ pub enum BindError {
     #[error("{error}. {left}")]
     AndLeft {
         /// Why binding failed.
-        error: StepError,
+        error: Box<BindError>,
         /// What is not as before.
         left: GiveBackError,
     },
@@ -137,6 +140,9 @@ impl Manager {
     /// those of `mdevs` that do not exist. What is bound or exists already stays so at the end. Takes as long as the
     /// drivers take to let go.
     ///
+    /// `interrupted` is asked before each change, and while others are waited for: when it says so, what was changed is
+    /// put back.
+    ///
     /// # Errors
     ///
     /// See [`BindError`].
@@ -145,6 +151,7 @@ impl Manager {
         machine: &str,
         functions: &[HostPciAddress],
         mdevs: &[WantedMdev],
+        interrupted: &dyn Fn() -> bool,
     ) -> Result<Bound, BindError> {
         let mut functions = functions.to_vec();
         functions.sort_unstable();
@@ -152,7 +159,7 @@ impl Manager {
         if functions.is_empty() && mdevs.is_empty() {
             return Ok(Bound { lent: None });
         }
-        let lock = self.journals.lock()?;
+        let lock = self.journals.lock_unless(interrupted)?.ok_or(BindError::Interrupted)?;
         let devices: Vec<_> = functions
             .iter()
             .map(|address| LentDevice::Function(*address))
@@ -173,16 +180,23 @@ impl Manager {
         let mut journal = claim::write(&self.journals, &lock, record, leftovers)?;
         drop(lock);
         for step in &steps {
-            if let Err(error) = self.host.take(step) {
+            let taken = match interrupted() {
+                true => Err(BindError::Interrupted),
+                false => self.host.take(step).map_err(BindError::from),
+            };
+            if let Err(error) = taken {
                 // What hangs is not asked again: it would only hang again.
-                let hung: &[_] = if matches!(error, StepError::Hung { .. }) { &[step.device()] } else { &[] };
+                let hung: &[_] = match error {
+                    BindError::Step(StepError::Hung { .. }) => &[step.device()],
+                    _ => &[],
+                };
                 // A device that is there all the same is not of our making.
-                if matches!(error, StepError::NotMade { .. }) {
+                if matches!(error, BindError::Step(StepError::NotMade { .. })) {
                     journal.record.steps.retain(|other| !other.is_like(step));
                 }
                 return Err(match self.undo(journal, hung) {
-                    Ok(()) => error.into(),
-                    Err(left) => BindError::AndLeft { error, left },
+                    Ok(()) => error,
+                    Err(left) => BindError::AndLeft { error: Box::new(error), left },
                 });
             }
         }

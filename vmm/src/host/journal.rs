@@ -9,23 +9,26 @@
 //! no moment at which a living journal is free. The directory itself is locked for as long as files in it are listed or
 //! replaced.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firmware::input;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::files::{names, text};
+use super::files::names;
 use super::step::Step;
 use crate::config::LentDevice;
 
 /// The version of the format. Version 1 had no mediated devices, and is read as this one.
 const FORMAT: u32 = 2;
 const ENDING: &str = ".json";
+/// More than any journal has, in bytes.
+const LONGEST: u64 = 4 << 20;
 /// How long another start may keep the directory: while it checks its devices, and loads a module.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -162,6 +165,12 @@ impl JournalDir {
 
     /// Makes the directory if there is none, and waits for its lock.
     pub(super) fn lock(&self) -> Result<File, JournalError> {
+        let locked = self.lock_unless(&|| false)?;
+        locked.ok_or_else(|| failed("lock", &self.path)(io::ErrorKind::Interrupted.into()))
+    }
+
+    /// As [`Self::lock`], but `None` as soon as `interrupted` says so.
+    pub(super) fn lock_unless(&self, interrupted: &dyn Fn() -> bool) -> Result<Option<File>, JournalError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -171,7 +180,8 @@ impl JournalDir {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(dir),
+                Ok(()) => return Ok(Some(dir)),
+                Err(rustix::io::Errno::WOULDBLOCK) if interrupted() => return Ok(None),
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(5));
                 }
@@ -199,8 +209,8 @@ impl JournalDir {
     }
 
     fn inspect(&self, path: PathBuf) -> Found {
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let (file, metadata) = match input::open(&path) {
+            Ok(opened) => opened,
             Err(error) => return Found::Unusable(path, error.to_string()),
         };
         let free = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -208,7 +218,7 @@ impl JournalDir {
             Err(rustix::io::Errno::WOULDBLOCK) => false,
             Err(error) => return Found::Unusable(path, error.to_string()),
         };
-        match (read(&path), free) {
+        match (read(&file, &metadata), free) {
             (Ok(record), true) => Found::Stale(Journal { dir: self.clone(), path, record, file }),
             (Ok(record), false) => Found::Live(record),
             (Err(Unreadable::Newer(why)), _) | (Err(Unreadable::Corrupt(why)), false) => {
@@ -267,16 +277,16 @@ enum Unreadable {
     Corrupt(String),
 }
 
-fn read(path: &Path) -> Result<Record, Unreadable> {
+fn read(file: &File, metadata: &Metadata) -> Result<Record, Unreadable> {
     #[derive(Deserialize)]
     struct Version {
         format: u32,
     }
     let corrupt = |error: &dyn ToString| Unreadable::Corrupt(error.to_string());
-    let text = text(path).map_err(|error| corrupt(&error))?;
-    let Version { format } = serde_json::from_str(&text).map_err(|error| corrupt(&error))?;
+    let text = input::read_open(file, metadata, LONGEST).map_err(|error| corrupt(&error))?;
+    let Version { format } = serde_json::from_slice(&text).map_err(|error| corrupt(&error))?;
     if format > FORMAT {
         return Err(Unreadable::Newer(format!("a newer optimus-vmm wrote it (format {format})")));
     }
-    serde_json::from_str(&text).map_err(|error| corrupt(&error))
+    serde_json::from_slice(&text).map_err(|error| corrupt(&error))
 }

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::programs;
+
 /// Why the kernel did not take a value.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -66,29 +68,22 @@ impl Kernel for ChildWriter {
     fn write(&self, path: &Path, value: &str, patience: Duration) -> Result<(), WriteError> {
         // Opened here: the error keeps its number, and opening a file of sysfs never waits.
         let file = OpenOptions::new().write(true).open(path)?;
-        let mut command = Command::new("dd");
+        let mut command = programs::system("dd")?;
         command.args(["bs=4096", "status=none"]).stdout(file);
         run(command, value, patience)
     }
 
     fn load_module(&self, name: &str, patience: Duration) -> Result<(), WriteError> {
-        let load = |program: &str| {
-            let mut command = Command::new(program);
-            command.arg(name).stdout(Stdio::null());
-            run(command, "", patience)
-        };
-        // The PATH of ordinary users lacks sbin on some distributions.
-        match load("modprobe") {
-            Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::NotFound => load("/sbin/modprobe"),
-            other => other,
-        }
+        let mut command = programs::system("modprobe")?;
+        command.arg(name).stdout(Stdio::null());
+        run(command, "", patience)
     }
 }
 
 /// Runs `command` with `input`, at most for `patience`.
 fn run(mut command: Command, input: &str, patience: Duration) -> Result<(), WriteError> {
     // A group of its own: Ctrl-C on our terminal must not end it halfway.
-    command.env("LC_ALL", "C").stdin(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let program = command.get_program().to_owned();
     let spawned = command.spawn();
     // It has the file's descriptor too.
@@ -158,6 +153,37 @@ mod tests {
         fs::write(&path, "").unwrap();
         ChildWriter.write(&path, "vfio-pci", SOON).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "vfio-pci");
+    }
+
+    const ELSEWHERE: &str = "KERNEL_TEST_ELSEWHERE";
+
+    /// In a process of its own, whose `PATH` and folder have programs of the same names.
+    #[test]
+    fn programs_of_the_callers_are_not_run() {
+        if let Some(path) = std::env::var_os(ELSEWHERE) {
+            ChildWriter.write(Path::new(&path), "value", SOON).unwrap();
+            let _ = ChildWriter.load_module("no-such-module", SOON);
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["dd", "modprobe"] {
+            let program = dir.path().join(name);
+            fs::write(&program, "#!/bin/sh\ntouch \"$0.ran\"\n").unwrap();
+            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let path = dir.path().join("attribute");
+        fs::write(&path, "").unwrap();
+        let test = "host::kernel::tests::programs_of_the_callers_are_not_run";
+        let done = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env(ELSEWHERE, &path)
+            .env("PATH", format!(":.:{}", dir.path().display()))
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "value");
+        assert!(!dir.path().join("dd.ran").exists() && !dir.path().join("modprobe.ran").exists());
     }
 
     #[test]

@@ -70,13 +70,15 @@ impl fmt::Display for Recovery {
 
 impl Manager {
     /// Undoes what machines changed whose processes are gone, and tells the user. Those that run are left alone. To be
-    /// called before [`Manager::bind`] at each start; costs nothing where there was no crash.
-    pub fn recover(&self) -> Vec<Recovery> {
+    /// called before [`Manager::lend`] at each start; costs nothing where there was no crash. What is left when
+    /// `interrupted` says so is the next start's.
+    pub fn recover(&self, interrupted: &dyn Fn() -> bool) -> Vec<Recovery> {
         if !self.journals.exists() {
             return Vec::new();
         }
-        let found = match self.journals.lock() {
-            Ok(lock) => self.journals.list(&lock),
+        let found = match self.journals.lock_unless(interrupted) {
+            Ok(Some(lock)) => self.journals.list(&lock),
+            Ok(None) => return Vec::new(),
             Err(error) => {
                 let failed = Recovery::NoJournals(error);
                 tracing::warn!("{failed}");
@@ -85,6 +87,9 @@ impl Manager {
         };
         let mut done = Vec::new();
         for found in found {
+            if interrupted() {
+                break;
+            }
             let recovery = match found {
                 Found::Live(_) => continue,
                 Found::Unusable(path, why) => Recovery::Unusable { path, why },

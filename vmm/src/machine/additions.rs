@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{user_tables, vbios};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Diagnostic, Problems};
 use crate::plan::MachinePlan;
 
 /// What the user adds to the machine's own tables.
@@ -24,9 +24,15 @@ impl Additions {
     /// All that cannot be used, each with its line of the configuration.
     pub fn load(config: &Config, plan: &MachinePlan) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        let vbios = vbios::load(config, plan, &mut problems);
-        let tables = user_tables::load(config, &mut problems);
+        let read = Self::read(config, plan, &mut problems);
         Problems::check(problems)?;
-        Ok(Self { tables, vbios, opregion: None })
+        Ok(read)
+    }
+
+    /// As [`Self::load`]; what cannot be used is added to `problems`.
+    pub(super) fn read(config: &Config, plan: &MachinePlan, problems: &mut Vec<Diagnostic>) -> Self {
+        let vbios = vbios::load(config, plan, problems);
+        let tables = user_tables::load(config, problems);
+        Self { tables, vbios, opregion: None }
     }
 }

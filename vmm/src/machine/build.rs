@@ -19,16 +19,16 @@ use devices::ps2::i8042::{self, I8042};
 use devices::pvpanic::{self, Pvpanic};
 use devices::serial::{self, SerialPort};
 use devices::time::{Alarm, HostClock};
-use devices::virtio::blk::{DiskFormat, DiskOptions, VirtioBlk, open_disk};
+use devices::virtio::blk::{BlockBackend, VirtioBlk};
 use devices::virtio::pci::VirtioPci;
 use devices::virtio::rng::VirtioRng;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::additions::Additions;
 use super::boot_disk::BootDisk;
 use super::display::MachineDisplay;
-use super::flash::{Flash, FlashFiles};
+use super::flash::Flash;
+use super::inputs::Inputs;
 use super::items;
 use super::passthrough::{Passthrough, Surroundings};
 use super::refused;
@@ -38,7 +38,6 @@ use crate::events::{Event, EventLog};
 use crate::kvm;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::kvm::slots::Slots;
-use crate::memory;
 use crate::memory::layout::Layout;
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
@@ -59,8 +58,6 @@ pub(super) struct Connections {
     pub flash_alarm: Arc<dyn Alarm>,
     /// The host's battery and adapter, when the guest's follow them.
     pub power: Option<PowerState>,
-    /// The user's files behind the ACPI tables.
-    pub additions: Additions,
     /// What happened when.
     pub events: EventLog,
 }
@@ -172,17 +169,18 @@ pub(super) fn board(
     supported: &Supported,
     config: &Arc<Config>,
     plan: &Arc<MachinePlan>,
-    files: FlashFiles,
+    ram: GuestRam,
+    inputs: Inputs,
     connections: Connections,
 ) -> Result<Board, Failure> {
+    let Inputs { additions, roms, kernel, items, flash, disks, vnc: _ } = inputs;
     let vm = kvm::create_vm(kvm)?;
-    let ram = memory::allocate(&plan.memory)?;
     let slots = Slots::new(Arc::clone(&vm));
     slots.map_ram(&ram)?;
     connections.events.emit(Event::MemoryReady { bytes: plan.memory.size });
 
     let (io, memory) = (Bus::new(), Bus::new());
-    let flash = files.attach(&memory, &slots, connections.flash_alarm)?;
+    let flash = flash.attach(&memory, &slots, connections.flash_alarm)?;
     let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(refused("set up interrupt routes"))?;
     let doorbells = Arc::new(kvm::Doorbells::new(Arc::clone(&vm)));
     let layout = Layout::new(slots);
@@ -194,9 +192,10 @@ pub(super) fn board(
     let mch = Mch::new(ecam);
     let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
     let surroundings = Surroundings { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
-    let passthrough = Passthrough::open(config, plan, &surroundings)?;
-    let pci = PciAssembly {
+    let passthrough = Passthrough::open(config, plan, &roms, &surroundings)?;
+    let mut pci = PciAssembly {
         config,
+        disks,
         ram: &ram,
         interrupts: &interrupts,
         events: &connections.events,
@@ -232,7 +231,7 @@ pub(super) fn board(
     let (display, ramfb) = MachineDisplay::of(ramfb, planes, &ram)
         .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
-    let extras = items::Extras { additions: connections.additions, opregion };
+    let extras = items::Extras { additions, kernel, items, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
 
@@ -296,6 +295,8 @@ fn insert(bus: &Bus, base: u64, len: u64, device: Arc<dyn BusDevice>) {
 /// Makes the functions of the plan.
 struct PciAssembly<'a> {
     config: &'a Config,
+    /// Those that are not in use yet.
+    disks: Vec<Option<Box<dyn BlockBackend>>>,
     ram: &'a GuestRam,
     interrupts: &'a Arc<Interrupts>,
     events: &'a EventLog,
@@ -306,7 +307,7 @@ struct PciAssembly<'a> {
 }
 
 impl PciAssembly<'_> {
-    fn populate(&self, root: &RootComplex, functions: &[PlannedFunction]) -> Result<(), Failure> {
+    fn populate(&mut self, root: &RootComplex, functions: &[PlannedFunction]) -> Result<(), Failure> {
         let placed = |error: devices::pci::TopologyError| Failure::Input(error.to_string());
         for planned in functions {
             root.add(planned.at, self.function(planned, Placement::RootComplexIntegrated)?)
@@ -320,7 +321,7 @@ impl PciAssembly<'_> {
     }
 
     fn function(
-        &self,
+        &mut self,
         planned: &PlannedFunction,
         placement: Placement,
     ) -> Result<Arc<dyn PciFunction>, Failure> {
@@ -368,7 +369,7 @@ impl PciAssembly<'_> {
     }
 
     fn disk(
-        &self,
+        &mut self,
         index: usize,
         planned: &PlannedFunction,
         placement: Placement,
@@ -378,16 +379,9 @@ impl PciAssembly<'_> {
             .disks
             .get(index)
             .ok_or_else(|| Failure::Input(format!("{planned}: there is no disk[{index}]")))?;
-        let mut options = DiskOptions::new(&disk.path);
-        options.format = Some(match disk.format {
-            config::DiskFormat::Raw => DiskFormat::Raw,
-            config::DiskFormat::Qcow2 => DiskFormat::Qcow2,
-        });
-        options.read_only = disk.readonly;
-        options.direct = disk.cache == config::Cache::Direct;
-        options.discard = disk.discard == config::Discard::Unmap;
-        options.allow_backing = disk.backing == config::Backing::Allow;
-        let backend = open_disk(&options).map_err(|error| Failure::Disk { index, source: error })?;
+        let backend = self.disks.get_mut(index).and_then(Option::take);
+        let backend =
+            backend.ok_or_else(|| Failure::Input(format!("{planned}: disk[{index}] is not open")))?;
         let backend = BootDisk::watch(backend, format!("disk[{index}]"), self.events.clone());
         let device = VirtioBlk::new(backend, disk.serial.as_deref().unwrap_or_default());
         self.virtio(Box::new(device), planned, placement)

@@ -1,7 +1,6 @@
 //! The host's ends of the guest's character devices.
 
-use crate::config::{Config, ConsoleSpec};
-use crate::console::{Console, Releaser};
+use crate::console::{self, Console, Releaser};
 use crate::events::EventLog;
 use crate::outcome::Failure;
 use crate::watch::Watcher;
@@ -13,13 +12,16 @@ pub(super) struct Consoles {
 }
 
 impl Consoles {
-    pub(super) fn open(config: &Config, watcher: Watcher, events: &EventLog) -> Result<Self, Failure> {
-        let failed = |error: crate::console::ConsoleError| Failure::Refused(error.to_string());
-        let serial = Console::open(&config.serial, "serial port", Some(watcher), events).map_err(failed)?;
-        let debug = match &config.debugcon {
-            ConsoleSpec::None => None,
-            spec => Some(Console::open(spec, "debug port", None, events).map_err(failed)?),
-        };
+    /// Starts them. The terminal is in raw mode from here on.
+    pub(super) fn start(
+        serial: console::Reserved,
+        debug: Option<console::Reserved>,
+        watcher: Watcher,
+        events: &EventLog,
+    ) -> Result<Self, Failure> {
+        let failed = |error: console::ConsoleError| Failure::Refused(error.to_string());
+        let debug = debug.map(|debug| debug.start(None, events)).transpose().map_err(failed)?;
+        let serial = serial.start(Some(watcher), events).map_err(failed)?;
         Ok(Self { serial, debug })
     }
 

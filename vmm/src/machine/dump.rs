@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use devices::bus::AddressRange;
 
 use super::acpi::{self, CpuFacts, Firmware};
 use super::additions::Additions;
+use super::refused;
 use crate::config::{Config, ConfigError};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
+use crate::programs;
 
 /// Where OVMF builds since 2023 put the ECAM (edk2 OvmfPkg/OvmfPkgX64.dsc, PcdPciExpressBaseAddress).
 const ECAM_BASE: u64 = 0xe000_0000;
@@ -58,7 +59,13 @@ pub fn dump(config: &Config, plan: &MachinePlan, folder: &Path, dsl: bool) -> Re
 /// Makes `x.dsl` from `x.dat`.
 fn decompile(file: &Path) -> Result<PathBuf, Failure> {
     let source = file.with_extension("dsl");
-    let output = Command::new("iasl").arg("-p").arg(&source).arg("-d").arg(file).output();
+    let absolute = |path: &Path| std::path::absolute(path).map_err(refused("find out the current folder"));
+    let iasl = programs::find("iasl", &programs::user_path())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+    let arguments = (absolute(&source)?, absolute(file)?);
+    let output = iasl.and_then(|iasl| {
+        programs::command(&iasl).arg("-p").arg(arguments.0).arg("-d").arg(arguments.1).output()
+    });
     let output = output.map_err(|error| {
         Failure::Refused(match error.kind() {
             io::ErrorKind::NotFound => "cannot decompile the tables: `iasl` is not installed; it is in the package \

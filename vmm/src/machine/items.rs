@@ -14,7 +14,6 @@ use devices::pci::{RootComplex, Space};
 use firmware::fw_cfg::e820::{Range, e820};
 use firmware::fw_cfg::kernel::KernelHandoff;
 use firmware::fw_cfg::smbios;
-use firmware::fw_cfg::user_item::{Source, UserItem};
 use firmware::fw_cfg::{Content, system_states};
 
 use super::acpi::{self, CpuFacts};
@@ -22,7 +21,7 @@ use super::additions::Additions;
 use super::boot_order;
 use super::display;
 use super::passthrough::OpRegion;
-use crate::config::{Config, FwCfgContent};
+use crate::config::Config;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
@@ -49,6 +48,10 @@ fn input(error: impl std::fmt::Display) -> Failure {
 pub(super) struct Extras {
     /// The user's files behind the ACPI tables.
     pub additions: Additions,
+    /// What the firmware is to start.
+    pub kernel: Option<KernelHandoff>,
+    /// The user's items, by name.
+    pub items: Vec<(String, Box<dyn Content>)>,
     /// The display GPU's OpRegion.
     pub opregion: Option<OpRegion>,
 }
@@ -85,18 +88,14 @@ pub(super) fn build(
     builder = builder
         .file("etc/smbios/smbios-anchor", smbios.anchor.to_vec())
         .file("etc/smbios/smbios-tables", smbios.tables);
-    builder = with_kernel(builder, config)?;
+    let Extras { mut additions, kernel, items, opregion } = extras;
+    if let Some(kernel) = kernel {
+        builder = with_kernel(builder, kernel);
+    }
     builder = display::offer(builder, live.ramfb.as_ref());
-    for item in &config.fw_cfg {
-        let (name, content) = match &item.content {
-            FwCfgContent::File(path) => {
-                UserItem::new(&item.name, Source::File(path)).map_err(input)?.into_parts()
-            }
-            FwCfgContent::Bytes(bytes) => (item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>),
-        };
+    for (name, content) in items {
         builder = builder.file(&name, Served(content));
     }
-    let Extras { mut additions, opregion } = extras;
     if let Some(OpRegion { bytes, placed }) = opregion {
         // Firmware places a copy by the table loader; an option ROM may make one of its own from the first file.
         let size = ::acpi::OPREGION_ADDRESS_SIZE as u16;
@@ -117,10 +116,7 @@ fn memory_map(plan: &MachinePlan, cpu: CpuFacts) -> Result<Vec<u8>, Failure> {
     e820(plan.memory.low.len(), high, &acpi::reserved(cpu)).map_err(input)
 }
 
-fn with_kernel(builder: FwCfgBuilder, config: &Config) -> Result<FwCfgBuilder, Failure> {
-    let Some(kernel) = &config.kernel else { return Ok(builder) };
-    let handoff =
-        KernelHandoff::open(&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline).map_err(input)?;
+fn with_kernel(builder: FwCfgBuilder, handoff: KernelHandoff) -> FwCfgBuilder {
     let size = |content: &dyn Content| content.len();
     // The numbered items are what every OVMF reads; newer ones look for files first and find none.
     let mut builder = builder
@@ -133,7 +129,7 @@ fn with_kernel(builder: FwCfgBuilder, config: &Config) -> Result<FwCfgBuilder, F
     if let Some(initrd) = handoff.initrd {
         builder = builder.initrd(Served(initrd));
     }
-    Ok(builder)
+    builder
 }
 
 fn smbios_config(config: &Config, plan: &MachinePlan) -> smbios::SmbiosConfig {

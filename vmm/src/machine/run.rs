@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use event_manager::EventManager;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::additions::Additions;
 use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
 use super::control::{self, Control};
 use super::diagnose::{self, Looks};
 use super::end::{End, Machine, conclude};
-use super::flash::FlashFiles;
+use super::ends::Ends;
+use super::inputs::Inputs;
 use super::listen::{Sources, Subscriber, Wake, subscribe};
-use super::passthrough::{Loan, Passthrough};
+use super::passthrough::{Loan, Passthrough, PassthroughError};
 use super::refused;
 use super::shot::Shot;
 use super::timers::TimerAlarm;
@@ -29,11 +29,13 @@ use crate::control::{Announcement, Herald};
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
-use crate::host::HostFacts;
+use crate::host::{BindError, HostFacts};
 use crate::kvm::{self, probe, setup};
+use crate::memory;
 use crate::outcome::{Failure, Outcome};
 use crate::plan;
 use crate::power_supply::PowerSupplies;
+use crate::privileges;
 use crate::session::{self, Cause, Session, Trigger};
 use crate::signals::SignalFd;
 use crate::timer::Timer;
@@ -44,35 +46,53 @@ use crate::watch::{Verdict, Watcher};
 /// # Errors
 /// The configuration is wrong or the host is not ready: nothing of the guest has run.
 pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
+    match start_and_run(options, start) {
+        // Everything that was taken is given back by now.
+        Err(Failure::Signalled(signal)) => Ok(Outcome::Signalled(signal.number())),
+        done => done,
+    }
+}
+
+/// A signal that came during the start ends it.
+fn go_on(signals: &SignalFd) -> Result<(), Failure> {
+    signals.take().map_or(Ok(()), |signal| Err(Failure::Signalled(signal)))
+}
+
+fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let events = match &options.events {
-        Some(path) => {
-            EventLog::create(path).map_err(|source| Failure::Write { path: path.clone(), source })?
-        }
-        None => EventLog::disabled(),
-    };
-    events.process_start(start);
     let config = Arc::new(config::load_with(&options.config, &options.overrides)?);
     let facts = HostFacts::gather(&config.passthrough);
     let plan = Arc::new(plan::plan(&config, &facts).map_err(config::ConfigError::from)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
-    let additions = Additions::load(&config, &plan).map_err(config::ConfigError::from)?;
-    let mut shot = Shot::new(options.screenshot.as_deref())?;
-    // Before any thread starts, so that all inherit the mask.
+    // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
+    let mut inputs = Inputs::open(&config, &plan)?;
+    let mut ends = Ends::open(&config, &plan, options, inputs.vnc.take(), began)?;
     let kvm = kvm::open()?;
-    let control = Control::open(&config, &plan, began)?;
-    let herald = control.as_ref().map(Control::herald);
-    let loan = Loan::take(&config, &plan)?;
-    let files = FlashFiles::open(&config)?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
+    let ram = memory::allocate(&plan.memory)?;
+    go_on(&signals)?;
+    // Nothing of the host has been changed up to here.
+    let loan = match Loan::take(&config, &plan, &|| signals.pending()) {
+        Ok(loan) => Ok(loan),
+        Err(PassthroughError::Bind(BindError::Interrupted)) => Err(BindError::Interrupted),
+        // Of what could not be given back the user has to know.
+        Err(error) => return Err(error.into()),
+    };
+    go_on(&signals)?;
+    let loan = loan.map_err(PassthroughError::from)?;
+    // Threads that start from here on have no more privileges than this one.
+    privileges::drop_unneeded();
+    let events = ends.events(start)?;
+    let Ends { control, vnc, serial, debug, mut shot, .. } = ends;
+    let herald = control.as_ref().map(Control::herald);
 
     let watcher = Watcher::new(options.expect.iter().cloned(), options.fail_on.iter().cloned())
         .map_err(refused("watch the serial port"))?;
     let observer = watcher.observer();
-    let mut consoles = Consoles::open(&config, watcher, &events)?;
+    let mut consoles = Consoles::start(serial, debug, watcher, &events)?;
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
     let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
@@ -82,7 +102,8 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
         &supported,
         &config,
         &plan,
-        files,
+        ram,
+        inputs,
         Connections {
             serial_output: consoles.serial.output(),
             serial_room: room.try_clone().map_err(refused("share an event"))?,
@@ -91,11 +112,11 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
             power: supplies.as_mut().map(PowerSupplies::read),
-            additions,
             events: events.clone(),
         },
     )?;
-    let vnc = vnc::serve(&config, &board, &events)?;
+    go_on(&signals)?;
+    let vnc = vnc::serve(vnc, &board, &events)?;
     let vcpus = Vcpus::create(&kvm, &supported, &config, &plan, &board, &events)?;
 
     let (wake, woken) = channel();

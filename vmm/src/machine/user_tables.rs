@@ -1,10 +1,10 @@
 //! The user's ACPI tables, `[[acpi.table]]`.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use acpi::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
+use firmware::input;
 
 use crate::config::{Config, Diagnostic};
 
@@ -62,12 +62,9 @@ fn warning(path: &Path, table: &[u8]) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TableFileError> {
-    let mut table = Vec::new();
-    // One byte more tells a file that is too long.
-    let limit = u64::try_from(MAX_USER_TABLE).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut table))
-        .map_err(|source| TableFileError::Read { path: path.into(), source })?;
+    let limit = u64::try_from(MAX_USER_TABLE).unwrap_or(u64::MAX);
+    let table = input::read(path, limit)
+        .map_err(|error| TableFileError::Read { path: path.into(), source: error.into() })?;
     check_table(&table).map_err(|source| TableFileError::Table { path: path.into(), source })?;
     Ok(table)
 }

@@ -1,11 +1,10 @@
 //! The GPU's video BIOS, `vbios` in `[dgpu]`, as the guest's `_ROM` returns it.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use firmware::input;
 use firmware::option_rom::{self, Checked, RomError};
 
 use crate::config::{Config, Diagnostic, Vbios};
@@ -37,8 +36,8 @@ pub enum VbiosError {
 pub(super) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Diagnostic>) -> Option<Arc<[u8]>> {
     let planned = plan.vbios.as_ref()?;
     let path = planned.file.as_path();
-    let checked = read(path)
-        .map_err(|source| VbiosError::Read { path: path.into(), source })
+    let checked = input::read(path, option_rom::MAX_SIZE as u64)
+        .map_err(|error| VbiosError::Read { path: path.into(), source: error.into() })
         .and_then(|bytes| check(planned, &bytes));
     let checked = match checked {
         Ok(checked) => checked,
@@ -70,17 +69,4 @@ fn help(planned: &PlannedVbios) -> String {
         planned.expect.map(|expect| format!(" --device {:04x}:{:04x}", expect.vendor, expect.device));
     let device = device.unwrap_or_default();
     format!("`optimus-vmm vbios info {}{device}` shows what is in it", planned.file.display())
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A FIFO must not stop us before it is refused.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    // One byte more tells a file that is too long.
-    let limit = u64::try_from(option_rom::MAX_SIZE).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -16,6 +16,7 @@ use super::report::label_line;
 use super::{Answer, read, tool};
 use crate::cli::FindArgs;
 use crate::outcome::{Failure, status};
+use crate::programs;
 
 /// Larger files are no BIOS.
 const MAX_FILE: u64 = 1 << 30;
@@ -80,7 +81,7 @@ impl Surroundings for World {
 
 pub(super) fn run(args: &FindArgs, verbose: bool) -> Result<Answer, Failure> {
     let progress = verbose || std::io::stderr().is_terminal();
-    let mut world = World::new(std::env::var_os("PATH").unwrap_or_default(), progress);
+    let mut world = World::new(programs::user_path(), progress);
     find(args, &Limits::default(), &mut world)
 }
 

@@ -11,10 +11,9 @@ mod report;
 mod tests;
 mod tool;
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use firmware::input::{self, InputError};
 
 use crate::cli::{VbiosArgs, VbiosCommand};
 use crate::outcome::Failure;
@@ -45,17 +44,11 @@ fn read(path: &Path, what: &str, limit: u64, too_large: &str) -> Result<Vec<u8>,
     let cannot =
         |error: std::io::Error| Failure::Input(format!("cannot read {what} {}: {error}", path.display()));
     let refuse = |why: String| Failure::Input(format!("{what} {} {why}", path.display()));
-    // O_NONBLOCK: a FIFO must not stop us before it is refused.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(cannot)?;
-    let metadata = file.metadata().map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(refuse("is not a regular file".into()));
+    match input::read(path, limit) {
+        Err(InputError::NotAFile(_)) => Err(refuse("is not a regular file".into())),
+        Err(InputError::TooLarge { size, limit }) => {
+            Err(refuse(format!("has {size} bytes, more than {limit}; {too_large}")))
+        }
+        read => read.map_err(|error| cannot(error.into())),
     }
-    if metadata.len() > limit {
-        return Err(refuse(format!("has {} bytes, more than {limit}; {too_large}", metadata.len())));
-    }
-    let mut bytes = Vec::new();
-    // The file may grow meanwhile.
-    file.take(limit).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
 }

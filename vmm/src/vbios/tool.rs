@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use firmware::unpack::{Opened, Tool};
+
+use crate::programs::{self, find};
 
 /// Memory that a tool may take, in bytes.
 const MEMORY: u64 = 4 << 30;
@@ -28,16 +30,6 @@ fn program(tool: Tool) -> (&'static str, &'static str) {
         Tool::Innoextract => ("innoextract", "an Inno Setup installer"),
         Tool::Upx => ("upx", "a program packed with UPX"),
     }
-}
-
-/// Finds a program in the directories of `search`, which has the form of PATH.
-pub(super) fn find(name: &str, search: &std::ffi::OsStr) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    std::env::split_paths(search).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(
-        |path| {
-            fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-        },
-    )
 }
 
 /// Opens `bytes` with a tool found in `search`; gives its files, of at most `limit` bytes together.
@@ -62,7 +54,7 @@ pub(super) fn open(
     let output = folder.path().join("output");
     fs::write(&input, bytes).map_err(failed)?;
     fs::create_dir(&output).map_err(failed)?;
-    let mut command = Command::new(prlimit);
+    let mut command = programs::command(&prlimit);
     command.args([
         format!("--as={MEMORY}"),
         format!("--cpu={PROCESSOR}"),

@@ -31,4 +31,4 @@ mod tests;
 
 pub use listener::ListenError;
 pub use password::{Password, PasswordError};
-pub use server::{Options, Server, VncError};
+pub use server::{Options, Reserved, Server, VncError};

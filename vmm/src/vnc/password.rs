@@ -1,13 +1,13 @@
 //! VNC authentication: RFC 6143 §7.2.2. A challenge is encrypted by DES with the password as key. It keeps strangers out of a
 //! private network and is no protection on others: docs/display.md tells of ssh.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use des::Des;
 use des::cipher::{BlockCipherEncrypt, KeyInit};
+use firmware::input;
 
 /// The length of a challenge.
 pub(super) const CHALLENGE: usize = 16;
@@ -37,6 +37,19 @@ pub enum PasswordError {
         /// Its permissions.
         mode: u32,
     },
+    /// It belongs to somebody else.
+    #[error(
+        "the VNC password {path} belongs to the user with number {owner}, who can read and change it, and not to the one \
+         who runs this (number {user}): make it yours with `chown {user} {path}`"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who runs this program.
+        user: u32,
+    },
     /// There is no password in the file.
     #[error("the first line of {path} is empty: write the VNC password there, of which 8 characters count")]
     Empty {
@@ -56,21 +69,25 @@ impl std::fmt::Debug for Password {
 }
 
 impl Password {
-    /// Reads the first line of a file that only its owner can read.
+    /// Reads the first line of a file that is this user's own, also root's, and that nobody else can read.
     ///
     /// # Errors
-    /// The file cannot be read, or others can read it, or its first line is empty.
+    /// The file cannot be read, or is another user's, or others can read it, or its first line is empty.
     pub fn read(path: &Path) -> Result<Self, PasswordError> {
         let failed = |source| PasswordError::Read { path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        let (file, metadata) = input::open(path).map_err(|error| failed(error.into()))?;
+        let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+        if owner != user {
+            return Err(PasswordError::Foreign { path: path.into(), owner, user });
+        }
+        let mode = metadata.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(PasswordError::Public { path: path.into(), mode });
         }
-        let mut line = Vec::new();
-        BufReader::new(file.take(LONGEST_LINE)).read_until(b'\n', &mut line).map_err(failed)?;
-        let password = line.strip_suffix(b"\n").unwrap_or(&line);
-        let password = password.strip_suffix(b"\r").unwrap_or(password);
+        let mut text = Vec::new();
+        file.take(LONGEST_LINE).read_to_end(&mut text).map_err(failed)?;
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let password = line.strip_suffix(b"\r").unwrap_or(line);
         if password.is_empty() {
             return Err(PasswordError::Empty { path: path.into() });
         }

@@ -70,14 +70,43 @@ pub struct Server {
     clients: Arc<Clients>,
 }
 
+/// An address that is taken and not served yet: clients wait.
+#[derive(Debug)]
+pub struct Reserved {
+    options: Options,
+    listener: Listener,
+}
+
+impl Reserved {
+    /// Listens.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn new(options: Options) -> Result<Self, VncError> {
+        let listener = Listener::bind(&options.address)?;
+        Ok(Self { options, listener })
+    }
+
+    /// Serves clients from now on.
+    ///
+    /// # Errors
+    /// The host has no thread or descriptor left.
+    pub fn start(self, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Server, VncError> {
+        Server::of(self, screen, input)
+    }
+}
+
 impl Server {
     /// Listens, and serves clients from then on.
     ///
     /// # Errors
     /// The address cannot be had, or the host has no thread or descriptor left.
     pub fn start(options: Options, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Self, VncError> {
-        let Options { address, password, name } = options;
-        let listener = Listener::bind(&address)?;
+        Reserved::new(options)?.start(screen, input)
+    }
+
+    fn of(reserved: Reserved, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Self, VncError> {
+        let Reserved { options: Options { address, password, name }, listener } = reserved;
         let address = listener.address(&address);
         let stop = event()?;
         let clients = Arc::new(Clients::new()?);

@@ -1,6 +1,7 @@
 //! From the host to the device, and clients that come and go.
 
 use std::fs;
+use std::fs::File;
 use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;

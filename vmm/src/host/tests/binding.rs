@@ -115,7 +115,7 @@ fn every_refused_write_leaves_the_host_as_it_was() {
                 BindError::AndLeft { .. } => {
                     assert_eq!(fake.journal_names().len(), 1, "{write}");
                     fake.kernel.faults.lock().unwrap().clear();
-                    fake.manager().recover();
+                    fake.manager().recover(&|| false);
                 }
                 other => panic!("{write}: {other}"),
             }
@@ -133,7 +133,8 @@ fn a_hang_is_left_to_the_next_start_and_the_rest_given_back() {
     let error = fake.manager().bind("vm", &gpu_and_audio()).unwrap_err();
     let said = error.to_string();
     assert!(said.contains("taking 0000:01:00.1 from snd_hda_intel did not end within 10 s"), "{said}");
-    assert!(matches!(error, BindError::AndLeft { error: StepError::Hung { .. }, .. }));
+    assert!(matches!(error, BindError::AndLeft { error, .. }
+        if matches!(*error, BindError::Step(StepError::Hung { .. }))));
     let after = fake.observe();
     assert_eq!((&after[GPU], &after[PORT]), (&before[GPU], &before[PORT]));
     let asked = fake.log().iter().filter(|write| write.contains(&format!("{AUDIO}/driver/unbind"))).count();
@@ -141,7 +142,7 @@ fn a_hang_is_left_to_the_next_start_and_the_rest_given_back() {
     // The kernel has come to an end with it.
     fake.kernel.faults.lock().unwrap().clear();
     fs::remove_file(fake.root().join(format!("sys/bus/pci/devices/{AUDIO}/driver"))).unwrap();
-    fake.manager().recover();
+    fake.manager().recover(&|| false);
     assert_eq!(fake.observe(), before);
     assert!(fake.journal_names().is_empty());
 }
@@ -156,7 +157,7 @@ fn the_next_run_takes_over_what_could_not_be_given_back() {
     assert!(matches!(&error, GiveBackError::Left { left, .. } if left.len() == 1), "{error}");
     assert!(error.to_string().contains("giving 0000:01:00.0 back to nouveau failed"), "{error}");
     assert_eq!(fake.observe()[GPU][0], "");
-    fake.manager().recover();
+    fake.manager().recover(&|| false);
     let bound = fake.manager().bind("other", &gpu_and_audio()).unwrap();
     assert_eq!(fake.journal_names().len(), 1);
     assert!(fake.journal_names()[0].starts_with("other-"));
@@ -199,7 +200,7 @@ fn a_second_machine_is_told_who_has_the_device() {
     );
     // Another device is free, and the first machine's journal is left alone.
     let other = fake.manager().bind("second", &[address(NVME)]).unwrap();
-    assert!(fake.manager().recover().is_empty());
+    assert!(fake.manager().recover(&|| false).is_empty());
     assert_eq!(fake.journal_names().len(), 2);
     other.give_back().unwrap();
     bound.give_back().unwrap();
@@ -214,4 +215,47 @@ fn vfio_pci_that_declines_is_told() {
     let error = fake.manager().bind("vm", &gpu_and_audio()).unwrap_err();
     assert!(error.to_string().contains("vfio-pci did not take 0000:01:00.0, which is now without driver"));
     assert_eq!(fake.observe(), before);
+}
+
+/// A signal before any of the changes: those before it are put back, and none of those after it is made.
+#[test]
+fn an_interrupted_start_gives_back_what_it_took() {
+    let fake = Fake::new();
+    let before = fake.observe();
+    let changes = {
+        drop(fake.manager().bind("vm", &gpu_and_audio()).unwrap());
+        fake.log().len()
+    };
+    let mut interrupted_at = 0;
+    for moment in 0.. {
+        let asked = std::cell::Cell::new(0);
+        let interrupted = || asked.replace(asked.get() + 1) >= moment;
+        match fake.manager().lend("vm", &gpu_and_audio(), &[], &interrupted) {
+            Err(BindError::Interrupted) => interrupted_at += 1,
+            Err(error) => panic!("{error}"),
+            Ok(bound) => {
+                drop(bound);
+                break;
+            }
+        }
+        assert_eq!(fake.observe(), before, "interrupted at moment {moment}");
+        assert!(fake.journal_names().is_empty(), "interrupted at moment {moment}");
+    }
+    // Two functions and a port, each with more than one change.
+    assert!(interrupted_at >= 6 && changes > 6, "{interrupted_at} of {changes}");
+}
+
+/// Another start has the record for up to a minute: a signal ends the waiting.
+#[test]
+fn waiting_for_another_start_is_interrupted() {
+    let fake = Fake::new();
+    fs::create_dir_all(fake.journals()).unwrap();
+    let other = fs::File::open(fake.journals()).unwrap();
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let asked = std::cell::Cell::new(0);
+    let interrupted = || asked.replace(asked.get() + 1) > 3;
+    let error = fake.manager().lend("vm", &gpu_and_audio(), &[], &interrupted).unwrap_err();
+    assert!(matches!(error, BindError::Interrupted), "{error}");
+    assert!(fake.manager().recover(&|| true).is_empty());
+    assert!(fake.log().is_empty());
 }

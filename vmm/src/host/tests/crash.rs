@@ -29,11 +29,11 @@ fn recovery_from_any_point_restores_the_host() {
     for copy in copies.taken {
         let root = copy.join("host");
         changed += usize::from(observe(&root) != before);
-        let recovered = revive(&copy).recover();
+        let recovered = revive(&copy).recover(&|| false);
         assert!(matches!(&recovered[..], [Recovery::GivenBack { machine, .. }] if machine == "vm"));
         assert_eq!(observe(&root), before, "{}", copy.display());
         assert!(fs::read_dir(copy.join("state")).unwrap().next().is_none());
-        assert!(revive(&copy).recover().is_empty());
+        assert!(revive(&copy).recover(&|| false).is_empty());
     }
     assert!(changed > 30, "{changed}");
 }
@@ -47,11 +47,11 @@ fn a_crash_during_recovery_is_recovered_from() {
     let bound = &copies.taken[copies.taken.len() / 2];
     let kernel = Arc::new(FakeKernel::of(&bound.join("host")));
     *kernel.copies.lock().unwrap() = Some(Copies::new(None));
-    manager_of(bound, kernel.clone()).recover();
+    manager_of(bound, kernel.clone()).recover(&|| false);
     let again = kernel.copies.lock().unwrap().take().unwrap();
     assert!(again.taken.len() > 10, "{}", again.taken.len());
     for copy in again.taken {
-        revive(&copy).recover();
+        revive(&copy).recover(&|| false);
         assert_eq!(observe(&copy.join("host")), before, "{}", copy.display());
     }
 }
@@ -64,9 +64,9 @@ fn a_reboot_needs_no_recovery() {
     let root = copy.join("host");
     fs::write(root.join("proc/sys/kernel/random/boot_id"), "other\n").unwrap();
     let now = observe(&root);
-    assert!(matches!(&revive(copy).recover()[..], [Recovery::Rebooted { .. }]));
+    assert!(matches!(&revive(copy).recover(&|| false)[..], [Recovery::Rebooted { .. }]));
     assert_eq!(observe(&root), now);
-    assert!(revive(copy).recover().is_empty());
+    assert!(revive(copy).recover(&|| false).is_empty());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn what_somebody_else_bound_since_stays() {
     let driver = root.join(format!("sys/bus/pci/devices/{GPU}/driver"));
     fs::remove_file(&driver).unwrap();
     std::os::unix::fs::symlink("drivers/nvidia", &driver).unwrap();
-    revive(copy).recover();
+    revive(copy).recover(&|| false);
     assert_eq!(observe(&root)[GPU][..2], ["nvidia", "(null)"]);
 }
 
@@ -110,7 +110,7 @@ proptest! {
         prop_assert_eq!(&fake.observe(), &before);
         // Such a host may need fewer writes.
         if let Some(copy) = copies.taken.first() {
-            revive(copy).recover();
+            revive(copy).recover(&|| false);
             prop_assert_eq!(observe(&copy.join("host")), before);
         }
     }

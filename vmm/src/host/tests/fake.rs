@@ -283,7 +283,7 @@ impl Fake {
 impl Manager {
     /// Without mediated devices.
     pub(super) fn bind(&self, machine: &str, functions: &[HostPciAddress]) -> Result<Bound, BindError> {
-        self.lend(machine, functions, &[])
+        self.lend(machine, functions, &[], &|| false)
     }
 }
 

@@ -29,7 +29,7 @@ fn corrupt_ones_are_told_and_kept_aside() {
         let fake = Fake::new();
         let before = fake.observe();
         journal(&fake, "vm-1.json", text.as_bytes());
-        let recovered = fake.manager().recover();
+        let recovered = fake.manager().recover(&|| false);
         assert!(
             matches!(&recovered[..], [Recovery::Unusable { path, .. }]
             if path.ends_with("vm-1.json.corrupt")),
@@ -37,7 +37,7 @@ fn corrupt_ones_are_told_and_kept_aside() {
         );
         assert_eq!(fs::read(fake.journals().join("vm-1.json.corrupt")).unwrap(), text.as_bytes());
         // It is told once, and in nobody's way.
-        assert!(fake.manager().recover().is_empty());
+        assert!(fake.manager().recover(&|| false).is_empty());
         fake.manager().bind("vm", &gpu_and_audio()).unwrap().give_back().unwrap();
         assert_eq!(fake.observe(), before);
     }
@@ -47,7 +47,7 @@ fn corrupt_ones_are_told_and_kept_aside() {
 fn those_of_newer_versions_are_left_alone() {
     let fake = Fake::new();
     journal(&fake, "vm-1.json", br#"{"format": 3, "anything": []}"#);
-    let recovered = fake.manager().recover();
+    let recovered = fake.manager().recover(&|| false);
     assert!(recovered[0].to_string().contains("a newer optimus-vmm wrote it (format 3)"));
     assert_eq!(fake.journal_names(), ["vm-1.json"]);
 }
@@ -56,7 +56,7 @@ fn those_of_newer_versions_are_left_alone() {
 fn replacements_that_were_cut_short_are_removed() {
     let fake = Fake::new();
     journal(&fake, "vm-1.json.tmp", b"{");
-    assert!(fake.manager().recover().is_empty());
+    assert!(fake.manager().recover(&|| false).is_empty());
     assert!(fake.journal_names().is_empty());
 }
 
@@ -102,8 +102,8 @@ proptest! {
         if truncate { text.truncate(at) } else { text[at] = with }
         journal(&fake, "vm-1.json", &text);
         let manager = revive(fake.root().parent().unwrap());
-        manager.recover();
-        let leftovers = manager.recover();
+        manager.recover(&|| false);
+        let leftovers = manager.recover(&|| false);
         prop_assert!(leftovers.iter().all(|it| matches!(it, Recovery::Unusable { .. })), "{:?}", leftovers);
     }
 }

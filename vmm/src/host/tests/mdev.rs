@@ -114,7 +114,7 @@ fn one() -> (Vec<String>, String) {
 }
 
 fn refusal(fake: &Fake, wanted: WantedMdev) -> String {
-    let error = fake.manager().lend("vm", &[], &[wanted]).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted], &|| false).unwrap_err();
     assert!(matches!(error, BindError::Mdev(_)), "{error}");
     assert!(fake.journal_names().is_empty());
     error.to_string()
@@ -127,17 +127,17 @@ fn told(message: &str, words: &[&str]) {
 #[test]
 fn one_is_made_and_removed() {
     let fake = host("0x591b", true);
-    let lent = fake.manager().lend("vm", &[], &[wanted()]).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap();
     assert_eq!(mdevs(&fake.root()), one());
     let made = fake.files().mdev(uuid(UUID)).unwrap();
     assert_eq!((made.parent.as_str(), made.kind.as_str(), made.iommu_group), (IGPU, KIND, Some(20)));
-    let second = fake.manager().lend("second", &[], &[wanted()]).unwrap_err();
+    let second = fake.manager().lend("second", &[], &[wanted()], &|| false).unwrap_err();
     told(&second.to_string(), &["belongs to the machine vm, which is running", UUID]);
     lent.give_back().unwrap();
     assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
     assert!(!fake.log().iter().any(|write| write.contains("modprobe")), "{:?}", fake.log());
-    drop(fake.manager().lend("vm", &[], &[wanted()]).unwrap());
+    drop(fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap());
     assert_eq!(mdevs(&fake.root()), none(), "dropped");
 }
 
@@ -146,7 +146,7 @@ fn one_that_exists_is_left_alone() {
     for wanted in [wanted(), WantedMdev { create: None, ..wanted() }] {
         let fake = host("0x591b", true);
         add(&fake.root().join("sys/devices/pci0000:00").join(IGPU), KIND, UUID, Some("20"));
-        fake.manager().lend("vm", &[], &[wanted]).unwrap().give_back().unwrap();
+        fake.manager().lend("vm", &[], &[wanted], &|| false).unwrap().give_back().unwrap();
         assert_eq!(names(&fake.root().join("sys/bus/mdev/devices")), [UUID]);
         assert!(fake.log().is_empty(), "{:?}", fake.log());
     }
@@ -160,7 +160,7 @@ fn one_that_mdevctl_defines_is_made_from_its_definition() {
     let path = format!("etc/mdevctl.d/{IGPU}/{UUID}");
     let definition = format!("{{\"mdev_type\": \"{KIND}\", \"start\": \"auto\", \"attrs\": []}}");
     fake.file(&path, &definition);
-    let lent = fake.manager().lend("vm", &[], &[asked()]).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[asked()], &|| false).unwrap();
     assert_eq!(mdevs(&fake.root()), one());
     lent.give_back().unwrap();
     assert_eq!(mdevs(&fake.root()), none());
@@ -180,14 +180,14 @@ fn recovery_from_any_point_removes_it() {
     let fake = host("0x591b", true);
     let before = fake.observe();
     *fake.kernel.copies.lock().unwrap() = Some(Copies::new(None));
-    fake.manager().lend("vm", &gpu_and_audio(), &[wanted()]).unwrap().give_back().unwrap();
+    fake.manager().lend("vm", &gpu_and_audio(), &[wanted()], &|| false).unwrap().give_back().unwrap();
     assert_eq!((fake.observe(), mdevs(&fake.root())), (before.clone(), none()));
     let copies = fake.kernel.copies.lock().unwrap().take().unwrap();
     let mut made = 0;
     for copy in copies.taken {
         let root = copy.join("host");
         made += usize::from(mdevs(&root) == one());
-        let recovered = revive(&copy).recover();
+        let recovered = revive(&copy).recover(&|| false);
         let [Recovery::GivenBack { devices, .. }] = &recovered[..] else { panic!("{recovered:?}") };
         assert!(devices.contains(&LentDevice::Mediated(uuid(UUID))));
         assert_eq!((observe(&root), mdevs(&root)), (before.clone(), none()), "{}", copy.display());
@@ -200,7 +200,7 @@ fn recovery_from_any_point_removes_it() {
 fn what_a_crash_left_is_used_or_removed_but_not_what_others_made() {
     let fake = host("0x591b", true);
     *fake.kernel.copies.lock().unwrap() = Some(Copies::new(Some(1)));
-    fake.manager().lend("vm", &[], &[wanted()]).unwrap().give_back().unwrap();
+    fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap().give_back().unwrap();
     let copies = fake.kernel.copies.lock().unwrap().take().unwrap();
     let copy = &copies.taken[0];
     let root = copy.join("host");
@@ -208,7 +208,7 @@ fn what_a_crash_left_is_used_or_removed_but_not_what_others_made() {
     // Somebody has made another one of the same UUID since.
     react(&root.join("sys/bus/mdev/devices").join(UUID).join("remove"), "1").unwrap();
     add(&root.join("sys/devices/pci0000:00").join(IGPU), "i915-GVTg_V5_8", UUID, Some("20"));
-    assert!(matches!(&revive(copy).recover()[..], [Recovery::GivenBack { .. }]));
+    assert!(matches!(&revive(copy).recover(&|| false)[..], [Recovery::GivenBack { .. }]));
     assert_eq!(names(&root.join("sys/bus/mdev/devices")), [UUID]);
 }
 
@@ -220,10 +220,10 @@ fn every_refused_write_leaves_the_host_as_it_was() {
         let fake = host("0x591b", true);
         let before = fake.observe();
         fake.fault(write, fault);
-        let error = fake.manager().lend("vm", &gpu_and_audio(), &[wanted()]).unwrap_err();
+        let error = fake.manager().lend("vm", &gpu_and_audio(), &[wanted()], &|| false).unwrap_err();
         assert!(matches!(error, BindError::Step(_) | BindError::AndLeft { .. }), "{error}");
         fake.kernel.faults.lock().unwrap().clear();
-        fake.manager().recover();
+        fake.manager().recover(&|| false);
         assert_eq!((fake.observe(), mdevs(&fake.root())), (before, none()), "{write}");
         assert!(fake.journal_names().is_empty());
     }
@@ -233,26 +233,26 @@ fn every_refused_write_leaves_the_host_as_it_was() {
 fn a_creation_that_hangs_is_left_to_the_next_start() {
     let fake = host("0x591b", true);
     fake.fault("create", Fault::Hang);
-    let error = fake.manager().lend("vm", &[], &[wanted()]).unwrap_err();
-    assert!(matches!(error, BindError::AndLeft { error: StepError::Hung { .. }, .. }), "{error}");
+    let error = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap_err();
+    assert!(matches!(&error, BindError::AndLeft { error, .. } if hung(error)), "{error}");
     told(&error.to_string(), &["making the mediated device", "did not end within 10 s"]);
     fake.kernel.faults.lock().unwrap().clear();
     // The kernel has come to an end with it.
     add(&fake.root().join("sys/devices/pci0000:00").join(IGPU), KIND, UUID, Some("20"));
-    fake.manager().recover();
+    fake.manager().recover(&|| false);
     assert!(names(&fake.root().join("sys/bus/mdev/devices")).is_empty());
 }
 
 #[test]
 fn a_removal_that_fails_is_told_and_tried_again() {
     let fake = host("0x591b", true);
-    let lent = fake.manager().lend("vm", &[], &[wanted()]).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap();
     fake.fault("remove", Fault::Hang);
     let error = lent.give_back().unwrap_err();
     assert!(matches!(&error, GiveBackError::Left { left, .. } if left.len() == 1));
     told(&error.to_string(), &["removing the mediated device", "fuser -v /dev/vfio/*"]);
     fake.kernel.faults.lock().unwrap().clear();
-    fake.manager().recover();
+    fake.manager().recover(&|| false);
     assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
 }
@@ -270,7 +270,7 @@ fn one_that_another_process_made_meanwhile_is_not_removed() {
         }
         add(&parent, KIND, UUID, Some("20"));
     });
-    let error = fake.manager().lend("vm", &[], &[wanted()]).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap_err();
     thread.join().unwrap();
     told(&error.to_string(), &["another process has made it in the meantime"]);
     assert_eq!(names(&fake.root().join("sys/bus/mdev/devices")), [UUID]);
@@ -281,7 +281,7 @@ fn one_that_another_process_made_meanwhile_is_not_removed() {
 fn one_that_no_driver_takes_is_removed_again() {
     let fake = host("0x591b", true);
     fake.file(&format!("sys/devices/pci0000:00/{IGPU}/mdev_supported_types/{KIND}/driverless"), "");
-    let error = fake.manager().lend("vm", &[], &[wanted()]).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap_err();
     told(&error.to_string(), &["making the mediated device", "no driver took it"]);
     assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
@@ -290,7 +290,7 @@ fn one_that_no_driver_takes_is_removed_again() {
 #[test]
 fn one_that_another_process_has_taken_is_left_to_it() {
     let fake = host("0x591b", true);
-    let lent = fake.manager().lend("vm", &[], &[wanted()]).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap();
     fake.process(77, "qemu-system-x86", "/dev/vfio/20");
     let error = lent.give_back().unwrap_err();
     told(
@@ -299,7 +299,7 @@ fn one_that_another_process_has_taken_is_left_to_it() {
     );
     assert_eq!(mdevs(&fake.root()), one());
     fs::remove_dir_all(fake.root().join("proc/77")).unwrap();
-    fake.manager().recover();
+    fake.manager().recover(&|| false);
     assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
 }
@@ -320,4 +320,8 @@ fn facts_have_the_device_that_exists() {
     let facts = HostFacts::gather_from(&fake.files(), &device);
     assert_eq!(facts.mdevs[&uuid(UUID)].kind, KIND);
     assert!(facts.functions.is_empty());
+}
+
+fn hung(error: &BindError) -> bool {
+    matches!(error, BindError::Step(StepError::Hung { .. }))
 }

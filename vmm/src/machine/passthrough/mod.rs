@@ -26,6 +26,7 @@ use crate::session::Trigger;
 use crate::vfio::{Notification, NotificationKind, OpRegionError, Vfio, VfioError, VfioHostDevice};
 use igpu::DisplayGpu;
 pub(super) use igpu::OpRegion;
+pub(super) use rom::Roms;
 
 /// Why a device cannot be passed through.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,13 @@ pub(super) struct Loan {
 impl Loan {
     /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
     /// makes the mediated ones that do not exist.
-    pub(super) fn take(config: &Config, plan: &MachinePlan) -> Result<Self, PassthroughError> {
+    ///
+    /// `interrupted` says whether to give up: what was taken by then is given back.
+    pub(super) fn take(
+        config: &Config,
+        plan: &MachinePlan,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Self, PassthroughError> {
         let all = || plan.passthrough.iter();
         if all().len() == 0 {
             return Ok(Self { bound: None });
@@ -103,10 +110,11 @@ impl Loan {
         let manager = if managed.is_empty() && mdevs.is_empty() { None } else { Some(Manager::new()?) };
         if let Some(manager) = &manager {
             // It tells of each by itself.
-            manager.recover();
+            manager.recover(interrupted);
         }
         host::check(&HostFiles::default(), &ready, &managed, config.machine.vfio_backend)?;
-        let bound = manager.map(|manager| manager.lend(&config.name, &managed, &mdevs)).transpose()?;
+        let bound =
+            manager.map(|manager| manager.lend(&config.name, &managed, &mdevs, interrupted)).transpose()?;
         Ok(Self { bound })
     }
 
@@ -140,6 +148,7 @@ impl Passthrough {
     pub(super) fn open(
         config: &Config,
         plan: &MachinePlan,
+        roms: &Roms,
         surroundings: &Surroundings<'_>,
     ) -> Result<Option<Self>, PassthroughError> {
         if plan.passthrough.is_empty() {
@@ -155,7 +164,8 @@ impl Passthrough {
                 if let Role::Passthrough(index) = planned.role
                     && let Some(device) = plan.passthrough.get(index)
                 {
-                    let (host, function) = surroundings.open(&vfio, device, placement, planned, slot)?;
+                    let (host, function) =
+                        surroundings.open(&vfio, device, roms, (index, placement, planned, slot))?;
                     if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
                         display = Some(DisplayGpu::new(&igpu, &host, &function)?);
                     }
@@ -233,18 +243,17 @@ fn meaning(kind: NotificationKind, device: &str) -> Trigger {
 }
 
 impl Surroundings<'_> {
-    /// Opens `device` for its place in the plan. `slot` is the function of the root bus that it is, or sits behind, by
+    /// Opens `device`, the plan's of this index, for its place there. `slot` is the function of the root bus that it is, or sits behind, by
     /// which its interrupt line is wired.
     fn open(
         &self,
         vfio: &Vfio,
         device: &PlannedPassthrough,
-        placement: Placement,
-        planned: &PlannedFunction,
-        slot: &PlannedFunction,
+        roms: &Roms,
+        (index, placement, planned, slot): (usize, Placement, &PlannedFunction, &PlannedFunction),
     ) -> Result<(Arc<VfioHostDevice>, Arc<VfioPci>), PassthroughError> {
         let host = vfio.open(device.host)?;
-        let rom = rom::of(device, host.as_ref())?;
+        let rom = roms.of(index, device, host.as_ref())?;
         let options = Options {
             identity: device.identity,
             multifunction: planned.multifunction,

@@ -1,17 +1,17 @@
 //! The expansion ROM that a passed-through function shows: a file that the user names, or the device's own.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use devices::vfio::Rom;
 use devices::vfio::host::{HostDevice, region};
+use firmware::input;
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
 use super::PassthroughError;
-use crate::config::{Passthrough, RomSource};
-use crate::plan::PlannedPassthrough;
+use crate::config::{Config, Diagnostic, Passthrough, RomSource};
+use crate::plan::{MachinePlan, PlannedPassthrough};
 
 /// Largest ROM that is read, in bytes.
 const MAX_SIZE: u64 = 16 << 20;
@@ -21,13 +21,93 @@ const DISPLAY: u8 = 0x03;
 /// Bytes that are read from a device at once.
 const CHUNK: usize = 0x1000;
 
-/// The ROM of `device`, which is open as `host`.
-pub(super) fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<Rom, PassthroughError> {
-    match &device.rom {
-        RomSource::Off => Ok(Rom::Off),
-        RomSource::File(path) => from_file(path, device, host),
-        RomSource::Host => Ok(from_device(device, host)),
+/// The ROM files of the plan's functions, by the index of the function.
+#[derive(Debug, Default)]
+pub(in crate::machine) struct Roms(BTreeMap<usize, RomFile>);
+
+#[derive(Debug)]
+enum RomFile {
+    /// It is for the device.
+    Checked(Arc<[u8]>),
+    /// It is a ROM; for which device can be told when that is open.
+    Unchecked(Vec<u8>),
+}
+
+impl Roms {
+    /// Reads and checks all files. Those that cannot be used become problems, each with its line of the configuration.
+    pub(in crate::machine) fn load(
+        config: &Config,
+        plan: &MachinePlan,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let mut files = BTreeMap::new();
+        for (index, device) in plan.passthrough.iter().enumerate() {
+            let RomSource::File(path) = &device.rom else { continue };
+            match load(path, device) {
+                Ok(file) => drop(files.insert(index, file)),
+                Err(error) => {
+                    problems.push(config.problem(&format!("{}.rom", device.key), error.to_string()));
+                }
+            }
+        }
+        Self(files)
     }
+
+    /// The ROM of `device`, which has this index and is open as `host`.
+    pub(super) fn of(
+        &self,
+        index: usize,
+        device: &PlannedPassthrough,
+        host: &dyn HostDevice,
+    ) -> Result<Rom, PassthroughError> {
+        match (&device.rom, self.0.get(&index)) {
+            (RomSource::Off, _) | (RomSource::File(_), None) => Ok(Rom::Off),
+            (RomSource::File(_), Some(RomFile::Checked(image))) => Ok(Rom::Image(Arc::clone(image))),
+            (RomSource::File(path), Some(RomFile::Unchecked(bytes))) => {
+                let Some(own) = own_ids(host) else { return Ok(Rom::Image(bytes.as_slice().into())) };
+                check_file(path, bytes, device, own, is_display(host)).map(Rom::Image)
+            }
+            (RomSource::Host, _) => Ok(from_device(device, host)),
+        }
+    }
+}
+
+/// Reads a file and checks it by what the host says of the device without opening it.
+fn load(path: &Path, device: &PlannedPassthrough) -> Result<RomFile, PassthroughError> {
+    let bytes = input::read(path, MAX_SIZE).map_err(|error| PassthroughError::ReadRom {
+        path: path.into(),
+        device: device.host,
+        source: error.into(),
+    })?;
+    match &device.facts {
+        Some(facts) => {
+            let display = facts.class >> 16 == u32::from(DISPLAY);
+            check_file(path, &bytes, device, (facts.vendor, facts.device), display).map(RomFile::Checked)
+        }
+        None => Ok(RomFile::Unchecked(bytes)),
+    }
+}
+
+/// Checks the contents of a file for the device with these IDs.
+fn check_file(
+    path: &Path,
+    bytes: &[u8],
+    device: &PlannedPassthrough,
+    own: (u16, u16),
+    display: bool,
+) -> Result<Arc<[u8]>, PassthroughError> {
+    let expect = Expect { vendor: own.0, device: own.1, also: Some(shown_ids(device, own)) };
+    let checked = check(bytes, expect, device, display).map_err(|source| PassthroughError::Rom {
+        path: path.into(),
+        device: device.host,
+        vendor: own.0,
+        id: own.1,
+        source,
+    })?;
+    for warning in &checked.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    Ok(checked.image.into())
 }
 
 /// Checks a ROM for the device with these IDs. That it is a video BIOS is asked of display controllers only: a network
@@ -36,11 +116,8 @@ fn check(
     bytes: &[u8],
     expect: Expect,
     device: &PlannedPassthrough,
-    host: &dyn HostDevice,
+    display: bool,
 ) -> Result<Checked, RomError> {
-    let mut base_class = [0];
-    let known = host.read(region::CONFIG, BASE_CLASS, &mut base_class).is_ok();
-    let display = known && base_class == [DISPLAY];
     let rom = option_rom::parse(bytes)?;
     let findings = match device.key == Passthrough::IGPU {
         true => rom.findings_of_driver(Some(expect)),
@@ -57,6 +134,12 @@ fn check(
     }
 }
 
+fn is_display(host: &dyn HostDevice) -> bool {
+    let mut base_class = [0];
+    let known = host.read(region::CONFIG, BASE_CLASS, &mut base_class).is_ok();
+    known && base_class == [DISPLAY]
+}
+
 /// Vendor and device ID of the device itself.
 fn own_ids(host: &dyn HostDevice) -> Option<(u16, u16)> {
     let mut ids = [0; 4];
@@ -68,40 +151,6 @@ fn own_ids(host: &dyn HostDevice) -> Option<(u16, u16)> {
 /// Vendor and device ID that the guest sees.
 fn shown_ids(device: &PlannedPassthrough, (vendor, id): (u16, u16)) -> (u16, u16) {
     (device.identity.vendor.unwrap_or(vendor), device.identity.device.unwrap_or(id))
-}
-
-fn from_file(
-    path: &Path,
-    device: &PlannedPassthrough,
-    host: &dyn HostDevice,
-) -> Result<Rom, PassthroughError> {
-    let bytes = read(path).map_err(|source| PassthroughError::ReadRom {
-        path: path.into(),
-        device: device.host,
-        source,
-    })?;
-    let Some(own) = own_ids(host) else { return Ok(Rom::Image(bytes.into())) };
-    let expect = Expect { vendor: own.0, device: own.1, also: Some(shown_ids(device, own)) };
-    let checked = check(&bytes, expect, device, host).map_err(|source| PassthroughError::Rom {
-        path: path.into(),
-        device: device.host,
-        vendor: own.0,
-        id: own.1,
-        source,
-    })?;
-    for warning in &checked.warnings {
-        tracing::warn!("{}: {warning}", path.display());
-    }
-    Ok(Rom::Image(checked.image.into()))
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_SIZE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    Ok(bytes)
 }
 
 /// The device's own ROM, under the IDs that the guest sees. A device that has none, as most 3D controllers of laptops,
@@ -118,7 +167,7 @@ fn from_device(device: &PlannedPassthrough, host: &dyn HostDevice) -> Rom {
         offset += chunk.len() as u64;
     }
     let Some(own) = own_ids(host) else { return Rom::Off };
-    match check(&image, Expect::new(own.0, own.1), device, host) {
+    match check(&image, Expect::new(own.0, own.1), device, is_display(host)) {
         Ok(checked) => {
             let missing = |warning: &&Problem| matches!(warning, Problem::PrivateMissing { .. });
             for warning in checked.warnings.iter().filter(missing) {

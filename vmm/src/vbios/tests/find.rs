@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use firmware::option_rom::testing::{ImageBuilder, muxless, put_bit, with_gop};
 use firmware::uefi_volume::testing::{file, section, volume};
 use firmware::unpack::Limits;
 
+use super::super::Answer;
 use super::super::find::{World, find};
-use super::super::{Answer, tool};
 use crate::cli::FindArgs;
 use crate::outcome::Failure;
 
@@ -276,11 +276,4 @@ fn a_tool_that_fails_or_writes_too_much_is_told() {
         let answer = case.find(&limits, search).unwrap();
         assert!(answer.status == 2 && answer.text.contains(said), "{}", answer.text);
     }
-}
-
-#[test]
-fn programs_are_found_only_in_absolute_directories() {
-    let found = tool::find("sh", ".:bin:/nowhere:/bin".as_ref());
-    assert_eq!(found.as_deref(), Some(Path::new("/bin/sh")));
-    assert_eq!(tool::find("no-such-program", "/bin".as_ref()), None);
 }

@@ -193,3 +193,25 @@ fn password_files_are_private_and_have_a_first_line() {
         }
     }
 }
+
+#[test]
+fn a_password_file_is_the_users_own_and_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
+    let (sender, read) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(Password::read(&fifo).unwrap_err().to_string()));
+    let error = read.recv_timeout(Duration::from_secs(60)).expect("it waits for a writer");
+    assert!(error.contains("it is a FIFO"), "{error}");
+
+    // Only root can give files away.
+    if rustix::process::geteuid().is_root() {
+        let path = folder.path().join("password");
+        std::fs::write(&path, "secret").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(1)), None).unwrap();
+        let error = Password::read(&path).unwrap_err();
+        assert!(matches!(error, PasswordError::Foreign { owner: 1, user: 0, .. }), "{error}");
+    }
+}

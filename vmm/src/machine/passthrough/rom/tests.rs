@@ -10,7 +10,7 @@ use firmware::option_rom::testing::{AMPERE_STANDARD, ImageBuilder, ampere, with_
 use vmm_sys_util::eventfd::EventFd;
 
 use super::super::PassthroughError;
-use super::of;
+use super::{Roms, load};
 use crate::config::{LentDevice, Passthrough, RomSource};
 use crate::plan::PlannedPassthrough;
 
@@ -82,6 +82,15 @@ fn planned(key: &str, rom: RomSource, identity: Identity) -> PlannedPassthrough 
         facts: None,
         mdev: None,
     }
+}
+
+/// Reads the file, if it is to be one, and gives what the guest sees.
+fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<Rom, PassthroughError> {
+    let mut roms = Roms::default();
+    if let RomSource::File(path) = &device.rom {
+        roms.0.insert(0, load(path, device)?);
+    }
+    roms.of(0, device, host)
 }
 
 /// What a file is for a device under `key`.

@@ -1,0 +1,160 @@
+//! The host's ends of a machine: sockets, terminals, and the files that it writes. All of them are opened while nothing of
+//! the host is changed, and nothing is lost when the start is refused after that: files are emptied by [`Ends::begin`].
+//!
+//! A file that the machine is made from, or that is written for another purpose already, is refused, whatever it is called:
+//! by device and inode. To be called when the [`Inputs`](super::inputs::Inputs) are open, because their locks keep a second
+//! start of the same machine from coming this far.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::control::Control;
+use super::inputs;
+use super::shot::Shot;
+use crate::cli::RunOptions;
+use crate::config::{Config, ConfigError, ConsoleSpec, Problems};
+use crate::console;
+use crate::events::{EventLog, ProcessStart};
+use crate::outcome::Failure;
+use crate::output::{Identity, Output};
+use crate::plan::MachinePlan;
+use crate::vnc;
+
+/// All of a machine's ends.
+pub(super) struct Ends {
+    pub(super) control: Option<Control>,
+    pub(super) vnc: Option<vnc::Reserved>,
+    pub(super) serial: console::Reserved,
+    pub(super) debug: Option<console::Reserved>,
+    pub(super) shot: Shot,
+    events: Option<Output>,
+}
+
+impl Ends {
+    /// Opens all of them.
+    ///
+    /// # Errors
+    /// One cannot be had, or would overwrite another file of the machine.
+    pub(super) fn open(
+        config: &Config,
+        plan: &MachinePlan,
+        options: &RunOptions,
+        vnc: Option<vnc::Options>,
+        began: Instant,
+    ) -> Result<Self, Failure> {
+        let shot = Shot::new(options.screenshot.as_deref())?;
+        let control = Control::open(config, plan, began)?;
+        let vnc = vnc.map(vnc::Reserved::new).transpose()?;
+        let mut files = Files::of(config, plan, options);
+        let serial = files.console(config, &config.serial, "serial port", "serial.output")?;
+        let debug = match &config.debugcon {
+            ConsoleSpec::None => None,
+            spec => Some(files.console(config, spec, "debug port", "debugcon.output")?),
+        };
+        let events = options.events.as_deref().map(|path| files.events(path)).transpose()?;
+        if let Some(path) = &options.screenshot {
+            // It takes the place of what is there at the end.
+            files
+                .claim(Identity::at(path), || format!("--screenshot {}", path.display()))
+                .map_err(Failure::Input)?;
+        }
+        Ok(Self { control, vnc, serial, debug, shot, events })
+    }
+
+    /// Empties the file of events, and notes the start in it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn events(&mut self, start: ProcessStart) -> Result<EventLog, Failure> {
+        let Some(output) = self.events.take() else { return Ok(EventLog::disabled()) };
+        let path = output.path().to_owned();
+        let events = EventLog::begin(output).map_err(|source| Failure::Write { path, source })?;
+        events.process_start(start);
+        Ok(events)
+    }
+}
+
+/// The files that must not be written, each with what it is.
+struct Files(Vec<(Identity, String)>);
+
+impl Files {
+    fn of(config: &Config, plan: &MachinePlan, options: &RunOptions) -> Self {
+        let paths = inputs::paths(config, plan)
+            .into_iter()
+            .chain([("the configuration".into(), options.config.clone())]);
+        let known = paths.filter_map(|(what, path)| Some((Identity::at(&path)?, what)));
+        Self(known.chain(open_files()).collect())
+    }
+
+    /// Notes that `what` writes to a file, unless another has it: then why not.
+    fn claim(&mut self, identity: Option<Identity>, what: impl Fn() -> String) -> Result<(), String> {
+        let Some(identity) = identity else { return Ok(()) };
+        if let Some((_, other)) = self.0.iter().find(|(known, _)| *known == identity) {
+            return Err(format!("{} would overwrite {other}: choose another file", what()));
+        }
+        self.0.push((identity, format!("the file of {}", what())));
+        Ok(())
+    }
+
+    fn console(
+        &mut self,
+        config: &Config,
+        spec: &ConsoleSpec,
+        device: &str,
+        key: &str,
+    ) -> Result<console::Reserved, Failure> {
+        // Before it is opened: another output of this machine has its lock.
+        self.claim(file_of(spec), || format!("the {device} ({spec})"))
+            .map_err(|why| ConfigError::from(Problems::from(config.problem(key, why))))?;
+        let end =
+            console::Reserved::open(spec, device).map_err(|error| Failure::Refused(error.to_string()))?;
+        self.note(end.file(), || format!("the {device} ({spec})"));
+        Ok(end)
+    }
+
+    fn events(&mut self, path: &Path) -> Result<Output, Failure> {
+        let what = || format!("--events {}", path.display());
+        self.claim(Identity::at(path), what).map_err(Failure::Input)?;
+        let output = Output::open(path).map_err(|source| Failure::Write { path: path.into(), source })?;
+        self.note(Some(&output), what);
+        Ok(output)
+    }
+
+    /// Notes a file that was made just now.
+    fn note(&mut self, output: Option<&Output>, what: impl Fn() -> String) {
+        if let Some(identity) = output.and_then(Output::identity)
+            && self.0.iter().all(|(known, _)| *known != identity)
+        {
+            self.0.push((identity, format!("the file of {}", what())));
+        }
+    }
+}
+
+fn file_of(spec: &ConsoleSpec) -> Option<Identity> {
+    match spec {
+        ConsoleSpec::File(path) => Identity::at(path),
+        _ => None,
+    }
+}
+
+/// The regular files that this process has open, such as the backing images of disks and the log: proc_pid_fd(5). What it
+/// was started with, as a shell's redirection, is the caller's business: only our own are closed on exec.
+fn open_files() -> Vec<(Identity, String)> {
+    const CLOEXEC: u32 = libc::O_CLOEXEC.cast_unsigned();
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Some(identity) = Identity::at(&entry.path()) else { continue };
+        let info = fs::read_to_string(PathBuf::from("/proc/self/fdinfo").join(entry.file_name()));
+        let flags = info.ok().and_then(|info| {
+            let line = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+            u32::from_str_radix(line.trim(), 8).ok()
+        });
+        if flags.is_some_and(|flags| flags & CLOEXEC != 0) {
+            let path = fs::read_link(entry.path()).unwrap_or_else(|_| entry.path());
+            found.push((identity, format!("{}, which the machine uses itself", path.display())));
+        }
+    }
+    found
+}

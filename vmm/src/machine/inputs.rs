@@ -1,0 +1,189 @@
+//! The files that a machine is made from, opened and checked before anything of the host is changed: what can be refused
+//! is refused here.
+//!
+//! First come the files that are only read, all of whose mistakes are reported together, each with its line of the
+//! configuration. Then those that belong to one machine at a time, the variables and the disks, which are locked from here
+//! on.
+
+use std::path::PathBuf;
+
+use devices::virtio::blk::{BlockBackend, DiskError, DiskFormat, DiskOptions, open_disk};
+use firmware::fw_cfg::Content;
+use firmware::fw_cfg::kernel::{KernelError, KernelHandoff};
+use firmware::fw_cfg::user_item::{Source, UserItem};
+
+use super::additions::Additions;
+use super::flash::FlashFiles;
+use super::passthrough::Roms;
+use crate::config::{self, Config, ConfigError, Diagnostic, Display, FwCfgContent, Problems, RomSource};
+use crate::outcome::Failure;
+use crate::plan::MachinePlan;
+use crate::vnc::{self, VncError};
+
+/// All of a machine's files.
+pub(super) struct Inputs {
+    /// Behind the ACPI tables.
+    pub(super) additions: Additions,
+    /// ROMs of passed-through functions.
+    pub(super) roms: Roms,
+    /// What the firmware is to start.
+    pub(super) kernel: Option<KernelHandoff>,
+    /// The user's fw_cfg items, by name.
+    pub(super) items: Vec<(String, Box<dyn Content>)>,
+    /// What the VNC server is to be; it has read its password.
+    pub(super) vnc: Option<vnc::Options>,
+    /// Firmware and variables.
+    pub(super) flash: FlashFiles,
+    /// Disks in the order of the configuration. The assembly takes them out.
+    pub(super) disks: Vec<Option<Box<dyn BlockBackend>>>,
+}
+
+impl Inputs {
+    /// Opens all files.
+    ///
+    /// # Errors
+    /// A file is missing, wrong, or in use.
+    pub(super) fn open(config: &Config, plan: &MachinePlan) -> Result<Self, Failure> {
+        let mut problems = Vec::new();
+        let additions = Additions::read(config, plan, &mut problems);
+        let roms = Roms::load(config, plan, &mut problems);
+        let kernel = kernel(config, &mut problems);
+        let items = items(config, &mut problems);
+        let vnc = vnc(config, &mut problems)?;
+        Problems::check(problems).map_err(ConfigError::from)?;
+        let flash = FlashFiles::open(config)?;
+        let disks = disks(config)?;
+        Ok(Self { additions, roms, kernel, items, vnc, flash, disks })
+    }
+}
+
+/// The problem with its line, and nothing in place of the file.
+fn or_problem<T, E: std::fmt::Display>(
+    result: Result<T, E>,
+    problem: impl FnOnce(&E) -> Diagnostic,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<T> {
+    result.map_err(|error| problems.push(problem(&error))).ok()
+}
+
+fn kernel(config: &Config, problems: &mut Vec<Diagnostic>) -> Option<KernelHandoff> {
+    let kernel = config.kernel.as_ref()?;
+    let opened = KernelHandoff::open(&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline);
+    let problem = |error: &KernelError| config.problem(kernel_key(kernel, error), error.to_string());
+    or_problem(opened, problem, problems)
+}
+
+/// The key to blame.
+fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> &'static str {
+    match error {
+        KernelError::Initrd { .. } => "kernel.initrd",
+        KernelError::Empty { path } | KernelError::TooLarge { path, .. }
+            if Some(path) == kernel.initrd.as_ref() =>
+        {
+            "kernel.initrd"
+        }
+        KernelError::CmdlineTooLong { .. }
+        | KernelError::CmdlineCharacter { .. }
+        | KernelError::Cmdline(_) => "kernel.cmdline",
+        _ => "kernel.image",
+    }
+}
+
+fn items(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<(String, Box<dyn Content>)> {
+    let mut items = Vec::new();
+    for (index, item) in config.fw_cfg.iter().enumerate() {
+        match &item.content {
+            FwCfgContent::Bytes(bytes) => {
+                items.push((item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>));
+            }
+            FwCfgContent::File(path) => {
+                let problem =
+                    |error: &_| config.problem(&format!("fw_cfg[{index}].file"), format!("{error}"));
+                let opened = UserItem::new(&item.name, Source::File(path));
+                items.extend(or_problem(opened, problem, problems).map(UserItem::into_parts));
+            }
+        }
+    }
+    items
+}
+
+fn vnc(config: &Config, problems: &mut Vec<Diagnostic>) -> Result<Option<vnc::Options>, VncError> {
+    let Some(display) = &config.display else { return Ok(None) };
+    match vnc::Options::of(display, &config.name) {
+        Err(VncError::Password(error)) => {
+            problems.push(config.problem(Display::PASSWORD_FILE, error.to_string()));
+            Ok(None)
+        }
+        options => options,
+    }
+}
+
+fn disks(config: &Config) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure> {
+    let mut problems = Vec::new();
+    let mut disks = Vec::new();
+    for (index, disk) in config.disks.iter().enumerate() {
+        match open_disk(&disk_options(disk)) {
+            Ok(disk) => disks.push(Some(disk)),
+            // The file is right; somebody else is in the way.
+            Err(source @ DiskError::InUse { .. }) => return Err(Failure::Disk { index, source }),
+            Err(error) => {
+                problems.push(config.problem(&format!("disk[{index}].path"), error.to_string()));
+            }
+        }
+    }
+    Problems::check(problems).map_err(ConfigError::from)?;
+    Ok(disks)
+}
+
+fn disk_options(disk: &config::Disk) -> DiskOptions {
+    let mut options = DiskOptions::new(&disk.path);
+    options.format = Some(match disk.format {
+        config::DiskFormat::Raw => DiskFormat::Raw,
+        config::DiskFormat::Qcow2 => DiskFormat::Qcow2,
+    });
+    options.read_only = disk.readonly;
+    options.direct = disk.cache == config::Cache::Direct;
+    options.discard = disk.discard == config::Discard::Unmap;
+    options.allow_backing = disk.backing == config::Backing::Allow;
+    options
+}
+
+/// The paths of all files that a machine is made from, each with what it is called in messages.
+pub(super) fn paths(config: &Config, plan: &MachinePlan) -> Vec<(String, PathBuf)> {
+    let mut paths = Vec::new();
+    let mut add = |what: String, path: &PathBuf| paths.push((what, path.clone()));
+    add("the firmware's image (`code` in [firmware])".into(), &config.firmware.code);
+    add("the machine's variables (`vars` in [firmware])".into(), &config.firmware.vars);
+    if let Some(template) = &config.firmware.vars_template {
+        add("the template of the variables".into(), template);
+    }
+    for (index, disk) in config.disks.iter().enumerate() {
+        add(format!("the image of disk[{index}]"), &disk.path);
+    }
+    if let Some(kernel) = &config.kernel {
+        add("the kernel".into(), &kernel.image);
+        if let Some(initrd) = &kernel.initrd {
+            add("the initrd".into(), initrd);
+        }
+    }
+    for table in &config.acpi_tables {
+        add("an ACPI table".into(), table);
+    }
+    if let Some(vbios) = &plan.vbios {
+        add("the GPU's video BIOS".into(), &vbios.file);
+    }
+    for device in &plan.passthrough {
+        if let RomSource::File(path) = &device.rom {
+            add(format!("the ROM of {}", device.key), path);
+        }
+    }
+    for item in &config.fw_cfg {
+        if let FwCfgContent::File(path) = &item.content {
+            add(format!("the content of the fw_cfg item {}", item.name), path);
+        }
+    }
+    if let Some(password) = config.display.as_ref().and_then(|display| display.password_file.as_ref()) {
+        add("the VNC password".into(), password);
+    }
+    paths
+}

@@ -1,0 +1,128 @@
+//! Files that a run writes: serial log, debug output, events, the program's own log.
+//!
+//! They are opened before the host is changed and emptied only when the machine is sure to start ([`Output::begin`]), so a
+//! start that is refused leaves those of a running machine as they are. Opening never waits: of a FIFO somebody must have
+//! the other end open already. A file that is made is its user's alone, whatever the umask says.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use firmware::input::{FLAGS, kind_name};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// Permissions of a file that is made.
+const MODE: u32 = 0o600;
+
+/// What tells a file from all others, whatever it is called: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity(u64, u64);
+
+impl Identity {
+    /// Of what this describes, if it is a regular file: two may write to one terminal or to `/dev/null`.
+    pub fn of(metadata: &fs::Metadata) -> Option<Self> {
+        metadata.is_file().then(|| Self(metadata.dev(), metadata.ino()))
+    }
+
+    /// Of the file that `path` leads to.
+    pub fn at(path: &Path) -> Option<Self> {
+        Self::of(&fs::metadata(path).ok()?)
+    }
+}
+
+/// A file that is open for writing and still has its former contents.
+#[derive(Debug)]
+pub struct Output {
+    file: File,
+    path: PathBuf,
+    identity: Option<Identity>,
+}
+
+impl Output {
+    /// Opens the file at `path`, or makes it. A regular file is locked: no two machines write to it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, there is a block device or a socket, a FIFO has no reader, or another program has the lock.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let (file, metadata) = open(path, false)?;
+        let identity = Identity::of(&metadata);
+        // File systems without locks have none to be violated.
+        if identity.is_some()
+            && flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        {
+            let why = "another program writes to it, perhaps a running machine; choose another file";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        Ok(Self { file, path: path.into(), identity })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which file it is; `None` of a device or FIFO.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
+    /// Empties the file, to be written from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn begin(self) -> io::Result<File> {
+        if self.identity.is_some() {
+            self.file.set_len(0)?;
+        }
+        Ok(self.file)
+    }
+}
+
+/// Opens the file at `path` to write behind its contents, or makes it.
+///
+/// # Errors
+///
+/// As of [`Output::open`], but for the lock.
+pub fn append(path: &Path) -> io::Result<File> {
+    open(path, true).map(|(file, _)| file)
+}
+
+fn open(path: &Path, append: bool) -> io::Result<(File, fs::Metadata)> {
+    let mut options = File::options();
+    options.create(true).write(true).append(append).mode(MODE).custom_flags(FLAGS);
+    let file = options.open(path).map_err(|error| explain(path, error))?;
+    let metadata = file.metadata()?;
+    if metadata.file_type().is_block_device() {
+        return Err(refusal(format!(
+            "it is {}, whose contents would be lost",
+            kind_name(metadata.file_type())
+        )));
+    }
+    Ok((file, metadata))
+}
+
+fn refusal(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// ENXIO has several reasons: open(2).
+fn explain(path: &Path, error: io::Error) -> io::Error {
+    if Errno::from_io_error(&error) != Some(Errno::NXIO) {
+        return error;
+    }
+    match fs::metadata(path).map(|there| there.file_type()) {
+        Ok(kind) if kind.is_fifo() => refusal(format!(
+            "nobody reads this FIFO: start its reader first, such as `cat {}`",
+            path.display()
+        )),
+        Ok(kind) if kind.is_socket() => refusal("it is a socket, not a file".into()),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

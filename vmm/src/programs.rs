@@ -1,0 +1,107 @@
+//! Programs of others that this one starts: `dd`, `modprobe`, `iasl` and what `vbios find` unpacks with.
+//!
+//! Started as root, a program that was found by the caller's `PATH`, or that obeys the caller's environment, is a way to do
+//! as root what the caller likes. So programs are looked for in the directories of the system, whatever `PATH` says, and
+//! get an environment of our own.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where systems keep their programs: the merged and the separate `/usr`, what an administrator has installed, NixOS, Guix.
+const SYSTEM: [&str; 8] = [
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/run/current-system/sw/bin",
+    "/run/current-system/profile/bin",
+];
+
+/// The directories of the system in the form of `PATH`.
+pub(crate) fn system_path() -> OsString {
+    SYSTEM.join(":").into()
+}
+
+/// Where to look for programs that only read what they are given: also in the user's own directories, unless the user is
+/// root.
+pub(crate) fn user_path() -> OsString {
+    let mut path = system_path();
+    if let Some(own) = std::env::var_os("PATH").filter(|_| !rustix::process::geteuid().is_root()) {
+        path.push(":");
+        path.push(own);
+    }
+    path
+}
+
+/// Finds a program in the directories of `search`, which has the form of `PATH`. Relative ones are left out.
+pub(crate) fn find(name: &str, search: &std::ffi::OsStr) -> Option<PathBuf> {
+    std::env::split_paths(search).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(
+        |path| {
+            std::fs::metadata(path)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        },
+    )
+}
+
+/// A command that runs `program`, an absolute path, in an environment of our own and in the root directory.
+pub(crate) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", system_path()).env("LC_ALL", "C").current_dir("/");
+    command
+}
+
+/// A command that runs the system's program of this name.
+///
+/// # Errors
+///
+/// It is not installed.
+pub(crate) fn system(name: &str) -> io::Result<Command> {
+    let path = find(name, &system_path());
+    path.map(|path| command(&path)).ok_or_else(|| {
+        let why = format!("`{name}` is not installed: it is not in {}", SYSTEM.join(", "));
+        io::Error::new(io::ErrorKind::NotFound, why)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    #[test]
+    fn only_absolute_directories_are_searched_for_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = std::env::current_dir().unwrap();
+        for (name, mode) in [("program", 0o755), ("text", 0o644)] {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        }
+        let absolute = folder.path().as_os_str();
+        assert_eq!(find("program", absolute), Some(folder.path().join("program")));
+        assert_eq!(find("text", absolute), None);
+        // The same directory by a relative path.
+        let up = "../".repeat(here.components().count());
+        let relative = format!("{up}{}", folder.path().display());
+        assert!(Path::new(&relative).join("program").exists());
+        assert_eq!(find("program", relative.as_ref()), None);
+        assert_eq!(find("program", "".as_ref()), None);
+    }
+
+    #[test]
+    fn a_program_gets_an_environment_of_our_own() {
+        let shown = system("env").unwrap().output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let mut names: Vec<_> = shown.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["LC_ALL", "PATH"], "{shown}");
+        let error = system("no-such-program").unwrap_err().to_string();
+        assert!(error.contains("`no-such-program` is not installed"), "{error}");
+    }
+}
