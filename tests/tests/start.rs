@@ -1,0 +1,234 @@
+//! The start of a machine on any host: what is refused before anything is changed or lost. No KVM is needed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Of the package ovmf.
+const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// Stands for a FIFO's, file's or other name in a case.
+const NAME: &str = "@NAME@";
+
+fn program() -> std::path::PathBuf {
+    tests::binary::path().unwrap_or_else(|error| panic!("{}", error.message().unwrap_or_default()))
+}
+
+/// Runs the machine of `folder`, in that folder. Who waits for ever is ended by timeout(1) with status 124.
+fn run(folder: &Path, toml: &str, arguments: &[&str]) -> (i32, String) {
+    let unless = |key: &str, path: &str| match toml.contains(&format!("{key} =")) {
+        true => String::new(),
+        false => format!("{key} = \"{path}\"\n"),
+    };
+    let firmware = unless("code", CODE) + &unless("vars_template", VARS);
+    // What a case says of [firmware] comes first.
+    let toml = match toml.strip_prefix("[firmware]\n") {
+        Some(rest) => format!("[firmware]\n{firmware}{rest}"),
+        None => format!("[firmware]\n{firmware}{toml}"),
+    };
+    fs::write(folder.join("vm.toml"), toml).unwrap();
+    let Output { status, stderr, .. } = Command::new("timeout")
+        .args(["--signal=KILL", "60"])
+        .arg(program())
+        .args(["run", "--headless", "--timeout", "20", "--control", "off"])
+        .args(arguments)
+        .arg("vm.toml")
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (status.code().unwrap_or(-1), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn make_fifo(path: &Path) {
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+}
+
+/// A FIFO that nobody has open on the other side, for every file that a machine has.
+#[test]
+fn nothing_waits_for_a_fifo() {
+    let inputs = [
+        ("firmware", "[firmware]\ncode = \"@NAME@\"\n"),
+        ("variables", "[firmware]\nvars = \"@NAME@\"\n"),
+        ("template", "[firmware]\nvars_template = \"@NAME@\"\n"),
+        ("raw disk", "[[disk]]\npath = \"@NAME@\"\nformat = \"raw\"\n"),
+        ("qcow2 disk", "[[disk]]\npath = \"@NAME@\"\nformat = \"qcow2\"\n"),
+        ("read-only disk", "[[disk]]\npath = \"@NAME@\"\nformat = \"raw\"\nreadonly = true\n"),
+        ("kernel", "[kernel]\nimage = \"@NAME@\"\n"),
+        ("ACPI table", "[[acpi.table]]\nfile = \"@NAME@\"\n"),
+        ("video BIOS", "[dgpu]\nvbios = \"@NAME@\"\n"),
+        ("ROM", "[[vfio]]\nhost = \"0000:7f:1f.7\"\nguest = \"00:10.0\"\nrom = \"@NAME@\"\n"),
+        ("fw_cfg item", "[[fw_cfg]]\nname = \"opt/a\"\nfile = \"@NAME@\"\n"),
+        ("password", "[display]\nvnc = \"unix:vnc\"\npassword_file = \"@NAME@\"\n"),
+        ("serial port", "[serial]\noutput = \"file:@NAME@\"\n"),
+        ("debug port", "[debugcon]\noutput = \"file:@NAME@\"\n"),
+    ];
+    let mut failures = Vec::new();
+    for (what, toml) in inputs {
+        let folder = tempfile::tempdir().unwrap();
+        make_fifo(&folder.path().join("fifo"));
+        let serial = if what == "serial port" { &[][..] } else { &["--serial", "none"] };
+        let (status, said) = run(folder.path(), &toml.replace(NAME, "fifo"), serial);
+        // Files of vm.toml are its mistakes; the reader of an output is a matter of the host.
+        let expected = if what.ends_with("port") { 3 } else { 2 };
+        if status != expected || !said.contains("fifo") {
+            failures.push(format!("{what}: status {status}: {said}"));
+        }
+    }
+    for option in ["--events", "--log", "--screenshot"] {
+        let folder = tempfile::tempdir().unwrap();
+        make_fifo(&folder.path().join("fifo"));
+        let (status, said) = match option {
+            "--log" => {
+                let done = Command::new("timeout")
+                    .args(["--signal=KILL", "60"])
+                    .arg(program())
+                    .args(["--log", "fifo", "plan", "vm.toml"])
+                    .current_dir(folder.path())
+                    .output()
+                    .unwrap();
+                (done.status.code().unwrap_or(-1), String::from_utf8_lossy(&done.stderr).into_owned())
+            }
+            option => run(folder.path(), "", &["--serial", "none", option, "fifo"]),
+        };
+        if status != 3 || !said.contains("fifo") {
+            failures.push(format!("{option}: status {status}: {said}"));
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    make_fifo(&folder.path().join("vm.toml"));
+    for command in [&["run"][..], &["plan"], &["acpi", "dump"]] {
+        let done = Command::new("timeout")
+            .args(["--signal=KILL", "60"])
+            .arg(program())
+            .args(command)
+            .arg("vm.toml")
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        if done.status.code() != Some(2) || !said.contains("it is a FIFO, not a regular file") {
+            failures.push(format!("{command:?}: {}: {said}", done.status));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// A mistake in any file is one of vm.toml, with its line.
+#[test]
+fn wrong_files_are_told_with_their_lines() {
+    for (toml, line, words) in [
+        ("[[disk]]\npath = \"none.img\"\n", 5, "none.img does not exist"),
+        ("[[vfio]]\nhost = \"0000:7f:1f.7\"\nguest = \"00:10.0\"\nrom = \"none.rom\"\n", 7, "none.rom"),
+        ("[kernel]\nimage = \"none.efi\"\n", 5, "none.efi"),
+        ("[[fw_cfg]]\nname = \"opt/a\"\nfile = \"none.txt\"\n", 6, "none.txt"),
+        ("[display]\nvnc = \"unix:vnc\"\npassword_file = \"none.pw\"\n", 6, "none.pw"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (status, said) = run(folder.path(), toml, &["--serial", "none"]);
+        assert!(status == 2 && said.contains(words), "{toml}: status {status}: {said}");
+        assert!(said.contains(&format!("vm.toml:{line}:")), "{toml}: {said}");
+    }
+}
+
+/// Whatever it is called: by its own name, another one, or a link.
+#[test]
+fn outputs_that_are_files_of_the_machine_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["disk.img", "base.img", "table.aml", "item"] {
+        fs::write(at(name), [0x5a; 4096]).unwrap();
+    }
+    fs::copy(VARS, at("vm_VARS.fd")).unwrap();
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-b", "base.img", "-F", "raw", "over.qcow2"])
+        .current_dir(folder.path())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("disk.img", at("symbolic")).unwrap();
+    fs::hard_link(at("disk.img"), at("hard")).unwrap();
+    let toml = "[firmware]\nvars = \"vm_VARS.fd\"\n[[disk]]\npath = \"disk.img\"\n[[disk]]\npath = \"over.qcow2\"\n\
+                backing = \"allow\"\n[[fw_cfg]]\nname = \"opt/a\"\nfile = \"item\"\n";
+    let names = ["disk.img", "symbolic", "hard", "base.img", "over.qcow2", "vm_VARS.fd", "vm.toml", "item"];
+    let contents = || {
+        names[..7]
+            .iter()
+            .filter(|name| **name != "vm.toml")
+            .map(|name| fs::read(at(name)).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let before = contents();
+    let refused = |arguments: &[&str]| {
+        let (status, said) = run(folder.path(), toml, arguments);
+        assert_eq!(status, 2, "{arguments:?}: {said}");
+        assert!(said.contains("would overwrite"), "{arguments:?}: {said}");
+    };
+    for name in names {
+        let file = format!("file:{name}");
+        refused(&["--serial", &file]);
+        refused(&["--serial", "none", "--debugcon", &file]);
+        refused(&["--serial", "none", "--events", name]);
+        refused(&["--serial", "none", "--screenshot", name]);
+    }
+    fs::write(at("log"), "").unwrap();
+    fs::hard_link(at("log"), at("log2")).unwrap();
+    refused(&["--serial", "file:log", "--debugcon", "file:log2"]);
+    refused(&["--serial", "file:log", "--events", "log2"]);
+    refused(&["--serial", "file:new", "--events", "new"]);
+    assert!(contents() == before, "a file of the machine was changed");
+}
+
+/// Another machine has the socket: what it writes, and what is left of earlier runs, stays.
+#[test]
+fn a_refused_start_leaves_outputs_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let outputs = ["serial", "debug", "events"];
+    let arguments = ["--serial", "file:serial", "--debugcon", "file:debug", "--events", "events"];
+    for name in outputs {
+        fs::write(at(name), "of the machine that runs").unwrap();
+    }
+    let unharmed = |what: &str| {
+        for name in outputs {
+            assert_eq!(fs::read(at(name)).unwrap(), b"of the machine that runs", "{what}: {name}");
+        }
+    };
+    let listener = UnixListener::bind(at("socket")).unwrap();
+    let (status, said) = run(folder.path(), "[display]\nvnc = \"unix:socket\"\n", &arguments);
+    assert!(status == 3 && said.contains("another program listens there"), "{said}");
+    drop(listener);
+    unharmed("socket");
+    let (status, said) = run(folder.path(), "[[disk]]\npath = \"none.img\"\n", &arguments);
+    assert!(status == 2 && said.contains("none.img"), "{said}");
+    unharmed("disk");
+    // Another machine writes to one of them.
+    let other = fs::File::open(at("events")).unwrap();
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (status, said) = run(folder.path(), "", &arguments);
+    assert!(status == 3 && said.contains("another program writes to it"), "{said}");
+    unharmed("lock");
+}
+
+#[test]
+fn outputs_are_their_users_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // Refused after they were made: nobody reads the FIFO.
+    make_fifo(&folder.path().join("fifo"));
+    let arguments = ["--serial", "file:serial", "--debugcon", "file:debug", "--events", "fifo"];
+    let (status, said) = run(folder.path(), "", &arguments);
+    assert!(status == 3 && said.contains("nobody reads this FIFO"), "{said}");
+    for name in ["serial", "debug"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
