@@ -124,5 +124,26 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
+/// The regular files that this process has open, such as the backing images of disks and the log: proc_pid_fd(5). What it
+/// was started with, as a shell's redirection, is the caller's business: only our own are closed on exec.
+pub fn open_files() -> Vec<(Identity, PathBuf)> {
+    const CLOEXEC: u32 = libc::O_CLOEXEC.cast_unsigned();
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Some(identity) = Identity::at(&entry.path()) else { continue };
+        let info = fs::read_to_string(PathBuf::from("/proc/self/fdinfo").join(entry.file_name()));
+        let flags = info.ok().and_then(|info| {
+            let line = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+            u32::from_str_radix(line.trim(), 8).ok()
+        });
+        if flags.is_some_and(|flags| flags & CLOEXEC != 0) {
+            let path = fs::read_link(entry.path()).unwrap_or_else(|_| entry.path());
+            found.push((identity, path));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests;

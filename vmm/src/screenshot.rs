@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use devices::display::{Cursor, Frame, Screen};
 use firmware::new_file::{self, folder_of};
 
+use crate::output::{Identity, open_files};
+
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
 pub enum ScreenshotError {
@@ -106,12 +108,17 @@ fn draw(pixels: &mut [u32], size: (u32, u32), cursor: &Cursor) {
 ///
 /// # Errors
 ///
-/// There is no folder for it, or something that is no file in its place.
+/// There is no folder for it, or something that is no file in its place, or a file that the machine uses.
 pub fn check_place(path: &Path) -> io::Result<()> {
     // A rename would put a file in the place of a device or a pipe.
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         let what = "there is something that is no file; choose another path";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    // A disk's image would go on without a name, and be lost at the end.
+    if Identity::at(path).is_some_and(|there| open_files().iter().any(|(open, _)| *open == there)) {
+        let what = "the machine itself uses this file; choose another path";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
     }
     fs::metadata(folder_of(path)).map(drop)
 }

@@ -8,6 +8,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
@@ -17,6 +19,8 @@ use crate::socket::Listener;
 pub(crate) const SUFFIX: &str = ".sock";
 /// Clients that may wait to be accepted.
 const WAITING: i32 = 16;
+/// How long another start may keep the folder.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no place for sockets.
 #[derive(Debug, thiserror::Error)]
@@ -112,9 +116,27 @@ pub(super) fn listen_in(folder: &Path, name: &str) -> Result<(Listener, PathBuf)
     check(folder)?;
     // One at a time: of two that find the same dead socket, the second would remove the first one's live one.
     let lock = File::open(folder).map_err(failed)?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    wait_for(&lock).map_err(failed)?;
     let path = folder.join(format!("{name}{SUFFIX}"));
     listen_at(&path).map(|listener| (listener, path))
+}
+
+/// Locks the folder. Who has it needs it for a moment only.
+fn wait_for(lock: &File) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let why = "another process keeps it locked; `fuser -v` shows which";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Listens at `path`.

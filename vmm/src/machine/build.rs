@@ -22,6 +22,7 @@ use devices::time::{Alarm, HostClock};
 use devices::virtio::blk::{BlockBackend, VirtioBlk};
 use devices::virtio::pci::VirtioPci;
 use devices::virtio::rng::VirtioRng;
+use firmware::fw_cfg::smbios::Smbios;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -58,6 +59,8 @@ pub(super) struct Connections {
     pub flash_alarm: Arc<dyn Alarm>,
     /// The host's battery and adapter, when the guest's follow them.
     pub power: Option<PowerState>,
+    /// What the machine says of itself.
+    pub smbios: Smbios,
     /// What happened when.
     pub events: EventLog,
 }
@@ -231,7 +234,7 @@ pub(super) fn board(
     let (display, ramfb) = MachineDisplay::of(ramfb, planes, &ram)
         .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
-    let extras = items::Extras { additions, kernel, items, opregion };
+    let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use devices::bus::AddressRange;
+use firmware::new_file;
 
 use super::acpi::{self, CpuFacts, Firmware};
 use super::additions::Additions;
@@ -46,7 +47,7 @@ pub fn dump(config: &Config, plan: &MachinePlan, folder: &Path, dsl: bool) -> Re
         // There is one of each of the machine's own but SSDTs.
         let number = if *count > 1 || name == "ssdt" { count.to_string() } else { String::new() };
         let path = folder.join(format!("{name}{number}.dat"));
-        std::fs::write(&path, &table.bytes).map_err(written(&path))?;
+        new_file::replace(&path, &table.bytes, 0o666).map_err(written(&path))?;
         files.push(path);
     }
     if dsl {

@@ -5,8 +5,7 @@
 //! by device and inode. To be called when the [`Inputs`](super::inputs::Inputs) are open, because their locks keep a second
 //! start of the same machine from coming this far.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use super::control::Control;
@@ -17,7 +16,7 @@ use crate::config::{Config, ConfigError, ConsoleSpec, Problems};
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
 use crate::outcome::Failure;
-use crate::output::{Identity, Output};
+use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
 use crate::vnc;
 
@@ -84,7 +83,10 @@ impl Files {
             .into_iter()
             .chain([("the configuration".into(), options.config.clone())]);
         let known = paths.filter_map(|(what, path)| Some((Identity::at(&path)?, what)));
-        Self(known.chain(open_files()).collect())
+        let open = open_files()
+            .into_iter()
+            .map(|(identity, path)| (identity, format!("{}, which the machine uses itself", path.display())));
+        Self(known.chain(open).collect())
     }
 
     /// Notes that `what` writes to a file, unless another has it: then why not.
@@ -136,25 +138,4 @@ fn file_of(spec: &ConsoleSpec) -> Option<Identity> {
         ConsoleSpec::File(path) => Identity::at(path),
         _ => None,
     }
-}
-
-/// The regular files that this process has open, such as the backing images of disks and the log: proc_pid_fd(5). What it
-/// was started with, as a shell's redirection, is the caller's business: only our own are closed on exec.
-fn open_files() -> Vec<(Identity, String)> {
-    const CLOEXEC: u32 = libc::O_CLOEXEC.cast_unsigned();
-    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    let mut found = Vec::new();
-    for entry in entries.flatten() {
-        let Some(identity) = Identity::at(&entry.path()) else { continue };
-        let info = fs::read_to_string(PathBuf::from("/proc/self/fdinfo").join(entry.file_name()));
-        let flags = info.ok().and_then(|info| {
-            let line = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-            u32::from_str_radix(line.trim(), 8).ok()
-        });
-        if flags.is_some_and(|flags| flags & CLOEXEC != 0) {
-            let path = fs::read_link(entry.path()).unwrap_or_else(|_| entry.path());
-            found.push((identity, format!("{}, which the machine uses itself", path.display())));
-        }
-    }
-    found
 }

@@ -13,7 +13,7 @@ use devices::fw_cfg::{self, FwCfg, FwCfgBuilder, Observer, keys};
 use devices::pci::{RootComplex, Space};
 use firmware::fw_cfg::e820::{Range, e820};
 use firmware::fw_cfg::kernel::KernelHandoff;
-use firmware::fw_cfg::smbios;
+use firmware::fw_cfg::smbios::{self, Smbios};
 use firmware::fw_cfg::{Content, system_states};
 
 use super::acpi::{self, CpuFacts};
@@ -52,6 +52,8 @@ pub(super) struct Extras {
     pub kernel: Option<KernelHandoff>,
     /// The user's items, by name.
     pub items: Vec<(String, Box<dyn Content>)>,
+    /// What the machine says of itself.
+    pub smbios: Smbios,
     /// The display GPU's OpRegion.
     pub opregion: Option<OpRegion>,
 }
@@ -83,12 +85,10 @@ pub(super) fn build(
     if let Some(order) = boot_order::of(config, plan) {
         builder = builder.file("bootorder", order);
     }
-    let smbios = smbios::smbios(&smbios_config(config, plan), &processors(supported, plan), &memory(plan))
-        .map_err(|error| Failure::Input(format!("[smbios]: {error}")))?;
+    let Extras { mut additions, kernel, items, smbios, opregion } = extras;
     builder = builder
         .file("etc/smbios/smbios-anchor", smbios.anchor.to_vec())
         .file("etc/smbios/smbios-tables", smbios.tables);
-    let Extras { mut additions, kernel, items, opregion } = extras;
     if let Some(kernel) = kernel {
         builder = with_kernel(builder, kernel);
     }
@@ -109,6 +109,12 @@ pub(super) fn build(
     let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live, additions };
     builder = tables.announce(builder)?;
     builder.build(ram.clone()).map_err(input)
+}
+
+/// Makes the SMBIOS tables.
+pub(super) fn smbios(config: &Config, plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
+    smbios::smbios(&smbios_config(config, plan), &processors(supported, plan), &memory(plan))
+        .map_err(|error| Failure::Input(format!("[smbios]: {error}")))
 }
 
 fn memory_map(plan: &MachinePlan, cpu: CpuFacts) -> Result<Vec<u8>, Failure> {

@@ -15,6 +15,7 @@ use super::diagnose::{self, Looks};
 use super::end::{End, Machine, conclude};
 use super::ends::Ends;
 use super::inputs::Inputs;
+use super::items;
 use super::listen::{Sources, Subscriber, Wake, subscribe};
 use super::passthrough::{Loan, Passthrough, PassthroughError};
 use super::refused;
@@ -72,6 +73,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let mut ends = Ends::open(&config, &plan, options, inputs.vnc.take(), began)?;
     let kvm = kvm::open()?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
+    let smbios = items::smbios(&config, &plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
     go_on(&signals)?;
     // Nothing of the host has been changed up to here.
@@ -112,6 +114,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
             power: supplies.as_mut().map(PowerSupplies::read),
+            smbios,
             events: events.clone(),
         },
     )?;

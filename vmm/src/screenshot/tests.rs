@@ -95,3 +95,19 @@ fn what_is_no_file_is_not_replaced() {
     let error = save(&Wall::with(frame(1, 1, 0)), &folder.path().join("none/a.png")).unwrap_err();
     assert!(error.to_string().contains("none/a.png"), "{error}");
 }
+
+/// A client of the control socket names the machine's own disk.
+#[test]
+fn a_file_that_is_in_use_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let [disk, link] = ["disk.img", "link.png"].map(|name| folder.path().join(name));
+    fs::write(&disk, "data").unwrap();
+    fs::hard_link(&disk, &link).unwrap();
+    let open = fs::File::open(&disk).unwrap();
+    for path in [&disk, &link] {
+        let error = check_place(path).unwrap_err().to_string();
+        assert!(error.contains("the machine itself uses this file"), "{error}");
+    }
+    drop(open);
+    check_place(&link).unwrap();
+}

@@ -1,8 +1,9 @@
 //! Reboots, repeated runs, sudden ends, and devices that are given back.
 
-use tests::machine::Machine;
+use rustix::process::Signal;
+use tests::machine::{Disk, Format, Machine};
 use tests::passthrough::{Function, Gpu, Passthrough, Rom};
-use tests::run::{Finished, Hypervisor, Options};
+use tests::run::{Finished, Hypervisor, Options, Running};
 use tests::vfio::{HostFunction, Lent, VFIO, View, ids};
 use tests::{Outcome, ensure, program};
 
@@ -17,7 +18,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("killed_with_a_busy_device_and_run_again", 70, killed),
     scenario("a_device_in_use_is_refused", 30, in_use),
     scenario("a_device_that_the_host_wants_back_ends_the_run", 30, wanted),
-    scenario("managed_devices_are_given_back", 60, managed),
+    scenario("managed_devices_are_given_back", 80, managed),
     scenario("managed_devices_are_given_back_after_a_kill", 90, managed_after_kill),
 ];
 
@@ -153,9 +154,72 @@ fn managed() -> Outcome {
     let options = Options::default();
     let managed = Managed::new()?;
     managed.prepare(&options)?;
+    if options.hypervisor == Hypervisor::Optimus {
+        nothing_taken_for_a_wrong_path(&managed)?;
+        signals_end_a_start(&managed)?;
+    }
     let machine = Machine::small("test=net,pci")?.with_passthrough(managed.passthrough.clone());
     Managed::judge(&machine.run(&options)?)?;
     managed.given_back(&options)
+}
+
+/// Devices that are taken and given back look as before: only the log tells that they were left alone.
+fn nothing_taken_for_a_wrong_path(managed: &Managed) -> Outcome {
+    let machine = application(&program::spin())?
+        .with_passthrough(managed.passthrough.clone())
+        .with_disk(Disk::new("/none.img", Format::Raw, "none"));
+    let options = Options::default().within(20).under(["env", "OPTIMUS_VMM_LOG=debug"]);
+    let finished = machine.run(&options)?;
+    finished.status(2)?;
+    finished.said("vm.toml:")?;
+    finished.said("/none.img does not exist")?;
+    finished.ensure(!finished.stderr.contains("driver_override"), "a device was taken")?;
+    managed.given_back(&options)
+}
+
+/// SIGTERM while another start has the record of changes, and while devices are being taken.
+fn signals_end_a_start(managed: &Managed) -> Outcome {
+    let options = Options::default().within(40);
+    let start = || -> Outcome<(Machine, Running)> {
+        let machine = application(&program::spin())?
+            .with_passthrough(managed.passthrough.clone())
+            .with_key("grace = 1");
+        let running = machine.start(&options)?;
+        Ok((machine, running))
+    };
+    let ended = |running: Running| -> Outcome {
+        running.signal(Signal::TERM)?;
+        let finished = running.wait()?;
+        finished.status(128 + 15)?;
+        finished.ensure(finished.elapsed.as_secs() < 40, "it has not ended at once")?;
+        managed.given_back(&options)
+    };
+    let records = std::path::Path::new("/var/lib/optimus-vmm");
+    std::fs::create_dir_all(records)?;
+    let other = std::fs::File::open(records)?;
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive)?;
+    let (machine, running) = start()?;
+    // The last file that is opened before devices are looked at: the variables come from their template.
+    wait_until(|| machine.vars().exists())?;
+    ended(running)?;
+    drop(other);
+
+    let (_machine, running) = start()?;
+    let [_, _, (nic, _)] = managed.functions.as_slice() else {
+        return Err("three functions are needed".into());
+    };
+    wait_until(|| nic.driver().as_deref() != Some("e1000e"))?;
+    ended(running)
+}
+
+fn wait_until(seen: impl Fn() -> bool) -> Outcome {
+    for _ in 0..3000 {
+        if seen() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Err("it has not happened within 30 s".into())
 }
 
 /// What a killed run could not give back, the next one does, also when it is refused for another reason.

@@ -130,8 +130,8 @@ const CASES: &[Case] = &[
         name: "a ROM file that is not there",
         before: Before::Card,
         ask: |host, _| gpu(host, Rom::File("/none.rom".into())),
-        status: 3,
-        words: &["/none.rom", "No such file"],
+        status: 2,
+        words: &["vm.toml:", "/none.rom", "No such file"],
     },
     Case {
         name: "a ROM file that is no ROM",
@@ -141,15 +141,15 @@ const CASES: &[Case] = &[
             std::fs::write(&path, [0x5a; 8192])?;
             gpu(host, Rom::File(path))
         },
-        status: 3,
-        words: &["noise.rom", "ROM"],
+        status: 2,
+        words: &["vm.toml:", "noise.rom", "ROM"],
     },
     Case {
         name: "a ROM file of another GPU",
         before: Before::Card,
         ask: rom_of_another,
-        status: 3,
-        words: &["other.rom", "10de:1234", "1002:5046"],
+        status: 2,
+        words: &["vm.toml:", "other.rom", "10de:1234", "1002:5046"],
     },
 ];
 
