@@ -1,5 +1,5 @@
 //! The host's ends of a machine: sockets, terminals, and the files that it writes. All of them are opened while nothing of
-//! the host is changed, and nothing is lost when the start is refused after that: files are emptied by [`Ends::begin`].
+//! the host is changed, and nothing is lost when the start is refused after that: files are emptied when they are begun.
 //!
 //! A file that the machine is made from, or that is written for another purpose already, is refused, whatever it is called:
 //! by device and inode. To be called when the [`Inputs`](super::inputs::Inputs) are open, because their locks keep a second
