@@ -1,5 +1,11 @@
 //! The start of a machine on any host: what is refused before anything is changed or lost. No KVM is needed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions: a failure of the host is the failure of the test"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -127,7 +133,7 @@ fn nothing_waits_for_a_fifo() {
 #[test]
 fn wrong_files_are_told_with_their_lines() {
     for (toml, line, words) in [
-        ("[[disk]]\npath = \"none.img\"\n", 5, "none.img does not exist"),
+        ("[[disk]]\npath = \"none.img\"\n", 5, "disk[0]: the disk image"),
         ("[[vfio]]\nhost = \"0000:7f:1f.7\"\nguest = \"00:10.0\"\nrom = \"none.rom\"\n", 7, "none.rom"),
         ("[kernel]\nimage = \"none.efi\"\n", 5, "none.efi"),
         ("[[fw_cfg]]\nname = \"opt/a\"\nfile = \"none.txt\"\n", 6, "none.txt"),

@@ -22,7 +22,8 @@ pub(super) struct DisplaySection {
     /// is the TCP port, not a display. An address that other hosts reach needs a password.
     #[schemars(extend("x-default" = "no VNC server"))]
     pub vnc: Option<VncAddress>,
-    /// A file with the VNC password in its first line, readable by its owner only. VNC uses at most 8 characters of it.
+    /// A file with the VNC password in its first line: the user's own (root's, if root runs the machine), and readable by
+    /// nobody else. VNC uses at most 8 characters of it.
     #[schemars(extend("format" = "path", "x-default" = "no password"))]
     pub password_file: Option<String>,
 }

@@ -127,7 +127,8 @@ fn disks(config: &Config) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure>
             // The file is right; somebody else is in the way.
             Err(source @ DiskError::InUse { .. }) => return Err(Failure::Disk { index, source }),
             Err(error) => {
-                problems.push(config.problem(&format!("disk[{index}].path"), error.to_string()));
+                let key = format!("disk[{index}]");
+                problems.push(config.problem(&format!("{key}.path"), format!("{key}: {error}")));
             }
         }
     }
