@@ -42,7 +42,6 @@ impl Ends {
         vnc: Option<vnc::Options>,
         began: Instant,
     ) -> Result<Self, Failure> {
-        let shot = Shot::new(options.screenshot.as_deref())?;
         let control = Control::open(config, plan, began)?;
         let vnc = vnc.map(vnc::Reserved::new).transpose()?;
         let mut files = Files::of(config, plan, options);
@@ -58,6 +57,7 @@ impl Ends {
                 .claim(Identity::at(path), || format!("--screenshot {}", path.display()))
                 .map_err(Failure::Input)?;
         }
+        let shot = Shot::new(options.screenshot.as_deref())?;
         Ok(Self { control, vnc, serial, debug, shot, events })
     }
 
