@@ -1,6 +1,13 @@
 //! Writes what fuzzing starts from into `FOLDER/TARGET/`: small samples of everything that is read.
 //! Usage: seeds FOLDER
 
+#[path = "seeds/kernel.rs"]
+mod kernel;
+#[path = "seeds/virtio_queue.rs"]
+mod virtio_queue;
+#[path = "seeds/vnc.rs"]
+mod vnc;
+
 use std::error::Error;
 use std::fs;
 use std::io::{Cursor, Write};
@@ -68,6 +75,10 @@ fn main() -> Outcome {
     put("acpi_table", "asf", &table(b"ASF!", &[0; 8]))?;
     put("acpi_table", "hpet", &table(b"HPET", &[0; 20]))?;
     put("acpi_table", "oem", &table(b"OEM1", &[0; 8]))?;
+
+    kernel::samples(|name, bytes| put("kernel", name, bytes))?;
+    virtio_queue::samples(|name, bytes| put("virtio_queue", name, bytes))?;
+    vnc::samples(|name, bytes| put("vnc", name, bytes))?;
     Ok(())
 }
 

@@ -36,7 +36,7 @@ fn dead_key(keysym: u32) -> Option<char> {
     })
 }
 
-fn function_key(keysym: u32) -> Option<Key> {
+pub(super) fn function_key(keysym: u32) -> Option<Key> {
     let from = |base: Key, first: u32| {
         let offset = u16::try_from(keysym.checked_sub(first)?).ok()?;
         Some(Key(base.0.checked_add(offset)?))
@@ -123,7 +123,7 @@ fn keypad_key(keysym: u32) -> Option<Key> {
     })
 }
 
-fn media_key(keysym: u32) -> Option<Key> {
+pub(super) fn media_key(keysym: u32) -> Option<Key> {
     Some(match keysym {
         key::XF86_AudioMute => Key::MUTE,
         key::XF86_AudioLowerVolume => Key::VOLUME_DOWN,

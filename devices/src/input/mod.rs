@@ -1,12 +1,14 @@
 //! Keys and pointer motion from the host's side, before a device of the guest encodes them: what a key is called by users
-//! ([`Key::by_name`], [`Key::chord`]), by VNC clients ([`Key::from_xt`], [`Stroke::of_keysym`]) and as text ([`text`]).
+//! ([`Key::by_name`], [`Key::chord`]), by VNC clients ([`Key::from_xt`], [`Layout::press`]) and as text ([`text`]).
 
 mod keys;
 mod keysym;
+mod layout;
 mod names;
 pub mod text;
 mod xt;
 
+pub use layout::{Layout, Level, Press};
 pub use names::KeyNameError;
 pub use text::{Stroke, TextError};
 

@@ -23,6 +23,8 @@ use std::sync::Arc;
 use crate::GuestRam;
 
 pub use interrupt::Interrupt;
+#[cfg(feature = "testing")]
+pub use worker::testing::work_inline;
 pub use queue::{ActiveQueue, Chain, QueueError};
 
 /// Feature bits that concern the transport (section 6).

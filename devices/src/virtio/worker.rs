@@ -38,6 +38,9 @@ impl Stop {
 pub(super) struct Waiter {
     epoll: OwnedFd,
     doorbell: Arc<EventFd>,
+    /// Told to stop in place of sleeping, where the work is done inline.
+    #[cfg(feature = "testing")]
+    inline: Option<Arc<Stop>>,
 }
 
 impl Waiter {
@@ -46,11 +49,21 @@ impl Waiter {
         for event in [doorbell.as_ref(), &stop.event] {
             epoll::add(&epoll, borrow(event), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
         }
-        Ok(Self { epoll, doorbell })
+        Ok(Self {
+            epoll,
+            doorbell,
+            #[cfg(feature = "testing")]
+            inline: None,
+        })
     }
 
     /// Sleeps until the doorbell rings or a stop is wanted, and silences the doorbell.
     pub(super) fn wait(&self) -> io::Result<()> {
+        #[cfg(feature = "testing")]
+        if let Some(stop) = &self.inline {
+            stop.wanted.store(true, Ordering::Release);
+            return Ok(());
+        }
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 2];
         loop {
             match epoll::wait(&self.epoll, &mut events[..], None) {
@@ -82,6 +95,11 @@ impl Worker {
         let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         let stop = Arc::new(Stop { wanted: AtomicBool::new(false), event });
         let waiter = Waiter::new(doorbell, &stop)?;
+        #[cfg(feature = "testing")]
+        if testing::is_inline() {
+            work(&Waiter { inline: Some(Arc::clone(&stop)), ..waiter }, &stop);
+            return Ok(Self { stop, thread: None });
+        }
         let shared = Arc::clone(&stop);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&waiter, &shared))?;
         Ok(Self { stop, thread: Some(thread) })
@@ -96,6 +114,26 @@ impl Drop for Worker {
             // A worker that panicked has said so on its own.
             let _ = thread.join();
         }
+    }
+}
+
+/// Workers without threads, for fuzzing: an activation returns when all that was available is done, and every run of the same
+/// rings is the same.
+#[cfg(feature = "testing")]
+pub mod testing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static INLINE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// From now on, workers that this thread starts run on it, and end where they would sleep.
+    pub fn work_inline() {
+        INLINE.set(true);
+    }
+
+    pub(super) fn is_inline() -> bool {
+        INLINE.get()
     }
 }
 

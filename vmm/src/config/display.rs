@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use devices::input::Layout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,10 @@ pub(super) struct DisplaySection {
     /// nobody else. VNC uses at most 8 characters of it.
     #[schemars(extend("format" = "path", "x-default" = "no password"))]
     pub password_file: Option<String>,
+    /// The layout of the guest's keyboard, such as `"de"`, for viewers that send symbols and not places of keys. See
+    /// docs/display.md for the names.
+    #[schemars(extend("x-default" = "\"us\""))]
+    pub keyboard: Option<KeyboardLayout>,
 }
 
 /// The machine's screen.
@@ -35,6 +40,8 @@ pub struct Display {
     pub vnc: Option<VncAddress>,
     /// The file with the password of the VNC server; only with [`Display::vnc`].
     pub password_file: Option<PathBuf>,
+    /// The layout of the guest's keyboard.
+    pub keyboard: KeyboardLayout,
 }
 
 impl Display {
@@ -152,6 +159,46 @@ inline_schema!(VncAddress, {
     "pattern": r"^(unix:.+|([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]|localhost):0*[1-9][0-9]{2,4})$",
 });
 
+/// The layout of the guest's keyboard, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub struct KeyboardLayout(pub Layout);
+
+impl KeyboardLayout {
+    pub(super) const FORMAT: &str = "keyboard-layout";
+    pub(super) const EXPECTED: &str = "the name of a keyboard layout, such as \"us\", \"de\" or \"fr\"";
+}
+
+impl fmt::Display for KeyboardLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+/// A layout that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{name}\" is no keyboard layout that is known: there are {}", Layout::names().collect::<Vec<_>>().join(", "))]
+pub struct UnknownLayoutError {
+    /// Its name, shortened.
+    name: String,
+}
+
+impl FromStr for KeyboardLayout {
+    type Err = UnknownLayoutError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Layout::by_name(name).map(Self).ok_or_else(|| UnknownLayoutError { name: shorten(name) })
+    }
+}
+
+text_scalar!(KeyboardLayout);
+
+inline_schema!(KeyboardLayout, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "enum": Layout::names().collect::<Vec<_>>(),
+});
+
 impl Resolver {
     /// The screen, if there is one. `consoles` are the other users of sockets.
     pub(super) fn display(
@@ -159,7 +206,7 @@ impl Resolver {
         section: Option<DisplaySection>,
         consoles: [&ConsoleSpec; 2],
     ) -> Option<Display> {
-        let DisplaySection { vnc, password_file } = section?;
+        let DisplaySection { vnc, password_file, keyboard } = section?;
         let vnc = vnc.map(|address| address.relative_to(self.folder()));
         let password_file = password_file.map(|file| self.folder().join(file));
         match &vnc {
@@ -181,6 +228,6 @@ impl Resolver {
             }
             _ => {}
         }
-        Some(Display { vnc, password_file })
+        Some(Display { vnc, password_file, keyboard: keyboard.unwrap_or_default() })
     }
 }

@@ -55,7 +55,7 @@ pub use console::{ConsoleSpec, ParseConsoleError};
 pub use control::{ControlSpec, ParseControlError};
 pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
-pub use display::{Display, ParseVncAddressError, VncAddress};
+pub use display::{Display, KeyboardLayout, ParseVncAddressError, UnknownLayoutError, VncAddress};
 pub use firmware::FirmwareKind;
 pub use igpu::{Igpu, MdevParent, MdevType, Resolution};
 pub use machine::{Action, Hugepages, Machine, Rtc};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::console::ConsoleSpec;
 use super::control::ControlSpec;
-use super::display::VncAddress;
+use super::display::{KeyboardLayout, VncAddress};
 use super::igpu::{MdevParent, MdevType, Resolution};
 use super::machine::{Action, Hugepages};
 use super::passthrough::RomSource;
@@ -136,6 +136,7 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
         ControlSpec::FORMAT => typed::<ControlSpec>(value),
         VncAddress::FORMAT => typed::<VncAddress>(value),
+        KeyboardLayout::FORMAT => typed::<KeyboardLayout>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
@@ -166,6 +167,7 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
         ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,
         ControlSpec::FORMAT => ControlSpec::EXPECTED,
         VncAddress::FORMAT => VncAddress::EXPECTED,
+        KeyboardLayout::FORMAT => KeyboardLayout::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,
         ChassisType::FORMAT => ChassisType::EXPECTED,

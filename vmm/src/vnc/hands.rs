@@ -3,11 +3,13 @@
 //! The guest's pointer is a mouse and moves relatively. A client that can is asked for motion; of others the differences of
 //! positions are taken, so that the two pointers drift apart where the guest accelerates its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::input::{Buttons, Input, Key, PointerEvent, Stroke, Taken};
+use devices::input::{Buttons, Input, Key, Layout, PointerEvent, Taken};
+
+use super::keyboard::Keyboard;
 
 /// Events that wait for a guest. Then nothing more is read from the client.
 const MOST: usize = 256;
@@ -32,22 +34,19 @@ pub(super) struct Hands {
     stuck: Option<(Instant, Instant)>,
     /// The guest has left an event waiting for too long, and taken none since.
     deaf: bool,
-    held: BTreeSet<Key>,
-    /// Keys that hold Shift down for a client that did not.
-    shifted: BTreeMap<Key, Key>,
+    keyboard: Keyboard,
     position: Option<(u16, u16)>,
     buttons: u8,
 }
 
 impl Hands {
-    pub(super) fn new(input: Arc<dyn Input>) -> Self {
+    pub(super) fn new(input: Arc<dyn Input>, layout: Layout) -> Self {
         Self {
             input,
             waiting: VecDeque::new(),
             stuck: None,
             deaf: false,
-            held: BTreeSet::new(),
-            shifted: BTreeMap::new(),
+            keyboard: Keyboard::new(layout),
             position: None,
             buttons: 0,
         }
@@ -70,42 +69,18 @@ impl Hands {
     /// A key by its place. Returns it if there is one.
     pub(super) fn key_by_code(&mut self, code: u32, pressed: bool, now: Instant) -> Option<Key> {
         let key = Key::from_xt(code)?;
-        self.put(Event::Key(key, pressed), now);
+        let mut keys = Vec::new();
+        self.keyboard.place(key, pressed, &mut keys);
+        self.put_keys(keys, now);
         Some(key)
     }
 
-    /// A key by what it means on the client's keyboard. The guest is taken for one with a US layout; where a symbol needs
-    /// another Shift there, Shift is pressed or released for it.
+    /// A key by what it means on the client's keyboard. Returns it if the guest's has one.
     pub(super) fn key_by_symbol(&mut self, symbol: u32, pressed: bool, now: Instant) -> Option<Key> {
-        let Stroke { key, shift } = Stroke::of_keysym(symbol)?;
-        if !pressed {
-            self.put(Event::Key(key, false), now);
-            if let Some(shift) = self.shifted.remove(&key)
-                && !self.shifted.values().any(|other| *other == shift)
-            {
-                self.put(Event::Key(shift, false), now);
-            }
-            return Some(key);
-        }
-        let letter = char::from_u32(symbol).is_some_and(|symbol| symbol.is_ascii_alphabetic());
-        let wanted = shift.map(|shift| shift != (letter && self.input.lamps().caps));
-        let holds = |key: Key| self.held.contains(&key);
-        let held: Vec<Key> =
-            [Key::LEFT_SHIFT, Key::RIGHT_SHIFT].into_iter().filter(|key| holds(*key)).collect();
-        match wanted {
-            Some(true) if held.is_empty() => {
-                self.put(Event::Key(Key::LEFT_SHIFT, true), now);
-                self.put(Event::Key(key, true), now);
-                self.shifted.insert(key, Key::LEFT_SHIFT);
-            }
-            Some(false) if !held.is_empty() => {
-                held.iter().for_each(|shift| self.put(Event::Key(*shift, false), now));
-                self.put(Event::Key(key, true), now);
-                held.iter().for_each(|shift| self.put(Event::Key(*shift, true), now));
-            }
-            _ => self.put(Event::Key(key, true), now),
-        }
-        Some(key)
+        let mut keys = Vec::new();
+        let key = self.keyboard.symbol(symbol, pressed, self.input.lamps().caps, &mut keys);
+        self.put_keys(keys, now);
+        key
     }
 
     /// Buttons and position, or motion, as RFB has them.
@@ -123,6 +98,11 @@ impl Hands {
         }
         let is_down = |bit: u8| buttons & (1 << bit) != 0;
         self.buttons = buttons;
+        if began != 0 {
+            let mut keys = Vec::new();
+            self.keyboard.settle(&mut keys);
+            self.put_keys(keys, now);
+        }
         self.put(
             Event::Pointer(PointerEvent {
                 dx,
@@ -165,21 +145,20 @@ impl Hands {
         }
     }
 
+    fn put_keys(&mut self, keys: Vec<(Key, bool)>, now: Instant) {
+        keys.into_iter().for_each(|(key, pressed)| self.put(Event::Key(key, pressed), now));
+    }
+
     fn put(&mut self, event: Event, now: Instant) {
-        match event {
-            Event::Key(key, true) => drop(self.held.insert(key)),
-            Event::Key(key, false) => drop(self.held.remove(&key)),
-            Event::Pointer(new) => {
-                // Motion that waits adds up.
-                if let Some(Event::Pointer(last)) = self.waiting.back_mut()
-                    && last.buttons == new.buttons
-                {
-                    last.dx = last.dx.saturating_add(new.dx);
-                    last.dy = last.dy.saturating_add(new.dy);
-                    last.wheel = last.wheel.saturating_add(new.wheel);
-                    return;
-                }
-            }
+        // Motion that waits adds up.
+        if let Event::Pointer(new) = event
+            && let Some(Event::Pointer(last)) = self.waiting.back_mut()
+            && last.buttons == new.buttons
+        {
+            last.dx = last.dx.saturating_add(new.dx);
+            last.dy = last.dy.saturating_add(new.dy);
+            last.wheel = last.wheel.saturating_add(new.wheel);
+            return;
         }
         self.waiting.push_back(event);
         if self.waiting.len() == 1 {
@@ -191,8 +170,8 @@ impl Hands {
 impl Drop for Hands {
     fn drop(&mut self) {
         // A key whose press still waits was never pressed; to release it does nothing.
-        for key in self.held.iter().chain(self.shifted.values()) {
-            self.input.key(*key, false);
+        for key in self.keyboard.down() {
+            self.input.key(key, false);
         }
         if self.buttons != 0 {
             let _ = self.input.pointer(PointerEvent::default());

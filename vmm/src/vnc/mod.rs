@@ -6,7 +6,7 @@
 //! | `session`, `running` | a client without its socket: bytes in, bytes out |
 //! | `handshake`, `password`, `protocol`, `features` | what clients say |
 //! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
-//! | `hands` | keys and pointer |
+//! | `hands`, `keyboard` | keys and pointer |
 //!
 //! Each client has a thread that sleeps until its socket, its view of the screen or the end of the server wakes it.
 
@@ -16,6 +16,7 @@ mod events;
 mod features;
 mod hands;
 mod handshake;
+mod keyboard;
 mod listener;
 mod painter;
 mod password;
@@ -26,6 +27,8 @@ mod region;
 mod running;
 mod server;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

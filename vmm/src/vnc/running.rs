@@ -52,7 +52,7 @@ impl Running {
     pub(super) fn new(view: Box<dyn View>, context: &Context, now: Instant) -> Self {
         Self {
             painter: Painter::new(view, context.name.clone()),
-            hands: Hands::new(Arc::clone(&context.input)),
+            hands: Hands::new(Arc::clone(&context.input), context.layout),
             request: None,
             continuous: None,
             fences: 0,

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use devices::display::Screen;
-use devices::input::Input;
+use devices::input::{Input, Layout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -47,6 +47,8 @@ pub struct Options {
     pub password: Option<Password>,
     /// The machine's name, which viewers show.
     pub name: String,
+    /// The layout of the guest's keyboard, for viewers that send symbols.
+    pub layout: Layout,
 }
 
 impl Options {
@@ -57,7 +59,7 @@ impl Options {
     pub fn of(display: &Display, name: &str) -> Result<Option<Self>, VncError> {
         let Some(address) = display.vnc.clone() else { return Ok(None) };
         let password = display.password_file.as_deref().map(Password::read).transpose()?;
-        Ok(Some(Self { address, password, name: name.into() }))
+        Ok(Some(Self { address, password, name: name.into(), layout: display.keyboard.0 }))
     }
 }
 
@@ -106,13 +108,13 @@ impl Server {
     }
 
     fn of(reserved: Reserved, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Self, VncError> {
-        let Reserved { options: Options { address, password, name }, listener } = reserved;
+        let Reserved { options: Options { address, password, name, layout }, listener } = reserved;
         let address = listener.address(&address);
         let stop = event()?;
         let clients = Arc::new(Clients::new()?);
         let admitting = Arc::clone(&clients);
         let admit = Box::new(move |id, shared| admitting.admit(id, shared));
-        let context = Arc::new(Context { name, password, screen, input, admit });
+        let context = Arc::new(Context { name, password, screen, input, layout, admit });
         #[cfg(test)]
         let all = Arc::clone(&clients);
         let acceptor = Acceptor { listener, stop: stop.try_clone()?, clients, context };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devices::display::Screen;
-use devices::input::Input;
+use devices::input::{Input, Layout};
 
 use super::handshake::{Handshake, Progress};
 use super::password::{CHALLENGE, Password};
@@ -48,6 +48,8 @@ pub(super) struct Context {
     pub(super) password: Option<Password>,
     pub(super) screen: Arc<dyn Screen>,
     pub(super) input: Arc<dyn Input>,
+    /// Of the guest's keyboard, for clients that send symbols.
+    pub(super) layout: Layout,
     /// Whether a client may join, and disconnects the others if it does not share.
     pub(super) admit: Box<dyn Fn(u64, bool) -> bool + Send + Sync>,
 }

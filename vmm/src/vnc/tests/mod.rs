@@ -3,6 +3,7 @@
 mod hands;
 mod handshake;
 mod hostile;
+mod keyboard;
 mod pictures;
 mod region;
 mod server;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use devices::display::{Change, Cursor, Frame, Rect, Screen, View};
-use devices::input::{Input, Key, Lamps, PointerEvent, Taken};
+use devices::input::{Input, Key, Lamps, Layout, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
@@ -216,11 +217,21 @@ pub(super) struct Direct {
 
 impl Direct {
     pub(super) fn new(canvas: &Canvas, input: &Arc<Notes>, password: Option<&[u8]>) -> Self {
+        Self::with_layout(canvas, input, password, Layout::default())
+    }
+
+    pub(super) fn with_layout(
+        canvas: &Canvas,
+        input: &Arc<Notes>,
+        password: Option<&[u8]>,
+        layout: Layout,
+    ) -> Self {
         let context = Context {
             name: "test".into(),
             password: password.map(Password::new),
             screen: Arc::new(canvas.clone()),
             input: Arc::clone(input) as _,
+            layout,
             admit: Box::new(|_, _| true),
         };
         let now = Instant::now();

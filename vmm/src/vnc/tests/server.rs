@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devices::display::Rect;
+use devices::input::Layout;
 
 use super::viewer::{Viewer, expected};
 use super::{Canvas, Notes};
@@ -18,7 +19,7 @@ use crate::vnc::{Options, Password, Server};
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn options(address: VncAddress) -> Options {
-    Options { address, password: None, name: "test".into() }
+    Options { address, password: None, name: "test".into(), layout: Layout::default() }
 }
 
 fn start(canvas: &Canvas) -> Server {

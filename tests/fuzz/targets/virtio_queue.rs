@@ -1,0 +1,87 @@
+//! Virtio devices with a driver that means no good: registers, rings and buffers are whatever the input says.
+//!
+//! An input is the number of the device, the features to accept, a number of register writes with the writes, for each queue its
+//! size and the places of its rings (see `Input`), and from there the guest's memory from address 0 on. The device is started,
+//! works through all that is available, is disturbed by the register writes, reset, and started again in the memory as it is then.
+#![no_main]
+
+#[path = "virtio_queue/chains.rs"]
+mod chains;
+#[path = "virtio_queue/disk.rs"]
+mod disk;
+#[path = "virtio_queue/driver.rs"]
+mod driver;
+#[path = "virtio_queue/input.rs"]
+mod input;
+
+use devices::GuestRam;
+use devices::virtio::VirtioDevice;
+use devices::virtio::blk::VirtioBlk;
+use devices::virtio::rng::VirtioRng;
+use libfuzzer_sys::fuzz_target;
+use vm_memory::{Bytes, GuestAddress};
+
+use chains::Expected;
+use driver::Driver;
+use input::Input;
+
+/// Devices by their number in the input.
+const DEVICES: [fn() -> Box<dyn VirtioDevice>; 3] = [
+    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(false)), "serial-of-the-disk")),
+    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(true)), "")),
+    || Box::new(VirtioRng::new()),
+];
+
+/// Two regions that touch, and one behind a gap.
+const RAM: [(GuestAddress, usize); 3] =
+    [(GuestAddress(0), 0x8000), (GuestAddress(0x8000), 0x4000), (GuestAddress(0x10000), 0x1000)];
+/// The end of the last one.
+const TOP: usize = 0x11000;
+
+fuzz_target!(|data: &[u8]| {
+    thread_local!(static MEMORY: GuestRam = {
+        devices::virtio::work_inline();
+        #[allow(clippy::expect_used, reason = "there is nothing to fuzz without memory")]
+        GuestRam::from_ranges(&RAM).expect("there is memory")
+    });
+    let Some((input, memory)) = Input::parse(data) else { return };
+    MEMORY.with(|ram| {
+        fill(ram, memory);
+        let Some(new) = DEVICES.get(usize::from(input.device) % DEVICES.len()) else { return };
+        let driver = Driver::new(new(), ram);
+        driver.start(&input);
+
+        let before = contents(ram);
+        let expected: Option<Vec<_>> =
+            driver.queues(&input).map(|queue| Expected::of(&queue, &before)).collect();
+        driver.run();
+        if let Some(expected) = expected {
+            chains::check(&expected, &before, &contents(ram));
+        }
+        // Whatever it was told, it can be reset and works again.
+        driver.disturb(&input);
+        driver.start(&input);
+        driver.run();
+    });
+});
+
+fn fill(ram: &GuestRam, memory: &[u8]) {
+    let mut all = [0; TOP];
+    for (byte, value) in all.iter_mut().zip(memory) {
+        *byte = *value;
+    }
+    for (base, len) in RAM {
+        let at = base.0 as usize;
+        assert!(ram.write_slice(&all[at..at + len], base).is_ok());
+    }
+}
+
+/// All of memory by address; the gap is zero.
+fn contents(ram: &GuestRam) -> Vec<u8> {
+    let mut all = vec![0; TOP];
+    for (base, len) in RAM {
+        let at = base.0 as usize;
+        assert!(ram.read_slice(&mut all[at..at + len], base).is_ok());
+    }
+    all
+}
