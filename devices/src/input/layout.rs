@@ -110,7 +110,7 @@ impl Layout {
 
     /// All names.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        tables::TABLES.iter().map(|table| table.name).chain([US])
+        std::iter::once(US).chain(tables::TABLES.iter().map(|table| table.name))
     }
 
     /// Its name.
@@ -139,13 +139,16 @@ impl Layout {
         if keysym == u32::from(b' ') {
             return Some(Press { level: Some(Level::default()), ..plain(Key::SPACE) });
         }
-        if let Some((mark, spacing)) = DEAD.iter().find(|(dead, ..)| *dead == keysym).map(|(_, a, b)| (*a, *b)) {
+        if let Some((mark, spacing)) =
+            DEAD.iter().find(|(dead, ..)| *dead == keysym).map(|(_, a, b)| (*a, *b))
+        {
             return table.find(mark, held).or_else(|| table.find(spacing?, held));
         }
         let character = Keysym::new(keysym).key_char().filter(|character| !character.is_control())?;
         table.find(character, held).or_else(|| {
             // A layout that has it as a dead key only.
-            let mark = DEAD.iter().find(|(.., spacing)| *spacing == Some(character)).map(|(_, mark, _)| *mark)?;
+            let mark =
+                DEAD.iter().find(|(.., spacing)| *spacing == Some(character)).map(|(_, mark, _)| *mark)?;
             Some(Press { then_space: true, ..table.find(mark, held)? })
         })
     }

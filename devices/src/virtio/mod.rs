@@ -23,9 +23,9 @@ use std::sync::Arc;
 use crate::GuestRam;
 
 pub use interrupt::Interrupt;
+pub use queue::{ActiveQueue, Chain, QueueError};
 #[cfg(feature = "testing")]
 pub use worker::testing::work_inline;
-pub use queue::{ActiveQueue, Chain, QueueError};
 
 /// Feature bits that concern the transport (section 6).
 pub mod feature {

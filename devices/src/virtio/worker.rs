@@ -120,7 +120,7 @@ impl Drop for Worker {
 /// Workers without threads, for fuzzing: an activation returns when all that was available is done, and every run of the same
 /// rings is the same.
 #[cfg(feature = "testing")]
-pub mod testing {
+pub(super) mod testing {
     use std::cell::Cell;
 
     thread_local! {

@@ -35,7 +35,8 @@ pub(crate) fn samples(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
     store(&mut segments, DATA, &[4, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
     store(&mut segments, DATA + 16, &[16, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
     put("segments", &[head(DISK, 1), segments].concat())?;
-    let pieces: Chain<'_> = &[(HEADERS, 3, 0), (HEADERS + 3, 13, 0), (DATA, 100, WRITE), (DATA + 100, 413, WRITE)];
+    let pieces: Chain<'_> =
+        &[(HEADERS, 3, 0), (HEADERS + 3, 13, 0), (DATA, 100, WRITE), (DATA + 100, 413, WRITE)];
     put("pieces", &sample(DISK, 0, &[pieces], 2))?;
     let mut table = memory(0, &[&[(0x800, 48, INDIRECT)]]);
     describe(&mut table, 0x800, 0, (HEADERS, 16, NEXT), 1);
@@ -48,12 +49,13 @@ pub(crate) fn samples(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
         &[(HEADERS, 16, 0), (DATA, 1024, WRITE), (STATUS + 2, 1, WRITE)],
     ];
     put("several", &sample(DISK, 0, &several, 2))?;
-    for (name, chain) in [
-        ("entropy", &[(DATA, 64, WRITE)] as Chain<'_>),
+    let chains: [(&str, Chain<'_>); 4] = [
+        ("entropy", &[(DATA, 64, WRITE)]),
         ("entropies", &[(DATA, 64, WRITE), (DATA + 64, 4000, WRITE)]),
         ("entropy-out", &[(DATA, 64, 0)]),
         ("entropy-outside", &[(DATA, 0x10_0000, WRITE)]),
-    ] {
+    ];
+    for (name, chain) in chains {
         put(name, &sample(RNG, 0, &[chain], 0))?;
     }
     Ok(())

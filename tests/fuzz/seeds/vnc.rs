@@ -11,7 +11,9 @@ const READ: &[u8] = &[0xFF];
 const POINT: &[u8] = &[0xF4, 9, 9];
 
 pub(crate) fn samples(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
-    for (name, version, choice) in [("3.3", "003.003", &b""[..]), ("3.7", "003.007", b"\x01"), ("3.8", "003.008", b"\x01")] {
+    for (name, version, choice) in
+        [("3.3", "003.003", &b""[..]), ("3.7", "003.007", b"\x01"), ("3.8", "003.008", b"\x01")]
+    {
         let begin = format!("RFB {version}\n");
         put(name, &script(0, &[&says(begin.as_bytes()), &says(choice), &says(&[1]), READ]))?;
         let guess = [7; 16];
@@ -27,10 +29,19 @@ pub(crate) fn samples(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
         let known = encodings(&[number, -223, -239, -257, -258, -261, -307, -308, -312, -313, -250]);
         put(
             &format!("encoding-{number}"),
-            &running(0, &[&known, &request, READ, PAINT, &more, READ, RESIZE, &more, READ, POINT, &more, READ, BLANK, &more, READ]),
+            &running(
+                0,
+                &[
+                    &known, &request, READ, PAINT, &more, READ, RESIZE, &more, READ, POINT, &more, READ,
+                    BLANK, &more, READ,
+                ],
+            ),
         )?;
         let narrow = says(&[0, 0, 0, 0, 16, 16, 1, 1, 0, 31, 0, 63, 0, 31, 11, 5, 0, 0, 0, 0]);
-        put(&format!("encoding-{number}-16"), &running(0, &[&narrow, &encodings(&[number]), &request, READ]))?;
+        put(
+            &format!("encoding-{number}-16"),
+            &running(0, &[&narrow, &encodings(&[number]), &request, READ]),
+        )?;
         let map = says(&[0, 0, 0, 0, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         put(&format!("encoding-{number}-map"), &running(0, &[&map, &encodings(&[number]), &request, READ]))?;
     }

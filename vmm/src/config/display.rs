@@ -29,7 +29,7 @@ pub(super) struct DisplaySection {
     pub password_file: Option<String>,
     /// The layout of the guest's keyboard, such as `"de"`, for viewers that send symbols and not places of keys. See
     /// docs/display.md for the names.
-    #[schemars(extend("x-default" = "\"us\""))]
+    #[schemars(extend("x-default" = "`\"us\"`"))]
     pub keyboard: Option<KeyboardLayout>,
 }
 

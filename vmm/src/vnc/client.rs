@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::admission::Stage;
 use super::events::signalled;
 use super::session::{End, Session};
 
@@ -47,18 +48,37 @@ struct Ready {
     readable: bool,
 }
 
-/// Serves a client until it goes or has to. `socket` does not block; `dismiss` ends it.
-pub(super) fn serve(mut session: Session, socket: &OwnedFd, dismiss: &EventFd) -> Over {
+/// Serves a client until it goes or has to. `socket` does not block; `dismiss` ends it; `tell` hears how far the client is.
+pub(super) fn serve(
+    mut session: Session,
+    socket: &OwnedFd,
+    dismiss: &EventFd,
+    mut tell: impl FnMut(Stage, Instant),
+) -> Over {
+    let mut told = Stage::Silent;
     loop {
-        if let Err(over) = turn(&mut session, socket, dismiss) {
+        // Told before anything is sent: a client that was asked is known to be safe when it hears the question.
+        let tell = |session: &Session| {
+            let stage = session.stage();
+            if std::mem::replace(&mut told, stage) != stage {
+                tell(stage, session.heard());
+            }
+        };
+        if let Err(over) = turn(&mut session, socket, dismiss, tell) {
             return over;
         }
     }
 }
 
-fn turn(session: &mut Session, socket: &OwnedFd, dismiss: &EventFd) -> Result<(), Over> {
+fn turn(
+    session: &mut Session,
+    socket: &OwnedFd,
+    dismiss: &EventFd,
+    mut tell: impl FnMut(&Session),
+) -> Result<(), Over> {
     loop {
         session.advance(Instant::now())?;
+        tell(session);
         // What was sent entirely may have been waited for.
         if !send(session, socket)? {
             break;

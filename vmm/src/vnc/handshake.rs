@@ -40,6 +40,8 @@ enum State {
     Answer(Version, [u8; CHALLENGE]),
     /// The answer was wrong. It is told later.
     Refused(Version),
+    /// The client was told why it cannot be served.
+    TurnedAway,
     Initialisation,
 }
 
@@ -50,6 +52,8 @@ pub(super) enum Progress {
     Waiting,
     /// A wrong password; [`Handshake::refuse`] tells it, when the client has waited long enough.
     Refused,
+    /// There is no room for the client, and it was told so.
+    TurnedAway,
     /// Done; whether the client shares the screen with others.
     Done {
         /// False asks to disconnect the others.
@@ -62,14 +66,21 @@ pub(super) enum Progress {
 pub(super) struct Handshake {
     password: Option<Password>,
     challenge: [u8; CHALLENGE],
+    /// Why the client is not served.
+    refusal: Option<&'static str>,
     state: State,
 }
 
 impl Handshake {
-    /// Begins. `challenge` is random, and only used once.
-    pub(super) fn new(password: Option<Password>, challenge: [u8; CHALLENGE], out: &mut Vec<u8>) -> Self {
+    /// Begins. `challenge` is random, and only used once. With a `refusal` the client is told that in place of an offer.
+    pub(super) fn new(
+        password: Option<Password>,
+        challenge: [u8; CHALLENGE],
+        refusal: Option<&'static str>,
+        out: &mut Vec<u8>,
+    ) -> Self {
         out.extend_from_slice(VERSION);
-        Self { password, challenge, state: State::Version }
+        Self { password, challenge, refusal, state: State::Version }
     }
 
     /// Whether a human may be typing a password.
@@ -108,6 +119,7 @@ impl Handshake {
                     }
                 }
                 State::Refused(_) => return Ok(Progress::Refused),
+                State::TurnedAway => return Ok(Progress::TurnedAway),
                 State::Initialisation => {
                     let Some([shared]) = take(input) else { return Ok(Progress::Waiting) };
                     return Ok(Progress::Done { shared: shared != 0 });
@@ -127,13 +139,18 @@ impl Handshake {
         let State::Refused(version) = self.state else { return };
         out.extend_from_slice(&1_u32.to_be_bytes());
         if version == Version::V3_8 {
-            let why = b"The password is wrong.";
-            out.extend_from_slice(&u32::try_from(why.len()).unwrap_or(0).to_be_bytes());
-            out.extend_from_slice(why);
+            put_reason("The password is wrong.", out);
         }
     }
 
     fn greet(&mut self, version: Version, out: &mut Vec<u8>) {
+        if let Some(why) = self.refusal {
+            // No security types, and the reason (RFC 6143, 7.1.2).
+            out.extend_from_slice(if version == Version::V3_3 { &[0; 4] } else { &[0] });
+            put_reason(why, out);
+            self.state = State::TurnedAway;
+            return;
+        }
         let kind = if self.password.is_some() { VNC_AUTHENTICATION } else { NONE };
         if version != Version::V3_3 {
             out.extend_from_slice(&[1, kind]);
@@ -152,6 +169,11 @@ impl Handshake {
         out.extend_from_slice(&self.challenge);
         self.state = State::Answer(version, self.challenge);
     }
+}
+
+fn put_reason(why: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&u32::try_from(why.len()).unwrap_or(0).to_be_bytes());
+    out.extend_from_slice(why.as_bytes());
 }
 
 /// The first bytes, when there are enough.

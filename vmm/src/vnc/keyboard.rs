@@ -216,7 +216,13 @@ impl Keyboard {
         let at = position(&|typed| typed.symbol == symbol)
             .or_else(|| position(&|typed| Some(typed.key) == key))
             // It is the release of a key that made something else when it was pressed.
-            .or_else(|| if key.is_some_and(|key| self.down.contains(&key)) { None } else { position(&|typed| typed.modified) });
+            .or_else(|| {
+                if key.is_some_and(|key| self.down.contains(&key)) {
+                    None
+                } else {
+                    position(&|typed| typed.modified)
+                }
+            });
         let Some(at) = at else {
             let key = key?;
             self.put(key, false, out);

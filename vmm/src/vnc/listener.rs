@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with, sockopt};
+use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 
+use super::admission::Peer;
 use crate::config::VncAddress;
 use crate::socket;
 
@@ -85,12 +86,19 @@ impl Listener {
         }
     }
 
-    /// The next client, whose socket does not block.
-    pub(super) fn accept(&self) -> io::Result<OwnedFd> {
+    /// The next client, whose socket does not block, and where it comes from.
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
         match self {
-            Self::Unix(listener) => listener.accept(),
+            Self::Unix(listener) => {
+                let socket = listener.accept()?;
+                let user = sockopt::socket_peercred(&socket)?.uid.as_raw();
+                Ok((socket, Peer::User(user)))
+            }
             Self::Tcp(listener) => {
-                let socket = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                let (socket, address) = acceptfrom_with(listener, flags)?;
+                let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+                let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
                 // Key by key and update by update, and the end of a client whose host has gone within two minutes: it may
                 // have the screen to itself, and holds keys. Without them it works, too.
                 let _ = sockopt::set_tcp_nodelay(&socket, true);
@@ -98,7 +106,7 @@ impl Listener {
                 let _ = sockopt::set_tcp_keepidle(&socket, KEEP_IDLE);
                 let _ = sockopt::set_tcp_keepintvl(&socket, KEEP_INTERVAL);
                 let _ = sockopt::set_tcp_keepcnt(&socket, KEEP_COUNT);
-                Ok(socket)
+                Ok((socket, Peer::of(address.unwrap_or(unknown).ip())))
             }
         }
     }

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server`, `listener`, `client` | threads and sockets |
+//! | `admission`, `refusals` | who may be connected, and what is said of those who may not |
 //! | `session`, `running` | a client without its socket: bytes in, bytes out |
 //! | `handshake`, `password`, `protocol`, `features` | what clients say |
 //! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
@@ -10,6 +11,7 @@
 //!
 //! Each client has a thread that sleeps until its socket, its view of the screen or the end of the server wakes it.
 
+mod admission;
 mod client;
 mod encode;
 mod events;
@@ -23,6 +25,7 @@ mod password;
 mod picture;
 mod pixel;
 mod protocol;
+mod refusals;
 mod region;
 mod running;
 mod server;

@@ -12,15 +12,19 @@ use devices::input::{Input, Layout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::admission::{Peer, Place, Stage, Stranger, place};
 use super::client::{Over, serve};
 use super::events::signalled;
 use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password, PasswordError};
+use super::refusals::Refusals;
 use super::session::{Context, End, Session};
 use crate::config::{Display, VncAddress};
 
-/// More clients than this are sent away.
-const MOST_CLIENTS: usize = 16;
+/// More viewers than this are sent away.
+const MOST_VIEWERS: usize = 16;
+/// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
+const MOST_THREADS: usize = 64;
 /// How long nobody is accepted when the host has no descriptor or thread left.
 const EXHAUSTED: Duration = Duration::from_millis(500);
 
@@ -170,6 +174,10 @@ struct Client {
     done: Arc<AtomicBool>,
     /// Whether it shares the screen, once it has said so.
     shared: Option<bool>,
+    /// It was told to go, or that it is one too many, and takes no place.
+    leaving: bool,
+    /// How far it is.
+    standing: Stranger,
 }
 
 /// All clients.
@@ -177,11 +185,21 @@ struct Clients {
     all: Mutex<Vec<Client>>,
     /// Signalled when a thread is about to end.
     left: EventFd,
+    refusals: Mutex<Refusals>,
+}
+
+impl Client {
+    /// Tells it to go. It no longer counts, though its thread may still be on the way out.
+    fn dismiss(&mut self) {
+        self.shared = None;
+        self.leaving = true;
+        let _ = self.dismiss.write(1);
+    }
 }
 
 impl Clients {
     fn new() -> io::Result<Self> {
-        Ok(Self { all: Mutex::default(), left: event()? })
+        Ok(Self { all: Mutex::default(), left: event()?, refusals: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Client>> {
@@ -189,21 +207,48 @@ impl Clients {
     }
 
     /// As other servers have it: who wants the screen for itself gets it from all others, and nobody joins it then.
-    fn admit(&self, id: u64, shared: bool) -> bool {
+    fn admit(&self, id: u64, shared: bool) -> Result<(), End> {
         let mut all = self.lock();
-        if shared && all.iter().any(|client| client.id != id && client.shared == Some(false)) {
-            return false;
+        let others = || all.iter().filter(|client| client.id != id && client.shared.is_some());
+        if shared && others().any(|client| client.shared == Some(false)) {
+            return Err(End::NotShared);
+        }
+        if shared && others().count() >= MOST_VIEWERS {
+            return Err(End::TooMany);
         }
         for client in all.iter_mut() {
             if client.id == id {
                 client.shared = Some(shared);
+                client.standing.stage = Stage::Admitted;
             } else if !shared && client.shared.is_some() {
-                // It no longer counts, though its thread may still be on the way out.
-                client.shared = None;
-                let _ = client.dismiss.write(1);
+                client.dismiss();
             }
         }
-        true
+        Ok(())
+    }
+
+    /// Notes how far a client is.
+    fn note(&self, id: u64, stage: Stage, heard: Instant) {
+        if let Some(client) = self.lock().iter_mut().find(|client| client.id == id) {
+            client.standing = Stranger { stage, heard, ..client.standing };
+        }
+    }
+
+    /// Warns of a client that was refused, unless many were lately.
+    fn refused(&self, peer: Peer, why: &dyn std::fmt::Display) {
+        let left_out = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            refusals.warn(Instant::now())
+        };
+        match left_out {
+            Some(0) => tracing::warn!("a VNC client from {peer} was refused: {why}"),
+            Some(others) => {
+                tracing::warn!(
+                    "a VNC client from {peer} was refused: {why} (and {others} before it, not shown)"
+                )
+            }
+            None => tracing::debug!("a VNC client from {peer} was refused: {why}"),
+        }
     }
 
     /// Waits for threads that have ended, or for all.
@@ -248,8 +293,8 @@ impl Acceptor {
             match self.next(exhausted) {
                 Next::Stop => break,
                 Next::Nothing => exhausted = false,
-                Next::Client(socket) => {
-                    let started = self.start(id, socket);
+                Next::Client(socket, peer) => {
+                    let started = self.start(id, socket, peer);
                     exhausted = started.is_err();
                     if let Err(error) = started {
                         tracing::warn!("cannot serve a VNC client: {error}");
@@ -292,7 +337,7 @@ impl Acceptor {
             return Next::Nothing;
         }
         match self.listener.accept() {
-            Ok(socket) => Next::Client(socket),
+            Ok((socket, peer)) => Next::Client(socket, peer),
             // Who knocked may have left again.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) =>
@@ -303,41 +348,59 @@ impl Acceptor {
         }
     }
 
-    fn start(&self, id: u64, socket: OwnedFd) -> io::Result<()> {
+    fn start(&self, id: u64, socket: OwnedFd, peer: Peer) -> io::Result<()> {
+        let now = Instant::now();
         let mut all = self.clients.lock();
-        if all.len() >= MOST_CLIENTS {
-            // Strangers that never come to an end with the password must not keep its owner out.
-            let stranger = all.iter().find(|client| client.shared.is_none());
-            match stranger.filter(|_| all.len() < 2 * MOST_CLIENTS) {
-                Some(stranger) => {
-                    let _ = stranger.dismiss.write(1);
-                }
-                None => {
-                    tracing::info!("a VNC client is sent away: there are {MOST_CLIENTS} already");
-                    return Ok(());
-                }
-            }
+        let room = all.len() < MOST_THREADS && make_room(&mut all, peer, now);
+        // Those that are only told that they are too many take none of the threads of others.
+        if all.len() >= if room { MOST_THREADS } else { MOST_THREADS / 2 } {
+            self.clients.refused(peer, &End::TooMany);
+            return Ok(());
         }
         let mut challenge = [0; CHALLENGE];
         rustix::rand::getrandom(&mut challenge, rustix::rand::GetRandomFlags::empty())?;
         let dismiss = event()?;
         let dismissed = dismiss.try_clone()?;
-        let session = Session::new(id, Arc::clone(&self.context), challenge, Instant::now());
+        let context = Arc::clone(&self.context);
+        let session = if room {
+            Session::new(id, context, challenge, now)
+        } else {
+            Session::one_too_many(id, context, now)
+        };
+        let clients = Arc::clone(&self.clients);
         let done = Arc::new(AtomicBool::new(false));
-        let goodbye = Goodbye { clients: Arc::clone(&self.clients), done: Arc::clone(&done) };
+        let goodbye = Goodbye { clients: Arc::clone(&clients), done: Arc::clone(&done) };
         // The list is locked until the client is in it: its thread finds itself there.
         let thread = thread::Builder::new().name(format!("vnc {id}")).spawn(move || {
             let _goodbye = goodbye;
-            tracing::debug!("VNC client {id} is connected");
-            match serve(session, &socket, &dismissed) {
-                Over::End(end @ End::WrongPassword) => {
-                    tracing::warn!("VNC client {id} is disconnected: {end}")
-                }
+            tracing::debug!("VNC client {id} is connected from {peer}");
+            match serve(session, &socket, &dismissed, |stage, heard| clients.note(id, stage, heard)) {
+                Over::End(end) if end.is_refusal() => clients.refused(peer, &end),
                 over => tracing::debug!("VNC client {id} is disconnected: {over}"),
             }
         })?;
-        all.push(Client { id, dismiss, thread, done, shared: None });
+        let standing = Stranger { peer, stage: Stage::Silent, heard: now };
+        all.push(Client { id, dismiss, thread, done, shared: None, leaving: !room, standing });
         Ok(())
+    }
+}
+
+/// Whether there is room for a newcomer, for which a stranger may have to go.
+fn make_room(all: &mut [Client], peer: Peer, now: Instant) -> bool {
+    let viewers = all.iter().filter(|client| client.shared.is_some()).count();
+    let mut strangers: Vec<&mut Client> =
+        all.iter_mut().filter(|client| client.shared.is_none() && !client.leaving).collect();
+    let standings: Vec<Stranger> = strangers.iter().map(|client| client.standing).collect();
+    match place(&standings, peer, now) {
+        _ if viewers >= MOST_VIEWERS => false,
+        Place::Free => true,
+        Place::InsteadOf(index) => {
+            if let Some(stranger) = strangers.get_mut(index) {
+                stranger.dismiss();
+            }
+            true
+        }
+        Place::Nowhere => false,
     }
 }
 
@@ -345,6 +408,6 @@ impl Acceptor {
 enum Next {
     Stop,
     Nothing,
-    Client(OwnedFd),
+    Client(OwnedFd, Peer),
     Failed(io::Error),
 }

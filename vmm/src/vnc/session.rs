@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use devices::display::Screen;
 use devices::input::{Input, Layout};
 
+use super::admission::Stage;
 use super::handshake::{Handshake, Progress};
 use super::password::{CHALLENGE, Password};
 use super::protocol::{self, Message, Violation};
@@ -25,6 +26,9 @@ const REFUSAL: Duration = Duration::from_secs(2);
 /// Answers that a client has not read. Then its requests wait.
 const MOST_UNREAD: usize = 16 << 10;
 
+/// What those are told who are too many.
+const TOO_MANY: &str = "There are too many VNC clients already.";
+
 /// Why a client's session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum End {
@@ -36,10 +40,27 @@ pub(super) enum End {
     Deaf,
     #[error("its password was wrong")]
     WrongPassword,
+    #[error("there are too many already")]
+    TooMany,
     #[error("another client has the screen for itself")]
     NotShared,
     #[error("there is no memory or file descriptor for a view of the screen")]
     NoView,
+}
+
+impl End {
+    /// Whether a viewer that did nothing wrong may have been sent away, or did not get to the end of its handshake for a reason that
+    /// its user can mend.
+    pub(super) fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::WrongPassword
+                | Self::TooMany
+                | Self::NotShared
+                | Self::NoView
+                | Self::Violation(Violation::Security)
+        )
+    }
 }
 
 /// What all clients of a server share.
@@ -50,8 +71,8 @@ pub(super) struct Context {
     pub(super) input: Arc<dyn Input>,
     /// Of the guest's keyboard, for clients that send symbols.
     pub(super) layout: Layout,
-    /// Whether a client may join, and disconnects the others if it does not share.
-    pub(super) admit: Box<dyn Fn(u64, bool) -> bool + Send + Sync>,
+    /// Says whether a client may join, and disconnects the others if it does not share.
+    pub(super) admit: Box<dyn Fn(u64, bool) -> Result<(), End> + Send + Sync>,
 }
 
 enum Phase {
@@ -59,7 +80,7 @@ enum Phase {
     /// The refusal is told at that time.
     Refusing(Handshake, Instant),
     /// It has been told.
-    Refused,
+    Refused(End),
     Running(Box<Running>),
 }
 
@@ -76,7 +97,9 @@ pub(super) struct Session {
     /// The end of the update within the output.
     update: usize,
     began: Instant,
-    /// When the client last sent something.
+    /// The client has sent something.
+    said: bool,
+    /// When it last did.
     heard: Instant,
     /// When it last read something, while something waits.
     read: Instant,
@@ -85,8 +108,23 @@ pub(super) struct Session {
 impl Session {
     /// Greets a client. `challenge` is random.
     pub(super) fn new(id: u64, context: Arc<Context>, challenge: [u8; CHALLENGE], now: Instant) -> Self {
+        Self::greet(id, context, challenge, None, now)
+    }
+
+    /// Greets a client that there is no room for: it is told so.
+    pub(super) fn one_too_many(id: u64, context: Arc<Context>, now: Instant) -> Self {
+        Self::greet(id, context, [0; CHALLENGE], Some(TOO_MANY), now)
+    }
+
+    fn greet(
+        id: u64,
+        context: Arc<Context>,
+        challenge: [u8; CHALLENGE],
+        refusal: Option<&'static str>,
+        now: Instant,
+    ) -> Self {
         let mut output = Vec::new();
-        let handshake = Handshake::new(context.password.clone(), challenge, &mut output);
+        let handshake = Handshake::new(context.password.clone(), challenge, refusal, &mut output);
         Self {
             id,
             context,
@@ -97,6 +135,7 @@ impl Session {
             sent: 0,
             update: 0,
             began: now,
+            said: false,
             heard: now,
             read: now,
         }
@@ -107,15 +146,32 @@ impl Session {
         let full = match &self.phase {
             Phase::Running(running) => running.is_full(),
             Phase::Handshake(_) => false,
-            Phase::Refusing(..) | Phase::Refused => true,
+            Phase::Refusing(..) | Phase::Refused(_) => true,
         };
         let unread = self.output.len().saturating_sub(self.update);
         if full || unread > MOST_UNREAD { 0 } else { protocol::LONGEST.saturating_sub(self.input.len()) }
     }
 
+    /// How far the client is.
+    pub(super) fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Running(_) => Stage::Admitted,
+            Phase::Handshake(handshake) if handshake.is_asking() => Stage::Asked,
+            Phase::Handshake(_) if !self.said => Stage::Silent,
+            // One that has failed need not be kept.
+            Phase::Handshake(_) | Phase::Refusing(..) | Phase::Refused(_) => Stage::Spoke,
+        }
+    }
+
+    /// When it was last heard.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// Takes bytes from the client.
     pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) {
         self.heard = now;
+        self.said |= !bytes.is_empty();
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         self.input.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
@@ -206,7 +262,7 @@ impl Session {
             return Err(End::Deaf);
         }
         match self.phase {
-            Phase::Refused if self.output.is_empty() => Err(End::WrongPassword),
+            Phase::Refused(end) if self.output.is_empty() => Err(end),
             _ => Ok(()),
         }
     }
@@ -216,25 +272,26 @@ impl Session {
             && *at <= now
         {
             handshake.refuse(&mut self.output);
-            self.phase = Phase::Refused;
+            self.phase = Phase::Refused(End::WrongPassword);
         }
         let Phase::Handshake(handshake) = &mut self.phase else { return Ok(()) };
         match handshake.advance(&mut self.input, &mut self.output)? {
             Progress::Waiting => {}
             Progress::Refused => {
-                if let Phase::Handshake(handshake) = std::mem::replace(&mut self.phase, Phase::Refused) {
+                if let Phase::Handshake(handshake) =
+                    std::mem::replace(&mut self.phase, Phase::Refused(End::WrongPassword))
+                {
                     self.phase = Phase::Refusing(handshake, now + REFUSAL);
                 }
             }
+            Progress::TurnedAway => self.phase = Phase::Refused(End::TooMany),
             Progress::Done { shared } => self.begin(shared, now)?,
         }
         Ok(())
     }
 
     fn begin(&mut self, shared: bool, now: Instant) -> Result<(), End> {
-        if !(self.context.admit)(self.id, shared) {
-            return Err(End::NotShared);
-        }
+        (self.context.admit)(self.id, shared)?;
         let view = self.context.screen.view().map_err(|_| End::NoView)?;
         let running = Running::new(view, &self.context, now);
         running.introduce(&mut self.output);

@@ -38,7 +38,7 @@ pub fn converse(script: &[u8]) {
         screen: Arc::new(canvas.clone()),
         input: Arc::clone(&guest) as _,
         layout: if flags & 8 != 0 { Layout::by_name("de").unwrap_or_default() } else { Layout::default() },
-        admit: Box::new(|_, _| true),
+        admit: Box::new(|_, _| Ok(())),
     };
     let mut now = Instant::now();
     let mut session = Session::new(0, Arc::new(context), *b"0123456789abcdef", now);
@@ -173,8 +173,13 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        let mut new =
-            Self { frame: Frame::default(), cursor: None, change: Change::default(), changed: None, views: 0 };
+        let mut new = Self {
+            frame: Frame::default(),
+            cursor: None,
+            change: Change::default(),
+            changed: None,
+            views: 0,
+        };
         new.resize(32, 24);
         new
     }
@@ -206,12 +211,8 @@ impl Canvas {
         let mut state = self.lock();
         let Frame { width: columns, height: rows, .. } = state.frame;
         let (x, y) = (u32::from(x).min(columns), u32::from(y).min(rows));
-        let rect = Rect {
-            x,
-            y,
-            width: u32::from(width).min(columns - x),
-            height: u32::from(height).min(rows - y),
-        };
+        let rect =
+            Rect { x, y, width: u32::from(width).min(columns - x), height: u32::from(height).min(rows - y) };
         let row = usize::try_from(columns).unwrap_or(usize::MAX).max(1);
         let part = |from: u32, length: u32| from..from + length;
         for (line, at) in state.frame.pixels.chunks_mut(row).zip(0..) {

@@ -53,7 +53,11 @@ fn what_is_printed_on_keyboards() {
         ("us-intl", 'ä', Key::Q, ALTGR),
     ] {
         let found = press(layout, Keysym::from_char(symbol).raw(), NONE).unwrap();
-        assert_eq!((found.key, found.level, found.then_space), (key, Some(level), false), "{layout}: {symbol}");
+        assert_eq!(
+            (found.key, found.level, found.then_space),
+            (key, Some(level), false),
+            "{layout}: {symbol}"
+        );
     }
 }
 
@@ -99,7 +103,10 @@ fn every_layout_is_complete() {
             for symbol in row.chars().filter(|symbol| *symbol != ' ') {
                 let dead = DEAD.iter().find(|(_, mark, _)| *mark == symbol).map(|(keysym, ..)| *keysym);
                 let keysym = dead.unwrap_or_else(|| Keysym::from_char(symbol).raw());
-                assert!(layout.press(keysym, NONE).is_some_and(|press| !press.then_space), "{name}: {symbol:?}");
+                assert!(
+                    layout.press(keysym, NONE).is_some_and(|press| !press.then_space),
+                    "{name}: {symbol:?}"
+                );
             }
         }
     }

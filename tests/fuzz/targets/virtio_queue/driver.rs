@@ -63,12 +63,14 @@ pub(crate) struct Driver {
 impl Driver {
     #[allow(clippy::unwrap_used, reason = "there is nothing to fuzz without a device")]
     pub(crate) fn new(device: Box<dyn VirtioDevice>, ram: &GuestRam) -> Self {
-        let function = VirtioPci::new(device, ram.clone(), Placement::Endpoint, &Vectors, Arc::new(Line)).unwrap();
+        let function =
+            VirtioPci::new(device, ram.clone(), Placement::Endpoint, &Vectors, Arc::new(Line)).unwrap();
         // BAR 0, and memory decoding.
         let _ = function.config_write(0x10, &0xfe00_0000_u32.to_le_bytes());
         let _ = function.config_write(0x14, &0xfe01_0000_u32.to_le_bytes());
         let _ = function.config_write(0x04, &6_u16.to_le_bytes());
-        let registers = function.regions().into_iter().find(|region| region.range.base() == 0xfe00_0000).unwrap();
+        let registers =
+            function.regions().into_iter().find(|region| region.range.base() == 0xfe00_0000).unwrap();
         let mut driver = Self { registers, sizes: vec![], offered: 0 };
         for index in 0..driver.read(QUEUES, 2) {
             driver.write(QUEUE_SELECT, 2, index);

@@ -34,7 +34,8 @@ impl Input {
     /// The input, and the memory behind it.
     pub(crate) fn parse(data: &[u8]) -> Option<(Self, &[u8])> {
         let (&[device, f0, f1, f2, f3, transport, count], mut data) = data.split_first_chunk()?;
-        let features = u64::from(u32::from_le_bytes([f0, f1, f2, f3]) & 0xff_ffff) | u64::from(transport & 3) << 28;
+        let features =
+            u64::from(u32::from_le_bytes([f0, f1, f2, f3]) & 0xff_ffff) | u64::from(transport & 3) << 28;
         let mut writes = Vec::new();
         for _ in 0..count % 9 {
             let (&[offset0, offset1, len, v0, v1, v2, v3], rest) = data.split_first_chunk()?;
@@ -47,8 +48,12 @@ impl Input {
         }
         let (&[size, d0, d1, a0, a1, u0, u1], memory) = data.split_first_chunk()?;
         let place = |low, high| u64::from(u16::from_le_bytes([low, high])) << 1;
-        let first =
-            QueueSetup { size: 1 << (size % 9), desc: place(d0, d1) << 3 & 0x1_fff0, avail: place(a0, a1), used: place(u0, u1) << 1 };
+        let first = QueueSetup {
+            size: 1 << (size % 9),
+            desc: place(d0, d1) << 3 & 0x1_fff0,
+            avail: place(a0, a1),
+            used: place(u0, u1) << 1,
+        };
         Some((Self { device, features, writes, first }, memory))
     }
 

@@ -60,7 +60,7 @@ fn every_key_reaches_the_configuration() {
         rng = { enabled = false }
         battery = { mode = "mirror" }
         acpi = { table = [{ file = "ssdt.aml" }, { file = "/b.aml" }] }
-        display = { vnc = "unix:vnc.sock", password_file = "password" }
+        display = { vnc = "unix:vnc.sock", password_file = "password", keyboard = "ch-fr" }
         serial = { output = "unix:com1.sock" }
         debugcon = { output = "file:/tmp/fw.log" }
         kernel = { image = "vmlinuz", initrd = "/boot/initrd", cmdline = "quiet" }
@@ -105,6 +105,7 @@ fn every_key_reaches_the_configuration() {
     let display = config.display.unwrap();
     assert_eq!(display.vnc, Some(VncAddress::Unix("/vm/vnc.sock".into())));
     assert_eq!(display.password_file.as_deref(), Some(Path::new("/vm/password")));
+    assert_eq!(display.keyboard.to_string(), "ch-fr");
     let kernel = config.kernel.unwrap();
     assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
     assert_eq!(kernel.initrd.as_deref(), Some(Path::new("/boot/initrd")));

@@ -93,8 +93,8 @@ fn what_a_client_holds_is_released_when_it_goes() {
     extended(&mut viewer, 0, 0x38, true);
     viewer.key(u32::from('c'), true).unwrap();
     viewer.key(u32::from('c'), false).unwrap();
-    viewer.key(u32::from('B'), true).unwrap();
     point(&mut viewer, 1, 5, 5);
+    viewer.key(u32::from('B'), true).unwrap();
     input.take();
     drop(viewer);
     let released = input.take();

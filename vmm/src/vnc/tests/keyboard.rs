@@ -56,12 +56,12 @@ fn altgr_of_x11_viewers_makes_what_they_mean() {
     // The guest never sees an Alt that opens a menu.
     typed("us", &at, "+shift +2 -2 -shift");
     // Several, one after the other.
+    typed("de", &[(ALTGR, "+"), (of('['), "+-"), (of(']'), "+-"), (ALTGR, "-")], "+altgr +8 -8 +9 -9 -altgr");
     typed(
-        "de",
-        &[(ALTGR, "+"), (of('['), "+-"), (of(']'), "+-"), (ALTGR, "-")],
-        "+altgr +8 -8 +9 -9 -altgr",
+        "us",
+        &[(ALTGR, "+"), (of('['), "+-"), (of('{'), "+-"), (ALTGR, "-")],
+        "+leftbrace -leftbrace +shift +leftbrace -leftbrace -shift",
     );
-    typed("us", &[(ALTGR, "+"), (of('['), "+-"), (of('{'), "+-"), (ALTGR, "-")], "+leftbrace -leftbrace +shift +leftbrace -leftbrace -shift");
 }
 
 #[test]
@@ -73,9 +73,17 @@ fn altgr_of_windows_viewers_is_ctrl_and_alt() {
     let left = [(CTRL, "+"), (ALT, "+"), (of('@'), "+-"), (ALT, "-"), (CTRL, "-")];
     typed("de", &left, "+ctrl +alt -ctrl -alt +altgr +q -q -altgr");
     // TightVNC for Windows releases them itself.
-    typed("de", &[(CTRL, "+"), (ALT_R, "+"), (ALT_R, "-"), (CTRL, "-"), (of('@'), "+-")], "+ctrl +altgr -altgr -ctrl +altgr +q -q -altgr");
+    typed(
+        "de",
+        &[(CTRL, "+"), (ALT_R, "+"), (ALT_R, "-"), (CTRL, "-"), (of('@'), "+-")],
+        "+ctrl +altgr -altgr -ctrl +altgr +q -q -altgr",
+    );
     // A shortcut stays one.
-    typed("us", &[(CTRL, "+"), (ALT_R, "+"), (of('t'), "+-"), (ALT_R, "-"), (CTRL, "-")], "+ctrl +altgr +t -t -altgr -ctrl");
+    typed(
+        "us",
+        &[(CTRL, "+"), (ALT_R, "+"), (of('t'), "+-"), (ALT_R, "-"), (CTRL, "-")],
+        "+ctrl +altgr +t -t -altgr -ctrl",
+    );
     typed("de", &[(CTRL, "+"), (of('c'), "+-"), (CTRL, "-")], "+ctrl +c -c -ctrl");
 }
 
@@ -100,7 +108,11 @@ fn shift_is_neither_lost_nor_doubled() {
         &[(SHIFT, "+"), (of('/'), "+-"), (RIGHT, "+-"), (SHIFT, "-")],
         "+shift -shift +slash -slash +shift +right -right -shift",
     );
-    typed("fr", &[(of('1'), "+"), (of('a'), "+"), (of('1'), "-"), (of('a'), "-")], "+shift +1 -shift +q -1 -q");
+    typed(
+        "fr",
+        &[(of('1'), "+"), (of('a'), "+"), (of('1'), "-"), (of('a'), "-")],
+        "+shift +1 -shift +q -1 -q",
+    );
 }
 
 #[test]

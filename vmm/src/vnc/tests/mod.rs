@@ -1,5 +1,6 @@
 //! Tests of the VNC server with a client of its own (`viewer`), which decodes with none of the server's code.
 
+mod admission;
 mod hands;
 mod handshake;
 mod hostile;
@@ -232,7 +233,7 @@ impl Direct {
             screen: Arc::new(canvas.clone()),
             input: Arc::clone(input) as _,
             layout,
-            admit: Box::new(|_, _| true),
+            admit: Box::new(|_, _| Ok(())),
         };
         let now = Instant::now();
         Self { session: Session::new(0, Arc::new(context), *b"0123456789abcdef", now), now, end: None }

@@ -121,7 +121,15 @@ fn sixteen_are_enough() {
     let canvas = Canvas::new(32, 32);
     let server = start(&canvas);
     let mut viewers: Vec<_> = (0..16).map(|_| Viewer::new(connect(&server), true).unwrap()).collect();
-    assert_over(connect(&server));
+    // The next one is told why.
+    for (version, offer) in [("003.008", &[0][..]), ("003.007", &[0]), ("003.003", &[0; 4])] {
+        let mut stream = connect(&server);
+        stream.write_all(format!("RFB {version}\n").as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).unwrap();
+        let why = b"There are too many VNC clients already.";
+        assert_eq!(heard, [b"RFB 003.008\n", offer, &[0, 0, 0, 39], why].concat());
+    }
     viewers.pop();
     until("there is room again", || canvas.views() == 15);
     until("one more", || Viewer::new(connect(&server), true).is_ok());
@@ -220,6 +228,48 @@ fn a_password_is_asked_for() {
     }
     challenges.dedup();
     assert_eq!(challenges.len(), 3, "no challenge twice");
+}
+
+#[test]
+fn a_password_can_be_typed_while_strangers_storm() {
+    let canvas = Canvas::new(32, 32);
+    let address = VncAddress::Tcp(([127, 0, 0, 1], 0).into());
+    let options = Options { password: Some(Password::new(b"secret")), ..options(address) };
+    let server = Server::start(options, Arc::new(canvas.clone()), Arc::new(Notes::default())).unwrap();
+    let ask = || -> std::io::Result<(TcpStream, [u8; 16])> {
+        let mut stream = connect(&server);
+        stream.write_all(b"RFB 003.008\n\x02")?;
+        let mut heard = [0; 12 + 2 + 16];
+        stream.read_exact(&mut heard)?;
+        Ok((stream, heard[14..].try_into().unwrap()))
+    };
+    let (mut owner, challenge) = ask().unwrap();
+    // Silent ones, half ones, and some that are as far as the owner is.
+    let mut strangers = Vec::new();
+    for round in 0..90 {
+        let mut stranger = connect(&server);
+        if round % 3 == 1 {
+            // The server may have sent it away already.
+            let _ = stranger.write_all(b"RFB 003");
+        }
+        strangers.push(stranger);
+        if round % 10 == 0
+            && let Ok((stranger, _)) = ask()
+        {
+            strangers.push(stranger);
+        }
+    }
+    owner.write_all(&Password::new(b"secret").answer(challenge)).unwrap();
+    let mut result = [1; 4];
+    owner.read_exact(&mut result).unwrap();
+    assert_eq!(result, [0; 4]);
+    owner.write_all(&[1]).unwrap();
+    let mut owner = Viewer::initialise(owner).unwrap();
+    // Once it is in, nobody takes its place.
+    strangers.extend((0..40).map(|_| connect(&server)));
+    assert_sees(&mut owner, &canvas);
+    drop(strangers);
+    until("the strangers are gone", || server.clients() == 1);
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! Who may be connected without having come to an end with the handshake. Strangers that stay silent, or come in numbers, must
+//! not keep the owner of the screen from typing a password.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// Strangers at once.
+pub(super) const MOST_STRANGERS: usize = 16;
+/// Strangers from one place at once.
+const MOST_OF_A_PEER: usize = 8;
+/// A human types a password within this time. A client that was asked for one is safe for so long.
+const TYPING: Duration = Duration::from_secs(30);
+
+/// Where clients come from, as far as one can be told from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A host; of IPv6 its network, in which a host chooses addresses as it likes.
+    Address(IpAddr),
+    /// A user of this host.
+    User(u32),
+}
+
+impl Peer {
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+            address => address,
+        })
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(IpAddr::V6(network)) if !network.is_loopback() => write!(f, "{network}/64"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::User(user) => write!(f, "user {user}"),
+        }
+    }
+}
+
+/// How far a client is, in ascending order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It has sent nothing.
+    Silent,
+    /// It has sent something.
+    Spoke,
+    /// It was asked for the password.
+    Asked,
+    /// It is done with the handshake, and no stranger any more.
+    Admitted,
+}
+
+/// A client that is not done with the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stranger {
+    pub(super) peer: Peer,
+    pub(super) stage: Stage,
+    /// When it was last heard, or else when it came.
+    pub(super) heard: Instant,
+}
+
+/// What becomes of a newcomer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// There is room.
+    Free,
+    /// It takes the place of the stranger with this index.
+    InsteadOf(usize),
+    /// There is no room.
+    Nowhere,
+}
+
+/// Finds a place for a newcomer among `strangers`.
+pub(super) fn place(strangers: &[Stranger], newcomer: Peer, now: Instant) -> Place {
+    let count = |peer: Peer| strangers.iter().filter(|stranger| stranger.peer == peer).count();
+    let crowded = count(newcomer) >= MOST_OF_A_PEER;
+    if !crowded && strangers.len() < MOST_STRANGERS {
+        return Place::Free;
+    }
+    let safe = |stranger: &Stranger| {
+        stranger.stage >= Stage::Asked && now.saturating_duration_since(stranger.heard) < TYPING
+    };
+    let candidates = || strangers.iter().enumerate().filter(|(_, other)| !crowded || other.peer == newcomer);
+    // Who has said least, of the peer with the most, and of those who has been silent for longest.
+    let victim = candidates().filter(|(_, stranger)| !safe(stranger)).min_by_key(|(_, stranger)| {
+        (stranger.stage, std::cmp::Reverse(count(stranger.peer)), stranger.heard)
+    });
+    // All may be typing: then the latest of a peer that has more than the newcomer's will have.
+    let victim = victim.or_else(|| {
+        let many = candidates().filter(|(_, stranger)| count(stranger.peer) > count(newcomer) + 1);
+        many.max_by_key(|(_, stranger)| (count(stranger.peer), stranger.heard))
+    });
+    victim.map_or(Place::Nowhere, |(index, _)| Place::InsteadOf(index))
+}

@@ -1,0 +1,109 @@
+//! Who has to go for whom, and how often that is told.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use crate::vnc::admission::{MOST_STRANGERS, Peer, Place, Stage, Stranger, place};
+use crate::vnc::refusals::Refusals;
+
+fn peer(number: u8) -> Peer {
+    Peer::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)))
+}
+
+fn stranger(number: u8, stage: Stage, heard: Instant) -> Stranger {
+    Stranger { peer: peer(number), stage, heard }
+}
+
+/// Ten newcomers a second from one address or from many, none of which says a word, do not reach one who types.
+#[test]
+fn silent_newcomers_replace_each_other() {
+    for addresses in [1, 200] {
+        let start = Instant::now();
+        let mut strangers = vec![stranger(0, Stage::Asked, start)];
+        for step in 0..290_u32 {
+            let now = start + Duration::from_millis(100) * step;
+            let number = u8::try_from(1 + step % addresses).unwrap();
+            match place(&strangers, peer(number), now) {
+                Place::Free => {}
+                Place::InsteadOf(index) => {
+                    let gone = strangers.remove(index);
+                    assert_eq!(gone.stage, Stage::Silent);
+                    assert!(
+                        strangers
+                            .iter()
+                            .all(|other| other.stage > Stage::Silent || other.heard >= gone.heard)
+                    );
+                }
+                Place::Nowhere => panic!("a silent one is in the way"),
+            }
+            strangers.push(stranger(number, Stage::Silent, now));
+            assert_eq!(strangers[0], stranger(0, Stage::Asked, start));
+            assert!(strangers.len() <= MOST_STRANGERS);
+            assert!(strangers.iter().filter(|other| other.peer == peer(1)).count() <= 8);
+        }
+    }
+}
+
+/// Nor do those that get as far as the question, wherever the owner comes from.
+#[test]
+fn newcomers_that_are_asked_do_not_replace_who_types() {
+    let start = Instant::now();
+    let mut strangers = vec![];
+    for step in 0..100_u32 {
+        let now = start + Duration::from_millis(50) * step;
+        if step == 50 {
+            // The owner comes late, and there is a place.
+            let place = place(&strangers, peer(9), now);
+            assert_eq!(place, Place::Free);
+            strangers.push(stranger(9, Stage::Asked, now));
+        }
+        match place(&strangers, peer(1), now) {
+            Place::Free => strangers.push(stranger(1, Stage::Asked, now)),
+            Place::Nowhere => {}
+            Place::InsteadOf(index) => panic!("{:?} has to go", strangers[index]),
+        }
+    }
+    assert!(strangers.contains(&stranger(9, Stage::Asked, start + Duration::from_millis(2500))));
+    // Whoever waits for longer than a human needs gives way.
+    let later = start + Duration::from_secs(40);
+    assert_eq!(place(&strangers, peer(1), later), Place::InsteadOf(0));
+}
+
+#[test]
+fn the_peer_with_the_most_gives_way() {
+    let now = Instant::now();
+    let mut strangers: Vec<_> = (0..8).map(|_| stranger(1, Stage::Asked, now)).collect();
+    strangers.extend((0..8).map(|index| stranger(10 + index, Stage::Asked, now)));
+    let Place::InsteadOf(index) = place(&strangers, peer(99), now) else {
+        panic!("there is a place for a new peer")
+    };
+    assert_eq!(strangers[index].peer, peer(1));
+    // With one each, nobody has to go for another one.
+    let strangers: Vec<_> = (0..16).map(|index| stranger(index, Stage::Asked, now)).collect();
+    assert_eq!(place(&strangers, peer(99), now), Place::Nowhere);
+}
+
+#[test]
+fn a_host_with_many_addresses_is_one_peer() {
+    let of = |text: &str| Peer::of(text.parse().unwrap());
+    assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+    assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    assert_eq!(of("2001:db8::1").to_string(), "2001:db8::/64");
+    assert_eq!(of("192.0.2.1").to_string(), "192.0.2.1");
+}
+
+#[test]
+fn refusals_are_told_now_and_then() {
+    let start = Instant::now();
+    let mut refusals = Refusals::default();
+    let told = (0..100).filter_map(|_| refusals.warn(start)).collect::<Vec<_>>();
+    assert_eq!(told, [0; 5]);
+    assert_eq!(refusals.warn(start + Duration::from_secs(9)), None);
+    assert_eq!(refusals.warn(start + Duration::from_secs(10)), Some(96), "and how many were not");
+    assert_eq!(refusals.warn(start + Duration::from_secs(11)), None);
+    assert_eq!(refusals.warn(start + Duration::from_secs(3600)), Some(1));
+    // An hour later, several in a row are told again.
+    let again = (0..9).filter_map(|_| refusals.warn(start + Duration::from_secs(3600))).count();
+    assert_eq!(again, 4);
+}
