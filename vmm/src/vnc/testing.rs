@@ -16,7 +16,7 @@ use super::session::{Context, Session};
 /// The largest screen: small, since encoding is most of the work.
 const LARGEST: u32 = 48;
 /// The blank screen in four bytes a pixel, and what encodings add to it.
-const LARGEST_UPDATE: usize = 640 * 480 * 4 + (640 * 480 * 4 >> 3);
+const LARGEST_UPDATE: usize = 640 * 480 * 4 * 9 / 8;
 /// The most that may wait for a client beside one update.
 const ANSWERS: usize = 40 << 10;
 
@@ -185,7 +185,7 @@ impl State {
     }
 
     fn resize(&mut self, width: u32, height: u32) {
-        let pixels = (0..width * height).map(|index| index / 7 * 0x01_0203 & 0xFF_FFFF).collect();
+        let pixels = (0..width * height).map(|index| (index / 7 * 0x01_0203) & 0xFF_FFFF).collect();
         self.frame = Frame { width, height, pixels };
         self.change.resized = true;
         self.change.damage = vec![Rect { x: 0, y: 0, width, height }];
@@ -218,7 +218,7 @@ impl Canvas {
         for (line, at) in state.frame.pixels.chunks_mut(row).zip(0..) {
             for (pixel, column) in line.iter_mut().zip(0..) {
                 if part(rect.y, rect.height).contains(&at) && part(rect.x, rect.width).contains(&column) {
-                    *pixel = u32::from(colour) * 0x01_0305 & 0xFF_FFFF ^ column;
+                    *pixel = ((u32::from(colour) * 0x01_0305) ^ column) & 0xFF_FFFF;
                 }
             }
         }
@@ -247,7 +247,7 @@ impl Canvas {
             hot_y: 2,
             width: 4,
             height: 3,
-            pixels: (0..12).map(|index| index * 0x1F1F_1F1F).collect(),
+            pixels: (0..12).map(|index| index * 0x1111_1111).collect(),
         });
         (state.change.cursor_shape, state.change.cursor_moved) = (y & 1 != 0, true);
         state.tell();
