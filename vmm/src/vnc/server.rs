@@ -210,6 +210,10 @@ impl Clients {
     fn admit(&self, id: u64, shared: bool) -> Result<(), End> {
         let mut all = self.lock();
         let others = || all.iter().filter(|client| client.id != id && client.shared.is_some());
+        if all.iter().any(|client| client.id == id && client.leaving) {
+            // Its place is taken, and it finds that out next.
+            return Err(End::TooMany);
+        }
         if shared && others().any(|client| client.shared == Some(false)) {
             return Err(End::NotShared);
         }

@@ -158,8 +158,9 @@ impl Session {
             Phase::Running(_) => Stage::Admitted,
             Phase::Handshake(handshake) if handshake.is_asking() => Stage::Asked,
             Phase::Handshake(_) if !self.said => Stage::Silent,
-            // One that has failed need not be kept.
-            Phase::Handshake(_) | Phase::Refusing(..) | Phase::Refused(_) => Stage::Spoke,
+            // Nor does who guesses get another place for the next guess before this one is answered.
+            Phase::Refusing(..) => Stage::Asked,
+            Phase::Handshake(_) | Phase::Refused(_) => Stage::Spoke,
         }
     }
 
