@@ -1,5 +1,6 @@
 //! A function behind a root port, through configuration cycles and the buses (PCIe 6.0, 7.5.1).
 
+mod golden;
 mod windows;
 
 use std::io;
