@@ -159,30 +159,9 @@ impl PciFunction for Lpc {
 
     fn regions(&self) -> Vec<Region> {
         let (pm, rcrb) = decoded(&self.lock());
-        let mut regions = Vec::new();
-        if let Some(range) = pm {
-            let device = Arc::clone(&self.pm) as _;
-            regions.push(Region {
-                space: Space::Io,
-                range,
-                device,
-                mapped: Arc::default(),
-                doorbells: Arc::default(),
-                platform: true,
-            });
-        }
-        if let Some(range) = rcrb {
-            let device = Arc::clone(&self.rcrb) as _;
-            regions.push(Region {
-                space: Space::Memory,
-                range,
-                device,
-                mapped: Arc::default(),
-                doorbells: Arc::default(),
-                platform: true,
-            });
-        }
-        regions
+        let pm = pm.map(|range| Region::new(Space::Io, range, Arc::clone(&self.pm) as _));
+        let rcrb = rcrb.map(|range| Region::new(Space::Memory, range, Arc::clone(&self.rcrb) as _));
+        pm.into_iter().chain(rcrb).map(Region::of_platform).collect()
     }
 
     /// Resets the power management registers too.

@@ -91,14 +91,7 @@ impl PciFunction for Mch {
 
     fn regions(&self) -> Vec<Region> {
         self.ecam()
-            .map(|range| Region {
-                space: Space::Memory,
-                range,
-                device: Arc::clone(&self.ecam),
-                mapped: Arc::default(),
-                doorbells: Arc::default(),
-                platform: true,
-            })
+            .map(|range| Region::new(Space::Memory, range, Arc::clone(&self.ecam)).of_platform())
             .into_iter()
             .collect()
     }

@@ -324,11 +324,9 @@ impl ConfigSpace {
         Some((space, self.bar_range(index)?))
     }
 
-    /// Whether a write of `len` bytes at `register` can change what the header makes the function decode.
-    pub fn touches_decode(&self, register: u16, len: usize) -> bool {
-        let last = if self.u8(reg::HEADER_TYPE) & 0x7f == 0 { 0x33 } else { 0x3b };
-        let end = usize::from(register) + len;
-        (register <= 0x05 && end > 0x04) || (register <= last && end > usize::from(reg::BAR0))
+    /// Where each BAR is decoded, by index.
+    pub fn decoded_bars(&self) -> [Option<(Space, AddressRange)>; 6] {
+        std::array::from_fn(|index| self.decoded_bar(index))
     }
 
     /// Back to the power-on state.

@@ -52,7 +52,8 @@ pub enum Placement {
 pub struct Written {
     /// For the machine as a whole.
     pub action: Action,
-    /// The write may have changed what [`PciFunction::regions`] or [`PciFunction::bridge`] return.
+    /// The write has changed what [`PciFunction::regions`] or [`PciFunction::bridge`] return, or has left something to do
+    /// for [`PciFunction::settle`].
     pub decode_changed: bool,
     /// A bridge's Secondary Bus Reset bit was set: the functions behind it are reset.
     pub reset_secondary: bool,
@@ -102,6 +103,28 @@ pub struct Region {
     pub doorbells: Arc<[Doorbell]>,
     /// A range of the chipset, such as the ECAM or the PM block, which BARs cannot hide.
     pub platform: bool,
+}
+
+impl Region {
+    /// A range of a BAR, all of which traps to `device`.
+    pub fn new(space: Space, range: AddressRange, device: Arc<dyn BusDevice>) -> Self {
+        Self { space, range, device, mapped: Arc::default(), doorbells: Arc::default(), platform: false }
+    }
+
+    /// The same with parts that do not trap.
+    pub fn with_mapped(self, mapped: Arc<[MappedPart]>) -> Self {
+        Self { mapped, ..self }
+    }
+
+    /// The same with writes that the kernel turns into events.
+    pub fn with_doorbells(self, doorbells: Arc<[Doorbell]>) -> Self {
+        Self { doorbells, ..self }
+    }
+
+    /// The same as a range of the chipset.
+    pub fn of_platform(self) -> Self {
+        Self { platform: true, ..self }
+    }
 }
 
 /// What a type 1 function forwards to its secondary bus, as its registers say now (PCIe 6.0, 7.5.1.3).

@@ -193,11 +193,11 @@ impl PciFunction for RootPort {
 
     fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let mut config = self.config();
-        let before = config.u16(bridge_reg::BRIDGE_CONTROL);
+        let (before, forwarded) = (config.u16(bridge_reg::BRIDGE_CONTROL), forwarding(&config));
         config.write(register, data);
         let after = config.u16(bridge_reg::BRIDGE_CONTROL);
         Written {
-            decode_changed: config.touches_decode(register, data.len()),
+            decode_changed: forwarding(&config) != forwarded,
             reset_secondary: !before & after & SECONDARY_BUS_RESET != 0,
             ..Written::default()
         }

@@ -1,5 +1,6 @@
 //! A function behind a root port, through configuration cycles and the buses (PCIe 6.0, 7.5.1).
 
+mod decode;
 mod golden;
 mod windows;
 
@@ -64,8 +65,9 @@ impl PciFunction for Card {
     }
     fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let mut config = self.config.lock().unwrap();
+        let before = config.decoded_bars();
         config.write(register, data);
-        Written { decode_changed: config.touches_decode(register, data.len()), ..Written::default() }
+        Written { decode_changed: config.decoded_bars() != before, ..Written::default() }
     }
     fn regions(&self) -> Vec<Region> {
         let config = self.config.lock().unwrap();
@@ -73,15 +75,7 @@ impl PciFunction for Card {
             .into_iter()
             .filter_map(|(index, device)| {
                 let (space, range) = config.decoded_bar(index)?;
-                let device = Arc::clone(device);
-                Some(Region {
-                    space,
-                    range,
-                    device,
-                    mapped: Arc::default(),
-                    doorbells: Arc::new([]),
-                    platform: false,
-                })
+                Some(Region::new(space, range, Arc::clone(device)))
             })
             .collect()
     }

@@ -6,6 +6,7 @@
 //! guest wrote there.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::bus::{Action, AddressRange, Bus, Priority, RegionId};
@@ -17,6 +18,9 @@ use super::{Bdf, Devfn, Forwarding, IoEvents, MappedPart, PciFunction, Region, S
 struct Node {
     function: Arc<dyn PciFunction>,
     children: BTreeMap<u8, Arc<dyn PciFunction>>,
+    /// The secondary bus number of a root port that has children, as its registers say. Zero routes nothing: that bus is
+    /// the root complex's own.
+    secondary: AtomicU8,
     /// Held for a configuration write to any of them until all has followed that follows from it: windows that one
     /// virtual CPU's write closes must be closed before the device learns of it, whatever another one writes meanwhile.
     turn: Mutex<()>,
@@ -24,7 +28,21 @@ struct Node {
 
 impl Node {
     fn new(function: Arc<dyn PciFunction>) -> Self {
-        Self { function, children: BTreeMap::new(), turn: Mutex::default() }
+        Self { function, children: BTreeMap::new(), secondary: AtomicU8::default(), turn: Mutex::default() }
+    }
+
+    /// All that the node makes the machine decode: its own regions, and its children's that its windows forward. What
+    /// routes cycles to the children follows too.
+    fn decode(&self) -> Vec<Region> {
+        let mut regions = self.function.regions();
+        if !self.children.is_empty()
+            && let Some(forwarding) = self.function.bridge()
+        {
+            self.secondary.store(forwarding.secondary, Ordering::Release);
+            let behind = self.children.values().flat_map(|child| child.regions());
+            regions.extend(behind.filter(|region| forwards(&forwarding, region)));
+        }
+        regions
     }
 }
 
@@ -41,6 +59,8 @@ pub enum TopologyError {
 
 /// A region that the buses hold now.
 struct Applied {
+    /// The node that decodes it.
+    owner: Devfn,
     region: Region,
     id: RegionId,
     /// Which of the region's mapped parts the guest reaches without a trap now.
@@ -129,33 +149,32 @@ impl RootComplex {
         let nodes = std::mem::take(&mut *lock(&self.building));
         // Sealing twice keeps the first set, which is the complete one.
         let _ = self.nodes.set(nodes);
-        self.update_decode();
+        self.update_all();
     }
 
     fn nodes(&self) -> impl Iterator<Item = (&Devfn, &Node)> {
         self.nodes.get().into_iter().flatten()
     }
 
-    fn find(&self, bdf: Bdf) -> Option<(&Node, &Arc<dyn PciFunction>)> {
+    /// The function that answers at `bdf`, and the node it belongs to.
+    fn find(&self, bdf: Bdf) -> Option<(Devfn, &Node, &Arc<dyn PciFunction>)> {
         let nodes = self.nodes.get()?;
         if bdf.bus == 0 {
-            return nodes.get(&bdf.devfn).map(|node| (node, &node.function));
+            return nodes.get(&bdf.devfn).map(|node| (bdf.devfn, node, &node.function));
         }
         // A link has one device: cycles to others end as unsupported requests.
         if bdf.devfn.device() != 0 {
             return None;
         }
-        nodes.values().filter(|node| !node.children.is_empty()).find_map(|node| {
-            let forwarding = node.function.bridge()?;
-            let function = node.children.get(&bdf.devfn.function())?;
-            (forwarding.secondary == bdf.bus).then_some((node, function))
+        nodes.iter().filter(|(_, node)| node.secondary.load(Ordering::Acquire) == bdf.bus).find_map(|(at, node)| {
+            Some((*at, node, node.children.get(&bdf.devfn.function())?))
         })
     }
 
     /// A configuration read; ones where no function answers.
     pub fn config_read(&self, bdf: Bdf, register: u16, data: &mut [u8]) {
         match self.find(bdf) {
-            Some((_, function)) => function.config_read(register, data),
+            Some((_, _, function)) => function.config_read(register, data),
             None => data.fill(0xff),
         }
     }
@@ -163,14 +182,14 @@ impl RootComplex {
     /// A configuration write, with all that follows from it for the buses. Writes to a function, to the root port above it
     /// and to its neighbours there take their turns.
     pub fn config_write(&self, bdf: Bdf, register: u16, data: &[u8]) -> Action {
-        let Some((node, function)) = self.find(bdf) else { return Action::None };
+        let Some((at, node, function)) = self.find(bdf) else { return Action::None };
         let _turn = lock(&node.turn);
         let written = function.config_write(register, data);
         if written.reset_secondary {
             node.children.values().for_each(|child| child.reset());
         }
         if written.decode_changed || written.reset_secondary {
-            self.update_decode();
+            self.update_decode(at, node);
             function.settle();
         }
         if written.reset_secondary {
@@ -186,7 +205,7 @@ impl RootComplex {
             node.children.values().for_each(|child| child.reset());
             node.function.reset();
         }
-        self.update_decode();
+        self.update_all();
         for (_, node) in self.nodes() {
             node.children.values().for_each(|child| child.settle());
             node.function.settle();
@@ -203,25 +222,39 @@ impl RootComplex {
         self.nodes().filter_map(|(at, node)| Some((*at, node.function.bridge()?))).collect()
     }
 
-    /// Brings the buses in line with the functions' registers, touching only what changed. Ranges that vanished go
-    /// first, so that a moved BAR never answers at two places.
-    fn update_decode(&self) {
+    /// Brings the buses in line with the registers of all functions, before the guest runs or while all turns are held.
+    fn update_all(&self) {
+        for (at, node) in self.nodes() {
+            self.update_decode(*at, node);
+        }
+    }
+
+    /// Brings the buses in line with the registers of the functions of `node`, whose turn it is, touching only what
+    /// changed. Ranges that vanished go first, so that a moved BAR never answers at two places.
+    ///
+    /// No other node's function is asked: one that is being reset holds up nobody but itself.
+    fn update_decode(&self, at: Devfn, node: &Node) {
+        let mut wanted = node.decode();
         let mut applied = lock(&self.applied);
-        let mut wanted: Vec<Region> = self.nodes().flat_map(|(_, node)| effective(node)).collect();
-        applied.retain(|old| match wanted.iter().position(|region| same(region, &old.region)) {
-            Some(index) => {
-                wanted.swap_remove(index);
-                true
+        applied.retain(|old| {
+            if old.owner != at {
+                return true;
             }
-            None => {
-                self.withdraw(old);
-                false
+            match wanted.iter().position(|region| same(region, &old.region)) {
+                Some(index) => {
+                    wanted.swap_remove(index);
+                    true
+                }
+                None => {
+                    self.withdraw(old);
+                    false
+                }
             }
         });
         for region in wanted {
             let id = self.offer(&region);
             let shown = vec![false; region.mapped.len()];
-            applied.push(Applied { region, id, shown });
+            applied.push(Applied { owner: at, region, id, shown });
         }
         self.update_windows(&mut applied);
     }
@@ -290,7 +323,7 @@ impl RootComplex {
         for (_, part) in old.parts().filter(|(index, _)| old.is_shown(*index)) {
             self.hide(old, part);
         }
-        let Applied { region, id, shown: _ } = old;
+        let Applied { owner: _, region, id, shown: _ } = old;
         for doorbell in region.doorbells.iter() {
             if let Err(error) = self.io_events.disarm(region.space, region.range.base(), doorbell) {
                 tracing::debug!(%error, range = %region.range, "doorbell was not armed");
@@ -298,20 +331,6 @@ impl RootComplex {
         }
         self.bus(region.space).remove(*id);
     }
-}
-
-/// What a node makes the machine decode: its own regions, and its children's that its windows forward.
-fn effective(node: &Node) -> Vec<Region> {
-    let mut regions = node.function.regions();
-    if let Some(forwarding) = node.function.bridge() {
-        regions.extend(
-            node.children
-                .values()
-                .flat_map(|child| child.regions())
-                .filter(|region| forwards(&forwarding, region)),
-        );
-    }
-    regions
 }
 
 fn forwards(forwarding: &Forwarding, region: &Region) -> bool {

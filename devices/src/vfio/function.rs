@@ -210,19 +210,12 @@ impl PciFunction for VfioPci {
             .filter_map(|bar| {
                 let (space, range) = state.table.decoded_bar(bar.index)?;
                 let mapped = if space == Space::Memory { Arc::clone(&bar.mapped) } else { Arc::default() };
-                let device = Arc::clone(&bar.device) as _;
-                Some(Region { space, range, device, mapped, doorbells: Arc::default(), platform: false })
+                Some(Region::new(space, range, Arc::clone(&bar.device) as _).with_mapped(mapped))
             })
             .collect();
         if let (Some((rom, mapped)), Some(range)) = (&self.rom, state.table.decoded_rom()) {
-            regions.push(Region {
-                space: Space::Memory,
-                range,
-                device: Arc::clone(rom) as _,
-                mapped: Arc::clone(mapped),
-                doorbells: Arc::default(),
-                platform: false,
-            });
+            let region = Region::new(Space::Memory, range, Arc::clone(rom) as _);
+            regions.push(region.with_mapped(Arc::clone(mapped)));
         }
         regions
     }

@@ -88,7 +88,7 @@ impl Shared {
             deferred.push(Deferred::FunctionReset(write));
             return Written { decode_changed: true, ..Written::default() };
         }
-        let had_memory = decodes_memory(table);
+        let (had_memory, before) = (decodes_memory(table), table.decoded());
         table.write(write.register(), write.data());
         let loses_memory = had_memory && !decodes_memory(table);
         // Later writes must not overtake one that waits.
@@ -97,7 +97,7 @@ impl Shared {
         } else {
             self.pass_on(table, interrupts, &write);
         }
-        let decode_changed = table.touches_decode(write.register(), write.data().len());
+        let decode_changed = table.decoded() != before || !deferred.is_empty();
         Written { decode_changed, ..Written::default() }
     }
 

@@ -254,9 +254,9 @@ impl PciFunction for VirtioPci {
     fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let (command, control, decode_changed) = {
             let mut config = self.config();
+            let before = config.decoded_bars();
             config.write(register, data);
-            let decode_changed = config.touches_decode(register, data.len());
-            (config.command(), config.u16(self.msix_capability + 2), decode_changed)
+            (config.command(), config.u16(self.msix_capability + 2), config.decoded_bars() != before)
         };
         let end = usize::from(register) + data.len();
         if register < self.msix_capability + 4 && end > usize::from(self.msix_capability + 2) {
@@ -277,7 +277,7 @@ impl PciFunction for VirtioPci {
         bars.into_iter()
             .filter_map(|(bar, device, doorbells)| {
                 let (space, range) = config.decoded_bar(usize::from(bar))?;
-                Some(Region { space, range, device, mapped: Arc::default(), doorbells, platform: false })
+                Some(Region::new(space, range, device).with_doorbells(doorbells))
             })
             .collect()
     }

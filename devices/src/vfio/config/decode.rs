@@ -63,6 +63,11 @@ impl Table {
         assigned(u64::from(register & !0x7ff), size, 0xffff_ffff)
     }
 
+    /// All that is decoded: each BAR by its index, and the expansion ROM.
+    pub fn decoded(&self) -> ([Option<(Space, AddressRange)>; 6], Option<AddressRange>) {
+        (std::array::from_fn(|index| self.decoded_bar(index)), self.decoded_rom())
+    }
+
     /// Whether the function is in D0, where alone it decodes anything but configuration space.
     pub fn in_d0(&self) -> bool {
         self.power.is_none_or(|power| self.u8(power.register) & 3 == 0)
