@@ -4,13 +4,23 @@
 //! A function's registers are its own; what they make the machine decode is computed by pure functions
 //! ([`PciFunction::regions`], [`PciFunction::bridge`]) and applied by the [`RootComplex`] as a difference between
 //! before and after.
+//!
+//! [`endpoint::Endpoint`] is what all emulated endpoints have in common, out of parts that can be had one by one.
 
 pub mod address;
 pub mod capability;
 pub mod config;
+pub mod dma;
+pub mod endpoint;
+pub mod express;
 mod host;
+pub mod interrupts;
+pub mod intx;
+pub mod msi;
 pub mod msix;
+pub mod power;
 pub mod root_port;
+pub(crate) mod route;
 #[cfg(test)]
 mod tests;
 mod topology;

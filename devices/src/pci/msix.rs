@@ -86,10 +86,11 @@ impl Msix {
         config.add_capability(capability::MSIX, &body, &writable)
     }
 
-    /// Takes over the Message Control register (offset 2 of the capability) after the guest has written it.
-    pub fn set_control(&self, control: u16) {
+    /// Takes over the Message Control register (offset 2 of the capability) after the guest has written it. Vectors
+    /// interrupt only while the function is `active`: in D0, with bus mastering.
+    pub fn set_control(&self, control: u16, active: bool) {
         let enabled = control & CONTROL_ENABLE != 0;
-        self.table().set_ready(enabled && control & CONTROL_FUNCTION_MASK == 0);
+        self.table().set_ready(enabled && active && control & CONTROL_FUNCTION_MASK == 0);
         self.enabled.store(enabled, Ordering::Release);
     }
 

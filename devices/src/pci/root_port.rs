@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::bus::AddressRange;
 
 use super::config::{command, reg};
-use super::{ConfigSpace, Forwarding, Ids, PciFunction, Region, Written, capability};
+use super::express::{self, Express};
+use super::power::{AfterD3, PowerManagement};
+use super::{ConfigSpace, Forwarding, Ids, PciFunction, Region, Written, capability, msi};
 
 /// Registers of the type 1 header (PCIe 6.0, 7.5.1.3).
 mod bridge_reg {
@@ -85,11 +87,11 @@ impl RootPort {
         subsystem[2..4].copy_from_slice(&Self::IDS.vendor.to_le_bytes());
         subsystem[4..6].copy_from_slice(&Self::IDS.device.to_le_bytes());
         config.add_capability(capability::BRIDGE_SUBSYSTEM, &subsystem, &[]);
-        // D0 and D3hot, no PME (PCI Power Management 1.2, 3.2): storage is enough, the port is always powered.
-        config.add_capability(capability::POWER_MANAGEMENT, &[0x03, 0x00, 0x08, 0, 0, 0], &[0, 0, 0x03]);
+        // Storage is enough, the port is always powered.
+        PowerManagement::add(&mut config, AfterD3::Kept);
         // One 32-bit MSI vector. A port without hot-plug, PME and AER has no event to send, but its driver expects one
         // to register with.
-        config.add_capability(capability::MSI, &[0; 8], &[0x01, 0, 0xfc, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        msi::Layout { vectors_log2: 0, wide: false, masking: false }.append(&mut config);
         Self { config: Mutex::new(config) }
     }
 
@@ -115,50 +117,37 @@ fn add_header(config: &mut ConfigSpace) {
 }
 
 fn add_express(config: &mut ConfigSpace, options: RootPortOptions) {
+    use express::reg::*;
     let link = u16::from(options.link.width & 0x3f) << 4 | u16::from(options.link.speed & 0xf);
-    let mut body = [0u8; 0x3a];
-    let mut at = |offset: usize, value: &[u8]| {
-        // Offsets count from the capability's start, as in the specification; the body begins at 2.
-        for (byte, value) in body.iter_mut().skip(offset - 2).zip(value) {
-            *byte = *value;
-        }
-    };
-    // PCI Express Capabilities: version 2, root port, slot implemented.
-    at(0x02, &0x0142u16.to_le_bytes());
-    // Device Capabilities: 256-byte payload, role-based error reporting.
-    at(0x04, &0x0000_8001u32.to_le_bytes());
-    // Link Capabilities: no ASPM, link active reporting, port number.
+    // Root port, slot implemented.
+    let mut express = Express::new(0x0140);
+    // 256-byte payload, role-based error reporting.
+    express.set(DEVICE_CAPABILITIES, &0x0000_8001u32.to_le_bytes());
+    // No ASPM, link active reporting, port number.
     let link_capabilities = u32::from(link) | 1 << 20 | u32::from(options.slot) << 24;
-    at(0x0c, &link_capabilities.to_le_bytes());
-    // Slot Capabilities: only the number; Slot Status: presence detect.
-    at(0x14, &(u32::from(options.slot) << 19).to_le_bytes());
+    express.set(LINK_CAPABILITIES, &link_capabilities.to_le_bytes());
+    // Of the slot only the number; presence detect in its status.
+    express.set(SLOT_CAPABILITIES, &(u32::from(options.slot) << 19).to_le_bytes());
     if options.occupied {
-        at(0x12, &(link | 1 << 13).to_le_bytes());
-        at(0x1a, &(1u16 << 6).to_le_bytes());
+        express.set(LINK_STATUS, &(link | 1 << 13).to_le_bytes());
+        express.set(SLOT_STATUS, &(1u16 << 6).to_le_bytes());
     }
-    // Device Capabilities 2: completion time-out disable supported; Link Capabilities 2: all speeds up to ours.
-    at(0x24, &0x10u32.to_le_bytes());
+    // Completion time-out disable supported; all speeds up to ours.
+    express.set(DEVICE_CAPABILITIES_2, &0x10u32.to_le_bytes());
     let speeds = ((1u32 << options.link.speed.min(7)) - 1) << 1;
-    at(0x2c, &speeds.to_le_bytes());
-    at(0x30, &u16::from(options.link.speed & 0xf).to_le_bytes());
+    express.set(LINK_CAPABILITIES_2, &speeds.to_le_bytes());
+    express.set(LINK_CONTROL_2, &u16::from(options.link.speed & 0xf).to_le_bytes());
 
-    let mut writable = [0u8; 0x3a];
-    let mut may = |offset: usize, mask: u16| {
-        for (byte, value) in writable.iter_mut().skip(offset - 2).zip(mask.to_le_bytes()) {
-            *byte = value;
-        }
-    };
-    may(0x08, 0x7eff); // Device Control
-    may(0x10, 0x0bcb); // Link Control, without Retrain Link, which reads as zero, and Link Disable
-    may(0x18, 0x1fff); // Slot Control
-    may(0x1c, 0x001f); // Root Control
-    may(0x28, 0x041f); // Device Control 2
-    may(0x30, 0x00cf); // Link Control 2
-    if let Some(capability) = config.add_capability(capability::EXPRESS, &body, &writable) {
-        config.clear_on_one(capability + 0x0a, &0x000fu16.to_le_bytes());
-        config.clear_on_one(capability + 0x12, &0xc000u16.to_le_bytes());
-        config.clear_on_one(capability + 0x1a, &0x011fu16.to_le_bytes());
-    }
+    express.allow_write(DEVICE_CONTROL, 0x7eff);
+    // Without Retrain Link, which reads as zero, and Link Disable.
+    express.allow_write(LINK_CONTROL, 0x0bcb);
+    express.allow_write(SLOT_CONTROL, 0x1fff);
+    express.allow_write(ROOT_CONTROL, 0x001f);
+    express.allow_write(DEVICE_CONTROL_2, 0x041f);
+    express.allow_write(LINK_CONTROL_2, 0x00cf);
+    express.clear_on_one(LINK_STATUS, 0xc000);
+    express.clear_on_one(SLOT_STATUS, 0x011f);
+    express.add(config);
 }
 
 /// The windows that the registers open (PCIe 6.0, 7.5.1.3.6 to 7.5.1.3.10): a base above its limit closes one.

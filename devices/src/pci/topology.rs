@@ -166,9 +166,10 @@ impl RootComplex {
         if bdf.devfn.device() != 0 {
             return None;
         }
-        nodes.iter().filter(|(_, node)| node.secondary.load(Ordering::Acquire) == bdf.bus).find_map(|(at, node)| {
-            Some((*at, node, node.children.get(&bdf.devfn.function())?))
-        })
+        nodes
+            .iter()
+            .filter(|(_, node)| node.secondary.load(Ordering::Acquire) == bdf.bus)
+            .find_map(|(at, node)| Some((*at, node, node.children.get(&bdf.devfn.function())?)))
     }
 
     /// A configuration read; ones where no function answers.

@@ -1,11 +1,10 @@
 //! How a virtio function interrupts: MSI-X vectors chosen by the driver, or INTx with the ISR status (virtio 1.2,
 //! 4.1.4.5 and 4.1.5.1.2), and the device status byte, one bit of which the device itself sets.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::interrupt::IrqLine;
-use crate::pci::msix::Msix;
+use crate::pci::interrupts::Interrupts;
 
 /// "No vector", also what a driver reads back after naming one that does not exist.
 pub(super) const NO_VECTOR: u16 = 0xffff;
@@ -22,11 +21,9 @@ const ISR_CONFIG: u8 = 2;
 
 /// A function's interrupts and what else its workers share with the transport.
 pub struct Interrupt {
-    msix: Arc<Msix>,
-    line: Arc<dyn IrqLine>,
-    /// ISR status. The line's level changes only while this is locked.
+    function: Arc<Interrupts>,
+    /// ISR status, which is the function's interrupt condition. That changes only while this is locked.
     isr: Mutex<u8>,
-    intx_disabled: AtomicBool,
     config_vector: AtomicU16,
     queue_vectors: Vec<AtomicU16>,
     config_generation: AtomicU8,
@@ -34,12 +31,11 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    pub(super) fn new(msix: Arc<Msix>, line: Arc<dyn IrqLine>, queues: usize) -> Arc<Self> {
+    /// Interrupts of a device with `queues` queues, through `function`.
+    pub(super) fn new(function: Arc<Interrupts>, queues: usize) -> Arc<Self> {
         Arc::new(Self {
-            msix,
-            line,
+            function,
             isr: Mutex::new(0),
-            intx_disabled: AtomicBool::new(false),
             config_vector: AtomicU16::new(NO_VECTOR),
             queue_vectors: (0..queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
             config_generation: AtomicU8::new(0),
@@ -68,13 +64,13 @@ impl Interrupt {
     }
 
     fn raise(&self, vector: u16, cause: u8) {
-        if self.msix.enabled() {
-            self.msix.trigger(vector);
+        if self.function.messages_enabled() {
+            self.function.trigger(vector);
             return;
         }
         let mut isr = self.isr();
         *isr |= cause;
-        self.drive_line(*isr);
+        self.function.set_condition(true);
     }
 
     fn isr(&self) -> MutexGuard<'_, u8> {
@@ -82,29 +78,12 @@ impl Interrupt {
         self.isr.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn drive_line(&self, isr: u8) {
-        let high = isr != 0 && !self.intx_disabled.load(Ordering::Acquire) && !self.msix.enabled();
-        self.line.set_level(high);
-    }
-
     /// Reads the ISR status, which clears it and deasserts INTx.
     pub(super) fn take_isr(&self) -> u8 {
         let mut isr = self.isr();
         let value = std::mem::take(&mut *isr);
-        self.drive_line(0);
+        self.function.set_condition(false);
         value
-    }
-
-    /// Whether an INTx interrupt is pending, whatever the Command register lets through (Status register bit 3).
-    pub(super) fn intx_pending(&self) -> bool {
-        *self.isr() != 0
-    }
-
-    /// Takes over what decides between INTx and MSI-X after the guest has changed it.
-    pub(super) fn set_intx_disabled(&self, disabled: bool) {
-        let isr = self.isr();
-        self.intx_disabled.store(disabled, Ordering::Release);
-        self.drive_line(*isr);
     }
 
     pub(super) fn config_vector(&self) -> u16 {
@@ -127,7 +106,8 @@ impl Interrupt {
     }
 
     fn existing(&self, vector: u16) -> u16 {
-        if usize::from(vector) < self.msix.len() { vector } else { NO_VECTOR }
+        // One for the configuration and one for each queue.
+        if usize::from(vector) <= self.queue_vectors.len() { vector } else { NO_VECTOR }
     }
 
     pub(super) fn config_generation(&self) -> u8 {
@@ -144,19 +124,10 @@ impl Interrupt {
 
     /// What a device reset changes here. The generation goes on counting, so that a driver sees a change.
     pub(super) fn reset(&self) {
-        let Self {
-            msix: _,
-            line,
-            isr: _,
-            intx_disabled: _,
-            config_vector,
-            queue_vectors,
-            config_generation: _,
-            status,
-        } = self;
+        let Self { function, isr: _, config_vector, queue_vectors, config_generation: _, status } = self;
         let mut isr = self.isr();
         *isr = 0;
-        line.set_level(false);
+        function.set_condition(false);
         config_vector.store(NO_VECTOR, Ordering::Release);
         for vector in queue_vectors {
             vector.store(NO_VECTOR, Ordering::Release);

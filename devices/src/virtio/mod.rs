@@ -20,7 +20,7 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 
-use crate::GuestRam;
+use crate::pci::dma::Dma;
 
 pub use interrupt::Interrupt;
 pub use queue::{ActiveQueue, Chain, QueueError};
@@ -53,8 +53,8 @@ pub enum ActivateError {
 
 /// What a device gets when the driver has set DRIVER_OK.
 pub struct Activation {
-    /// Where queues and buffers lie.
-    pub ram: GuestRam,
+    /// The way to queues and buffers, open while the driver has bus mastering enabled.
+    pub dma: Dma,
     /// The features that the driver accepted.
     pub features: u64,
     /// The queues that the driver enabled, in ascending order.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use virtio_queue::QueueT;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::GuestRam;
 use crate::bus::{Action, BusDevice};
 use crate::pci::Doorbell;
+use crate::pci::dma::Dma;
 
 use super::common_cfg::{self, CommonConfig, Effect};
 use super::interrupt::{Interrupt, status};
@@ -52,7 +52,7 @@ pub(super) struct Registers {
     interrupt: Arc<Interrupt>,
     /// One for each queue, all non-blocking.
     doorbells: Vec<Arc<EventFd>>,
-    ram: GuestRam,
+    dma: Dma,
 }
 
 impl Registers {
@@ -60,11 +60,11 @@ impl Registers {
         device: Box<dyn VirtioDevice>,
         interrupt: Arc<Interrupt>,
         doorbells: Vec<Arc<EventFd>>,
-        ram: GuestRam,
+        dma: Dma,
     ) -> Arc<Self> {
         let features = device.features() | feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC;
         let common = CommonConfig::new(features, device.queue_sizes());
-        Arc::new(Self { state: Mutex::new(State { common, device }), interrupt, doorbells, ram })
+        Arc::new(Self { state: Mutex::new(State { common, device }), interrupt, doorbells, dma })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,7 +87,7 @@ impl Registers {
     }
 
     fn reset_locked(&self, state: &mut State) {
-        let Self { state: _, interrupt, doorbells, ram: _ } = self;
+        let Self { state: _, interrupt, doorbells, dma: _ } = self;
         let State { common, device } = state;
         // The worker first: it must not interrupt or touch rings once the driver reads 0 from the status.
         device.reset();
@@ -100,6 +100,10 @@ impl Registers {
     }
 
     fn activate(&self, state: &mut State) {
+        if !self.dma.enabled() {
+            let device_type = state.device.device_type();
+            tracing::debug!(device_type, "a virtio device waits for its driver to enable bus mastering");
+        }
         if let Err(error) = self.try_activate(state) {
             tracing::warn!("a virtio device of type {} cannot start: {error}", state.device.device_type());
             self.interrupt.needs_reset();
@@ -109,14 +113,14 @@ impl Registers {
     fn try_activate(&self, state: &mut State) -> Result<(), StartError> {
         let mut queues = Vec::with_capacity(self.doorbells.len());
         for (index, queue) in state.common.build_queues().map_err(QueueError::from)? {
-            if !queue.is_valid(&self.ram) {
+            if !queue.is_valid(self.dma.ram()) {
                 return Err(StartError::OutsideRam(index));
             }
             let Some(event) = self.doorbells.get(usize::from(index)) else { continue };
             queues.push(ActiveQueue::new(index, queue, Arc::clone(event), Arc::clone(&self.interrupt)));
         }
         let activation = Activation {
-            ram: self.ram.clone(),
+            dma: self.dma.clone(),
             features: state.common.driver_features(),
             queues,
             interrupt: Arc::clone(&self.interrupt),

@@ -55,9 +55,9 @@ impl VirtioDevice for VirtioRng {
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
         let mut queue = activation.take_queue(0)?;
-        let ram = activation.ram;
-        let worker = Worker::start("virtio-rng", Arc::clone(queue.event()), move |waiter, stop| {
-            serve(&mut queue, &ram, waiter, stop, &mut Entropy { piece: [0; PIECE] });
+        let dma = activation.dma;
+        let worker = Worker::start("virtio-rng", [Arc::clone(queue.event())], move |waiter, stop| {
+            serve(std::slice::from_mut(&mut queue), &dma, waiter, stop, &mut Entropy { piece: [0; PIECE] });
         });
         self.worker = Some(worker.map_err(ActivateError::Worker)?);
         Ok(())
@@ -74,7 +74,7 @@ struct Entropy {
 }
 
 impl<'ram> Handler<'ram> for Entropy {
-    fn handle(&mut self, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError> {
+    fn handle(&mut self, _queue: u16, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError> {
         let mut written = 0;
         for_each_descriptor(chain, |descriptor| {
             if !descriptor.is_write_only() {

@@ -13,6 +13,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use crate::GuestRam;
 use crate::interrupt::{IrqLine, MsiAllocator, MsiMessage, MsiVector};
 use crate::pci::config::command;
+use crate::pci::endpoint::Endpoint;
 use crate::pci::{PciFunction, Placement, Region};
 
 use super::VirtioDevice;
@@ -83,7 +84,7 @@ pub(super) struct Structure {
 
 /// The guest's end of a function with one queue.
 pub(super) struct Driver {
-    pub(super) function: Arc<VirtioPci>,
+    pub(super) function: Arc<Endpoint<VirtioPci>>,
     pub(super) ram: GuestRam,
     pub(super) line: Arc<Line>,
     pub(super) vectors: Vec<Arc<Vector>>,
@@ -102,7 +103,7 @@ impl Driver {
         let ram = GuestRam::from_ranges(&RAM).unwrap();
         let line = Arc::new(Line::default());
         let allocator = Allocator::default();
-        let function = VirtioPci::new(
+        let function = VirtioPci::endpoint(
             Box::new(device),
             ram.clone(),
             placement,

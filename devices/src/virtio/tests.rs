@@ -1,5 +1,8 @@
 //! A made-up virtio device through its PCI transport (virtio 1.2, 4.1).
 
+mod bus_master;
+mod queues;
+
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 

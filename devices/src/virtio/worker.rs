@@ -1,4 +1,5 @@
-//! The thread that works through a device's queue: it sleeps until the driver rings or the device is told to stop.
+//! The thread that works through a device's queues: it sleeps until the driver rings or the device is told to stop, and
+//! touches guest memory only while the driver has bus mastering enabled.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,11 +13,14 @@ use rustix::event::epoll;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::GuestRam;
+use crate::pci::dma::Dma;
 
 use super::{ActiveQueue, Chain, QueueError};
 
 /// How long a completed request may wait for others to share its interrupt with.
 const COALESCE: Duration = Duration::from_micros(200);
+/// Requests of one queue after which it is the others' turn.
+const TURN: u32 = 1024;
 /// Rounds without a chain, although the driver claims to have one, after which the ring is taken for broken.
 const FRUITLESS_ROUNDS: u32 = 1000;
 
@@ -37,43 +41,49 @@ impl Stop {
 /// What wakes a worker.
 pub(super) struct Waiter {
     epoll: OwnedFd,
-    doorbell: Arc<EventFd>,
+    doorbells: Vec<Arc<EventFd>>,
     /// Told to stop in place of sleeping, where the work is done inline.
     #[cfg(feature = "testing")]
     inline: Option<Arc<Stop>>,
 }
 
 impl Waiter {
-    fn new(doorbell: Arc<EventFd>, stop: &Stop) -> io::Result<Self> {
+    fn new(doorbells: Vec<Arc<EventFd>>, stop: &Stop) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for event in [doorbell.as_ref(), &stop.event] {
-            epoll::add(&epoll, borrow(event), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        for (index, event) in (0u64..).zip(doorbells.iter().map(Arc::as_ref).chain([&stop.event])) {
+            epoll::add(&epoll, borrow(event), epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
         }
         Ok(Self {
             epoll,
-            doorbell,
+            doorbells,
             #[cfg(feature = "testing")]
             inline: None,
         })
     }
 
-    /// Sleeps until the doorbell rings or a stop is wanted, and silences the doorbell.
+    /// Sleeps until a doorbell rings or a stop is wanted, and silences the doorbells that rang.
     pub(super) fn wait(&self) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(stop) = &self.inline {
             stop.wanted.store(true, Ordering::Release);
             return Ok(());
         }
-        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 2];
-        loop {
+        // Those that find no room here wake the next wait.
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 16];
+        let events = loop {
             match epoll::wait(&self.epoll, &mut events[..], None) {
-                Ok(_) => break,
+                Ok((rung, _)) => break rung,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        };
+        for event in events {
+            // The stop is none of them, and goes on waking.
+            let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+            if let Some(doorbell) = self.doorbells.get(index) {
+                let _ = doorbell.read();
+            }
         }
-        // Nothing to read when it was the stop that woke us.
-        let _ = self.doorbell.read();
         Ok(())
     }
 }
@@ -85,16 +95,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Runs `work` on a thread called `name` (of which the kernel keeps 15 bytes), woken by `doorbell`, a non-blocking
-    /// event. `work` returns once [`Stop::wanted`] says so.
+    /// Runs `work` on a thread called `name` (of which the kernel keeps 15 bytes), woken by `doorbells`, any number of
+    /// non-blocking events. `work` returns once [`Stop::wanted`] says so.
     pub(super) fn start(
         name: &str,
-        doorbell: Arc<EventFd>,
+        doorbells: impl IntoIterator<Item = Arc<EventFd>>,
         work: impl FnOnce(&Waiter, &Stop) + Send + 'static,
     ) -> io::Result<Self> {
         let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         let stop = Arc::new(Stop { wanted: AtomicBool::new(false), event });
-        let waiter = Waiter::new(doorbell, &stop)?;
+        let waiter = Waiter::new(doorbells.into_iter().collect(), &stop)?;
         #[cfg(feature = "testing")]
         if testing::is_inline() {
             work(&Waiter { inline: Some(Arc::clone(&stop)), ..waiter }, &stop);
@@ -143,32 +153,41 @@ fn borrow(event: &EventFd) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
 
-/// What a device does with the requests of a queue.
+/// What a device does with the requests of its queues.
 pub(super) trait Handler<'ram> {
-    /// Performs one request. Returns how many bytes of the chain's buffers it has written.
-    fn handle(&mut self, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError>;
+    /// Performs one request of queue `queue`. Returns how many bytes of the chain's buffers it has written.
+    fn handle(&mut self, queue: u16, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError>;
 
-    /// Runs at the start and after each ring of the doorbell, before the requests.
+    /// Runs at the start and after each ring of a doorbell, before the requests.
     fn woken(&mut self) {}
 }
 
-/// Works through `queue` until a stop is wanted or the driver breaks the ring.
+/// Works through `queues` until a stop is wanted or the driver breaks a ring.
 pub(super) fn serve<'ram>(
-    queue: &mut ActiveQueue,
-    ram: &'ram GuestRam,
+    queues: &mut [ActiveQueue],
+    dma: &'ram Dma,
     waiter: &Waiter,
     stop: &Stop,
     handler: &mut impl Handler<'ram>,
 ) {
     while !stop.wanted() {
         handler.woken();
-        if let Err(error) = drain(queue, ram, stop, handler) {
-            // What was completed before is valid.
-            let _ = queue.notify(ram);
-            queue.broken(&error);
-            return;
+        let mut more = false;
+        for queue in queues.iter_mut() {
+            // Without bus mastering the doorbell rings again when the driver enables it.
+            let Some(_permit) = dma.permit() else { break };
+            match drain(queue, dma, stop, handler) {
+                Ok(left) => more |= left,
+                Err(error) => {
+                    // What was completed before is valid.
+                    let _ = queue.notify(dma.ram());
+                    queue.broken(&error);
+                    return;
+                }
+            }
         }
-        if !stop.wanted()
+        if !more
+            && !stop.wanted()
             && let Err(error) = waiter.wait()
         {
             tracing::error!("a virtio worker cannot wait for its driver: {error}");
@@ -177,24 +196,28 @@ pub(super) fn serve<'ram>(
     }
 }
 
-/// Handles all that is available.
+/// Handles what is available, under a permit for DMA. Returns whether it is the turn of other queues while there is more.
 fn drain<'ram>(
     queue: &mut ActiveQueue,
-    ram: &'ram GuestRam,
+    dma: &'ram Dma,
     stop: &Stop,
     handler: &mut impl Handler<'ram>,
-) -> Result<(), QueueError> {
-    let mut fruitless = 0;
+) -> Result<bool, QueueError> {
+    let ram = dma.ram();
+    let (mut fruitless, mut handled) = (0, 0);
+    let ended = || stop.wanted() || !dma.enabled();
     loop {
         queue.suppress_notifications(ram)?;
         let mut unannounced: Option<Instant> = None;
-        while !stop.wanted()
+        while !ended()
+            && handled < TURN
             && let Some(chain) = queue.pop(ram)?
         {
             let head = chain.head_index();
-            let written = handler.handle(chain, ram)?;
+            let written = handler.handle(queue.index(), chain, ram)?;
             queue.push(ram, head, written)?;
             fruitless = 0;
+            handled += 1;
             if unannounced.get_or_insert_with(Instant::now).elapsed() > COALESCE {
                 queue.notify(ram)?;
                 unannounced = None;
@@ -203,8 +226,11 @@ fn drain<'ram>(
         if unannounced.is_some() {
             queue.notify(ram)?;
         }
-        if stop.wanted() || !queue.allow_notifications(ram)? {
-            return Ok(());
+        if handled >= TURN {
+            return Ok(true);
+        }
+        if ended() || !queue.allow_notifications(ram)? {
+            return Ok(false);
         }
         fruitless += 1;
         if fruitless > FRUITLESS_ROUNDS {

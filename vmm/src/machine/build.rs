@@ -363,7 +363,7 @@ impl PciAssembly<'_> {
         let line: Arc<dyn IrqLine> =
             self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
         let messages = Messages(Arc::clone(self.interrupts));
-        let function = VirtioPci::new(device, self.ram.clone(), placement, &messages, line)
+        let function = VirtioPci::endpoint(device, self.ram.clone(), placement, &messages, line)
             .map_err(|error| Failure::Refused(format!("{planned}: {error}")))?;
         if planned.multifunction {
             function.set_multifunction();

@@ -4,51 +4,26 @@
 //! A vector is *routed* while it can be delivered, that is while MSI-X is enabled, the function is not masked and
 //! neither is the vector. Its route changes only when the message or that condition does.
 
-use std::io;
-use std::sync::Arc;
-
-use crate::interrupt::{MsiMessage, MsiVector};
-
-use super::event;
+use crate::interrupt::MsiMessage;
+use crate::pci::route::{Route, Routed};
 
 /// Most vectors that one function can have.
 pub const MAX_VECTORS: usize = 2048;
 /// Bytes of one table entry.
 const ENTRY_SIZE: usize = 16;
 
-/// What one entry of a table drives.
-pub(crate) trait TableVector {
-    /// Delivers the vector's signals as `message`, those that wait included; `None` keeps them waiting. After an error
-    /// the vector is unrouted. Errors are reported by the table, once for each entry, and so name what they concern.
-    fn route(&mut self, message: Option<MsiMessage>) -> io::Result<()>;
-    /// Whether a signal waits. Asked only while the vector is unrouted.
-    fn pending(&self) -> bool;
-}
-
-impl TableVector for Arc<dyn MsiVector> {
-    fn route(&mut self, message: Option<MsiMessage>) -> io::Result<()> {
-        MsiVector::route(self.as_ref(), message)
-    }
-
-    fn pending(&self) -> bool {
-        event::is_signalled(self.event())
-    }
-}
-
 /// One table entry and what has become of it.
 struct Entry<V> {
-    vector: V,
+    route: Route<V>,
     address: u64,
     data: u32,
     masked: bool,
-    routed: Option<MsiMessage>,
-    complained: bool,
 }
 
-impl<V: TableVector> Entry<V> {
+impl<V: Routed> Entry<V> {
     fn new(vector: V) -> Self {
         // Vectors come out of reset masked (7.7.2.9).
-        Self { vector, address: 0, data: 0, masked: true, routed: None, complained: false }
+        Self { route: Route::new(vector), address: 0, data: 0, masked: true }
     }
 
     fn bytes(&self) -> [u8; ENTRY_SIZE] {
@@ -71,30 +46,11 @@ impl<V: TableVector> Entry<V> {
     fn update(&mut self, index: usize, ready: bool) {
         let deliverable = ready && !self.masked;
         let wanted = deliverable.then_some(MsiMessage { address: self.address, data: self.data });
-        if wanted == self.routed {
-            return;
-        }
-        let result = self.vector.route(wanted);
-        self.routed = wanted.filter(|_| result.is_ok());
-        let Err(error) = result else { return };
-        if wanted.is_some() {
-            // The old message must not go on being delivered in place of the new one. What is signalled from here on
-            // waits until a later change of the entry succeeds.
-            let _ = self.vector.route(None);
-        }
-        if std::mem::replace(&mut self.complained, true) {
-            tracing::debug!(index, %error, "an MSI-X vector cannot be routed");
-        } else {
-            tracing::warn!("MSI-X vector {index} cannot interrupt the guest: {error}");
-        }
-    }
-
-    fn pending(&self) -> bool {
-        self.routed.is_none() && self.vector.pending()
+        self.route.set("MSI-X", index, wanted);
     }
 
     fn reset(&mut self, index: usize) {
-        let Self { vector: _, address, data, masked, routed: _, complained: _ } = self;
+        let Self { route: _, address, data, masked } = self;
         *address = 0;
         *data = 0;
         *masked = true;
@@ -109,7 +65,7 @@ pub(crate) struct Table<V> {
     ready: bool,
 }
 
-impl<V: TableVector> Table<V> {
+impl<V: Routed> Table<V> {
     /// A table over `vectors`, of which the first [`MAX_VECTORS`] are used.
     pub(crate) fn new(vectors: impl IntoIterator<Item = V>) -> Self {
         Self { entries: vectors.into_iter().take(MAX_VECTORS).map(Entry::new).collect(), ready: false }
@@ -132,7 +88,7 @@ impl<V: TableVector> Table<V> {
 
     /// What the entries drive.
     pub(crate) fn vectors(&mut self) -> impl Iterator<Item = &mut V> {
-        self.entries.iter_mut().map(|entry| &mut entry.vector)
+        self.entries.iter_mut().map(|entry| entry.route.vector())
     }
 
     /// Takes over whether vectors can be delivered: MSI-X is enabled and the function is not masked.
@@ -179,7 +135,7 @@ impl<V: TableVector> Table<V> {
             *byte = match at.filter(|at| *at < self.pending_size()) {
                 Some(at) => {
                     let bits = self.entries.iter().skip(at * 8).take(8).enumerate();
-                    bits.fold(0, |byte, (bit, entry)| byte | u8::from(entry.pending()) << bit)
+                    bits.fold(0, |byte, (bit, entry)| byte | u8::from(entry.route.pending()) << bit)
                 }
                 None => 0xff,
             };

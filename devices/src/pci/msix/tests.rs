@@ -28,12 +28,12 @@ fn routes_follow_enable_and_both_masks() {
     let (msix, fakes) = build(2);
     program(&msix, 1, MESSAGE, false);
     assert_eq!(fakes[1].changes(), [], "MSI-X is still off");
-    msix.set_control(0xc000);
+    msix.set_control(0xc000, true);
     assert_eq!(fakes[1].changes(), [], "the function is masked");
-    msix.set_control(0x8000);
+    msix.set_control(0x8000, true);
     assert_eq!(fakes[1].changes(), [Some(MESSAGE)]);
     assert_eq!(fakes[0].changes(), [], "vector 0 is masked");
-    msix.set_control(0x8000);
+    msix.set_control(0x8000, true);
     program(&msix, 1, MESSAGE, false);
     assert_eq!(fakes[1].changes(), [], "nothing changed");
     let _ = msix.write(28, &1u32.to_le_bytes());
@@ -57,7 +57,7 @@ fn masked_interrupts_wait_in_the_pending_bits() {
     };
     msix.trigger(65);
     assert_eq!(pending(), 0, "off: nothing pends");
-    msix.set_control(0x8000);
+    msix.set_control(0x8000, true);
     program(&msix, 65, MESSAGE, true);
     msix.trigger(65);
     msix.trigger(65);
@@ -79,10 +79,10 @@ fn masked_interrupts_wait_in_the_pending_bits() {
 #[test]
 fn a_reset_forgets_what_was_pending() {
     let (msix, fakes) = build(1);
-    msix.set_control(0x8000);
+    msix.set_control(0x8000, true);
     msix.trigger(0);
     msix.reset();
-    msix.set_control(0x8000);
+    msix.set_control(0x8000, true);
     program(&msix, 0, MESSAGE, false);
     assert_eq!(fakes[0].delivered(), []);
     msix.trigger(0);
@@ -92,7 +92,7 @@ fn a_reset_forgets_what_was_pending() {
 #[test]
 fn a_route_that_fails_keeps_the_interrupt_for_later() {
     let (msix, fakes) = build(1);
-    msix.set_control(0x8000);
+    msix.set_control(0x8000, true);
     program(&msix, 0, MESSAGE, false);
     fakes[0].refuse(Some(libc::ENOSPC));
     let _ = msix.write(8, &0x42u32.to_le_bytes());
@@ -130,7 +130,7 @@ proptest! {
         control in any::<u16>(),
     ) {
         let (msix, fakes) = build(4);
-        msix.set_control(control);
+        msix.set_control(control, true);
         for (offset, value, size, trigger) in accesses {
             let bytes = value.to_le_bytes();
             let _ = msix.write(offset % 0x60, &bytes[..1 << size]);

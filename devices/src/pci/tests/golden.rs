@@ -41,8 +41,9 @@ fn registers(function: &dyn PciFunction) -> String {
 
 fn virtio(placement: Placement) -> String {
     let ram = GuestRam::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)]).unwrap();
-    let (device, vectors, line) = (Box::new(VirtioRng::new()), FakeAllocator::default(), Arc::<Line>::default());
-    registers(VirtioPci::new(device, ram, placement, &vectors, line).unwrap().as_ref())
+    let (device, vectors, line) =
+        (Box::new(VirtioRng::new()), FakeAllocator::default(), Arc::<Line>::default());
+    registers(VirtioPci::endpoint(device, ram, placement, &vectors, line).unwrap().as_ref())
 }
 
 fn port(occupied: bool) -> String {

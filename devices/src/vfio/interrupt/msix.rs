@@ -7,8 +7,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::interrupt::{MsiAllocator, MsiMessage, MsiVector};
-use crate::pci::msix::table::{MAX_VECTORS, Table, TableVector};
+use crate::pci::msix::table::{MAX_VECTORS, Table};
 use crate::pci::msix::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK, event};
+use crate::pci::route::Routed;
 use crate::vfio::host::{IrqInfo, irq};
 
 use super::error::{Complaint, MessageError};
@@ -40,7 +41,7 @@ impl HostVector {
     }
 }
 
-impl TableVector for HostVector {
+impl Routed for HostVector {
     fn route(&mut self, message: Option<MsiMessage>) -> io::Result<()> {
         let handle = match (&self.handle, message) {
             (Some(handle), _) => Arc::clone(handle),
@@ -102,7 +103,7 @@ impl Msix {
     }
 
     /// The registers in memory.
-    pub(super) fn table(&self) -> &Table<impl TableVector + use<>> {
+    pub(super) fn table(&self) -> &Table<impl Routed + use<>> {
         &self.table
     }
 

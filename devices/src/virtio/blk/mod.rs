@@ -99,7 +99,7 @@ struct Requests<'a, 'ram> {
 }
 
 impl<'ram> Handler<'ram> for Requests<'_, 'ram> {
-    fn handle(&mut self, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError> {
+    fn handle(&mut self, _queue: u16, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError> {
         let request = self.buffers.parse(chain, ram)?;
         Ok(self.executor.execute(&request))
     }
@@ -178,7 +178,7 @@ impl VirtioDevice for VirtioBlk {
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
         let mut queue = activation.take_queue(0)?;
-        let ram = activation.ram;
+        let dma = activation.dma;
         if self.backend.is_poisoned() {
             return Err(ActivateError::Lost);
         }
@@ -188,10 +188,11 @@ impl VirtioDevice for VirtioBlk {
         }
         let (backend, cache, id) = (Arc::clone(&self.backend), Arc::clone(&self.cache), self.id);
         let doorbell = Arc::clone(queue.event());
-        let worker = Worker::start("virtio-blk", Arc::clone(&doorbell), move |waiter, stop| {
+        let worker = Worker::start("virtio-blk", [Arc::clone(&doorbell)], move |waiter, stop| {
             let Ok(mut backend) = backend.lock() else { return };
             let executor = Executor { backend: backend.as_mut(), cache: &cache, id, logged: false };
-            serve(&mut queue, &ram, waiter, stop, &mut Requests { executor, buffers: Buffers::default() });
+            let mut requests = Requests { executor, buffers: Buffers::default() };
+            serve(std::slice::from_mut(&mut queue), &dma, waiter, stop, &mut requests);
         });
         self.doorbell = Some(doorbell);
         self.worker = Some(worker.map_err(ActivateError::Worker)?);

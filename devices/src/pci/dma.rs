@@ -1,0 +1,120 @@
+//! DMA of an emulated function: accesses to guest memory that it starts itself, and may start only while Bus Master
+//! Enable is set in its Command register (PCIe 6.0, 7.5.1.1.3).
+//!
+//! When a guest's write that clears the bit has returned, no access is under way and none begins: what follows in that
+//! memory is safe from the device.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::GuestRam;
+
+/// Why a transfer did not happen, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum DmaError {
+    /// The guest has not enabled bus mastering.
+    #[error("bus mastering is disabled")]
+    Disabled,
+    /// There is no RAM.
+    #[error("{len:#x} bytes at {address:#x} are not all RAM")]
+    OutsideRam {
+        /// Guest-physical address.
+        address: u64,
+        /// Bytes.
+        len: usize,
+    },
+}
+
+struct Gate {
+    ram: GuestRam,
+    /// What the Command register says. Cleared before the writer waits for transfers under way.
+    enabled: AtomicBool,
+    /// Held for reading by each transfer.
+    transfers: RwLock<()>,
+    /// Who waits for bus mastering.
+    listeners: Mutex<Vec<Arc<EventFd>>>,
+}
+
+/// A function's way to guest memory. Clones are the same way.
+#[derive(Clone)]
+pub struct Dma(Arc<Gate>);
+
+/// Leave to access guest memory, which the guest cannot withdraw while it lasts: the virtual CPU that tries waits. To be
+/// held for one request, not more than once by one thread.
+pub struct Permit<'a> {
+    _transfer: RwLockReadGuard<'a, ()>,
+}
+
+impl Dma {
+    /// A way to `ram` that is closed, as out of reset.
+    pub fn new(ram: GuestRam) -> Self {
+        Self(Arc::new(Gate {
+            ram,
+            enabled: AtomicBool::new(false),
+            transfers: RwLock::default(),
+            listeners: Mutex::default(),
+        }))
+    }
+
+    /// Whether the guest has enabled bus mastering. A worker that holds a [`Permit`] looks after each request, and gives it
+    /// back when the answer is no.
+    #[inline]
+    pub fn enabled(&self) -> bool {
+        self.0.enabled.load(Ordering::Acquire)
+    }
+
+    /// Leave for transfers, `None` while bus mastering is disabled.
+    pub fn permit(&self) -> Option<Permit<'_>> {
+        if !self.enabled() {
+            return None;
+        }
+        let permit = Permit { _transfer: self.0.transfers.read().unwrap_or_else(PoisonError::into_inner) };
+        // The bit may have been cleared before the lock was ours.
+        self.enabled().then_some(permit)
+    }
+
+    /// Guest memory, for accesses under a [`Permit`] and for questions about addresses.
+    pub(crate) fn ram(&self) -> &GuestRam {
+        &self.0.ram
+    }
+
+    /// Reads guest memory. What could not be read leaves `data` undefined.
+    pub fn read(&self, address: u64, data: &mut [u8]) -> Result<(), DmaError> {
+        let _permit = self.permit().ok_or(DmaError::Disabled)?;
+        let len = data.len();
+        self.0.ram.read_slice(data, GuestAddress(address)).map_err(|_| DmaError::OutsideRam { address, len })
+    }
+
+    /// Writes guest memory; on an error, a part of it may have been written.
+    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), DmaError> {
+        let _permit = self.permit().ok_or(DmaError::Disabled)?;
+        self.0
+            .ram
+            .write_slice(data, GuestAddress(address))
+            .map_err(|_| DmaError::OutsideRam { address, len: data.len() })
+    }
+
+    /// Signals `event` each time that bus mastering is enabled, for work that had to wait.
+    pub fn signal_when_enabled(&self, event: Arc<EventFd>) {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    /// Takes over the Command register. Disabling waits for transfers under way.
+    pub(super) fn set_enabled(&self, enabled: bool) {
+        let Gate { ram: _, enabled: gate, transfers, listeners } = self.0.as_ref();
+        if gate.swap(enabled, Ordering::AcqRel) == enabled {
+            return;
+        }
+        if !enabled {
+            drop(transfers.write().unwrap_or_else(PoisonError::into_inner));
+            return;
+        }
+        for listener in listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // A full counter has been signalled already.
+            let _ = listener.write(1);
+        }
+    }
+}
