@@ -8,6 +8,10 @@ mod names;
 pub mod text;
 mod xt;
 
+use std::sync::Arc;
+
+use vmm_sys_util::eventfd::EventFd;
+
 pub use layout::{Layout, Level, Press};
 pub use names::KeyNameError;
 pub use text::{Stroke, TextError};
@@ -28,6 +32,24 @@ pub struct PointerEvent {
     pub wheel: i32,
     /// The buttons that are down after it.
     pub buttons: Buttons,
+}
+
+/// Where an absolute pointer, as that of a tablet, is at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AbsoluteEvent {
+    /// From 0 at the left edge of the screen to [`AbsoluteEvent::LAST`] at the right one; what is beyond counts as that.
+    pub x: u16,
+    /// From 0 at the upper edge to [`AbsoluteEvent::LAST`] at the lower one.
+    pub y: u16,
+    /// Steps of the wheel, away from the user positive.
+    pub wheel: i32,
+    /// The buttons that are down after it.
+    pub buttons: Buttons,
+}
+
+impl AbsoluteEvent {
+    /// The right and the lower edge.
+    pub const LAST: u16 = 0x7fff;
 }
 
 /// Pressed buttons of the pointer.
@@ -79,6 +101,17 @@ pub trait Input: Send + Sync {
 
     /// Moves the pointer and sets its buttons. What is not taken has been lost, but for the release of a button.
     fn pointer(&self, event: PointerEvent) -> Taken;
+
+    /// Puts the pointer at a place and sets its buttons. [`Taken::Unwanted`] of a machine that has no absolute pointer, or whose
+    /// guest does not use it: then the pointer has to be moved by [`Input::pointer`].
+    fn absolute(&self, event: AbsoluteEvent) -> Taken {
+        let _ = event;
+        Taken::Unwanted
+    }
+
+    /// Signals `event` once, when what was refused may be tried again: at once if it may already. It is forgotten when its
+    /// owner drops it.
+    fn signal_room(&self, event: &Arc<EventFd>);
 
     /// The lamps as the guest has set them.
     fn lamps(&self) -> Lamps;

@@ -2,13 +2,17 @@
 //! that its own answers, the keyboard and the mouse share, commands through port 0x64 and data through port 0x60.
 
 mod ports;
+mod room;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmm_sys_util::eventfd::EventFd;
+
 use ports::{CommandPort, DataPort};
+use room::Room;
 
 use super::keyboard::Keyboard;
 use super::mouse::Mouse;
@@ -85,6 +89,7 @@ struct State {
     translator: Translator,
     keyboard: Keyboard,
     mouse: Mouse,
+    room: Room,
 }
 
 impl State {
@@ -103,6 +108,7 @@ impl State {
             translator: Translator::default(),
             keyboard: Keyboard::new(),
             mouse: Mouse::new(),
+            room: Room::default(),
         };
         state.reset();
         state
@@ -120,6 +126,8 @@ impl State {
             translator,
             keyboard,
             mouse,
+            // Who was turned away learns of it like of any other room.
+            room: _,
         } = self;
         *ram = [0; 32];
         ram[0] = mode::POWER_ON;
@@ -302,6 +310,8 @@ impl I8042 {
         let mode = state.mode();
         self.keyboard_irq.set_level(state.full(Source::Keyboard) && mode & mode::KEYBOARD_IRQ != 0);
         self.mouse_irq.set_level(state.full(Source::Mouse) && mode & mode::MOUSE_IRQ != 0);
+        let State { keyboard, mouse, room, .. } = state;
+        room.update(keyboard.has_room(), mouse.has_room());
     }
 
     /// Puts the controller and both devices in their power-on state.
@@ -317,6 +327,7 @@ impl Input for I8042 {
     fn key(&self, key: Key, pressed: bool) -> bool {
         let mut state = self.lock();
         let taken = state.keyboard.key(key, pressed);
+        state.room.wanted_for_keys |= !taken;
         self.update(&mut state);
         taken
     }
@@ -324,8 +335,13 @@ impl Input for I8042 {
     fn pointer(&self, event: PointerEvent) -> Taken {
         let mut state = self.lock();
         let taken = state.mouse.pointer(event);
+        state.room.wanted_for_pointer |= taken == Taken::Full;
         self.update(&mut state);
         taken
+    }
+
+    fn signal_room(&self, event: &Arc<EventFd>) {
+        self.lock().room.signal(event);
     }
 
     fn lamps(&self) -> Lamps {

@@ -56,6 +56,11 @@ impl Keyboard {
         true
     }
 
+    /// Whether a press is taken now.
+    pub(super) fn has_room(&self) -> bool {
+        self.scanning && self.keys.has_room()
+    }
+
     /// The lamps: Scroll, Num and Caps Lock in bits 0–2.
     pub(super) fn leds(&self) -> u8 {
         self.leds

@@ -83,12 +83,17 @@ impl Keys {
             }
             return true;
         }
-        if self.waiting.iter().filter(|(_, step)| *step == Step::Press).count() >= Self::PRESSES {
+        if !self.has_room() {
             return false;
         }
         self.down.insert(key);
         self.waiting.push_back((key, Step::Press));
         true
+    }
+
+    /// Whether another press finds room.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.iter().filter(|(_, step)| *step == Step::Press).count() < Self::PRESSES
     }
 
     /// Takes a release; that of a key whose press was not taken means nothing.

@@ -77,13 +77,18 @@ impl Path {
     /// then.
     pub(super) fn push(&mut self, event: PointerEvent) -> bool {
         let presses = !within(event.buttons, self.buttons);
-        if presses && self.waiting.iter().filter(|leg| leg.presses).count() >= Self::PRESSES {
+        if presses && !self.has_room() {
             self.release(event.buttons);
             return false;
         }
         let motion = Motion { dx: event.dx, dy: event.dy, wheel: event.wheel };
         self.append(motion, event.buttons, presses);
         true
+    }
+
+    /// Whether another press finds room.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.iter().filter(|leg| leg.presses).count() < Self::PRESSES
     }
 
     /// Releases the buttons that are not among `held`. True when there was one, and `held` has none but those that were down.

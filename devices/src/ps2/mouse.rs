@@ -94,10 +94,20 @@ impl Mouse {
         if self.model < Model::Explorer {
             (event.buttons.side, event.buttons.extra) = (false, false);
         }
-        if self.wrap || !(self.settings.enabled || self.settings.remote) {
+        if !self.reports() {
             return if self.path.release(event.buttons) { Taken::Yes } else { Taken::Unwanted };
         }
         if self.path.push(event) { Taken::Yes } else { Taken::Full }
+    }
+
+    /// Whether the guest wants reports, or asks for them.
+    fn reports(&self) -> bool {
+        !self.wrap && (self.settings.enabled || self.settings.remote)
+    }
+
+    /// Whether no event is refused now.
+    pub(super) fn has_room(&self) -> bool {
+        !self.reports() || self.path.has_room()
     }
 
     /// The next byte for the controller.

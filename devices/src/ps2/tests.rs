@@ -4,4 +4,5 @@
 mod guest;
 mod keyboard;
 mod mouse;
+mod room;
 mod typing;

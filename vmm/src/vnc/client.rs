@@ -135,8 +135,11 @@ fn wait(session: &mut Session, socket: &OwnedFd, dismiss: &EventFd) -> Result<Re
     }
     let socket = PollFd::from_borrowed_fd(socket.as_fd(), interest);
     let dismiss = signalled(dismiss);
+    let room = session.input_room();
+    let room = room.as_deref().map(signalled);
     let changed = session.awaited().map(signalled);
-    let mut fds: Vec<PollFd<'_>> = [Some(socket), Some(dismiss), changed].into_iter().flatten().collect();
+    let mut fds: Vec<PollFd<'_>> =
+        [Some(socket), Some(dismiss), changed, room].into_iter().flatten().collect();
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(io::Error::from(error).into()),

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devices::input::{Buttons, Input, Key, Layout, PointerEvent, Taken};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::keyboard::Keyboard;
 
 /// Events that wait for a guest. Then nothing more is read from the client.
 const MOST: usize = 256;
-/// How long the guest's device is left alone when it took nothing.
+/// How long the guest's device is left alone when it took nothing and cannot say when it will.
 const AGAIN: Duration = Duration::from_millis(10);
 /// An event that the guest has not taken for so long is dropped, and so is what comes after it until the guest takes one.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,6 +31,8 @@ enum Event {
 pub(super) struct Hands {
     input: Arc<dyn Input>,
     waiting: VecDeque<Event>,
+    /// Signalled when the device takes what it has refused; `None` if the process has no descriptor left for it.
+    room: Option<Arc<EventFd>>,
     /// Since when the first one waits, and when it is tried again.
     stuck: Option<(Instant, Instant)>,
     /// The guest has left an event waiting for too long, and taken none since.
@@ -44,6 +47,7 @@ impl Hands {
         Self {
             input,
             waiting: VecDeque::new(),
+            room: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).ok().map(Arc::new),
             stuck: None,
             deaf: false,
             keyboard: Keyboard::new(layout),
@@ -59,6 +63,11 @@ impl Hands {
     /// Whether so much waits that the client has to.
     pub(super) fn are_full(&self) -> bool {
         self.waiting.len() >= MOST
+    }
+
+    /// Signalled when [`Self::advance`] is due sooner than it says, while something waits.
+    pub(super) fn room(&self) -> Option<Arc<EventFd>> {
+        self.room.clone().filter(|_| self.stuck.is_some())
     }
 
     /// When [`Self::advance`] is due.
@@ -123,6 +132,10 @@ impl Hands {
 
     /// Offers again what waits.
     pub(super) fn advance(&mut self, now: Instant) {
+        if let Some(room) = self.room() {
+            // Fails when it was not signalled.
+            let _ = room.read();
+        }
         while let Some(event) = self.waiting.front().copied() {
             let since = self.stuck.map_or(now, |(since, _)| since);
             let taken = match event {
@@ -135,7 +148,14 @@ impl Hands {
                 Taken::Yes => self.deaf &= matches!(event, Event::Key(_, false)),
                 Taken::Unwanted => {}
                 Taken::Full if !self.deaf && now.saturating_duration_since(since) < PATIENCE => {
-                    self.stuck = Some((since, now + AGAIN));
+                    let again = match &self.room {
+                        Some(room) => {
+                            self.input.signal_room(room);
+                            since + PATIENCE
+                        }
+                        None => now + AGAIN,
+                    };
+                    self.stuck = Some((since, again));
                     return;
                 }
                 Taken::Full => self.deaf = true,

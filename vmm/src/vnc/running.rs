@@ -79,6 +79,11 @@ impl Running {
         self.hands.advance(now);
     }
 
+    /// Signalled when the guest takes input that it has refused, while some waits.
+    pub(super) fn input_room(&self) -> Option<Arc<EventFd>> {
+        self.hands.room()
+    }
+
     /// Signalled when the screen has changed.
     pub(super) fn changed(&mut self) -> &EventFd {
         self.painter.view().changed()

@@ -203,6 +203,14 @@ impl Session {
         }
     }
 
+    /// The event that says that the guest takes input again, while some waits.
+    pub(super) fn input_room(&self) -> Option<Arc<vmm_sys_util::eventfd::EventFd>> {
+        match &self.phase {
+            Phase::Running(running) => running.input_room(),
+            _ => None,
+        }
+    }
+
     /// Does what there is to do.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), End> {
         self.shake_hands(now)?;

@@ -29,6 +29,10 @@ impl Guest {
         &*self.0
     }
 
+    pub(super) fn reset(&self) {
+        self.0.reset();
+    }
+
     fn controller(&self, command: u8) {
         assert_eq!(self.0.command_port().write(0, &[command]), Action::None);
     }

@@ -28,6 +28,8 @@ impl Input for Desk {
         Taken::Yes
     }
 
+    fn signal_room(&self, _event: &Arc<EventFd>) {}
+
     fn lamps(&self) -> Lamps {
         Lamps { caps: self.caps.load(Ordering::SeqCst), ..Lamps::default() }
     }

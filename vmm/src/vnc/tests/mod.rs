@@ -170,6 +170,8 @@ pub(super) struct Notes {
     /// Its driver of the mouse has not started.
     pub(super) mouseless: Mutex<bool>,
     pub(super) lamps: Mutex<Lamps>,
+    /// Who waits for it to take something.
+    pub(super) room: Mutex<Vec<Arc<EventFd>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,6 +204,10 @@ impl Input for Notes {
         }
         self.events.lock().unwrap().push(Note::Pointer(event));
         Taken::Yes
+    }
+
+    fn signal_room(&self, event: &Arc<EventFd>) {
+        self.room.lock().unwrap().push(Arc::clone(event));
     }
 
     fn lamps(&self) -> Lamps {
