@@ -22,6 +22,24 @@ need_build_tools() {
     command -v cc >/dev/null || need_packages gcc libc6-dev
 }
 
+# apt-get, which waits for another program that holds the package manager, such as automatic updates.
+patient_apt() {
+    LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@"
+}
+
+# apt-get update. The lock of the package lists is none that apt waits for.
+update_package_lists() {
+    local error try
+    for try in {1..60}; do
+        error=$(patient_apt update 2>&1 >/dev/null) && return
+        [[ $error == *'Could not get lock'* ]] || break
+        ((try > 1)) || echo 'waiting for the program that holds the package lists' >&2
+        sleep 10
+    done
+    printf '%s\n' "$error" >&2
+    return 1
+}
+
 # Debian packages, installed if they are missing.
 need_packages() {
     local package missing=()
@@ -32,8 +50,8 @@ need_packages() {
     ((${#missing[@]})) || return 0
     ((EUID == 0)) || give_up "these packages are missing: apt-get install ${missing[*]}"
     echo "installing ${missing[*]}" >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
-        apt-get update >/dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}" >/dev/null
+    patient_apt install --yes --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
+        update_package_lists
+        patient_apt install --yes --no-install-recommends "${missing[@]}" >/dev/null
     }
 }

@@ -3,6 +3,10 @@
 # Building, listing and removing the lab. Sourced by scripts/lab. What happens in the
 # root file system rather than on this machine is in `inside`.
 
+# For the package manager of this machine.
+# shellcheck source=scripts/prepare.sh
+source "$parts/../prepare.sh"
+
 readonly suite=trixie
 readonly kernel_series=6.12
 # Suites whose OVMF is unpacked, in order.
@@ -33,7 +37,7 @@ mirror() {
     uri=$(find_mirror)
     # A new machine has no lists yet, and apt knows an origin only by them.
     if [[ -z $uri ]]; then
-        apt-get update >>"$lab/logs/setup-root.log" 2>&1 || true
+        update_package_lists >>"$lab/logs/setup-root.log" 2>&1 || true
         uri=$(find_mirror)
     fi
     [[ -n $uri ]] || die "apt knows no Debian mirror here; run 'apt-get update', or name one in OPTIMUS_LAB_MIRROR"
@@ -63,12 +67,12 @@ logged() {
 }
 
 host_packages() {
-    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mmdebstrap)
+    local install=(patient_apt install -y --no-install-recommends mmdebstrap)
     command -v mmdebstrap >/dev/null && return
     command -v apt-get >/dev/null || die "setup needs a Debian or Ubuntu machine with apt-get"
     say "installing mmdebstrap"
     if ! "${install[@]}" >>"$lab/logs/setup-root.log" 2>&1; then
-        logged root apt-get update
+        logged root update_package_lists
         logged root "${install[@]}"
     fi
 }

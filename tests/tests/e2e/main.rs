@@ -92,18 +92,18 @@ fn main() -> std::process::ExitCode {
         .map(|(scenario, _)| {
             let run = scenario.run;
             let ignored = !lab::inside() || scenario.iommu != lab::iommu();
-            Trial::test(scenario.name, move || timed(run)).with_ignored_flag(ignored)
+            Trial::test(scenario.name, move || timed(scenario.name, run)).with_ignored_flag(ignored)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Runs a scenario, and tells how long it took, which libtest-mimic does not. A failure is shown at once,
-/// for the run may be cut short; the summary repeats its first line.
-fn timed(run: fn() -> Outcome) -> Outcome {
+/// Runs a scenario, and tells how long it took, which libtest-mimic does not; `scripts/test` collects these lines. A failure
+/// is shown at once, for the run may be cut short; the summary repeats its first line.
+fn timed(name: &str, run: fn() -> Outcome) -> Outcome {
     let start = std::time::Instant::now();
     let outcome = run();
-    say(&format!("    ({:.1} s)", start.elapsed().as_secs_f64()));
+    say(&format!("\ntime {name} {:.1} s", start.elapsed().as_secs_f64()));
     outcome.map_err(|failed| {
         let message = failed.message().unwrap_or("no reason given");
         say(message);
