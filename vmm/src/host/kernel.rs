@@ -211,17 +211,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lock = File::create(dir.path().join("lock")).unwrap();
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        let (_reader, writer) = io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         while (&writer).write(&[0; 4096]).is_ok() {}
         let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
-        let waiting = std::thread::spawn(move || {
-            ChildWriter.write(Path::new(&path), "1", Duration::from_millis(500)).unwrap_err()
-        });
+        let waiting =
+            std::thread::spawn(move || ChildWriter.write(Path::new(&path), "1", 4 * SOON).unwrap_err());
         std::thread::sleep(Duration::from_millis(250));
         drop(lock);
         let again = File::open(dir.path().join("lock")).unwrap();
-        rustix::fs::flock(&again, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        let start = Instant::now();
+        // Children of tests beside this one have it for a moment, until they are programs of their own.
+        while rustix::fs::flock(&again, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            assert!(start.elapsed() < SOON, "a child has the lock");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!waiting.is_finished(), "the child has ended: it could have had it before");
+        drop(reader);
         waiting.join().unwrap();
     }
 

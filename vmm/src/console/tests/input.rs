@@ -191,5 +191,6 @@ fn a_pseudoterminal_without_a_reader_holds_up_nobody() {
     settle(&mut manager);
     let start = Instant::now();
     console.finish();
-    assert!(start.elapsed() < Duration::from_secs(1));
+    // What a reader is given.
+    assert!(start.elapsed() < Duration::from_secs(2));
 }

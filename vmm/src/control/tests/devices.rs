@@ -143,7 +143,7 @@ fn a_guest_that_does_not_read_holds_up_only_who_types() {
     rig.client().ask("query-name", json!({}));
     let began = Instant::now();
     rig.end();
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(4), "a guest is given 5 s for each event");
 }
 
 /// Returns when the server has seen that a client is gone.
