@@ -39,7 +39,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let limit = Duration::from_secs(240);
+        // A busy machine needs several times what a boot takes on an idle one.
+        let limit = Duration::from_secs(400);
         let hypervisor = match std::env::var("OPTIMUS_E2E_PEER") {
             // To try out guests and harness.
             Ok(value) if value == "1" => Hypervisor::Peer,

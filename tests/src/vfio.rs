@@ -160,7 +160,7 @@ impl HostFunction {
             let status = read(&self.path().join("power/runtime_status"))?;
             // vfio-pci lets a function sleep that nobody uses.
             let rest = self.driver().as_deref() != Some(VFIO) || status == "suspended";
-            if (rest && !status.ends_with("ing")) || began.elapsed() > Duration::from_secs(5) {
+            if (rest && !status.ends_with("ing")) || began.elapsed() > Duration::from_secs(60) {
                 return Ok(status);
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -192,7 +192,7 @@ impl View {
     pub fn compare(&self) -> Outcome {
         let began = Instant::now();
         let mut now = self.function.view()?;
-        while now.runtime != self.runtime && began.elapsed() < Duration::from_secs(10) {
+        while now.runtime != self.runtime && began.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(200));
             now = self.function.view()?;
         }

@@ -143,9 +143,8 @@ fn killed() -> Outcome {
 }
 
 fn refused() -> Outcome {
-    let run = |section: String| {
-        with_section(application(&program::spin())?, section).run(&Options::default().within(20))
-    };
+    let run =
+        |section: String| with_section(application(&program::spin())?, section).run(&Options::default());
     let no_type = run(section("parent = \"mbochs\"\ntype = \"mbochs-huge\"\n"))?;
     refusal(&no_type, &[3], &["mbochs offers no type mbochs-huge", "mbochs-small"])?;
     let no_parent = run(section("parent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n"))?;

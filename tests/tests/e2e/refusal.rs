@@ -24,12 +24,12 @@ fn in_use() -> Outcome {
 
     for disk in [disk.clone(), raw] {
         let second = application(&program::spin())?.with_disk(disk.clone());
-        let refused = second.run(&Options::default().within(20))?;
+        let refused = second.run(&Options::default())?;
         refusal(&refused, &[2, 3], &[&disk.path.display().to_string(), "use"])?;
     }
     let mut third = application(&program::spin())?;
     std::os::unix::fs::symlink(first.vars(), third.vars())?;
-    let refused = third.run(&Options::default().within(20))?;
+    let refused = third.run(&Options::default())?;
     refusal(&refused, &[2, 3], &["_VARS.fd", "use"])?;
 
     // The first is not disturbed, and when it has gone, everything is free again.
@@ -43,10 +43,9 @@ fn in_use() -> Outcome {
 
 fn too_much() -> Outcome {
     // More memory than the host has, in huge pages of which it has none, and more processors than KVM does.
-    let huge =
-        application(&program::spin())?.with_key("hugepages = \"2M\"").run(&Options::default().within(20))?;
+    let huge = application(&program::spin())?.with_key("hugepages = \"2M\"").run(&Options::default())?;
     refusal(&huge, &[3], &["hugepages"])?;
-    let memory = application(&program::spin())?.with_memory("900G").run(&Options::default().within(20))?;
+    let memory = application(&program::spin())?.with_memory("900G").run(&Options::default())?;
     refusal(&memory, &[2, 3], &["memory"])
 }
 

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tests::machine::Machine;
@@ -25,24 +27,21 @@ fn arrive() -> Outcome {
     let mut running = machine.start(&Options::default().within(400))?;
     running.expect("INPUT event\\d+ AT Translated Set 2 keyboard")?;
     running.expect("INPUT-READY")?;
+    listens(&mut running, &["key", "f11"], r"\(KEY_F11\), value 1")?;
+    listens(&mut running, &["mouse", "move", "1", "0"], r"\(REL_X\), value 1\b")?;
 
-    // Modifiers, and keys whose scan codes have a prefix. vncdotool takes seconds to start.
-    let typed = [
-        ("up", "UP"),
-        ("left", "LEFT"),
-        ("rctrl", "RIGHTCTRL"),
-        ("ralt", "RIGHTALT"),
-        ("del", "DELETE"),
-        ("home", "HOME"),
-        ("pgdn", "PAGEDOWN"),
-        ("kpenter", "KPENTER"),
-        ("f12", "F12"),
-        ("pause", "PAUSE"),
-    ];
-    vncdo(["key", "ctrl-alt-shift-a"].into_iter().chain(typed.iter().flat_map(|(name, _)| ["key", name])))?;
+    // Modifiers, and keys whose scan codes have a prefix. vncdotool takes seconds to start, but what it types at once has to
+    // fit into the 64 events that Linux keeps for a program that reads slowly: a press and a release make six.
+    vncdo(["key", "ctrl-alt-shift-a"])?;
     keys(&mut running, &["LEFTCTRL", "LEFTALT", "LEFTSHIFT", "A"])?;
-    for (_, code) in typed {
-        keys(&mut running, &[code])?;
+    for typed in [
+        &[("up", "UP"), ("left", "LEFT"), ("rctrl", "RIGHTCTRL"), ("ralt", "RIGHTALT"), ("del", "DELETE")],
+        &[("home", "HOME"), ("pgdn", "PAGEDOWN"), ("kpenter", "KPENTER"), ("f12", "F12"), ("pause", "PAUSE")],
+    ] {
+        vncdo(typed.iter().flat_map(|(name, _)| ["key", name]))?;
+        for (_, code) in typed {
+            keys(&mut running, &[code])?;
+        }
     }
     ctl(["key", "ctrl_r-up", "delete", "kp_enter"])?;
     for chord in [&["RIGHTCTRL", "UP"][..], &["DELETE"], &["KPENTER"]] {
@@ -54,6 +53,23 @@ fn arrive() -> Outcome {
 
     mouse(&mut running)?;
     powered(running)
+}
+
+/// Does `words` until the guest shows `pattern`: its programs may not have opened their devices when it says that they run.
+fn listens(running: &mut Running, words: &[&str], pattern: &str) -> Outcome {
+    let start = Instant::now();
+    loop {
+        ctl(words.iter().copied())?;
+        for _ in 0..50 {
+            if running.find(pattern)?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if start.elapsed() > Duration::from_secs(120) {
+            return Err(running.failure(format!("nothing in the guest reads '{}'", words.join(" "))));
+        }
+    }
 }
 
 /// These keys go down in this order, and all come up again.
@@ -97,6 +113,7 @@ fn powered(mut running: Running) -> Outcome {
     running.expect(r"\(KEY_POWER\), value 1")?;
     ctl(["reset"])?;
     running.expect("INPUT-READY")?;
+    listens(&mut running, &["key", "f11"], r"\(KEY_F11\), value 1")?;
     let status = ctl(["status"])?;
     ensure(status.contains("running"), format!("`ctl status` of a machine that runs says: {status}"))?;
     vncdo(["key", "q"])?;
@@ -125,7 +142,7 @@ fn console() -> Outcome {
         Attached::start(Command::new("script").args(["--quiet", "--return", "-c", &command, "/dev/null"]))?;
     terminal.type_in("echo TERMINAL-$((6*7))\r")?;
     running.expect("TERMINAL-42\r?\n")?;
-    std::thread::sleep(Duration::from_secs(1));
+    terminal.shows("TERMINAL-42")?;
     // Ctrl-A X leaves, and the machine goes on.
     terminal.type_in("\x01x")?;
     let shown = terminal.end()?;
@@ -143,15 +160,47 @@ fn console() -> Outcome {
 }
 
 /// A program that is attached to the serial port.
-struct Attached(Child);
+struct Attached {
+    child: Child,
+    shown: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
 
 impl Attached {
     fn start(command: &mut Command) -> Outcome<Self> {
-        Ok(Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?))
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut output = child.stdout.take().ok_or("there is no standard output")?;
+        let shown = Arc::<Mutex<Vec<u8>>>::default();
+        let all = Arc::clone(&shown);
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut piece) {
+                all.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(piece.get(..count).unwrap_or_default());
+            }
+        });
+        Ok(Self { child, shown, reader })
+    }
+
+    /// What it has shown so far.
+    fn text(&self) -> String {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    /// Waits until it shows `text`.
+    fn shows(&self, text: &str) -> Outcome {
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !self.text().contains(text) {
+            ensure(Instant::now() < limit, format!("`ctl console` does not show {text}: {}", self.text()))?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     fn type_in(&mut self, text: &str) -> Outcome {
-        let input = self.0.stdin.as_mut().ok_or("there is no standard input")?;
+        let input = self.child.stdin.as_mut().ok_or("there is no standard input")?;
         input.write_all(text.as_bytes())?;
         Ok(input.flush()?)
     }
@@ -160,22 +209,24 @@ impl Attached {
     fn end(mut self) -> Outcome<String> {
         let limit = Instant::now() + Duration::from_secs(60);
         let status = loop {
-            if let Some(status) = self.0.try_wait()? {
+            if let Some(status) = self.child.try_wait()? {
                 break status;
             }
             ensure(Instant::now() < limit, "`ctl console` does not end")?;
             std::thread::sleep(Duration::from_millis(100));
         };
-        let mut shown = Vec::new();
-        self.0.stdout.take().ok_or("there is no standard output")?.read_to_end(&mut shown)?;
+        while !self.reader.is_finished() {
+            ensure(Instant::now() < limit, "the output of `ctl console` does not end")?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
         ensure(status.success(), format!("`ctl console` ended with {status}"))?;
-        Ok(String::from_utf8_lossy(&shown).into_owned())
+        Ok(self.text())
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

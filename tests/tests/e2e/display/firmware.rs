@@ -1,13 +1,11 @@
 //! What the firmware draws, beside the same firmware's picture under the peer.
 
-use std::time::Duration;
-
 use tests::machine::Machine;
 use tests::picture::Picture;
 use tests::run::{Options, Running};
 use tests::{Outcome, ensure, peer, program};
 
-use super::screenshot;
+use super::{at_rest, screenshot};
 use crate::crash::application;
 use crate::{Scenario, scenario};
 
@@ -42,28 +40,31 @@ fn shell() -> Outcome {
     let ours = machine()?;
     let mut running = ours.start(&Options::default())?;
     running.expect(prompt)?;
-    settle();
-    let picture = screenshot(&ours.file("shell.png"))?;
+    let file = ours.file("shell.png");
+    let picture = at_rest(CURSOR, some, || screenshot(&file))?;
     let _ = running.kill()?;
     let theirs = peers(&machine()?, prompt, "shell-peer.ppm")?;
-    // A cursor of 8 × 19 pixels may or may not be there.
-    same(&picture, &theirs, 8 * 19)?;
+    same(&picture, &theirs, CURSOR)?;
     ensure(picture.count([0, 0, 0]) < picture.width * picture.height, "the screen is black")
 }
 
-/// What is on the serial port already is still being drawn.
-fn settle() {
-    std::thread::sleep(Duration::from_secs(3));
+/// A cursor of 8 × 19 pixels may or may not be there.
+const CURSOR: usize = 8 * 19;
+
+/// Whether there is anything on the screen.
+fn some(picture: &Picture) -> bool {
+    picture.colours() > 1
 }
 
-/// The peer's screen some time after the machine has printed something.
+/// The peer's screen after the machine has printed something.
 fn peers(machine: &Machine, pattern: &str, name: &str) -> Outcome<Picture> {
     let mut running: Running = machine.start(&Options::peer())?;
     running.expect(pattern)?;
-    settle();
     let file = machine.file(name);
-    peer::screendump(machine, &file)?;
-    Picture::load(&file)
+    at_rest(CURSOR, some, || {
+        peer::screendump(machine, &file)?;
+        Picture::load(&file)
+    })
 }
 
 fn same(ours: &Picture, theirs: &Picture, allowed: usize) -> Outcome {

@@ -6,10 +6,11 @@ mod planes;
 mod viewers;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tests::picture::Picture;
 use tests::run::Running;
-use tests::{Outcome, binary, lab};
+use tests::{Outcome, binary, ensure, lab};
 
 use crate::Scenario;
 
@@ -31,6 +32,26 @@ fn ctl<'a>(words: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
 fn screenshot(file: &Path) -> Outcome<Picture> {
     ctl(["screenshot", &file.display().to_string()])?;
     Picture::load(file)
+}
+
+/// The picture of a screen that is `drawn`, and on which nothing is drawn any more: of two in a row no more pixels differ than a
+/// `cursor` has. What is on the serial port is on the screen some time later, nobody knows how much.
+fn at_rest(
+    cursor: usize,
+    drawn: impl Fn(&Picture) -> bool,
+    mut take: impl FnMut() -> Outcome<Picture>,
+) -> Outcome<Picture> {
+    let start = Instant::now();
+    let mut before = take()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = take()?;
+        if drawn(&now) && now.differing(&before, 0) <= cursor {
+            return Ok(now);
+        }
+        ensure(start.elapsed() < Duration::from_secs(120), "the screen does not come to rest")?;
+        before = now;
+    }
 }
 
 /// vncdotool, which types, clicks and takes pictures.

@@ -1,13 +1,11 @@
 //! Pictures of virtual GPUs: planes in dma-bufs (mbochs) and in a region (mdpy), and the firmware's framebuffer beside them.
 
-use std::time::Duration;
-
 use tests::machine::Machine;
 use tests::picture::Picture;
 use tests::run::{Finished, Options, Running};
 use tests::{Outcome, ensure, lab, program};
 
-use super::{VNC, ctl, screenshot, vncdo};
+use super::{VNC, at_rest, ctl, screenshot, vncdo};
 use crate::crash::application;
 use crate::igpu::{MBOCHS, none_left, section, with_section};
 use crate::{Scenario, scenario};
@@ -97,8 +95,8 @@ fn copied_live() -> Outcome {
     captured(&machine, &first)?;
     ctl(["type", "echo $((6*7)) >/dev/ttyS0\\n"])?;
     running.expect("42\r?\n")?;
-    std::thread::sleep(Duration::from_secs(2));
-    let second = screenshot(&machine.file("copied-2.png"))?;
+    let file = machine.file("copied-2.png");
+    let second = at_rest(0, |picture| picture != &first, || screenshot(&file))?;
     let differing = second.differing(&first, 0);
     ensure(
         (1..first.width * first.height / 4).contains(&differing),
@@ -152,11 +150,9 @@ fn region() -> Outcome {
 /// The guest's still picture, when all of it is on the screen.
 fn shown(machine: &Machine, running: &mut Running, driver: &str, name: &str) -> Outcome<Picture> {
     running.expect(&format!("SCREEN-READY {driver}\r?\n"))?;
-    std::thread::sleep(Duration::from_secs(2));
-    let picture = screenshot(&machine.file(name))?;
+    let file = machine.file(name);
     // A stripe of Linux' console: the firmware's logo has colours too.
-    ensure(picture.count([0, 0xaa, 0xaa]) > 500, format!("{name} does not show the console"))?;
-    Ok(picture)
+    at_rest(0, |picture| picture.count([0, 0xaa, 0xaa]) > 500, || screenshot(&file))
 }
 
 /// A VNC viewer sees the same.

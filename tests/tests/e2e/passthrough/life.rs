@@ -67,7 +67,7 @@ fn in_use() -> Outcome {
     let mut running = first.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     let second = application(&program::spin())?.with_functions(&lent.addresses());
-    let refused = second.run(&Options::default().within(20))?;
+    let refused = second.run(&Options::default())?;
     let holder = running.pid().to_string();
     refusal(&refused, &[3], &[lent.addresses().first().copied().unwrap_or_default(), &holder])?;
     // The first is not disturbed, and when it has gone, the device is free at once.

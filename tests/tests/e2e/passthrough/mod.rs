@@ -26,7 +26,7 @@ fn pass(devices: &[(u16, u16)], test: &str, words: &str, cores: u32) -> Outcome<
     let machine = Machine::small(&format!("test={test} {words}"))?
         .with_topology(1, cores, 1)
         .with_functions(&lent.addresses());
-    let finished = machine.run(&Options::default().within(300))?;
+    let finished = machine.run(&Options::default().within(900))?;
     finished.passed(test)?;
     lent.unchanged()?;
     Ok(finished)

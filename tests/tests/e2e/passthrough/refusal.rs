@@ -202,7 +202,7 @@ fn refused(host: &Host, case: &Case) -> Outcome {
     let views = host.prepare(&case.before)?;
     let machine = application(&program::spin())?;
     let passthrough = (case.ask)(host, &machine)?;
-    let finished = machine.with_passthrough(passthrough).run(&Options::default().within(20))?;
+    let finished = machine.with_passthrough(passthrough).run(&Options::default())?;
     let words: Vec<String> = case
         .words
         .iter()
@@ -221,7 +221,7 @@ fn locked_memory() -> Outcome {
     let host = Host::find()?;
     let views = host.prepare(&Before::Edu)?;
     let machine = application(&program::spin())?.with_functions(&[&host.edu.address]);
-    let options = Options::default().within(20).under([
+    let options = Options::default().under([
         "prlimit",
         "--memlock=67108864:67108864",
         "setpriv",
