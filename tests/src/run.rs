@@ -172,6 +172,22 @@ impl Running {
         found.map_err(|failed| self.explain(failed.message().unwrap_or_default()).into())
     }
 
+    /// Waits until `--events` has told of an event of this name.
+    pub fn expect_event(&mut self, name: &str) -> Outcome {
+        loop {
+            let events = std::fs::read_to_string(&self.events).unwrap_or_default();
+            // The last line may not be whole yet.
+            let mut told = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if told.any(|event| event["event"] == name) {
+                return Ok(());
+            }
+            if self.started.elapsed() > self.limit || !matches!(self.child.try_wait(), Ok(None)) {
+                return Err(self.explain(&format!("--events does not tell of '{name}'")).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Looks once, without waiting.
     pub fn find(&mut self, pattern: &str) -> Outcome<Option<Vec<String>>> {
         Ok(self.serial.find(&regex::bytes::Regex::new(pattern)?))

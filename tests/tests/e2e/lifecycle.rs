@@ -70,7 +70,8 @@ fn signals() -> Outcome {
     let mut running = machine.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     running.signal(Signal::INT)?;
-    std::thread::sleep(Duration::from_secs(1));
+    // Two that are not taken up one by one are one.
+    running.expect_event("power_button")?;
     running.signal(Signal::INT)?;
     let finished = running.wait()?;
     finished.status(128 + 2)?;
