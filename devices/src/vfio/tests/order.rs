@@ -61,9 +61,11 @@ fn a_write_by_way_of_a_bar_does_not_overtake() {
     let device = Arc::new(gpu());
     let function = function(&device, &options(), &FakeLine::new(), &Arc::default()).unwrap();
     use crate::pci::PciFunction as _;
-    let _ = function.config_write(reg::COMMAND, &[2, 0]);
+    // Its BARs have no addresses yet.
+    assert!(!function.config_write(reg::COMMAND, &[2, 0]).decode_changed);
     device.take_log();
-    let _ = function.config_write(reg::COMMAND, &[0, 0]);
+    let written = function.config_write(reg::COMMAND, &[0, 0]);
+    assert!(written.decode_changed, "nothing was decoded, but the device waits for the function to settle");
     // The mirror, while the buses have not followed yet.
     let _ = function.config_write(0x3c, &[5]);
     let _ = function.config_write(0x6a, &[1, 0]);
