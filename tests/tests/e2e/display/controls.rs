@@ -24,7 +24,7 @@ fn arrive() -> Outcome {
         .with_tools()?
         .with_screen(VNC)
         .with_key("grace = 300");
-    let mut running = machine.start(&Options::default().within(400))?;
+    let mut running = machine.start(&Options::default().within(1200))?;
     running.expect("INPUT event\\d+ AT Translated Set 2 keyboard")?;
     running.expect("INPUT-READY")?;
     listens(&mut running, &["key", "f11"], r"\(KEY_F11\), value 1")?;
@@ -85,18 +85,18 @@ fn keys(running: &mut Running, names: &[&str]) -> Outcome {
 
 fn mouse(running: &mut Running) -> Outcome {
     // The first position is where the pointer is; the next is a motion.
-    vncdo([
-        "move", "100", "100", "move", "130", "90", "click", "1", "click", "3", "click", "2", "click", "4",
-        "click", "5",
-    ])?;
+    vncdo(["move", "100", "100", "move", "130", "90", "click", "1", "click", "3", "click", "2"])?;
     running.expect(r"\(REL_X\), value 30")?;
     running.expect(r"\(REL_Y\), value -10")?;
     for button in ["LEFT", "RIGHT", "MIDDLE"] {
         running.expect(&format!(r"\(BTN_{button}\), value 1"))?;
         running.expect(&format!(r"\(BTN_{button}\), value 0"))?;
     }
-    running.expect(r"\(REL_WHEEL\), value 1")?;
-    running.expect(r"\(REL_WHEEL\), value -1")?;
+    // What a guest has not read of motion adds up: both ways at once, the wheel would not have been turned.
+    for (button, steps) in [("4", 1), ("5", -1)] {
+        vncdo(["click", button])?;
+        running.expect(&format!(r"\(REL_WHEEL\), value {steps}\b"))?;
+    }
     ctl(["mouse", "move", "-7", "9"])?;
     running.expect(r"\(REL_X\), value -7")?;
     running.expect(r"\(REL_Y\), value 9")?;
