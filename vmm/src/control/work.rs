@@ -13,7 +13,8 @@ use super::command::{Button, InputEvent, Slow};
 use super::protocol::{Answer, Refusal};
 use crate::screenshot;
 
-/// Between two events: a guest that polls its keyboard, as firmware does, then misses none.
+/// Between two events: a guest that polls its keyboard, as firmware does, then misses none. That of the
+/// tests does not poll.
 const PACE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(4) };
 /// Between two attempts to place an event that the guest has no room for.
 const AGAIN: Duration = Duration::from_millis(10);
