@@ -4,9 +4,18 @@
 //! still there after a grace period, or if somebody insists, it is ended at once. This module decides and
 //! does nothing: a caller feeds a [`Session`] with [`Trigger`]s, performs the [`Request`]s, and arms one
 //! timer with the grace period after [`Request::PowerButton`], whose end is [`Trigger::GraceOver`].
+//!
+//! A signal insists only [`INSISTING`] after the end began: who ends a run often sends one wish twice, as
+//! timeout(1) does, which signals the program and then its process group, or a terminal's Ctrl-C that a shell's
+//! trap passes on.
+
+use std::time::{Duration, Instant};
 
 use crate::signals::Signal;
 use crate::watch::Verdict;
+
+/// From the beginning of an end to the first signal that insists on it.
+pub const INSISTING: Duration = Duration::from_secs(1);
 
 /// Something that may end the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +79,8 @@ pub enum Cause {
 #[derive(Debug, Default)]
 pub struct Session {
     cause: Option<Cause>,
+    /// When the first cause came.
+    began: Option<Instant>,
     ending: bool,
 }
 
@@ -84,15 +95,27 @@ impl Session {
         self.cause.as_ref()
     }
 
-    /// Takes something in. Returns what is to be done about it.
-    pub fn on(&mut self, trigger: Trigger) -> Option<Request> {
+    /// Takes something in that happens `now`. Returns what is to be done about it.
+    pub fn on(&mut self, trigger: Trigger, now: Instant) -> Option<Request> {
+        let request = self.decide(trigger, now);
+        if self.cause.is_some() {
+            self.began.get_or_insert(now);
+        }
+        request
+    }
+
+    fn decide(&mut self, trigger: Trigger, now: Instant) -> Option<Request> {
         match trigger {
             Trigger::PowerKey => Some(Request::PowerButton { grace: false }),
             Trigger::Verdict(Verdict::Pending { .. }) => None,
             // The guest did what it was started for; it has time to shut down in order.
             Trigger::Verdict(Verdict::AllSeen) => self.end_gently(Cause::Expected),
             Trigger::Signal(signal) if self.cause.is_none() => self.end_gently(Cause::Signal(signal)),
-            Trigger::Signal(signal) => self.end_now(Cause::Signal(signal)),
+            Trigger::Signal(signal) => {
+                let insists =
+                    self.began.is_none_or(|began| now.saturating_duration_since(began) >= INSISTING);
+                if insists { self.end_now(Cause::Signal(signal)) } else { None }
+            }
             Trigger::Quit => self.end_now(Cause::Quit),
             Trigger::Verdict(Verdict::Failed { pattern, line }) => {
                 self.end_now(Cause::Forbidden { pattern, line })
@@ -130,18 +153,84 @@ mod tests {
     const BUTTON: Option<Request> = Some(Request::PowerButton { grace: true });
     const END: Option<Request> = Some(Request::End);
 
+    /// A session and its clock.
+    struct Clocked {
+        session: Session,
+        now: Instant,
+    }
+
+    impl Clocked {
+        fn new() -> Self {
+            Self { session: Session::new(), now: Instant::now() }
+        }
+
+        fn on(&mut self, trigger: Trigger) -> Option<Request> {
+            self.session.on(trigger, self.now)
+        }
+
+        fn later(&mut self, milliseconds: u64) {
+            self.now += Duration::from_millis(milliseconds);
+        }
+
+        fn cause(&self) -> Option<&Cause> {
+            self.session.cause()
+        }
+    }
+
     #[test]
-    fn the_first_signal_asks_and_the_second_insists() {
-        let mut session = Session::new();
+    fn the_first_signal_asks_and_one_a_second_later_insists() {
+        let mut session = Clocked::new();
         assert_eq!(session.on(Trigger::Signal(Signal::Interrupt)), BUTTON);
+        session.later(1000);
         assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), END);
         assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), None);
         assert_eq!(session.cause(), Some(&Cause::Signal(Signal::Interrupt)));
     }
 
     #[test]
+    fn signals_within_a_second_are_one_wish() {
+        let mut session = Clocked::new();
+        assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), BUTTON);
+        for later in [0, 0, 1, 400, 598] {
+            session.later(later);
+            assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), None);
+            assert_eq!(session.on(Trigger::Signal(Signal::HangUp)), None);
+        }
+        session.later(1);
+        assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), END);
+    }
+
+    #[test]
+    fn a_signal_just_after_another_cause_does_not_insist() {
+        for cause in [Trigger::Verdict(Verdict::AllSeen), Trigger::DeviceWanted("0000:01:00.0".into())] {
+            let mut session = Clocked::new();
+            assert_eq!(session.on(cause), BUTTON);
+            session.later(999);
+            assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), None);
+            session.later(1);
+            assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), END);
+        }
+    }
+
+    #[test]
+    fn all_but_signals_end_at_once_within_the_second() {
+        let failed = Verdict::Failed { pattern: "panic".into(), line: "Kernel panic".into() };
+        for trigger in [
+            Trigger::Quit,
+            Trigger::TimedOut,
+            Trigger::GraceOver,
+            Trigger::Verdict(failed),
+            Trigger::DeviceFailed("bus error".into()),
+        ] {
+            let mut session = Clocked::new();
+            assert_eq!(session.on(Trigger::Signal(Signal::Terminate)), BUTTON);
+            assert_eq!(session.on(trigger), END);
+        }
+    }
+
+    #[test]
     fn the_end_of_the_grace_period_ends_what_was_begun() {
-        let mut session = Session::new();
+        let mut session = Clocked::new();
         assert_eq!(session.on(Trigger::GraceOver), None);
         assert_eq!(session.on(Trigger::Verdict(Verdict::AllSeen)), BUTTON);
         assert_eq!(session.on(Trigger::GraceOver), END);
@@ -150,7 +239,7 @@ mod tests {
 
     #[test]
     fn success_stays_success_when_the_shutdown_takes_too_long() {
-        let mut session = Session::new();
+        let mut session = Clocked::new();
         session.on(Trigger::Verdict(Verdict::AllSeen));
         assert_eq!(session.on(Trigger::TimedOut), END);
         assert_eq!(session.cause(), Some(&Cause::Expected));
@@ -158,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_power_key_ends_nothing() {
-        let mut session = Session::new();
+        let mut session = Clocked::new();
         assert_eq!(session.on(Trigger::PowerKey), Some(Request::PowerButton { grace: false }));
         assert_eq!(session.cause(), None);
         assert_eq!(session.on(Trigger::Quit), END);
@@ -167,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_wanted_device_is_given_back_in_order_and_a_failed_one_at_once() {
-        let mut session = Session::new();
+        let mut session = Clocked::new();
         assert_eq!(session.on(Trigger::DeviceWanted("0000:01:00.0".into())), BUTTON);
         assert_eq!(session.on(Trigger::DeviceWanted("0000:01:00.0".into())), None);
         assert_eq!(session.on(Trigger::DeviceFailed("bus error".into())), END);
@@ -176,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_forbidden_ends_at_once() {
-        let mut session = Session::new();
+        let mut session = Clocked::new();
         let failed = Verdict::Failed { pattern: "panic".into(), line: "Kernel panic".into() };
         assert_eq!(session.on(Trigger::Verdict(failed)), END);
         let cause = Cause::Forbidden { pattern: "panic".into(), line: "Kernel panic".into() };

@@ -68,8 +68,8 @@ const EXIT_STATUS: &str = "Exit status:
   6      a device or the host failed while the guest was running
   128+N  ended by signal N, because the guest did not power off in time
 
-SIGINT and SIGTERM press the guest's power button; after the grace period of [machine]
-the machine ends.";
+SIGINT and SIGTERM press the guest's power button; after the grace period of [machine],
+or at another signal a second later or more, the machine ends.";
 
 /// The arguments of `run`.
 #[derive(Debug, Args)]

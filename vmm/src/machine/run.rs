@@ -327,7 +327,7 @@ impl Supervisor<'_> {
         if trigger == Trigger::Verdict(Verdict::AllSeen) {
             self.shot.now(self.board.screen().as_deref());
         }
-        match self.session.on(trigger)? {
+        match self.session.on(trigger, Instant::now())? {
             session::Request::PowerButton { grace } => {
                 self.events.emit(Event::PowerButton);
                 self.announce(&Announcement::PowerButton);
