@@ -13,6 +13,7 @@ pub mod display;
 pub mod fw_cfg;
 pub mod input;
 pub mod interrupt;
+pub mod log_limit;
 pub mod memory;
 pub mod pci;
 pub mod pflash;

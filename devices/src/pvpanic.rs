@@ -27,7 +27,7 @@ impl BusDevice for Pvpanic {
             (0, events) if events & PANICKED != 0 => Action::GuestPanicked,
             (0, events) if events & SHUTDOWN != 0 => Action::PowerOff,
             (0, events) if events & CRASH_LOADED != 0 => {
-                tracing::debug!("guest panicked and started its crash kernel");
+                crate::limited_debug!("guest panicked and started its crash kernel");
                 Action::None
             }
             _ => Action::None,

@@ -40,7 +40,6 @@ impl Trigger for Edge {
 struct Room {
     event: EventFd,
     wanted: AtomicBool,
-    lost_output: AtomicBool,
 }
 
 impl Room {
@@ -48,7 +47,7 @@ impl Room {
         if self.wanted.swap(false, Ordering::Relaxed)
             && let Err(error) = self.event.write(1)
         {
-            tracing::warn!("cannot wake the serial port's input: {error}");
+            crate::limited_warn!("cannot wake the serial port's input: {error}");
         }
     }
 }
@@ -59,9 +58,7 @@ impl SerialEvents for Room {
     fn out_byte(&self) {}
 
     fn tx_lost_byte(&self) {
-        if !self.lost_output.swap(true, Ordering::Relaxed) {
-            tracing::warn!("serial port output is being lost: nobody takes it");
-        }
+        crate::limited_warn!("serial port output is being lost: nobody takes it");
     }
 
     fn in_buffer_empty(&self) {
@@ -85,11 +82,7 @@ impl SerialPort {
     /// `output` should not block: the vCPU that writes waits for it. What it refuses with an error is lost, as on a wire
     /// that nobody listens to.
     pub fn new(irq: EventFd, output: Box<dyn Write + Send>, room: EventFd) -> Arc<Self> {
-        let room = Arc::new(Room {
-            event: room,
-            wanted: AtomicBool::new(false),
-            lost_output: AtomicBool::new(false),
-        });
+        let room = Arc::new(Room { event: room, wanted: AtomicBool::new(false) });
         let irq = Arc::new(irq);
         let uart = Serial::with_events(Edge(Arc::clone(&irq)), Arc::clone(&room), output);
         Arc::new(Self { uart: Mutex::new(uart), room, irq })
@@ -108,7 +101,7 @@ impl SerialPort {
             Err(Error::FullFifo) => 0,
             Err(Error::Trigger(error) | Error::IOError(error)) => {
                 // The bytes are in the FIFO; a guest that polls finds them.
-                tracing::warn!("cannot interrupt the guest for serial input: {error}");
+                crate::limited_warn!("cannot interrupt the guest for serial input: {error}");
                 fits
             }
         };
@@ -144,7 +137,7 @@ impl BusDevice for SerialPort {
                 && let Err(Error::Trigger(error)) = uart.write(register, value)
             {
                 // EAGAIN from a full counter: the interrupt is pending all the same.
-                tracing::debug!("serial interrupt not signalled: {error}");
+                crate::limited_debug!("serial interrupt not signalled: {error}");
             }
             if at == MCR {
                 // Loopback refuses input; leaving it may be what a waiting source needs.

@@ -1,7 +1,8 @@
 //! Stand-ins for the world around a device, shared by the tests.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::bus::BusDevice;
@@ -27,6 +28,31 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+thread_local! {
+    /// Where [`logged`] collects.
+    static LOG: RefCell<Option<Sink>> = const { RefCell::new(None) };
+}
+
+/// What `act` logs in this thread, up to the level INFO.
+///
+/// There is one subscriber for the whole process: scoped ones of several threads disturb each other, since what a
+/// place may log is kept for all threads.
+pub(crate) fn logged(act: impl FnOnce()) -> String {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(|| LOG.with_borrow(Option::clone).unwrap_or_default())
+            .init();
+    });
+    let log = Sink::default();
+    LOG.set(Some(log.clone()));
+    act();
+    LOG.set(None);
+    String::from_utf8(log.take()).unwrap()
 }
 
 /// An interrupt line that counts its rising edges.

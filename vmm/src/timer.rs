@@ -43,7 +43,7 @@ impl Timer {
         };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         if let Err(error) = timerfd_settime(&*self.0, TimerfdTimerFlags::empty(), &once) {
-            tracing::error!("cannot arm a timer: {error}");
+            devices::limited_error!("cannot arm a timer: {error}");
         }
     }
 

@@ -186,7 +186,7 @@ impl BusDevice for MirroredBattery {
     }
 
     fn write(&self, offset: u64, _: &[u8]) -> Action {
-        tracing::debug!(offset, "guest wrote to the battery's registers, which are read-only");
+        crate::limited_debug!(offset, "guest wrote to the battery's registers, which are read-only");
         Action::None
     }
 }

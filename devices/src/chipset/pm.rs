@@ -122,7 +122,7 @@ impl State {
                     if self.pm1_cnt & SLP_TYP == u16::from(SLP_TYP_S5) << 10 {
                         return Action::PowerOff;
                     }
-                    tracing::debug!("guest asked for a sleep state that the machine does not have");
+                    crate::limited_debug!("guest asked for a sleep state that the machine does not have");
                 }
             }
             0x20..=0x27 => self.gpe0_sts &= !(u64::from(value) << quad_shift),

@@ -30,9 +30,6 @@ pub const LEN: u16 = 28;
 const WIDTHS: std::ops::RangeInclusive<u32> = 16..=16000;
 const HEIGHTS: std::ops::RangeInclusive<u32> = 16..=12000;
 
-/// Warnings that a guest can cause before it is not worth more.
-const WARNINGS: u32 = 3;
-
 /// Why a framebuffer is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
@@ -53,7 +50,6 @@ struct State {
     surface: Option<Surface>,
     /// Why the latest write was not obeyed.
     refused: Option<Refusal>,
-    warnings: u32,
 }
 
 /// The file's listener, and the surface that it describes.
@@ -137,17 +133,14 @@ impl WriteListener for Ramfb {
         match checked {
             Ok(surface) => {
                 let Surface { width, height, stride, .. } = surface;
-                tracing::debug!(width, height, stride, "the firmware shows a picture");
+                crate::limited_debug!(width, height, stride, "the firmware shows a picture");
                 state.surface = Some(surface);
                 state.refused = None;
             }
             Err(refusal) => {
-                state.warnings = state.warnings.saturating_add(1);
-                if state.warnings <= WARNINGS {
-                    tracing::warn!(
-                        "the guest has written to {FILE} what cannot be shown: {refusal}; the screen stays as it is"
-                    );
-                }
+                crate::limited_warn!(
+                    "the guest has written to {FILE} what cannot be shown: {refusal}; the screen stays as it is"
+                );
                 state.refused = Some(refusal);
             }
         }
@@ -155,8 +148,7 @@ impl WriteListener for Ramfb {
 
     fn reset(&self) {
         let mut state = self.lock();
-        // The warnings stay counted: a guest can reset itself at will.
-        let State { surface, refused, warnings: _ } = &mut *state;
+        let State { surface, refused } = &mut *state;
         *surface = None;
         *refused = None;
     }

@@ -68,7 +68,7 @@ impl Scan {
         self.watch = match tracker.watch(base, surface.bytes()) {
             Ok(pages) => Watch::Armed(pages),
             Err(error) => {
-                tracing::debug!(%error, "the screen is compared: written pages cannot be told");
+                crate::limited_debug!(%error, "the screen is compared: written pages cannot be told");
                 Watch::Impossible
             }
         };
@@ -152,7 +152,7 @@ impl Scan {
         let Watch::Armed(pages) = &mut self.watch else { return None };
         self.written.clear();
         if let Err(error) = pages.take(&mut self.written) {
-            tracing::debug!(%error, "the screen is compared from now on: written pages are not told any more");
+            crate::limited_debug!(%error, "the screen is compared from now on: written pages are not told any more");
             self.watch = Watch::Impossible;
             return None;
         }

@@ -208,7 +208,7 @@ impl State {
         let first =
             config.items.iter().find(|item| matches!(item.body, Body::Lazy(group, _) if group == index));
         let name = first.and_then(|item| item.name.as_deref()).unwrap_or_default();
-        tracing::error!(
+        crate::limited_error!(
             "cannot make the firmware tables that belong to fw_cfg file {name}: {problem}; the guest will find none"
         );
     }

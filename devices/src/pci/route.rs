@@ -10,7 +10,7 @@ use super::msix::event;
 /// What one entry of a table, or one vector of MSI, drives.
 pub(crate) trait Routed {
     /// Delivers the vector's signals as `message`, those that wait included; `None` keeps them waiting. After an error
-    /// the vector is unrouted. Errors are reported by [`Route`], once for each, and so name what they concern.
+    /// the vector is unrouted. Errors are reported by [`Route`], and so name what they concern.
     fn route(&mut self, message: Option<MsiMessage>) -> io::Result<()>;
     /// Whether a signal waits. Asked only while the vector is unrouted.
     fn pending(&self) -> bool;
@@ -30,13 +30,12 @@ impl Routed for Arc<dyn MsiVector> {
 pub(crate) struct Route<V> {
     vector: V,
     now: Option<MsiMessage>,
-    complained: bool,
 }
 
 impl<V: Routed> Route<V> {
     /// A vector that is not routed.
     pub(crate) fn new(vector: V) -> Self {
-        Self { vector, now: None, complained: false }
+        Self { vector, now: None }
     }
 
     pub(crate) fn vector(&mut self) -> &mut V {
@@ -56,11 +55,7 @@ impl<V: Routed> Route<V> {
             // waits until a later change of the entry succeeds.
             let _ = self.vector.route(None);
         }
-        if std::mem::replace(&mut self.complained, true) {
-            tracing::debug!(index, %error, "an {kind} vector cannot be routed");
-        } else {
-            tracing::warn!("{kind} vector {index} cannot interrupt the guest: {error}");
-        }
+        crate::limited_warn!("{kind} vector {index} cannot interrupt the guest: {error}");
     }
 
     /// Whether a signal waits for a route.

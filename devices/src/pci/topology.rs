@@ -290,7 +290,7 @@ impl RootComplex {
             Ok(()) => true,
             Err(error) => {
                 // RAM or a window of the platform is there: the accesses trap, and the next change tries again.
-                tracing::debug!(%error, base = %format_args!("{base:#x}"), "a BAR stays with the trapped path");
+                crate::limited_debug!(%error, base = %format_args!("{base:#x}"), "a BAR stays with the trapped path");
                 false
             }
         }
@@ -314,7 +314,7 @@ impl RootComplex {
         for doorbell in region.doorbells.iter() {
             // Without the kernel's help the write traps and the device still sees it.
             if let Err(error) = self.io_events.arm(region.space, region.range.base(), doorbell) {
-                tracing::debug!(%error, range = %region.range, "doorbell stays with the trapped path");
+                crate::limited_debug!(%error, range = %region.range, "doorbell stays with the trapped path");
             }
         }
         id
@@ -327,7 +327,7 @@ impl RootComplex {
         let Applied { owner: _, region, id, shown: _ } = old;
         for doorbell in region.doorbells.iter() {
             if let Err(error) = self.io_events.disarm(region.space, region.range.base(), doorbell) {
-                tracing::debug!(%error, range = %region.range, "doorbell was not armed");
+                crate::limited_debug!(%error, range = %region.range, "doorbell was not armed");
             }
         }
         self.bus(region.space).remove(*id);

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bus::{Action, AddressRange, BusDevice};
 
@@ -16,8 +15,6 @@ pub(super) struct BarAccess {
     /// Its index, which is that of its VFIO region.
     index: u32,
     overlays: Vec<(AddressRange, Overlay)>,
-    /// An access that reached nobody was told of.
-    told: AtomicBool,
 }
 
 /// A part of an access that has one owner.
@@ -30,7 +27,7 @@ struct Part {
 
 impl BarAccess {
     pub(super) fn new(shared: Arc<Shared>, index: u32, overlays: Vec<(AddressRange, Overlay)>) -> Arc<Self> {
-        Arc::new(Self { shared, index, overlays, told: AtomicBool::new(false) })
+        Arc::new(Self { shared, index, overlays })
     }
 
     /// The first part of an access of `len` bytes, which is not 0.
@@ -48,12 +45,9 @@ impl BarAccess {
         Part { offset, len: len.min(room), overlay }
     }
 
-    /// Once: guests can go on for as long as they like.
     fn tell(&self, what: &str, offset: u64, error: &io::Error) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            let (device, bar) = (self.shared.host.name(), self.index);
-            tracing::debug!(device, bar, offset, %error, "{what} reached nobody; further ones are not told of");
-        }
+        let (device, bar) = (self.shared.host.name(), self.index);
+        crate::limited_debug!(device, bar, offset, %error, "{what} reached nobody");
     }
 
     fn read_part(&self, part: &Part, data: &mut [u8]) {

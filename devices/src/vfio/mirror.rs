@@ -30,7 +30,7 @@ impl Shared {
         let moves = self.lock().table.touches_decode(register, data.len());
         if moves || self.starts_function_reset(&ConfigWrite::new(register, data)) {
             let device = self.host.name();
-            tracing::debug!(device, register, "ignored a write to a copy of a decode register");
+            crate::limited_debug!(device, register, "ignored a write to a copy of a decode register");
             return;
         }
         // Nothing is decoded otherwise than before.
@@ -44,7 +44,7 @@ impl Shared {
             .as_ref()
             .is_some_and(|msi| register >= msi.offset && end <= usize::from(msi.offset) + 2);
         if acknowledges && let Err(error) = self.host.write(0, MIRROR.0 + u64::from(register), data) {
-            tracing::debug!(device = self.host.name(), %error, "lost the acknowledgement of an MSI");
+            crate::limited_debug!(device = self.host.name(), %error, "lost the acknowledgement of an MSI");
         }
     }
 }

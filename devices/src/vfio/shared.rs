@@ -31,8 +31,6 @@ pub(super) struct State {
     pub(super) table: Table,
     pub(super) interrupts: Interrupts,
     deferred: Vec<Deferred>,
-    /// A reset has failed, and was told of.
-    reset_failed: bool,
 }
 
 /// A function but for its BARs.
@@ -55,7 +53,7 @@ impl Shared {
         interrupts: Interrupts,
     ) -> Arc<Self> {
         let active = command::IO | command::MEMORY | command::BUS_MASTER | command::INTX_DISABLE;
-        let state = Mutex::new(State { table, interrupts, deferred: Vec::new(), reset_failed: false });
+        let state = Mutex::new(State { table, interrupts, deferred: Vec::new() });
         Arc::new(Self { host, capabilities, idle_command: command & !active, state })
     }
 
@@ -81,7 +79,7 @@ impl Shared {
     pub(super) fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let write = self.admit_bus_mastering(ConfigWrite::new(register, data));
         let mut state = self.lock();
-        let State { table, interrupts, deferred, reset_failed: _ } = &mut *state;
+        let State { table, interrupts, deferred } = &mut *state;
         if self.starts_function_reset(&write) {
             interrupts.before_reset();
             table.reset();
@@ -105,7 +103,7 @@ impl Shared {
     /// register for it.
     pub(super) fn preset_opregion(&self, address: u32) -> bool {
         let mut state = self.lock();
-        let State { table, interrupts, deferred, reset_failed: _ } = &mut *state;
+        let State { table, interrupts, deferred } = &mut *state;
         if !table.has_opregion_address() {
             return false;
         }
@@ -176,7 +174,7 @@ impl Shared {
         let base = access.register & !3;
         let mut dword = [0; 4];
         if let Err(error) = self.host.read(region::CONFIG, base.into(), &mut dword) {
-            tracing::debug!(device = self.host.name(), base, %error, "lost a configuration write");
+            crate::limited_debug!(device = self.host.name(), base, %error, "lost a configuration write");
             return;
         }
         let skipped = usize::from(access.register - base);
@@ -186,7 +184,7 @@ impl Shared {
 
     fn write(&self, register: u16, data: &[u8]) {
         if let Err(error) = self.host.write(region::CONFIG, u64::from(register), data) {
-            tracing::debug!(device = self.host.name(), register, %error, "lost a configuration write");
+            crate::limited_debug!(device = self.host.name(), register, %error, "lost a configuration write");
         }
     }
 
@@ -202,7 +200,7 @@ impl Shared {
     /// The buses decode what the table says.
     pub(super) fn settle(&self) {
         let mut state = self.lock();
-        let State { table, interrupts, deferred, reset_failed } = &mut *state;
+        let State { table, interrupts, deferred } = &mut *state;
         for deferred in std::mem::take(deferred) {
             match deferred {
                 Deferred::Write(write) => self.pass_on(table, interrupts, &write),
@@ -219,12 +217,7 @@ impl Shared {
                     self.wake();
                     if let Err(error) = self.host.reset() {
                         let device = self.host.name();
-                        // Guests can ask for it again and again.
-                        if std::mem::replace(reset_failed, true) {
-                            tracing::debug!(device, %error, "the device could not be reset");
-                        } else {
-                            tracing::warn!(device, %error, "the device could not be reset");
-                        }
+                        crate::limited_warn!(device, %error, "the device could not be reset");
                     }
                     interrupts.after_reset();
                 }

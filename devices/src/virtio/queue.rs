@@ -92,7 +92,7 @@ impl ActiveQueue {
 
     /// Stops the device until its reset, after the driver has handed over something senseless.
     pub fn broken(&self, error: &QueueError) {
-        tracing::warn!(queue = self.index, "a virtio device stops until its driver resets it: {error}");
+        crate::limited_warn!(queue = self.index, "a virtio device stops until its driver resets it: {error}");
         self.interrupt.needs_reset();
     }
 }

@@ -105,7 +105,10 @@ impl Registers {
             tracing::debug!(device_type, "a virtio device waits for its driver to enable bus mastering");
         }
         if let Err(error) = self.try_activate(state) {
-            tracing::warn!("a virtio device of type {} cannot start: {error}", state.device.device_type());
+            crate::limited_warn!(
+                "a virtio device of type {} cannot start: {error}",
+                state.device.device_type()
+            );
             self.interrupt.needs_reset();
         }
     }

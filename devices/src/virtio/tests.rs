@@ -13,6 +13,7 @@ use super::rng::VirtioRng;
 use super::testing::{AVAIL, DATA, DESC, Driver, INDIRECT, NEXT, USED, WRITE};
 use super::*;
 use crate::interrupt::MsiVector;
+use crate::log_limit::{BURST, left_out};
 use crate::pci::{PciFunction, Placement};
 
 const ALL: u64 = feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC;
@@ -102,6 +103,27 @@ fn queue_registers_keep_only_what_is_valid() {
     assert_eq!(driver.common_u16(0x18), 0, "there is no queue 1");
     driver.set_status(0);
     assert_eq!((driver.common_u16(0x16), driver.common_u16(0x18), driver.common_u16(0x1c)), (0, 64, 0));
+}
+
+/// A driver that means harm tells the device again and again of rings that it cannot use.
+#[test]
+fn resets_with_a_misaligned_ring_do_not_fill_the_log() {
+    let driver = Driver::new(VirtioRng::new());
+    let (rounds, before) = (1000, left_out());
+    let text = crate::test_support::logged(|| {
+        for _ in 0..rounds {
+            assert!(driver.negotiate(ALL));
+            driver.write(1, 0x16, &0u16.to_le_bytes());
+            driver.write(1, 0x20, &(DESC + 1).to_le_bytes());
+            driver.write(1, 0x28, &AVAIL.to_le_bytes());
+            driver.write(1, 0x30, &USED.to_le_bytes());
+            driver.write(1, 0x1c, &1u16.to_le_bytes());
+            driver.set_status(15);
+        }
+    });
+    let lines = text.lines().count();
+    let told = usize::try_from(BURST).unwrap() + 5; // Should the machine be so busy that this takes a minute.
+    assert!(lines <= told && left_out() - before >= 900, "{lines} lines:\n{text}");
 }
 
 #[test]

@@ -190,7 +190,7 @@ pub(super) fn serve<'ram>(
             && !stop.wanted()
             && let Err(error) = waiter.wait()
         {
-            tracing::error!("a virtio worker cannot wait for its driver: {error}");
+            crate::limited_error!("a virtio worker cannot wait for its driver: {error}");
             return;
         }
     }

@@ -66,7 +66,7 @@ impl Feed {
         // The loop says that it is readable, and nobody else reads it. Reading comes first: room that
         // appears during the offer is signalled anew.
         if let Err(error) = self.room.read() {
-            tracing::debug!("cannot read the event of a serial port: {error}");
+            devices::limited_debug!("cannot read the event of a serial port: {error}");
         }
         self.offer();
         true
@@ -76,20 +76,20 @@ impl Feed {
 /// Adds a descriptor to an event loop; without it the console is deaf, which is no reason to end a guest.
 pub(crate) fn add(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
     if let Err(error) = ops.add(Events::new(fd, events)) {
-        tracing::error!("cannot wait for console input: {error}");
+        devices::limited_error!("cannot wait for console input: {error}");
     }
 }
 
 /// Changes what is waited for.
 pub(crate) fn modify(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
     if let Err(error) = ops.modify(Events::new(fd, events)) {
-        tracing::error!("cannot wait for console input: {error}");
+        devices::limited_error!("cannot wait for console input: {error}");
     }
 }
 
 /// Removes a descriptor from an event loop.
 pub(crate) fn remove(ops: &mut EventOps<'_>, fd: &impl AsRawFd) {
     if let Err(error) = ops.remove(Events::empty(fd)) {
-        tracing::error!("cannot stop waiting for console input: {error}");
+        devices::limited_error!("cannot stop waiting for console input: {error}");
     }
 }

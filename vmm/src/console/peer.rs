@@ -56,7 +56,7 @@ impl PeerInput {
                 Err(error) => {
                     // Who knocked may have left again.
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::debug!("cannot accept a console client: {error}");
+                        devices::limited_debug!("cannot accept a console client: {error}");
                     }
                     return;
                 }

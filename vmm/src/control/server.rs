@@ -81,7 +81,7 @@ impl Server {
                 return;
             }
             Err(error) => {
-                tracing::debug!("cannot accept a client of the control socket: {error}");
+                devices::limited_debug!("cannot accept a client of the control socket: {error}");
                 // Out of descriptors, for example: it would be tried again at once and for ever. The next event of any
                 // other kind listens again.
                 self.listen(false, ops);
@@ -89,7 +89,7 @@ impl Server {
             }
         };
         if let Err(why) = self.admit(&socket) {
-            tracing::debug!("a client of the control socket is turned away: {why}");
+            devices::limited_debug!("a client of the control socket is turned away: {why}");
             let _ = turn_away(&socket, &protocol::answer(Err(why), None));
             return;
         }
@@ -97,7 +97,7 @@ impl Server {
         let mut client = Client::new(socket, self.count);
         client.say(&protocol::greeting(&self.machine.facts.name));
         if let Err(error) = ops.add(Events::new(&client, client.interest)) {
-            tracing::debug!("cannot wait for a client of the control socket: {error}");
+            devices::limited_debug!("cannot wait for a client of the control socket: {error}");
             return;
         }
         self.settle(client, ops);
@@ -129,7 +129,7 @@ impl Server {
         };
         match done {
             Ok(()) => self.listening = wanted,
-            Err(error) => tracing::debug!("cannot wait for clients of the control socket: {error}"),
+            Err(error) => devices::limited_debug!("cannot wait for clients of the control socket: {error}"),
         }
     }
 
@@ -158,7 +158,9 @@ impl Server {
         if wanted != client.interest {
             match ops.modify(Events::new(&client, wanted)) {
                 Ok(()) => client.interest = wanted,
-                Err(error) => tracing::debug!("cannot wait for a client of the control socket: {error}"),
+                Err(error) => {
+                    devices::limited_debug!("cannot wait for a client of the control socket: {error}")
+                }
             }
         }
         self.clients.insert(fd, client);
@@ -167,7 +169,7 @@ impl Server {
     fn dismiss(&mut self, client: Client, ops: &mut EventOps<'_>) {
         client.gone.set();
         if let Err(error) = ops.remove(Events::empty(&client)) {
-            tracing::debug!("cannot stop waiting for a client of the control socket: {error}");
+            devices::limited_debug!("cannot stop waiting for a client of the control socket: {error}");
         }
         if client.mode != Mode::Commands {
             self.readers = self.readers.saturating_sub(1);
@@ -366,7 +368,7 @@ impl Drop for Server {
         while self.working > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if self.done.recv_timeout(left).is_err() {
-                tracing::debug!("a command of the control socket is not finished");
+                devices::limited_debug!("a command of the control socket is not finished");
                 break;
             }
             self.working -= 1;

@@ -124,7 +124,7 @@ impl Conductor {
         drop(state);
         if let Err(error) = self.requested.write(1) {
             // The counter is at its maximum, so the main thread is being woken anyway.
-            tracing::debug!(%error, "request event is full");
+            devices::limited_debug!(%error, "request event is full");
         }
     }
 

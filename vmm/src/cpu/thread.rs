@@ -89,7 +89,7 @@ impl VcpuThread {
             return;
         }
         if let Err(error) = self.handle.kill(kick_signal()) {
-            tracing::debug!(%error, "vCPU thread could not be signalled");
+            devices::limited_debug!(%error, "vCPU thread could not be signalled");
         }
     }
 

@@ -117,7 +117,7 @@ impl Interrupts {
 
     fn set_line(&self, gsi: u8, high: bool) {
         if let Err(error) = self.vm.set_irq_line(u32::from(gsi), high) {
-            tracing::debug!(gsi, high, error = %io_error(error), "interrupt line could not be set");
+            devices::limited_debug!(gsi, high, error = %io_error(error), "interrupt line could not be set");
         }
     }
 }
@@ -174,7 +174,7 @@ impl PirqRouter for Interrupts {
         }
         *slot = irq;
         if let Err(error) = self.commit(&routes) {
-            tracing::warn!(%error, "cannot change the route of a PCI interrupt");
+            devices::limited_warn!(%error, "cannot change the route of a PCI interrupt");
         }
     }
 }
@@ -253,7 +253,7 @@ impl Irqfd {
 impl Drop for Irqfd {
     fn drop(&mut self) {
         if let Err(error) = self.attach(false) {
-            tracing::debug!(%error, gsi = self.gsi, "an interrupt's event could not be detached");
+            devices::limited_debug!(%error, gsi = self.gsi, "an interrupt's event could not be detached");
         }
     }
 }
@@ -296,7 +296,7 @@ impl Drop for Vector {
         if routes.messages.remove(&self.irqfd.gsi).is_some()
             && let Err(error) = self.interrupts.commit(&routes)
         {
-            tracing::debug!(%error, "the route of a message could not be removed");
+            devices::limited_debug!(%error, "the route of a message could not be removed");
         }
     }
 }

@@ -146,7 +146,7 @@ impl RomSlot for Rom {
 impl Drop for Rom {
     fn drop(&mut self) {
         if let Err(error) = self.hide() {
-            tracing::debug!(%error, slot = self.slot, "memory slot could not be deleted");
+            devices::limited_debug!(%error, slot = self.slot, "memory slot could not be deleted");
         }
     }
 }

@@ -86,6 +86,10 @@ pub(super) fn conclude(
             tracing::error!("{error}");
         }
     }
+    match devices::log_limit::left_out() {
+        0 => {}
+        count => tracing::warn!("{count} messages of kinds that came too often were left out of the log"),
+    }
     let counters = BTreeMap::from([("flash_slot_switches".to_owned(), slot_switches)]);
     events.emit(Event::Exit {
         reason: outcome.reason().into(),

@@ -170,7 +170,7 @@ impl Flusher {
     pub(crate) fn flush(&self) {
         for unit in &self.0 {
             if let Err(error) = unit.flush() {
-                tracing::warn!(%error, "the firmware's variables could not be put on the disk");
+                devices::limited_warn!(%error, "the firmware's variables could not be put on the disk");
             }
         }
     }

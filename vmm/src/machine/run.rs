@@ -288,7 +288,10 @@ impl Supervisor<'_> {
             Action::Destroy => Some(End::Itself(outcome)),
             Action::Restart => self.restart(true),
             Action::Preserve => {
-                tracing::warn!("{}; the machine is kept as it is until a signal ends it", outcome.reason());
+                devices::limited_warn!(
+                    "{}; the machine is kept as it is until a signal ends it",
+                    outcome.reason()
+                );
                 self.announce(&control::stopped(&outcome));
                 self.preserved = Some(outcome);
                 None
@@ -298,7 +301,7 @@ impl Supervisor<'_> {
 
     /// Starts the machine anew. `guest`: because its guest wants it.
     fn restart(&mut self, guest: bool) -> Option<End> {
-        tracing::info!("the machine is reset");
+        devices::limited_info!("the machine is reset");
         self.board.devices.reset();
         match self.vcpus.restart(self.board) {
             Ok(()) => {

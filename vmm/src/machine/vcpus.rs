@@ -45,7 +45,7 @@ fn patiently(mut attempt: impl FnMut() -> bool, waits: &dyn Waits) -> bool {
         if before.is_none() || waits.progress() == before {
             return false;
         }
-        tracing::info!("the guest waits for its memory to be opened to passed-through devices");
+        devices::limited_info!("the guest waits for its memory to be opened to passed-through devices");
     }
 }
 

@@ -77,7 +77,7 @@ impl WindowMapper for Layout {
         state.observers.iter().for_each(|observer| observer.hidden(base, memory));
         let Shown { base: _, memory, window } = state.shown.swap_remove(index);
         if let Err(error) = self.slots.hide(window) {
-            tracing::error!(%error, base = format_args!("{base:#x}"), "memory could not be taken from the guest");
+            devices::limited_error!(%error, base = format_args!("{base:#x}"), "memory could not be taken from the guest");
             // It must stay mapped in this process for as long as the guest reaches it.
             std::mem::forget(memory);
         }

@@ -118,7 +118,7 @@ impl Buffer {
         };
         match copied(&layout, dmabuf, gpu) {
             Ok(picture) => {
-                tracing::debug!(%obstacle, "the GPU copies the guest's picture");
+                devices::limited_debug!(%obstacle, "the GPU copies the guest's picture");
                 Self::new(layout, Content::Copied { picture, frame: Mutex::default() })
             }
             Err(NoCopy { why, passing }) => {

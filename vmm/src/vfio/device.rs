@@ -201,7 +201,7 @@ impl Hardware for Core {
             None => Ok(()),
         };
         if let Err(error) = command.and(power) {
-            tracing::debug!(device = self.name, %error, "the device could not be made quiet before its reset");
+            devices::limited_debug!(device = self.name, %error, "the device could not be made quiet before its reset");
         }
     }
 

@@ -86,7 +86,7 @@ impl Connector {
     fn tell(&self, edid: Edid) {
         let (width, height) = (edid.width, edid.height);
         if (width, height) == self.wanted {
-            tracing::debug!(device = self.device, width, height, "the guest gets a display");
+            devices::limited_debug!(device = self.device, width, height, "the guest gets a display");
         } else {
             let (x, y) = self.wanted;
             self.told.call_once(|| {
@@ -111,7 +111,7 @@ impl Connector {
 }
 
 fn warn(device: &str, error: &PlugError) {
-    tracing::warn!(
+    devices::limited_warn!(
         "cannot plug a display into {device}: {error}. The guest has the modes that the host's driver offers by itself"
     );
 }

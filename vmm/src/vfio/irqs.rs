@@ -84,7 +84,7 @@ impl Irqs {
             if first != 0 || available >= count {
                 return Err(io::Error::other("the host has fewer interrupt vectors than the guest wants"));
             }
-            tracing::debug!(index, wanted = count, available, "the host has fewer interrupt vectors");
+            devices::limited_debug!(index, wanted = count, available, "the host has fewer interrupt vectors");
             events.truncate(usize::try_from(available).map_err(io::Error::other)?);
         }
         if let Some(enabled) = slot(index).and_then(|index| enabled.get_mut(index)) {
@@ -110,7 +110,7 @@ impl Irqs {
         let notifications = [ERROR, REQUEST].into_iter().filter(|_| notifications);
         for index in [irq::INTX, irq::MSI, irq::MSIX].into_iter().chain(notifications) {
             if let Err(error) = self.disable(device, index) {
-                tracing::debug!(index, %error, "an interrupt could not be turned off");
+                devices::limited_debug!(index, %error, "an interrupt could not be turned off");
             }
         }
     }

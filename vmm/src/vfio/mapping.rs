@@ -103,7 +103,7 @@ fn unmap(address: usize, len: usize) {
     }
     // SAFETY: callers pass ranges that they have mapped or reserved, and that nothing refers to any more.
     if unsafe { libc::munmap(ptr::without_provenance_mut(address), len) } != 0 {
-        tracing::error!(error = %io::Error::last_os_error(), "a device's memory could not be unmapped");
+        devices::limited_error!(error = %io::Error::last_os_error(), "a device's memory could not be unmapped");
     }
 }
 

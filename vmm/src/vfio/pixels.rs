@@ -138,7 +138,7 @@ impl Drop for Pixels {
         // SAFETY: the mapping is this value's own, and its address has not left it.
         let done = unsafe { rustix::mm::munmap(ptr::without_provenance_mut(self.address), self.len) };
         if let Err(error) = done {
-            tracing::error!(%error, "a picture's memory could not be unmapped");
+            devices::limited_error!(%error, "a picture's memory could not be unmapped");
         }
     }
 }

@@ -170,7 +170,7 @@ impl Space {
         for (guest, len) in std::mem::take(&mut mapped.pieces) {
             if let Err(error) = self.unmap(guest, len) {
                 // The kernel does it when the space is closed.
-                tracing::debug!(%error, guest, len, "guest memory stays open to devices until the end");
+                devices::limited_debug!(%error, guest, len, "guest memory stays open to devices until the end");
             }
         }
         mapped.ram = None;

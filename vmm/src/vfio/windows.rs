@@ -48,7 +48,9 @@ impl WindowObserver for Windows {
                 base = format_args!("{base:#x}"),
                 "passed-through devices cannot reach each other's memory (peer-to-peer DMA); few guests need that"
             ),
-            Err(error) => tracing::debug!(%error, base = format_args!("{base:#x}"), "no peer-to-peer DMA"),
+            Err(error) => {
+                devices::limited_debug!(%error, base = format_args!("{base:#x}"), "no peer-to-peer DMA")
+            }
         }
     }
 
@@ -74,7 +76,7 @@ fn close(space: &Space, base: u64, memory: HostMemory) {
     let result = usize::try_from(memory.len()).map(|len| space.unmap(base, len));
     if let Ok(Err(error)) = result {
         // The device's memory must not go while the IOMMU leads to it.
-        tracing::error!(%error, base = format_args!("{base:#x}"), "peer-to-peer DMA could not be ended");
+        devices::limited_error!(%error, base = format_args!("{base:#x}"), "peer-to-peer DMA could not be ended");
         std::mem::forget(memory);
     }
 }

@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server`, `listener`, `client` | threads and sockets |
-//! | `admission`, `refusals` | who may be connected, and what is said of those who may not |
+//! | `admission` | who may be connected |
 //! | `session`, `running` | a client without its socket: bytes in, bytes out |
 //! | `handshake`, `password`, `protocol`, `features` | what clients say |
 //! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
@@ -25,7 +25,6 @@ mod password;
 mod picture;
 mod pixel;
 mod protocol;
-mod refusals;
 mod region;
 mod running;
 mod server;

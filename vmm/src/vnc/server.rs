@@ -17,7 +17,6 @@ use super::client::{Over, serve};
 use super::events::signalled;
 use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password, PasswordError};
-use super::refusals::Refusals;
 use super::session::{Context, End, Session};
 use crate::config::{Display, VncAddress};
 
@@ -185,7 +184,6 @@ struct Clients {
     all: Mutex<Vec<Client>>,
     /// Signalled when a thread is about to end.
     left: EventFd,
-    refusals: Mutex<Refusals>,
 }
 
 impl Client {
@@ -199,7 +197,7 @@ impl Client {
 
 impl Clients {
     fn new() -> io::Result<Self> {
-        Ok(Self { all: Mutex::default(), left: event()?, refusals: Mutex::default() })
+        Ok(Self { all: Mutex::default(), left: event()? })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Client>> {
@@ -238,23 +236,6 @@ impl Clients {
         }
     }
 
-    /// Warns of a client that was refused, unless many were lately.
-    fn refused(&self, peer: Peer, why: &dyn std::fmt::Display) {
-        let left_out = {
-            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            refusals.warn(Instant::now())
-        };
-        match left_out {
-            Some(0) => tracing::warn!("a VNC client from {peer} was refused: {why}"),
-            Some(others) => {
-                tracing::warn!(
-                    "a VNC client from {peer} was refused: {why} (and {others} before it, not shown)"
-                )
-            }
-            None => tracing::debug!("a VNC client from {peer} was refused: {why}"),
-        }
-    }
-
     /// Waits for threads that have ended, or for all.
     fn reap(&self, all: bool) {
         let ended: Vec<Client> =
@@ -264,7 +245,7 @@ impl Clients {
         }
         for client in ended {
             if client.thread.join().is_err() {
-                tracing::error!("the thread of a VNC client has panicked");
+                devices::limited_error!("the thread of a VNC client has panicked");
             }
         }
     }
@@ -281,6 +262,11 @@ impl Drop for Goodbye {
         self.done.store(true, Ordering::Release);
         let _ = self.clients.left.write(1);
     }
+}
+
+/// A person whose viewer is refused has to find the reason in the log.
+fn refused(peer: Peer, why: &End) {
+    devices::limited_warn!("a VNC client from {peer} was refused: {why}");
 }
 
 struct Acceptor {
@@ -301,11 +287,11 @@ impl Acceptor {
                     let started = self.start(id, socket, peer);
                     exhausted = started.is_err();
                     if let Err(error) = started {
-                        tracing::warn!("cannot serve a VNC client: {error}");
+                        devices::limited_warn!("cannot serve a VNC client: {error}");
                     }
                 }
                 Next::Failed(error) => {
-                    tracing::debug!("cannot accept a VNC client: {error}");
+                    devices::limited_debug!("cannot accept a VNC client: {error}");
                     exhausted = true;
                 }
             }
@@ -358,7 +344,7 @@ impl Acceptor {
         let room = all.len() < MOST_THREADS && make_room(&mut all, peer, now);
         // Those that are only told that they are too many take none of the threads of others.
         if all.len() >= if room { MOST_THREADS } else { MOST_THREADS / 2 } {
-            self.clients.refused(peer, &End::TooMany);
+            refused(peer, &End::TooMany);
             return Ok(());
         }
         let mut challenge = [0; CHALLENGE];
@@ -377,10 +363,10 @@ impl Acceptor {
         // The list is locked until the client is in it: its thread finds itself there.
         let thread = thread::Builder::new().name(format!("vnc {id}")).spawn(move || {
             let _goodbye = goodbye;
-            tracing::debug!("VNC client {id} is connected from {peer}");
+            devices::limited_debug!("VNC client {id} is connected from {peer}");
             match serve(session, &socket, &dismissed, |stage, heard| clients.note(id, stage, heard)) {
-                Over::End(end) if end.is_refusal() => clients.refused(peer, &end),
-                over => tracing::debug!("VNC client {id} is disconnected: {over}"),
+                Over::End(end) if end.is_refusal() => refused(peer, &end),
+                over => devices::limited_debug!("VNC client {id} is disconnected: {over}"),
             }
         })?;
         let standing = Stranger { peer, stage: Stage::Silent, heard: now };

@@ -63,19 +63,3 @@ impl From<MessageError> for io::Error {
         Self::other(error)
     }
 }
-
-/// Tells of a failure that the guest can bring about again and again: at first as a warning, later for debugging.
-#[derive(Debug, Default)]
-pub(super) struct Complaint {
-    told: bool,
-}
-
-impl Complaint {
-    pub(super) fn tell(&mut self, error: &dyn std::error::Error) {
-        if std::mem::replace(&mut self.told, true) {
-            tracing::debug!("{error}");
-        } else {
-            tracing::warn!("{error}");
-        }
-    }
-}

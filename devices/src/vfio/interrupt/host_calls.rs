@@ -56,7 +56,7 @@ impl HostCalls {
     /// Turns `index` off, which must be on.
     pub(super) fn disable_irq(&self, index: u32) {
         if let Err(error) = self.counted().disable_irq(index) {
-            tracing::debug!(device = self.name(), index, %error, "the host could not turn an interrupt off");
+            crate::limited_debug!(device = self.name(), index, %error, "the host could not turn an interrupt off");
         }
     }
 

@@ -53,7 +53,7 @@ impl Intx {
     pub(super) fn stop(&self) {
         self.host.disable_irq(irq::INTX);
         if let Err(error) = self.line.disconnect() {
-            tracing::debug!(device = self.host.name(), %error, "an interrupt line could not be disconnected");
+            crate::limited_debug!(device = self.host.name(), %error, "an interrupt line could not be disconnected");
         }
         // What the line did until now says nothing about the device when it is next turned on.
         event::drain(self.line.trigger());

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use crate::interrupt::{MsiAllocator, ResampledLine};
 
 use super::host::{HostDevice, irq};
-use error::Complaint;
 use host_calls::HostCalls;
 use intx::Intx;
 use msi::Msi;
@@ -45,7 +44,6 @@ enum Mode {
 pub struct Interrupts {
     host: Arc<HostCalls>,
     intx: Option<Intx>,
-    intx_complaint: Complaint,
     msi: Msi,
     msix: Msix,
     mode: Mode,
@@ -65,7 +63,6 @@ impl Interrupts {
         let host = HostCalls::new(device);
         Self {
             intx: line.filter(|_| intx.count > 0).map(|line| Intx::new(Arc::clone(&host), line)),
-            intx_complaint: Complaint::default(),
             msix: Msix::new(Arc::clone(&host), &allocator, msix),
             msi: Msi::new(Arc::clone(&host), allocator, msi.count),
             mode: Mode::Off,
@@ -194,7 +191,7 @@ impl Interrupts {
             Mode::Intx => match self.intx.as_ref().map_or(Ok(()), Intx::start) {
                 Ok(()) => true,
                 Err(error) => {
-                    self.intx_complaint.tell(&error);
+                    crate::limited_warn!("{error}");
                     false
                 }
             },

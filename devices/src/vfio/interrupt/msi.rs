@@ -8,7 +8,7 @@ use crate::interrupt::{MsiAllocator, MsiMessage, MsiVector};
 use crate::pci::msix::event;
 use crate::vfio::host::irq;
 
-use super::error::{Complaint, MessageError};
+use super::error::MessageError;
 use super::host_calls::HostCalls;
 
 /// Most vectors that the capability can express.
@@ -55,7 +55,6 @@ pub(super) struct Msi {
     vectors: Vec<Vector>,
     /// Vectors that the host signals now: fewer than the guest has enabled if the host is short of them.
     granted: usize,
-    complaint: Complaint,
 }
 
 impl Msi {
@@ -68,7 +67,6 @@ impl Msi {
             registers: MsiRegisters::default(),
             vectors: Vec::new(),
             granted: 0,
-            complaint: Complaint::default(),
         }
     }
 
@@ -103,7 +101,7 @@ impl Msi {
             }
             Err(source) => {
                 let device = self.host.name().to_owned();
-                self.complaint.tell(&MessageError::Kind { device, kind: "MSI", source });
+                crate::limited_warn!("{}", MessageError::Kind { device, kind: "MSI", source });
                 false
             }
         }
@@ -125,7 +123,12 @@ impl Msi {
             self.vectors.iter().take(wanted).map(|vector| Some(vector.handle.event())).collect();
         let granted = self.host.enable(irq::MSI, &events)?;
         if granted < wanted {
-            tracing::debug!(device = self.host.name(), wanted, granted, "the guest gets fewer MSI vectors");
+            crate::limited_debug!(
+                device = self.host.name(),
+                wanted,
+                granted,
+                "the guest gets fewer MSI vectors"
+            );
         }
         Ok(granted)
     }
@@ -153,7 +156,7 @@ impl Msi {
         self.host.disable_irq(irq::MSI);
         for vector in self.vectors.iter_mut().take(self.granted) {
             if let Err(error) = vector.handle.route(None) {
-                tracing::debug!(device = self.host.name(), %error, "an MSI vector could not be detached");
+                crate::limited_debug!(device = self.host.name(), %error, "an MSI vector could not be detached");
             }
             vector.routed = None;
             event::drain(vector.handle.event());
@@ -161,8 +164,8 @@ impl Msi {
         self.granted = 0;
     }
 
-    fn complain(&mut self, vector: usize, doing: &'static str, source: io::Error) {
+    fn complain(&self, vector: usize, doing: &'static str, source: io::Error) {
         let device = self.host.name().to_owned();
-        self.complaint.tell(&MessageError::Vector { device, vector, doing, source });
+        crate::limited_warn!("{}", MessageError::Vector { device, vector, doing, source });
     }
 }

@@ -12,7 +12,7 @@ use crate::pci::msix::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK, event};
 use crate::pci::route::Routed;
 use crate::vfio::host::{IrqInfo, irq};
 
-use super::error::{Complaint, MessageError};
+use super::error::MessageError;
 use super::host_calls::HostCalls;
 
 /// A vector whose signals come from the host.
@@ -75,7 +75,6 @@ pub(super) struct Msix {
     control: u16,
     /// The host has MSI-X on.
     started: bool,
-    complaint: Complaint,
 }
 
 impl Msix {
@@ -89,7 +88,7 @@ impl Msix {
             triggered: false,
         });
         let table = Table::new(vectors);
-        Self { host, table, fixed: info.fixed, control: 0, started: false, complaint: Complaint::default() }
+        Self { host, table, fixed: info.fixed, control: 0, started: false }
     }
 
     /// Whether the function has MSI-X.
@@ -131,7 +130,7 @@ impl Msix {
         match self.host.enable(irq::MSIX, &vec![None; vectors]) {
             Ok(granted) => {
                 if granted < vectors {
-                    tracing::debug!(device = self.host.name(), vectors, granted, "fewer MSI-X vectors");
+                    crate::limited_debug!(device = self.host.name(), vectors, granted, "fewer MSI-X vectors");
                 }
                 self.started = true;
                 self.update();
@@ -139,7 +138,7 @@ impl Msix {
             }
             Err(source) => {
                 let device = self.host.name().to_owned();
-                self.complaint.tell(&MessageError::Kind { device, kind: "MSI-X", source });
+                crate::limited_warn!("{}", MessageError::Kind { device, kind: "MSI-X", source });
                 false
             }
         }

@@ -1,7 +1,6 @@
 //! The display GPU: the display that is plugged into it, what it shows, and where its driver finds the OpRegion.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::display::PlaneSource;
 use devices::fw_cfg::WriteListener;
@@ -54,8 +53,7 @@ impl DisplayGpu {
     /// The OpRegion, if the guest is to have one.
     pub(super) fn opregion(&self) -> Option<OpRegion> {
         let (bytes, function) = self.opregion.as_ref()?;
-        let placed =
-            Placed { function: Arc::clone(function), len: bytes.len() as u64, told: AtomicBool::new(false) };
+        let placed = Placed { function: Arc::clone(function), len: bytes.len() as u64 };
         Some(OpRegion { bytes: Arc::clone(bytes), placed: Arc::new(placed) })
     }
 }
@@ -90,7 +88,6 @@ struct Placed {
     function: Arc<VfioPci>,
     /// Bytes of the OpRegion.
     len: u64,
-    told: AtomicBool,
 }
 
 impl WriteListener for Placed {
@@ -100,11 +97,9 @@ impl WriteListener for Placed {
             Some(0) => {}
             Some(address) => {
                 self.function.preset_opregion(address);
-                tracing::debug!(address, "the firmware has placed the OpRegion");
+                devices::limited_debug!(address, "the firmware has placed the OpRegion");
             }
-            // A guest can write as often as it likes.
-            None if self.told.swap(true, Ordering::Relaxed) => {}
-            None => tracing::warn!(
+            None => devices::limited_warn!(
                 "the firmware has put the OpRegion where Intel's driver cannot find it, not at a page below 4 GiB: the \
                  guest's displays may not work. Another firmware image may do better (`code` in [firmware])"
             ),

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use crate::vnc::admission::{MOST_STRANGERS, Peer, Place, Stage, Stranger, place};
-use crate::vnc::refusals::Refusals;
 
 fn peer(number: u8) -> Peer {
     Peer::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)))
@@ -91,19 +90,4 @@ fn a_host_with_many_addresses_is_one_peer() {
     assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
     assert_eq!(of("2001:db8::1").to_string(), "2001:db8::/64");
     assert_eq!(of("192.0.2.1").to_string(), "192.0.2.1");
-}
-
-#[test]
-fn refusals_are_told_now_and_then() {
-    let start = Instant::now();
-    let mut refusals = Refusals::default();
-    let told = (0..100).filter_map(|_| refusals.warn(start)).collect::<Vec<_>>();
-    assert_eq!(told, [0; 5]);
-    assert_eq!(refusals.warn(start + Duration::from_secs(9)), None);
-    assert_eq!(refusals.warn(start + Duration::from_secs(10)), Some(96), "and how many were not");
-    assert_eq!(refusals.warn(start + Duration::from_secs(11)), None);
-    assert_eq!(refusals.warn(start + Duration::from_secs(3600)), Some(1));
-    // An hour later, several in a row are told again.
-    let again = (0..9).filter_map(|_| refusals.warn(start + Duration::from_secs(3600))).count();
-    assert_eq!(again, 4);
 }
