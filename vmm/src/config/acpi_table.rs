@@ -1,5 +1,6 @@
 //! The `[[acpi.table]]` sections.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -35,11 +36,13 @@ pub(super) fn resolve(
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (index, table) in section.table.into_iter().enumerate() {
         let file = folder.join(table.file);
-        if let Some(first) = files.iter().position(|other| *other == file) {
-            let other = origin.locate(&format!("acpi.table[{first}].file"));
-            let line = other.map(|other| format!(" (line {})", other.line)).unwrap_or_default();
+        let first = *seen.entry(file.clone()).or_insert(index);
+        if first != index {
+            let other = origin.line_of(&format!("acpi.table[{first}].file"));
+            let line = other.map(|line| format!(" (line {line})")).unwrap_or_default();
             let message =
                 format!("another table{line} is the same file, and would define the same objects twice");
             problems.push(

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::origin::Location;
+use super::source::Source;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -22,50 +25,84 @@ pub enum ConfigError {
     Invalid(#[from] Problems),
 }
 
-/// All the problems found in a configuration, in the order of the file.
+/// What is wrong with a configuration, in the order of the file: the first problems, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(Vec<Diagnostic>);
+pub struct Problems {
+    /// At most [`Self::MOST`].
+    first: Vec<Diagnostic>,
+    /// All of them.
+    count: usize,
+    about_host: bool,
+}
 
 impl Problems {
+    /// As many are shown. A file may have one at every line, and nobody reads thousands.
+    pub const MOST: usize = 20;
+
     /// Problems that forbid to go on, or `Ok` if there is none.
     pub fn check(mut problems: Vec<Diagnostic>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
         }
-        problems.sort_by_key(Diagnostic::line_and_column);
-        Err(Self(problems))
+        let (count, about_host) = (problems.len(), problems.iter().all(|problem| problem.about_host));
+        problems.sort_by_key(Diagnostic::offset);
+        problems.truncate(Self::MOST);
+        Err(Self { first: problems, count, about_host })
     }
 
     /// Whether all of them are about devices of the host, see [`Diagnostic::about_host`].
     pub fn are_about_host(&self) -> bool {
-        self.0.iter().all(|problem| problem.about_host)
+        self.about_host
     }
 
-    /// The problems one by one.
+    /// The first of the problems, one by one.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.0.iter()
+        self.first.iter()
+    }
+
+    /// How many there are, those that are not shown included.
+    pub fn count(&self) -> usize {
+        self.count
     }
 }
 
 impl From<Diagnostic> for Problems {
     fn from(problem: Diagnostic) -> Self {
-        Self(vec![problem])
+        Self { about_host: problem.about_host, first: vec![problem], count: 1 }
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.0.iter().enumerate() {
+        for (number, problem) in self.first.iter().enumerate() {
             if number > 0 {
                 f.write_str("\n\n")?;
             }
             problem.fmt(f)?;
         }
-        match self.0.len() {
+        match self.count.saturating_sub(self.first.len()) {
+            0 => {}
+            more => write!(f, "\n\n… and {} more", grouped(more))?,
+        }
+        match self.count {
             0 | 1 => Ok(()),
-            count => write!(f, "\n\n{count} problems"),
+            count => write!(f, "\n\n{} problems", grouped(count)),
         }
     }
+}
+
+/// A number with a comma between its thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let lead = digits.len() % 3;
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && index % 3 == lead {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// One problem of a configuration, its place, and what to do about it.
@@ -80,8 +117,8 @@ pub struct Diagnostic {
 /// What a problem is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// A piece of a line.
-    At(Location, Snippet),
+    /// These bytes of the file. Its line and column are found when they are shown: few of many problems are.
+    At(Arc<Source>, Range<usize>),
     /// A whole file.
     File(PathBuf),
     /// An option of the command line.
@@ -117,22 +154,35 @@ impl Diagnostic {
     }
 
     /// The place in the file, if the problem has one.
-    pub fn location(&self) -> Option<&Location> {
+    pub fn location(&self) -> Option<Location> {
         match &self.place {
-            Place::At(location, _) => Some(location),
+            Place::At(source, span) => Some(source.location(span.start)),
             Place::File(_) | Place::Option(_) => None,
         }
     }
 
-    fn line_and_column(&self) -> (usize, usize) {
-        self.location().map_or((usize::MAX, 0), |location| (location.line, location.column))
+    /// The line of the place, without the work for its column.
+    pub(super) fn line(&self) -> Option<usize> {
+        match &self.place {
+            Place::At(source, span) => Some(source.line(span.start)),
+            Place::File(_) | Place::Option(_) => None,
+        }
+    }
+
+    /// Where in the file: problems without a place come last.
+    fn offset(&self) -> usize {
+        match &self.place {
+            Place::At(_, span) => span.start,
+            Place::File(_) | Place::Option(_) => usize::MAX,
+        }
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = match &self.place {
-            Place::At(location, snippet) => {
+            Place::At(source, span) => {
+                let (location, snippet) = source.show(span);
                 let number = location.line.to_string();
                 let gutter = " ".repeat(number.len());
                 write!(f, "{location}: {}\n{gutter} |\n{number} | {}", self.message, snippet.line)?;

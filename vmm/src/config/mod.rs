@@ -35,6 +35,7 @@ mod schema;
 mod shape;
 mod size;
 mod smbios;
+mod source;
 mod suggest;
 mod syntax;
 mod text;
@@ -43,6 +44,7 @@ mod vbios;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -289,6 +291,7 @@ fn parse_on(
 
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut lines = HashSet::new();
     for error in errors {
         let span = error.span().unwrap_or_default();
         let (message, help) = syntax::explain(error.message(), text.get(span.clone()).unwrap_or_default());
@@ -296,10 +299,8 @@ fn parse_on(
         if let Some(help) = help {
             problem = problem.with_help(help);
         }
-        // Recovery inside a broken line reports its consequences as well.
-        if problems.last().and_then(Diagnostic::location).map(|location| location.line)
-            != problem.location().map(|location| location.line)
-        {
+        // Recovery inside a broken line reports its consequences as well, and not always next to each other.
+        if lines.insert(problem.line()) {
             problems.push(problem);
         }
     }

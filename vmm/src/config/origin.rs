@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, Place, Snippet};
+use super::diagnostic::{Diagnostic, Place};
+use super::source::Source;
 
 /// A place in a configuration file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,28 +39,37 @@ pub(super) struct Spans {
 /// The text of a configuration file and the places of its keys.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    file: PathBuf,
-    text: Arc<str>,
+    source: Arc<Source>,
     keys: BTreeMap<String, Spans>,
     options: BTreeMap<&'static str, &'static str>,
 }
 
 impl Origin {
     pub(super) fn new(file: &Path, text: &str) -> Self {
-        Self { file: file.into(), text: text.into(), keys: BTreeMap::new(), options: BTreeMap::new() }
+        Self { source: Arc::new(Source::new(file, text)), keys: BTreeMap::new(), options: BTreeMap::new() }
     }
 
     /// The configuration file, as the user named it.
     pub fn file(&self) -> &Path {
-        &self.file
+        self.source.file()
     }
 
     /// Where the value of a key is written, if it is in the file and no option replaced it.
     pub fn locate(&self, key: &str) -> Option<Location> {
+        self.start_of(key).map(|start| self.source.location(start))
+    }
+
+    /// The line of [`Self::locate`].
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.start_of(key).map(|start| self.source.line(start))
+    }
+
+    /// The offset of [`Self::locate`].
+    fn start_of(&self, key: &str) -> Option<usize> {
         if self.options.contains_key(key) {
             return None;
         }
-        self.keys.get(key).map(|spans| self.location(spans.value.start))
+        self.keys.get(key).map(|spans| spans.value.start)
     }
 
     /// A problem with the value of a key.
@@ -79,17 +89,11 @@ impl Origin {
                 return self.problem_at(&spans.key, message);
             }
         }
-        Diagnostic::new(Place::File(self.file.clone()), message)
+        Diagnostic::new(Place::File(self.file().into()), message)
     }
 
     pub(super) fn problem_at(&self, span: &Range<usize>, message: impl Into<String>) -> Diagnostic {
-        let location = self.location(span.start);
-        let (line_start, line) = self.line_around(span.start);
-        let before = location.column.saturating_sub(1);
-        let end = span.end.min(line_start.saturating_add(line.len()));
-        let width = self.text.get(span.start..end).map_or(1, |marked| marked.chars().count());
-        let snippet = Snippet::new(line, before, width);
-        Diagnostic::new(Place::At(location, snippet), message)
+        Diagnostic::new(Place::At(Arc::clone(&self.source), span.clone()), message)
     }
 
     pub(super) fn record(&mut self, key: String, spans: Spans) {
@@ -100,34 +104,4 @@ impl Origin {
     pub(super) fn replace(&mut self, key: &'static str, option: &'static str) {
         self.options.insert(key, option);
     }
-
-    fn location(&self, offset: usize) -> Location {
-        let (line_start, line) = self.line_around(offset);
-        let before = self.text.get(..line_start).unwrap_or_default();
-        let within = line.get(..offset.saturating_sub(line_start)).unwrap_or(line);
-        Location {
-            file: self.file.clone(),
-            line: before.bytes().filter(|byte| *byte == b'\n').count().saturating_add(1),
-            column: within.chars().count().saturating_add(1),
-        }
-    }
-
-    /// The line that holds `offset`, without its end, and where it starts.
-    fn line_around(&self, offset: usize) -> (usize, &str) {
-        let offset = floor_char_boundary(&self.text, offset);
-        let (before, after) = self.text.split_at_checked(offset).unwrap_or((&self.text, ""));
-        let start = before.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
-        let end = offset.saturating_add(after.find('\n').unwrap_or(after.len()));
-        let line = self.text.get(start..end).unwrap_or_default();
-        (start, line.strip_suffix('\r').unwrap_or(line))
-    }
-}
-
-/// The last character boundary at or before `offset`.
-fn floor_char_boundary(text: &str, offset: usize) -> usize {
-    let mut offset = offset.min(text.len());
-    while !text.is_char_boundary(offset) {
-        offset = offset.saturating_sub(1);
-    }
-    offset
 }

@@ -1,7 +1,7 @@
 //! From the file as it is written to a [`Config`] of plain values: what values must have to do with each
 //! other, defaults, and relative paths. All problems are collected.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -125,12 +125,12 @@ impl Resolver {
 
     /// ` (line 7)` of a key that the file has.
     pub(super) fn line_of(&self, key: &str) -> String {
-        self.origin.locate(key).map(|place| format!(" (line {})", place.line)).unwrap_or_default()
+        self.origin.line_of(key).map(|line| format!(" (line {line})")).unwrap_or_default()
     }
 
     /// Whether the file has this key.
     pub(super) fn is_written(&self, key: &str) -> bool {
-        self.origin.locate(key).is_some()
+        self.origin.line_of(key).is_some()
     }
 
     pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
@@ -208,10 +208,11 @@ impl Resolver {
 
     fn fw_cfg(&mut self, sections: Vec<FwCfgSection>) -> Vec<FwCfgItem> {
         let mut items: Vec<FwCfgItem> = Vec::new();
+        let mut names: HashSet<String> = HashSet::new();
         for (index, section) in sections.into_iter().enumerate() {
             let FwCfgSection { name, string, file } = section;
             let key = format!("fw_cfg[{index}]");
-            if items.iter().any(|item| item.name == name) {
+            if !names.insert(name.clone()) {
                 self.problem(&format!("{key}.name"), format!("there is already an item \"{name}\""));
             }
             let content = match (string, file) {

@@ -38,7 +38,8 @@ pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let word = word.to_ascii_lowercase().replace('-', "_");
     let other_name = OTHER_NAMES.iter().find(|(other, _)| *other == word).map(|(_, ours)| *ours);
     // One slip per three letters, at least one: more would find a neighbour for everything.
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let allowed = (length / 3).max(1);
     candidates
         .into_iter()
         .filter_map(|candidate| {
@@ -46,8 +47,10 @@ pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
                 return Some((0, candidate));
             }
             let spelled = candidate.to_ascii_lowercase().replace('-', "_");
-            let distance = strsim::damerau_levenshtein(&word, &spelled);
-            if distance <= allowed {
+            // At least so many slips as one is longer, which spares most of the work: a file may have thousands of these.
+            let near = length.abs_diff(spelled.chars().count()) <= allowed;
+            let distance = near.then(|| strsim::damerau_levenshtein(&word, &spelled));
+            if let Some(distance) = distance.filter(|distance| *distance <= allowed) {
                 Some((distance, candidate))
             } else if word.len() >= 3 && (spelled.starts_with(&word) || word.starts_with(&spelled)) {
                 Some((allowed, candidate))

@@ -288,7 +288,7 @@ impl Planner<'_> {
     fn place_on_root_bus(&mut self, request: &Request<'_>) {
         let unused = (3..0x1f)
             .chain(KEPT_FOR_GPUS)
-            .find(|&device| !self.taken.keys().any(|&(bus, taken, _)| bus == 0 && taken == device));
+            .find(|&device| self.taken.range((0, device, 0)..=(0, device, u8::MAX)).next().is_none());
         match unused {
             Some(device) => {
                 self.take((0, device, 0), request.role, &request.key);

@@ -1,6 +1,7 @@
 //! Tests of the configuration: messages word by word, values, the schema and the documentation.
 
 mod documents;
+mod large;
 mod messages;
 mod passthrough;
 mod random;
