@@ -42,3 +42,38 @@ fn ctl_says_what_is_wrong() {
         assert!(said.contains(expected), "{words:?}: {said}");
     }
 }
+
+/// Names of files may hold what steers a terminal; people's answers, errors and the log do not show it raw.
+#[test]
+fn names_do_not_steer_the_terminal() {
+    let program =
+        tests::binary::path().unwrap_or_else(|error| panic!("{}", error.message().unwrap_or_default()));
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = "n\u{1b}]0;t\u{7}\u{9b}31m\r\u{202e}e";
+    let path = |ending: &str| folder.path().join(format!("{hostile}{ending}")).display().to_string();
+    let good = format!("name = \"vm\"\n[[disk]]\npath = {}\n", serde_json::json!(path(".raw")));
+    std::fs::write(path(".toml"), &good).unwrap();
+    std::fs::write(path(".bad.toml"), "[[disk]]\npath = 7\n").unwrap();
+    std::fs::write(path(".bin"), "no ROM").unwrap();
+    for words in [
+        &["run", &path(".none")][..],
+        &["run", &path(".bad.toml")],
+        &["run", &path(".toml"), "--serial", "none", "--timeout", "5"],
+        &["plan", &path(".toml")],
+        &["plan", &path(".bad.toml")],
+        &["plan", &format!("--{hostile}")],
+        &["ctl", hostile, "status"],
+        &["ctl", &path(".sock"), "status"],
+        &["vbios", "info", &path(".bin")],
+        &["vbios", "find", "-vv", &path(".bin")],
+    ] {
+        let output = std::process::Command::new(&program).args(words).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        let steering = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
+        let found: Vec<char> = said.iter().flat_map(|said| said.chars()).filter(steering).collect();
+        assert!(found.is_empty(), "{words:?}: {found:?} in {said:?}");
+        // Nor is it left out.
+        let shown = said.iter().any(|said| said.contains("\u{fffd}31m\u{fffd}\u{fffd}e"));
+        assert!(shown, "{words:?}: {said:?}");
+    }
+}

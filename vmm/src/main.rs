@@ -1,28 +1,33 @@
-//! The `optimus-vmm` command: reads the command line, sets up logging, and is the one place that prints errors.
+//! The `optimus-vmm` command: reads the command line, and is the one place that prints answers and errors. What is for
+//! people is printed without what could steer their terminal ([`printable`]); JSON is for programs and stays as it is.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
-use vmm::{config, ctl, machine, output, plan, signals, vbios};
+use vmm::printable::{is_control, printable};
+use vmm::{config, ctl, log, machine, plan, signals, vbios};
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
-    let cli = Cli::parse();
-    let ready = set_up_log(&cli).inspect(|()| signals::survive_file_size_limit());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_words(&error),
+    };
+    let ready = log::set_up(cli.verbose, cli.log.as_deref()).inspect(|()| signals::survive_file_size_limit());
     let done = ready.and_then(|()| match cli.command {
         Command::Run(args) => run(*args, start),
         Command::Plan(args) => show_plan(&args),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
-        Command::Schema => print(&config::schema()),
+        Command::Schema => print_raw(&config::schema()),
         Command::Vbios(args) => {
-            vbios::run(&args, cli.verbose > 0).and_then(|answer| print(&answer.text).map(|_| answer.status))
+            let answer = vbios::run(&args, cli.verbose > 0);
+            answer.and_then(|answer| print_as(args.json(), &answer.text).map(|_| answer.status))
         }
     });
     match done {
@@ -44,7 +49,7 @@ fn run(args: RunArgs, start: ProcessStart) -> Result<u8, Failure> {
 
 fn control(args: &CtlArgs) -> Result<u8, Failure> {
     match ctl::run(args) {
-        Ok(text) => print(&text),
+        Ok(text) => print_as(args.json, &text),
         Err(error) => {
             complain(&error.to_string());
             Ok(error.status())
@@ -62,7 +67,7 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
             .json()
             .map_err(|error| Failure::Refused(format!("cannot write the plan as JSON: {error}")))?;
         json.push('\n');
-        print(&json)
+        print_raw(&json)
     } else {
         print(&report.text())
     }
@@ -77,8 +82,30 @@ fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
     print(&names)
 }
 
-/// Writes to standard output. A reader that has seen enough, as `head` does, is no error.
+/// Help, the version, or what is wrong with the command line. It may quote words that a shell has made of names of files.
+fn wrong_words(error: &clap::Error) -> ExitCode {
+    let quotable = std::env::args_os().any(|word| word.to_string_lossy().contains(is_control));
+    if quotable {
+        let _ = write!(std::io::stderr().lock(), "{}", printable(&error.to_string()));
+    } else {
+        // With its colours.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(status::CONFIG))
+}
+
+/// Writes JSON, or text for people, to standard output.
+fn print_as(json: bool, text: &str) -> Result<u8, Failure> {
+    if json { print_raw(text) } else { print(text) }
+}
+
+/// Writes text for people to standard output.
 fn print(text: &str) -> Result<u8, Failure> {
+    print_raw(&printable(text))
+}
+
+/// Writes to standard output. A reader that has seen enough, as `head` does, is no error.
+fn print_raw(text: &str) -> Result<u8, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -90,30 +117,5 @@ fn print(text: &str) -> Result<u8, Failure> {
 
 fn complain(message: &str) {
     // Nothing is left to tell it to if standard error is closed.
-    let _ = writeln!(std::io::stderr().lock(), "optimus-vmm: {message}");
-}
-
-fn set_up_log(cli: &Cli) -> Result<(), Failure> {
-    let level = match cli.verbose {
-        // A pseudoterminal's path is worth knowing without asking. The crate warns of interrupts that devices of older
-        // kinds simply do not have.
-        0 => "warn,vmm::console=info,vfio_ioctls=error",
-        1 => "info,vfio_ioctls=error",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("OPTIMUS_VMM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    match &cli.log {
-        Some(path) => {
-            let file =
-                output::append(path).map_err(|source| Failure::Write { path: path.clone(), source })?;
-            builder.with_ansi(false).with_writer(std::sync::Mutex::new(file)).init();
-        }
-        None => {
-            let ansi = std::io::stderr().is_terminal();
-            builder.with_ansi(ansi).without_time().with_writer(std::io::stderr).init();
-        }
-    }
-    Ok(())
+    let _ = writeln!(std::io::stderr().lock(), "optimus-vmm: {}", printable(message));
 }

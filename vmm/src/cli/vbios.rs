@@ -22,6 +22,13 @@ pub struct VbiosArgs {
     pub command: VbiosCommand,
 }
 
+impl VbiosArgs {
+    /// Whether the answer is for programs.
+    pub fn json(&self) -> bool {
+        matches!(&self.command, VbiosCommand::Info(InfoArgs { json: true, .. }))
+    }
+}
+
 /// What to do with a video BIOS.
 #[derive(Debug, Subcommand)]
 pub enum VbiosCommand {

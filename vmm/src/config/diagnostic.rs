@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::origin::Location;
 use super::source::Source;
+use crate::printable::printable_char;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -233,8 +234,7 @@ impl Snippet {
         }
         shown.extend(line.chars().skip(skipped).take(Self::LONGEST).map(|c| match c {
             '\t' => ' ',
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
-            c => c,
+            c => printable_char(c),
         }));
         if length.saturating_sub(skipped) > Self::LONGEST {
             shown.push('…');

@@ -19,6 +19,7 @@ use super::pci_ids::{PciId, SubsystemId};
 use super::size::ByteSize;
 use super::smbios::ChassisType;
 use super::text;
+use crate::printable::printable_char;
 
 /// A boolean, an integer or a string, as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,11 +55,7 @@ pub(super) fn wrong_kind(expected: &str, found: &Scalar) -> Complaint {
 /// At most 60 characters of a value, without control characters: messages stay readable.
 pub(super) fn shorten(value: &str) -> String {
     const LONGEST: usize = 60;
-    let mut shown: String = value
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
+    let mut shown: String = value.chars().take(LONGEST).map(printable_char).collect();
     if value.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }

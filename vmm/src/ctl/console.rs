@@ -11,6 +11,7 @@ use serde_json::json;
 use super::CtlError;
 use super::connection::Connection;
 use crate::console::{Key, Keys, RawTerminal};
+use crate::printable::printable;
 use crate::signals::SignalFd;
 
 const HELP: &str = "\r\n\
@@ -43,7 +44,7 @@ fn converse(mut connection: Connection) -> Result<(), CtlError> {
         .transpose()
         .map_err(|source| CtlError::Own { what: "put the terminal into raw mode", source })?;
     if terminal.is_some() {
-        show(format!("connected to {name}; Ctrl-A X leaves, Ctrl-A H helps\r\n").as_bytes())?;
+        say(&format!("connected to {name}; Ctrl-A X leaves, Ctrl-A H helps\n"))?;
     }
     show(&received)?;
     let keys = terminal.is_some().then(Keys::default);
@@ -164,8 +165,13 @@ impl Session {
 fn press_power_button(path: &std::path::Path) -> Result<(), CtlError> {
     match Connection::open(path).and_then(|mut control| control.execute("system_powerdown", json!({}))) {
         Ok(_) => Ok(()),
-        Err(error) => show(format!("\r\n{error}\r\n").as_bytes()),
+        Err(error) => say(&format!("\n{error}\n")),
     }
+}
+
+/// Words of our own, for people.
+fn say(text: &str) -> Result<(), CtlError> {
+    show(printable(text).replace('\n', "\r\n").as_bytes())
 }
 
 fn show(bytes: &[u8]) -> Result<(), CtlError> {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::cli::CtlCommand;
 use crate::config::ByteSize;
+use crate::printable::printable_char;
 
 /// The answer to a command.
 pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
@@ -74,7 +75,7 @@ fn status(status: &Value) -> String {
 
 fn text(value: &Value) -> String {
     // From another process, to a terminal.
-    value.as_str().unwrap_or("?").chars().filter(|c| !c.is_control()).collect()
+    value.as_str().unwrap_or("?").chars().map(printable_char).collect()
 }
 
 /// Seconds, as hours, minutes and seconds.

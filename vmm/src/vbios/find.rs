@@ -16,6 +16,7 @@ use super::report::label_line;
 use super::{Answer, read, tool};
 use crate::cli::FindArgs;
 use crate::outcome::{Failure, status};
+use crate::printable::printable;
 use crate::programs;
 
 /// Larger files are no BIOS.
@@ -70,7 +71,7 @@ impl Surroundings for World {
         tracing::debug!("looking at {place}, {size} bytes");
         if let Some(line) = self.progress(Instant::now(), place, size) {
             // Nothing is lost if nobody listens.
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
+            let _ = writeln!(std::io::stderr().lock(), "{}", printable(&line));
         }
     }
 

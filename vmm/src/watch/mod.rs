@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::printable::printable_char;
+
 use pattern::Search;
 pub use pattern::{Pattern, PatternError};
 
@@ -206,7 +208,7 @@ impl Watcher {
         }
         if let Some(track) = failed.and_then(|index| self.forbidden.get(index)) {
             let pattern = track.pattern.as_str().to_owned();
-            self.decide(Verdict::Failed { pattern, line: printable(&self.line) });
+            self.decide(Verdict::Failed { pattern, line: printable_line(&self.line) });
         } else if met {
             let next = self.later.pop_front();
             let name = next.as_ref().map(|pattern| pattern.as_str().to_owned());
@@ -229,10 +231,7 @@ impl Watcher {
 }
 
 /// A line of a guest as it may be shown on a terminal.
-fn printable(line: &[u8]) -> String {
+fn printable_line(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    text.trim_end_matches('\r')
-        .chars()
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
+    text.trim_end_matches('\r').chars().map(printable_char).collect()
 }
