@@ -17,6 +17,7 @@ pub mod program;
 pub mod report;
 pub mod run;
 pub mod shard;
+pub mod shell;
 pub mod toml;
 pub mod transcript;
 pub mod vbios;

@@ -110,3 +110,56 @@ pub fn fuzz(seed: u64, rounds: u32) -> Vec<u8> {
     code.extend([0xeb, 0xfe]);
     program(&code)
 }
+
+/// A flat image for `kind = "raw"` in [firmware], which needs no other firmware and runs at once. It says `>`, then sends
+/// back each byte from COM1 plus one. Some milliseconds after its power button was pressed, longer than two signals of
+/// timeout(1) are apart, it powers itself off.
+pub fn echo_image() -> Vec<u8> {
+    const SIZE: usize = 64 << 10;
+    let code = [
+        0xfa, // cli
+        // PMBASE (register 0x40 of 00:1f.0) becomes 0x600, and ACPI_CNTL (0x44) enables it.
+        0x66, 0xb8, 0x40, 0xf8, 0x00, 0x80, // mov eax, 0x8000f840
+        0xba, 0xf8, 0x0c, // mov dx, 0xcf8
+        0x66, 0xef, // out dx, eax
+        0x66, 0xb8, 0x01, 0x06, 0x00, 0x00, // mov eax, 0x601
+        0xb2, 0xfc, // mov dl, 0xfc
+        0x66, 0xef, // out dx, eax
+        0x66, 0xb8, 0x44, 0xf8, 0x00, 0x80, // mov eax, 0x8000f844
+        0xb2, 0xf8, // mov dl, 0xf8
+        0x66, 0xef, // out dx, eax
+        0xb0, 0x80, // mov al, 0x80
+        0xb2, 0xfc, // mov dl, 0xfc
+        0xee, // out dx, al
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xb0, b'>', // mov al, '>'
+        0xee, // out dx, al
+        0xba, 0xfd, 0x03, // turn: mov dx, 0x3fd (LSR)
+        0xec, // in al, dx
+        0xa8, 0x01, // test al, 1
+        0x74, 0x06, // jz button
+        0xb2, 0xf8, // mov dl, 0xf8
+        0xec, // in al, dx
+        0xfe, 0xc0, // inc al
+        0xee, // out dx, al
+        0xba, 0x00, 0x06, // button: mov dx, 0x600 (PM1_STS)
+        0xed, // in ax, dx
+        0xf6, 0xc4, 0x01, // test ah, 1 (PWRBTN_STS)
+        0x74, 0xe9, // jz turn
+        0xb9, 0x20, 0x4e, // mov cx, 20000
+        0xe6, 0x80, // wait: out 0x80, al
+        0xe2, 0xfc, // loop wait
+        0xb2, 0x04, // mov dl, 4 (PM1_CNT)
+        0xb8, 0x00, 0x20, // mov ax, 0x2000
+        0xef, // out dx, ax
+        0xf4, // halt: hlt
+        0xeb, 0xfd, // jmp halt
+    ];
+    let mut image = vec![0x90; SIZE];
+    // The reset vector is 16 bytes before the end; the code is in front of it, within the reach of a near jump.
+    let (start, reset) = (SIZE - 0x100, SIZE - 0x10);
+    for (at, bytes) in [(start, &code[..]), (reset, &[0xe9, 0x0d, 0xff])] {
+        image.iter_mut().skip(at).zip(bytes).for_each(|(to, byte)| *to = *byte);
+    }
+    image
+}

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP as events of the event loop: signalfd(2).
+//! SIGINT, SIGTERM and SIGHUP, and those of job control, as events of the event loop: signalfd(2).
 //!
 //! The signals are blocked in the first thread before any other is started, so that every thread inherits
 //! the mask and none is interrupted; a terminal is then restored by the ordinary end of the program. A
@@ -45,6 +45,28 @@ impl Signal {
     }
 }
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// To end the program.
+    End(Signal),
+    /// SIGTSTP: to stop it, until SIGCONT. Who takes this has to do so, see [`crate::console::stop`].
+    Stop,
+    /// SIGCONT: it was stopped, and goes on.
+    Continue,
+}
+
+impl Received {
+    fn of(number: u32) -> Option<Self> {
+        let number = i32::try_from(number).ok()?;
+        match number {
+            libc::SIGTSTP => Some(Self::Stop),
+            libc::SIGCONT => Some(Self::Continue),
+            _ => Signal::ALL.into_iter().find(|known| known.number() == number).map(Self::End),
+        }
+    }
+}
+
 /// The signals that wait to be handled.
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);
@@ -67,6 +89,8 @@ impl SignalFd {
     pub fn block() -> io::Result<Self> {
         let ignored = ignored();
         let mut numbers = Signal::ALL.map(Signal::number).to_vec();
+        // With SIGTTIN blocked, reading a terminal in the background fails (EIO) and does not stop the guest.
+        numbers.extend([libc::SIGTSTP, libc::SIGCONT, libc::SIGTTIN]);
         // Blocking an ignored signal would wake it: the kernel keeps blocked signals, whatever is to be
         // done with them.
         numbers.retain(|number| ignored & (1 << (number - 1)) == 0);
@@ -88,16 +112,14 @@ impl SignalFd {
     }
 
     /// The next signal that was sent, if any.
-    pub fn take(&self) -> Option<Signal> {
+    pub fn take(&self) -> Option<Received> {
         let mut info = [0; size_of::<libc::signalfd_siginfo>()];
         loop {
             let length = rustix::io::read(&self.0, &mut info).ok()?;
             // `ssi_signo` is the first field.
             let number = info.get(..length)?.first_chunk().copied().map(u32::from_ne_bytes)?;
-            if let Some(signal) =
-                Signal::ALL.into_iter().find(|known| u32::try_from(known.number()) == Ok(number))
-            {
-                return Some(signal);
+            if let Some(received) = Received::of(number) {
+                return Some(received);
             }
         }
     }
@@ -110,7 +132,7 @@ impl SignalFd {
     }
 
     /// What calls `received` in the thread of the event loop, once per signal.
-    pub fn subscriber<F: FnMut(Signal) + Send>(self, received: F) -> SignalSubscriber<F> {
+    pub fn subscriber<F: FnMut(Received) + Send>(self, received: F) -> SignalSubscriber<F> {
         SignalSubscriber { signals: self, received }
     }
 }
@@ -144,10 +166,10 @@ pub struct SignalSubscriber<F> {
     received: F,
 }
 
-impl<F: FnMut(Signal) + Send> MutEventSubscriber for SignalSubscriber<F> {
+impl<F: FnMut(Received) + Send> MutEventSubscriber for SignalSubscriber<F> {
     fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
-        while let Some(signal) = self.signals.take() {
-            (self.received)(signal);
+        while let Some(received) = self.signals.take() {
+            (self.received)(received);
         }
     }
 
@@ -181,7 +203,7 @@ mod tests {
         // SAFETY: both calls only take numbers, and the thread is this one.
         assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGTERM) }, 0);
         assert_eq!(manager.run_with_timeout(5000).unwrap(), 1);
-        assert_eq!(received.try_recv().unwrap(), Signal::Terminate);
+        assert_eq!(received.try_recv().unwrap(), Received::End(Signal::Terminate));
         assert_eq!(manager.run_with_timeout(10).unwrap(), 0);
     }
 }

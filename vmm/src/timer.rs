@@ -1,7 +1,7 @@
 //! Timers for the event loop: timerfd(2) on `CLOCK_MONOTONIC`.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,10 +53,17 @@ impl Timer {
     }
 
     /// Whether the timer has expired since it was armed and this was asked.
-    fn take_expiration(&self) -> bool {
+    pub(crate) fn take_expiration(&self) -> bool {
         let mut count = [0; 8];
         // It was armed anew between the event and now if there is nothing to read.
         rustix::io::read(self.0.as_fd(), &mut count).is_ok_and(|length| length == count.len())
+    }
+}
+
+impl AsRawFd for Timer {
+    /// Readable once the timer has expired.
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

@@ -18,6 +18,7 @@ mod lifecycle;
 mod nvram;
 mod passthrough;
 mod refusal;
+mod terminal;
 mod vrom;
 
 use std::io::Write;
@@ -71,6 +72,7 @@ fn main() -> std::process::ExitCode {
         crash::SCENARIOS,
         lifecycle::SCENARIOS,
         refusal::SCENARIOS,
+        terminal::SCENARIOS,
         nvram::SCENARIOS,
         disk::SCENARIOS,
         kill::SCENARIOS,

@@ -45,7 +45,7 @@ pub use feed::InputSink;
 pub use keys::Key;
 pub(crate) use keys::Keys;
 pub use tee::Tee;
-pub use terminal::{RawTerminal, restore_all};
+pub use terminal::{LOOK_AGAIN, RawTerminal, continued, restore_all, stop};
 
 use channel::{Channel, Output};
 pub(crate) use feed::Feed;
@@ -82,7 +82,7 @@ pub struct Console {
     writer: Option<JoinHandle<()>>,
     input: Input,
     path: Option<PathBuf>,
-    terminal: Option<RawTerminal>,
+    terminal: Option<Arc<RawTerminal>>,
 }
 
 /// Where input comes from.
@@ -90,8 +90,8 @@ pub struct Console {
 enum Input {
     /// There is none, or the subscriber was taken.
     None,
-    /// Standard input; whether keys for the program are looked for.
-    Stdin { fd: OwnedFd, keys: bool },
+    /// Standard input, and that it is a terminal.
+    Stdin { fd: OwnedFd, terminal: Option<Arc<RawTerminal>> },
     /// A client.
     Peer(Door),
 }
@@ -207,14 +207,13 @@ impl Console {
         watcher: Option<Watcher>,
     ) -> io::Result<Self> {
         let is_terminal = rustix::termios::isatty(&input);
-        let background = is_terminal && terminal::is_in_background(&input);
-        if background {
-            tracing::warn!("running in the background of the terminal: the {device} has no input");
+        let terminal = is_terminal.then(|| RawTerminal::enter(&input)).transpose()?.map(Arc::new);
+        if terminal.as_ref().is_some_and(|terminal| !terminal.follow()) {
+            tracing::info!("the {device} has no input while this runs in the background of the terminal");
         }
-        let raw = (is_terminal && !background).then(|| RawTerminal::enter(&input)).transpose()?;
-        let input = if background { Input::None } else { Input::Stdin { fd: input, keys: is_terminal } };
+        let input = Input::Stdin { fd: input, terminal: terminal.clone() };
         let mut this = Self::start(device, "standard output".into(), Sink::Stream(output), input, watcher)?;
-        this.terminal = raw;
+        this.terminal = terminal;
         Ok(this)
     }
 
@@ -268,8 +267,8 @@ impl Console {
         let channel = Arc::clone(&self.channel);
         Ok(match std::mem::replace(&mut self.input, Input::None) {
             Input::None => None,
-            Input::Stdin { fd, keys } => {
-                Some(Box::new(StdinInput::new(fd, keys, feed, channel, Box::new(pressed))?))
+            Input::Stdin { fd, terminal } => {
+                Some(Box::new(StdinInput::new(fd, terminal, feed, channel, Box::new(pressed))?))
             }
             Input::Peer(door) => Some(Box::new(PeerInput::new(door, feed, channel))),
         })
@@ -305,7 +304,9 @@ impl Console {
                 self.device
             );
         }
-        self.terminal = None;
+        if let Some(terminal) = self.terminal.take() {
+            terminal.leave();
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 //! Its file description is shared with the shell and others and stays as blocking as it is: one read follows
 //! each event. Regular files and `/dev/null` cannot be polled (epoll_ctl(2), `EPERM`) and are always
 //! readable: an eventfd of our own stands for them.
+//!
+//! A terminal is read only while it is lent to us (see [`RawTerminal`]). In the background a timer looks for its return:
+//! what is typed meanwhile is for others, and would wake the loop all the time.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,13 +18,23 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::channel::Channel;
 use super::feed::{Feed, add, remove};
 use super::keys::{HELP, Key, Keys};
+use super::terminal::{LOOK_AGAIN, RawTerminal};
+use crate::timer::Timer;
+
+/// A terminal, and when to look whether it is ours.
+struct Lent {
+    terminal: Arc<RawTerminal>,
+    keys: Keys,
+    look: Timer,
+    ours: bool,
+}
 
 /// The input of a `stdio` console.
 pub(super) struct StdinInput {
     fd: OwnedFd,
     /// What is waited for in place of `fd` if that cannot be polled.
     always_ready: Option<EventFd>,
-    keys: Option<Keys>,
+    terminal: Option<Lent>,
     feed: Feed,
     channel: Arc<Channel>,
     pressed: Box<dyn FnMut(Key) + Send>,
@@ -32,7 +45,7 @@ pub(super) struct StdinInput {
 impl StdinInput {
     pub(super) fn new(
         fd: OwnedFd,
-        keys: bool,
+        terminal: Option<Arc<RawTerminal>>,
         feed: Feed,
         channel: Arc<Channel>,
         pressed: Box<dyn FnMut(Key) + Send>,
@@ -46,12 +59,24 @@ impl StdinInput {
             ready.write(1)?;
             Some(ready)
         };
-        let keys = keys.then(Keys::default);
-        Ok(Self { fd, always_ready, keys, feed, channel, pressed, listening: false, ended: false })
+        let terminal = terminal
+            .map(|terminal| {
+                Timer::new().map(|look| Lent { terminal, keys: Keys::default(), look, ours: false })
+            })
+            .transpose()?;
+        Ok(Self { fd, always_ready, terminal, feed, channel, pressed, listening: false, ended: false })
     }
 
     fn source(&self) -> RawFd {
         self.always_ready.as_ref().map_or(self.fd.as_raw_fd(), AsRawFd::as_raw_fd)
+    }
+
+    /// Looks whether the terminal, if it is one, is ours, and again later if it is not.
+    fn follow(&mut self) -> bool {
+        let Some(Lent { terminal, look, ours, .. }) = &mut self.terminal else { return true };
+        *ours = terminal.follow();
+        look.arm_in((!*ours).then_some(LOOK_AGAIN));
+        *ours
     }
 
     fn read(&mut self) {
@@ -60,6 +85,8 @@ impl StdinInput {
             Ok(0) => self.ended = true,
             Ok(count) => self.take(buffer.get(..count).unwrap_or_default()),
             Err(Errno::INTR | Errno::AGAIN) => {}
+            // It was taken from us just now; SIGTTIN is blocked.
+            Err(Errno::IO) if !self.follow() => {}
             Err(error) => {
                 // EIO: the terminal is gone.
                 tracing::debug!("standard input ended: {error}");
@@ -69,7 +96,7 @@ impl StdinInput {
     }
 
     fn take(&mut self, typed: &[u8]) {
-        let Some(keys) = &mut self.keys else { return self.feed.give(typed) };
+        let Some(Lent { keys, .. }) = &mut self.terminal else { return self.feed.give(typed) };
         let mut guest = Vec::with_capacity(typed.len());
         for key in keys.separate(typed, &mut guest) {
             match key {
@@ -83,7 +110,8 @@ impl StdinInput {
     /// Reads on if there is a place for what is read. A terminal is read always: the keys of the program
     /// must work when the guest does not read its input.
     fn listen(&mut self, ops: &mut EventOps<'_>) {
-        let wanted = !self.ended && (self.keys.is_some() || self.feed.is_clear());
+        let wanted =
+            !self.ended && self.terminal.as_ref().map_or(self.feed.is_clear(), |terminal| terminal.ours);
         let source = self.source();
         match (self.listening, wanted) {
             (false, true) => add(ops, &source, EventSet::IN),
@@ -96,7 +124,12 @@ impl StdinInput {
 
 impl MutEventSubscriber for StdinInput {
     fn process(&mut self, event: Events, ops: &mut EventOps<'_>) {
-        if !self.feed.process(&event) {
+        let looks = self.terminal.as_ref().is_some_and(|lent| lent.look.as_raw_fd() == event.fd());
+        if looks {
+            if self.terminal.as_ref().is_some_and(|lent| lent.look.take_expiration()) {
+                self.follow();
+            }
+        } else if !self.feed.process(&event) && self.follow() {
             self.read();
         }
         self.listen(ops);
@@ -104,6 +137,10 @@ impl MutEventSubscriber for StdinInput {
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
         self.feed.init(ops);
+        if let Some(Lent { look, .. }) = &self.terminal {
+            add(ops, look, EventSet::IN);
+        }
+        self.follow();
         self.listen(ops);
     }
 }

@@ -4,15 +4,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde_json::json;
 
 use super::CtlError;
 use super::connection::Connection;
-use crate::console::{Key, Keys, RawTerminal};
+use crate::console::{self, Key, Keys, LOOK_AGAIN, RawTerminal};
 use crate::printable::printable;
-use crate::signals::SignalFd;
+use crate::signals::{Received, SignalFd};
 
 const HELP: &str = "\r\n\
     Ctrl-A X       leave the console; the machine goes on\r\n\
@@ -48,9 +48,8 @@ fn converse(mut connection: Connection) -> Result<(), CtlError> {
     }
     show(&received)?;
     let keys = terminal.is_some().then(Keys::default);
-    let ended = Session { stream, signals, keys, input_open: true, waiting: Vec::new() }.run(&path);
-    drop(terminal);
-    ended
+    // The terminal gets its modes back when the session is dropped.
+    Session { stream, signals, terminal, keys, input_open: true, waiting: Vec::new() }.run(&path)
 }
 
 /// As much may wait for a guest that does not read before nothing more is read for it. Until then the keys of this program still
@@ -60,6 +59,7 @@ const MOST: usize = 64 << 10;
 struct Session {
     stream: UnixStream,
     signals: SignalFd,
+    terminal: Option<RawTerminal>,
     /// The keys of a terminal that are not for the guest.
     keys: Option<Keys>,
     input_open: bool,
@@ -80,14 +80,23 @@ impl Session {
                 PollFd::new(&self.signals, PollFlags::IN),
                 PollFd::from_borrowed_fd(input, PollFlags::IN),
             ];
-            let count = if self.input_open && self.waiting.len() < MOST { 3 } else { 2 };
-            match poll(fds.get_mut(..count).unwrap_or_default(), None) {
+            // In the background of the terminal what is typed is for others.
+            let ours = self.terminal.as_ref().is_none_or(RawTerminal::follow);
+            let count = if ours && self.input_open && self.waiting.len() < MOST { 3 } else { 2 };
+            let again = (!ours).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
+            match poll(fds.get_mut(..count).unwrap_or_default(), again.as_ref()) {
                 Err(Errno::INTR) => continue,
                 other => other.map_err(|error| failed(error.into()))?,
             };
             let [output, signal, typed] = &fds;
             if !signal.revents().is_empty() {
-                return Ok(());
+                match self.signals.take() {
+                    Some(Received::End(_)) => return Ok(()),
+                    Some(Received::Stop) => console::stop(),
+                    Some(Received::Continue) => console::continued(),
+                    None => {}
+                }
+                continue;
             }
             let room = output.revents().contains(PollFlags::OUT);
             let output = output.revents().intersects(!PollFlags::OUT);
@@ -115,6 +124,10 @@ impl Session {
         let failed = |source: io::Error| CtlError::Talk { path: path.into(), source };
         let mut buffer = [0; 4096];
         let read = match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+            // It was taken from us just now; SIGTTIN is blocked.
+            Err(Errno::IO) if self.terminal.as_ref().is_some_and(|terminal| !terminal.follow()) => {
+                return Ok(true);
+            }
             Ok(0) | Err(Errno::IO) => {
                 self.input_open = false;
                 // A terminal that is gone leaves nobody to show anything to.

@@ -13,11 +13,11 @@ use super::control::Control;
 use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
-use crate::console::{Discard, InputSink, Key};
+use crate::console::{self, Discard, InputSink, Key};
 use crate::outcome::Failure;
 use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;
-use crate::signals::SignalFd;
+use crate::signals::{Received, SignalFd};
 use crate::timer::Timer;
 use crate::watch::Observer;
 
@@ -146,7 +146,12 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         add(Arc::new(Mutex::new(OnEvent { event, signalled })));
     }
     let to = send.clone();
-    add(Arc::new(Mutex::new(signals.subscriber(move |signal| trigger(&to, Trigger::Signal(signal))))));
+    let received = move |received| match received {
+        Received::End(signal) => trigger(&to, Trigger::Signal(signal)),
+        Received::Stop => console::stop(),
+        Received::Continue => console::continued(),
+    };
+    add(Arc::new(Mutex::new(signals.subscriber(received))));
     let to = send.clone();
     add(Arc::new(Mutex::new(grace.subscriber(move || trigger(&to, Trigger::GraceOver)))));
     let to = send.clone();

@@ -1,0 +1,69 @@
+//! The user's side of a run: signals as timeout(1) sends them, and a terminal that a shell lends and takes away. The guest
+//! is a few instructions without firmware, so that many runs cost little.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tests::shell::check_job_control;
+use tests::{Outcome, binary, ensure, program};
+
+use crate::{Scenario, scenario};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("timeout_ends_the_run_gently", 60, timeout),
+    scenario("the_terminal_follows_job_control", 40, job_control),
+    scenario("a_script_talks_to_the_guest", 10, script),
+];
+
+fn machine(folder: &Path) -> Outcome<PathBuf> {
+    let (image, config) = (folder.join("echo.fd"), folder.join("echo.toml"));
+    std::fs::write(&image, program::echo_image())?;
+    let toml =
+        "[machine]\nmemory = \"256M\"\ncontrol = \"off\"\n[firmware]\nkind = \"raw\"\ncode = \"echo.fd\"\n";
+    std::fs::write(&config, toml)?;
+    Ok(config)
+}
+
+/// It signals its child and then its own process group, which the child is in.
+fn timeout() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let config = machine(folder.path())?;
+    let mut cut_off = 0;
+    for round in 0..20 {
+        let signal = ["TERM", "INT"][round % 2];
+        let status = Command::new("timeout")
+            .args(["--preserve-status", "-s", signal, "1"])
+            .arg(binary::path()?)
+            .args(["run", "--serial", "none"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .status()?;
+        cut_off += usize::from(status.code() != Some(0));
+    }
+    ensure(cut_off == 0, format!("{cut_off} of 20 runs did not end with status 0"))
+}
+
+fn job_control() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let config = machine(folder.path())?;
+    let program = binary::path()?;
+    let command = format!("{} run {}", program.display(), config.display());
+    let mut former = 0;
+    // The youngest process of this program.
+    let mut process = || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            let found = Command::new("pgrep").args(["-n", "-f", "-x", &command]).output()?;
+            let pid = String::from_utf8_lossy(&found.stdout).trim().parse().unwrap_or(former);
+            if pid != former {
+                former = pid;
+                return Ok(pid);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err("the program does not run".into())
+    };
+    check_job_control(&["dash", "-i", "-m"], &command, ">", &mut process)?;
+    check_job_control(&["bash", "--norc", "--noprofile", "--noediting", "-i"], &command, ">", &mut process)
+}
