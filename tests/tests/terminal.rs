@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -52,6 +53,27 @@ fn job_control(shell: &[&str]) -> Outcome {
     check_job_control(shell, &command, "connected to echo", &mut || {
         clients.recv_timeout(Duration::from_secs(60)).map_err(|_| "nobody connected".into())
     })
+}
+
+/// What a script writes is answered before the console leaves, and it does leave.
+#[test]
+fn the_console_leaves_after_the_end_of_its_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("vm.sock");
+    let _clients = machine(&socket);
+    let program = binary::path().unwrap_or_else(|error| panic!("{}", error.message().unwrap_or_default()));
+    let mut child = Command::new(program)
+        .arg("ctl")
+        .arg(&socket)
+        .args(["console", "--linger", "2"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"abc").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), ">bcd");
 }
 
 fn passes(outcome: Outcome) {

@@ -5,12 +5,14 @@
 //! process started by us must get its mask back before exec.
 #![allow(unsafe_code, reason = "signalfd(2) has no safe wrapper among our dependencies")]
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::signal::{self, create_sigset};
+
+use crate::console;
 
 /// A request to end the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,12 +71,16 @@ impl Received {
 
 /// The signals that wait to be handled.
 #[derive(Debug)]
-pub struct SignalFd(OwnedFd);
+pub struct SignalFd {
+    fd: OwnedFd,
+    /// The first one that [`Self::ended`] came upon.
+    ended: Cell<Option<Signal>>,
+}
 
 impl AsFd for SignalFd {
     /// Readable while a signal waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -108,14 +114,15 @@ impl SignalFd {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel just made this descriptor and nobody else knows it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, ended: Cell::default() })
     }
 
     /// The next signal that was sent, if any.
     pub fn take(&self) -> Option<Received> {
         let mut info = [0; size_of::<libc::signalfd_siginfo>()];
         loop {
-            let length = rustix::io::read(&self.0, &mut info).ok()?;
+            let length = rustix::io::read(&self.fd, &mut info).ok()?;
             // `ssi_signo` is the first field.
             let number = info.get(..length)?.first_chunk().copied().map(u32::from_ne_bytes)?;
             if let Some(received) = Received::of(number) {
@@ -124,11 +131,17 @@ impl SignalFd {
         }
     }
 
-    /// Whether a signal waits to be taken.
-    pub fn pending(&self) -> bool {
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    /// The signal that has ended the program, if one has, for work outside the event loop: it is to be given up then. Stops
+    /// where it is asked to stop.
+    pub fn ended(&self) -> Option<Signal> {
+        while self.ended.get().is_none() {
+            match self.take()? {
+                Received::End(signal) => self.ended.set(Some(signal)),
+                Received::Stop => console::stop(),
+                Received::Continue => console::continued(),
+            }
+        }
+        self.ended.get()
     }
 
     /// What calls `received` in the thread of the event loop, once per signal.
@@ -174,7 +187,7 @@ impl<F: FnMut(Received) + Send> MutEventSubscriber for SignalSubscriber<F> {
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        if let Err(error) = ops.add(Events::new_raw(self.signals.0.as_raw_fd(), EventSet::IN)) {
+        if let Err(error) = ops.add(Events::new_raw(self.signals.fd.as_raw_fd(), EventSet::IN)) {
             tracing::error!("cannot wait for signals: {error}");
         }
     }
@@ -194,7 +207,7 @@ mod tests {
     fn a_blocked_signal_arrives_as_an_event() {
         let signals = SignalFd::block().unwrap();
         assert_eq!(signals.take(), None);
-        assert!(!signals.pending());
+        assert_eq!(signals.ended(), None);
         let (sender, received) = mpsc::channel();
         let mut manager = EventManager::new().unwrap();
         manager.add_subscriber(signals.subscriber(move |signal| sender.send(signal).unwrap()));
@@ -205,5 +218,16 @@ mod tests {
         assert_eq!(manager.run_with_timeout(5000).unwrap(), 1);
         assert_eq!(received.try_recv().unwrap(), Received::End(Signal::Terminate));
         assert_eq!(manager.run_with_timeout(10).unwrap(), 0);
+    }
+
+    #[test]
+    fn work_outside_the_event_loop_hears_of_the_end() {
+        let signals = SignalFd::block().unwrap();
+        for signal in [libc::SIGCONT, libc::SIGINT, libc::SIGTERM] {
+            // SAFETY: both calls only take numbers, and the thread is this one.
+            assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), signal) }, 0);
+        }
+        assert_eq!(signals.ended(), Some(Signal::Interrupt));
+        assert_eq!(signals.ended(), Some(Signal::Interrupt), "it stays so");
     }
 }

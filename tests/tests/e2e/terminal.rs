@@ -67,3 +67,21 @@ fn job_control() -> Outcome {
     check_job_control(&["dash", "-i", "-m"], &command, ">", &mut process)?;
     check_job_control(&["bash", "--norc", "--noprofile", "--noediting", "-i"], &command, ">", &mut process)
 }
+
+/// The guest sends back each byte plus one.
+fn script() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let config = machine(folder.path())?;
+    let run = |words: &[&str]| -> Outcome<std::process::Output> {
+        let mut command = Command::new(binary::path()?);
+        command.args(["run", "--headless", "--timeout", "60"]).args(words).arg(&config).stdin(Stdio::null());
+        Ok(command.output()?)
+    };
+    let talk = ["--expect", ">", "--send", r"abc\x00", "--expect", "bcd\x01", "--send", "x", "--expect", "y"];
+    let done = run(&talk)?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    ensure(done.status.code() == Some(0) && said == ">bcd\u{1}y", format!("{done:?}"))?;
+    // What is forbidden ends the run also when it answers what was sent.
+    let done = run(&[&talk[..6], &["--fail-on", "[c-e]d", "--expect", "never"]].concat())?;
+    ensure(done.status.code() == Some(5), format!("{done:?}"))
+}

@@ -73,7 +73,11 @@ pub enum CtlCommand {
         action: MouseAction,
     },
     /// Use its serial port from this terminal (Ctrl-A X leaves it)
-    Console,
+    Console {
+        /// Leave so many seconds after the end of standard input; without it, what comes is shown until the machine ends
+        #[arg(long, value_name = "SECONDS", value_parser = super::parse_seconds)]
+        linger: Option<Duration>,
+    },
 }
 
 /// What a mouse does.

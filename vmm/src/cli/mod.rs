@@ -4,6 +4,7 @@
 //! with status 2 (clap's own), the status of a wrong configuration.
 
 mod ctl;
+mod script;
 #[cfg(test)]
 mod tests;
 mod vbios;
@@ -11,12 +12,14 @@ mod vbios;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::config::{ByteSize, ConsoleSpec, ControlSpec, Overrides};
 use crate::watch::Pattern;
 
 pub use ctl::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
+pub use script::Script;
 pub use vbios::{DeviceId, DumpArgs, FindArgs, InfoArgs, ParseDeviceIdError, VbiosArgs, VbiosCommand};
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
@@ -107,7 +110,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
     pub control: Option<ControlSpec>,
 
-    /// Open no window: the serial port is the only console
+    /// Leave standard input and the terminal alone: the serial port only writes to standard output, and Ctrl-C
+    /// presses the power button
     #[arg(long, help_heading = "Scripted runs")]
     pub headless: bool,
 
@@ -115,10 +119,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Scripted runs")]
     pub timeout: Option<Duration>,
 
-    /// Wait for this regular expression on the serial port; repeated, for each in turn. After the last the
-    /// guest is powered down and the run has succeeded
-    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
-    pub expect: Vec<Pattern>,
+    /// What is waited for on the serial port, and answered.
+    #[command(flatten)]
+    pub script: Script,
 
     /// Fail as soon as this regular expression appears on the serial port; may be repeated
     #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Scripted runs")]
@@ -126,7 +129,7 @@ pub struct RunArgs {
 
     /// Write what the guest's screen shows to FILE, as PNG: when all of --expect was seen, or else at the end.
     /// The machine has a screen even without [display]
-    #[arg(long, value_name = "FILE.png", help_heading = "Scripted runs")]
+    #[arg(long, value_name = "FILE.png", value_parser = PathBufValueParser::new().try_map(png), help_heading = "Scripted runs")]
     pub screenshot: Option<PathBuf>,
 
     /// Write what happens to FILE, as JSON lines with monotonic nanoseconds
@@ -187,12 +190,12 @@ pub struct RunOptions {
     pub config: PathBuf,
     /// What replaces values of the file, for [`crate::config::load_with`].
     pub overrides: Overrides,
-    /// Whether no window may be opened.
+    /// Whether standard input and the terminal are left alone.
     pub headless: bool,
     /// The time after which the machine ends, from the start of the process.
     pub timeout: Option<Duration>,
-    /// What must appear on the serial port, one after the other.
-    pub expect: Vec<Pattern>,
+    /// What must appear on the serial port, one after the other, and what is sent then.
+    pub script: Script,
     /// What must not appear on the serial port.
     pub fail_on: Vec<Pattern>,
     /// Where a picture of the screen is written.
@@ -214,15 +217,21 @@ impl From<RunArgs> for RunOptions {
             control,
             headless,
             timeout,
-            expect,
+            script,
             fail_on,
             screenshot,
             events,
         } = args;
         let screen = screenshot.is_some();
         let overrides = Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen };
-        Self { config, overrides, headless, timeout, expect, fail_on, screenshot, events }
+        Self { config, overrides, headless, timeout, script, fail_on, screenshot, events }
     }
+}
+
+/// A file whose name says that it is what is written there.
+fn png(path: PathBuf) -> Result<PathBuf, &'static str> {
+    let ending = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+    if ending { Ok(path) } else { Err("pictures are PNG files: write a name that ends in .png") }
 }
 
 /// Seconds, with a fraction if need be.

@@ -33,7 +33,7 @@ fn without_options_the_file_decides() {
     assert_eq!(options.config, Path::new("vm.toml"));
     assert_eq!(options.overrides, Overrides::default());
     assert!(!options.headless && options.timeout.is_none() && options.events.is_none());
-    assert!(options.expect.is_empty() && options.fail_on.is_empty());
+    assert!(options.script.0.is_empty() && options.fail_on.is_empty());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn every_option_arrives() {
     );
     assert!(options.headless);
     assert_eq!(options.timeout, Some(Duration::from_millis(1500)));
-    let expect: Vec<_> = options.expect.iter().map(crate::watch::Pattern::as_str).collect();
+    let expect: Vec<_> = options.script.0.iter().map(|step| step.expect.as_str()).collect();
     assert_eq!(expect, ["login:", "^# $"]);
     let mut watcher = Watcher::new([], options.fail_on.clone()).unwrap();
     watcher.feed(b"\xffKernel PANIC");
@@ -188,7 +188,7 @@ fn the_words_of_ctl_arrive() {
         (&["vm", "powerdown"], Some(CtlCommand::Powerdown)),
         (&["vm", "reset"], Some(CtlCommand::Reset)),
         (&["vm", "quit"], Some(CtlCommand::Quit)),
-        (&["vm", "console"], Some(CtlCommand::Console)),
+        (&["vm", "console"], Some(CtlCommand::Console { linger: None })),
         (&["vm", "screenshot", "a.png"], Some(CtlCommand::Screenshot { file: "a.png".into() })),
         (&["vm", "type", "-"], Some(CtlCommand::Type { text: "-".into() })),
         (&["vm", "type", "--help me"], Some(CtlCommand::Type { text: "--help me".into() })),

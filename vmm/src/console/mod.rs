@@ -143,14 +143,20 @@ impl Reserved {
         }
     }
 
-    /// Starts the console's thread. A file is emptied; the terminal of `stdio` is in raw mode from here on.
+    /// Starts the console's thread. A file is emptied; the terminal of `stdio` is in raw mode from here on, unless nobody
+    /// types there: if not `attended`, standard input is left alone.
     ///
     /// # Errors
     ///
     /// The host has no thread or descriptor for it.
-    pub fn start(self, watcher: Option<Watcher>, events: &EventLog) -> Result<Console, ConsoleError> {
+    pub fn start(
+        self,
+        attended: bool,
+        watcher: Option<Watcher>,
+        events: &EventLog,
+    ) -> Result<Console, ConsoleError> {
         let Self { device, console, end } = self;
-        Console::of(&device, &console, end, watcher, events).map_err(|source| ConsoleError {
+        Console::of(&device, &console, end, attended, watcher, events).map_err(|source| ConsoleError {
             device,
             console,
             source,
@@ -166,23 +172,29 @@ impl Console {
     /// See [`Reserved::open`] and [`Reserved::start`].
     pub fn open(
         spec: &ConsoleSpec,
+        attended: bool,
         device: &str,
         watcher: Option<Watcher>,
         events: &EventLog,
     ) -> Result<Self, ConsoleError> {
-        Reserved::open(spec, device)?.start(watcher, events)
+        Reserved::open(spec, device)?.start(attended, watcher, events)
     }
 
     fn of(
         device: &str,
         name: &str,
         end: End,
+        attended: bool,
         watcher: Option<Watcher>,
         events: &EventLog,
     ) -> io::Result<Self> {
         let (sink, input) = match end {
             End::Nowhere => (Sink::Nowhere, Input::None),
             End::File(output) => (Sink::Stream(output.begin()?.into()), Input::None),
+            End::Stdio if !attended => {
+                let output = Sink::Stream(own(rustix::stdio::stdout())?);
+                return Self::start(device, "standard output".into(), output, Input::None, watcher);
+            }
             End::Stdio => {
                 let (input, output) = (own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?);
                 return Self::with_stdio(device, input, output, watcher);

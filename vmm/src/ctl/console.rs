@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,16 +21,17 @@ const HELP: &str = "\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n\
     Ctrl-A H       show these keys\r\n";
 
-/// Shows the serial port until the user leaves, the machine ends, or nobody reads what is shown.
-pub(super) fn attach(connection: Connection) -> Result<(), CtlError> {
-    match converse(connection) {
+/// Shows the serial port until the user leaves, the machine ends, or nobody reads what is shown; with `linger`, until so long
+/// after the end of the input.
+pub(super) fn attach(connection: Connection, linger: Option<Duration>) -> Result<(), CtlError> {
+    match converse(connection, linger) {
         // As `head` does it.
         Err(CtlError::Own { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         ended => ended,
     }
 }
 
-fn converse(mut connection: Connection) -> Result<(), CtlError> {
+fn converse(mut connection: Connection, linger: Option<Duration>) -> Result<(), CtlError> {
     let path = connection.path().to_owned();
     let name = connection.name().to_owned();
     connection.execute("console", json!({}))?;
@@ -49,7 +51,8 @@ fn converse(mut connection: Connection) -> Result<(), CtlError> {
     show(&received)?;
     let keys = terminal.is_some().then(Keys::default);
     // The terminal gets its modes back when the session is dropped.
-    Session { stream, signals, terminal, keys, input_open: true, waiting: Vec::new() }.run(&path)
+    Session { stream, signals, terminal, keys, input_open: true, waiting: Vec::new(), linger, leave: None }
+        .run(&path)
 }
 
 /// As much may wait for a guest that does not read before nothing more is read for it. Until then the keys of this program still
@@ -65,6 +68,9 @@ struct Session {
     input_open: bool,
     /// What the guest has not taken yet, some [`MOST`] bytes.
     waiting: Vec<u8>,
+    linger: Option<Duration>,
+    /// When to leave: the input has ended and was sent.
+    leave: Option<Instant>,
 }
 
 impl Session {
@@ -83,7 +89,14 @@ impl Session {
             // In the background of the terminal what is typed is for others.
             let ours = self.terminal.as_ref().is_none_or(RawTerminal::follow);
             let count = if ours && self.input_open && self.waiting.len() < MOST { 3 } else { 2 };
-            let again = (!ours).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
+            if !self.input_open && self.waiting.is_empty() && self.leave.is_none() {
+                self.leave = self.linger.and_then(|linger| Instant::now().checked_add(linger));
+            }
+            let left = self.leave.map(|leave| leave.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+            let again = left.or((!ours).then_some(LOOK_AGAIN)).and_then(|time| Timespec::try_from(time).ok());
             match poll(fds.get_mut(..count).unwrap_or_default(), again.as_ref()) {
                 Err(Errno::INTR) => continue,
                 other => other.map_err(|error| failed(error.into()))?,

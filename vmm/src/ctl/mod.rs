@@ -105,8 +105,8 @@ pub fn run(args: &CtlArgs) -> Result<String, CtlError> {
     // What is wrong with the words is found before anything is disturbed.
     let requests = requests(command)?;
     let mut connection = Connection::open(&find::path_of(machine)?)?;
-    if *command == CtlCommand::Console {
-        return console::attach(connection).map(|()| String::new());
+    if let CtlCommand::Console { linger } = command {
+        return console::attach(connection, *linger).map(|()| String::new());
     }
     let mut answer = Value::Null;
     for (execute, arguments) in requests {
@@ -123,7 +123,7 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
         CtlCommand::Powerdown => plain("system_powerdown"),
         CtlCommand::Reset => plain("system_reset"),
         CtlCommand::Quit => plain("quit"),
-        CtlCommand::Console => Ok(Vec::new()),
+        CtlCommand::Console { .. } => Ok(Vec::new()),
         CtlCommand::Screenshot { file } => {
             // The machine runs in another folder.
             let path = std::path::absolute(file)

@@ -99,7 +99,7 @@ mod tests {
             "screen": { "present": true, "shown": false, "reason": "no driver" },
             "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
         }));
-        let expected = "name         a[b\nstatus       running\nprocess      7\nrunning for  1:02:05\nvCPUs        2\n\
+        let expected = "name         a�[b\nstatus       running\nprocess      7\nrunning for  1:02:05\nvCPUs        2\n\
             memory       2G\nexits        9\nresets       1\nscreen       blank: no driver\n\
             device       0000:01:00.0 (dgpu)\n";
         assert_eq!(shown, expected);

@@ -12,16 +12,17 @@ pub(super) struct Consoles {
 }
 
 impl Consoles {
-    /// Starts them. The terminal is in raw mode from here on.
+    /// Starts them; `attended` if somebody may type on standard input, whose terminal is then in raw mode from here on.
     pub(super) fn start(
+        attended: bool,
         serial: console::Reserved,
         debug: Option<console::Reserved>,
         watcher: Watcher,
         events: &EventLog,
     ) -> Result<Self, Failure> {
         let failed = |error: console::ConsoleError| Failure::Refused(error.to_string());
-        let debug = debug.map(|debug| debug.start(None, events)).transpose().map_err(failed)?;
-        let serial = serial.start(Some(watcher), events).map_err(failed)?;
+        let debug = debug.map(|debug| debug.start(attended, None, events)).transpose().map_err(failed)?;
+        let serial = serial.start(attended, Some(watcher), events).map_err(failed)?;
         Ok(Self { serial, debug })
     }
 

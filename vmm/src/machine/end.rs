@@ -108,7 +108,7 @@ fn judge(outcome: Outcome, options: &RunOptions, observer: &Observer) -> Outcome
     match observer.verdict() {
         Verdict::Failed { pattern, line } => Outcome::FailPatternSeen(format!("`{pattern}` in: {line}")),
         Verdict::AllSeen => Outcome::ExpectationMet,
-        Verdict::Pending { next: Some(pattern) } if !options.expect.is_empty() => {
+        Verdict::Pending { next: Some(pattern) } if !options.script.0.is_empty() => {
             Outcome::ExpectationMissed(pattern)
         }
         Verdict::Pending { .. } => outcome,

@@ -13,7 +13,7 @@ use super::control::Control;
 use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
-use crate::console::{self, Discard, InputSink, Key};
+use crate::console::{self, Discard, Feed, InputSink, Key};
 use crate::outcome::Failure;
 use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;
@@ -109,18 +109,19 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         manager.add_subscriber(subscriber);
     };
     let share = |event: &EventFd| event.try_clone().map_err(refused("share an event"));
-    let mut room = room;
+    // Three offer input to COM1: each is told when there is room.
+    let rooms = [new_event()?, new_event()?, new_event()?];
+    let [for_console, for_script, for_socket] = &rooms;
+    let (for_console, for_script, for_socket) = (share(for_console)?, share(for_script)?, share(for_socket)?);
+    let signalled = move || rooms.iter().for_each(|room| drop(room.write(1)));
+    add(Arc::new(Mutex::new(OnEvent { event: room, signalled })));
     if let Some(control) = control {
-        // Two offer input to COM1: each is told when there is room.
-        let rooms = [new_event()?, new_event()?];
-        let [console, socket] = &rooms;
-        let (for_console, for_socket) = (share(console)?, share(socket)?);
-        let signalled = move || rooms.iter().for_each(|room| drop(room.write(1)));
-        add(Arc::new(Mutex::new(OnEvent { event: room, signalled })));
-        room = for_console;
         let server = control.serve(board, vcpus, consoles, for_socket, wake.clone())?;
         add(Arc::new(Mutex::new(server)));
     }
+    let sink = Arc::new(SerialInput(Arc::clone(&board.devices.serial)));
+    let answers = Answers { feed: Feed::new(Arc::clone(&sink) as _, for_script), observer: observer.clone() };
+    add(Arc::new(Mutex::new(answers)));
     // The receiver lives as long as the loop, so sending cannot fail while it matters.
     let send = move |event: Wake| {
         let _ = wake.send(event);
@@ -171,17 +172,20 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     let flash = board.devices.flash.flusher();
     add(Arc::new(Mutex::new(flash_alarm.timer().subscriber(move || flash.flush()))));
 
-    let sink = Arc::new(SerialInput(Arc::clone(&board.devices.serial)));
-    let to = send.clone();
-    let pressed = move |key: Key| match key {
-        Key::Quit => trigger(&to, Trigger::Quit),
-        Key::PowerButton => trigger(&to, Trigger::PowerKey),
-        Key::Help => {}
+    // The terminal may be either console's.
+    let pressed = || {
+        let to = send.clone();
+        move |key: Key| match key {
+            Key::Quit => trigger(&to, Trigger::Quit),
+            Key::PowerButton => trigger(&to, Trigger::PowerKey),
+            Key::Help => {}
+        }
     };
-    let input = consoles.serial.subscriber(sink, room, pressed).map_err(refused("read the console"))?;
+    let input =
+        consoles.serial.subscriber(sink, for_console, pressed()).map_err(refused("read the console"))?;
     if let Some(debug) = &mut consoles.debug
         && let Some(subscriber) = debug
-            .subscriber(Arc::new(Discard), new_event()?, |_| {})
+            .subscriber(Arc::new(Discard), new_event()?, pressed())
             .map_err(refused("read the debug port's console"))?
     {
         add(Arc::new(Mutex::new(Boxed(subscriber))));
@@ -194,6 +198,29 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
 
 fn new_event() -> Result<EventFd, Failure> {
     EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))
+}
+
+/// What `--send` writes, on its way to COM1.
+struct Answers {
+    feed: Feed,
+    observer: Observer,
+}
+
+impl MutEventSubscriber for Answers {
+    fn process(&mut self, event: Events, _: &mut EventOps<'_>) {
+        if !self.feed.process(&event) {
+            // Reading it first: what comes later signals anew.
+            let _ = self.observer.answered().read();
+            self.feed.give(&self.observer.take_answer());
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        self.feed.init(ops);
+        if let Err(error) = ops.add(Events::new(self.observer.answered(), EventSet::IN)) {
+            tracing::error!(%error, "cannot wait for what a script sends");
+        }
+    }
 }
 
 /// A boxed subscriber among the others.

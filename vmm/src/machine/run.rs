@@ -56,7 +56,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
 
 /// A signal that came during the start ends it.
 fn go_on(signals: &SignalFd) -> Result<(), Failure> {
-    signals.take().map_or(Ok(()), |signal| Err(Failure::Signalled(signal)))
+    signals.ended().map_or(Ok(()), |signal| Err(Failure::Signalled(signal)))
 }
 
 fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
@@ -75,9 +75,12 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
     let smbios = items::smbios(&config, &plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
+    let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())
+        .map_err(refused("watch the serial port"))?;
+    let observer = watcher.observer();
     go_on(&signals)?;
     // Nothing of the host has been changed up to here.
-    let loan = match Loan::take(&config, &plan, &|| signals.pending()) {
+    let loan = match Loan::take(&config, &plan, &|| signals.ended().is_some()) {
         Ok(loan) => Ok(loan),
         Err(PassthroughError::Bind(BindError::Interrupted)) => Err(BindError::Interrupted),
         // Of what could not be given back the user has to know.
@@ -90,11 +93,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let events = ends.events(start)?;
     let Ends { control, vnc, serial, debug, mut shot, .. } = ends;
     let herald = control.as_ref().map(Control::herald);
-
-    let watcher = Watcher::new(options.expect.iter().cloned(), options.fail_on.iter().cloned())
-        .map_err(refused("watch the serial port"))?;
-    let observer = watcher.observer();
-    let mut consoles = Consoles::start(serial, debug, watcher, &events)?;
+    let mut consoles = Consoles::start(!options.headless, serial, debug, watcher, &events)?;
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
     let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;

@@ -53,6 +53,21 @@ impl Verdict {
     }
 }
 
+/// One step of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is waited for.
+    pub expect: Pattern,
+    /// What is sent then, if anything.
+    pub send: Vec<u8>,
+}
+
+impl From<Pattern> for Step {
+    fn from(expect: Pattern) -> Self {
+        Self { expect, send: Vec::new() }
+    }
+}
+
 /// Where a [`Watcher`] leaves its verdict for another thread.
 #[derive(Debug, Clone)]
 pub struct Observer(Arc<Shared>);
@@ -61,6 +76,9 @@ pub struct Observer(Arc<Shared>);
 struct Shared {
     verdict: Mutex<Verdict>,
     decided: EventFd,
+    /// What is to be sent to the guest.
+    answer: Mutex<Vec<u8>>,
+    answered: EventFd,
 }
 
 impl Observer {
@@ -72,6 +90,16 @@ impl Observer {
     /// Becomes readable when the verdict is final, and stays so until somebody reads it. Non-blocking.
     pub fn decided(&self) -> &EventFd {
         &self.0.decided
+    }
+
+    /// Takes what is to be sent to the guest, in order.
+    pub fn take_answer(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Becomes readable when there is something to send. Non-blocking.
+    pub fn answered(&self) -> &EventFd {
+        &self.0.answered
     }
 }
 
@@ -101,7 +129,9 @@ impl Track {
 #[derive(Debug)]
 pub struct Watcher {
     current: Option<Track>,
-    later: VecDeque<Pattern>,
+    /// What is sent when the current pattern was seen.
+    send: Vec<u8>,
+    later: VecDeque<Step>,
     forbidden: Vec<Track>,
     previous: Option<u8>,
     line: Vec<u8>,
@@ -121,15 +151,31 @@ impl Watcher {
         expected: impl IntoIterator<Item = Pattern>,
         forbidden: impl IntoIterator<Item = Pattern>,
     ) -> io::Result<Self> {
-        let mut later: VecDeque<_> = expected.into_iter().collect();
-        let current = later.pop_front().map(|pattern| Track::new(pattern, None));
+        Self::scripted(expected.into_iter().map(Step::from), forbidden)
+    }
+
+    /// Like [`Self::new`], for a conversation: what a step sends is left with the observer when its pattern was seen.
+    ///
+    /// # Errors
+    ///
+    /// The host has no file descriptor for the notification.
+    pub fn scripted(
+        steps: impl IntoIterator<Item = Step>,
+        forbidden: impl IntoIterator<Item = Pattern>,
+    ) -> io::Result<Self> {
+        let mut later: VecDeque<_> = steps.into_iter().collect();
+        let (current, send) =
+            later.pop_front().map(|step| (Track::new(step.expect, None), step.send)).unzip();
         let forbidden = forbidden.into_iter().map(|pattern| Track::new(pattern, None)).collect();
         let next = current.as_ref().map(|track| track.pattern.as_str().to_owned());
         let shared = Arc::new(Shared {
             verdict: Mutex::new(Verdict::Pending { next }),
             decided: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            answer: Mutex::default(),
+            answered: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         });
-        Ok(Self { current, later, forbidden, previous: None, line: Vec::new(), decided: false, shared })
+        let send = send.unwrap_or_default();
+        Ok(Self { current, send, later, forbidden, previous: None, line: Vec::new(), decided: false, shared })
     }
 
     /// A view of the verdict for another thread.
@@ -210,13 +256,24 @@ impl Watcher {
             let pattern = track.pattern.as_str().to_owned();
             self.decide(Verdict::Failed { pattern, line: printable_line(&self.line) });
         } else if met {
+            self.answer();
             let next = self.later.pop_front();
-            let name = next.as_ref().map(|pattern| pattern.as_str().to_owned());
-            self.current = next.map(|pattern| Track::new(pattern, self.previous));
+            let name = next.as_ref().map(|step| step.expect.as_str().to_owned());
+            let (current, send) =
+                next.map(|step| (Track::new(step.expect, self.previous), step.send)).unzip();
+            (self.current, self.send) = (current, send.unwrap_or_default());
             self.decide(match name {
                 Some(name) => Verdict::Pending { next: Some(name) },
                 None => Verdict::AllSeen,
             });
+        }
+    }
+
+    fn answer(&mut self) {
+        if !self.send.is_empty() {
+            self.shared.answer.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.send);
+            // Fails only if the counter is full: then it is readable anyway.
+            let _ = self.shared.answered.write(1);
         }
     }
 

@@ -111,7 +111,8 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not_disturbed() {
     drop(UnixListener::bind(&path).unwrap());
     let console = open(&spec);
 
-    let error = Console::open(&spec, "serial port", None, &EventLog::disabled()).unwrap_err().to_string();
+    let error =
+        Console::open(&spec, true, "serial port", None, &EventLog::disabled()).unwrap_err().to_string();
     assert!(error.contains("already running"), "{error}");
     assert!(path.exists());
     // The refused one did not connect: the first to be accepted is this client.
@@ -123,12 +124,14 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not_disturbed() {
     assert!(!path.exists());
 
     fs::write(&path, "a file").unwrap();
-    let error = Console::open(&spec, "serial port", None, &EventLog::disabled()).unwrap_err().to_string();
+    let error =
+        Console::open(&spec, true, "serial port", None, &EventLog::disabled()).unwrap_err().to_string();
     assert!(error.contains("no socket"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"a file");
 
     let long = ConsoleSpec::Unix(folder.path().join("x".repeat(120)));
-    let error = Console::open(&long, "serial port", None, &EventLog::disabled()).unwrap_err().to_string();
+    let error =
+        Console::open(&long, true, "serial port", None, &EventLog::disabled()).unwrap_err().to_string();
     assert!(error.contains("too long"), "{error}");
 }
 
@@ -153,7 +156,7 @@ fn a_pseudoterminal_serves_who_opens_it() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("events");
     let events = EventLog::create(&log).unwrap();
-    let mut console = Console::open(&ConsoleSpec::Pty, "serial port", None, &events).unwrap();
+    let mut console = Console::open(&ConsoleSpec::Pty, true, "serial port", None, &events).unwrap();
     let path = console.terminal_path().unwrap().to_owned();
     assert!(fs::read_to_string(&log).unwrap().contains(path.to_str().unwrap()));
     let mut output = console.output();

@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(10);
 type Manager = EventManager<Box<dyn MutEventSubscriber + Send>>;
 
 fn open(spec: &ConsoleSpec) -> Console {
-    Console::open(spec, "serial port", None, &EventLog::disabled()).unwrap()
+    Console::open(spec, true, "serial port", None, &EventLog::disabled()).unwrap()
 }
 
 /// A receive FIFO of 16 bytes, as the 16550 has, whose guest reads when told.

@@ -34,7 +34,7 @@ fn a_file_is_replaced_and_complete() {
     let observer = watcher.observer();
     let events = EventLog::disabled();
     let mut console =
-        Console::open(&ConsoleSpec::File(path.clone()), "serial port", Some(watcher), &events).unwrap();
+        Console::open(&ConsoleSpec::File(path.clone()), true, "serial port", Some(watcher), &events).unwrap();
     assert!(console.subscriber(Arc::new(Discard), EventFd::new(0).unwrap(), |_| ()).unwrap().is_none());
     let mut output = console.output();
     for byte in b"one\r\nthe end" {
@@ -50,7 +50,8 @@ fn a_file_is_replaced_and_complete() {
 #[test]
 fn a_missing_folder_is_named() {
     let spec = ConsoleSpec::File("/nonexistent/serial.log".into());
-    let error = Console::open(&spec, "debug port", None, &EventLog::disabled()).unwrap_err().to_string();
+    let error =
+        Console::open(&spec, true, "debug port", None, &EventLog::disabled()).unwrap_err().to_string();
     assert!(error.contains("debug port") && error.contains("file:/nonexistent/serial.log"), "{error}");
 }
 
@@ -96,7 +97,7 @@ fn a_host_that_takes_nothing_stops_neither_the_guest_nor_the_watcher() {
         let observer = watcher.observer();
         let console = if break_it == "full" {
             let spec = ConsoleSpec::File("/dev/full".into());
-            Console::open(&spec, "serial port", Some(watcher), &EventLog::disabled()).unwrap()
+            Console::open(&spec, true, "serial port", Some(watcher), &EventLog::disabled()).unwrap()
         } else {
             let (console, reader) = piped(Some(watcher));
             drop(reader);

@@ -64,7 +64,7 @@ fn within_the_limit(folder: &Path) {
     }
 
     let spec = ConsoleSpec::File(place("serial"));
-    let console = Console::open(&spec, "serial port", None, &EventLog::disabled()).unwrap();
+    let console = Console::open(&spec, true, "serial port", None, &EventLog::disabled()).unwrap();
     console.output().write_all(&vec![b'x'; 2 * LIMIT as usize]).unwrap();
     console.finish();
 
