@@ -32,7 +32,8 @@ impl Resolver {
             | field(cpu.sockets, thread_bits + core_bits);
         if highest > u64::from(APIC_ID_MAX) {
             let message = format!(
-                "{} × {} × {} processors need APIC IDs up to {highest}; the last one is {APIC_ID_MAX}",
+                "{} × {} × {} processors need APIC IDs up to {highest}; the last one is {APIC_ID_MAX}, so that there \
+                 are 255 of them at most",
                 cpu.sockets, cpu.cores, cpu.threads
             );
             self.problem_with_help("cpu.topology", message, "ask for fewer processors");

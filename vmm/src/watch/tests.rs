@@ -185,3 +185,46 @@ proptest! {
         }
     }
 }
+
+/// What docs/scripting.md promises of patterns.
+#[test]
+fn patterns_are_as_documented() {
+    for refused in [r"\p{Greek}", "[ä]", "x*"] {
+        assert!(refused.parse::<Pattern>().is_err(), "{refused}");
+    }
+    let seen = |pattern: &str, text: &str| {
+        let mut watcher = Watcher::new([pattern.parse().unwrap()], []).unwrap();
+        watcher.feed(text.as_bytes());
+        watcher.observer().verdict() == Verdict::AllSeen
+    };
+    assert!(seen("(ä|ö)", "xö") && !seen("(?i)ä", "Ä") && seen("(?i)a", "A") && !seen(r"a\w", "aä"));
+    assert!(!seen("a.b", "a\nb") && !seen("a.b", "a\rb") && seen("(?s)a.b", "a\nb"));
+    assert!(
+        !seen("root#", "\x1b[32mroot\x1b[0m#") && seen(r"root(\x1b\[[0-9;]*m)*#", "\x1b[32mroot\x1b[0m#")
+    );
+}
+
+/// What is sent comes with the pattern before it, and nothing comes after the end.
+#[test]
+fn a_conversation_is_answered_step_by_step() {
+    let step = |expect: &str, send: &str| Step { expect: expect.parse().unwrap(), send: send.into() };
+    let steps = || [step("login: ", "root\n"), step("# ", ""), step("# ", "halt\n")];
+    let mut watcher = Watcher::scripted(steps(), []).unwrap();
+    let observer = watcher.observer();
+    watcher.feed(b"logi");
+    assert!(observer.take_answer().is_empty() && observer.answered().read().is_err());
+    watcher.feed(b"n: ");
+    assert_eq!((observer.take_answer(), observer.answered().read().unwrap()), (b"root\n".to_vec(), 1));
+    watcher.feed(b"# ");
+    assert!(observer.take_answer().is_empty());
+    watcher.feed(b"# # ");
+    assert_eq!((observer.take_answer(), observer.verdict()), (b"halt\n".to_vec(), Verdict::AllSeen));
+    // All in one piece: both answers, in order.
+    let mut watcher = Watcher::scripted(steps(), []).unwrap();
+    watcher.feed(b"login: # # ");
+    assert_eq!(watcher.observer().take_answer(), b"root\nhalt\n");
+    // What is forbidden at the same place comes first.
+    let mut watcher = Watcher::scripted(steps(), ["n: ".parse().unwrap()]).unwrap();
+    watcher.feed(b"login: ");
+    assert!(watcher.observer().take_answer().is_empty());
+}
