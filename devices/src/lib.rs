@@ -9,6 +9,7 @@ pub mod bus;
 mod bytewise;
 pub mod chipset;
 pub mod debugcon;
+pub mod disk;
 pub mod display;
 pub mod fw_cfg;
 pub mod input;

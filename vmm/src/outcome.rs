@@ -125,7 +125,7 @@ pub enum Failure {
         /// Its place in the configuration.
         index: usize,
         /// What is wrong.
-        source: devices::virtio::blk::DiskError,
+        source: devices::disk::DiskError,
     },
     /// A device of the host cannot be passed through.
     #[error(transparent)]
@@ -159,8 +159,8 @@ impl Failure {
         match self {
             Self::Config(ConfigError::Invalid(problems)) if problems.are_about_host() => status::HOST,
             // The files are right; somebody else is in the way.
-            Self::Disk { source: devices::virtio::blk::DiskError::InUse { .. }, .. }
-            | Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,
+            Self::Disk { source, .. } if source.is_in_use() => status::HOST,
+            Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,
             Self::Vnc(VncError::Password(_))
             | Self::Config(_)
             | Self::Image(_)

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use devices::virtio::blk::{BlockBackend, Topology};
+use devices::disk::{BlockBackend, Topology};
 use vm_memory::VolatileSlice;
 
 use crate::events::{Event, EventLog, Milestone};

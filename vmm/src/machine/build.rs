@@ -10,6 +10,7 @@ use devices::chipset::{
     battery, reset, rtc,
 };
 use devices::debugcon::{self, Debugcon};
+use devices::disk::BlockBackend;
 use devices::display::{Display, Screen};
 use devices::input::Input;
 use devices::interrupt::IrqLine;
@@ -19,7 +20,7 @@ use devices::ps2::i8042::{self, I8042};
 use devices::pvpanic::{self, Pvpanic};
 use devices::serial::{self, SerialPort};
 use devices::time::{Alarm, HostClock};
-use devices::virtio::blk::{BlockBackend, VirtioBlk};
+use devices::virtio::blk::VirtioBlk;
 use devices::virtio::pci::VirtioPci;
 use devices::virtio::rng::VirtioRng;
 use firmware::fw_cfg::smbios::Smbios;
@@ -385,8 +386,10 @@ impl PciAssembly<'_> {
         let backend = self.disks.get_mut(index).and_then(Option::take);
         let backend =
             backend.ok_or_else(|| Failure::Input(format!("{planned}: disk[{index}] is not open")))?;
-        let backend = BootDisk::watch(backend, format!("disk[{index}]"), self.events.clone());
-        let device = VirtioBlk::new(backend, disk.serial.as_deref().unwrap_or_default());
+        let key = format!("disk[{index}]");
+        let backend = BootDisk::watch(backend, key.clone(), self.events.clone());
+        let name = format!("{key} ({})", disk.path.display());
+        let device = VirtioBlk::new(backend, disk.serial.as_deref().unwrap_or_default(), &name);
         self.virtio(Box::new(device), planned, placement)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use devices::virtio::blk::{BlockBackend, DiskError, DiskFormat, DiskOptions, open_disk};
+use devices::disk::{BlockBackend, DiskFormat, DiskOptions, open_disk};
 use firmware::fw_cfg::Content;
 use firmware::fw_cfg::kernel::{KernelError, KernelHandoff};
 use firmware::fw_cfg::user_item::{Source, UserItem};
@@ -125,7 +125,7 @@ fn disks(config: &Config) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure>
         match open_disk(&disk_options(disk)) {
             Ok(disk) => disks.push(Some(disk)),
             // The file is right; somebody else is in the way.
-            Err(source @ DiskError::InUse { .. }) => return Err(Failure::Disk { index, source }),
+            Err(source) if source.is_in_use() => return Err(Failure::Disk { index, source }),
             Err(error) => {
                 let key = format!("disk[{index}]");
                 problems.push(config.problem(&format!("{key}.path"), format!("{key}: {error}")));

@@ -1,18 +1,27 @@
 //! What each request does to the backend, with every value of the driver checked (virtio 1.2, 5.2.6.2).
+//!
+//! A request can be as long as the driver likes, nearly 4 GiB. It is performed in pieces, between which the worker may be
+//! told to stop: the rest is then left undone, and neither a reset nor the machine's end waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vm_memory::VolatileSlice;
 
-use super::backend::{BlockBackend, SECTOR};
-use super::request::{Header, Request, Status, kind, total};
+use crate::disk::{BlockBackend, Cursor, SECTOR, total};
+use crate::virtio::worker::Stop;
+
+use super::request::{Header, Request, Status, kind};
 
 /// Bytes of the identification that GET_ID returns.
 pub(super) const ID_LEN: usize = 20;
 /// Most sectors in one segment of a discard: 2 GiB less one sector.
 pub(super) const MAX_DISCARD_SECTORS: u32 = (1 << 22) - 1;
-/// Most sectors in one segment of a write-zeroes request, 64 MiB: where it must be written out, a reset waits for it.
+/// Most sectors in one segment of a write-zeroes request, 64 MiB.
 pub(super) const MAX_ZERO_SECTORS: u32 = 1 << 17;
+/// Bytes of a piece of a transfer, and of a discard or zeroes. The latter fall on multiples of this, so that no block or
+/// cluster is cut.
+const PIECE: u64 = 1 << 20;
+const FREE_PIECE: u64 = 16 << 20;
 /// Most segments in either request.
 pub(super) const MAX_SEGMENTS: u32 = 32;
 /// Bytes of `struct virtio_blk_discard_write_zeroes`.
@@ -34,8 +43,12 @@ pub(super) struct Executor<'a> {
     pub(super) backend: &'a mut dyn BlockBackend,
     pub(super) cache: &'a Cache,
     pub(super) id: [u8; ID_LEN],
+    /// For the log.
+    pub(super) name: &'a str,
     /// An I/O error has been logged; a guest that repeats its request shall not fill the log.
     pub(super) logged: bool,
+    /// Ends a request between two pieces.
+    pub(super) stop: &'a Stop,
 }
 
 impl Executor<'_> {
@@ -67,14 +80,14 @@ impl Executor<'_> {
         match header.kind {
             kind::IN => {
                 let offset = self.range(header.sector, total(request.to_driver))?;
-                let done = self.backend.read(offset, request.to_driver);
-                self.finish("read", offset, done)
+                self.transfer("read", offset, request.to_driver, |backend, at, piece| backend.read(at, piece))
             }
             kind::OUT => {
                 self.writable()?;
                 let offset = self.range(header.sector, total(request.from_driver))?;
-                let done = self.backend.write(offset, request.from_driver);
-                self.finish("write", offset, done)?;
+                self.transfer("write", offset, request.from_driver, |backend, at, piece| {
+                    backend.write(at, piece)
+                })?;
                 self.write_through()
             }
             kind::FLUSH => {
@@ -106,6 +119,38 @@ impl Executor<'_> {
         }
     }
 
+    /// Performs `step` for each piece of `buffers`, which lie from `offset` on.
+    fn transfer(
+        &mut self,
+        what: &str,
+        offset: u64,
+        buffers: &[VolatileSlice<'_>],
+        step: impl Fn(&mut dyn BlockBackend, u64, &[VolatileSlice<'_>]) -> std::io::Result<()>,
+    ) -> Result<Status, Status> {
+        let end = offset + total(buffers);
+        if end - offset <= PIECE {
+            let done = step(self.backend, offset, buffers);
+            return self.finish(what, offset, done);
+        }
+        let mut cursor = Cursor::new(buffers);
+        let mut piece = Vec::new();
+        let mut at = offset;
+        while at < end {
+            self.go_on()?;
+            let len = (end - at).min(PIECE);
+            cursor.take(len, &mut piece);
+            let done = step(self.backend, at, &piece);
+            self.finish(what, at, done)?;
+            at += len;
+        }
+        Ok(Status::Ok)
+    }
+
+    /// Gives the request up if the worker is to stop. Nobody looks at its status then.
+    fn go_on(&self) -> Result<(), Status> {
+        if self.stop.wanted() { Err(Status::IoError) } else { Ok(()) }
+    }
+
     fn finish(&mut self, what: &str, offset: u64, done: std::io::Result<()>) -> Result<Status, Status> {
         match done {
             Ok(()) => Ok(Status::Ok),
@@ -119,7 +164,8 @@ impl Executor<'_> {
     fn log(&mut self, what: &str, offset: u64, error: &std::io::Error) {
         if !std::mem::replace(&mut self.logged, true) {
             tracing::error!(
-                "a disk's image failed to {what} at byte {offset}: {error} (later errors are not shown)"
+                "{}: failed to {what} at byte {offset}: {error} (later errors are not shown)",
+                self.name
             );
         }
     }
@@ -175,13 +221,19 @@ impl Executor<'_> {
         for segment in segments {
             let Segment { sector, sectors, flags } = Segment::parse(*segment);
             let len = u64::from(sectors) * SECTOR;
-            let offset = self.range(sector, len)?;
-            if kind == kind::DISCARD {
-                let done = self.backend.discard(offset, len);
-                self.finish("discard", offset, done)?;
-            } else {
-                let done = self.backend.write_zeroes(offset, len, flags & UNMAP != 0);
-                self.finish("write zeroes", offset, done)?;
+            let mut at = self.range(sector, len)?;
+            let end = at + len;
+            while at < end {
+                self.go_on()?;
+                let len = (FREE_PIECE - at % FREE_PIECE).min(end - at);
+                if kind == kind::DISCARD {
+                    let done = self.backend.discard(at, len);
+                    self.finish("discard", at, done)?;
+                } else {
+                    let done = self.backend.write_zeroes(at, len, flags & UNMAP != 0);
+                    self.finish("write zeroes", at, done)?;
+                }
+                at += len;
             }
         }
         Ok(())

@@ -3,17 +3,10 @@
 //! One queue, one thread: the worker sleeps in epoll, takes all requests that are available, performs each with
 //! system calls straight from and to guest memory, and interrupts through the vector's event.
 
-mod backend;
 mod execute;
-mod locks;
-mod open;
-mod ordered;
-mod qcow2;
-mod raw;
 mod request;
 #[cfg(test)]
 mod tests;
-mod volatile_io;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -21,12 +14,10 @@ use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::GuestRam;
+use crate::disk::{BlockBackend, SECTOR, Topology};
 
 use super::worker::{Handler, Worker, serve};
 use super::{ActivateError, Activation, Chain, QueueError, VirtioDevice};
-
-pub use backend::{BlockBackend, SECTOR, Topology};
-pub use open::{DiskError, DiskFormat, DiskOptions, open_disk};
 
 use execute::{Cache, Executor, ID_LEN, MAX_DISCARD_SECTORS, MAX_SEGMENTS, MAX_ZERO_SECTORS};
 use request::Buffers;
@@ -58,13 +49,15 @@ pub struct VirtioBlk {
     /// Wakes the worker while there is one.
     doorbell: Option<Arc<EventFd>>,
     id: [u8; ID_LEN],
+    /// For the log.
+    name: Arc<str>,
     worker: Option<Worker>,
 }
 
 impl VirtioBlk {
     /// A disk that keeps its sectors in `backend` and identifies itself by `serial`, of which a guest sees the first
-    /// 20 bytes.
-    pub fn new(backend: Box<dyn BlockBackend>, serial: &str) -> Self {
+    /// 20 bytes. The log calls it `name`.
+    pub fn new(backend: Box<dyn BlockBackend>, serial: &str, name: &str) -> Self {
         let mut features = feature::SEG_MAX | feature::BLK_SIZE | feature::FLUSH | feature::TOPOLOGY;
         if backend.read_only() {
             features |= feature::RO;
@@ -87,6 +80,7 @@ impl VirtioBlk {
             cache,
             doorbell: None,
             id,
+            name: name.into(),
             worker: None,
         }
     }
@@ -186,11 +180,13 @@ impl VirtioDevice for VirtioBlk {
             // A driver that cannot flush expects completed writes to be durable (5.2.6.2).
             self.cache.writeback.store(false, Ordering::Release);
         }
-        let (backend, cache, id) = (Arc::clone(&self.backend), Arc::clone(&self.cache), self.id);
+        let (backend, cache) = (Arc::clone(&self.backend), Arc::clone(&self.cache));
+        let (id, name) = (self.id, Arc::clone(&self.name));
         let doorbell = Arc::clone(queue.event());
         let worker = Worker::start("virtio-blk", [Arc::clone(&doorbell)], move |waiter, stop| {
             let Ok(mut backend) = backend.lock() else { return };
-            let executor = Executor { backend: backend.as_mut(), cache: &cache, id, logged: false };
+            let backend = backend.as_mut();
+            let executor = Executor { backend, cache: &cache, id, name: &name, logged: false, stop };
             let mut requests = Requests { executor, buffers: Buffers::default() };
             serve(std::slice::from_mut(&mut queue), &dma, waiter, stop, &mut requests);
         });
@@ -200,8 +196,8 @@ impl VirtioDevice for VirtioBlk {
     }
 
     fn reset(&mut self) {
-        let Self { backend: _, features: _, config: _, cache, doorbell, id: _, worker } = self;
-        // Waits for the request at hand.
+        let Self { backend: _, features: _, config: _, cache, doorbell, id: _, name: _, worker } = self;
+        // Waits for the piece of a request at hand.
         *worker = None;
         *doorbell = None;
         cache.flush_due.store(false, Ordering::Release);

@@ -139,8 +139,3 @@ impl<'ram> Buffers<'ram> {
         Ok((Some(header), at))
     }
 }
-
-/// Total length of `slices` in bytes.
-pub(super) fn total(slices: &[VolatileSlice<'_>]) -> u64 {
-    slices.iter().map(|slice| slice.len() as u64).sum()
-}

@@ -1,91 +1,22 @@
-//! Tests of the block device, its image formats and their opening.
+//! Tests of the block device.
 
 mod device;
-mod images;
 mod kill;
-mod open;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
+use crate::disk::tests::{contents, create, open_with, pattern, qemu_img, text};
 use crate::virtio::testing::{DATA, Driver, WRITE};
 
 /// Where requests of tests have their header, data and status.
 const HEADER: u64 = DATA;
 const STATUS: u64 = DATA + 0x100;
 const BUFFER: u64 = DATA + 0x1000;
-
-/// Bytes that differ from sector to sector and from seed to seed.
-fn pattern(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
-
-/// Runs qemu-img, the independent reader of our images.
-fn qemu_img(args: &[&str]) -> Output {
-    Command::new("qemu-img").args(args).output().expect("these tests need qemu-img (package qemu-utils)")
-}
-
-fn qemu_img_ok(args: &[&str]) {
-    let output = patiently(
-        || qemu_img(args),
-        |output| !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("lock"),
-    );
-    assert!(output.status.success(), "qemu-img {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Repeats while the result says that a file is locked. Tests run side by side, and a process that one of them is just
-/// starting holds the locks of all until its exec, even of images that are closed already.
-fn patiently<T>(mut attempt: impl FnMut() -> T, locked: impl Fn(&T) -> bool) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let result = attempt();
-        if !locked(&result) || Instant::now() > deadline {
-            return result;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// An empty image of `size` bytes, made by qemu-img.
-fn create(dir: &Path, name: &str, format: &str, options: &str, size: u64) -> PathBuf {
-    let path = dir.join(name);
-    let size = size.to_string();
-    let mut args = vec!["create", "-q", "-f", format];
-    if !options.is_empty() {
-        args.extend(["-o", options]);
-    }
-    args.extend([text(&path), &size]);
-    qemu_img_ok(&args);
-    path
-}
-
-/// The disk's bytes as qemu-img reads them.
-fn contents(path: &Path, format: &str) -> Vec<u8> {
-    let raw = path.with_extension("contents");
-    qemu_img_ok(&["convert", "-f", format, "-O", "raw", text(path), text(&raw)]);
-    std::fs::read(raw).unwrap()
-}
-
-fn open_with(path: &Path, change: impl FnOnce(&mut DiskOptions)) -> Box<dyn BlockBackend> {
-    let mut options = DiskOptions::new(path);
-    change(&mut options);
-    patiently(|| open_disk(&options), |opened| matches!(opened, Err(DiskError::InUse { .. }))).unwrap()
-}
 
 /// A disk and a driver that sends it one request after the other.
 struct Disk {
@@ -94,7 +25,8 @@ struct Disk {
 
 impl Disk {
     fn start(backend: Box<dyn BlockBackend>, features: u64) -> Self {
-        let mut driver = Driver::new(VirtioBlk::new(backend, "serial-of-the-disk-too-long"));
+        let mut driver =
+            Driver::new(VirtioBlk::new(backend, "serial-of-the-disk-too-long", "disk[0] (a.img)"));
         driver.start(features);
         Self { driver }
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use devices::virtio::blk::{BlockBackend, SECTOR, Topology};
+use devices::disk::{BlockBackend, SECTOR, Topology};
 use vm_memory::VolatileSlice;
 
 const SIZE: usize = 16 << 10;

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use devices::virtio::blk::{DiskOptions, open_disk};
+use devices::disk::{DiskOptions, open_disk};
 use firmware::nvram::{NvramError, NvramStore};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use vm_memory::VolatileSlice;

@@ -1,10 +1,10 @@
-//! What a virtio disk stores its sectors in.
+//! What a disk stores its sectors in.
 
 use std::io;
 
 use vm_memory::VolatileSlice;
 
-/// Unit of sector numbers and of a disk's size, in bytes, whatever its block size (virtio 1.2, 5.2).
+/// Unit of sector numbers and of a disk's size, in bytes, whatever its block size.
 pub const SECTOR: u64 = 512;
 
 /// Sizes that a guest should know to lay out its accesses, all in bytes and powers of two.
@@ -20,7 +20,7 @@ pub struct Topology {
 
 /// A disk image. Ranges given to its methods lie within [`BlockBackend::size`] and consist of whole sectors.
 ///
-/// All methods block; the device calls them from one thread.
+/// All methods block; a device calls them from one thread.
 pub trait BlockBackend: Send {
     /// Capacity in bytes, a multiple of [`SECTOR`].
     fn size(&self) -> u64;

@@ -10,12 +10,14 @@ use std::os::fd::AsRawFd;
 
 use vm_memory::VolatileSlice;
 
+use super::cursor::total;
+
 /// Buffers handed to one system call. The kernel takes up to 1024; requests rarely have more than these.
 const BATCH: usize = 128;
 
-/// Fills `buffers` from `offset` of `file` on.
-pub(super) fn read(file: &File, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
-    transfer(offset, buffers, io::ErrorKind::UnexpectedEof, |iov, count, at| {
+/// Fills `buffers` from `offset` of `file` on. Returns how many bytes there were, fewer than asked for at the file's end.
+pub(super) fn read(file: &File, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<u64> {
+    transfer(offset, buffers, |iov, count, at| {
         // SAFETY: the first `count` elements of `iov` point to guest memory that stays mapped, since `buffers` borrow
         // it; nothing in the process relies on its contents.
         unsafe { libc::preadv(file.as_raw_fd(), iov, count, at) }
@@ -24,19 +26,20 @@ pub(super) fn read(file: &File, offset: u64, buffers: &[VolatileSlice<'_>]) -> i
 
 /// Writes `buffers` to `file` from `offset` on.
 pub(super) fn write(file: &File, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
-    transfer(offset, buffers, io::ErrorKind::WriteZero, |iov, count, at| {
+    let done = transfer(offset, buffers, |iov, count, at| {
         // SAFETY: as for `read`; the kernel copies whatever the guest's memory holds at the time.
         unsafe { libc::pwritev(file.as_raw_fd(), iov, count, at) }
-    })
+    })?;
+    if done < total(buffers) { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
 }
 
-/// Repeats `call` until all of `buffers` have been transferred; `stalled` is the error when it makes no progress.
+/// Repeats `call` until all of `buffers` have been transferred or it makes no progress. Returns the bytes transferred.
 fn transfer(
-    mut offset: u64,
+    offset: u64,
     mut buffers: &[VolatileSlice<'_>],
-    stalled: io::ErrorKind,
     call: impl Fn(*const libc::iovec, libc::c_int, libc::off_t) -> isize,
-) -> io::Result<()> {
+) -> io::Result<u64> {
+    let mut transferred = 0;
     // Bytes of the first buffer that are done.
     let mut skip = 0;
     while !buffers.is_empty() {
@@ -47,16 +50,16 @@ fn transfer(
             *entry = libc::iovec { iov_base: rest.ptr_guard_mut().as_ptr().cast(), iov_len: rest.len() };
             count += 1;
         }
-        let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        let at = libc::off_t::try_from(offset.saturating_add(transferred)).map_err(io::Error::other)?;
         let done = match usize::try_from(call(iov.as_ptr(), count, at)) {
-            Ok(0) => return Err(stalled.into()),
+            Ok(0) => break,
             Ok(done) => done,
             Err(_) => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => continue,
                 error => return Err(error),
             },
         };
-        offset = offset.saturating_add(done as u64);
+        transferred += done as u64;
         skip += done;
         while let Some((first, rest)) = buffers.split_first()
             && skip >= first.len()
@@ -65,7 +68,7 @@ fn transfer(
             buffers = rest;
         }
     }
-    Ok(())
+    Ok(transferred)
 }
 
 /// Whether O_DIRECT can transfer `buffers` as they are, with memory and lengths aligned to `alignment` bytes.

@@ -1,7 +1,7 @@
 //! The backends against a model in memory, and against qemu-img as an independent reader.
 
 use proptest::prelude::*;
-use vm_memory::{GuestMemoryBackend, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::*;
 use crate::GuestRam;

@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use vm_memory::VolatileSlice;
 
 use super::backend::{BlockBackend, SECTOR, Topology};
+use super::cursor::{Cursor, total};
+use super::durable::Durable;
 use super::volatile_io;
 
 /// Block size of the page cache and of common file systems.
@@ -32,6 +34,7 @@ pub(super) struct RawFile {
     size: u64,
     read_only: bool,
     mode: Mode,
+    pub(super) durable: Durable,
     /// Taken at the first use.
     bounce: Option<Bounce>,
     can_discard: bool,
@@ -41,7 +44,16 @@ pub(super) struct RawFile {
 impl RawFile {
     /// `size` in bytes is that of `file`.
     pub(super) fn new(file: File, size: u64, read_only: bool, mode: Mode, discard: bool) -> Self {
-        Self { file, size, read_only, mode, bounce: None, can_discard: discard && !read_only, can_zero: true }
+        Self {
+            file,
+            size,
+            read_only,
+            mode,
+            durable: Durable::default(),
+            bounce: None,
+            can_discard: discard && !read_only,
+            can_zero: true,
+        }
     }
 
     fn alignment(&self) -> u64 {
@@ -132,9 +144,12 @@ impl BlockBackend for RawFile {
 
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
         if self.direct_fits(offset, buffers) {
-            return volatile_io::read(&self.file, offset, buffers);
+            return match volatile_io::read(&self.file, offset, buffers)? {
+                done if done < total(buffers) => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            };
         }
-        let len = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        let len = total(buffers);
         let mut cursor = Cursor::new(buffers);
         self.bounced(offset, len, false, |bytes| cursor.fill_from(bytes))
     }
@@ -143,7 +158,7 @@ impl BlockBackend for RawFile {
         if self.direct_fits(offset, buffers) {
             return volatile_io::write(&self.file, offset, buffers);
         }
-        let len = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        let len = total(buffers);
         let mut cursor = Cursor::new(buffers);
         self.bounced(offset, len, true, |bytes| cursor.drain_to(bytes))
     }
@@ -152,7 +167,7 @@ impl BlockBackend for RawFile {
         if self.read_only {
             return Ok(());
         }
-        self.file.sync_data()
+        self.durable.sync(&self.file)
     }
 
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
@@ -200,50 +215,5 @@ impl Bounce {
         let start = self.memory.as_ptr().align_offset(BOUNCE);
         let piece = start.checked_add(len).and_then(|end| self.memory.get_mut(start..end));
         piece.ok_or_else(|| io::ErrorKind::InvalidInput.into())
-    }
-}
-
-/// A position in a list of buffers.
-struct Cursor<'a, 'ram> {
-    buffers: &'a [VolatileSlice<'ram>],
-    /// Bytes of the first buffer that are done.
-    skip: usize,
-}
-
-impl<'a, 'ram> Cursor<'a, 'ram> {
-    fn new(buffers: &'a [VolatileSlice<'ram>]) -> Self {
-        Self { buffers, skip: 0 }
-    }
-
-    /// Copies all of `bytes` into the buffers.
-    fn fill_from(&mut self, mut bytes: &[u8]) {
-        while let (Some(slice), false) = (self.current(), bytes.is_empty()) {
-            let count = bytes.len().min(slice.len());
-            let (now, later) = bytes.split_at(count);
-            slice.copy_from(now);
-            self.skip += count;
-            bytes = later;
-        }
-    }
-
-    /// Fills all of `bytes` from the buffers.
-    fn drain_to(&mut self, mut bytes: &mut [u8]) {
-        while let (Some(slice), false) = (self.current(), bytes.is_empty()) {
-            let (now, later) = bytes.split_at_mut(bytes.len().min(slice.len()));
-            self.skip += slice.copy_to(now);
-            bytes = later;
-        }
-    }
-
-    /// What is left of the buffer at the position, which is not empty.
-    fn current(&mut self) -> Option<VolatileSlice<'ram>> {
-        loop {
-            let (first, rest) = self.buffers.split_first()?;
-            if self.skip < first.len() {
-                return first.offset(self.skip).ok();
-            }
-            self.skip -= first.len();
-            self.buffers = rest;
-        }
     }
 }

@@ -1,0 +1,24 @@
+//! Disk images, whatever bus their disk is on: opening them, and reading and writing them safely.
+//!
+//! Two formats: raw ([`raw`]), in which the file's bytes are the disk's, and QEMU's qcow2 ([`qcow2`]). What both have in
+//! common is the file below ([`file`]), the locks that keep other users off it ([`locks`]), and a memory for failed
+//! flushes ([`durable`]). An image may have been damaged or forged: what is wrong with one is found when it is opened
+//! ([`open`]), and said in words that lead to a fix ([`error`]).
+
+mod backend;
+mod cursor;
+mod durable;
+mod error;
+mod file;
+mod locks;
+mod open;
+mod qcow2;
+mod raw;
+#[cfg(test)]
+pub(crate) mod tests;
+mod volatile_io;
+
+pub use backend::{BlockBackend, SECTOR, Topology};
+pub(crate) use cursor::{Cursor, total};
+pub use error::DiskError;
+pub use open::{DiskFormat, DiskOptions, open_disk};
