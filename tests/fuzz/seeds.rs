@@ -3,6 +3,7 @@
 
 #[path = "seeds/kernel.rs"]
 mod kernel;
+mod qcow2_samples;
 #[path = "seeds/virtio_queue.rs"]
 mod virtio_queue;
 #[path = "seeds/vnc.rs"]
@@ -69,6 +70,10 @@ fn main() -> Outcome {
     put("uefi_section", "volume", &[&[0xff], flash.as_slice()].concat())?;
     for method in 0..5u8 {
         put("uefi_section", &format!("method-{method}"), &[&[method], packed.as_slice()].concat())?;
+    }
+
+    for (name, input) in qcow2_samples::samples()? {
+        put("qcow2", &name, &input)?;
     }
 
     put("acpi_table", "ssdt", &table(b"SSDT", &[0x08, b'X', b'_', b'_', b'_', 0x00]))?;
