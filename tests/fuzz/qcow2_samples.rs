@@ -61,6 +61,11 @@ impl Image {
         1 << self.bits
     }
 
+    /// As much as one L2 table describes, in at most 4 MiB.
+    fn disk(&self) -> u64 {
+        (self.cluster() * self.cluster() / 8).min(4 << 20) as u64
+    }
+
     fn add(&mut self, mut bytes: Vec<u8>) -> u64 {
         bytes.resize(self.cluster(), 0);
         self.clusters.push(bytes);
@@ -102,7 +107,10 @@ impl Image {
         let mut entry = l1.to_be_bytes().to_vec();
         entry.extend(1u32.to_be_bytes());
         entry.extend([0, 1, 0, 1]);
-        entry.extend([0; 24]);
+        entry.extend([0; 20]);
+        entry.extend(16u32.to_be_bytes());
+        entry.extend([0; 8]);
+        entry.extend(self.disk().to_be_bytes());
         entry.extend(b"1s\0\0\0\0\0\0");
         self.snapshots_at = self.add(entry.clone());
         self.snapshots = entry;
@@ -115,9 +123,7 @@ impl Image {
         header.extend(self.version.to_be_bytes());
         header.extend([0; 12]);
         header.extend(self.bits.to_be_bytes());
-        // As much as one L2 table describes, in at most 4 MiB.
-        let disk = (size * size / 8).min(4 << 20) as u64;
-        header.extend(disk.to_be_bytes());
+        header.extend(self.disk().to_be_bytes());
         header.extend([0; 4]);
         header.extend(1u32.to_be_bytes());
         header.extend(at(3));

@@ -63,7 +63,7 @@ impl TableCache {
             None => {
                 let mut bytes = vec![0; self.table_len];
                 file.read_at(&mut bytes, offset)?;
-                self.put(offset, bytes.into_boxed_slice(), 0..0)
+                self.put(offset, bytes.into_boxed_slice())
             }
         };
         let table = self.tables.get_mut(place).ok_or(io::ErrorKind::NotFound)?;
@@ -71,10 +71,9 @@ impl TableCache {
         Ok(&table.bytes)
     }
 
-    /// Puts the new table `bytes` at `offset`, to be written.
+    /// Puts the new table `bytes` at `offset`, where it has been written.
     pub(super) fn insert(&mut self, offset: u64, bytes: Vec<u8>) {
-        let all = 0..bytes.len();
-        self.put(offset, bytes.into_boxed_slice(), all);
+        self.put(offset, bytes.into_boxed_slice());
     }
 
     /// Changes bytes `at` of the table at `offset`.
@@ -119,13 +118,12 @@ impl TableCache {
         Ok(())
     }
 
-    fn put(&mut self, offset: u64, bytes: Box<[u8]>, dirty: Range<usize>) -> usize {
+    fn put(&mut self, offset: u64, bytes: Box<[u8]>) -> usize {
         self.forget(offset);
         if self.tables.len() >= self.capacity {
             self.evict();
         }
-        self.dirty += usize::from(!dirty.is_empty());
-        self.tables.push(Table { offset, bytes, dirty, used: true });
+        self.tables.push(Table { offset, bytes, dirty: 0..0, used: true });
         let place = self.tables.len() - 1;
         self.places.insert(offset, place);
         place

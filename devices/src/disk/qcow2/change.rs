@@ -43,7 +43,7 @@ impl Qcow2Image {
         let State::Writable(writable) = &mut self.state else {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         };
-        let table = writable.refcounts.allocate_metadata(&mut self.file)?;
+        let table = writable.refcounts.allocate_metadata(&mut self.file, &bytes)?;
         writable.barrier_due = true;
         self.l2.insert(table, bytes);
         self.l1.set(index, table);

@@ -25,7 +25,7 @@ pub(in crate::disk) struct ImageFile {
     /// It cannot grow: a block device.
     fixed: bool,
     can_punch: bool,
-    pub(super) durable: Durable,
+    pub(in crate::disk) durable: Durable,
 }
 
 impl ImageFile {

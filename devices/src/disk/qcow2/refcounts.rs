@@ -91,9 +91,14 @@ impl Refcounts {
         }
     }
 
-    /// Like [`Refcounts::allocate`] for one cluster of metadata.
-    pub(super) fn allocate_metadata(&mut self, file: &mut ImageFile) -> io::Result<u64> {
+    /// Takes a cluster for metadata, which begins with `bytes`. They are written at once: where there is no room, the
+    /// guest's request fails, and not each flush after it.
+    pub(super) fn allocate_metadata(&mut self, file: &mut ImageFile, bytes: &[u8]) -> io::Result<u64> {
         let run = self.allocate(file, 1)?;
+        if let Err(error) = file.write_at(bytes, run.offset) {
+            self.release(file, run)?;
+            return Err(error);
+        }
         self.metadata.insert(run.offset >> self.geometry.cluster_bits)?;
         Ok(run.offset)
     }
@@ -226,10 +231,11 @@ impl Refcounts {
     }
 
     /// Gives a range of clusters a block, in its cluster `index`.
-    fn add_block(&mut self, file: &ImageFile, place: usize, index: u64) -> io::Result<()> {
+    fn add_block(&mut self, file: &mut ImageFile, place: usize, index: u64) -> io::Result<()> {
         let run = self.claim(file, index, 1)?;
         let mut bytes = vec![0; self.geometry.cluster() as usize];
         store(&mut bytes, index % per_block(&self.geometry), self.geometry.refcount_order, 1);
+        file.write_at(&bytes, run.offset)?;
         self.metadata.insert(index)?;
         self.blocks.insert(run.offset, bytes);
         if let Some(entry) = self.table.get_mut(place) {

@@ -18,24 +18,73 @@ struct Kind {
     options: &'static str,
     direct: bool,
     discard: bool,
+    history: History,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind { name: "raw.img", format: "raw", options: "", direct: false, discard: true },
-    Kind { name: "kept.img", format: "raw", options: "preallocation=full", direct: false, discard: false },
-    Kind { name: "direct.img", format: "raw", options: "", direct: true, discard: true },
-    Kind { name: "plain.qcow2", format: "qcow2", options: "", direct: false, discard: true },
-    Kind { name: "small.qcow2", format: "qcow2", options: "cluster_size=512", direct: false, discard: true },
-    Kind { name: "old.qcow2", format: "qcow2", options: "compat=0.10", direct: false, discard: true },
-    Kind { name: "direct.qcow2", format: "qcow2", options: "", direct: true, discard: false },
-    Kind {
-        name: "lazy.qcow2",
-        format: "qcow2",
-        options: "lazy_refcounts=on,refcount_bits=1",
-        direct: false,
-        discard: true,
-    },
+const fn qcow2(name: &'static str, options: &'static str) -> Kind {
+    Kind { name, format: "qcow2", options, direct: false, discard: true, history: History::None }
+}
+
+const KINDS: [Kind; 20] = [
+    Kind { format: "raw", ..qcow2("raw.img", "") },
+    Kind { format: "raw", discard: false, ..qcow2("kept.img", "preallocation=full") },
+    Kind { format: "raw", direct: true, ..qcow2("direct.img", "") },
+    qcow2("plain.qcow2", ""),
+    qcow2("small.qcow2", "cluster_size=512"),
+    qcow2("page.qcow2", "cluster_size=4k"),
+    qcow2("large.qcow2", "cluster_size=2M"),
+    qcow2("old.qcow2", "compat=0.10"),
+    qcow2("old-small.qcow2", "compat=0.10,cluster_size=512"),
+    qcow2("wide.qcow2", "refcount_bits=64,cluster_size=512"),
+    qcow2("narrow.qcow2", "refcount_bits=2,cluster_size=1k"),
+    qcow2("lazy.qcow2", "lazy_refcounts=on,refcount_bits=1"),
+    qcow2("prepared.qcow2", "preallocation=metadata"),
+    Kind { discard: false, ..qcow2("kept.qcow2", "") },
+    Kind { direct: true, discard: false, ..qcow2("direct.qcow2", "") },
+    Kind { direct: true, ..qcow2("direct-small.qcow2", "cluster_size=512") },
+    Kind { history: History::Snapshot, ..qcow2("snapshot.qcow2", "cluster_size=4k") },
+    Kind { history: History::Snapshot, ..qcow2("old-snapshot.qcow2", "compat=0.10") },
+    Kind { history: History::Backing, ..qcow2("top.qcow2", "cluster_size=8k") },
+    Kind { history: History::Backing, ..qcow2("old-top.qcow2", "compat=0.10,cluster_size=1k") },
 ];
+
+/// What the image's contents rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum History {
+    None,
+    /// Contents that a snapshot shares, made by qemu-io and qemu-img.
+    Snapshot,
+    /// A raw backing file that ends before the disk.
+    Backing,
+}
+
+/// Makes the image. Returns its path and contents.
+fn make(dir: &Path, kind: Kind) -> (PathBuf, Vec<u8>) {
+    let mut model = vec![0; SIZE as usize];
+    match kind.history {
+        History::None => (create(dir, kind.name, kind.format, kind.options, SIZE), model),
+        History::Snapshot => {
+            let path = create(dir, kind.name, kind.format, kind.options, SIZE);
+            qemu_io(&path, &["write -P 0x5a 0 1M", "write -P 0x5b 2M 100k", "write -z 1500k 64k"]);
+            qemu_img_ok(&["snapshot", "-c", "kept", text(&path)]);
+            model[..1 << 20].fill(0x5a);
+            model[2 << 20..(2 << 20) + (100 << 10)].fill(0x5b);
+            (path, model)
+        }
+        History::Backing => {
+            let base = dir.join("base.raw");
+            let len = (SIZE - (700 << 10)) as usize;
+            let data = pattern(77, len);
+            std::fs::write(&base, &data).unwrap();
+            model[..len].copy_from_slice(&data);
+            let path = dir.join(kind.name);
+            let size = SIZE.to_string();
+            let options = format!("backing_file=base.raw,backing_fmt=raw,{}", kind.options);
+            qemu_img_ok(&["create", "-q", "-f", "qcow2", "-o", &options, text(&path), &size]);
+            (path, model)
+        }
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -77,15 +126,16 @@ fn buffers<'a>(ram: &'a GuestRam, len: usize, cuts: &[usize]) -> Vec<VolatileSli
 
 fn run(kind: Kind, operations: Vec<(Operation, u64, u64, Vec<usize>)>) {
     let dir = tempfile::tempdir().unwrap();
-    let path = create(dir.path(), kind.name, kind.format, kind.options, SIZE);
+    let (path, mut model) = make(dir.path(), kind);
+    let before = model.clone();
     let open = || {
         open_with(&path, |options| {
             options.direct = kind.direct;
             options.discard = kind.discard;
+            options.allow_backing = kind.history == History::Backing;
         })
     };
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), SPACE)]).unwrap();
-    let mut model = vec![0; SIZE as usize];
     let mut disk = open();
     assert_eq!(disk.size(), SIZE);
     for (operation, sector, sectors, cuts) in operations {
@@ -133,10 +183,22 @@ fn run(kind: Kind, operations: Vec<(Operation, u64, u64, Vec<usize>)>) {
         qemu_img_ok(&["check", "-q", text(&path)]);
     }
     assert!(contents(&path, kind.format) == model, "{kind:?}: qemu-img reads something else");
+    match kind.history {
+        History::None => {}
+        History::Snapshot => {
+            qemu_img_ok(&["snapshot", "-a", "kept", text(&path)]);
+            qemu_img_ok(&["check", "-q", text(&path)]);
+            assert!(contents(&path, "qcow2") == before, "{kind:?}: the snapshot has changed");
+        }
+        History::Backing => {
+            let base = std::fs::read(dir.path().join("base.raw")).unwrap();
+            assert!(base == before[..base.len()], "{kind:?}: the backing file has changed");
+        }
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn images_hold_what_was_written(kind in 0..KINDS.len(), operations in operations()) {
         run(KINDS[kind], operations);
@@ -161,10 +223,18 @@ fn direct_io_needs_whole_blocks() {
 fn images_made_by_qemu_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let raw = dir.path().join("source.img");
+    // Half of it can be compressed.
     let mut data = pattern(7, SIZE as usize);
+    data.chunks_mut(128).for_each(|chunk| chunk[..64].fill(7));
     data[1 << 20..2 << 20].fill(0);
     std::fs::write(&raw, &data).unwrap();
-    for (name, args) in [("plain.qcow2", &[][..]), ("compressed.qcow2", &["-c"])] {
+    for (name, args) in [
+        ("plain.qcow2", &[][..]),
+        ("compressed.qcow2", &["-c"]),
+        ("zstd.qcow2", &["-c", "-o", "compression_type=zstd"]),
+        ("small.qcow2", &["-c", "-o", "cluster_size=512"]),
+        ("zstd-large.qcow2", &["-c", "-o", "compression_type=zstd,cluster_size=2M"]),
+    ] {
         let path = dir.path().join(name);
         let fixed = ["convert", "-f", "raw", "-O", "qcow2", text(&raw), text(&path)];
         qemu_img_ok(&[&fixed[..1], args, &fixed[1..]].concat());

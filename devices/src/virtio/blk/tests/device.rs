@@ -186,32 +186,43 @@ fn data_outside_of_ram_is_an_error_and_no_status_a_broken_ring() {
 
 /// A disk that is slow, counts its flushes and fails beyond its first half.
 struct Slow {
+    size: u64,
     delay: Duration,
     flushes: Arc<AtomicUsize>,
+    /// Reads, writes and discards.
+    calls: Arc<AtomicUsize>,
+}
+
+impl Slow {
+    fn work(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.delay);
+    }
 }
 
 impl BlockBackend for Slow {
     fn size(&self) -> u64 {
-        SIZE
+        self.size
     }
     fn read_only(&self) -> bool {
         false
     }
     fn can_discard(&self) -> bool {
-        false
+        self.size > SIZE
     }
     fn topology(&self) -> Topology {
         Topology { physical_block: 512, optimal_io: 0, discard_granularity: 512 }
     }
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
-        std::thread::sleep(self.delay);
-        if offset >= SIZE / 2 {
+        self.work();
+        if offset >= self.size / 2 {
             return Err(io::Error::other("bad sector"));
         }
         buffers.iter().for_each(|buffer| buffer.copy_from(&vec![0x5au8; buffer.len()]));
         Ok(())
     }
     fn write(&mut self, _: u64, _: &[VolatileSlice<'_>]) -> io::Result<()> {
+        self.work();
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -219,17 +230,100 @@ impl BlockBackend for Slow {
         Ok(())
     }
     fn discard(&mut self, _: u64, _: u64) -> io::Result<()> {
+        self.work();
         Ok(())
     }
     fn write_zeroes(&mut self, _: u64, _: u64, _: bool) -> io::Result<()> {
+        self.work();
         Ok(())
     }
 }
 
 fn slow(delay: Duration, features: u64) -> (Disk, Arc<AtomicUsize>) {
     let flushes = Arc::new(AtomicUsize::new(0));
-    let disk = Disk::start(Box::new(Slow { delay, flushes: Arc::clone(&flushes) }), features);
+    let calls = Arc::default();
+    let disk =
+        Disk::start(Box::new(Slow { size: SIZE, delay, flushes: Arc::clone(&flushes), calls }), features);
     (disk, flushes)
+}
+
+/// Starts a request for which a large disk is called many times, each of which takes a while; resets the device during
+/// it, and says how many calls there were.
+fn calls_until_reset(offer: impl FnOnce(&mut Disk)) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (delay, flushes) = (Duration::from_millis(100), Arc::default());
+    let backend = Slow { size: 64 << 30, delay, flushes, calls: Arc::clone(&calls) };
+    let mut disk = Disk::start(Box::new(backend), ALL);
+    offer(&mut disk);
+    disk.driver.ring();
+    while calls.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    disk.driver.set_status(0);
+    assert_eq!(disk.driver.status(), 0);
+    let count = calls.load(Ordering::SeqCst);
+    std::thread::sleep(2 * delay);
+    assert_eq!(calls.load(Ordering::SeqCst), count, "it went on");
+    disk.driver.start(ALL);
+    assert_eq!(disk.read(0, 512), [0x5a; 512]);
+    count
+}
+
+#[test]
+fn a_reset_does_not_wait_for_the_end_of_a_long_request() {
+    // The same MiB of RAM again and again.
+    const PARTS: usize = 60;
+    for (kind, flags) in [(0u32, WRITE), (1, 0)] {
+        let calls = calls_until_reset(|disk| {
+            disk.driver.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
+            disk.driver.ram.write_obj(0u64, GuestAddress(HEADER + 8)).unwrap();
+            let mut buffers = vec![(HEADER, 16, 0)];
+            buffers.extend([(1 << 20, 1 << 20, flags); PARTS]);
+            buffers.push((STATUS, 1, WRITE));
+            disk.driver.offer(&buffers);
+        });
+        assert!(calls < PARTS, "{kind}: {calls}");
+    }
+    for (kind, sectors) in [(11u32, (1 << 22) - 1), (13, 1 << 17)] {
+        let segments: Vec<u8> = (0..32).flat_map(|at| segment(at << 22, sectors, 0)).collect();
+        let calls = calls_until_reset(|disk| {
+            disk.driver.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
+            disk.driver.ram.write_slice(&segments, GuestAddress(BUFFER)).unwrap();
+            disk.driver.offer(&[(HEADER, 16, 0), (BUFFER, segments.len() as u32, 0), (STATUS, 1, WRITE)]);
+        });
+        assert!(calls < 100, "{kind}: {calls}");
+    }
+}
+
+#[test]
+fn long_requests_are_done_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = create(dir.path(), "disk.img", "raw", "", 8 << 20);
+    let mut disk = Disk::start(open_with(&path, |_| {}), ALL);
+    let data = pattern(9, 1 << 20);
+    let ram = &disk.driver.ram;
+    ram.write_slice(&data, GuestAddress(1 << 20)).unwrap();
+    ram.write_obj(1u32, GuestAddress(HEADER)).unwrap();
+    ram.write_obj(1u64, GuestAddress(HEADER + 8)).unwrap();
+    // Pieces that do not end where buffers do.
+    let odd = 3907 * 256;
+    let parts = [(1 << 20, odd, 0), ((1 << 20) + 512, 1 << 19, 0), (1 << 20, odd, 0)];
+    disk.driver.offer(&[&[(HEADER, 16, 0)], &parts[..], &[(STATUS, 1, WRITE)]].concat());
+    disk.driver.ring();
+    disk.driver.wait_used().unwrap();
+    assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 0);
+    let len = odd as usize;
+    let written = [&data[..len], &data[512..512 + (1 << 19)], &data[..len]].concat();
+    let now = std::fs::read(&path).unwrap();
+    assert!(
+        now[512..512 + written.len()] == written && now[512 + written.len()..].iter().all(|&byte| byte == 0)
+    );
+    // Zeroes over more than one piece, from within one.
+    assert_eq!(disk.request(13, 3, &segment(3, 10_000, 0), 0), (0, 1));
+    let now = std::fs::read(&path).unwrap();
+    assert!(
+        now[512..1536] == written[..1024] && now[1536..].iter().take(10_000 * 512).all(|&byte| byte == 0)
+    );
 }
 
 #[test]
