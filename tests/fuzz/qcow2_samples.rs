@@ -7,7 +7,9 @@ use super::Outcome;
 /// Names and inputs: a count of operations, eight bytes each, and the image.
 pub fn samples() -> Outcome<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
-    for (version, bits, order) in [(3, 9, 4), (3, 9, 6), (3, 12, 0), (2, 9, 4), (2, 10, 4), (3, 16, 4), (3, 9, 2)] {
+    for (version, bits, order) in
+        [(3, 9, 4), (3, 9, 6), (3, 12, 0), (2, 9, 4), (2, 10, 4), (3, 16, 4), (3, 9, 2)]
+    {
         let mut image = Image::new(version, bits, order);
         found.push((format!("empty-v{version}-{bits}-{order}"), image.bytes()));
         image.data();
@@ -54,7 +56,16 @@ const COPIED: u64 = 1 << 63;
 impl Image {
     fn new(version: u32, bits: u32, order: u32) -> Self {
         let l2 = vec![0; 8];
-        Self { version, bits, order, clusters: Vec::new(), l2, counts: vec![1; 5], snapshots: vec![], snapshots_at: 0 }
+        Self {
+            version,
+            bits,
+            order,
+            clusters: Vec::new(),
+            l2,
+            counts: vec![1; 5],
+            snapshots: vec![],
+            snapshots_at: 0,
+        }
     }
 
     fn cluster(&self) -> usize {
@@ -152,7 +163,9 @@ impl Image {
         let l1 = (4u64 << self.bits | if shared { 0 } else { COPIED }).to_be_bytes();
         let l2 = self.l2.iter().flat_map(|entry| entry.to_be_bytes()).collect();
         let mut bytes = Vec::new();
-        for mut cluster in [header, at(2).to_vec(), block, l1.to_vec(), l2].into_iter().chain(self.clusters.clone()) {
+        for mut cluster in
+            [header, at(2).to_vec(), block, l1.to_vec(), l2].into_iter().chain(self.clusters.clone())
+        {
             cluster.resize(size, 0);
             bytes.append(&mut cluster);
         }

@@ -72,7 +72,12 @@ impl Machine {
                 }
                 done
             }
-            3 => self.compare(start, len, false),
+            3 => {
+                if f & 1 != 0 {
+                    self.killed();
+                }
+                self.compare(start, len, false)
+            }
             4 => {
                 self.flushed.retain(|sector, _| !(start..start + len).contains(sector));
                 self.disk.discard(offset, bytes).and_then(|()| self.compare(start, len, true))

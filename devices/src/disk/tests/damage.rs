@@ -84,7 +84,7 @@ const DAMAGE: [(&str, Change, &str); 19] = [
     ),
     (
         "data within a cluster",
-        |p, l| edit(p, l.l2 + 8, &(l.data + 512 | COPIED).to_be_bytes()),
+        |p, l| edit(p, l.l2 + 8, &((l.data + 512) | COPIED).to_be_bytes()),
         "no entry of an L2",
     ),
     (
