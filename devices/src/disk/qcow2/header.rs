@@ -271,10 +271,10 @@ fn backing(
     cluster: u64,
     format: Option<String>,
 ) -> Result<Option<Backing>, HeaderError> {
-    if offset == 0 || len == 0 {
+    let len = u64::from(len);
+    if offset == 0 || len == 0 && offset <= cluster {
         return Ok(None);
     }
-    let len = u64::from(len);
     if len > MAX_BACKING_NAME || offset.checked_add(len).is_none_or(|end| end > cluster) {
         return Err(invalid("the name of its backing file is too long or lies outside of the header"));
     }

@@ -6,7 +6,7 @@ use super::*;
 type Case = (&'static str, &'static [(u64, &'static [u8])], &'static [&'static str]);
 
 /// Version 3, clusters of 64 KiB, 1 MiB: L1 table with one entry at 0x30000, refcount table of one cluster.
-const CASES: [Case; 34] = [
+const CASES: [Case; 35] = [
     ("version 1", &[(4, &[0, 0, 0, 1])], &["version 1", "qemu-img convert"]),
     ("version 4", &[(4, &[0, 0, 0, 4])], &["version 4", "qemu-img convert"]),
     (
@@ -51,6 +51,11 @@ const CASES: [Case; 34] = [
     ("a refcount table within a cluster", &[(54, &[2])], &["refcount table", "impossible offset"]),
     ("no refcount table", &[(56, &[0; 4])], &["no refcount table"]),
     ("a huge refcount table", &[(56, &[0, 0, 0, 129])], &["refcount table is too large"]),
+    (
+        "a backing file's name behind the header",
+        &[(8, &[0, 0, 0, 0, 0, 1, 0, 1])],
+        &["outside of the header"],
+    ),
     ("too many snapshots", &[(60, &[0, 1, 0, 1])], &["too many snapshots"]),
     (
         "an extension that does not fit",
