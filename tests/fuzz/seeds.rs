@@ -3,7 +3,8 @@
 
 #[path = "seeds/kernel.rs"]
 mod kernel;
-mod qcow2_samples;
+#[path = "seeds/qcow2.rs"]
+mod qcow2;
 #[path = "seeds/virtio_queue.rs"]
 mod virtio_queue;
 #[path = "seeds/vnc.rs"]
@@ -72,7 +73,7 @@ fn main() -> Outcome {
         put("uefi_section", &format!("method-{method}"), &[&[method], packed.as_slice()].concat())?;
     }
 
-    for (name, input) in qcow2_samples::samples()? {
+    for (name, input) in qcow2::samples()? {
         put("qcow2", &name, &input)?;
     }
 
