@@ -18,7 +18,7 @@ use super::config::command;
 use super::dma::Dma;
 use super::interrupts::Interrupts;
 use super::power::{PowerManagement, PowerState};
-use super::{ConfigSpace, Doorbell, PciFunction, Region, Space, Written};
+use super::{BarState, ConfigSpace, Doorbell, PciFunction, Region, Space, Written};
 
 /// The configuration space of an endpoint, as its device reaches it.
 pub struct Registers(Mutex<ConfigSpace>);
@@ -186,6 +186,13 @@ impl<D: EndpointDevice> PciFunction for Endpoint<D> {
                 Some(Region::new(space, range, bar).with_doorbells(self.device.doorbells(index)))
             })
             .collect()
+    }
+
+    fn bars(&self) -> Vec<BarState> {
+        let config = self.registers.lock();
+        let decoded = self.decoded(&config);
+        let range = |index: usize| decoded.get(index).copied().flatten().map(|(_, range)| range);
+        config.bars().map(|(index, bar)| BarState { index, bar, decoded: range(index) }).collect()
     }
 
     fn reset(&self) {

@@ -36,7 +36,7 @@ use crate::memory::HostMemory;
 pub use address::{Bdf, Devfn};
 pub use config::{Bar, BarKind, ConfigSpace, Ids};
 pub use host::{ConfigPorts, Ecam};
-pub use topology::{RootComplex, TopologyError};
+pub use topology::{Placed, RootComplex, TopologyError};
 
 /// The two address spaces that a PCI function can answer in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +137,17 @@ impl Region {
     }
 }
 
+/// A base address register as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BarState {
+    /// Its index, 0 to 5; a 64-bit one has the next one, too.
+    pub index: usize,
+    /// What it is.
+    pub bar: Bar,
+    /// The addresses that it decodes now, before bridges above the function have their say.
+    pub decoded: Option<AddressRange>,
+}
+
 /// What a type 1 function forwards to its secondary bus, as its registers say now (PCIe 6.0, 7.5.1.3).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Forwarding {
@@ -162,6 +173,10 @@ pub trait PciFunction: Send + Sync {
     fn config_write(&self, register: u16, data: &[u8]) -> Written;
     /// All that the function decodes with its present registers, before bridges above it have their say.
     fn regions(&self) -> Vec<Region>;
+    /// Its base address registers.
+    fn bars(&self) -> Vec<BarState> {
+        Vec::new()
+    }
     /// For a bridge, what it forwards.
     fn bridge(&self) -> Option<Forwarding> {
         None

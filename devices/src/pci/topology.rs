@@ -14,6 +14,17 @@ use crate::memory::WindowMapper;
 
 use super::{Bdf, Devfn, Forwarding, IoEvents, MappedPart, PciFunction, Region, Space};
 
+/// A function at its place.
+#[derive(Clone)]
+pub struct Placed {
+    /// The root port that it sits behind; `None` on bus 0.
+    pub behind: Option<Devfn>,
+    /// Device and function on its bus.
+    pub at: Devfn,
+    /// The function.
+    pub function: Arc<dyn PciFunction>,
+}
+
 /// A function and, for a root port, what sits behind it.
 struct Node {
     function: Arc<dyn PciFunction>,
@@ -154,6 +165,21 @@ impl RootComplex {
 
     fn nodes(&self) -> impl Iterator<Item = (&Devfn, &Node)> {
         self.nodes.get().into_iter().flatten()
+    }
+
+    /// All functions in the order of their places, root ports before what is behind them.
+    pub fn placed(&self) -> Vec<Placed> {
+        let mut all = Vec::new();
+        for (port, node) in self.nodes() {
+            all.push(Placed { behind: None, at: *port, function: Arc::clone(&node.function) });
+            // Behind a port there is device 0 alone.
+            all.extend(node.children.iter().map(|(number, child)| Placed {
+                behind: Some(*port),
+                at: Devfn::from_byte(*number),
+                function: Arc::clone(child),
+            }));
+        }
+        all
     }
 
     /// The function that answers at `bdf`, and the node it belongs to.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::bus::AddressRange;
 use crate::interrupt::{MsiAllocator, ResampledLine};
-use crate::pci::{MappedPart, PciFunction, Region, Space, Written};
+use crate::pci::{BarState, MappedPart, PciFunction, Region, Space, Written};
 
 use super::access::BarAccess;
 use super::bars;
@@ -218,6 +218,16 @@ impl PciFunction for VfioPci {
             regions.push(region.with_mapped(Arc::clone(mapped)));
         }
         regions
+    }
+
+    fn bars(&self) -> Vec<BarState> {
+        let state = self.shared.lock();
+        let describe = |(index, bar)| BarState {
+            index,
+            bar,
+            decoded: state.table.decoded_bar(index).map(|(_, range)| range),
+        };
+        state.table.bars().map(describe).collect()
     }
 
     fn reset(&self) {

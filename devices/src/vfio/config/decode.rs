@@ -2,7 +2,7 @@
 
 use crate::bus::AddressRange;
 use crate::pci::config::{command, reg};
-use crate::pci::{BarKind, Space};
+use crate::pci::{Bar, BarKind, Space};
 
 use super::Table;
 
@@ -21,6 +21,11 @@ fn assigned(base: u64, size: u64, end: u64) -> Option<AddressRange> {
 }
 
 impl Table {
+    /// The BARs by index.
+    pub fn bars(&self) -> impl Iterator<Item = (usize, Bar)> + '_ {
+        self.bars.iter().enumerate().filter_map(|(index, bar)| bar.map(|bar| (index, bar)))
+    }
+
     /// Where BAR `index` points, whether or not it is decoded. `None` for no address, and for one that is there only
     /// while the BAR is sized.
     pub fn bar_range(&self, index: usize) -> Option<AddressRange> {
