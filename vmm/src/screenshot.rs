@@ -1,5 +1,5 @@
-//! Pictures of the guest's screen as PNG files (W3C "Portable Network Graphics Specification", third edition): 8 bits of red,
-//! green and blue for each pixel, with the pointer drawn in.
+//! Pictures of the guest's screen as PNG files (W3C "Portable Network Graphics Specification", third edition) or in the PPM
+//! format (ppm(5) of Netpbm): 8 bits of red, green and blue for each pixel, with the pointer drawn in.
 
 use std::fs;
 use std::io;
@@ -33,6 +33,15 @@ pub enum ScreenshotError {
     },
 }
 
+/// The format of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Portable Network Graphics.
+    Png,
+    /// Portable Pixmap, in binary ("P6").
+    Ppm,
+}
+
 /// The size of a picture in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -47,7 +56,7 @@ pub struct Size {
 /// # Errors
 ///
 /// There is nothing to see, or the file cannot be written.
-pub fn save(screen: &dyn Screen, path: &Path) -> Result<Size, ScreenshotError> {
+pub fn save(screen: &dyn Screen, path: &Path, format: Format) -> Result<Size, ScreenshotError> {
     let mut view = screen.view().map_err(ScreenshotError::Look)?;
     view.look();
     let frame = view.frame();
@@ -56,7 +65,14 @@ pub fn save(screen: &dyn Screen, path: &Path) -> Result<Size, ScreenshotError> {
         let why = screen.blank_reason().unwrap_or_else(|| "the screen was just turned off".into());
         return Err(ScreenshotError::Blank(why));
     }
-    let picture = encode(frame, view.cursor())?;
+    let picture = match format {
+        Format::Png => encode(frame, view.cursor())?,
+        Format::Ppm => {
+            let mut picture = format!("P6\n{width} {height}\n255\n").into_bytes();
+            picture.extend(samples(frame, view.cursor()));
+            picture
+        }
+    };
     replace(path, &picture).map_err(|source| ScreenshotError::Write { path: path.into(), source })?;
     Ok(Size { width, height })
 }

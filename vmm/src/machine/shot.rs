@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use devices::display::Screen;
 
 use crate::outcome::Failure;
-use crate::screenshot;
+use crate::screenshot::{self, Format};
 
 /// The picture that is to be taken, if one is wanted and was not taken yet.
 pub(super) struct Shot(Option<PathBuf>);
@@ -22,7 +22,7 @@ impl Shot {
     /// Takes it now. The caller waits, for the guest's next step may change what is seen.
     pub(super) fn now(&mut self, screen: Option<&dyn Screen>) {
         let (Some(path), Some(screen)) = (self.0.take(), screen) else { return };
-        match screenshot::save(screen, &path) {
+        match screenshot::save(screen, &path, Format::Png) {
             Ok(size) => tracing::info!("{}: {} × {} pixels", path.display(), size.width, size.height),
             Err(error) => tracing::warn!("{error}"),
         }

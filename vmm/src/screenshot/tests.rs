@@ -77,11 +77,11 @@ fn a_file_is_replaced_as_a_whole_or_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     fs::write(&path, "old").unwrap();
-    let blank = save(&Wall::with(Frame::default()), &path).unwrap_err().to_string();
+    let blank = save(&Wall::with(Frame::default()), &path, Format::Png).unwrap_err().to_string();
     assert!(blank.ends_with("blank: no driver yet"), "{blank}");
     assert_eq!(fs::read(&path).unwrap(), b"old");
 
-    let size = save(&Wall::with(frame(3, 2, 0x12_3456)), &path).unwrap();
+    let size = save(&Wall::with(frame(3, 2, 0x12_3456)), &path, Format::Png).unwrap();
     assert_eq!(size, Size { width: 3, height: 2 });
     assert_eq!(decode(&fs::read(&path).unwrap()), frame(3, 2, 0x12_3456));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -90,9 +90,10 @@ fn a_file_is_replaced_as_a_whole_or_left_alone() {
 #[test]
 fn what_is_no_file_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let error = save(&Wall::with(frame(1, 1, 0)), folder.path()).unwrap_err();
+    let error = save(&Wall::with(frame(1, 1, 0)), folder.path(), Format::Png).unwrap_err();
     assert!(error.to_string().contains("no file"), "{error}");
-    let error = save(&Wall::with(frame(1, 1, 0)), &folder.path().join("none/a.png")).unwrap_err();
+    let error =
+        save(&Wall::with(frame(1, 1, 0)), &folder.path().join("none/a.png"), Format::Png).unwrap_err();
     assert!(error.to_string().contains("none/a.png"), "{error}");
 }
 
