@@ -1,22 +1,20 @@
-//! The machine as the control socket sees it: what can be asked of it, what it tells of itself, and what it announces.
+//! The machine as the control socket sees it: what can be asked of it, and what it is made of.
 
-use std::collections::VecDeque;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use devices::display::Screen;
 use devices::input::Input;
+use devices::pci::Placed;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use uuid::Uuid;
+use vmm_sys_util::eventfd::EventFd;
 
-use super::protocol::event;
+use crate::config::VncAddress;
 use crate::console::{InputSink, Tee};
-
-/// Announcements that wait for the event loop. It is woken by each, so that there are never many.
-const MOST_WAITING: usize = 64;
 
 /// What a client may have the machine do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,26 +28,91 @@ pub enum Ask {
 }
 
 /// What does not change while a machine runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Its name.
     pub name: String,
-    /// The number of vCPUs.
-    pub vcpus: usize,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// The shape of its processors.
+    pub cpu: Shape,
     /// The size of its memory in bytes.
     pub memory: u64,
     /// Its devices of the host.
     pub devices: Vec<PassedDevice>,
+    /// Its disks, in the order of vm.toml.
+    pub disks: Vec<Disk>,
+    /// Its character devices, and the control socket.
+    pub chardevs: Vec<CharDevice>,
+    /// Its VNC server, if it has one.
+    pub vnc: Option<Vnc>,
+}
+
+/// The shape of the processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Sockets.
+    pub sockets: usize,
+    /// Cores of each socket.
+    pub cores: usize,
+    /// Threads of each core.
+    pub threads: usize,
+}
+
+impl Shape {
+    /// The number of vCPUs.
+    pub fn count(self) -> usize {
+        self.sockets.saturating_mul(self.cores).saturating_mul(self.threads)
+    }
 }
 
 /// A device of the host in the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PassedDevice {
     /// Its section in vm.toml.
     pub key: String,
     /// Its PCI address on the host, or the UUID of a mediated device.
     pub host: String,
 }
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Its image.
+    pub path: PathBuf,
+    /// The image's format, as QEMU calls it.
+    pub format: &'static str,
+    /// What the guest sees, in bytes.
+    pub size: u64,
+    /// The guest cannot write.
+    pub read_only: bool,
+    /// It goes around the host's page cache.
+    pub direct: bool,
+}
+
+/// A character device, as QMP's `ChardevInfo` describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct CharDevice {
+    /// What it is.
+    pub label: String,
+    /// Where it leads: `pty:/dev/pts/1`, for example.
+    pub filename: String,
+    /// The machine uses it.
+    pub frontend_open: bool,
+}
+
+/// A VNC server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vnc {
+    /// Where it listens.
+    pub address: VncAddress,
+    /// Viewers need a password.
+    pub password: bool,
+}
+
+/// Stops all vCPUs (`false`) or lets them go on (`true`), and says when that is done, or why it cannot be.
+pub(super) type Run = dyn Fn(bool, Sender<Result<(), String>>) + Send + Sync;
 
 /// The ends of a machine that commands act on.
 pub struct Machine {
@@ -59,8 +122,14 @@ pub struct Machine {
     pub began: Instant,
     /// How often its vCPUs have left the guest so far.
     pub exits: Box<dyn Fn() -> u64 + Send>,
+    /// The numbers of its vCPUs' threads, in order.
+    pub threads: Box<dyn Fn() -> Vec<i32> + Send>,
+    /// Its PCI functions, as they are now.
+    pub functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
     /// Has the machine do something, from the event loop.
     pub ask: Box<dyn Fn(Ask) + Send>,
+    /// Stops its vCPUs and lets them go on, from the event loop.
+    pub run: Arc<Run>,
     /// What COM1 wrote.
     pub output: Arc<Tee>,
     /// COM1's input.
@@ -71,140 +140,4 @@ pub struct Machine {
     pub screen: Option<Arc<dyn Screen>>,
     /// The guest's keyboard and mouse.
     pub input: Option<Arc<dyn Input>>,
-}
-
-/// What is announced to clients, and told by `query-status` from then on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Announcement {
-    /// The machine was reset, by its guest or by the reset button.
-    Reset {
-        /// By the guest.
-        guest: bool,
-    },
-    /// The power button was pressed.
-    PowerButton,
-    /// The guest's kernel panicked.
-    Panicked,
-    /// The machine is kept as it is, stopped; why, in a word.
-    Stopped(&'static str),
-    /// The machine ends.
-    Ended {
-        /// By the guest.
-        guest: bool,
-        /// Why, in a word.
-        reason: &'static str,
-    },
-}
-
-/// The run loop's end of the control socket.
-#[derive(Debug, Clone)]
-pub struct Herald(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    resets: AtomicU64,
-    /// Wakes the server: there are announcements, finished commands or output of the console.
-    bell: Arc<EventFd>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    stopped: Option<&'static str>,
-    waiting: VecDeque<Value>,
-}
-
-impl Herald {
-    /// For a machine that runs.
-    ///
-    /// # Errors
-    ///
-    /// The host has no file descriptor for it.
-    pub fn new() -> io::Result<Self> {
-        let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-        Ok(Self(Arc::new(Shared { state: Mutex::default(), resets: AtomicU64::new(0), bell })))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn bell(&self) -> &Arc<EventFd> {
-        &self.0.bell
-    }
-
-    /// Tells all clients.
-    pub fn announce(&self, announcement: &Announcement) {
-        let mut state = self.state();
-        let line = match announcement {
-            Announcement::Reset { guest } => {
-                state.stopped = None;
-                self.0.resets.fetch_add(1, Ordering::Relaxed);
-                let reason = if *guest { "guest-reset" } else { "host-qmp-system-reset" };
-                event("RESET", json!({ "guest": guest, "reason": reason }))
-            }
-            Announcement::PowerButton => event("POWERDOWN", Value::Null),
-            Announcement::Panicked => event("GUEST_PANICKED", Value::Null),
-            Announcement::Stopped(why) => {
-                state.stopped = Some(why);
-                event("STOP", Value::Null)
-            }
-            Announcement::Ended { guest, reason } => {
-                event("SHUTDOWN", json!({ "guest": guest, "reason": reason }))
-            }
-        };
-        if state.waiting.len() < MOST_WAITING {
-            state.waiting.push_back(line);
-        }
-        drop(state);
-        // Fails only when the counter is full: then the server is being woken anyway.
-        let _ = self.0.bell.write(1);
-    }
-
-    pub(super) fn take(&self) -> VecDeque<Value> {
-        std::mem::take(&mut self.state().waiting)
-    }
-
-    /// Announcements that the server has not taken yet.
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
-        self.state().waiting.len()
-    }
-
-    /// Why the machine does not run, in a word.
-    pub(super) fn stopped(&self) -> Option<&'static str> {
-        self.state().stopped
-    }
-
-    fn resets(&self) -> u64 {
-        self.0.resets.load(Ordering::Relaxed)
-    }
-}
-
-impl Machine {
-    /// The answer to `query-status`.
-    pub(super) fn status(&self, herald: &Herald) -> Value {
-        let stopped = herald.stopped();
-        let screen = match &self.screen {
-            None => json!({ "present": false }),
-            Some(screen) => match screen.blank_reason() {
-                None => json!({ "present": true, "shown": true }),
-                Some(why) => json!({ "present": true, "shown": false, "reason": why }),
-            },
-        };
-        let Facts { name, vcpus, memory, devices } = &self.facts;
-        json!({
-            "running": stopped.is_none(),
-            "status": stopped.unwrap_or("running"),
-            "name": name,
-            "pid": std::process::id(),
-            "uptime": self.began.elapsed().as_secs(),
-            "vcpus": vcpus,
-            "memory": memory,
-            "exits": (self.exits)(),
-            "resets": herald.resets(),
-            "screen": screen,
-            "devices": devices,
-        })
-    }
 }

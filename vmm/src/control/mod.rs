@@ -1,16 +1,19 @@
 //! The control socket of a running machine, and the `optimus-vmm ctl` that talks to it.
 //!
-//! The socket speaks JSON lines in the manner of QEMU's QMP (`protocol`, `command`; docs/control.md) and is private to the user
-//! (`place`). It is served by the run loop ([`Server`]); only what takes time has threads (`work`), so that an idle machine has
+//! The socket speaks QEMU's QMP and a little more (`protocol`; docs/control.md), which `command` has the commands of, and is
+//! private to the user (`place`). It is served by the run loop ([`Server`]); only what takes time has threads (`work`), so that an idle machine has
 //! nothing running for it. A connection can become one to the guest's serial port, beside the console's own.
 
 mod client;
 mod command;
-mod line;
+mod dialogue;
+mod herald;
 mod machine;
 pub(crate) mod place;
 mod protocol;
 mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -18,8 +21,10 @@ mod work;
 use std::io;
 use std::path::PathBuf;
 
-pub use machine::{Announcement, Ask, Facts, Herald, Machine, PassedDevice};
+pub use herald::{Announcement, Herald};
+pub use machine::{Ask, CharDevice, Disk, Facts, Machine, PassedDevice, Shape, Vnc};
 pub(crate) use protocol::GREETING;
+pub use protocol::{PanicAction, ShutdownCause};
 pub use server::Server;
 
 use crate::config::ControlSpec;

@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use serde_json::{Value, json};
 
-use super::client::{Client, Mode, too_long, turn_away};
-use super::command::{Command, NAMES, Slow};
-use super::line::Line;
-use super::machine::{Ask, Herald, Machine};
+use super::client::{Client, turn_away};
+use super::command::{Context, Slow};
+use super::dialogue::Task;
+use super::herald::Herald;
+use super::machine::Machine;
 use super::place::own_user;
 use super::protocol::{self, Answer, Refusal};
 use super::work::Bench;
@@ -61,7 +61,7 @@ impl Server {
             listener,
             listening: false,
             feed: Feed::new(Arc::clone(&machine.sink), machine.room.try_clone()?),
-            bench: Bench::new(machine.screen.clone(), machine.input.clone()),
+            bench: Bench::new(&machine),
             machine,
             herald,
             clients: BTreeMap::new(),
@@ -95,7 +95,7 @@ impl Server {
         }
         self.count = self.count.wrapping_add(1);
         let mut client = Client::new(socket, self.count);
-        client.say(&protocol::greeting(&self.machine.facts.name));
+        client.dialogue.say(&protocol::greeting(&self.machine.facts.name));
         if let Err(error) = ops.add(Events::new(&client, client.interest)) {
             devices::limited_debug!("cannot wait for a client of the control socket: {error}");
             return;
@@ -136,17 +136,16 @@ impl Server {
     /// Lets a client get as far as it can, and keeps it if there is more to come.
     fn settle(&mut self, mut client: Client, ops: &mut EventOps<'_>) {
         for _ in 0..TURNS {
-            while let Some(line) = client.next_line() {
-                self.perform(&mut client, line);
-            }
-            self.fill(&mut client);
+            self.perform(&mut client);
+            let output = &self.machine.output;
+            client.dialogue.fill(|next, room, out| output.read(next, room, out));
             client.send();
-            // Room that appeared may let another line have its turn, or more output.
-            if !client.has_turn(&self.machine.output) {
+            // Room that appeared may let another command have its turn, or more output.
+            if !client.has_turn(output.end()) {
                 break;
             }
         }
-        if client.has_turn(&self.machine.output) {
+        if client.has_turn(self.machine.output.end()) {
             // Others have theirs first.
             let _ = self.herald.bell().write(1);
         }
@@ -171,7 +170,7 @@ impl Server {
         if let Err(error) = ops.remove(Events::empty(&client)) {
             devices::limited_debug!("cannot stop waiting for a client of the control socket: {error}");
         }
-        if client.mode != Mode::Commands {
+        if client.dialogue.is_console() {
             self.readers = self.readers.saturating_sub(1);
             if self.readers == 0 {
                 self.machine.output.listen(None);
@@ -181,76 +180,26 @@ impl Server {
         self.listen(true, ops);
     }
 
-    /// Gives a reader of the console what there is.
-    fn fill(&self, client: &mut Client) {
-        if let Mode::Console { next } = client.mode {
-            let (out, room) = client.room();
-            let next = self.machine.output.read(next, room, out);
-            client.mode = Mode::Console { next };
-        }
-    }
-
-    fn perform(&mut self, client: &mut Client, line: Line) {
-        let parsed = match &line {
-            Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => return,
-            Line::Whole(line) => protocol::parse(line),
-            Line::TooLong => Err((Refusal::new(too_long()), None)),
-        };
-        let (answer, id) = match parsed {
-            Err((refusal, id)) => (Err(refusal), id),
-            Ok(request) => {
-                let id = request.id.clone();
-                match Command::of(request) {
-                    Err(refusal) => (Err(refusal), id),
-                    Ok(Command::Slow(command)) => match self.start(client, command) {
-                        Ok(()) => {
-                            client.working = Some(id);
-                            return;
-                        }
-                        Err(refusal) => (Err(refusal), id),
-                    },
-                    Ok(Command::Console) => {
-                        client.say(&protocol::answer(Ok(json!({})), id));
-                        // Before it reads for the first time: no output may come unseen in between.
-                        self.readers = self.readers.saturating_add(1);
-                        self.machine.output.listen(Some(Arc::clone(self.herald.bell())));
-                        client.mode = Mode::Console { next: self.machine.output.start() };
-                        self.feed.give(&client.rest());
-                        return;
+    /// Performs a client's commands as far as they have their turn.
+    fn perform(&mut self, client: &mut Client) {
+        while !client.is_broken() {
+            let context = Context { machine: &self.machine, herald: &self.herald };
+            match client.dialogue.perform_next(&context) {
+                None => break,
+                Some(None) => {}
+                Some(Some(Task::Slow(command))) => {
+                    if let Err(refusal) = self.start(client, command) {
+                        client.dialogue.finished(Err(refusal));
                     }
-                    Ok(Command::Negotiate) => {
-                        client.events = true;
-                        (Ok(json!({})), id)
-                    }
-                    Ok(command) => (self.at_once(&command), id),
+                }
+                Some(Some(Task::Attach)) => {
+                    // Before it reads for the first time: no output may come unseen in between.
+                    self.readers = self.readers.saturating_add(1);
+                    self.machine.output.listen(Some(Arc::clone(self.herald.bell())));
+                    let typed = client.dialogue.attach(self.machine.output.start());
+                    self.feed.give(&typed);
                 }
             }
-        };
-        client.say(&protocol::answer(answer, id));
-    }
-
-    /// Performs a command that takes no time.
-    fn at_once(&self, command: &Command) -> Answer {
-        let ask = |what| {
-            (self.machine.ask)(what);
-            Ok(json!({}))
-        };
-        match command {
-            Command::ListCommands => {
-                Ok(NAMES.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>().into())
-            }
-            Command::Version => Ok(json!({ "package": concat!("optimus-vmm ", env!("CARGO_PKG_VERSION")) })),
-            Command::Name => Ok(json!({ "name": self.machine.facts.name })),
-            Command::Status => Ok(self.machine.status(&self.herald)),
-            Command::PowerButton => match self.herald.stopped() {
-                None => ask(Ask::PowerButton),
-                Some(why) => Err(Refusal::new(format!(
-                    "the machine is stopped ({why}): it hears no power button, only reset and quit"
-                ))),
-            },
-            Command::Reset => ask(Ask::Reset),
-            Command::Quit => ask(Ask::Quit),
-            Command::Negotiate | Command::Console | Command::Slow(_) => Ok(json!({})),
         }
     }
 
@@ -282,17 +231,17 @@ impl Server {
     fn rung(&mut self, ops: &mut EventOps<'_>) {
         // Only resets the counter.
         let _ = self.herald.bell().read();
-        while let Ok(Done { client, serial, answer }) = self.done.try_recv() {
-            self.working = self.working.saturating_sub(1);
-            if let Some(client) = self.clients.get_mut(&client).filter(|client| client.serial == serial)
-                && let Some(id) = client.working.take()
-            {
-                client.say(&protocol::answer(answer, id));
-            }
-        }
+        // Before the answers, as what is answered may be what was announced. What is done was announced before.
+        let done: Vec<Done> = self.done.try_iter().collect();
         let news = self.herald.take();
-        for client in self.clients.values_mut().filter(|client| client.events) {
-            tell(client, &news);
+        for client in self.clients.values_mut() {
+            client.dialogue.tell(&news);
+        }
+        for Done { client, serial, answer } in done {
+            self.working = self.working.saturating_sub(1);
+            if let Some(client) = self.clients.get_mut(&client).filter(|client| client.serial == serial) {
+                client.dialogue.finished(answer);
+            }
         }
         self.settle_all(ops);
     }
@@ -319,13 +268,6 @@ impl Server {
             // Whether others may type depends on the guest's having taken it.
             self.settle_all(ops);
         }
-    }
-}
-
-/// Says what happened, unless the connection is no longer one of lines.
-fn tell<'a>(client: &mut Client, news: impl IntoIterator<Item = &'a Value>) {
-    if client.mode == Mode::Commands {
-        news.into_iter().for_each(|line| client.say(line));
     }
 }
 
@@ -359,9 +301,7 @@ impl Drop for Server {
         self.bench.close();
         let news = self.herald.take();
         for client in self.clients.values_mut() {
-            if client.events {
-                tell(client, &news);
-            }
+            client.dialogue.tell(&news);
             client.send();
         }
         let deadline = Instant::now() + PATIENCE;

@@ -1,17 +1,22 @@
-//! Commands that take time, each on a thread of its own: encoding a picture, and typing into a guest that may read slowly.
+//! Commands that take time, each on a thread of its own: encoding a picture, typing into a guest that may read slowly, stopping
+//! vCPUs, asking real devices.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use devices::display::Screen;
 use devices::input::{self, Buttons, Input, Key, PointerEvent, Taken};
+use devices::pci::Placed;
 use serde_json::json;
 
-use super::command::{Button, InputEvent, Slow};
+use super::command::{Button, InputEvent, Pictured, Slow, pci_info, pci_text};
+use super::machine::{Machine, Run};
 use super::protocol::{Answer, Refusal};
-use crate::screenshot;
+use crate::screenshot::{self, Format};
 
 /// Between two events: a guest that polls its keyboard, as firmware does, then misses none. That of the
 /// tests does not poll.
@@ -27,6 +32,8 @@ const NAP: Duration = Duration::from_millis(50);
 pub(super) struct Bench {
     screen: Option<Arc<dyn Screen>>,
     input: Option<Arc<dyn Input>>,
+    functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
+    run: Arc<Run>,
     /// Held while a command types, so that two do not mix; the buttons of the mouse that are down.
     hands: Mutex<Buttons>,
     /// The machine ends.
@@ -45,8 +52,16 @@ impl Gone {
 }
 
 impl Bench {
-    pub(super) fn new(screen: Option<Arc<dyn Screen>>, input: Option<Arc<dyn Input>>) -> Arc<Self> {
-        Arc::new(Self { screen, input, hands: Mutex::default(), closing: AtomicBool::new(false) })
+    pub(super) fn new(machine: &Machine) -> Arc<Self> {
+        let Machine { screen, input, functions, run, .. } = machine;
+        Arc::new(Self {
+            screen: screen.clone(),
+            input: input.clone(),
+            functions: Arc::clone(functions),
+            run: Arc::clone(run),
+            hands: Mutex::default(),
+            closing: AtomicBool::new(false),
+        })
     }
 
     /// Ends all work soon.
@@ -57,15 +72,16 @@ impl Bench {
     /// Performs a command.
     pub(super) fn perform(&self, command: &Slow, gone: &Gone) -> Answer {
         match command {
-            Slow::Screenshot(path) => {
-                let screen = self.screen.as_ref().ok_or_else(|| {
-                    Refusal::no_device(
-                        "this machine has no screen: add [display] to its vm.toml, or run it with --screenshot",
-                    )
-                })?;
-                let size =
-                    screenshot::save(&**screen, path).map_err(|error| Refusal::new(error.to_string()))?;
-                return Ok(json!({ "width": size.width, "height": size.height }));
+            Slow::Screenshot(path, format) => return self.screenshot(path, *format),
+            Slow::Run(run) => self.run(*run, gone)?,
+            Slow::Pci { text: false } => return value(pci_info(&(self.functions)())),
+            Slow::Pci { text: true } => return Ok(pci_text(&(self.functions)()).into()),
+            Slow::Monitor(command) => {
+                return Ok(match self.perform(command, gone) {
+                    Ok(serde_json::Value::String(text)) => text.into(),
+                    Ok(_) => String::new().into(),
+                    Err(refusal) => format!("Error: {refusal}\r\n").into(),
+                });
             }
             Slow::Type(text) => {
                 let hands = self.hands(gone)?;
@@ -86,6 +102,38 @@ impl Bench {
         Ok(json!({}))
     }
 
+    fn screenshot(&self, path: &Path, format: Format) -> Answer {
+        let screen = self.screen.as_ref().ok_or_else(|| {
+            Refusal::no_device(
+                "this machine has no screen: add [display] to its vm.toml, or run it with --screenshot",
+            )
+        })?;
+        let size =
+            screenshot::save(&**screen, path, format).map_err(|error| Refusal::new(error.to_string()))?;
+        value(Pictured { width: size.width, height: size.height })
+    }
+
+    /// Has the run loop stop the vCPUs, or let them go on.
+    fn run(&self, run: bool, gone: &Gone) -> Result<(), Refusal> {
+        let (done, answer) = channel();
+        (self.run)(run, done);
+        loop {
+            match answer.recv_timeout(NAP) {
+                Ok(answer) => return answer.map_err(Refusal::new),
+                Err(RecvTimeoutError::Timeout) => self.still_wanted(gone)?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Refusal::new("the machine ends")),
+            }
+        }
+    }
+
+    /// Fails when nobody waits any more for what is done.
+    fn still_wanted(&self, gone: &Gone) -> Result<(), Refusal> {
+        if gone.0.load(Ordering::Relaxed) || self.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::new("the command was given up"));
+        }
+        Ok(())
+    }
+
     fn hands<'a>(&'a self, gone: &'a Gone) -> Result<Hands<'a>, Refusal> {
         let input = self
             .input
@@ -94,8 +142,12 @@ impl Bench {
         // Another command may have taken its time with them.
         let buttons = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
         let hands = Hands { input, buttons, bench: self, gone };
-        hands.still_wanted().map(|()| hands)
+        self.still_wanted(gone).map(|()| hands)
     }
+}
+
+fn value(result: impl serde::Serialize) -> Answer {
+    serde_json::to_value(result).map_err(|error| Refusal::new(error.to_string()))
 }
 
 /// Keyboard and mouse, in the hands of one command.
@@ -165,7 +217,7 @@ impl Hands<'_> {
     /// Tries until the guest has taken something.
     fn place(&self, mut attempt: impl FnMut() -> bool) -> Result<(), Refusal> {
         let deadline = Instant::now() + PATIENCE;
-        self.still_wanted()?;
+        self.bench.still_wanted(self.gone)?;
         while !attempt() {
             if Instant::now() > deadline {
                 return Err(Refusal::new(format!(
@@ -191,19 +243,11 @@ impl Hands<'_> {
         let _ = self.input.pointer(PointerEvent { buttons: before, ..PointerEvent::default() });
     }
 
-    /// Fails when nobody waits for us.
-    fn still_wanted(&self) -> Result<(), Refusal> {
-        if self.gone.0.load(Ordering::Relaxed) || self.bench.closing.load(Ordering::Relaxed) {
-            return Err(Refusal::new("the command was given up"));
-        }
-        Ok(())
-    }
-
     /// Waits, unless nobody waits for us.
     fn sleep(&self, time: Duration) -> Result<(), Refusal> {
         let until = Instant::now() + time;
         loop {
-            self.still_wanted()?;
+            self.bench.still_wanted(self.gone)?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

@@ -202,11 +202,13 @@ impl Conductor {
         self.command(&mut state, Command::Run);
     }
 
-    /// Lets all start again from their power-on state.
-    pub fn restart(&self) {
+    /// Lets all start again from their power-on state: at once, or when they are resumed.
+    pub fn restart(&self, at_once: bool) {
         let mut state = self.state();
         state.resets += 1;
-        self.command(&mut state, Command::Run);
+        if at_once {
+            self.command(&mut state, Command::Run);
+        }
     }
 
     /// Ends all threads; false if one does not end within `patience`.

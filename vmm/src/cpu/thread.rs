@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use devices::GuestRam;
@@ -36,15 +36,23 @@ pub struct VcpuParts {
     pub before_first_entry: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// How often one vCPU has left the guest. It has cache lines of its own, since it is written at each exit.
+/// How often one vCPU has left the guest, and its thread. It has cache lines of its own, since it is written at each exit.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct ExitTally(AtomicU64);
+pub struct ExitTally {
+    exits: AtomicU64,
+    thread: AtomicI32,
+}
 
 impl ExitTally {
     /// The exits so far.
     pub fn exits(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.exits.load(Ordering::Relaxed)
+    }
+
+    /// The number of its thread (gettid(2)); 0 before that has started.
+    pub fn thread(&self) -> i32 {
+        self.thread.load(Ordering::Relaxed)
     }
 }
 
@@ -104,6 +112,7 @@ impl VcpuThread {
 fn run(parts: VcpuParts) -> crate::events::ExitCounts {
     let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, exits, mut before_first_entry } =
         parts;
+    exits.thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
     let power_on = match PowerOnState::take(&vcpu, &msrs) {
         Ok(state) => state,
         Err(error) => {
@@ -134,6 +143,11 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
                         continue;
                     }
                 }
+                Next::Resume { .. } if entered => {
+                    // A guest with KVM's clock does not take the stop for a lockup of its own (kvm/api.rst,
+                    // KVM_KVMCLOCK_CTRL). One without it has no such flag, which is the error.
+                    let _ = vcpu.kvmclock_ctrl();
+                }
                 Next::Resume { .. } => {}
             }
         }
@@ -143,7 +157,7 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
         entered = true;
         let turn = dispatcher.turn(&mut vcpu);
         // Nobody else writes to it.
-        exits.0.store(exits.exits().wrapping_add(1), Ordering::Relaxed);
+        exits.exits.store(exits.exits().wrapping_add(1), Ordering::Relaxed);
         match turn {
             Turn::Continue | Turn::Interrupted => {}
             Turn::Act(Action::None) => {}

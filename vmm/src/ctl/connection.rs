@@ -1,6 +1,8 @@
 //! A connection to a control socket: a command, an answer.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 use super::CtlError;
@@ -19,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(120);
 /// Longest line that it sends.
 const LONGEST: u64 = 1 << 20;
+/// Most events that are kept while an answer is waited for.
+const MOST_EVENTS: usize = 64;
 
 /// A machine that said its name.
 #[derive(Debug)]
@@ -27,14 +32,21 @@ pub(super) struct Connection {
     stream: BufReader<UnixStream>,
     name: String,
     process: u64,
+    /// Events that came while answers were waited for.
+    events: VecDeque<Value>,
 }
 
 impl Connection {
     /// Connects, and hears who is there.
     pub(super) fn open(path: &Path) -> Result<Self, CtlError> {
         let stream = connect(path).map_err(|source| refusal(path, source))?;
-        let mut this =
-            Self { path: path.into(), stream: BufReader::new(stream), name: String::new(), process: 0 };
+        let mut this = Self {
+            path: path.into(),
+            stream: BufReader::new(stream),
+            name: String::new(),
+            process: 0,
+            events: VecDeque::new(),
+        };
         let greeting = this.read(PATIENCE)?;
         if let Some(why) = greeting["error"]["desc"].as_str() {
             let machine = format!("the machine at {}", path.display());
@@ -45,6 +57,7 @@ impl Connection {
         };
         this.name = name.into();
         this.process = greeting[GREETING]["pid"].as_u64().unwrap_or_default();
+        this.execute("qmp_capabilities", json!({}))?;
         Ok(this)
     }
 
@@ -88,33 +101,63 @@ impl Connection {
         }
     }
 
+    /// The next event; nothing when the machine has ended.
+    pub(super) fn event(&mut self, patience: Duration) -> Result<Option<Value>, CtlError> {
+        if let Some(event) = self.events.pop_front() {
+            return Ok(Some(event));
+        }
+        match self.line(patience) {
+            Ok(event) => Ok(Some(event)),
+            Err(CtlError::Talk { source, .. })
+                if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Becomes readable when the process at the other end has ended; nothing where that cannot be told.
+    pub(super) fn process_end(&self) -> Option<OwnedFd> {
+        let peer = crate::socket::peer(self.stream.get_ref()).ok()?;
+        pidfd_open(Pid::from_raw(peer.process)?, PidfdFlags::empty()).ok()
+    }
+
     /// The connection as it is after a command that changes its meaning, with what was received behind the answer.
     pub(super) fn into_stream(self) -> (UnixStream, Vec<u8>) {
         let received = self.stream.buffer().to_vec();
         (self.stream.into_inner(), received)
     }
 
-    /// The next line that is no event.
+    /// The next message that is no event.
     fn read(&mut self, patience: Duration) -> Result<Value, CtlError> {
+        loop {
+            let message = self.line(patience)?;
+            if message.get("event").is_none() {
+                return Ok(message);
+            }
+            if self.events.len() < MOST_EVENTS {
+                self.events.push_back(message);
+            }
+        }
+    }
+
+    /// The next message.
+    fn line(&mut self, patience: Duration) -> Result<Value, CtlError> {
         if let Err(source) = self.stream.get_ref().set_read_timeout(Some(patience)) {
             return Err(self.failed(source, patience));
         }
-        loop {
-            let mut line = Vec::new();
-            let read = io::Read::take(&mut self.stream, LONGEST).read_until(b'\n', &mut line);
-            match read {
-                Ok(0) => {
-                    let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended");
-                    return Err(self.failed(ended, patience));
-                }
-                Ok(_) => {}
-                Err(source) => return Err(self.failed(source, patience)),
+        let mut line = Vec::new();
+        match io::Read::take(&mut self.stream, LONGEST).read_until(b'\n', &mut line) {
+            Ok(0) => {
+                let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended");
+                Err(self.failed(ended, patience))
             }
-            match serde_json::from_slice::<Value>(&line) {
-                Ok(value) if value.get("event").is_some() => {}
-                Ok(value) if value.is_object() => return Ok(value),
-                _ => return Err(self.stranger(&String::from_utf8_lossy(&line))),
-            }
+            Ok(_) => match serde_json::from_slice::<Value>(&line) {
+                Ok(value) if value.is_object() => Ok(value),
+                _ => Err(self.stranger(&String::from_utf8_lossy(&line))),
+            },
+            Err(source) => Err(self.failed(source, patience)),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The machine's control socket: what it acts on, and what the run loop tells it.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
@@ -12,8 +14,12 @@ use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
 use super::vcpus::Vcpus;
-use crate::config::Config;
-use crate::control::{Announcement, Ask, Door, Facts, Herald, Machine, PassedDevice, Server};
+use crate::config::{self, Action, Config, ConsoleSpec};
+use crate::console::Console;
+use crate::control::{
+    Announcement, Ask, CharDevice, Disk, Door, Facts, Herald, Machine, PanicAction, PassedDevice, Server,
+    Shape, ShutdownCause, Vnc,
+};
 use crate::cpu::conductor::Request;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
@@ -22,9 +28,18 @@ use crate::session::{Cause, Trigger};
 /// A control socket that is open and not served yet.
 pub(super) struct Control {
     door: Door,
-    herald: Herald,
+    clients: Clients,
     facts: Facts,
     began: Instant,
+}
+
+/// The run loop's ends of a control socket.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// What it tells of itself to.
+    pub(super) herald: Herald,
+    /// A client asked it to end.
+    quit: Arc<AtomicBool>,
 }
 
 impl Control {
@@ -38,18 +53,27 @@ impl Control {
             key: device.key.clone(),
             host: device.host.to_string(),
         };
+        let cpu = config.cpu;
         let facts = Facts {
             name: config.name.clone(),
-            vcpus: plan.apic_ids.len(),
+            uuid: config.uuid,
+            cpu: Shape {
+                sockets: cpu.sockets as usize,
+                cores: cpu.cores as usize,
+                threads: cpu.threads as usize,
+            },
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
+            disks: config.disks.iter().map(disk).collect(),
+            chardevs: chardevs(config, door.path()),
+            vnc: None,
         };
-        Ok(Some(Self { door, herald, facts, began }))
+        Ok(Some(Self { door, clients: Clients { herald, quit: Arc::default() }, facts, began }))
     }
 
-    /// What the run loop tells of itself to.
-    pub(super) fn herald(&self) -> Herald {
-        self.herald.clone()
+    /// What the run loop needs of it.
+    pub(super) fn clients(&self) -> Clients {
+        self.clients.clone()
     }
 
     /// What serves the socket in the run loop. `room` is signalled when COM1 takes more input.
@@ -58,27 +82,52 @@ impl Control {
         board: &Board,
         vcpus: &Vcpus,
         consoles: &Consoles,
+        vnc: Option<Vnc>,
         room: EventFd,
         wake: Sender<Wake>,
     ) -> Result<Server, Failure> {
-        let Self { door, herald, facts, began } = self;
+        let Self { door, clients: Clients { herald, quit }, mut facts, began } = self;
+        facts.vnc = vnc;
+        for (disk, size) in facts.disks.iter_mut().zip(&board.disk_sizes) {
+            disk.size = *size;
+        }
+        let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
+        for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {
+            if let Some(path) = console.and_then(Console::terminal_path) {
+                device.filename = format!("pty:{}", path.display());
+            }
+        }
         let conductor = Arc::clone(vcpus.conductor());
+        let run_wake = wake.clone();
         let ask = move |what| {
             // The receiver lives as long as the loop.
             let _ = match what {
                 Ask::PowerButton => wake.send(Wake::Trigger(Trigger::PowerKey)),
-                Ask::Quit => wake.send(Wake::Trigger(Trigger::Quit)),
+                Ask::Quit => {
+                    quit.store(true, Ordering::Relaxed);
+                    wake.send(Wake::Trigger(Trigger::Quit))
+                }
                 Ask::Reset => {
                     conductor.request(Request::ResetButton);
                     Ok(())
                 }
             };
         };
+        // The loop looks when the event that its server waits for has been served: the bell wakes it.
+        let bell = herald.clone();
+        let run = move |run, done| {
+            let _ = run_wake.send(Wake::Run { run, done });
+            bell.wake();
+        };
+        let root = Arc::clone(&board.devices.root);
         let machine = Machine {
             facts,
             began,
             exits: Box::new(vcpus.exits()),
+            threads: Box::new(vcpus.thread_ids()),
+            functions: Arc::new(move || root.placed()),
             ask: Box::new(ask),
+            run: Arc::new(run),
             output: consoles.serial.tee(),
             sink: Arc::new(SerialInput(Arc::clone(&board.devices.serial))),
             room,
@@ -89,6 +138,37 @@ impl Control {
     }
 }
 
+fn disk(disk: &config::Disk) -> Disk {
+    Disk {
+        path: disk.path.clone(),
+        format: match disk.format {
+            config::DiskFormat::Raw => "raw",
+            config::DiskFormat::Qcow2 => "qcow2",
+        },
+        // Not known before it is open.
+        size: 0,
+        read_only: disk.readonly,
+        direct: disk.cache == config::Cache::Direct,
+    }
+}
+
+/// The serial port, the debug port and the control socket, called as QEMU calls them.
+fn chardevs(config: &Config, socket: &Path) -> Vec<CharDevice> {
+    let device = |label: &str, filename| CharDevice { label: label.into(), filename, frontend_open: true };
+    let filename = |spec: &ConsoleSpec| match spec {
+        ConsoleSpec::Stdio => "stdio".to_owned(),
+        ConsoleSpec::File(_) => "file".to_owned(),
+        ConsoleSpec::Unix(path) => format!("unix:{},server=on", path.display()),
+        ConsoleSpec::Pty => "pty".to_owned(),
+        ConsoleSpec::None => "null".to_owned(),
+    };
+    vec![
+        device("serial0", filename(&config.serial)),
+        device("debugcon", filename(&config.debugcon)),
+        device("compat_monitor0", format!("unix:{},server=on", socket.display())),
+    ]
+}
+
 /// What a kept machine's state is called, as in QMP.
 pub(super) fn stopped(outcome: &Outcome) -> Announcement {
     Announcement::Stopped(match outcome {
@@ -97,15 +177,63 @@ pub(super) fn stopped(outcome: &Outcome) -> Announcement {
     })
 }
 
-/// The end, in QMP's words as far as it has any.
-pub(super) fn ended(end: &End) -> Announcement {
-    let (guest, reason) = match end {
-        End::Itself(Outcome::PoweredOff) => (true, "guest-shutdown"),
-        End::Itself(Outcome::Rebooted) => (true, "guest-reset"),
-        End::Itself(Outcome::Crashed(_)) => (true, "guest-panic"),
-        End::Ended(Cause::Quit, _) => (false, "host-qmp-quit"),
-        End::Itself(_) | End::Unfit(_) | End::Ended(Cause::DeviceFailed(_), _) => (false, "host-error"),
-        End::Ended(..) => (false, "host-signal"),
-    };
-    Announcement::Ended { guest, reason }
+/// What is done about a panic, in QMP's words.
+pub(super) fn panicked(action: Action) -> Announcement {
+    Announcement::Panicked(match action {
+        Action::Destroy => PanicAction::Poweroff,
+        Action::Restart => PanicAction::Run,
+        Action::Preserve => PanicAction::Pause,
+    })
+}
+
+impl Clients {
+    /// The end, in QMP's words as far as it has any.
+    pub(super) fn ended(&self, end: &End) -> Announcement {
+        Announcement::Ended(cause(end, self.quit.load(Ordering::Relaxed)))
+    }
+}
+
+/// Why a machine ends. `quit`: a client asked for it.
+fn cause(end: &End, quit: bool) -> ShutdownCause {
+    match end {
+        End::Itself(Outcome::PoweredOff) => ShutdownCause::GuestShutdown,
+        End::Itself(Outcome::Rebooted) => ShutdownCause::GuestReset,
+        End::Itself(Outcome::Crashed(_)) => ShutdownCause::GuestPanic,
+        End::Ended(Cause::Quit, _) if quit => ShutdownCause::HostQmpQuit,
+        End::Ended(Cause::Signal(_), _) => ShutdownCause::HostSignal,
+        // The words of `run` on its command line are the user's, as are the keys of its terminal.
+        End::Ended(Cause::Quit | Cause::Expected | Cause::Forbidden { .. } | Cause::TimedOut, _) => {
+            ShutdownCause::HostUi
+        }
+        End::Itself(_) | End::Unfit(_) | End::Ended(Cause::DeviceFailed(_) | Cause::DeviceWanted(_), _) => {
+            ShutdownCause::HostError
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::Signal;
+
+    #[test]
+    fn ends_have_the_reason_that_they_have() {
+        let ended = |cause| End::Ended(cause, None);
+        for (end, quit, expected) in [
+            (End::Itself(Outcome::PoweredOff), false, ShutdownCause::GuestShutdown),
+            (End::Itself(Outcome::Rebooted), false, ShutdownCause::GuestReset),
+            (End::Itself(Outcome::Crashed("x".into())), false, ShutdownCause::GuestPanic),
+            (End::Itself(Outcome::Failed("x".into())), false, ShutdownCause::HostError),
+            (ended(Cause::Quit), true, ShutdownCause::HostQmpQuit),
+            (ended(Cause::Quit), false, ShutdownCause::HostUi),
+            (ended(Cause::Signal(Signal::Terminate)), true, ShutdownCause::HostSignal),
+            (ended(Cause::TimedOut), false, ShutdownCause::HostUi),
+            (ended(Cause::Expected), false, ShutdownCause::HostUi),
+            (ended(Cause::Forbidden { pattern: "x".into(), line: "x".into() }), false, ShutdownCause::HostUi),
+            (ended(Cause::DeviceFailed("x".into())), false, ShutdownCause::HostError),
+            (ended(Cause::DeviceWanted("x".into())), false, ShutdownCause::HostError),
+        ] {
+            assert_eq!(cause(&end, quit), expected);
+        }
+    }
 }

@@ -14,6 +14,7 @@ use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
 use crate::console::{self, Discard, Feed, InputSink, Key};
+use crate::control::Vnc;
 use crate::outcome::Failure;
 use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;
@@ -29,6 +30,13 @@ pub(super) enum Wake {
     Requests,
     /// Something may end the run.
     Trigger(Trigger),
+    /// A client wants the vCPUs stopped, or to go on.
+    Run {
+        /// They are to go on.
+        run: bool,
+        /// Hears when that is done, or why it cannot be.
+        done: Sender<Result<(), String>>,
+    },
 }
 
 /// COM1 as a console's sink.
@@ -84,6 +92,7 @@ pub(super) struct Sources<'a> {
     pub(super) timeout: &'a Timer,
     pub(super) supplies: Option<PowerSupplies>,
     pub(super) control: Option<Control>,
+    pub(super) vnc: Option<Vnc>,
     pub(super) wake: Sender<Wake>,
 }
 
@@ -101,6 +110,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         timeout,
         supplies,
         control,
+        vnc,
         wake,
     } = sources;
     let mut manager: EventManager<Subscriber> = EventManager::new()
@@ -116,7 +126,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     let signalled = move || rooms.iter().for_each(|room| drop(room.write(1)));
     add(Arc::new(Mutex::new(OnEvent { event: room, signalled })));
     if let Some(control) = control {
-        let server = control.serve(board, vcpus, consoles, for_socket, wake.clone())?;
+        let server = control.serve(board, vcpus, consoles, vnc, for_socket, wake.clone())?;
         add(Arc::new(Mutex::new(server)));
     }
     let sink = Arc::new(SerialInput(Arc::clone(&board.devices.serial)));

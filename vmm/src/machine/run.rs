@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
-use super::control::{self, Control};
+use super::control::{self, Clients, Control};
 use super::diagnose::{self, Looks};
 use super::end::{End, Machine, conclude};
 use super::ends::Ends;
@@ -26,7 +26,7 @@ use super::vnc;
 use crate::cli::RunOptions;
 use crate::config::{self, Action, BatteryMode, Config};
 use crate::console::{Console, Releaser};
-use crate::control::{Announcement, Herald};
+use crate::control::Announcement;
 use crate::cpu::conductor::Request;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
@@ -55,7 +55,7 @@ pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure
 }
 
 /// A signal that came during the start ends it.
-fn go_on(signals: &SignalFd) -> Result<(), Failure> {
+fn check_signals(signals: &SignalFd) -> Result<(), Failure> {
     signals.ended().map_or(Ok(()), |signal| Err(Failure::Signalled(signal)))
 }
 
@@ -78,7 +78,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())
         .map_err(refused("watch the serial port"))?;
     let observer = watcher.observer();
-    go_on(&signals)?;
+    check_signals(&signals)?;
     // Nothing of the host has been changed up to here.
     let loan = match Loan::take(&config, &plan, &|| signals.ended().is_some()) {
         Ok(loan) => Ok(loan),
@@ -86,13 +86,13 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         // Of what could not be given back the user has to know.
         Err(error) => return Err(error.into()),
     };
-    go_on(&signals)?;
+    check_signals(&signals)?;
     let loan = loan.map_err(PassthroughError::from)?;
     // Threads that start from here on have no more privileges than this one.
     privileges::drop_unneeded();
     let events = ends.events(start)?;
     let Ends { control, vnc, serial, debug, mut shot, .. } = ends;
-    let herald = control.as_ref().map(Control::herald);
+    let clients = control.as_ref().map(Control::clients);
     let mut consoles = Consoles::start(!options.headless, serial, debug, watcher, &events)?;
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
     let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
@@ -117,7 +117,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
             events: events.clone(),
         },
     )?;
-    go_on(&signals)?;
+    check_signals(&signals)?;
     let vnc = vnc::serve(vnc, &board, &events)?;
     let vcpus = Vcpus::create(&kvm, &supported, &config, &plan, &board, &events)?;
 
@@ -141,6 +141,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         timeout: &timeout,
         supplies,
         control,
+        vnc: vnc::told(&config, vnc.as_ref()),
         wake,
     })?;
     vcpus.resume();
@@ -162,11 +163,12 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         vcpus: &vcpus,
         releasers: consoles.releasers(),
         events: &events,
-        herald,
+        clients,
         shot: &mut shot,
         grace: &grace,
         session: Session::new(),
         preserved: None,
+        paused: false,
     };
     let end = supervisor.supervise(subscribers, &woken);
     shot.at_end(board.screen().as_deref());
@@ -182,13 +184,15 @@ struct Supervisor<'a> {
     vcpus: &'a Vcpus,
     releasers: Vec<Releaser>,
     events: &'a EventLog,
-    /// Who tells clients of the control socket.
-    herald: Option<Herald>,
+    /// The clients of the control socket.
+    clients: Option<Clients>,
     shot: &'a mut Shot,
     grace: &'a Timer,
     session: Session,
     /// The machine is kept stopped for inspection; how it came to that.
     preserved: Option<Outcome>,
+    /// A client stopped the vCPUs.
+    paused: bool,
 }
 
 impl Waits for Supervisor<'_> {
@@ -206,13 +210,15 @@ impl Supervisor<'_> {
     fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
         let end = self.serve(&mut manager, woken);
         // Before the control socket goes with the loop.
-        self.announce(&control::ended(&end));
+        if let Some(clients) = &self.clients {
+            clients.herald.announce(&clients.ended(&end));
+        }
         end
     }
 
     fn announce(&self, announcement: &Announcement) {
-        if let Some(herald) = &self.herald {
-            herald.announce(announcement);
+        if let Some(clients) = &self.clients {
+            clients.herald.announce(announcement);
         }
     }
 
@@ -225,6 +231,15 @@ impl Supervisor<'_> {
                 let end = match wake {
                     Wake::Requests => self.requests(),
                     Wake::Trigger(trigger) => self.trigger(trigger),
+                    Wake::Run { run, done } => {
+                        let result = if run { self.go_on() } else { self.pause() };
+                        // The client may have left.
+                        let _ = done.send(result.clone());
+                        match result {
+                            Err(why) if !run => Some(End::Itself(Outcome::Failed(why))),
+                            _ => None,
+                        }
+                    }
                 };
                 if let Some(end) = end {
                     return end;
@@ -260,7 +275,7 @@ impl Supervisor<'_> {
             }
             Request::GuestPanicked => {
                 self.events.emit(Event::GuestPanic);
-                self.announce(&Announcement::Panicked);
+                self.announce(&control::panicked(machine.on_crash));
                 let what = "the guest's kernel panicked; its last words are on its console".to_owned();
                 (machine.on_crash, Outcome::Crashed(what))
             }
@@ -293,18 +308,45 @@ impl Supervisor<'_> {
                 );
                 self.announce(&control::stopped(&outcome));
                 self.preserved = Some(outcome);
+                self.paused = false;
                 None
             }
         }
     }
 
-    /// Starts the machine anew. `guest`: because its guest wants it.
+    /// Stops all vCPUs for a client. Whoever asks again has nothing more to stop.
+    fn pause(&mut self) -> Result<(), String> {
+        if self.paused || self.preserved.is_some() {
+            return Ok(());
+        }
+        self.vcpus.park(self)?;
+        self.paused = true;
+        tracing::info!("the machine is paused");
+        self.announce(&Announcement::Paused);
+        Ok(())
+    }
+
+    /// Lets vCPUs go on that a client has stopped.
+    fn go_on(&mut self) -> Result<(), String> {
+        if self.preserved.is_some() {
+            return Err("Resetting the Virtual Machine is required".into());
+        }
+        if std::mem::take(&mut self.paused) {
+            tracing::info!("the machine goes on");
+            self.announce(&Announcement::Resumed);
+            self.vcpus.resume();
+        }
+        Ok(())
+    }
+
+    /// Starts the machine anew, a paused one when it goes on. `guest`: because its guest wants it.
     fn restart(&mut self, guest: bool) -> Option<End> {
         devices::limited_info!("the machine is reset");
         self.board.devices.reset();
-        match self.vcpus.restart(self.board) {
+        let runs = !self.paused;
+        match self.vcpus.restart(self.board, runs) {
             Ok(()) => {
-                self.announce(&Announcement::Reset { guest });
+                self.announce(&Announcement::Reset { guest, runs });
                 None
             }
             Err(error) => Some(End::Itself(Outcome::Failed(error.to_string()))),
@@ -335,6 +377,10 @@ impl Supervisor<'_> {
                 self.announce(&Announcement::PowerButton);
                 self.board.devices.pm.power_button();
                 if grace {
+                    // A stopped guest could not write what it has to.
+                    if let Err(why) = self.go_on() {
+                        tracing::debug!("the guest does not go on: {why}");
+                    }
                     self.grace.arm_in(Some(self.config.machine.grace_period()));
                 }
                 None
@@ -350,6 +396,9 @@ impl Supervisor<'_> {
     /// What the guest is doing, from two looks at its vCPUs.
     fn look(&self) -> String {
         let limit = self.options.timeout.unwrap_or_default().as_secs_f64();
+        if self.paused {
+            return format!("{limit} s are over; the machine is paused");
+        }
         let looks = self.vcpus.park(self).and_then(|before| {
             self.vcpus.resume();
             std::thread::sleep(Duration::from_millis(200));

@@ -128,6 +128,12 @@ impl Vcpus {
         move || tallies.iter().fold(0, |sum, tally| sum.wrapping_add(tally.exits()))
     }
 
+    /// Tells the numbers of their threads, in order.
+    pub(super) fn thread_ids(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
+        let tallies = self.tallies.clone();
+        move || tallies.iter().map(|tally| tally.thread()).collect()
+    }
+
     /// What they ask.
     pub(super) fn requests(&self) -> Vec<Request> {
         self.conductor.take_requests()
@@ -155,11 +161,11 @@ impl Vcpus {
         self.conductor.resume();
     }
 
-    /// Resets the interrupt controllers and lets all vCPUs start again from their power-on state. They are parked, and
-    /// the devices are reset.
-    pub(super) fn restart(&self, board: &Board) -> Result<(), HostError> {
+    /// Resets the interrupt controllers and lets all vCPUs start again from their power-on state, at once or when they are
+    /// resumed. They are parked, and the devices are reset.
+    pub(super) fn restart(&self, board: &Board, at_once: bool) -> Result<(), HostError> {
         self.chips.restore(&board.vm)?;
-        self.conductor.restart();
+        self.conductor.restart(at_once);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::build::Board;
+use crate::config::Config;
+use crate::control;
 use crate::events::{Event, EventLog};
 use crate::vnc::{Reserved, Server, VncError};
 
@@ -17,4 +19,10 @@ pub(super) fn serve(
     tracing::info!("VNC viewers see the screen at {}", server.address());
     events.emit(Event::Display { vnc: server.address().to_string() });
     Ok(Some(server))
+}
+
+/// What the control socket tells of the server.
+pub(super) fn told(config: &Config, server: Option<&Server>) -> Option<control::Vnc> {
+    let password = config.display.as_ref().is_some_and(|display| display.password_file.is_some());
+    server.map(|server| control::Vnc { address: server.address().clone(), password })
 }

@@ -23,7 +23,6 @@ fn so_many_clients_and_no_more() {
 fn who_never_reads_holds_up_nobody_and_is_dropped() {
     let rig = Rig::new();
     let mut deaf = rig.client();
-    deaf.ask("qmp_capabilities", json!({}));
     let mut other = rig.client();
     // More than the kernel and the server keep for it; the server takes them as they come.
     for _ in 0..20_000 {
@@ -58,11 +57,14 @@ fn who_asks_without_reading_is_not_listened_to() {
 fn what_was_sent_before_the_end_counts() {
     let rig = Rig::new();
     let mut hasty = rig.visitor();
-    hasty.send(b"{\"execute\":\"system_powerdown\"}\n{\"execute\":\"quit\"}\n");
+    hasty.send(
+        b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"system_powerdown\"}\n{\"execute\":\"quit\"}\n",
+    );
     hasty.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     assert!(hasty.line().get("optimus-vmm").is_some());
-    assert_eq!(hasty.line(), json!({ "return": {} }));
-    assert_eq!(hasty.line(), json!({ "return": {} }));
+    for _ in 0..3 {
+        assert_eq!(hasty.line(), json!({ "return": {} }));
+    }
     assert_eq!(hasty.try_line(), None);
     assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Quit]);
     let mut gone = rig.client();

@@ -32,6 +32,9 @@ fn every_command_arrives() {
     for words in ["powerdown", "reset", "quit"] {
         assert_eq!(ctl(&[words]).unwrap(), "");
     }
+    assert_eq!(ctl(&["pause"]).unwrap(), "");
+    assert!(ctl(&["status"]).unwrap().contains("status       paused\n"));
+    assert_eq!(ctl(&["resume"]).unwrap(), "");
     assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Reset, Ask::Quit]);
 
     let long = "ab".repeat(600);
@@ -97,4 +100,59 @@ fn who_is_no_machine_is_found_out() {
             assert!(error.contains(expected), "{error}");
         });
     }
+}
+
+#[test]
+fn the_end_is_waited_for() {
+    let rig = Rig::new();
+    let error = run(&rig.path, &["wait", "--timeout", "0.2"]).unwrap_err();
+    assert_eq!((error.status(), error.to_string().as_str()), (4, "vm has not ended within 0.2 s"));
+    let error = run(&rig.path, &["powerdown", "--wait", "--timeout", "0.1"]).unwrap_err();
+    assert_eq!(error.status(), 4);
+    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton]);
+
+    // A pause is no end; a machine that is kept has ended for its guest.
+    let path = rig.path.clone();
+    let waiting = std::thread::spawn(move || run(&path, &["wait"]));
+    run(&rig.path, &["pause"]).unwrap();
+    run(&rig.path, &["resume"]).unwrap();
+    assert!(!waiting.is_finished());
+    rig.herald.announce(&Announcement::Stopped("shutdown"));
+    assert_eq!(waiting.join().unwrap().unwrap(), "shutdown\n");
+    assert_eq!(run(&rig.path, &["wait"]).unwrap(), "shutdown\n");
+}
+
+/// A machine that closes its control socket a second before it ends.
+const SLOW_END: &str = r#"
+import json, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listening", flush=True)
+client = listener.accept()[0]
+def say(message):
+    client.sendall(json.dumps(message).encode() + b"\n")
+say({"QMP": {}, "optimus-vmm": {"name": "vm", "pid": 0}})
+for status in ({}, {"status": "running"}):
+    client.recv(4096)
+    say({"return": status})
+say({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-shutdown"}})
+client.close()
+time.sleep(1)
+"#;
+
+#[test]
+fn the_end_is_that_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut machine = std::process::Command::new(peers::program("python"))
+        .args(["-c", SLOW_END])
+        .arg(&path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(machine.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(run(&path, &["wait"]).unwrap(), "guest-shutdown\n");
+    assert!(machine.try_wait().unwrap().is_some());
 }

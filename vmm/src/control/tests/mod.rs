@@ -4,7 +4,11 @@ mod clients;
 mod console;
 mod ctl;
 mod devices;
+mod monitor;
+mod pci;
+mod peers;
 mod protocol;
+mod schema;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -22,7 +26,10 @@ use tempfile::TempDir;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::place::listen_in;
-use super::{Announcement, Ask, Facts, Herald, Machine, PassedDevice, Server};
+use super::{
+    Announcement, Ask, CharDevice, Disk, Facts, Herald, Machine, PassedDevice, Server, Shape, ShutdownCause,
+    Vnc,
+};
 use crate::console::{InputSink, Tee};
 
 /// COM1 with a FIFO of so many bytes.
@@ -66,16 +73,39 @@ impl Rig {
         let (asked, output) = (Arc::<Mutex<Vec<Ask>>>::default(), Arc::<Tee>::default());
         let port = Arc::new(Port { room: AtomicUsize::new(usize::MAX / 2), ..Port::default() });
         let room = EventFd::new(libc::EFD_NONBLOCK).unwrap();
-        let notes = Arc::clone(&asked);
+        let (notes, pauses) = (Arc::clone(&asked), herald.clone());
         let machine = Machine {
             facts: Facts {
                 name: "vm".into(),
-                vcpus: 2,
+                uuid: uuid::Uuid::from_u128(0x1234),
+                cpu: Shape { sockets: 1, cores: 1, threads: 2 },
                 memory: 1 << 30,
                 devices: vec![PassedDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
+                disks: vec![Disk {
+                    path: "/images/a.qcow2".into(),
+                    format: "qcow2",
+                    size: 10 << 20,
+                    read_only: false,
+                    direct: true,
+                }],
+                chardevs: vec![CharDevice {
+                    label: "serial0".into(),
+                    filename: "pty:/dev/pts/7".into(),
+                    frontend_open: true,
+                }],
+                vnc: Some(Vnc {
+                    address: crate::config::VncAddress::Tcp(([127, 0, 0, 1], 5901).into()),
+                    password: true,
+                }),
             },
             began: Instant::now(),
             exits: Box::new(|| 42),
+            threads: Box::new(|| vec![7001, 7002]),
+            functions: Arc::new(pci::functions),
+            run: Arc::new(move |run, done| {
+                pauses.announce(if run { &Announcement::Resumed } else { &Announcement::Paused });
+                done.send(Ok(())).unwrap();
+            }),
             ask: Box::new(move |what| notes.lock().unwrap().push(what)),
             output: Arc::clone(&output),
             sink: Arc::clone(&port) as _,
@@ -96,11 +126,12 @@ impl Rig {
         Self { path, herald, asked, output, port, room, ending, server: Some(server), _folder: folder }
     }
 
-    /// A client that heard the greeting.
+    /// A client that heard the greeting and has negotiated.
     fn client(&self) -> Client {
         let mut client = self.visitor();
         let greeting = client.line();
         assert_eq!(greeting["optimus-vmm"]["name"], "vm", "{greeting}");
+        assert_eq!(client.ask("qmp_capabilities", json!({})), json!({ "return": {} }));
         client
     }
 
@@ -150,9 +181,15 @@ impl Client {
         self.try_line().expect("the connection has ended")
     }
 
+    /// The answer to a command; events before it are passed over.
     fn ask(&mut self, execute: &str, arguments: Value) -> Value {
         self.send(format!("{}\n", json!({ "execute": execute, "arguments": arguments })).as_bytes());
-        self.line()
+        loop {
+            let message = self.line();
+            if message.get("event").is_none() {
+                return message;
+            }
+        }
     }
 
     fn refusal(&mut self, execute: &str, arguments: Value) -> String {

@@ -1,0 +1,159 @@
+//! Commands that look at disks, character devices and the VNC server.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Command, Context, Nothing, quick};
+use crate::config::VncAddress;
+use crate::control::machine::{CharDevice, Disk, Vnc};
+
+#[derive(Serialize, JsonSchema)]
+struct Block {
+    device: String,
+    /// QEMU's word for a disk whose kind the guest decides.
+    r#type: &'static str,
+    removable: bool,
+    locked: bool,
+    inserted: Inserted,
+}
+
+/// The image of a disk. There is no throttling, which QMP reports as zeroes.
+#[derive(Serialize, JsonSchema)]
+struct Inserted {
+    file: String,
+    ro: bool,
+    drv: &'static str,
+    backing_file_depth: u32,
+    encrypted: bool,
+    detect_zeroes: &'static str,
+    bps: u32,
+    bps_rd: u32,
+    bps_wr: u32,
+    iops: u32,
+    iops_rd: u32,
+    iops_wr: u32,
+    image: Image,
+    cache: Cache,
+    write_threshold: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+struct Image {
+    filename: String,
+    format: &'static str,
+    /// In bytes.
+    virtual_size: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+struct Cache {
+    writeback: bool,
+    direct: bool,
+    no_flush: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct VncInfo {
+    enabled: bool,
+    #[serde(flatten)]
+    server: Option<VncServer>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct VncServer {
+    host: String,
+    family: &'static str,
+    service: String,
+    auth: &'static str,
+}
+
+pub(super) fn commands() -> Vec<Command> {
+    vec![
+        quick("query-block", |context, Nothing {}| Ok(blocks(context))),
+        quick("query-chardev", |context, Nothing {}| Ok(context.machine.facts.chardevs.clone())),
+        quick("query-vnc", |context, Nothing {}| {
+            let server = context.machine.facts.vnc.as_ref().map(server);
+            Ok(VncInfo { enabled: server.is_some(), server })
+        }),
+    ]
+}
+
+/// How the disk of an index is called.
+fn disk_name(index: usize) -> String {
+    format!("disk[{index}]")
+}
+
+fn blocks(context: &Context<'_>) -> Vec<Block> {
+    let described = |(index, disk): (usize, &Disk)| {
+        let file = disk.path.to_string_lossy().into_owned();
+        Block {
+            device: disk_name(index),
+            r#type: "unknown",
+            removable: false,
+            locked: false,
+            inserted: Inserted {
+                file: file.clone(),
+                ro: disk.read_only,
+                drv: disk.format,
+                backing_file_depth: 0,
+                encrypted: false,
+                detect_zeroes: "off",
+                bps: 0,
+                bps_rd: 0,
+                bps_wr: 0,
+                iops: 0,
+                iops_rd: 0,
+                iops_wr: 0,
+                image: Image { filename: file, format: disk.format, virtual_size: disk.size },
+                cache: Cache { writeback: true, direct: disk.direct, no_flush: false },
+                write_threshold: 0,
+            },
+        }
+    };
+    context.machine.facts.disks.iter().enumerate().map(described).collect()
+}
+
+fn server(vnc: &Vnc) -> VncServer {
+    let auth = if vnc.password { "vnc" } else { "none" };
+    match &vnc.address {
+        VncAddress::Tcp(address) => VncServer {
+            host: address.ip().to_string(),
+            family: if address.is_ipv4() { "ipv4" } else { "ipv6" },
+            service: address.port().to_string(),
+            auth,
+        },
+        VncAddress::Unix(path) => {
+            VncServer { host: String::new(), family: "unix", service: path.display().to_string(), auth }
+        }
+    }
+}
+
+/// The disks in words.
+pub(super) fn block_text(context: &Context<'_>) -> String {
+    let described = |(index, disk): (usize, &Disk)| {
+        let access = if disk.read_only { ", read-only" } else { "" };
+        let cache = if disk.direct { "writeback, direct" } else { "writeback" };
+        let (name, path, format) = (disk_name(index), disk.path.display(), disk.format);
+        format!("{name}: {path} ({format}{access})\r\n    Cache mode:       {cache}\r\n")
+    };
+    let disks: Vec<_> = context.machine.facts.disks.iter().enumerate().map(described).collect();
+    disks.join("\r\n")
+}
+
+/// The character devices in words.
+pub(super) fn chardev_text(context: &Context<'_>) -> String {
+    let described = |device: &CharDevice| format!("{}: filename={}\r\n", device.label, device.filename);
+    context.machine.facts.chardevs.iter().map(described).collect()
+}
+
+/// The VNC server in words.
+pub(super) fn vnc_text(context: &Context<'_>) -> String {
+    match context.machine.facts.vnc.as_ref().map(server) {
+        None => "None\r\n".into(),
+        Some(VncServer { host, family, service, auth }) => {
+            format!("default:\r\n  Server: {host}:{service} ({family})\r\n    Auth: {auth} (Sub: none)\r\n")
+        }
+    }
+}

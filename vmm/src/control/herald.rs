@@ -1,0 +1,142 @@
+//! What the run loop tells clients of the control socket: what happened, and how the machine is since then.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::protocol::{Event, PanicAction, Panicked, ShutdownCause};
+
+/// Announcements that wait for the event loop. It is woken by each, so that there are never many.
+const MOST_WAITING: usize = 64;
+/// The state of a machine that was stopped by a client.
+const PAUSED: &str = "paused";
+
+/// What is announced to clients, and told by `query-status` from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announcement {
+    /// The machine was reset.
+    Reset {
+        /// By the guest, or else by the reset button.
+        guest: bool,
+        /// It runs.
+        runs: bool,
+    },
+    /// The power button was pressed.
+    PowerButton,
+    /// The guest's kernel panicked; what is done about it.
+    Panicked(PanicAction),
+    /// The machine is kept as it is, stopped; why, in a word.
+    Stopped(&'static str),
+    /// All vCPUs were stopped by a client.
+    Paused,
+    /// They go on.
+    Resumed,
+    /// The machine ends; why.
+    Ended(ShutdownCause),
+}
+
+/// The run loop's end of the control socket.
+#[derive(Debug, Clone)]
+pub struct Herald(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    resets: AtomicU64,
+    /// Wakes the server: there are announcements, finished commands or output of the console.
+    bell: Arc<EventFd>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stopped: Option<&'static str>,
+    waiting: VecDeque<Value>,
+}
+
+impl Herald {
+    /// For a machine that runs.
+    ///
+    /// # Errors
+    ///
+    /// The host has no file descriptor for it.
+    pub fn new() -> io::Result<Self> {
+        let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+        Ok(Self(Arc::new(Shared { state: Mutex::default(), resets: AtomicU64::new(0), bell })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn bell(&self) -> &Arc<EventFd> {
+        &self.0.bell
+    }
+
+    /// Tells all clients.
+    pub fn announce(&self, announcement: &Announcement) {
+        let mut state = self.state();
+        let event = match announcement {
+            Announcement::Reset { guest, runs } => {
+                state.stopped = (!runs).then_some(PAUSED);
+                self.0.resets.fetch_add(1, Ordering::Relaxed);
+                let by_guest =
+                    if *guest { ShutdownCause::GuestReset } else { ShutdownCause::HostQmpSystemReset };
+                Event::Reset(by_guest.into())
+            }
+            Announcement::PowerButton => Event::Powerdown,
+            Announcement::Panicked(action) => Event::GuestPanicked(Panicked { action: *action }),
+            Announcement::Stopped(why) => {
+                state.stopped = Some(why);
+                Event::Stop
+            }
+            Announcement::Paused => {
+                state.stopped = Some(PAUSED);
+                Event::Stop
+            }
+            Announcement::Resumed => {
+                state.stopped = None;
+                Event::Resume
+            }
+            Announcement::Ended(cause) => Event::Shutdown((*cause).into()),
+        };
+        if state.waiting.len() < MOST_WAITING {
+            state.waiting.push_back(event.now());
+        }
+        drop(state);
+        // Fails only when the counter is full: then the server is being woken anyway.
+        let _ = self.0.bell.write(1);
+    }
+
+    /// Wakes the event loop.
+    pub fn wake(&self) {
+        let _ = self.0.bell.write(1);
+    }
+
+    pub(super) fn take(&self) -> VecDeque<Value> {
+        std::mem::take(&mut self.state().waiting)
+    }
+
+    /// Announcements that the server has not taken yet.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    /// Why the machine does not run, in a word.
+    pub(super) fn stopped(&self) -> Option<&'static str> {
+        self.state().stopped
+    }
+
+    /// Whether a client stopped it, and may let it go on.
+    pub(super) fn is_paused(&self) -> bool {
+        self.stopped() == Some(PAUSED)
+    }
+
+    pub(super) fn resets(&self) -> u64 {
+        self.0.resets.load(Ordering::Relaxed)
+    }
+}
