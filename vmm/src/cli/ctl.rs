@@ -14,6 +14,7 @@ Exit status:
   0      done
   2      the command line is wrong
   3      the machine does not run, belongs to another user, or does not answer
+  4      the machine has not ended within --timeout
   5      the machine refused the command (the message says why)";
 
 /// The arguments of `ctl`.
@@ -39,14 +40,32 @@ pub enum CtlCommand {
     /// Show how it is
     Status,
     /// Press its power button
-    Powerdown,
+    Powerdown {
+        /// Wait until the machine has ended
+        #[arg(long)]
+        wait: bool,
+
+        /// Wait for so many seconds at most
+        #[arg(long, value_name = "SECONDS", value_parser = super::parse_seconds, requires = "wait")]
+        timeout: Option<Duration>,
+    },
     /// Press its reset button
     Reset,
     /// End it at once, without a word to the guest
     Quit,
+    /// Stop its processors
+    Pause,
+    /// Let stopped processors go on
+    Resume,
+    /// Wait until it has ended, and say why it has
+    Wait {
+        /// Wait for so many seconds at most
+        #[arg(long, value_name = "SECONDS", value_parser = super::parse_seconds)]
+        timeout: Option<Duration>,
+    },
     /// Write what its screen shows to a PNG file
     Screenshot {
-        /// The file
+        /// The file; `-` is standard output
         #[arg(value_name = "FILE.png")]
         file: PathBuf,
     },

@@ -185,7 +185,15 @@ fn the_words_of_ctl_arrive() {
     for (words, command) in [
         (&["vm"][..], None),
         (&["vm", "status"], Some(CtlCommand::Status)),
-        (&["vm", "powerdown"], Some(CtlCommand::Powerdown)),
+        (&["vm", "powerdown"], Some(CtlCommand::Powerdown { wait: false, timeout: None })),
+        (
+            &["vm", "powerdown", "--wait", "--timeout", "90"],
+            Some(CtlCommand::Powerdown { wait: true, timeout: Some(Duration::from_secs(90)) }),
+        ),
+        (&["vm", "wait"], Some(CtlCommand::Wait { timeout: None })),
+        (&["vm", "pause"], Some(CtlCommand::Pause)),
+        (&["vm", "resume"], Some(CtlCommand::Resume)),
+        (&["vm", "screenshot", "-"], Some(CtlCommand::Screenshot { file: "-".into() })),
         (&["vm", "reset"], Some(CtlCommand::Reset)),
         (&["vm", "quit"], Some(CtlCommand::Quit)),
         (&["vm", "console"], Some(CtlCommand::Console { linger: None })),

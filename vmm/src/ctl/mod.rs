@@ -3,11 +3,13 @@
 mod connection;
 mod console;
 mod find;
+mod picture;
 mod show;
+mod wait;
 mod words;
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -64,6 +66,14 @@ pub enum CtlError {
         /// Why.
         why: String,
     },
+    /// It did not end in time.
+    #[error("{machine} has not ended within {seconds} s")]
+    NotEnded {
+        /// Its name.
+        machine: String,
+        /// How long was waited.
+        seconds: f64,
+    },
     /// What is to be typed makes no sense.
     #[error("{0}")]
     Words(String),
@@ -83,6 +93,7 @@ impl CtlError {
     pub fn status(&self) -> u8 {
         match self {
             Self::NoName(_) | Self::Words(_) => 2,
+            Self::NotEnded { .. } => 4,
             Self::Refused { .. } => 5,
             _ => 3,
         }
@@ -108,9 +119,17 @@ pub fn run(args: &CtlArgs) -> Result<String, CtlError> {
     if let CtlCommand::Console { linger } = command {
         return console::attach(connection, *linger).map(|()| String::new());
     }
+    if let CtlCommand::Screenshot { file } = command
+        && file == Path::new("-")
+    {
+        return picture::print(connection).map(|()| String::new());
+    }
     let mut answer = Value::Null;
     for (execute, arguments) in requests {
         answer = connection.execute(execute, arguments)?;
+    }
+    if let CtlCommand::Wait { timeout } | CtlCommand::Powerdown { wait: true, timeout } = command {
+        answer = wait::for_end(connection, *timeout)?;
     }
     Ok(if args.json { format!("{answer}\n") } else { show::answer(command, &answer) })
 }
@@ -120,10 +139,13 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
     let plain = |name| Ok(vec![(name, json!({}))]);
     match command {
         CtlCommand::Status => plain("query-status"),
-        CtlCommand::Powerdown => plain("system_powerdown"),
+        CtlCommand::Powerdown { .. } => plain("system_powerdown"),
         CtlCommand::Reset => plain("system_reset"),
         CtlCommand::Quit => plain("quit"),
-        CtlCommand::Console { .. } => Ok(Vec::new()),
+        CtlCommand::Pause => plain("stop"),
+        CtlCommand::Resume => plain("cont"),
+        CtlCommand::Console { .. } | CtlCommand::Wait { .. } => Ok(Vec::new()),
+        CtlCommand::Screenshot { file } if file == Path::new("-") => Ok(Vec::new()),
         CtlCommand::Screenshot { file } => {
             // The machine runs in another folder.
             let path = std::path::absolute(file)

@@ -12,6 +12,9 @@ use crate::printable::printable_char;
 pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
     match command {
         CtlCommand::Status => status(answer),
+        CtlCommand::Wait { .. } | CtlCommand::Powerdown { wait: true, .. } => {
+            format!("{}\n", text(&answer["reason"]))
+        }
         CtlCommand::Screenshot { file } => {
             format!("{}: {} × {} pixels\n", file.display(), answer["width"], answer["height"])
         }
