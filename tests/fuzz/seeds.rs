@@ -1,6 +1,8 @@
 //! Writes what fuzzing starts from into `FOLDER/TARGET/`: small samples of everything that is read.
 //! Usage: seeds FOLDER
 
+#[path = "seeds/control.rs"]
+mod control;
 #[path = "seeds/kernel.rs"]
 mod kernel;
 #[path = "seeds/qcow2.rs"]
@@ -73,6 +75,9 @@ fn main() -> Outcome {
         put("uefi_section", &format!("method-{method}"), &[&[method], packed.as_slice()].concat())?;
     }
 
+    for (name, text) in control::SAMPLES {
+        put("control", name, text.as_bytes())?;
+    }
     for (name, input) in qcow2::samples()? {
         put("qcow2", &name, &input)?;
     }
