@@ -1,15 +1,17 @@
 //! Keys, the mouse and the power button, by VNC and by `optimus-vmm ctl`, as the guest's drivers report them; and its serial
 //! port.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tests::machine::Machine;
 use tests::run::{Options, Running};
-use tests::{Outcome, binary, ensure};
+use tests::{Outcome, binary, ensure, lab};
 
 use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
@@ -149,6 +151,7 @@ fn console() -> Outcome {
     for part in ["connected to machine", "TERMINAL-42", "L2-USERSPACE-UP"] {
         ensure(shown.contains(part), format!("the terminal does not show {part}: {shown}"))?;
     }
+    paused(&mut running)?;
     let mut piped = piped;
     piped.type_in("echo PIPE-$((7*6)); poweroff -f\n")?;
     running.expect("PIPE-42\r?\n")?;
@@ -157,6 +160,72 @@ fn console() -> Outcome {
         ensure(shown.contains(part), format!("the pipe does not have {part}: {shown}"))?;
     }
     running.wait()?.status(0)
+}
+
+/// What a client of QEMU's machine protocol sees of a machine that is stopped and goes on.
+fn paused(running: &mut Running) -> Outcome {
+    let machines: Value =
+        serde_json::from_str(&lab::call(&binary::path()?.display().to_string(), &["ctl", "--json"])?)?;
+    let socket = machines[0]["socket"].as_str().ok_or(format!("there is no socket: {machines}"))?;
+    let mut stream = BufReader::new(UnixStream::connect(socket)?);
+    stream.get_ref().set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut sender = UnixStream::try_clone(stream.get_ref())?;
+    let mut heard = || -> Outcome<Value> {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    };
+    let greeting = heard()?;
+    ensure(greeting["QMP"]["version"]["qemu"].is_object(), format!("the greeting is {greeting}"))?;
+    // Without ends of lines.
+    let mut ask = |command: &str| -> Outcome<(Value, Vec<Value>)> {
+        sender.write_all(format!("{{\"execute\":\"{command}\"}}").as_bytes())?;
+        let mut events = Vec::new();
+        loop {
+            let message = heard()?;
+            match message.get("return") {
+                Some(answer) => return Ok((answer.clone(), events)),
+                None => events.push(message["event"].clone()),
+            }
+        }
+    };
+    ask("qmp_capabilities")?;
+    let (cpus, _) = ask("query-cpus-fast")?;
+    let thread = cpus[0]["thread-id"].as_u64().ok_or(format!("a vCPU has no thread: {cpus}"))?;
+    let name = std::fs::read_to_string(format!("/proc/{thread}/comm"))?;
+    ensure(name.trim() == "vcpu0", format!("the thread of vCPU 0 is called {name}"))?;
+    let (pci, _) = ask("query-pci")?;
+    let devices = pci[0]["devices"].as_array().ok_or(format!("there are no PCI functions: {pci}"))?;
+    ensure(devices[0]["id"]["device"] == 0x29c0, format!("the first PCI function is {}", devices[0]))?;
+    // The firmware has placed what virtio functions have.
+    let placed = devices.iter().flat_map(|device| device["regions"].as_array().into_iter().flatten());
+    ensure(placed.clone().count() > 0, format!("no PCI function has a BAR: {pci}"))?;
+    ensure(
+        placed.clone().all(|bar| bar["address"].as_i64() > Some(0)),
+        format!("a BAR has no address: {pci}"),
+    )?;
+
+    let (_, events) = ask("stop")?;
+    ensure(events == ["STOP"], format!("`stop` is announced by {events:?}"))?;
+    let (before, _) = ask("query-status")?;
+    ensure(before["status"] == "paused", format!("a stopped machine's status is {before}"))?;
+    std::thread::sleep(Duration::from_secs(2));
+    let (after, _) = ask("query-status")?;
+    ensure(
+        before["exits"] == after["exits"],
+        format!("vCPUs run in a stopped machine: {before}, then {after}"),
+    )?;
+    let (_, events) = ask("cont")?;
+    ensure(events == ["RESUME"], format!("`cont` is announced by {events:?}"))?;
+    ctl(["pause"])?;
+    ctl(["resume"])?;
+    let (status, _) = ask("query-status")?;
+    ensure(status["running"] == true, format!("a machine that goes on has the status {status}"))?;
+    // It has been idle, and answers all the same.
+    let mut shell = Attached::start(Command::new(binary::path()?).args(["ctl", "machine", "console"]))?;
+    shell.type_in("echo GOES-ON-$((6*7))\n")?;
+    running.expect("GOES-ON-42\r?\n")?;
+    Ok(())
 }
 
 /// A program that is attached to the serial port.
