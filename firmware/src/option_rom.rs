@@ -237,7 +237,15 @@ pub fn parse(bytes: &[u8]) -> Result<Rom, RomError> {
     if bytes.len() > MAX_SIZE {
         return Err(RomError::TooLarge { size: bytes.len() });
     }
-    let start = find(bytes, 0).ok_or_else(|| RomError::NotARom { looks_like: problem::looks_like(bytes) })?;
+    let start = find(bytes, 0);
+    // What lies in a container is not what the file is, even where a ROM can be seen in it.
+    if start != Some(0)
+        && !bytes.starts_with(b"NVGI")
+        && let Some(what) = crate::unpack::describe(bytes)
+    {
+        return Err(RomError::Container { what });
+    }
+    let start = start.ok_or_else(|| RomError::NotARom { looks_like: problem::looks_like(bytes) })?;
     Ok(parse_at(bytes, start))
 }
 

@@ -7,12 +7,20 @@
 //! Input is untrusted: the depth, the bytes that come out, the memory at any time, the number of things and the time
 //! are limited ([`Limits`]). What stopped a search is in the result, so that it is never mistaken for a complete one.
 
-mod archive;
+mod bios_guard;
+mod cabinet;
 mod carve;
 mod dell;
+mod hive;
+mod known;
+mod owned;
+mod seven_zip;
 mod stream;
 mod walker;
+mod zip_archive;
 
+use std::io::Read;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::option_rom::Rom;
@@ -67,6 +75,8 @@ pub enum Tool {
     Innoextract,
     /// Programs packed with UPX: `upx`.
     Upx,
+    /// Cabinet files that use LZX or Quantum: `cabextract`.
+    Cabextract,
 }
 
 /// What a tool made of a container.
@@ -123,10 +133,19 @@ pub struct Survey {
     pub things: usize,
     /// How many UEFI firmware volumes were seen.
     pub volumes: usize,
-    /// What could not be opened and why, and other things to know; sentences.
+    /// What could not be looked at and why; sentences.
     pub notes: Vec<String>,
+    /// How many more notes there are.
+    pub more_notes: usize,
     /// What ended the search early.
     pub stopped: Option<Stopped>,
+}
+
+impl Survey {
+    /// Whether everything was looked at.
+    pub fn complete(&self) -> bool {
+        self.stopped.is_none() && self.notes.is_empty()
+    }
 }
 
 /// Looks for video ROMs in `bytes`. `name` is how the input is called in places.
@@ -136,22 +155,91 @@ pub fn survey(bytes: &[u8], name: &str, limits: &Limits, surroundings: &mut dyn 
     walker.into_survey()
 }
 
+/// What a file is that begins with `bytes`, if that is something that [`survey`] looks into or names; the end of a
+/// sentence.
+pub fn describe(bytes: &[u8]) -> Option<&'static str> {
+    let volume = || bytes.windows(4).any(|window| window == b"_FVH");
+    match carve::first(bytes) {
+        // Its signature has two bytes, which begin other things too.
+        Some(Container::Stream(stream::Stream::Zlib, _)) => None,
+        Some(Container::Stream(stream, _)) => Some(stream.description()),
+        Some(Container::SevenZip(_) | Container::RotatedSevenZip(_)) => Some("a 7z archive"),
+        Some(Container::LoneZip(_) | Container::Zip(_)) => Some("a zip archive"),
+        Some(Container::Pfs(_)) => Some("a BIOS update of Dell's (PFS)"),
+        Some(Container::BiosGuard(_)) => Some("a BIOS update of AMI's (BIOS Guard)"),
+        Some(Container::Cabinet(_)) => Some("a cabinet file"),
+        Some(Container::Hive(_)) => Some("a Windows registry hive"),
+        Some(Container::Known(_, format)) => Some(format.name),
+        // Intel's flash descriptor.
+        _ if volume() || bytes.get(16..20) == Some(&[0x5a, 0xa5, 0xf0, 0x0f]) => Some("a BIOS image"),
+        _ => None,
+    }
+}
+
 /// A container in some bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Container {
     /// A stream that begins at this offset.
     Stream(stream::Stream, usize),
     /// A 7z archive at this offset.
     SevenZip(usize),
+    /// The same with each byte rotated.
+    RotatedSevenZip(usize),
     /// A zip archive that ends at this offset.
     Zip(usize),
+    /// A file of a zip archive whose local header is at this offset.
+    LoneZip(usize),
     /// A Dell PFS that begins at this offset.
     Pfs(usize),
+    /// A list of AMI's for BIOS Guard that begins at this offset.
+    BiosGuard(usize),
+    /// A cabinet that begins at this offset.
+    Cabinet(usize),
+    /// A registry hive that begins at this offset.
+    Hive(usize),
     /// A compressed section of UEFI firmware.
     Section(Compressed),
-    /// All of it, for a tool.
-    External(Tool),
+    /// Something at this offset that is only named.
+    Known(usize, &'static known::Format),
+    /// A part, for a tool.
+    External(Tool, Range<usize>),
 }
 
+impl Container {
+    /// What containers are opened in the order of: zip archives first, for only their ends say that they are there, the
+    /// outer before those in them; tools last, for they take all of a file.
+    fn rank(&self) -> (u8, usize) {
+        match self {
+            Self::Zip(end) => (0, usize::MAX - end),
+            Self::Stream(_, at)
+            | Self::SevenZip(at)
+            | Self::RotatedSevenZip(at)
+            | Self::LoneZip(at)
+            | Self::Pfs(at)
+            | Self::BiosGuard(at)
+            | Self::Cabinet(at)
+            | Self::Hive(at)
+            | Self::Known(at, _) => (1, *at),
+            Self::Section(section) => (1, section.data.start),
+            Self::External(_, range) => (2, range.start),
+        }
+    }
+}
+
+/// Takes what comes out of an archive.
+trait Sink {
+    /// Bytes that the next file may have.
+    fn room(&self) -> usize;
+    /// So many bytes came out. Returns whether to go on.
+    fn count(&mut self, bytes: usize) -> bool;
+    /// Takes a file. Returns whether to go on.
+    fn file(&mut self, name: &str, reader: &mut dyn Read) -> bool;
+}
+
+/// Sentences on an archive that its reader gives, at most.
+const MAX_TROUBLES: usize = 20;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -18,12 +18,16 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
 use firmware::option_rom::testing::{AMPERE_STANDARD, ampere, muxless, put_bit, with_gop};
+use firmware::unpack::testing::{ami_bios_guard, bios_guard_block, cabinet, hive, pfs};
 use firmware::uefi_volume::testing::{compression, file, guided, row, section, volume};
 use lzma_rust2::{LzmaOptions, LzmaWriter, XzOptions, XzWriter};
 use uuid::{Uuid, uuid};
 
 /// LZMA_CUSTOM_DECOMPRESS_GUID of edk2.
 const LZMA: Uuid = uuid!("ee4e5898-3914-4259-9d6e-dc7bd79403cf");
+/// The same of HP, and a GUID of nobody's.
+const LZMA_HP: Uuid = uuid!("0ed85e23-f253-413f-a03c-901987b04397");
+const OTHER: Uuid = uuid!("a0000000-0000-4000-8000-000000000001");
 /// EFI_SECTION_RAW and EFI_FV_FILETYPE_FREEFORM.
 const RAW: u8 = 0x19;
 const FREEFORM: u8 = 0x02;
@@ -69,9 +73,39 @@ fn main() -> Outcome {
     xz.write_all(rom)?;
     put("vbios_find", "xz", &xz.finish()?)?;
 
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bzip2.write_all(rom)?;
+    put("vbios_find", "bzip2", &bzip2.finish()?)?;
+    let zstd = ruzstd::encoding::compress_to_vec(rom.as_slice(), ruzstd::encoding::CompressionLevel::Fastest);
+    put("vbios_find", "zstd", &zstd)?;
+    put("vbios_find", "lzma", &packed)?;
+    put("vbios_find", "cabinet", &cabinet(&[("a.txt", b"a"), ("b.rom", rom)]))?;
+    let path = ["ControlSet001", "Control", "Class", "{4d36e968}", "0000", "Session"];
+    let (first, second) = rom.split_at(rom.len() / 2);
+    put("vbios_find", "hive", &hive(&path, &[("0", first), ("1", second)]))?;
+    put("vbios_find", "hive-large-value", &hive(&path, &[("vbios", rom)]))?;
+    let blocks = [0x2000usize, 0x0, 0x1000].map(|at| bios_guard_block(0x28, at as u32, false, &rom[at..at + 0x1000]));
+    put("vbios_find", "dell", &pfs(&[pfs(&blocks)]))?;
+    put("vbios_find", "ami", &ami_bios_guard(&[1, 0], &[("b", vec![second]), ("a", vec![first])]))?;
+    let archive = seven_zip(rom)?;
+    let rotated: Vec<u8> = archive.iter().map(|byte| byte.rotate_left(1)).collect();
+    put("vbios_find", "7z-rotated", &[b";!@InstallEnd@!\r\n", rotated.as_slice()].concat())?;
+    let whole = zip(&[("a.bin", &flash), ("b.rom", rom)])?;
+    put("vbios_find", "zip-without-end", whole.get(..whole.len() - 30).unwrap_or_default())?;
+    put("vbios_find", "names", b"MZ Rar!\x1a\x07\0 \xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 MSWIM\0\0\0 \xef\xbe\xad\xdeNullsoftInst")?;
+    let sections = row(&[
+        guided(LZMA_HP, &packed),
+        guided(OTHER, &packed),
+        compression(0x86, rom.len(), &packed),
+        compression(2, rom.len(), &[&[0; 4], packed.as_slice()].concat()),
+    ]);
+    let others = volume(&[file(LZMA, FREEFORM, &sections)]);
+    put("vbios_find", "sections", &others)?;
+    put("uefi_section", "sections", &[&[0xff], others.as_slice()].concat())?;
+
     // The first byte is the method; one that is none stands for a volume.
     put("uefi_section", "volume", &[&[0xff], flash.as_slice()].concat())?;
-    for method in 0..5u8 {
+    for method in 0..6u8 {
         put("uefi_section", &format!("method-{method}"), &[&[method], packed.as_slice()].concat())?;
     }
 

@@ -279,6 +279,12 @@ pub enum RomError {
         /// What it seems to be, as the end of a sentence; may be empty.
         looks_like: &'static str,
     },
+    /// It may hold ROMs, but is none.
+    #[error("it is {what}, not a ROM; look for ROMs in it with `optimus-vmm vbios find`")]
+    Container {
+        /// What it is.
+        what: &'static str,
+    },
     /// One or more problems of [`Severity::Error`].
     #[error("{}", List(.0))]
     Unusable(Vec<Problem>),
@@ -293,9 +299,6 @@ pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
             " (it begins with NVIDIA's initialisation block, but the ROM behind it is missing or encrypted)"
         }
         [b'M', b'Z', ..] => " (it is a Windows or EFI program; try `optimus-vmm vbios find` on it)",
-        [b'P', b'K', 3, 4, ..] | [b'7', b'z', 0xbc, 0xaf, ..] => {
-            " (it is an archive; try `optimus-vmm vbios find` on it)"
-        }
         [0x55, 0xaa, ..] => {
             " (it has a ROM signature, but no PCIR structure: a ROM for ISA, or a damaged one)"
         }

@@ -100,7 +100,7 @@ fn files_without_a_rom_are_told_apart() {
         (vec![0; 4096], "it is blank"),
         (b"NVGI with nothing behind".to_vec(), "missing or encrypted"),
         (b"MZ\x90".to_vec(), "vbios find"),
-        (b"PK\x03\x04".to_vec(), "it is an archive"),
+        (b"PK\x03\x04".to_vec(), "it is a zip archive, not a ROM"),
         (isa, "no PCIR structure"),
         (vec![0x55], "no PCI option ROM"),
         (legacy[..0x50].to_vec(), "no PCI option ROM"),

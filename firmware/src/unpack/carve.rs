@@ -1,8 +1,8 @@
 //! Finds containers in some bytes by their signatures, wherever they begin.
 
-use super::stream::Stream;
-use super::{Container, Tool};
-use crate::uefi_volume::{Sections, method_guids};
+use super::stream::{Stream, is_lzma_alone};
+use super::{Container, Tool, bios_guard, cabinet, dell, hive, known, seven_zip};
+use crate::uefi_volume::{Sections, Unread, method_guids};
 
 /// More signatures than any update has; behind them only noise or malice can lie.
 const MAX_CONTAINERS: usize = 50_000;
@@ -13,12 +13,14 @@ const FVH: usize = 40;
 pub(super) struct Carved {
     pub(super) containers: Vec<Container>,
     pub(super) volumes: usize,
+    /// Volumes and sections that cannot be unpacked.
+    pub(super) unread: Vec<Unread>,
     /// Whether there were too many to list.
     pub(super) cut: bool,
 }
 
-/// Lists the containers in `bytes` in the order of their signatures; tools last. `sections` says that the
-/// bytes themselves are a row of UEFI sections.
+/// Lists the containers in `bytes` in the order in which they are to be opened. `sections` says that the bytes themselves are
+/// a row of UEFI sections.
 pub(super) fn carve(bytes: &[u8], sections: bool) -> Carved {
     let guids = method_guids();
     let interesting = first_bytes(&guids);
@@ -29,42 +31,74 @@ pub(super) fn carve(bytes: &[u8], sections: bool) -> Carved {
     if sections {
         uefi.walk_sections(bytes, 0..bytes.len());
     }
+    found.extend(whole(bytes));
     for (at, first) in bytes.iter().enumerate() {
         if !interesting.get(usize::from(*first)).is_some_and(|yes| *yes) {
             continue;
         }
         let Some(rest) = bytes.get(at..) else { break };
-        match rest {
-            [b'_', b'F', b'V', b'H', ..] => {
-                volumes +=
-                    usize::from(at.checked_sub(FVH).is_some_and(|start| uefi.walk_volume(bytes, start)));
-            }
-            [b'P', b'K', 5, 6, ..] => found.push(Container::Zip(zip_end(rest, at))),
-            [b'P', b'F', b'S', b'.', b'H', b'D', b'R', b'.', ..] => found.push(Container::Pfs(at)),
-            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => found.push(Container::SevenZip(at)),
-            [0x1f, 0x8b, 8, flags, ..] if flags & 0xe0 == 0 => {
-                found.push(Container::Stream(Stream::Gzip, at))
-            }
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => found.push(Container::Stream(Stream::Xz, at)),
-            // A window of 32 KiB, and the header's checksum right, at each of the four levels.
-            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => found.push(Container::Stream(Stream::Zlib, at)),
-            _ if guids.iter().any(|guid| rest.starts_with(guid)) => uefi.take_guid(bytes, at),
-            _ => {}
+        if rest.starts_with(b"_FVH") {
+            volumes += usize::from(at.checked_sub(FVH).is_some_and(|start| uefi.walk_volume(bytes, start)));
+        } else if let Some(container) = container(bytes, at) {
+            found.push(container);
+        } else if guids.iter().any(|guid| guid.first() == Some(first) && rest.starts_with(guid)) {
+            uefi.take_guid(bytes, at);
         }
         if found.len() >= MAX_CONTAINERS {
             cut = true;
             break;
         }
     }
+    let unread = uefi.unread().to_vec();
     found.extend(uefi.into_found().into_iter().map(Container::Section));
-    found.extend(tools(bytes).map(Container::External));
-    Carved { containers: found, volumes, cut }
+    found.extend(tools(bytes).map(|tool| Container::External(tool, 0..bytes.len())));
+    found.sort_by_key(Container::rank);
+    Carved { containers: found, volumes, unread, cut }
+}
+
+/// The container that `bytes` are as a whole, if they begin with one.
+pub(super) fn first(bytes: &[u8]) -> Option<Container> {
+    container(bytes, 0).or_else(|| whole(bytes))
+}
+
+/// What can only be told from the start of a file.
+fn whole(bytes: &[u8]) -> Option<Container> {
+    if is_lzma_alone(bytes) {
+        return Some(Container::Stream(Stream::Lzma, 0));
+    }
+    known::at(bytes, 0).map(|format| Container::Known(0, format))
+}
+
+/// The container whose signature stands at `at`.
+fn container(bytes: &[u8], at: usize) -> Option<Container> {
+    let rest = bytes.get(at..)?;
+    let found = match rest {
+        [b'P', b'K', 5, 6, ..] => Container::Zip(zip_end(rest, at)),
+        [b'P', b'K', 3, 4, ..] => Container::LoneZip(at),
+        [b'7', ..] if rest.starts_with(&seven_zip::SIGNATURE) => Container::SevenZip(at),
+        [0x6e, ..] if rest.starts_with(&seven_zip::ROTATED) => Container::RotatedSevenZip(at),
+        [b'P', ..] if rest.starts_with(dell::SIGNATURE) => Container::Pfs(at),
+        [b'_', ..] if rest.starts_with(bios_guard::SIGNATURE) => {
+            Container::BiosGuard(at.checked_sub(bios_guard::BEFORE_SIGNATURE)?)
+        }
+        [b'M', ..] if rest.starts_with(cabinet::SIGNATURE) => Container::Cabinet(at),
+        [b'r', ..] if rest.starts_with(hive::SIGNATURE) => Container::Hive(at),
+        _ => match Stream::at(rest) {
+            Some(stream) => Container::Stream(stream, at),
+            // One at the start is listed already.
+            None => Container::Known(at, known::at(bytes, at).filter(|_| at > 0)?),
+        },
+    };
+    Some(found)
 }
 
 fn first_bytes(guids: &[[u8; 16]]) -> Vec<bool> {
     let mut table = vec![false; 256];
-    let signatures = [b'_', b'P', b'7', 0x1f, 0xfd, 0x78];
-    for first in signatures.into_iter().chain(guids.iter().filter_map(|guid| guid.first().copied())) {
+    let [seven, rotated] = [seven_zip::SIGNATURE, seven_zip::ROTATED].map(|[first, ..]| first);
+    // The others: _FVH, _AMIPFAT, PK, PFS, gzip, xz, zlib, MSCF, regf, BZh and zstd.
+    let signatures = [b'_', b'P', 0x1f, 0xfd, 0x78, b'M', b'r', b'B', 0x28, seven, rotated];
+    let guids = guids.iter().filter_map(|guid| guid.first().copied());
+    for first in signatures.into_iter().chain(guids).chain(known::first_bytes()) {
         if let Some(entry) = table.get_mut(usize::from(first)) {
             *entry = true;
         }

@@ -1,26 +1,38 @@
-//! Dell's update format PFS: what is cut into chunks is put together again.
+//! Dell's update format PFS: what is cut into blocks of BIOS Guard is put together again.
 //!
 //! A PFS has a header (`PFS.HDR.`, version, size), entries and a footer. An entry may hold another PFS, the entries of
-//! which are chunks of one image in any order (layout as LongSoft's PFSExtractor and Plato Mavropoulos' BIOSUtilities
+//! which are blocks of one image in any order (layout as LongSoft's PFSExtractor and Plato Mavropoulos' BIOSUtilities
 //! describe it). Entries that are not cut need nothing: they lie in the file as they are.
 
-use crate::image::fv::{u16_at, u32_at};
+use super::bios_guard::Block;
+use crate::image::fv::u32_at;
 
+/// What a PFS begins with.
+pub(super) const SIGNATURE: &[u8] = b"PFS.HDR.";
 /// Size of the PFS header in bytes.
 const HEADER: usize = 16;
+/// Size of its footer in bytes.
+const FOOTER: usize = 16;
 /// Header sizes of entries by their version, in bytes.
 const ENTRY_HEADERS: [(u32, usize); 2] = [(1, 72), (2, 88)];
-/// What stands in front of the payload of a chunk, in bytes.
-const CHUNK_HEADER: usize = 0x248;
-/// Where the number of the chunk stands.
-const CHUNK_ORDER: usize = 0x3e;
+/// Blocks of an image, at most: of 4 KiB each, for the largest chip.
+const MAX_BLOCKS: usize = 65_536;
+/// Flash chips are smaller: blocks that lie further apart are not parts of one image.
+const MAX_SPAN: usize = 256 << 20;
 
-/// Puts together the chunks of the PFS that `bytes` begin with; `None` if it is not made of chunks.
-pub(super) fn join_chunks(bytes: &[u8]) -> Option<Vec<u8>> {
+/// What the blocks of a PFS make.
+pub(super) struct Joined {
+    pub(super) bytes: Vec<u8>,
+    /// Size of the PFS, in bytes.
+    pub(super) size: usize,
+}
+
+/// Puts together the blocks of the PFS that `bytes` begin with. Gaps between them are filled with 0xff, as erased flash
+/// is, unless there is no room for that within `limit` bytes. `None` if it is not made of blocks.
+pub(super) fn join_blocks(bytes: &[u8], limit: usize) -> Option<Joined> {
     let size = usize::try_from(u32_at(bytes, 12)?).ok()?;
-    let payload = bytes.get(HEADER..HEADER.checked_add(size)?)?;
-    let mut chunks = Vec::new();
-    let mut rest = payload;
+    let mut rest = bytes.get(HEADER..HEADER.checked_add(size)?)?;
+    let mut blocks = Vec::new();
     while !rest.is_empty() {
         let version = u32_at(rest, 16)?;
         let header = ENTRY_HEADERS.iter().find_map(|(known, size)| (*known == version).then_some(*size))?;
@@ -30,14 +42,32 @@ pub(super) fn join_chunks(bytes: &[u8]) -> Option<Vec<u8>> {
             return None;
         };
         let body = rest.get(header..)?;
+        if blocks.len() >= MAX_BLOCKS {
+            return None;
+        }
         if data > 0 {
-            let chunk = body.get(..data)?;
-            chunks.push((u16_at(chunk, CHUNK_ORDER)?, chunk.get(CHUNK_HEADER..)?));
+            let block = Block::parse(body.get(..data)?)?;
+            blocks.push((usize::try_from(block.address?).ok()?, block.data));
         }
         let end = data.checked_add(signature)?.checked_add(metadata)?.checked_add(metadata_signature)?;
         rest = body.get(end..)?;
     }
-    chunks.sort_by_key(|(order, _)| *order);
-    let joined: Vec<u8> = chunks.iter().flat_map(|(_, data)| data.iter().copied()).collect();
-    (!joined.is_empty()).then_some(joined)
+    blocks.sort_by_key(|(address, _)| *address);
+    let (first, _) = *blocks.first()?;
+    let total: usize = blocks.iter().map(|(_, data)| data.len()).sum();
+    let (last, data) = blocks.last()?;
+    let span = (last - first).saturating_add(data.len());
+    if total > limit {
+        return None;
+    }
+    let fill = span <= limit.min(MAX_SPAN);
+    let mut joined = Vec::new();
+    for (address, data) in blocks {
+        if fill {
+            // Where blocks overlap, the one that is written last stays.
+            joined.resize(address - first, 0xff);
+        }
+        joined.extend_from_slice(data);
+    }
+    (!joined.is_empty()).then_some(Joined { bytes: joined, size: HEADER + size + FOOTER })
 }

@@ -1,15 +1,15 @@
 //! The walk through containers in containers.
 
+mod open;
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use super::stream::{Stream, drain};
-use super::{
-    Container, Damaged, Found, Limits, Opened, Stopped, Surroundings, Survey, Tool, archive, carve, dell,
-};
+use super::owned::Owned;
+use super::{Damaged, Found, Limits, Stopped, Surroundings, Survey, carve};
 use crate::option_rom::{Candidate, Search};
-use crate::uefi_volume::{self, Compressed, DecompressError};
+use crate::uefi_volume::Unread;
 
 /// Video ROMs to keep, intact or damaged.
 const MAX_ROMS: usize = 64;
@@ -83,7 +83,7 @@ impl<'a> Walker<'a> {
         }
         self.survey.things += 1;
         self.surroundings.looking_at(place, bytes.len());
-        self.find_roms(bytes, place);
+        let candidates = self.find_roms(bytes, place);
         let carved = carve::carve(bytes, origin == Origin::Sections);
         self.survey.volumes += carved.volumes;
         if carved.cut {
@@ -91,6 +91,7 @@ impl<'a> Walker<'a> {
                 "{place}: there are too many signatures of containers in it; the rest was left out"
             ));
         }
+        let mut owned = Owned::default();
         if depth >= self.limits.depth {
             if !carved.containers.is_empty() {
                 self.note(format!(
@@ -98,36 +99,22 @@ impl<'a> Walker<'a> {
                     self.limits.depth
                 ));
             }
-            return;
-        }
-        // A signature within a stream that was unpacked begins no stream of its own.
-        let mut behind = 0;
-        for container in carved.containers {
-            if !self.goes_on() {
-                return;
+        } else {
+            for container in carved.containers {
+                if !self.goes_on() {
+                    break;
+                }
+                self.open(bytes, container, place, depth, &mut owned);
             }
-            match container {
-                Container::Stream(_, at) if at < behind => {}
-                Container::Stream(stream, at) => {
-                    behind = self.stream(stream, bytes, at, place, depth).unwrap_or(behind);
-                }
-                Container::SevenZip(at) => {
-                    let archive = bytes.get(at..).unwrap_or_default();
-                    self.archive(archive, &format!("{place} > 7z at {at:#x}"), depth, archive::seven_zip);
-                }
-                Container::Zip(end) => {
-                    let archive = bytes.get(..end).unwrap_or_default();
-                    self.archive(archive, &format!("{place} > zip"), depth, archive::zip);
-                }
-                Container::Pfs(at) => {
-                    if let Some(joined) = dell::join_chunks(bytes.get(at..).unwrap_or_default()) {
-                        self.count(joined.len());
-                        let place = format!("{place} > Dell PFS at {at:#x}");
-                        self.look_at_unpacked(&joined, &place, Origin::Plain, depth);
-                    }
-                }
-                Container::Section(section) => self.section(bytes, &section, place, depth),
-                Container::External(tool) => self.external(bytes, tool, place, depth),
+        }
+        for Unread { offset, why } in carved.unread {
+            if !owned.contains(offset) {
+                self.note(format!("{place} at {offset:#x}: {why}"));
+            }
+        }
+        for candidate in candidates {
+            if !owned.contains(candidate.start) {
+                self.keep(candidate, place);
             }
         }
     }
@@ -156,8 +143,12 @@ impl<'a> Walker<'a> {
 
     fn note(&mut self, note: String) {
         let note = printable(&note, MAX_NOTE);
-        if self.survey.notes.len() < MAX_NOTES && !self.survey.notes.contains(&note) {
-            self.survey.notes.push(note);
+        if self.survey.notes.contains(&note) {
+            return;
+        }
+        match self.survey.notes.len() < MAX_NOTES {
+            true => self.survey.notes.push(note),
+            false => self.survey.more_notes = self.survey.more_notes.saturating_add(1),
         }
     }
 
@@ -167,104 +158,22 @@ impl<'a> Walker<'a> {
         self.memory = self.memory.saturating_sub(bytes.len());
     }
 
-    /// Unpacks a stream, and gives the offset behind it if it was one. Most signatures are chance, so nothing is said
-    /// about those that are none.
-    fn stream(
-        &mut self,
-        stream: Stream,
-        bytes: &[u8],
-        at: usize,
-        place: &str,
-        depth: usize,
-    ) -> Option<usize> {
-        let mut rest = bytes.get(at..)?;
-        let room = self.room();
-        let out = stream.unpack(&mut rest, room, |count| self.count(count)).ok()?;
-        let behind = bytes.len().saturating_sub(rest.len());
-        self.look_at_unpacked(&out, &format!("{place} > {} at {at:#x}", stream.name()), Origin::Plain, depth);
-        Some(behind)
-    }
-
-    fn archive(
-        &mut self,
-        bytes: &[u8],
-        place: &str,
-        depth: usize,
-        open: fn(&[u8], &mut archive::Visit<'_>) -> Result<(), String>,
-    ) {
-        let result = open(bytes, &mut |name, reader| {
-            let place = format!("{place} > {}", printable(name, MAX_NAME));
-            let room = self.room();
-            match drain(reader, room, |count| self.count(count)) {
-                Ok(out) => self.look_at_unpacked(&out, &place, Origin::Plain, depth),
-                Err(error) => self.note(format!("{place} cannot be unpacked: {error}")),
-            }
-            self.goes_on()
-        });
-        if let Err(error) = result {
-            self.note(format!("{place} cannot be read in whole: {error}"));
-        }
-    }
-
-    fn section(&mut self, bytes: &[u8], section: &Compressed, place: &str, depth: usize) {
-        let place = format!("{place} > {} at {:#x}", section.method.name(), section.data.start);
-        let data = bytes.get(section.data.clone()).unwrap_or_default();
-        match uefi_volume::decompress(section.method, data, self.room()) {
-            Ok(readings) => {
-                for out in readings {
-                    if self.count(out.len()) {
-                        self.look_at_unpacked(&out, &place, Origin::Sections, depth);
-                    }
-                }
-            }
-            Err(error) => {
-                if let DecompressError::TooLarge { limit } = error {
-                    self.count(limit);
-                }
-                self.note(format!("{place} cannot be unpacked: {error}"));
-            }
-        }
-    }
-
-    fn external(&mut self, bytes: &[u8], tool: Tool, place: &str, depth: usize) {
-        let room = self.room();
-        match self.surroundings.open_with(tool, bytes, room) {
-            Ok(Opened { files, note }) => {
-                if let Some(note) = note {
-                    self.note(format!("{place}: {note}"));
-                }
-                let all = files.iter().map(|(_, out)| out.len()).sum();
-                self.memory = self.memory.saturating_add(all);
-                for (name, out) in files {
-                    if self.count(out.len()) {
-                        self.look_at_unpacked(
-                            &out,
-                            &format!("{place} > {}", printable(&name, MAX_NAME)),
-                            Origin::Plain,
-                            depth,
-                        );
-                    }
-                }
-                self.memory = self.memory.saturating_sub(all);
-            }
-            Err(note) => self.note(format!("{place}: {note}")),
-        }
-    }
-
-    /// Notes the video ROMs that lie in `bytes` as they are.
-    fn find_roms(&mut self, bytes: &[u8], place: &str) {
+    /// The video ROMs that lie in `bytes` as they are.
+    fn find_roms<'b>(&mut self, bytes: &'b [u8], place: &str) -> Vec<Candidate<'b>> {
+        let mut candidates = Vec::new();
         let mut search = Search::new(bytes);
         for candidate in search.by_ref() {
             if !self.goes_on() {
-                return;
+                break;
             }
             if candidate.rom.is_display() {
-                self.keep(candidate, place);
+                candidates.push(candidate);
             }
         }
         if search.gave_up() {
             self.note(format!("{place}: there are too many false ROM headers in it; the rest was left out"));
         }
+        candidates
     }
 
     fn keep(&mut self, candidate: Candidate<'_>, place: &str) {

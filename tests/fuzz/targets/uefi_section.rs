@@ -4,7 +4,14 @@
 use firmware::uefi_volume::{Method, Sections, decompress};
 use libfuzzer_sys::fuzz_target;
 
-const METHODS: [Method; 5] = [Method::Standard, Method::Tiano, Method::Lzma, Method::LzmaX86, Method::Brotli];
+const METHODS: [Method; 6] = [
+    Method::Standard,
+    Method::Tiano,
+    Method::Lzma,
+    Method::LzmaX86,
+    Method::Brotli,
+    Method::Other(uuid::Uuid::nil()),
+];
 
 /// The most that may come out.
 const LIMIT: usize = 4 << 20;
@@ -23,6 +30,9 @@ fuzz_target!(|data: &[u8]| {
     sections.walk_sections(data, 0..data.len());
     for guid in 0..data.len().min(64) {
         sections.take_guid(data, guid);
+    }
+    for unread in sections.unread() {
+        assert!(unread.offset < data.len());
     }
     for section in sections.into_found() {
         assert!(data.get(section.data).is_some_and(|data| !data.is_empty()));

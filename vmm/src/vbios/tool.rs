@@ -1,4 +1,4 @@
-//! Programs of others that open what we do not: `innoextract` and `upx`.
+//! Programs of others that open what we do not: `innoextract`, `upx` and `cabextract`.
 //!
 //! What they are given is untrusted, so they run in a directory of their own with limits on memory, processor time and
 //! the size of a file, set by `prlimit` before they start, and are ended when all they write grows too large.
@@ -29,6 +29,7 @@ fn program(tool: Tool) -> (&'static str, &'static str) {
     match tool {
         Tool::Innoextract => ("innoextract", "an Inno Setup installer"),
         Tool::Upx => ("upx", "a program packed with UPX"),
+        Tool::Cabextract => ("cabextract", "a cabinet file of LZX or Quantum"),
     }
 }
 
@@ -64,6 +65,7 @@ pub(super) fn open(
     command.arg("--").arg(path);
     match tool {
         Tool::Innoextract => command.arg("--silent").arg("--output-dir").arg(&output).arg("--").arg(&input),
+        Tool::Cabextract => command.arg("-q").arg("-d").arg(&output).arg("--").arg(&input),
         Tool::Upx => command.arg("-q").arg("-d").arg("-o").arg(output.join("unpacked")).arg("--").arg(&input),
     };
     command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

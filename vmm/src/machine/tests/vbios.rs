@@ -151,7 +151,10 @@ fn what_cannot_be_used_is_refused_with_file_and_field() {
         (None, "cannot read the video BIOS"),
         (Some(b""), "the file is empty"),
         (Some(&[0; 4096]), "it is blank"),
-        (Some(b"PK\x03\x04 and so on"), "it is an archive; try `optimus-vmm vbios find`"),
+        (
+            Some(b"PK\x03\x04 and so on"),
+            "it is a zip archive, not a ROM; look for ROMs in it with `optimus-vmm vbios find`",
+        ),
         (Some(&good[..0x7000]), "is truncated: it begins at"),
         (Some(&summed_wrong), "the checksum of image 0 is wrong"),
         (Some(&broken), "the chain is broken: image 1 should begin at 0x3000"),
