@@ -64,14 +64,15 @@ const FIND_EXIT_STATUS: &str = "Exit status:
          or a file is in the way
   3      a ROM cannot be written
 
-Files are named by the IDs of the GPU: vbios_10de_1c8d.rom. Inno Setup installers and programs
-packed with UPX are opened with innoextract and upx where these are installed.";
+Files are named by the IDs of the GPU: vbios_10de_1c8d.rom. Inno Setup installers, programs packed
+with UPX and cabinets of LZX are opened with innoextract, upx and cabextract where these are
+installed. Of a folder, all files are searched, and a table of them ends the output.";
 
 /// The arguments of `vbios find`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = FIND_EXIT_STATUS)]
 pub struct FindArgs {
-    /// Where to look
+    /// Where to look: a file, or a folder with files
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 

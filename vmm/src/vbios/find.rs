@@ -1,4 +1,6 @@
-//! `vbios find`: every video ROM in a BIOS update, an archive or a flash dump.
+//! `vbios find`: every video ROM in a BIOS update, an archive or a flash dump, or in all files of a folder.
+
+mod folder;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use firmware::option_rom::{Severity, check};
 use firmware::unpack::{Found, Limits, Opened, Surroundings, Survey, Tool, survey};
 
-use super::output::{self, Written};
+use super::output;
 use super::report::label_line;
 use super::{Answer, read, tool};
 use crate::cli::FindArgs;
@@ -46,15 +48,22 @@ pub(super) struct World {
     progress: bool,
     start: Instant,
     last: Option<Instant>,
+    /// Which of how many files is searched, if there are several.
+    file: Option<(usize, usize)>,
 }
 
 impl World {
     pub(super) fn new(search: OsString, progress: bool) -> Self {
-        Self { search, progress, start: Instant::now(), last: None }
+        Self { search, progress, start: Instant::now(), last: None, file: None }
     }
 }
 
 impl World {
+    /// The next things are in this one of so many files.
+    fn enter(&mut self, file: usize, files: usize) {
+        self.file = Some((file, files));
+    }
+
     /// The line about this thing, if one is due.
     pub(super) fn progress(&mut self, now: Instant, place: &str, size: usize) -> Option<String> {
         if !self.progress || now.duration_since(self.last.unwrap_or(self.start)) < QUIET {
@@ -62,7 +71,8 @@ impl World {
         }
         self.last = Some(now);
         let seconds = now.duration_since(self.start).as_secs();
-        Some(format!("{seconds:>4} s: looking at {place} ({} KiB)", size / 1024))
+        let file = self.file.map_or_else(String::new, |(file, files)| format!("file {file} of {files}: "));
+        Some(format!("{seconds:>4} s: {file}looking at {place} ({} KiB)", size / 1024))
     }
 }
 
@@ -86,53 +96,98 @@ pub(super) fn run(args: &FindArgs, verbose: bool) -> Result<Answer, Failure> {
     find(args, &Limits::default(), &mut world)
 }
 
-/// Searches the file that `args` name, and writes what is found.
+/// Searches the file that `args` name, or those in the folder, and writes what is found.
 pub(super) fn find(args: &FindArgs, limits: &Limits, world: &mut World) -> Result<Answer, Failure> {
-    let too_large = "a BIOS update or a flash dump is smaller";
-    let bytes = read(&args.file, "the file", MAX_FILE, too_large)?;
-    let name =
-        args.file.file_name().map_or_else(|| args.file.display().to_string(), |n| n.to_string_lossy().into());
-    let survey = survey(&bytes, &name, limits, world);
-    drop(bytes);
-    if !survey.roms.is_empty() {
-        fs::create_dir_all(&args.output)
-            .map_err(|source| Failure::Write { path: args.output.clone(), source })?;
+    let mut writer = Writer::new(args);
+    if args.file.is_dir() {
+        return folder::find(args, limits, world, &mut writer);
     }
+    let survey = search(&args.file, limits, world)?;
     let mut text = String::new();
-    let complete = survey.stopped.is_none() && !survey.roms.is_empty();
-    let mut status = if complete { status::SUCCESS } else { status::CONFIG };
-    for (path, found) in name_all(&args.output, &survey.roms) {
-        match output::write(&path, &found.image, args.force) {
-            Ok(written) => describe(&mut text, &path, found, written),
-            // One file in the way does not keep the others from being written.
-            Err(failure) => {
-                let _ = writeln!(text, "not written: {failure}\n  from {}", found.place);
-                status = failure.status();
+    let Written { failed, .. } = writer.write(&mut text, &survey)?;
+    conclude(&mut text, &survey, true);
+    let complete = survey.complete() && !survey.roms.is_empty();
+    let status = if complete { status::SUCCESS } else { status::CONFIG };
+    Ok(Answer { text, status: failed.unwrap_or(status) })
+}
+
+/// Searches one file.
+fn search(file: &Path, limits: &Limits, world: &mut World) -> Result<Survey, Failure> {
+    let too_large = "a BIOS update or a flash dump is smaller";
+    let bytes = read(file, "the file", MAX_FILE, too_large)?;
+    let name = file.file_name().map_or_else(|| file.display().to_string(), |n| n.to_string_lossy().into());
+    Ok(survey(&bytes, &name, limits, world))
+}
+
+/// What became of the ROMs of a file.
+struct Written {
+    /// The status to end with, if one could not be written.
+    failed: Option<u8>,
+    /// The IDs of the ROMs, in the order in which they were come upon.
+    ids: Vec<String>,
+}
+
+/// A file, and what is in it.
+struct Named {
+    path: PathBuf,
+    image: Vec<u8>,
+}
+
+/// Writes ROMs, each that differs from the others to a file of its own.
+struct Writer<'a> {
+    args: &'a FindArgs,
+    /// The files of this run, by vendor and device.
+    named: BTreeMap<(u16, u16), Vec<Named>>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(args: &'a FindArgs) -> Self {
+        Self { args, named: BTreeMap::new() }
+    }
+
+    /// Writes the ROMs of a search, and adds what became of each to `text`.
+    fn write(&mut self, text: &mut String, survey: &Survey) -> Result<Written, Failure> {
+        let mut written = Written { failed: None, ids: Vec::new() };
+        if !survey.roms.is_empty() {
+            let output = &self.args.output;
+            fs::create_dir_all(output).map_err(|source| Failure::Write { path: output.clone(), source })?;
+        }
+        for found in &survey.roms {
+            let Some(main) = found.rom.main() else { continue };
+            let (vendor, device) = (main.vendor, main.device);
+            written.ids.push(format!("{vendor:04x}:{device:04x}"));
+            let known = self.named.entry((vendor, device)).or_default();
+            let path = match known.iter().find(|named| named.image == found.image) {
+                Some(named) => named.path.clone(),
+                None => {
+                    let name = file_name(vendor, device, known.len() + 1);
+                    let path = self.args.output.join(name);
+                    known.push(Named { path: path.clone(), image: found.image.clone() });
+                    path
+                }
+            };
+            match output::write(&path, &found.image, self.args.force) {
+                Ok(how) => describe(text, &path, found, how),
+                // One file in the way does not keep the others from being written.
+                Err(failure) => {
+                    let _ = writeln!(text, "not written: {failure}\n  from {}", found.place);
+                    written.failed = Some(failure.status());
+                }
             }
         }
+        Ok(written)
     }
-    conclude(&mut text, &survey);
-    Ok(Answer { text, status })
 }
 
-/// The names of files: the IDs, with a number from the second ROM of the same IDs on.
-fn name_all<'a>(folder: &Path, roms: &'a [Found]) -> Vec<(PathBuf, &'a Found)> {
-    let mut counts = BTreeMap::new();
-    let mut named = Vec::new();
-    for found in roms {
-        let Some(main) = found.rom.main() else { continue };
-        let count: &mut usize = counts.entry((main.vendor, main.device)).or_default();
-        *count += 1;
-        let number = if *count == 1 { String::new() } else { format!("_{count}") };
-        let name = format!("vbios_{:04x}_{:04x}{number}.rom", main.vendor, main.device);
-        named.push((folder.join(name), found));
-    }
-    named
+/// The IDs, with a number from the second ROM of the same IDs on.
+fn file_name(vendor: u16, device: u16, number: usize) -> String {
+    let number = if number == 1 { String::new() } else { format!("_{number}") };
+    format!("vbios_{vendor:04x}_{device:04x}{number}.rom")
 }
 
-fn describe(text: &mut String, path: &Path, found: &Found, written: Written) {
+fn describe(text: &mut String, path: &Path, found: &Found, written: output::Written) {
     let gop = if found.rom.has_gop() { "with GOP" } else { "no GOP" };
-    let there = if written == Written::Same { ", was there already" } else { "" };
+    let there = if written == output::Written::Same { ", was there already" } else { "" };
     let copies = if found.copies > 1 { format!(", {} copies", found.copies) } else { String::new() };
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}: {} bytes, {gop}{copies}{there}", path.display(), found.image.len());
@@ -147,7 +202,8 @@ fn describe(text: &mut String, path: &Path, found: &Found, written: Written) {
     }
 }
 
-fn conclude(text: &mut String, survey: &Survey) {
+/// What else a search has to say. `alone`: no other file is searched.
+fn conclude(text: &mut String, survey: &Survey, alone: bool) {
     for damaged in &survey.damaged {
         let (vendor, device) = damaged.rom.main().map_or((0, 0), |main| (main.vendor, main.device));
         let _ = writeln!(text, "damaged, not written: {vendor:04x}:{device:04x} from {}", damaged.place);
@@ -159,6 +215,9 @@ fn conclude(text: &mut String, survey: &Survey) {
     for note in &survey.notes {
         let _ = writeln!(text, "note: {note}");
     }
+    if survey.more_notes > 0 {
+        let _ = writeln!(text, "note: {} more of this kind", survey.more_notes);
+    }
     if let Some(stopped) = &survey.stopped {
         let _ = writeln!(text, "the search was ended early: {stopped}; there may be more");
     }
@@ -167,7 +226,7 @@ fn conclude(text: &mut String, survey: &Survey) {
     let volumes = count(*volumes, "firmware volume", "firmware volumes");
     let roms = count(survey.roms.len(), "intact video ROM", "intact video ROMs");
     let _ = writeln!(text, "{roms} in {things}, with {volumes}");
-    if survey.roms.is_empty() {
+    if alone && survey.roms.is_empty() {
         let why = if survey.damaged.is_empty() { NONE } else { DAMAGED };
         let _ = write!(text, "{why} Where else to look:\n{ELSEWHERE}");
     }

@@ -277,3 +277,107 @@ fn a_tool_that_fails_or_writes_too_much_is_told() {
         assert!(answer.status == 2 && answer.text.contains(said), "{}", answer.text);
     }
 }
+
+#[test]
+fn a_folder_of_files_is_searched_and_ends_in_a_table() {
+    let mut case = Case::new(b"");
+    let folder = case.dir.path().join("updates");
+    fs::create_dir_all(folder.join("more")).unwrap();
+    let gpu = muxless(0x10de, 0x1c8d);
+    let mut damaged = gpu.clone();
+    damaged[0x1000] ^= 1;
+    for index in 0..96 {
+        fs::write(folder.join(format!("nothing-{index:02}.bin")), [7; 600]).unwrap();
+    }
+    fs::write(folder.join("a.bin"), [&[1; 100][..], &gpu].concat()).unwrap();
+    fs::write(folder.join("b.bin"), [gpu, with_gop(0x8086, 0x5916)].concat()).unwrap();
+    fs::write(folder.join("damaged.bin"), &damaged).unwrap();
+    let other = ImageBuilder::legacy(0x10de, 0x1c8d, 8).fill(1).last().build();
+    fs::write(folder.join("more/c.bin"), &other).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.join("link")).unwrap();
+    case.args.file = folder.clone();
+
+    let answer = case.run().unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    // The same ROM of two files is one.
+    assert_eq!(case.names(), ["vbios_10de_1c8d.rom", "vbios_10de_1c8d_2.rom", "vbios_8086_5916.rom"]);
+    assert_eq!(fs::read(case.out("vbios_10de_1c8d_2.rom")).unwrap(), other);
+    let table: Vec<_> = answer.text.lines().skip_while(|line| !line.starts_with("FILE")).collect();
+    assert_eq!(table.len(), 101, "{}", answer.text);
+    let expected = [
+        "FILE            ROMS",
+        "a.bin           10de:1c8d",
+        "b.bin           10de:1c8d 8086:5916",
+        "damaged.bin     none                 damaged ones too",
+        "more/c.bin      10de:1c8d",
+        "nothing-00.bin  none",
+    ];
+    let trimmed: Vec<_> = table.iter().take(6).map(|line| line.trim_end()).collect();
+    assert_eq!(trimmed, expected);
+
+    // One that is not looked at in whole is told, and is no success.
+    fs::write(folder.join("x.rar"), b"Rar!\x1a\x07\x01\x00 and so on, to some length").unwrap();
+    let answer = case.run().unwrap();
+    assert_eq!(answer.status, 2);
+    assert!(
+        answer.text.ends_with("x.rar           none                 not all of it was looked at\n"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn progress_in_a_folder_counts_the_files() {
+    let case = Case::new(b"");
+    let folder = case.dir.path().join("updates");
+    fs::create_dir(&folder).unwrap();
+    let args = FindArgs { file: folder.clone(), ..case.args.clone() };
+    let mut world = World::new(OsString::new(), true);
+    let empty = find(&args, &Limits::default(), &mut world).unwrap_err();
+    assert!(empty.to_string().contains("there is no file in"), "{empty}");
+
+    fs::write(folder.join("a"), [1; 600]).unwrap();
+    fs::write(folder.join("b"), [2; 600]).unwrap();
+    find(&args, &Limits::default(), &mut world).unwrap();
+    let line = world.progress(Instant::now() + Duration::from_secs(3), "b", 1024).unwrap();
+    assert!(line.ends_with(" s: file 2 of 2: looking at b (1 KiB)"), "{line}");
+}
+
+#[test]
+fn what_was_not_looked_at_is_no_success() {
+    let rar = [muxless(0x10de, 0x1c8d), b"Rar!\x1a\x07\x01\x00".to_vec()].concat();
+    let case = Case::new(&rar);
+    let answer = case.run().unwrap();
+    assert_eq!((answer.status, case.names().len()), (2, 1), "{}", answer.text);
+    assert!(
+        answer.text.contains("note: update.exe at 0x8000 is a RAR 5 archive, which is not opened"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn a_tool_opens_a_cabinet_of_lzx() {
+    let mut cabinet = firmware::unpack::testing::cabinet(&[("a", b"a")]);
+    cabinet[42] = 3;
+    let case = Case::new(&cabinet);
+    let answer = case.run().unwrap();
+    assert!(
+        answer.text.contains("a cabinet file of LZX or Quantum, which takes the program `cabextract`"),
+        "{}",
+        answer.text
+    );
+
+    let rom = case.dir.path().join("gpu.rom");
+    fs::write(&rom, muxless(0x10de, 0x1c8d)).unwrap();
+    // The options are those of cabextract 1.9.
+    let script = format!(
+        "[ \"$1 $2 $4\" = '-q -d --' ] && cmp -s \"$5\" {} || exit 9\ncp {} \"$3/f.rom\"",
+        case.args.file.display(),
+        rom.display()
+    );
+    let search = case.program("cabextract", &script);
+    let answer = case.find(&Limits::default(), search).unwrap();
+    assert_eq!(answer.status, 0, "{}", answer.text);
+    assert!(answer.text.contains("from update.exe > cabinet at 0x0 > f.rom at 0x0"), "{}", answer.text);
+}
