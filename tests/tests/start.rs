@@ -90,21 +90,21 @@ fn nothing_waits_for_a_fifo() {
             failures.push(format!("{what}: status {status}: {said}"));
         }
     }
-    for option in ["--events", "--log", "--screenshot"] {
+    for (option, fifo) in [("--events", "fifo"), ("--log", "fifo"), ("--screenshot", "fifo.png")] {
         let folder = tempfile::tempdir().unwrap();
-        make_fifo(&folder.path().join("fifo"));
+        make_fifo(&folder.path().join(fifo));
         let (status, said) = match option {
             "--log" => {
                 let done = Command::new("timeout")
                     .args(["--signal=KILL", "60"])
                     .arg(program())
-                    .args(["--log", "fifo", "plan", "vm.toml"])
+                    .args(["--log", fifo, "plan", "vm.toml"])
                     .current_dir(folder.path())
                     .output()
                     .unwrap();
                 (done.status.code().unwrap_or(-1), String::from_utf8_lossy(&done.stderr).into_owned())
             }
-            option => run(folder.path(), "", &["--serial", "none", option, "fifo"]),
+            option => run(folder.path(), "", &["--serial", "none", option, fifo]),
         };
         if status != 3 || !said.contains("fifo") {
             failures.push(format!("{option}: status {status}: {said}"));
@@ -184,7 +184,10 @@ fn outputs_that_are_files_of_the_machine_are_refused() {
         refused(&["--serial", &file]);
         refused(&["--serial", "none", "--debugcon", &file]);
         refused(&["--serial", "none", "--events", name]);
-        refused(&["--serial", "none", "--screenshot", name]);
+        // Pictures have names of their own.
+        let picture = format!("{name}.png");
+        fs::hard_link(at(name), at(&picture)).unwrap();
+        refused(&["--serial", "none", "--screenshot", &picture]);
     }
     fs::write(at("log"), "").unwrap();
     fs::hard_link(at("log"), at("log2")).unwrap();

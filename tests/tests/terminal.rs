@@ -31,10 +31,12 @@ fn serve(client: UnixStream, taken: impl FnOnce()) {
     let mut lines = BufReader::new(client.try_clone().unwrap());
     let mut client = client;
     client.write_all(b"{\"optimus-vmm\": {\"name\": \"echo\", \"pid\": 1, \"capabilities\": []}}\n").unwrap();
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
-    assert!(line.contains("console"), "{line}");
-    client.write_all(b"{\"return\": {}}\n>").unwrap();
+    for (command, then) in [("qmp_capabilities", ""), ("console", ">")] {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.contains(command), "{line}");
+        write!(client, "{{\"return\": {{}}}}\n{then}").unwrap();
+    }
     taken();
     let mut buffer = [0; 64];
     while let Ok(count @ 1..) = lines.read(&mut buffer) {

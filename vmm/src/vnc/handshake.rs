@@ -88,6 +88,11 @@ impl Handshake {
         matches!(self.state, State::Answer(..))
     }
 
+    /// Whether the client has given the right password.
+    pub(super) fn is_authenticated(&self) -> bool {
+        matches!(self.state, State::Initialisation) && self.password.is_some()
+    }
+
     /// Takes what it needs from the front of `input`.
     pub(super) fn advance(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<Progress, Violation> {
         loop {

@@ -156,7 +156,10 @@ impl Session {
     pub(super) fn stage(&self) -> Stage {
         match &self.phase {
             Phase::Running(_) => Stage::Admitted,
-            Phase::Handshake(handshake) if handshake.is_asking() => Stage::Asked,
+            // Who has given the password has not become a stranger by it.
+            Phase::Handshake(handshake) if handshake.is_asking() || handshake.is_authenticated() => {
+                Stage::Asked
+            }
             Phase::Handshake(_) if !self.said => Stage::Silent,
             // Nor does who guesses get another place for the next guess before this one is answered.
             Phase::Refusing(..) => Stage::Asked,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Canvas, Direct, Notes, talk};
+use crate::vnc::admission::Stage;
 use crate::vnc::password::{Password, PasswordError};
 use crate::vnc::protocol::Violation;
 use crate::vnc::session::End;
@@ -100,6 +101,22 @@ fn what_is_no_handshake_ends_it_at_once() {
     let mut direct = direct(Some(b"secret"));
     talk(&mut direct, b"RFB 003.008\n\x01\x01");
     assert_eq!(direct.end, Some(End::Violation(Violation::Security)));
+}
+
+#[test]
+fn who_has_given_the_password_is_no_stranger_again() {
+    let mut viewer = direct(Some(b"secret"));
+    let answer = Password::new(b"secret").answer(*CHALLENGE);
+    let mut stages = vec![viewer.session.stage()];
+    for says in [&b"RFB 003.008\n"[..], &[2], &answer, &[1]] {
+        talk(&mut viewer, says);
+        stages.push(viewer.session.stage());
+    }
+    assert_eq!(stages, [Stage::Silent, Stage::Spoke, Stage::Asked, Stage::Asked, Stage::Admitted]);
+    // Without a password everybody comes this far.
+    let mut open = direct(None);
+    talk(&mut open, b"RFB 003.008\n\x01");
+    assert_eq!(open.session.stage(), Stage::Spoke);
 }
 
 #[test]
