@@ -1,5 +1,7 @@
 //! What the keys of layouts make, made by `scripts/keyboard-layouts` from xkeyboard-config. Each layout has four rows: alone,
 //! with Shift, with AltGr, with both. A combining character stands for the dead key that adds it, a space for nothing.
+//!
+//! xkeyboard-config is under permissive licences of the X Window System (HPND, MIT, X11); taken is only which symbol is on which key.
 
 use super::Table;
 
