@@ -87,7 +87,8 @@ impl Hands {
     /// A key by what it means on the client's keyboard. Returns it if the guest's has one.
     pub(super) fn key_by_symbol(&mut self, symbol: u32, pressed: bool, now: Instant) -> Option<Key> {
         let mut keys = Vec::new();
-        let key = self.keyboard.symbol(symbol, pressed, self.input.lamps().caps, &mut keys);
+        let caps = pressed && self.input.lamps().caps;
+        let key = self.keyboard.symbol(symbol, pressed, caps, &mut keys);
         self.put_keys(keys, now);
         key
     }

@@ -27,10 +27,10 @@ const SHIFTS: [Key; 2] = [Key::LEFT_SHIFT, Key::RIGHT_SHIFT];
 enum RightAlt {
     /// Alt, or whatever the guest takes it for.
     Alt,
-    /// AltGr, as X11 has it. The guest sees it only when a key needs it: to one with a US layout it is Alt, and Windows opens a
-    /// menu when Alt is pressed and released. `unused` until another key was pressed.
+    /// AltGr, as X11 viewers and TigerVNC for Windows have it. The guest sees it only when a key needs it: to one with a US
+    /// layout it is Alt, and Windows opens a menu when Alt is pressed and released. `unused` until another key was pressed.
     AltGr { unused: bool },
-    /// AltGr, as Windows has it: left Ctrl and right Alt.
+    /// AltGr, as Windows has it: left Ctrl, then right Alt.
     WithCtrl,
 }
 
@@ -85,7 +85,8 @@ impl Keyboard {
         self.put(key, pressed, out);
     }
 
-    /// A key by what it means on the client's keyboard. Returns it if there is one. `caps` says that the guest's Caps Lock is on.
+    /// A key by what it means on the client's keyboard. Returns it if there is one. `caps` says that the guest's Caps Lock is on, which
+    /// matters when it is pressed.
     pub(super) fn symbol(
         &mut self,
         symbol: u32,

@@ -1,4 +1,8 @@
-//! AltGr and Shift of viewers that send symbols, as their sources have them: what the guest sees, for guests of several layouts.
+//! AltGr and Shift of viewers that send symbols: what the guest sees, for guests of several layouts.
+//!
+//! What X11 viewers send was recorded from xtightvncviewer 1.3.10, the viewer of SSVNC 1.0.29 and TigerVNC 1.12, which typed on
+//! a German keyboard before a server without QEMU's extended keys. What viewers for Windows send follows from their sources:
+//! TightVNC's rfb/RfbKeySym.cpp, UltraVNC's vncviewer/KeyMap.cpp, TigerVNC's vncviewer/KeyboardWin32.cxx.
 
 use std::sync::Arc;
 
@@ -14,6 +18,8 @@ const ALT_R: u32 = 0xFFEA;
 /// ISO_Level3_Shift.
 const ALTGR: u32 = 0xFE03;
 const RIGHT: u32 = 0xFF53;
+/// EuroSign.
+const EURO: u32 = 0x20AC;
 
 /// Symbols are pressed ("+"), released ("-") or both, and so are keys.
 fn typed(layout: &str, events: &[(u32, &str)], wanted: &str) {
@@ -47,37 +53,52 @@ fn of(symbol: char) -> u32 {
 
 #[test]
 fn altgr_of_x11_viewers_makes_what_they_mean() {
-    // TightVNC and SSVNC for X11, and Remmina: AltGr goes as ISO_Level3_Shift.
-    let at = [(ALTGR, "+"), (of('@'), "+-"), (ALTGR, "-")];
+    // The three viewers send the same: AltGr goes as ISO_Level3_Shift. Remmina sends the symbols of GTK, and TigerVNC for
+    // Windows makes the same of Ctrl and Alt.
+    let altgr = |symbol: u32| [(ALTGR, "+"), (symbol, "+-"), (ALTGR, "-")];
+    let at = altgr(of('@'));
     typed("de", &at, "+altgr +q -q -altgr");
+    typed("de", &altgr(EURO), "+altgr +e -e -altgr");
+    typed("de", &altgr(of('{')), "+altgr +7 -7 -altgr");
+    typed("de", &altgr(of('~')), "+altgr +rightbrace -rightbrace -altgr");
     typed("fr", &at, "+altgr +0 -0 -altgr");
+    typed("fr", &altgr(EURO), "+altgr +e -e -altgr");
     typed("it", &at, "+altgr +semicolon -semicolon -altgr");
     typed("gb", &at, "+shift +apostrophe -apostrophe -shift");
     // The guest never sees an Alt that opens a menu.
     typed("us", &at, "+shift +2 -2 -shift");
+    typed("us", &altgr(of('~')), "+shift +grave -grave -shift");
     // Several, one after the other.
-    typed("de", &[(ALTGR, "+"), (of('['), "+-"), (of(']'), "+-"), (ALTGR, "-")], "+altgr +8 -8 +9 -9 -altgr");
+    let brackets = [(ALTGR, "+"), (of('['), "+-"), (of(']'), "+-"), (ALTGR, "-")];
+    typed("de", &brackets, "+altgr +8 -8 +9 -9 -altgr");
+    typed("us", &brackets, "+leftbrace -leftbrace +rightbrace -rightbrace");
     typed(
         "us",
         &[(ALTGR, "+"), (of('['), "+-"), (of('{'), "+-"), (ALTGR, "-")],
         "+leftbrace -leftbrace +shift +leftbrace -leftbrace -shift",
     );
+    // With Shift, in either order: seveneighths and Greek_OMEGA.
+    typed(
+        "de",
+        &[(SHIFT, "+"), (ALTGR, "+"), (0x0AC6, "+-"), (ALTGR, "-"), (SHIFT, "-")],
+        "+shift +altgr +7 -7 -altgr -shift",
+    );
+    typed(
+        "de",
+        &[(ALTGR, "+"), (SHIFT, "+"), (0x07D9, "+-"), (SHIFT, "-"), (ALTGR, "-")],
+        "+shift +altgr +q -q -shift -altgr",
+    );
 }
 
 #[test]
 fn altgr_of_windows_viewers_is_ctrl_and_alt() {
+    // Windows itself has AltGr as the left Ctrl and the right Alt key, and a viewer may pass them on as they are.
     let at = [(CTRL, "+"), (ALT_R, "+"), (of('@'), "+-"), (ALT_R, "-"), (CTRL, "-")];
     typed("de", &at, "+ctrl +altgr -ctrl +q -q -altgr");
     typed("us", &at, "+ctrl +altgr -ctrl -altgr +shift +2 -2 -shift");
     // With the left Alt key it is AltGr on Windows, too.
     let left = [(CTRL, "+"), (ALT, "+"), (of('@'), "+-"), (ALT, "-"), (CTRL, "-")];
     typed("de", &left, "+ctrl +alt -ctrl -alt +altgr +q -q -altgr");
-    // TightVNC for Windows releases them itself.
-    typed(
-        "de",
-        &[(CTRL, "+"), (ALT_R, "+"), (ALT_R, "-"), (CTRL, "-"), (of('@'), "+-")],
-        "+ctrl +altgr -altgr -ctrl +altgr +q -q -altgr",
-    );
     // A shortcut stays one.
     typed(
         "us",
@@ -88,12 +109,63 @@ fn altgr_of_windows_viewers_is_ctrl_and_alt() {
 }
 
 #[test]
+fn viewers_for_windows_release_ctrl_and_alt_around_a_symbol() {
+    // TightVNC, around the press and around the release.
+    let tight = [
+        (CTRL, "+"),
+        (ALT_R, "+"),
+        (CTRL, "-"),
+        (ALT_R, "-"),
+        (of('@'), "+"),
+        (CTRL, "+"),
+        (ALT_R, "+"),
+        (CTRL, "-"),
+        (ALT_R, "-"),
+        (of('@'), "-"),
+        (CTRL, "+"),
+        (ALT_R, "+"),
+        (CTRL, "-"),
+        (ALT_R, "-"),
+    ];
+    typed(
+        "de",
+        &tight,
+        "+ctrl +altgr -ctrl -altgr +altgr +q +ctrl +altgr -ctrl -altgr -q +ctrl +altgr -ctrl -altgr",
+    );
+    typed(
+        "us",
+        &tight,
+        "+ctrl +altgr -ctrl -altgr +shift +2 +ctrl +altgr -ctrl -altgr -2 -shift +ctrl +altgr -ctrl -altgr",
+    );
+    // UltraVNC, around the press alone.
+    let ultra = [
+        (CTRL, "+"),
+        (ALT_R, "+"),
+        (CTRL, "-"),
+        (ALT_R, "-"),
+        (of('@'), "+"),
+        (ALT_R, "+"),
+        (CTRL, "+"),
+        (of('@'), "-"),
+        (CTRL, "-"),
+        (ALT_R, "-"),
+    ];
+    typed("de", &ultra, "+ctrl +altgr -ctrl -altgr +altgr +q +altgr +ctrl -q -ctrl -altgr");
+    typed("us", &ultra, "+ctrl +altgr -ctrl -altgr +shift +2 +altgr +ctrl -2 -shift -ctrl -altgr");
+}
+
+#[test]
 fn modifiers_that_are_released_first_leave_no_key_down() {
-    // The key then has another name when it is released, as X11 has it.
+    // TightVNC and SSVNC: the key then has another name when it is released.
     typed("de", &[(ALTGR, "+"), (of('@'), "+"), (ALTGR, "-"), (of('q'), "-")], "+altgr +q -altgr -q");
     typed("us", &[(ALTGR, "+"), (of('@'), "+"), (ALTGR, "-"), (of('q'), "-")], "+shift +2 -2 -shift");
     typed("us", &[(SHIFT, "+"), (of('/'), "+"), (SHIFT, "-"), (of('7'), "-")], "+shift -shift +slash -slash");
     typed("de", &[(SHIFT, "+"), (of('/'), "+"), (SHIFT, "-"), (of('7'), "-")], "+shift +7 -shift -7");
+    // TigerVNC and Remmina: it keeps its name.
+    typed("de", &[(ALTGR, "+"), (of('@'), "+"), (ALTGR, "-"), (of('@'), "-")], "+altgr +q -altgr -q");
+    typed("us", &[(ALTGR, "+"), (of('@'), "+"), (ALTGR, "-"), (of('@'), "-")], "+shift +2 -2 -shift");
+    typed("de", &[(SHIFT, "+"), (of('/'), "+"), (SHIFT, "-"), (of('/'), "-")], "+shift +7 -shift -7");
+    typed("us", &[(SHIFT, "+"), (of('/'), "+"), (SHIFT, "-"), (of('/'), "-")], "+shift -shift +slash -slash");
 }
 
 #[test]
