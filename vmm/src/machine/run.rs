@@ -321,7 +321,7 @@ impl Supervisor<'_> {
         }
         self.vcpus.park(self)?;
         self.paused = true;
-        tracing::info!("the machine is paused");
+        devices::limited_info!("the machine is paused");
         self.announce(&Announcement::Paused);
         Ok(())
     }
@@ -332,7 +332,7 @@ impl Supervisor<'_> {
             return Err("Resetting the Virtual Machine is required".into());
         }
         if std::mem::take(&mut self.paused) {
-            tracing::info!("the machine goes on");
+            devices::limited_info!("the machine goes on");
             self.announce(&Announcement::Resumed);
             self.vcpus.resume();
         }
