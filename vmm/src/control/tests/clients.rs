@@ -1,5 +1,9 @@
 //! How many there may be, and what becomes of those that behave badly.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::super::place::own_user;
 use super::super::server::MOST;
 use super::*;
 
@@ -17,6 +21,35 @@ fn so_many_clients_and_no_more() {
     clients.pop();
     // When its place is free is the server's matter.
     until(|| rig.visitor().line().get("optimus-vmm").is_some());
+}
+
+/// Connects as another user, which only root can become.
+#[test]
+fn other_users_are_refused_whatever_the_permissions_are() {
+    if own_user() != 0 {
+        return;
+    }
+    let rig = Rig::new();
+    let folder = rig.path.parent().unwrap();
+    for (path, mode) in [(folder.parent().unwrap(), 0o711), (folder, 0o711), (&rig.path, 0o666)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let told = |user: u32| {
+        std::thread::scope(|scope| {
+            let visit = || {
+                let user = rustix::process::Uid::from_raw(user);
+                // Of this thread alone; what it connects has its credentials.
+                rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                let mut visitor = rig.visitor();
+                (visitor.line(), visitor.try_line())
+            };
+            scope.spawn(visit).join().unwrap()
+        })
+    };
+    let (refusal, rest) = told(1);
+    assert!(refusal["error"]["desc"].as_str().unwrap().contains("belongs to another user"), "{refusal}");
+    assert_eq!(rest, None);
+    rig.client();
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use devices::GuestRam;
 use devices::memory::HostMemoryKind;
-use vm_memory::MmapRegion;
+use vm_memory::{GuestAddress, MmapRegion};
 
 use super::*;
 
@@ -77,4 +78,24 @@ fn windows_come_and_go() {
     }
     assert_eq!(diary.1.load(Ordering::Relaxed), 1);
     assert_eq!(layout.slots.used(), 1);
+}
+
+#[test]
+#[ignore = "needs KVM; scripts/test runs it in the lab"]
+fn no_window_hides_ram() {
+    let kvm = crate::kvm::open().unwrap();
+    let slots = Slots::new(Arc::new(kvm.create_vm().unwrap()));
+    let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
+    slots.map_ram(&ram).unwrap();
+    let layout = Layout::new(slots);
+    let diary = Arc::new(Diary::default());
+    layout.subscribe(diary.clone());
+    let (bar, _owner) = memory(HostMemoryKind::Device);
+    for base in [0, 0x8_0000, 0xf_f000] {
+        assert!(layout.map(base, &bar).is_err(), "{base:#x}");
+    }
+    // Nor do devices' DMA mappings change then.
+    assert_eq!(*diary.0.lock().unwrap(), []);
+    layout.map(0x10_0000, &bar).unwrap();
+    layout.unmap(0x10_0000, &bar);
 }
