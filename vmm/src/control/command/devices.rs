@@ -17,10 +17,16 @@ struct Block {
     inserted: Inserted,
 }
 
-/// The image of a disk. There is no throttling, which QMP reports as zeroes.
+/// The image of a disk. There is no throttling, which QMP reports as zeroes, and there are no commands for nodes.
 #[derive(Serialize, JsonSchema)]
 struct Inserted {
     file: String,
+    #[serde(rename = "node-name")]
+    node_name: String,
+    /// Nodes behind it.
+    children: Vec<Child>,
+    /// Whether this process uses it, and not one that it migrates to.
+    active: bool,
     ro: bool,
     drv: &'static str,
     backing_file_depth: u32,
@@ -35,6 +41,13 @@ struct Inserted {
     image: Image,
     cache: Cache,
     write_threshold: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+struct Child {
+    child: String,
+    node_name: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -95,6 +108,9 @@ fn blocks(context: &Context<'_>) -> Vec<Block> {
             locked: false,
             inserted: Inserted {
                 file: file.clone(),
+                node_name: disk_name(index),
+                children: Vec::new(),
+                active: true,
                 ro: disk.read_only,
                 drv: disk.format,
                 backing_file_depth: 0,

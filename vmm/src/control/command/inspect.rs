@@ -60,6 +60,7 @@ pub(super) struct Cpu {
     /// Its thread's, which `taskset` and the scheduler know it by.
     pub(super) thread_id: i32,
     qom_path: String,
+    qom_type: &'static str,
     target: &'static str,
     props: Place,
 }
@@ -117,6 +118,7 @@ pub(super) fn cpus(context: &Context<'_>) -> Vec<Cpu> {
         cpu_index: index,
         thread_id,
         qom_path: format!("/machine/unattached/device[{index}]"),
+        qom_type: "host-x86_64-cpu",
         target: "x86_64",
         props: Place {
             socket_id: index / threads / cores,
