@@ -3,21 +3,22 @@
 //! | module | what it does |
 //! |---|---|
 //! | `server`, `listener`, `client` | threads and sockets |
-//! | `admission` | who may be connected |
+//! | `admission`, `clients` | who may be connected, and who is |
 //! | `session`, `running` | a client without its socket: bytes in, bytes out |
 //! | `handshake`, `password`, `protocol`, `features` | what clients say |
 //! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
-//! | `hands`, `keyboard` | keys and pointer |
+//! | `input`, `keyboard` | keys and pointer |
 //!
 //! Each client has a thread that sleeps until its socket, its view of the screen or the end of the server wakes it.
 
 mod admission;
 mod client;
+mod clients;
 mod encode;
 mod events;
 mod features;
-mod hands;
 mod handshake;
+mod input;
 mod keyboard;
 mod listener;
 mod painter;

@@ -8,7 +8,7 @@ use devices::input::Key;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::features::Features;
-use super::hands::Hands;
+use super::input::ClientInput;
 use super::painter::Painter;
 use super::protocol::{Area, Message};
 use super::session::Context;
@@ -31,7 +31,7 @@ const AFTER_UPDATE: &[u8] = b"u";
 /// A client that sees the screen.
 pub(super) struct Running {
     painter: Painter,
-    hands: Hands,
+    input: ClientInput,
     /// What the client wants to see next.
     request: Option<Area>,
     /// The area of continuous updates.
@@ -52,7 +52,7 @@ impl Running {
     pub(super) fn new(view: Box<dyn View>, context: &Context, now: Instant) -> Self {
         Self {
             painter: Painter::new(view, context.name.clone()),
-            hands: Hands::new(Arc::clone(&context.input), context.layout),
+            input: ClientInput::new(Arc::clone(&context.input), context.layout),
             request: None,
             continuous: None,
             fences: 0,
@@ -71,17 +71,17 @@ impl Running {
 
     /// Whether so much input waits for the guest that the client has to.
     pub(super) fn is_full(&self) -> bool {
-        self.hands.are_full()
+        self.input.is_full()
     }
 
     /// Offers the guest what waits for it.
     pub(super) fn give_input(&mut self, now: Instant) {
-        self.hands.advance(now);
+        self.input.advance(now);
     }
 
     /// Signalled when the guest takes input that it has refused, while some waits.
     pub(super) fn input_room(&self) -> Option<Arc<EventFd>> {
-        self.hands.room()
+        self.input.room()
     }
 
     /// Signalled when the screen has changed.
@@ -106,17 +106,17 @@ impl Running {
                 self.request = Some(self.request.map_or(area, |old| around(old, area)));
             }
             Message::Key { symbol, pressed } => {
-                let key = self.hands.key_by_symbol(symbol, pressed, now);
+                let key = self.input.key_by_symbol(symbol, pressed, now);
                 self.expect_change(key, now);
             }
             Message::ExtendedKey { symbol, code, pressed } => {
-                let key = self.hands.key_by_code(code, pressed, now);
-                let key = key.or_else(|| self.hands.key_by_symbol(symbol, pressed, now));
+                let key = self.input.key_by_code(code, pressed, now);
+                let key = key.or_else(|| self.input.key_by_symbol(symbol, pressed, now));
                 self.expect_change(key, now);
             }
             Message::Pointer { buttons, x, y } => {
                 let relative = self.painter.features().pointer_motion;
-                self.hands.pointer(buttons, x, y, relative, now);
+                self.input.pointer(buttons, x, y, relative, now);
                 self.painter.view().hurry();
             }
             Message::ContinuousUpdates { enable: true, area } => self.continuous = Some(area),
@@ -173,7 +173,7 @@ impl Running {
                 reason.map_or_else(|| context.name.clone(), |reason| format!("{}: {reason}", context.name));
             self.painter.set_name(name);
         }
-        self.painter.set_lamps(self.hands.input().lamps());
+        self.painter.set_lamps(self.input.lamps());
         if !self.painter.update(area, out) {
             return false;
         }
@@ -223,7 +223,7 @@ impl Running {
     /// When there is something to do without any event.
     pub(super) fn due(&self) -> Option<Instant> {
         let idle = (self.interested && !self.waits).then(|| self.waited + INTEREST);
-        [idle, self.hands.due(), self.lamps_due()].into_iter().flatten().min()
+        [idle, self.input.due(), self.lamps_due()].into_iter().flatten().min()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,15 @@ use devices::input::{Input, Layout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::admission::{Peer, Place, Stage, Stranger, place};
+use super::admission::{Peer, Stage, Stranger};
 use super::client::{Over, serve};
-use super::events::signalled;
+use super::clients::{Client, Clients, EndNotice, make_room};
+use super::events::{event, signalled};
 use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password, PasswordError};
 use super::session::{Context, End, Session};
 use crate::config::{Display, VncAddress};
 
-/// More viewers than this are sent away.
-const MOST_VIEWERS: usize = 16;
 /// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
 const MOST_THREADS: usize = 64;
 /// How long nobody is accepted when the host has no descriptor or thread left.
@@ -159,111 +158,6 @@ impl Drop for Server {
     }
 }
 
-fn event() -> io::Result<EventFd> {
-    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
-}
-
-/// A client and its thread.
-struct Client {
-    id: u64,
-    /// Signalled to end it.
-    dismiss: EventFd,
-    thread: JoinHandle<()>,
-    /// The thread is about to end.
-    done: Arc<AtomicBool>,
-    /// Whether it shares the screen, once it has said so.
-    shared: Option<bool>,
-    /// It was told to go, or that it is one too many, and takes no place.
-    leaving: bool,
-    /// How far it is.
-    standing: Stranger,
-}
-
-/// All clients.
-struct Clients {
-    all: Mutex<Vec<Client>>,
-    /// Signalled when a thread is about to end.
-    left: EventFd,
-}
-
-impl Client {
-    /// Tells it to go. It no longer counts, though its thread may still be on the way out.
-    fn dismiss(&mut self) {
-        self.shared = None;
-        self.leaving = true;
-        let _ = self.dismiss.write(1);
-    }
-}
-
-impl Clients {
-    fn new() -> io::Result<Self> {
-        Ok(Self { all: Mutex::default(), left: event()? })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Client>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As other servers have it: who wants the screen for itself gets it from all others, and nobody joins it then.
-    fn admit(&self, id: u64, shared: bool) -> Result<(), End> {
-        let mut all = self.lock();
-        let others = || all.iter().filter(|client| client.id != id && client.shared.is_some());
-        if all.iter().any(|client| client.id == id && client.leaving) {
-            // Its place is taken, and it finds that out next.
-            return Err(End::TooMany);
-        }
-        if shared && others().any(|client| client.shared == Some(false)) {
-            return Err(End::NotShared);
-        }
-        if shared && others().count() >= MOST_VIEWERS {
-            return Err(End::TooMany);
-        }
-        for client in all.iter_mut() {
-            if client.id == id {
-                client.shared = Some(shared);
-                client.standing.stage = Stage::Admitted;
-            } else if !shared && client.shared.is_some() {
-                client.dismiss();
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes how far a client is.
-    fn note(&self, id: u64, stage: Stage, heard: Instant) {
-        if let Some(client) = self.lock().iter_mut().find(|client| client.id == id) {
-            client.standing = Stranger { stage, heard, ..client.standing };
-        }
-    }
-
-    /// Waits for threads that have ended, or for all.
-    fn reap(&self, all: bool) {
-        let ended: Vec<Client> =
-            self.lock().extract_if(.., |client| all || client.done.load(Ordering::Acquire)).collect();
-        for client in &ended {
-            let _ = client.dismiss.write(1);
-        }
-        for client in ended {
-            if client.thread.join().is_err() {
-                devices::limited_error!("the thread of a VNC client has panicked");
-            }
-        }
-    }
-}
-
-/// Tells that a client's thread ends.
-struct Goodbye {
-    clients: Arc<Clients>,
-    done: Arc<AtomicBool>,
-}
-
-impl Drop for Goodbye {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Release);
-        let _ = self.clients.left.write(1);
-    }
-}
-
 /// A person whose viewer is refused has to find the reason in the log.
 fn refused(peer: Peer, why: &End) {
     devices::limited_warn!("a VNC client from {peer} was refused: {why}");
@@ -303,11 +197,11 @@ impl Acceptor {
     fn next(&self, exhausted: bool) -> Next {
         // A host that has nothing left is not asked again at once.
         let pause = Timespec { tv_sec: 0, tv_nsec: EXHAUSTED.subsec_nanos().into() };
-        let door = if exhausted { PollFlags::empty() } else { PollFlags::IN };
+        let interest = if exhausted { PollFlags::empty() } else { PollFlags::IN };
         let mut fds = [
             signalled(&self.stop),
             signalled(&self.clients.left),
-            PollFd::from_borrowed_fd(self.listener.as_fd(), door),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), interest),
         ];
         if let Err(error) = poll(&mut fds, exhausted.then_some(&pause))
             && error != rustix::io::Errno::INTR
@@ -315,7 +209,7 @@ impl Acceptor {
             tracing::error!("the VNC server ends: it cannot wait for clients: {error}");
             return Next::Stop;
         }
-        let [stop, left, door] = fds.each_ref().map(|fd| !fd.revents().is_empty());
+        let [stop, left, connecting] = fds.each_ref().map(|fd| !fd.revents().is_empty());
         if stop {
             return Next::Stop;
         }
@@ -323,7 +217,7 @@ impl Acceptor {
             let _ = self.clients.left.read();
         }
         self.clients.reap(false);
-        if !door {
+        if !connecting {
             return Next::Nothing;
         }
         match self.listener.accept() {
@@ -359,10 +253,10 @@ impl Acceptor {
         };
         let clients = Arc::clone(&self.clients);
         let done = Arc::new(AtomicBool::new(false));
-        let goodbye = Goodbye { clients: Arc::clone(&clients), done: Arc::clone(&done) };
+        let notice = EndNotice { clients: Arc::clone(&clients), done: Arc::clone(&done) };
         // The list is locked until the client is in it: its thread finds itself there.
         let thread = thread::Builder::new().name(format!("vnc {id}")).spawn(move || {
-            let _goodbye = goodbye;
+            let _notice = notice;
             devices::limited_debug!("VNC client {id} is connected from {peer}");
             match serve(session, &socket, &dismissed, |stage, heard| clients.note(id, stage, heard)) {
                 Over::End(end) if end.is_refusal() => refused(peer, &end),
@@ -372,25 +266,6 @@ impl Acceptor {
         let standing = Stranger { peer, stage: Stage::Silent, heard: now };
         all.push(Client { id, dismiss, thread, done, shared: None, leaving: !room, standing });
         Ok(())
-    }
-}
-
-/// Whether there is room for a newcomer, for which a stranger may have to go.
-fn make_room(all: &mut [Client], peer: Peer, now: Instant) -> bool {
-    let viewers = all.iter().filter(|client| client.shared.is_some()).count();
-    let mut strangers: Vec<&mut Client> =
-        all.iter_mut().filter(|client| client.shared.is_none() && !client.leaving).collect();
-    let standings: Vec<Stranger> = strangers.iter().map(|client| client.standing).collect();
-    match place(&standings, peer, now) {
-        _ if viewers >= MOST_VIEWERS => false,
-        Place::Free => true,
-        Place::InsteadOf(index) => {
-            if let Some(stranger) = strangers.get_mut(index) {
-                stranger.dismiss();
-            }
-            true
-        }
-        Place::Nowhere => false,
     }
 }
 

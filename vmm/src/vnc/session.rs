@@ -16,11 +16,11 @@ use super::protocol::{self, Message, Violation};
 use super::running::Running;
 
 /// What a client has to send within this time: its part of the handshake, or the rest of a message.
-pub(super) const HASTE: Duration = Duration::from_secs(10);
+pub(super) const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// The time for a human to type a password.
 const ASKING: Duration = Duration::from_secs(120);
 /// A client that reads nothing of what waits for it is dropped after this.
-pub(super) const DEAF: Duration = Duration::from_secs(30);
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(30);
 /// A wrong password is answered after this.
 const REFUSAL: Duration = Duration::from_secs(2);
 /// Answers that a client has not read. Then its requests wait.
@@ -37,7 +37,7 @@ pub(super) enum End {
     #[error("it sent nothing, or half a message, for too long")]
     Silent,
     #[error("it did not read what was sent to it")]
-    Deaf,
+    NotReading,
     #[error("its password was wrong")]
     WrongPassword,
     #[error("there are too many already")]
@@ -246,23 +246,23 @@ impl Session {
             Phase::Running(running) => running.due(),
             _ => None,
         };
-        [running, self.silent_at(), self.deaf_at()].into_iter().flatten().min()
+        [running, self.silent_at(), self.unread_at()].into_iter().flatten().min()
     }
 
     fn silent_at(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Handshake(handshake) if handshake.is_asking() => Some(self.began + ASKING),
             // The whole of it ends, too, lest somebody send a byte now and then.
-            Phase::Handshake(_) => Some((self.heard + HASTE).min(self.began + ASKING + HASTE)),
+            Phase::Handshake(_) => Some((self.heard + SEND_WITHIN).min(self.began + ASKING + SEND_WITHIN)),
             Phase::Running(_) if self.room() > 0 && (self.skip > 0 || !self.input.is_empty()) => {
-                Some(self.heard + HASTE)
+                Some(self.heard + SEND_WITHIN)
             }
             _ => None,
         }
     }
 
-    fn deaf_at(&self) -> Option<Instant> {
-        (!self.output.is_empty()).then(|| self.read + DEAF)
+    fn unread_at(&self) -> Option<Instant> {
+        (!self.output.is_empty()).then(|| self.read + READ_WITHIN)
     }
 
     fn check(&self, now: Instant) -> Result<(), End> {
@@ -270,8 +270,8 @@ impl Session {
         if over(self.silent_at()) {
             return Err(End::Silent);
         }
-        if over(self.deaf_at()) {
-            return Err(End::Deaf);
+        if over(self.unread_at()) {
+            return Err(End::NotReading);
         }
         match self.phase {
             Phase::Refused(end) if self.output.is_empty() => Err(end),

@@ -10,7 +10,7 @@ use super::viewer::Viewer;
 use super::{Canvas, Direct, Notes, talk};
 use crate::vnc::pixel::PixelFormat;
 use crate::vnc::protocol::{self, Violation};
-use crate::vnc::session::{DEAF, End, HASTE};
+use crate::vnc::session::{End, READ_WITHIN, SEND_WITHIN};
 
 fn running(canvas: &Canvas) -> Viewer<Direct> {
     Viewer::new(Direct::new(canvas, &Arc::new(Notes::default()), None), true).unwrap()
@@ -59,7 +59,7 @@ proptest! {
     fn any_messages_are_survived(
         messages in prop::collection::vec(message(), 1..12),
         early: bool,
-        deaf: bool,
+        stalled: bool,
         pauses in prop::collection::vec(0..4000_u64, 12),
     ) {
         let canvas = Canvas::new(70, 40);
@@ -77,7 +77,7 @@ proptest! {
             }
             canvas.resize(1 + pause as u32 % 90, 30);
             direct.pass(Duration::from_millis(pause));
-            if !deaf {
+            if !stalled {
                 let _ = direct.read_to_end(&mut Vec::new());
             }
             // One update and a few answers.
@@ -133,7 +133,7 @@ fn half_a_message_is_waited_for_a_while() {
         viewer.stream.pass(Duration::from_secs(3600));
         assert_eq!(viewer.stream.end, None, "silence between messages is fine");
         talk(&mut viewer.stream, says);
-        viewer.stream.pass(HASTE - Duration::from_millis(1));
+        viewer.stream.pass(SEND_WITHIN - Duration::from_millis(1));
         assert_eq!(viewer.stream.end, None);
         viewer.stream.pass(Duration::from_millis(1));
         assert_eq!(viewer.stream.end, Some(End::Silent), "{says:?}");
@@ -175,8 +175,8 @@ fn a_client_that_never_reads_costs_one_update_and_is_dropped() {
     assert_eq!(canvas.looks(), looks, "nothing is looked at for it");
     assert_eq!(canvas.interested(), 0);
     assert_eq!(viewer.stream.end, None);
-    viewer.stream.pass(DEAF - Duration::from_secs(29));
-    assert_eq!(viewer.stream.end, Some(End::Deaf));
+    viewer.stream.pass(READ_WITHIN - Duration::from_secs(29));
+    assert_eq!(viewer.stream.end, Some(End::NotReading));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Tests of the VNC server with a client of its own (`viewer`), which decodes with none of the server's code.
 
 mod admission;
-mod hands;
 mod handshake;
 mod hostile;
+mod input;
 mod keyboard;
 mod pictures;
 mod region;
@@ -166,7 +166,7 @@ impl Drop for Copy {
 pub(super) struct Notes {
     pub(super) events: Mutex<Vec<Note>>,
     /// It takes nothing.
-    pub(super) deaf: Mutex<bool>,
+    pub(super) stalled: Mutex<bool>,
     /// Its driver of the mouse has not started.
     pub(super) mouseless: Mutex<bool>,
     pub(super) lamps: Mutex<Lamps>,
@@ -188,7 +188,7 @@ impl Notes {
 
 impl Input for Notes {
     fn key(&self, key: Key, pressed: bool) -> bool {
-        let taken = !pressed || !*self.deaf.lock().unwrap();
+        let taken = !pressed || !*self.stalled.lock().unwrap();
         if taken {
             self.events.lock().unwrap().push(Note::Key(key, pressed));
         }
@@ -199,7 +199,7 @@ impl Input for Notes {
         if *self.mouseless.lock().unwrap() {
             return Taken::Unwanted;
         }
-        if *self.deaf.lock().unwrap() {
+        if *self.stalled.lock().unwrap() {
             return Taken::Full;
         }
         self.events.lock().unwrap().push(Note::Pointer(event));

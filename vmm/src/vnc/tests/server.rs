@@ -143,8 +143,8 @@ fn the_end_is_prompt_whatever_clients_do() {
     let silent = connect(&server);
     let mut half = connect(&server);
     half.write_all(b"RFB 003").unwrap();
-    let mut deaf = Viewer::new(connect(&server), true).unwrap();
-    deaf.request(false).unwrap();
+    let mut stalled = Viewer::new(connect(&server), true).unwrap();
+    stalled.request(false).unwrap();
     let mut waiting = Viewer::new(connect(&server), true).unwrap();
     assert_sees(&mut waiting, &canvas);
     waiting.request(true).unwrap();

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::input::{Buttons, Input, Key, Layout, PointerEvent, Taken};
+use devices::input::{Buttons, Input, Key, Lamps, Layout, PointerEvent, Taken};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::keyboard::Keyboard;
@@ -28,7 +28,7 @@ enum Event {
 }
 
 /// The input of one client. What it holds is released when this is dropped.
-pub(super) struct Hands {
+pub(super) struct ClientInput {
     input: Arc<dyn Input>,
     waiting: VecDeque<Event>,
     /// Signalled when the device takes what it has refused; `None` if the process has no descriptor left for it.
@@ -36,32 +36,33 @@ pub(super) struct Hands {
     /// Since when the first one waits, and when it is tried again.
     stuck: Option<(Instant, Instant)>,
     /// The guest has left an event waiting for too long, and taken none since.
-    deaf: bool,
+    stalled: bool,
     keyboard: Keyboard,
     position: Option<(u16, u16)>,
     buttons: u8,
 }
 
-impl Hands {
+impl ClientInput {
     pub(super) fn new(input: Arc<dyn Input>, layout: Layout) -> Self {
         Self {
             input,
             waiting: VecDeque::new(),
             room: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).ok().map(Arc::new),
             stuck: None,
-            deaf: false,
+            stalled: false,
             keyboard: Keyboard::new(layout),
             position: None,
             buttons: 0,
         }
     }
 
-    pub(super) fn input(&self) -> &dyn Input {
-        &*self.input
+    /// The lamps of the guest's keyboard.
+    pub(super) fn lamps(&self) -> Lamps {
+        self.input.lamps()
     }
 
     /// Whether so much waits that the client has to.
-    pub(super) fn are_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= MOST
     }
 
@@ -146,9 +147,9 @@ impl Hands {
             };
             match taken {
                 // Releases are taken at all times.
-                Taken::Yes => self.deaf &= matches!(event, Event::Key(_, false)),
+                Taken::Yes => self.stalled &= matches!(event, Event::Key(_, false)),
                 Taken::Unwanted => {}
-                Taken::Full if !self.deaf && now.saturating_duration_since(since) < PATIENCE => {
+                Taken::Full if !self.stalled && now.saturating_duration_since(since) < PATIENCE => {
                     let again = match &self.room {
                         Some(room) => {
                             self.input.signal_room(room);
@@ -159,7 +160,7 @@ impl Hands {
                     self.stuck = Some((since, again));
                     return;
                 }
-                Taken::Full => self.deaf = true,
+                Taken::Full => self.stalled = true,
             }
             self.waiting.pop_front();
             self.stuck = None;
@@ -188,7 +189,7 @@ impl Hands {
     }
 }
 
-impl Drop for Hands {
+impl Drop for ClientInput {
     fn drop(&mut self) {
         // A key whose press still waits was never pressed; to release it does nothing.
         for key in self.keyboard.down() {

@@ -145,7 +145,7 @@ fn a_client_that_can_sends_motion() {
 #[test]
 fn a_guest_that_reads_late_misses_nothing_in_a_second() {
     let (mut viewer, input) = setup();
-    *input.deaf.lock().unwrap() = true;
+    *input.stalled.lock().unwrap() = true;
     for _ in 0..3 {
         viewer.key(u32::from('x'), true).unwrap();
         viewer.key(u32::from('x'), false).unwrap();
@@ -160,7 +160,7 @@ fn a_guest_that_reads_late_misses_nothing_in_a_second() {
     assert_eq!(input.take(), []);
     let room = viewer.stream.session.input_room().unwrap();
     assert!(room.read().is_err());
-    *input.deaf.lock().unwrap() = false;
+    *input.stalled.lock().unwrap() = false;
     input.room.lock().unwrap().drain(..).for_each(|event| event.write(1).unwrap());
     viewer.stream.pass(Duration::ZERO);
     assert!(room.read().is_err(), "it would wake the client's thread for ever");
@@ -174,7 +174,7 @@ fn a_guest_that_reads_late_misses_nothing_in_a_second() {
 #[test]
 fn a_guest_that_reads_nothing_costs_little() {
     let (mut viewer, input) = setup();
-    *input.deaf.lock().unwrap() = true;
+    *input.stalled.lock().unwrap() = true;
     let mut written = 0;
     while viewer.key(u32::from('x'), written % 2 == 0).is_ok() {
         written += 1;
@@ -188,7 +188,7 @@ fn a_guest_that_reads_nothing_costs_little() {
     assert_eq!(viewer.stream.session.due(), None, "nothing waits any more");
     viewer.key(u32::from('x'), true).unwrap();
     assert_eq!(viewer.stream.session.due(), None, "nor is a guest that takes nothing waited for again");
-    *input.deaf.lock().unwrap() = false;
+    *input.stalled.lock().unwrap() = false;
     input.take();
     viewer.key(u32::from('y'), true).unwrap();
     assert_eq!(input.take(), [key("y", true)]);
