@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::dialogue::Dialogue;
 use super::protocol;
-use super::work::Gone;
+use super::work::Cancel;
 
 /// Reads per event, so that a busy client does not keep others waiting.
 const READS: usize = 16;
@@ -24,7 +24,7 @@ pub(super) struct Client {
     /// What goes over it.
     pub(super) dialogue: Dialogue,
     /// Tells the thread of a command when the client has left.
-    pub(super) gone: Gone,
+    pub(super) cancel: Cancel,
     /// It sends nothing more, and may still read.
     silent: bool,
     /// It cannot be written to.
@@ -39,7 +39,7 @@ impl Client {
             socket,
             serial,
             dialogue: Dialogue::default(),
-            gone: Gone::default(),
+            cancel: Cancel::default(),
             silent: false,
             broken: false,
             interest: EventSet::empty(),

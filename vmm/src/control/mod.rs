@@ -4,10 +4,10 @@
 //! private to the user (`place`). It is served by the run loop ([`Server`]); only what takes time has threads (`work`), so that an idle machine has
 //! nothing running for it. A connection can become one to the guest's serial port, beside the console's own.
 
+mod announcer;
 mod client;
 mod command;
 mod dialogue;
-mod herald;
 mod machine;
 pub(crate) mod place;
 mod protocol;
@@ -21,7 +21,7 @@ mod work;
 use std::io;
 use std::path::PathBuf;
 
-pub use herald::{Announcement, Herald};
+pub use announcer::{Announcement, Announcer};
 pub use machine::{Ask, CharDevice, Disk, Facts, Machine, PassedDevice, Shape, Vnc};
 pub(crate) use protocol::GREETING;
 pub use protocol::{PanicAction, ShutdownCause};
@@ -78,7 +78,7 @@ impl Door {
     /// # Errors
     ///
     /// The host has no file descriptors for it.
-    pub fn serve(self, machine: Machine, herald: Herald) -> io::Result<Server> {
-        Server::new(self.listener, machine, herald)
+    pub fn serve(self, machine: Machine, announcer: Announcer) -> io::Result<Server> {
+        Server::new(self.listener, machine, announcer)
     }
 }

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
+use super::announcer::Announcer;
 use super::client::{Client, turn_away};
 use super::command::{Context, Slow};
 use super::dialogue::Task;
-use super::herald::Herald;
 use super::machine::Machine;
 use super::place::own_user;
 use super::protocol::{self, Answer, Refusal};
-use super::work::Bench;
+use super::work::Resources;
 use crate::console::Feed;
 use crate::socket::{self, Listener};
 
@@ -33,9 +33,9 @@ pub struct Server {
     listener: Listener,
     listening: bool,
     machine: Machine,
-    herald: Herald,
+    announcer: Announcer,
     feed: Feed,
-    bench: Arc<Bench>,
+    resources: Arc<Resources>,
     clients: BTreeMap<RawFd, Client>,
     /// Connections so far.
     count: u64,
@@ -55,15 +55,15 @@ struct Done {
 }
 
 impl Server {
-    pub(super) fn new(listener: Listener, machine: Machine, herald: Herald) -> io::Result<Self> {
+    pub(super) fn new(listener: Listener, machine: Machine, announcer: Announcer) -> io::Result<Self> {
         let (finish, done) = channel();
         Ok(Self {
             listener,
             listening: false,
             feed: Feed::new(Arc::clone(&machine.sink), machine.room.try_clone()?),
-            bench: Bench::new(&machine),
+            resources: Resources::new(&machine),
             machine,
-            herald,
+            announcer,
             clients: BTreeMap::new(),
             count: 0,
             readers: 0,
@@ -147,7 +147,7 @@ impl Server {
         }
         if client.has_turn(self.machine.output.end()) {
             // Others have theirs first.
-            let _ = self.herald.bell().write(1);
+            let _ = self.announcer.wakeup().write(1);
         }
         let fd = client.as_raw_fd();
         if client.is_over() {
@@ -166,7 +166,7 @@ impl Server {
     }
 
     fn dismiss(&mut self, client: Client, ops: &mut EventOps<'_>) {
-        client.gone.set();
+        client.cancel.set();
         if let Err(error) = ops.remove(Events::empty(&client)) {
             devices::limited_debug!("cannot stop waiting for a client of the control socket: {error}");
         }
@@ -183,7 +183,7 @@ impl Server {
     /// Performs a client's commands as far as they have their turn.
     fn perform(&mut self, client: &mut Client) {
         while !client.is_broken() {
-            let context = Context { machine: &self.machine, herald: &self.herald };
+            let context = Context { machine: &self.machine, announcer: &self.announcer };
             match client.dialogue.perform_next(&context) {
                 None => break,
                 Some(None) => {}
@@ -195,7 +195,7 @@ impl Server {
                 Some(Some(Task::Attach)) => {
                     // Before it reads for the first time: no output may come unseen in between.
                     self.readers = self.readers.saturating_add(1);
-                    self.machine.output.listen(Some(Arc::clone(self.herald.bell())));
+                    self.machine.output.listen(Some(Arc::clone(self.announcer.wakeup())));
                     let typed = client.dialogue.attach(self.machine.output.start());
                     self.feed.give(&typed);
                 }
@@ -209,15 +209,16 @@ impl Server {
         if self.working >= MOST {
             return Err(Refusal::new(format!("{MOST} commands are being performed; no more are taken")));
         }
-        let (bench, gone, finish) = (Arc::clone(&self.bench), client.gone.clone(), self.finish.clone());
-        let (bell, fd, serial) = (Arc::clone(self.herald.bell()), client.as_raw_fd(), client.serial);
+        let (resources, cancel, finish) =
+            (Arc::clone(&self.resources), client.cancel.clone(), self.finish.clone());
+        let (wakeup, fd, serial) = (Arc::clone(self.announcer.wakeup()), client.as_raw_fd(), client.serial);
         let work = move || {
-            let answer = bench.perform(&command, &gone);
+            let answer = resources.perform(&command, &cancel);
             // What it worked on is let go before anybody hears that it is finished.
-            drop((bench, command));
+            drop((resources, command));
             // Without a server nobody waits for the answer.
             let _ = finish.send(Done { client: fd, serial, answer });
-            let _ = bell.write(1);
+            let _ = wakeup.write(1);
         };
         thread::Builder::new()
             .name("control".into())
@@ -228,12 +229,12 @@ impl Server {
     }
 
     /// Something happened: announcements, finished commands, output of the console.
-    fn rung(&mut self, ops: &mut EventOps<'_>) {
+    fn woken(&mut self, ops: &mut EventOps<'_>) {
         // Only resets the counter.
-        let _ = self.herald.bell().read();
+        let _ = self.announcer.wakeup().read();
         // Before the answers, as what is answered may be what was announced. What is done was announced before.
         let done: Vec<Done> = self.done.try_iter().collect();
-        let news = self.herald.take();
+        let news = self.announcer.take();
         for client in self.clients.values_mut() {
             client.dialogue.tell(&news);
         }
@@ -279,8 +280,8 @@ impl MutEventSubscriber for Server {
         self.listen(true, ops);
         if self.feed.process(&event) {
             self.settle_all(ops);
-        } else if event.fd() == self.herald.bell().as_raw_fd() {
-            self.rung(ops);
+        } else if event.fd() == self.announcer.wakeup().as_raw_fd() {
+            self.woken(ops);
         } else {
             self.client(event.fd(), event.event_set(), ops);
         }
@@ -288,7 +289,7 @@ impl MutEventSubscriber for Server {
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
         self.feed.init(ops);
-        if let Err(error) = ops.add(Events::new(&**self.herald.bell(), EventSet::IN)) {
+        if let Err(error) = ops.add(Events::new(&**self.announcer.wakeup(), EventSet::IN)) {
             tracing::error!("cannot wait for what the control socket tells: {error}");
         }
         self.listen(true, ops);
@@ -298,8 +299,8 @@ impl MutEventSubscriber for Server {
 impl Drop for Server {
     /// Says what was announced last, and waits a moment for threads that use the machine's devices.
     fn drop(&mut self) {
-        self.bench.close();
-        let news = self.herald.take();
+        self.resources.close();
+        let news = self.announcer.take();
         for client in self.clients.values_mut() {
             client.dialogue.tell(&news);
             client.send();

@@ -8,7 +8,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::command::Context;
 use super::dialogue::{Dialogue, Task};
-use super::{Facts, Herald, Machine, Shape};
+use super::{Announcer, Facts, Machine, Shape};
 use crate::console::{InputSink, Tee};
 
 struct Nowhere;
@@ -22,7 +22,7 @@ impl InputSink for Nowhere {
 /// A machine and a client of it.
 pub struct Conversation {
     machine: Machine,
-    herald: Herald,
+    announcer: Announcer,
     dialogue: Dialogue,
 }
 
@@ -57,7 +57,7 @@ impl Conversation {
             screen: None,
             input: None,
         };
-        Ok(Self { machine, herald: Herald::new()?, dialogue: Dialogue::default() })
+        Ok(Self { machine, announcer: Announcer::new()?, dialogue: Dialogue::default() })
     }
 
     /// Sends bytes, and returns what is heard. Commands that take time are done at once when all others have had their turn.
@@ -67,7 +67,7 @@ impl Conversation {
         for piece in bytes.chunks(4096) {
             self.dialogue.receive(piece);
             loop {
-                let context = Context { machine: &self.machine, herald: &self.herald };
+                let context = Context { machine: &self.machine, announcer: &self.announcer };
                 while let Some(task) = self.dialogue.perform_next(&context) {
                     if task == Some(Task::Attach) {
                         self.dialogue.attach(0);

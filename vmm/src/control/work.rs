@@ -25,33 +25,33 @@ const PACE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_mi
 const AGAIN: Duration = Duration::from_millis(10);
 /// How long a guest may take to read one event.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a worker sleeps at most before it looks whether it is still wanted.
+/// How long a thread sleeps at most before it looks whether it is still wanted.
 const NAP: Duration = Duration::from_millis(50);
 
 /// What slow commands work on, shared by their threads.
-pub(super) struct Bench {
+pub(super) struct Resources {
     screen: Option<Arc<dyn Screen>>,
     input: Option<Arc<dyn Input>>,
     functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
     run: Arc<Run>,
-    /// Held while a command types, so that two do not mix; the buttons of the mouse that are down.
-    hands: Mutex<Buttons>,
+    /// The buttons of the mouse that are down. Locked while a command types, so that two do not mix.
+    pressed: Mutex<Buttons>,
     /// The machine ends.
     closing: AtomicBool,
 }
 
-/// Tells a worker when nobody waits for it any more.
+/// Tells a thread when nobody waits for it any more.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gone(Arc<AtomicBool>);
+pub(super) struct Cancel(Arc<AtomicBool>);
 
-impl Gone {
+impl Cancel {
     /// The client has left.
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl Bench {
+impl Resources {
     pub(super) fn new(machine: &Machine) -> Arc<Self> {
         let Machine { screen, input, functions, run, .. } = machine;
         Arc::new(Self {
@@ -59,7 +59,7 @@ impl Bench {
             input: input.clone(),
             functions: Arc::clone(functions),
             run: Arc::clone(run),
-            hands: Mutex::default(),
+            pressed: Mutex::default(),
             closing: AtomicBool::new(false),
         })
     }
@@ -70,32 +70,32 @@ impl Bench {
     }
 
     /// Performs a command.
-    pub(super) fn perform(&self, command: &Slow, gone: &Gone) -> Answer {
+    pub(super) fn perform(&self, command: &Slow, cancel: &Cancel) -> Answer {
         match command {
             Slow::Screenshot(path, format) => return self.screenshot(path, *format),
-            Slow::Run(run) => self.run(*run, gone)?,
+            Slow::Run(run) => self.run(*run, cancel)?,
             Slow::Pci { text: false } => return value(pci_info(&(self.functions)())),
             Slow::Pci { text: true } => return Ok(pci_text(&(self.functions)()).into()),
             Slow::Monitor(command) => {
-                return Ok(match self.perform(command, gone) {
+                return Ok(match self.perform(command, cancel) {
                     Ok(serde_json::Value::String(text)) => text.into(),
                     Ok(_) => String::new().into(),
                     Err(refusal) => format!("Error: {refusal}\r\n").into(),
                 });
             }
             Slow::Type(text) => {
-                let hands = self.hands(gone)?;
-                let caps = hands.input.lamps().caps;
+                let guard = self.lock_input(cancel)?;
+                let caps = guard.input.lamps().caps;
                 let events =
                     input::text::events(text, caps).map_err(|error| Refusal::new(error.to_string()))?;
-                hands.press_all(&events)?;
+                guard.press_all(&events)?;
             }
-            Slow::Keys(keys, hold) => self.hands(gone)?.chord(keys, *hold)?,
+            Slow::Keys(keys, hold) => self.lock_input(cancel)?.chord(keys, *hold)?,
             Slow::Input(events) => {
-                let mut hands = self.hands(gone)?;
-                let before = *hands.buttons;
+                let mut guard = self.lock_input(cancel)?;
+                let before = *guard.buttons;
                 for event in events {
-                    hands.event(*event).inspect_err(|_| hands.release(before))?;
+                    guard.event(*event).inspect_err(|_| guard.release(before))?;
                 }
             }
         }
@@ -114,35 +114,35 @@ impl Bench {
     }
 
     /// Has the run loop stop the vCPUs, or let them go on.
-    fn run(&self, run: bool, gone: &Gone) -> Result<(), Refusal> {
+    fn run(&self, run: bool, cancel: &Cancel) -> Result<(), Refusal> {
         let (done, answer) = channel();
         (self.run)(run, done);
         loop {
             match answer.recv_timeout(NAP) {
                 Ok(answer) => return answer.map_err(Refusal::new),
-                Err(RecvTimeoutError::Timeout) => self.still_wanted(gone)?,
+                Err(RecvTimeoutError::Timeout) => self.still_wanted(cancel)?,
                 Err(RecvTimeoutError::Disconnected) => return Err(Refusal::new("the machine ends")),
             }
         }
     }
 
     /// Fails when nobody waits any more for what is done.
-    fn still_wanted(&self, gone: &Gone) -> Result<(), Refusal> {
-        if gone.0.load(Ordering::Relaxed) || self.closing.load(Ordering::Relaxed) {
+    fn still_wanted(&self, cancel: &Cancel) -> Result<(), Refusal> {
+        if cancel.0.load(Ordering::Relaxed) || self.closing.load(Ordering::Relaxed) {
             return Err(Refusal::new("the command was given up"));
         }
         Ok(())
     }
 
-    fn hands<'a>(&'a self, gone: &'a Gone) -> Result<Hands<'a>, Refusal> {
+    fn lock_input<'a>(&'a self, cancel: &'a Cancel) -> Result<InputGuard<'a>, Refusal> {
         let input = self
             .input
             .as_deref()
             .ok_or_else(|| Refusal::no_device("this machine has neither keyboard nor mouse"))?;
         // Another command may have taken its time with them.
-        let buttons = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        let hands = Hands { input, buttons, bench: self, gone };
-        self.still_wanted(gone).map(|()| hands)
+        let buttons = self.pressed.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = InputGuard { input, buttons, resources: self, cancel };
+        self.still_wanted(cancel).map(|()| guard)
     }
 }
 
@@ -150,15 +150,15 @@ fn value(result: impl serde::Serialize) -> Answer {
     serde_json::to_value(result).map_err(|error| Refusal::new(error.to_string()))
 }
 
-/// Keyboard and mouse, in the hands of one command.
-struct Hands<'a> {
+/// Keyboard and mouse, while one command has them.
+struct InputGuard<'a> {
     input: &'a dyn Input,
     buttons: MutexGuard<'a, Buttons>,
-    bench: &'a Bench,
-    gone: &'a Gone,
+    resources: &'a Resources,
+    cancel: &'a Cancel,
 }
 
-impl Hands<'_> {
+impl InputGuard<'_> {
     /// Presses and releases keys one after the other. Those that are down when the guest reads no more are released.
     fn press_all(&self, events: &[(Key, bool)]) -> Result<(), Refusal> {
         let mut down: Vec<Key> = Vec::new();
@@ -217,7 +217,7 @@ impl Hands<'_> {
     /// Tries until the guest has taken something.
     fn place(&self, mut attempt: impl FnMut() -> bool) -> Result<(), Refusal> {
         let deadline = Instant::now() + PATIENCE;
-        self.bench.still_wanted(self.gone)?;
+        self.resources.still_wanted(self.cancel)?;
         while !attempt() {
             if Instant::now() > deadline {
                 return Err(Refusal::new(format!(
@@ -247,7 +247,7 @@ impl Hands<'_> {
     fn sleep(&self, time: Duration) -> Result<(), Refusal> {
         let until = Instant::now() + time;
         loop {
-            self.bench.still_wanted(self.gone)?;
+            self.resources.still_wanted(self.cancel)?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

@@ -17,7 +17,7 @@ use super::vcpus::Vcpus;
 use crate::config::{self, Action, Config, ConsoleSpec};
 use crate::console::Console;
 use crate::control::{
-    Announcement, Ask, CharDevice, Disk, Door, Facts, Herald, Machine, PanicAction, PassedDevice, Server,
+    Announcement, Announcer, Ask, CharDevice, Disk, Door, Facts, Machine, PanicAction, PassedDevice, Server,
     Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
@@ -37,7 +37,7 @@ pub(super) struct Control {
 #[derive(Clone)]
 pub(super) struct Clients {
     /// What it tells of itself to.
-    pub(super) herald: Herald,
+    pub(super) announcer: Announcer,
     /// A client asked it to end.
     quit: Arc<AtomicBool>,
 }
@@ -48,7 +48,7 @@ impl Control {
         let door = Door::open(&config.machine.control, &config.name)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let Some(door) = door else { return Ok(None) };
-        let herald = Herald::new().map_err(refused("create an event"))?;
+        let announcer = Announcer::new().map_err(refused("create an event"))?;
         let lent = |device: &crate::plan::PlannedPassthrough| PassedDevice {
             key: device.key.clone(),
             host: device.host.to_string(),
@@ -68,7 +68,7 @@ impl Control {
             chardevs: chardevs(config, door.path()),
             vnc: None,
         };
-        Ok(Some(Self { door, clients: Clients { herald, quit: Arc::default() }, facts, began }))
+        Ok(Some(Self { door, clients: Clients { announcer, quit: Arc::default() }, facts, began }))
     }
 
     /// What the run loop needs of it.
@@ -86,7 +86,7 @@ impl Control {
         room: EventFd,
         wake: Sender<Wake>,
     ) -> Result<Server, Failure> {
-        let Self { door, clients: Clients { herald, quit }, mut facts, began } = self;
+        let Self { door, clients: Clients { announcer, quit }, mut facts, began } = self;
         facts.vnc = vnc;
         for (disk, size) in facts.disks.iter_mut().zip(&board.disk_sizes) {
             disk.size = *size;
@@ -113,11 +113,11 @@ impl Control {
                 }
             };
         };
-        // The loop looks when the event that its server waits for has been served: the bell wakes it.
-        let bell = herald.clone();
+        // The loop looks when the event that its server waits for has been served: the announcer wakes it.
+        let waker = announcer.clone();
         let run = move |run, done| {
             let _ = run_wake.send(Wake::Run { run, done });
-            bell.wake();
+            waker.wake();
         };
         let root = Arc::clone(&board.devices.root);
         let machine = Machine {
@@ -134,7 +134,7 @@ impl Control {
             screen: board.screen(),
             input: Some(board.input()),
         };
-        door.serve(machine, herald).map_err(refused("serve the control socket"))
+        door.serve(machine, announcer).map_err(refused("serve the control socket"))
     }
 }
 

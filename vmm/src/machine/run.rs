@@ -211,14 +211,14 @@ impl Supervisor<'_> {
         let end = self.serve(&mut manager, woken);
         // Before the control socket goes with the loop.
         if let Some(clients) = &self.clients {
-            clients.herald.announce(&clients.ended(&end));
+            clients.announcer.announce(&clients.ended(&end));
         }
         end
     }
 
     fn announce(&self, announcement: &Announcement) {
         if let Some(clients) = &self.clients {
-            clients.herald.announce(announcement);
+            clients.announcer.announce(announcement);
         }
     }
 

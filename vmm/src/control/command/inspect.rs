@@ -85,8 +85,8 @@ pub(super) fn commands() -> Vec<Command> {
 
 /// How the machine is.
 pub(in crate::control) fn status(context: &Context<'_>) -> Status {
-    let Context { machine, herald } = context;
-    let stopped = herald.stopped();
+    let Context { machine, announcer } = context;
+    let stopped = announcer.stopped();
     let screen = match &machine.screen {
         None => Screen { present: false, shown: None, reason: None },
         Some(screen) => {
@@ -104,7 +104,7 @@ pub(in crate::control) fn status(context: &Context<'_>) -> Status {
         vcpus: facts.cpu.count(),
         memory: facts.memory,
         exits: (machine.exits)(),
-        resets: herald.resets(),
+        resets: announcer.resets(),
         screen,
         devices: facts.devices.clone(),
     }

@@ -37,7 +37,7 @@ pub(super) use input::{Button, InputEvent};
 pub(super) use pci::{describe as pci_info, text as pci_text};
 pub(super) use screen::Pictured;
 
-use super::herald::Herald;
+use super::announcer::Announcer;
 use super::machine::Machine;
 use super::protocol::{Class, Refusal, Request, short};
 use crate::screenshot::Format;
@@ -45,7 +45,7 @@ use crate::screenshot::Format;
 /// What commands act on.
 pub(super) struct Context<'a> {
     pub(super) machine: &'a Machine,
-    pub(super) herald: &'a Herald,
+    pub(super) announcer: &'a Announcer,
 }
 
 /// What a command leads to.

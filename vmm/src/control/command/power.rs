@@ -16,8 +16,8 @@ pub(super) fn commands() -> Vec<Command> {
 
 /// Presses the power button. One pressed at a paused machine is heard when it goes on.
 pub(super) fn power_button(context: &Context<'_>) -> Result<Nothing, Refusal> {
-    match context.herald.stopped() {
-        Some(why) if !context.herald.is_paused() => Err(Refusal::new(format!(
+    match context.announcer.stopped() {
+        Some(why) if !context.announcer.is_paused() => Err(Refusal::new(format!(
             "the machine is stopped ({why}): it hears no power button, only reset and quit"
         ))),
         _ => ask(context, Ask::PowerButton),

@@ -59,10 +59,10 @@ fn who_never_reads_holds_up_nobody_and_is_dropped() {
     let mut other = rig.client();
     // More than the kernel and the server keep for it; the server takes them as they come.
     for _ in 0..20_000 {
-        rig.herald.announce(&Announcement::PowerButton);
-        if rig.herald.waiting() > 32 {
+        rig.announcer.announce(&Announcement::PowerButton);
+        if rig.announcer.waiting() > 32 {
             other.ask("query-name", json!({}));
-            until(|| rig.herald.waiting() == 0);
+            until(|| rig.announcer.waiting() == 0);
         }
     }
     assert_eq!(other.ask("query-name", json!({}))["return"]["name"], "vm");

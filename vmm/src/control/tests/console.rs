@@ -73,8 +73,8 @@ fn events_are_kept_out_of_the_console() {
     let mut client = rig.client();
     client.ask("qmp_capabilities", json!({}));
     client.ask("console", json!({}));
-    rig.herald.announce(&Announcement::PowerButton);
-    until(|| rig.herald.waiting() == 0);
+    rig.announcer.announce(&Announcement::PowerButton);
+    until(|| rig.announcer.waiting() == 0);
     rig.output.push(b"only this");
     assert_eq!(read(&mut client, 9), b"only this");
 }

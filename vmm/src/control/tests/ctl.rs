@@ -117,7 +117,7 @@ fn the_end_is_waited_for() {
     run(&rig.path, &["pause"]).unwrap();
     run(&rig.path, &["resume"]).unwrap();
     assert!(!waiting.is_finished());
-    rig.herald.announce(&Announcement::Stopped("shutdown"));
+    rig.announcer.announce(&Announcement::Stopped("shutdown"));
     assert_eq!(waiting.join().unwrap().unwrap(), "shutdown\n");
     assert_eq!(run(&rig.path, &["wait"]).unwrap(), "shutdown\n");
 }

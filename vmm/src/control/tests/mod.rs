@@ -27,8 +27,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::place::listen_in;
 use super::{
-    Announcement, Ask, CharDevice, Disk, Facts, Herald, Machine, PassedDevice, Server, Shape, ShutdownCause,
-    Vnc,
+    Announcement, Announcer, Ask, CharDevice, Disk, Facts, Machine, PassedDevice, Server, Shape,
+    ShutdownCause, Vnc,
 };
 use crate::console::{InputSink, Tee};
 
@@ -51,7 +51,7 @@ impl InputSink for Port {
 /// A machine's control socket and what is behind it.
 struct Rig {
     path: PathBuf,
-    herald: Herald,
+    announcer: Announcer,
     asked: Arc<Mutex<Vec<Ask>>>,
     output: Arc<Tee>,
     port: Arc<Port>,
@@ -69,11 +69,11 @@ impl Rig {
     fn with(screen: Option<Arc<dyn Screen>>, input: Option<Arc<dyn Input>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (listener, path) = listen_in(&folder.path().join("optimus-vmm"), "vm").unwrap();
-        let herald = Herald::new().unwrap();
+        let announcer = Announcer::new().unwrap();
         let (asked, output) = (Arc::<Mutex<Vec<Ask>>>::default(), Arc::<Tee>::default());
         let port = Arc::new(Port { room: AtomicUsize::new(usize::MAX / 2), ..Port::default() });
         let room = EventFd::new(libc::EFD_NONBLOCK).unwrap();
-        let (notes, pauses) = (Arc::clone(&asked), herald.clone());
+        let (notes, pauses) = (Arc::clone(&asked), announcer.clone());
         let machine = Machine {
             facts: Facts {
                 name: "vm".into(),
@@ -114,7 +114,7 @@ impl Rig {
             input,
         };
         let ending = Arc::new(AtomicBool::new(false));
-        let (end, heard) = (Arc::clone(&ending), herald.clone());
+        let (end, heard) = (Arc::clone(&ending), announcer.clone());
         let server = std::thread::spawn(move || {
             let server = Server::new(listener, machine, heard).unwrap();
             let mut manager: EventManager<Box<dyn MutEventSubscriber>> = EventManager::new().unwrap();
@@ -123,7 +123,7 @@ impl Rig {
                 manager.run_with_timeout(10).unwrap();
             }
         });
-        Self { path, herald, asked, output, port, room, ending, server: Some(server), _folder: folder }
+        Self { path, announcer, asked, output, port, room, ending, server: Some(server), _folder: folder }
     }
 
     /// A client that heard the greeting and has negotiated.

@@ -69,10 +69,10 @@ fn the_crate_qapi_understands_all_answers() {
     client.execute(&qmp::screendump { filename, device: None, head: None, format: None }).unwrap();
     assert!(std::fs::read(&file).unwrap().starts_with(b"P6\n2 1\n255\n"));
 
-    rig.herald.announce(&Announcement::Panicked(crate::control::PanicAction::Pause));
-    rig.herald.announce(&Announcement::Reset { guest: true, runs: true });
-    rig.herald.announce(&Announcement::Ended(ShutdownCause::HostUi));
-    until(|| rig.herald.waiting() == 0);
+    rig.announcer.announce(&Announcement::Panicked(crate::control::PanicAction::Pause));
+    rig.announcer.announce(&Announcement::Reset { guest: true, runs: true });
+    rig.announcer.announce(&Announcement::Ended(ShutdownCause::HostUi));
+    until(|| rig.announcer.waiting() == 0);
     client.execute(&qmp::quit {}).unwrap();
     let events: Vec<_> = client.events().collect();
     let [

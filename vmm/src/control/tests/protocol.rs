@@ -47,7 +47,7 @@ fn a_status_tells_what_there_is() {
 fn a_stopped_machine_says_so() {
     let rig = Rig::new();
     let mut client = rig.client();
-    rig.herald.announce(&Announcement::Stopped("guest-panicked"));
+    rig.announcer.announce(&Announcement::Stopped("guest-panicked"));
     let status = client.ask("query-status", json!({}));
     assert_eq!(
         (&status["return"]["running"], &status["return"]["status"]),
@@ -55,7 +55,7 @@ fn a_stopped_machine_says_so() {
     );
     assert!(client.refusal("system_powerdown", json!({})).contains("is stopped (guest-panicked)"));
     assert!(rig.asked.lock().unwrap().is_empty());
-    rig.herald.announce(&Announcement::Reset { guest: false, runs: true });
+    rig.announcer.announce(&Announcement::Reset { guest: false, runs: true });
     let status = client.ask("query-status", json!({}));
     assert_eq!((&status["return"]["status"], &status["return"]["resets"]), (&json!("running"), &json!(1)));
 }
@@ -123,16 +123,16 @@ fn events_are_told_to_who_wants_them() {
     let mut rig = Rig::new();
     let (mut eager, mut other) = (rig.client(), rig.visitor());
     other.line();
-    rig.herald.announce(&Announcement::PowerButton);
+    rig.announcer.announce(&Announcement::PowerButton);
     assert_eq!(eager.line()["event"], "POWERDOWN");
-    rig.herald.announce(&Announcement::Reset { guest: true, runs: true });
+    rig.announcer.announce(&Announcement::Reset { guest: true, runs: true });
     let reset = eager.line();
     assert_eq!((&reset["event"], &reset["data"]["guest"]), (&json!("RESET"), &json!(true)));
     let refused = other.ask("query-name", json!({}));
     assert_eq!(refused["error"]["class"], "CommandNotFound", "{refused}");
     // The last words are said even when the loop runs no more.
     rig.ending.store(true, Ordering::SeqCst);
-    rig.herald.announce(&Announcement::Ended(ShutdownCause::HostSignal));
+    rig.announcer.announce(&Announcement::Ended(ShutdownCause::HostSignal));
     let end = eager.line();
     assert_eq!((&end["event"], &end["data"]["reason"]), (&json!("SHUTDOWN"), &json!("host-signal")));
     rig.end();
@@ -218,7 +218,7 @@ fn stopping_is_announced_before_it_is_answered() {
     assert_eq!(client.ask("system_powerdown", json!({})), json!({ "return": {} }));
     assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton]);
     // A reset leaves it paused.
-    rig.herald.announce(&Announcement::Reset { guest: false, runs: false });
+    rig.announcer.announce(&Announcement::Reset { guest: false, runs: false });
     assert_eq!(client.line()["event"], "RESET");
     assert_eq!(client.ask("query-status", json!({}))["return"]["status"], "paused");
 }

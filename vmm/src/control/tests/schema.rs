@@ -130,7 +130,7 @@ fn events_have_the_types_that_the_schema_gives_them() {
     ];
     let mut seen = Vec::new();
     for announcement in &all {
-        rig.herald.announce(announcement);
+        rig.announcer.announce(announcement);
         let event = client.line();
         let name = event["event"].as_str().unwrap().to_owned();
         let data = event.get("data").cloned().unwrap_or(json!({}));

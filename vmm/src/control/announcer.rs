@@ -41,14 +41,14 @@ pub enum Announcement {
 
 /// The run loop's end of the control socket.
 #[derive(Debug, Clone)]
-pub struct Herald(Arc<Shared>);
+pub struct Announcer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     resets: AtomicU64,
     /// Wakes the server: there are announcements, finished commands or output of the console.
-    bell: Arc<EventFd>,
+    wakeup: Arc<EventFd>,
 }
 
 #[derive(Debug, Default)]
@@ -57,23 +57,23 @@ struct State {
     waiting: VecDeque<Value>,
 }
 
-impl Herald {
+impl Announcer {
     /// For a machine that runs.
     ///
     /// # Errors
     ///
     /// The host has no file descriptor for it.
     pub fn new() -> io::Result<Self> {
-        let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-        Ok(Self(Arc::new(Shared { state: Mutex::default(), resets: AtomicU64::new(0), bell })))
+        let wakeup = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+        Ok(Self(Arc::new(Shared { state: Mutex::default(), resets: AtomicU64::new(0), wakeup })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn bell(&self) -> &Arc<EventFd> {
-        &self.0.bell
+    pub(super) fn wakeup(&self) -> &Arc<EventFd> {
+        &self.0.wakeup
     }
 
     /// Tells all clients.
@@ -108,12 +108,12 @@ impl Herald {
         }
         drop(state);
         // Fails only when the counter is full: then the server is being woken anyway.
-        let _ = self.0.bell.write(1);
+        let _ = self.0.wakeup.write(1);
     }
 
     /// Wakes the event loop.
     pub fn wake(&self) {
-        let _ = self.0.bell.write(1);
+        let _ = self.0.wakeup.write(1);
     }
 
     pub(super) fn take(&self) -> VecDeque<Value> {
