@@ -1,10 +1,13 @@
 //! One turn of a vCPU: enter the guest, and bring what made it leave to the buses.
 #![allow(unsafe_code, reason = "string port I/O needs the operand size, which kvm-ioctls does not pass on")]
 
+use std::sync::Arc;
+
 use devices::bus::{Action, BusView};
 use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
+use super::tally::{Access, ExitTally};
 use crate::events::ExitCounts;
 
 /// What a turn came to.
@@ -34,6 +37,8 @@ pub struct Dispatcher {
     pub memory: BusView,
     /// Exits so far.
     pub counts: ExitCounts,
+    /// What others may know of it.
+    pub tally: Arc<ExitTally>,
 }
 
 fn turn_of(action: Action) -> Turn {
@@ -51,11 +56,13 @@ impl Dispatcher {
             Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => self.port(vcpu),
             Ok(VcpuExit::MmioRead(address, data)) => {
                 self.counts.mmio_read += 1;
+                self.tally.answering(Access::Memory(address));
                 self.memory.read(address, data);
                 Turn::Continue
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
                 self.counts.mmio_write += 1;
+                self.tally.answering(Access::Memory(address));
                 turn_of(self.memory.write(address, data))
             }
             Ok(VcpuExit::Intr) => {
@@ -96,6 +103,7 @@ impl Dispatcher {
             let start = std::ptr::from_mut(run).cast::<u8>().add(io.data_offset as usize);
             std::slice::from_raw_parts_mut(start, total)
         };
+        self.tally.answering(Access::Port(io.port));
         let port = u64::from(io.port);
         if u32::from(io.direction) == KVM_EXIT_IO_IN {
             self.counts.io_in += 1;

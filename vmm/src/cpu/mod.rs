@@ -5,4 +5,5 @@ pub mod cpuid;
 pub mod exit;
 pub mod report;
 pub mod state;
+pub mod tally;
 pub mod thread;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use devices::GuestRam;
@@ -30,30 +30,8 @@ pub struct VcpuParts {
     pub conductor: Arc<Conductor>,
     /// Registers that belong to the power-on state.
     pub msrs: Arc<MsrList>,
-    /// Counts how often it leaves the guest, for others to read.
-    pub exits: Arc<ExitTally>,
     /// Called right before the first instruction of vCPU 0.
     pub before_first_entry: Option<Box<dyn FnOnce() + Send>>,
-}
-
-/// How often one vCPU has left the guest, and its thread. It has cache lines of its own, since it is written at each exit.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct ExitTally {
-    exits: AtomicU64,
-    thread: AtomicI32,
-}
-
-impl ExitTally {
-    /// The exits so far.
-    pub fn exits(&self) -> u64 {
-        self.exits.load(Ordering::Relaxed)
-    }
-
-    /// The number of its thread (gettid(2)); 0 before that has started.
-    pub fn thread(&self) -> i32 {
-        self.thread.load(Ordering::Relaxed)
-    }
 }
 
 /// The signal that makes a thread leave the guest.
@@ -110,9 +88,8 @@ impl VcpuThread {
 }
 
 fn run(parts: VcpuParts) -> crate::events::ExitCounts {
-    let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, exits, mut before_first_entry } =
-        parts;
-    exits.thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+    let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, mut before_first_entry } = parts;
+    dispatcher.tally.started();
     let power_on = match PowerOnState::take(&vcpu, &msrs) {
         Ok(state) => state,
         Err(error) => {
@@ -156,8 +133,7 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
         }
         entered = true;
         let turn = dispatcher.turn(&mut vcpu);
-        // Nobody else writes to it.
-        exits.exits.store(exits.exits().wrapping_add(1), Ordering::Relaxed);
+        dispatcher.tally.handled();
         match turn {
             Turn::Continue | Turn::Interrupted => {}
             Turn::Act(Action::None) => {}

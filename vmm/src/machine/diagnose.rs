@@ -1,8 +1,56 @@
-//! What a machine that ran out of time was doing, told apart: wedged, idle or busy.
+//! What a machine that ran out of time was doing, told apart: kept waiting by its host, wedged, idle or busy.
+
+use std::time::Duration;
+
+use devices::{debugcon, serial};
 
 use crate::cpu::report::CpuReport;
+use crate::cpu::tally::{Access, Moment};
 
-/// Two looks at the vCPUs, a moment apart.
+/// Between two looks.
+pub(super) const BETWEEN: Duration = Duration::from_millis(200);
+
+/// One sentence on vCPUs whose accesses were not answered from one moment to another, [`BETWEEN`] later: they wait for us,
+/// whatever their registers look like. `None` without such vCPUs. `pinning`: guest memory is being opened to devices.
+pub(super) fn waiting(before: &[Moment], after: &[Moment], pinning: bool) -> Option<String> {
+    let waiting: Vec<String> = before
+        .iter()
+        .zip(after)
+        .enumerate()
+        .filter(|(_, (before, after))| before == after)
+        .filter_map(|(index, (_, moment))| Some((index, moment.access?)))
+        .map(|(index, access)| format!("vCPU {index} for {}", awaited(access, pinning)))
+        .collect();
+    (!waiting.is_empty()).then(|| format!("the guest waits for its host: {}", waiting.join(", ")))
+}
+
+fn awaited(access: Access, pinning: bool) -> String {
+    let place = match access {
+        Access::Port(port) => {
+            if let Some(device) = console(u64::from(port)) {
+                return format!("somebody to take the output of its {device}");
+            }
+            format!("port {port:#x}")
+        }
+        Access::Memory(address) => format!("address {address:#x}"),
+    };
+    if pinning {
+        format!("its memory to be opened to passed-through devices, since it accessed {place}")
+    } else {
+        format!("the device at {place} to answer")
+    }
+}
+
+/// The device at a port that waits for nothing but room for its output.
+fn console(port: u64) -> Option<&'static str> {
+    match port {
+        serial::COM1_PORT => Some("serial port"),
+        debugcon::PORT => Some("debug port"),
+        _ => None,
+    }
+}
+
+/// Two looks at the vCPUs, [`BETWEEN`] apart.
 pub(super) struct Looks {
     /// The first.
     pub before: Vec<CpuReport>,
@@ -38,4 +86,74 @@ pub(super) fn describe(looks: &Looks) -> String {
         "the guest is busy".to_owned()
     };
     looks.after.iter().fold(verdict, |text, report| format!("{text}\n{report}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(exits: u64, access: Option<Access>) -> Moment {
+        Moment { exits, access }
+    }
+
+    #[test]
+    fn who_waits_for_the_host_is_told_from_who_runs() {
+        let (com1, debug) = (Some(Access::Port(0x3f8)), Some(Access::Port(0x402)));
+        let (config, bar) = (Some(Access::Port(0xcfc)), Some(Access::Memory(0x8000_0000)));
+        for (before, after, pinning, expected) in [
+            // In the guest at both looks, be it a loop without interrupts.
+            (vec![at(7, None)], vec![at(7, None)], false, None),
+            // In the guest at one of them.
+            (vec![at(7, bar)], vec![at(8, None)], false, None),
+            (vec![at(7, None)], vec![at(7, bar)], false, None),
+            // It polls a device, which answers each time.
+            (vec![at(7, config)], vec![at(900, config)], false, None),
+            (vec![at(7, config)], vec![at(900, config)], true, None),
+            (
+                vec![at(7, com1)],
+                vec![at(7, com1)],
+                false,
+                Some("vCPU 0 for somebody to take the output of its serial port"),
+            ),
+            (
+                vec![at(0, debug)],
+                vec![at(0, debug)],
+                true,
+                Some("vCPU 0 for somebody to take the output of its debug port"),
+            ),
+            // The serial port's other registers answer at once.
+            (
+                vec![at(7, Some(Access::Port(0x3fd)))],
+                vec![at(7, Some(Access::Port(0x3fd)))],
+                false,
+                Some("vCPU 0 for the device at port 0x3fd to answer"),
+            ),
+            (
+                vec![at(7, bar)],
+                vec![at(7, bar)],
+                false,
+                Some("vCPU 0 for the device at address 0x80000000 to answer"),
+            ),
+            (
+                vec![at(7, config)],
+                vec![at(7, config)],
+                true,
+                Some(
+                    "vCPU 0 for its memory to be opened to passed-through devices, since it accessed port 0xcfc",
+                ),
+            ),
+            // Each by itself.
+            (
+                vec![at(1, bar), at(2, None), at(3, bar), at(4, config)],
+                vec![at(1, bar), at(2, None), at(4, bar), at(4, config)],
+                false,
+                Some(
+                    "vCPU 0 for the device at address 0x80000000 to answer, vCPU 3 for the device at port 0xcfc to answer",
+                ),
+            ),
+        ] {
+            let expected = expected.map(|what| format!("the guest waits for its host: {what}"));
+            assert_eq!(waiting(&before, &after, pinning), expected, "{before:?} {after:?}");
+        }
+    }
 }

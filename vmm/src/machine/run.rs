@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use event_manager::EventManager;
 use vmm_sys_util::eventfd::EventFd;
@@ -399,9 +399,15 @@ impl Supervisor<'_> {
         if self.paused {
             return format!("{limit} s are over; the machine is paused");
         }
+        // While they run: who waits for us would be stopped only when it need not wait any more, if ever.
+        let before = self.vcpus.moments();
+        std::thread::sleep(diagnose::BETWEEN);
+        if let Some(waits) = diagnose::waiting(&before, &self.vcpus.moments(), self.progress().is_some()) {
+            return format!("{limit} s are over; {waits}");
+        }
         let looks = self.vcpus.park(self).and_then(|before| {
             self.vcpus.resume();
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(diagnose::BETWEEN);
             Ok(Looks { before, after: self.vcpus.park(self)? })
         });
         match looks {

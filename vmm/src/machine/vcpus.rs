@@ -12,7 +12,8 @@ use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::{Profile, Supported};
 use crate::cpu::exit::Dispatcher;
 use crate::cpu::report::CpuReport;
-use crate::cpu::thread::{ExitTally, VcpuParts, VcpuThread, install_kick_handler};
+use crate::cpu::tally::{ExitTally, Moment};
+use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
 use crate::kvm::chips::Chips;
 use crate::kvm::{HostError, setup};
@@ -100,11 +101,11 @@ impl Vcpus {
                         io: board.io.view(),
                         memory: board.memory.view(),
                         counts: ExitCounts::default(),
+                        tally: Arc::clone(tally),
                     },
                     ram: board.ram.clone(),
                     conductor: Arc::clone(&conductor),
                     msrs: Arc::clone(&msrs),
-                    exits: Arc::clone(tally),
                     before_first_entry: (index == 0).then(|| -> Box<dyn FnOnce() + Send> {
                         Box::new(move || {
                             events.reach(Milestone::FirstInstruction, || Event::FirstInstruction)
@@ -132,6 +133,11 @@ impl Vcpus {
     pub(super) fn thread_ids(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
         let tallies = self.tallies.clone();
         move || tallies.iter().map(|tally| tally.thread()).collect()
+    }
+
+    /// Where they are now, in order. They run on.
+    pub(super) fn moments(&self) -> Vec<Moment> {
+        self.tallies.iter().map(|tally| tally.moment()).collect()
     }
 
     /// What they ask.
