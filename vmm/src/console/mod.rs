@@ -90,8 +90,8 @@ pub struct Console {
 enum Input {
     /// There is none, or the subscriber was taken.
     None,
-    /// Standard input, and that it is a terminal.
-    Stdin { fd: OwnedFd, terminal: Option<Arc<RawTerminal>> },
+    /// Standard input.
+    Stdin(OwnedFd),
     /// A client.
     Peer(Door),
 }
@@ -143,8 +143,8 @@ impl Reserved {
         }
     }
 
-    /// Starts the console's thread. A file is emptied; the terminal of `stdio` is in raw mode from here on, unless nobody
-    /// types there: if not `attended`, standard input is left alone.
+    /// Starts the console's thread. A file is emptied. If nobody is there to type, so that this is not `attended`, standard
+    /// input is left alone; else its terminal is in raw mode from [`Console::subscriber`] on.
     ///
     /// # Errors
     ///
@@ -191,13 +191,9 @@ impl Console {
         let (sink, input) = match end {
             End::Nowhere => (Sink::Nowhere, Input::None),
             End::File(output) => (Sink::Stream(output.begin()?.into()), Input::None),
-            End::Stdio if !attended => {
-                let output = Sink::Stream(own(rustix::stdio::stdout())?);
-                return Self::start(device, "standard output".into(), output, Input::None, watcher);
-            }
             End::Stdio => {
-                let (input, output) = (own(rustix::stdio::stdin())?, own(rustix::stdio::stdout())?);
-                return Self::with_stdio(device, input, output, watcher);
+                let input = attended.then(|| own(rustix::stdio::stdin())).transpose()?;
+                return Self::with_stdio(device, input, own(rustix::stdio::stdout())?, watcher);
             }
             End::Peer(door) => (Sink::Peer(VecDeque::new()), Input::Peer(door)),
         };
@@ -211,22 +207,15 @@ impl Console {
         Ok(this)
     }
 
-    /// A console of standard input and output, or of what stands for them.
+    /// A console of standard input, if it is to be read, and standard output, or of what stands for them.
     fn with_stdio(
         device: &str,
-        input: OwnedFd,
+        input: Option<OwnedFd>,
         output: OwnedFd,
         watcher: Option<Watcher>,
     ) -> io::Result<Self> {
-        let is_terminal = rustix::termios::isatty(&input);
-        let terminal = is_terminal.then(|| RawTerminal::enter(&input)).transpose()?.map(Arc::new);
-        if terminal.as_ref().is_some_and(|terminal| !terminal.follow()) {
-            tracing::info!("the {device} has no input while this runs in the background of the terminal");
-        }
-        let input = Input::Stdin { fd: input, terminal: terminal.clone() };
-        let mut this = Self::start(device, "standard output".into(), Sink::Stream(output), input, watcher)?;
-        this.terminal = terminal;
-        Ok(this)
+        let input = input.map_or(Input::None, Input::Stdin);
+        Self::start(device, "standard output".into(), Sink::Stream(output), input, watcher)
     }
 
     fn start(
@@ -258,7 +247,8 @@ impl Console {
         self.path.as_deref()
     }
 
-    /// What reads the input in the event loop; nothing if there is none, or the second time.
+    /// What reads the input in the event loop; nothing if there is none, or the second time. The terminal of `stdio` is in
+    /// raw mode from here on: to be called right before the guest starts, since Ctrl-C ends the program until then.
     ///
     /// What `sink` does not take is offered again when `room` is written to: the device does so when the
     /// guest has read all it had. `pressed` is called for the keys of a terminal that are not for the guest,
@@ -268,7 +258,7 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// The host has no file descriptor for it.
+    /// The host has no file descriptor for it, or the terminal does not take the mode.
     pub fn subscriber(
         &mut self,
         sink: Arc<dyn InputSink>,
@@ -279,11 +269,28 @@ impl Console {
         let channel = Arc::clone(&self.channel);
         Ok(match std::mem::replace(&mut self.input, Input::None) {
             Input::None => None,
-            Input::Stdin { fd, terminal } => {
+            Input::Stdin(fd) => {
+                self.terminal = self.enter(&fd)?;
+                let terminal = self.terminal.clone();
                 Some(Box::new(StdinInput::new(fd, terminal, feed, channel, Box::new(pressed))?))
             }
             Input::Peer(door) => Some(Box::new(PeerInput::new(door, feed, channel))),
         })
+    }
+
+    /// Puts standard input into raw mode if it is a terminal.
+    fn enter(&self, input: &OwnedFd) -> io::Result<Option<Arc<RawTerminal>>> {
+        if !rustix::termios::isatty(input) {
+            return Ok(None);
+        }
+        let terminal = RawTerminal::enter(input)?;
+        if !terminal.follow() {
+            tracing::info!(
+                "the {} has no input while this runs in the background of the terminal",
+                self.device
+            );
+        }
+        Ok(Some(Arc::new(terminal)))
     }
 
     /// The machine stops: a device no longer waits for room, and a host that takes no output holds up

@@ -12,7 +12,7 @@ pub(super) struct Consoles {
 }
 
 impl Consoles {
-    /// Starts them; `attended` if somebody may type on standard input, whose terminal is then in raw mode from here on.
+    /// Starts them; `attended` if somebody may type on standard input.
     pub(super) fn start(
         attended: bool,
         serial: console::Reserved,

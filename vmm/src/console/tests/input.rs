@@ -13,7 +13,7 @@ use super::*;
 
 fn stdio(input: OwnedFd) -> Console {
     let null: OwnedFd = File::options().write(true).open("/dev/null").unwrap().into();
-    Console::with_stdio("serial port", input, null, None).unwrap()
+    Console::with_stdio("serial port", Some(input), null, None).unwrap()
 }
 
 #[test]

@@ -172,19 +172,24 @@ impl Tty {
 
     fn console(&self) -> Console {
         let end = || self.slave.try_clone().unwrap();
-        Console::with_stdio("serial port", end(), end(), None).unwrap()
+        Console::with_stdio("serial port", Some(end()), end(), None).unwrap()
     }
 }
 
 #[test]
-fn a_terminal_is_raw_while_the_console_lives() {
+fn a_terminal_is_raw_from_the_subscriber_to_the_end_of_the_console() {
     let tty = Tty::new();
     let before = format!("{:?}", tty.modes());
     assert!(!tty.is_raw());
     for finish in [true, false] {
-        let console = tty.console();
+        let mut console = tty.console();
+        console.output().write_all(b"the board is built").unwrap();
+        assert_eq!(format!("{:?}", tty.modes()), before, "Ctrl-C is a signal until the guest starts");
+        let attached = attach(&mut console, &Fifo::new());
         assert!(tty.is_raw());
         assert!(tty.modes().output_modes.contains(OutputModes::OPOST));
+        drop(attached);
+        assert!(tty.is_raw());
         if finish {
             console.finish()
         } else {
@@ -192,6 +197,41 @@ fn a_terminal_is_raw_while_the_console_lives() {
         }
         assert_eq!(format!("{:?}", tty.modes()), before);
     }
+}
+
+/// As under `--headless`.
+#[test]
+fn an_unattended_console_leaves_the_terminal_alone() {
+    const WITHIN: &str = "UNATTENDED_CONSOLE_TEST";
+    if std::env::var_os(WITHIN).is_some() {
+        let open = |attended| {
+            Console::open(&ConsoleSpec::Stdio, attended, "serial port", None, &EventLog::disabled()).unwrap()
+        };
+        let take = |console: &mut Console| {
+            console.subscriber(Arc::new(Discard), EventFd::new(0).unwrap(), |_| ()).unwrap()
+        };
+        let is_raw = || !tcgetattr(rustix::stdio::stdin()).unwrap().local_modes.contains(LocalModes::ICANON);
+        let mut console = open(false);
+        assert!(take(&mut console).is_none());
+        assert!(!is_raw());
+        console.finish();
+        // What is typed is there for who comes next.
+        assert_eq!(rustix::io::ioctl_fionread(rustix::stdio::stdin()), Ok(6));
+        let mut console = open(true);
+        assert!(take(&mut console).is_some());
+        assert!(is_raw());
+        return console.finish();
+    }
+    let tty = Tty::new();
+    rustix::io::write(&tty.user, b"typed\n").unwrap();
+    let done = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "console::tests::output::an_unattended_console_leaves_the_terminal_alone"])
+        .env(WITHIN, "1")
+        .stdin(tty.slave.try_clone().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]
