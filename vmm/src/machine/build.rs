@@ -1,6 +1,5 @@
 //! From the plan to a live machine: memory, KVM, devices, vCPUs, in one direction.
 
-use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -79,8 +78,6 @@ pub(super) struct Board {
     pub memory: Arc<Bus>,
     /// The devices that the run loop talks to.
     pub devices: Devices,
-    /// What the guest sees of each disk, in bytes, in the order of the configuration.
-    pub disk_sizes: Vec<u64>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
     pub passthrough: Option<Passthrough>,
 }
@@ -210,10 +207,8 @@ pub(super) fn board(
         plan,
         mch: &mch,
         lpc,
-        disk_sizes: RefCell::new(vec![0; config.disks.len()]),
     };
     pci.populate(&root, &plan.pci.functions)?;
-    let disk_sizes = pci.disk_sizes.into_inner();
 
     let reset_control = Arc::new(ResetControl::default());
     let config_ports = Arc::new(ConfigPorts::new(Arc::clone(&root), Arc::clone(&reset_control) as _));
@@ -290,7 +285,6 @@ pub(super) fn board(
             display,
             flash,
         },
-        disk_sizes,
         passthrough,
     })
 }
@@ -314,8 +308,6 @@ struct PciAssembly<'a> {
     plan: &'a MachinePlan,
     mch: &'a Arc<Mch>,
     lpc: Arc<Lpc>,
-    /// Filled in as the disks are opened.
-    disk_sizes: RefCell<Vec<u64>>,
 }
 
 impl PciAssembly<'_> {
@@ -394,9 +386,6 @@ impl PciAssembly<'_> {
         let backend = self.disks.get_mut(index).and_then(Option::take);
         let backend =
             backend.ok_or_else(|| Failure::Input(format!("{planned}: disk[{index}] is not open")))?;
-        if let Some(size) = self.disk_sizes.borrow_mut().get_mut(index) {
-            *size = backend.size();
-        }
         let key = format!("disk[{index}]");
         let backend = BootDisk::watch(backend, key.clone(), self.events.clone());
         let name = format!("{key} ({})", disk.path.display());

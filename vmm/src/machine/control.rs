@@ -43,8 +43,14 @@ pub(super) struct Clients {
 }
 
 impl Control {
-    /// Opens the socket, before anything of the host is taken for the machine.
-    pub(super) fn open(config: &Config, plan: &MachinePlan, began: Instant) -> Result<Option<Self>, Failure> {
+    /// Opens the socket, before anything of the host is taken for the machine. `sizes`: what the guest will see of each
+    /// disk, in bytes.
+    pub(super) fn open(
+        config: &Config,
+        plan: &MachinePlan,
+        sizes: &[u64],
+        began: Instant,
+    ) -> Result<Option<Self>, Failure> {
         let door = Door::open(&config.machine.control, &config.name)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let Some(door) = door else { return Ok(None) };
@@ -64,7 +70,7 @@ impl Control {
             },
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
-            disks: config.disks.iter().map(disk).collect(),
+            disks: config.disks.iter().zip(sizes).map(|(disk, size)| told(disk, *size)).collect(),
             chardevs: chardevs(config, door.path()),
             vnc: None,
         };
@@ -88,9 +94,6 @@ impl Control {
     ) -> Result<Server, Failure> {
         let Self { door, clients: Clients { announcer, quit }, mut facts, began } = self;
         facts.vnc = vnc;
-        for (disk, size) in facts.disks.iter_mut().zip(&board.disk_sizes) {
-            disk.size = *size;
-        }
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {
             if let Some(path) = console.and_then(Console::terminal_path) {
@@ -138,15 +141,15 @@ impl Control {
     }
 }
 
-fn disk(disk: &config::Disk) -> Disk {
+/// What clients are told of a disk of so many bytes.
+fn told(disk: &config::Disk, size: u64) -> Disk {
     Disk {
         path: disk.path.clone(),
         format: match disk.format {
             config::DiskFormat::Raw => "raw",
             config::DiskFormat::Qcow2 => "qcow2",
         },
-        // Not known before it is open.
-        size: 0,
+        size,
         read_only: disk.readonly,
         direct: disk.cache == config::Cache::Direct,
     }

@@ -2,14 +2,14 @@
 //! the host is changed, and nothing is lost when the start is refused after that: files are emptied when they are begun.
 //!
 //! A file that the machine is made from, or that is written for another purpose already, is refused, whatever it is called:
-//! by device and inode. To be called when the [`Inputs`](super::inputs::Inputs) are open, because their locks keep a second
-//! start of the same machine from coming this far.
+//! by device and inode. The [`Inputs`] come first, because their locks keep a second start of the same machine from coming
+//! this far.
 
 use std::path::Path;
 use std::time::Instant;
 
 use super::control::Control;
-use super::inputs;
+use super::inputs::{self, Inputs};
 use super::shot::Shot;
 use crate::cli::RunOptions;
 use crate::config::{Config, ConfigError, ConsoleSpec, Problems};
@@ -31,7 +31,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Opens all of them.
+    /// Opens all of them. What the VNC server is to be is taken out of `inputs`.
     ///
     /// # Errors
     /// One cannot be had, or would overwrite another file of the machine.
@@ -39,11 +39,11 @@ impl Ends {
         config: &Config,
         plan: &MachinePlan,
         options: &RunOptions,
-        vnc: Option<vnc::Options>,
+        inputs: &mut Inputs,
         began: Instant,
     ) -> Result<Self, Failure> {
-        let control = Control::open(config, plan, began)?;
-        let vnc = vnc.map(vnc::Reserved::new).transpose()?;
+        let control = Control::open(config, plan, &inputs.disk_sizes(), began)?;
+        let vnc = inputs.vnc.take().map(vnc::Reserved::new).transpose()?;
         let mut files = Files::of(config, plan, options);
         let serial = files.console(config, &config.serial, "serial port", "serial.output")?;
         let debug = match &config.debugcon {

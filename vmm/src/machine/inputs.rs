@@ -55,6 +55,11 @@ impl Inputs {
         let disks = disks(config)?;
         Ok(Self { additions, roms, kernel, items, vnc, flash, disks })
     }
+
+    /// What the guest will see of each disk, in bytes, in the order of the configuration.
+    pub(super) fn disk_sizes(&self) -> Vec<u64> {
+        self.disks.iter().flatten().map(|disk| disk.size()).collect()
+    }
 }
 
 /// The problem with its line, and nothing in place of the file.

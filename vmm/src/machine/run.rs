@@ -70,7 +70,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     let mut inputs = Inputs::open(&config, &plan)?;
-    let mut ends = Ends::open(&config, &plan, options, inputs.vnc.take(), began)?;
+    let mut ends = Ends::open(&config, &plan, options, &mut inputs, began)?;
     let kvm = kvm::open()?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
     let smbios = items::smbios(&config, &plan, &supported)?;
