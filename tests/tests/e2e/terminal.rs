@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tests::shell::check_job_control;
+use tests::shell::{Shell, check_job_control};
 use tests::{Outcome, binary, ensure, program};
 
 use crate::{Scenario, scenario};
@@ -13,6 +13,7 @@ use crate::{Scenario, scenario};
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("timeout_ends_the_run_gently", 60, timeout),
     scenario("the_terminal_follows_job_control", 40, job_control),
+    scenario("keys_work_on_the_debug_ports_terminal", 5, debug_port),
     scenario("a_script_talks_to_the_guest", 10, script),
 ];
 
@@ -66,6 +67,24 @@ fn job_control() -> Outcome {
     };
     check_job_control(&["dash", "-i", "-m"], &command, ">", &mut process)?;
     check_job_control(&["bash", "--norc", "--noprofile", "--noediting", "-i"], &command, ">", &mut process)
+}
+
+/// The debug port takes no input, but its terminal is the user's.
+fn debug_port() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let config = machine(folder.path())?;
+    let mut shell = Shell::start(&["dash", "-i", "-m"])?;
+    shell.press(&format!(
+        "{} run --serial none --debugcon stdio {}; echo status-$?-told\n",
+        binary::path()?.display(),
+        config.display()
+    ))?;
+    shell.wait_raw(true)?;
+    shell.press("for nobody\x01h")?;
+    shell.wait_for("press the power button")?;
+    shell.press("\x01x")?;
+    shell.wait_for("status-0-told")?;
+    shell.wait_raw(false)
 }
 
 /// The guest sends back each byte plus one.

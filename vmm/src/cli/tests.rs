@@ -104,6 +104,7 @@ fn wrong_values_are_explained() {
         (["--timeout", "0"], "the time must be more than 0 seconds"),
         (["--timeout", "nan"], "write a number of seconds"),
         (["--expect", "("], "regex parse error"),
+        (["--screenshot", "x.jpg"], "write a name that ends in .png"),
         (["--headles", "x"], "--headless"),
     ] {
         let error = run(&args).unwrap_err();
