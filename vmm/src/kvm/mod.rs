@@ -59,8 +59,19 @@ pub enum HostError {
     #[error("the machine has {wanted} vCPUs, but KVM on this host allows {limit}: lower [cpu] topology")]
     TooManyCpus {
         /// vCPUs of the plan.
-        wanted: u32,
+        wanted: usize,
         /// KVM's limit.
+        limit: usize,
+    },
+    /// An APIC ID beyond those that KVM gives. Each core and each socket begins at a multiple of a power of two.
+    #[error(
+        "the machine's [cpu] topology needs APIC IDs up to {wanted}, but KVM on this host allows those up to {limit}: lower \
+         it, or make cores and threads powers of two, which leaves no gaps between the IDs"
+    )]
+    ApicIdTooHigh {
+        /// The highest of the plan.
+        wanted: u32,
+        /// The highest of KVM.
         limit: usize,
     },
     /// A step of building the VM failed.
@@ -118,6 +129,20 @@ fn open_at(path: &Path) -> Result<Kvm, HostError> {
     Ok(kvm)
 }
 
+/// Checks that a VM can have vCPUs of these APIC IDs, at most `most` of them, and IDs below `ids` (`KVM_CAP_MAX_VCPUS` and
+/// `KVM_CAP_MAX_VCPU_ID`).
+pub(crate) fn check_vcpus(apic_ids: &[u32], most: usize, ids: usize) -> Result<(), HostError> {
+    if apic_ids.len() > most {
+        return Err(HostError::TooManyCpus { wanted: apic_ids.len(), limit: most });
+    }
+    match apic_ids.iter().max() {
+        Some(&wanted) if wanted as usize >= ids => {
+            Err(HostError::ApicIdTooHigh { wanted, limit: ids.saturating_sub(1) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a VM with PIC, IOAPIC, local APICs and PIT in the kernel. INTx of passed-through devices needs all of them
 /// there: resampling irqfds do not work with a split irqchip.
 pub fn create_vm(kvm: &Kvm) -> Result<Arc<VmFd>, HostError> {
@@ -141,5 +166,27 @@ mod tests {
         let error = open_at(Path::new("/dev/there-is-no-kvm-here")).map(|_| ()).unwrap_err();
         assert!(matches!(error, HostError::NoKvm), "{error}");
         assert!(error.to_string().contains("modprobe"));
+    }
+
+    #[test]
+    fn too_many_vcpus_and_too_high_ids_are_told_apart() {
+        // 5 sockets of 9 cores: a socket has 16 IDs.
+        let sparse: Vec<u32> = (0..45).map(|index| index / 9 * 16 + index % 9).collect();
+        let dense: Vec<u32> = (0..45).collect();
+        for (ids, most, below, expected) in [
+            (&dense, 45, 45, None),
+            (&sparse, 45, 73, None),
+            (&dense, 44, 4096, Some("has 45 vCPUs, but KVM on this host allows 44")),
+            // Fewer than both limits, and yet not all of them can be.
+            (&sparse, 64, 72, Some("APIC IDs up to 72, but KVM on this host allows those up to 71")),
+        ] {
+            let told = check_vcpus(ids, most, below).map_err(|error| error.to_string());
+            match expected {
+                None => assert_eq!(told, Ok(())),
+                Some(expected) => {
+                    assert!(told.as_ref().is_err_and(|told| told.contains(expected)), "{told:?}")
+                }
+            }
+        }
     }
 }

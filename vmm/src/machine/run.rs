@@ -72,6 +72,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let mut inputs = Inputs::open(&config, &plan)?;
     let mut ends = Ends::open(&config, &plan, options, &mut inputs, began)?;
     let kvm = kvm::open()?;
+    kvm::check_vcpus(&plan.apic_ids, kvm.get_max_vcpus(), kvm.get_max_vcpu_id())?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
     let smbios = items::smbios(&config, &plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;

@@ -68,12 +68,6 @@ impl Vcpus {
         board: &Board,
         events: &EventLog,
     ) -> Result<Self, Failure> {
-        let limit = kvm.get_max_vcpus();
-        let highest = plan.apic_ids.iter().max().map_or(0, |id| *id as usize);
-        if plan.apic_ids.len() > limit || highest >= kvm.get_max_vcpu_id() {
-            let wanted = plan.apic_ids.len() as u32;
-            return Err(HostError::TooManyCpus { wanted, limit: limit.min(kvm.get_max_vcpu_id()) }.into());
-        }
         let thread_setup =
             |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
         install_kick_handler().map_err(thread_setup)?;
