@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use super::build::Board;
 use super::consoles::Consoles;
-use super::passthrough::Loan;
+use super::passthrough::{Loan, Passthrough};
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
-use crate::events::{Event, EventLog};
+use crate::config::Action;
+use crate::events::{Event, EventLog, ExitCounts};
 use crate::kvm::HostError;
 use crate::outcome::{Outcome, status};
-use crate::session::Cause;
+use crate::session::{Cause, Trigger};
 use crate::vnc::Server;
 use crate::watch::{Observer, Verdict};
 
 /// Why the loop ended.
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum End {
     /// The guest's own doing, or the host's.
     Itself(Outcome),
@@ -33,6 +35,48 @@ pub(super) struct Machine {
     pub(super) vnc: Option<Server>,
 }
 
+/// Whether what the guest came to is its end, whose `action` was to be taken. `ending`: somebody is ending the machine.
+pub(super) fn is_final(outcome: &Outcome, action: Action, ending: bool) -> bool {
+    match action {
+        Action::Destroy => true,
+        // Whatever the guest does to stop is its end then, but a reset is not stopping.
+        Action::Restart => ending && *outcome != Outcome::Rebooted,
+        // Nobody is to inspect a machine that is to end.
+        Action::Preserve => ending,
+    }
+}
+
+/// What a trigger means for a machine that is kept for inspection since it came to `outcome`: its end, or else nothing. It
+/// hears no power button. A verdict may come late, since the output that led to it was on its way when the guest stopped.
+pub(super) fn of_kept(trigger: Trigger, outcome: Outcome) -> Result<End, Outcome> {
+    Ok(match trigger {
+        Trigger::Signal(signal) => End::Ended(Cause::Signal(signal), None),
+        Trigger::Quit => End::Ended(Cause::Quit, None),
+        Trigger::DeviceWanted(device) => End::Ended(Cause::DeviceWanted(device), None),
+        Trigger::DeviceFailed(why) => End::Ended(Cause::DeviceFailed(why), None),
+        Trigger::Verdict(Verdict::Failed { pattern, line }) => {
+            End::Ended(Cause::Forbidden { pattern, line }, None)
+        }
+        Trigger::TimedOut | Trigger::Verdict(Verdict::AllSeen) => End::Itself(outcome),
+        Trigger::PowerKey | Trigger::GraceOver | Trigger::Verdict(Verdict::Pending { .. }) => {
+            return Err(outcome);
+        }
+    })
+}
+
+/// Ends the vCPUs, whatever they wait for, and what devices do. What the vCPUs counted.
+pub(super) fn stop(vcpus: Vcpus, consoles: &Consoles, passthrough: Option<&Passthrough>) -> ExitCounts {
+    consoles.release();
+    if let Some(passthrough) = passthrough {
+        passthrough.release();
+    }
+    let counts = vcpus.end();
+    if let Some(passthrough) = passthrough {
+        passthrough.shut_down();
+    }
+    counts
+}
+
 /// Ends the machine in order and says how it went.
 pub(super) fn conclude(
     end: End,
@@ -44,14 +88,7 @@ pub(super) fn conclude(
     let Machine { vcpus, consoles, board, loan, vnc } = machine;
     // Nobody looks at a machine that is taken apart.
     drop(vnc);
-    consoles.release();
-    if let Some(passthrough) = &board.passthrough {
-        passthrough.release();
-    }
-    let counts = vcpus.end();
-    if let Some(passthrough) = &board.passthrough {
-        passthrough.shut_down();
-    }
+    let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
     let flushed = board.devices.flash.flush();
     let slot_switches = board.devices.flash.slot_switches();
     // Workers stop and disks are closed before the console says its last.
@@ -119,5 +156,65 @@ fn missing(observer: &Observer, doing: String) -> String {
     match observer.verdict() {
         Verdict::Pending { next: Some(pattern) } => format!("{doing}\nstill expected: {pattern}"),
         _ => doing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::Signal;
+
+    fn crashed() -> Outcome {
+        Outcome::Crashed("the guest crashed".into())
+    }
+
+    #[test]
+    fn a_machine_that_is_being_ended_is_not_kept() {
+        use Action::{Destroy, Preserve, Restart};
+        for (outcome, action, ending, expected) in [
+            (Outcome::PoweredOff, Destroy, false, true),
+            (Outcome::PoweredOff, Restart, false, false),
+            (Outcome::PoweredOff, Preserve, false, false),
+            (Outcome::PoweredOff, Restart, true, true),
+            (Outcome::PoweredOff, Preserve, true, true),
+            (crashed(), Restart, true, true),
+            (crashed(), Preserve, false, false),
+            (crashed(), Preserve, true, true),
+            (Outcome::Rebooted, Destroy, false, true),
+            // It goes on until its grace is over.
+            (Outcome::Rebooted, Restart, true, false),
+            (Outcome::Rebooted, Preserve, false, false),
+            (Outcome::Rebooted, Preserve, true, true),
+        ] {
+            assert_eq!(is_final(&outcome, action, ending), expected, "{outcome:?} {action:?} {ending}");
+        }
+    }
+
+    #[test]
+    fn a_kept_machine_ends_as_it_would_have_if_the_trigger_had_come_first() {
+        let failed = || Verdict::Failed { pattern: "panic".into(), line: "Kernel panic".into() };
+        let of = |trigger| of_kept(trigger, crashed());
+        assert!(matches!(of(Trigger::Verdict(failed())), Ok(End::Ended(Cause::Forbidden { .. }, None))));
+        for trigger in [Trigger::Verdict(Verdict::AllSeen), Trigger::TimedOut] {
+            assert!(matches!(of(trigger), Ok(End::Itself(Outcome::Crashed(_)))));
+        }
+        assert!(matches!(
+            of(Trigger::Signal(Signal::Terminate)),
+            Ok(End::Ended(Cause::Signal(Signal::Terminate), None))
+        ));
+        assert!(matches!(of(Trigger::Quit), Ok(End::Ended(Cause::Quit, None))));
+        assert!(matches!(
+            of(Trigger::DeviceWanted("x".into())),
+            Ok(End::Ended(Cause::DeviceWanted(_), None))
+        ));
+        assert!(matches!(
+            of(Trigger::DeviceFailed("x".into())),
+            Ok(End::Ended(Cause::DeviceFailed(_), None))
+        ));
+        for trigger in
+            [Trigger::PowerKey, Trigger::GraceOver, Trigger::Verdict(Verdict::Pending { next: None })]
+        {
+            assert!(of(trigger).is_err_and(|kept| kept == crashed()));
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
 use super::control::{self, Clients, Control};
 use super::diagnose::{self, Looks};
-use super::end::{End, Machine, conclude};
+use super::end::{self, End, Machine, conclude};
 use super::ends::Ends;
 use super::inputs::Inputs;
 use super::items;
@@ -149,8 +149,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     // The look into the firmware's image takes as long as all before it. The guest's first instructions need not wait: a
     // firmware that this machine cannot run has done nothing by then.
     if let Err(failure) = board.devices.flash.check_smm() {
-        consoles.release();
-        vcpus.end();
+        end::stop(vcpus, &consoles, board.passthrough.as_ref());
         return Err(failure);
     }
     if let Some(limit) = options.timeout {
@@ -295,8 +294,7 @@ impl Supervisor<'_> {
                 (machine.on_reboot, Outcome::Rebooted)
             }
         };
-        // Somebody is ending the machine: whatever the guest does to stop is its end.
-        if self.session.cause().is_some() && outcome != Outcome::Rebooted {
+        if end::is_final(&outcome, action, self.session.cause().is_some()) {
             return Some(End::Itself(outcome));
         }
         match action {
@@ -356,14 +354,9 @@ impl Supervisor<'_> {
 
     fn trigger(&mut self, trigger: Trigger) -> Option<End> {
         if let Some(outcome) = self.preserved.take() {
-            // A stopped guest hears no power button.
-            return match trigger {
-                Trigger::Signal(signal) => Some(End::Ended(Cause::Signal(signal), None)),
-                Trigger::Quit => Some(End::Ended(Cause::Quit, None)),
-                Trigger::DeviceWanted(device) => Some(End::Ended(Cause::DeviceWanted(device), None)),
-                Trigger::DeviceFailed(why) => Some(End::Ended(Cause::DeviceFailed(why), None)),
-                Trigger::TimedOut => Some(End::Itself(outcome)),
-                _ => {
+            return match end::of_kept(trigger, outcome) {
+                Ok(end) => Some(end),
+                Err(outcome) => {
                     self.preserved = Some(outcome);
                     None
                 }
