@@ -115,7 +115,6 @@ pub fn fuzz(seed: u64, rounds: u32) -> Vec<u8> {
 /// back each byte from COM1 plus one. Some milliseconds after its power button was pressed, longer than two signals of
 /// timeout(1) are apart, it powers itself off.
 pub fn echo_image() -> Vec<u8> {
-    const SIZE: usize = 64 << 10;
     let code = [
         0xfa, // cli
         // PMBASE (register 0x40 of 00:1f.0) becomes 0x600, and ACPI_CNTL (0x44) enables it.
@@ -155,10 +154,27 @@ pub fn echo_image() -> Vec<u8> {
         0xf4, // halt: hlt
         0xeb, 0xfd, // jmp halt
     ];
+    flat_image(&code)
+}
+
+/// Like [`echo_image`], but it says `LAST` in a line and reports at once, by pvpanic, that it crashed.
+pub fn last_words_image() -> Vec<u8> {
+    let mut code = vec![0xba, 0xf8, 0x03]; // mov dx, 0x3f8
+    for byte in b"LAST\n" {
+        code.extend([0xb0, *byte, 0xee]); // mov al, byte; out dx, al
+    }
+    // mov dx, 0x505; mov al, 1; out dx, al; jmp $
+    code.extend([0xba, 0x05, 0x05, 0xb0, 0x01, 0xee, 0xeb, 0xfe]);
+    flat_image(&code)
+}
+
+/// An image that begins with `code`, of 240 bytes at most, in real mode.
+fn flat_image(code: &[u8]) -> Vec<u8> {
+    const SIZE: usize = 64 << 10;
     let mut image = vec![0x90; SIZE];
     // The reset vector is 16 bytes before the end; the code is in front of it, within the reach of a near jump.
     let (start, reset) = (SIZE - 0x100, SIZE - 0x10);
-    for (at, bytes) in [(start, &code[..]), (reset, &[0xe9, 0x0d, 0xff])] {
+    for (at, bytes) in [(start, code), (reset, &[0xe9, 0x0d, 0xff])] {
         image.iter_mut().skip(at).zip(bytes).for_each(|(to, byte)| *to = *byte);
     }
     image

@@ -15,13 +15,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("the_terminal_follows_job_control", 40, job_control),
     scenario("keys_work_on_the_debug_ports_terminal", 5, debug_port),
     scenario("a_script_talks_to_the_guest", 10, script),
+    scenario("last_words_end_a_machine_that_is_kept", 5, last_words),
 ];
 
 fn machine(folder: &Path) -> Outcome<PathBuf> {
-    let (image, config) = (folder.join("echo.fd"), folder.join("echo.toml"));
-    std::fs::write(&image, program::echo_image())?;
-    let toml =
-        "[machine]\nmemory = \"256M\"\ncontrol = \"off\"\n[firmware]\nkind = \"raw\"\ncode = \"echo.fd\"\n";
+    flat_machine(folder, &program::echo_image(), "destroy")
+}
+
+fn flat_machine(folder: &Path, image: &[u8], on_crash: &str) -> Outcome<PathBuf> {
+    let config = folder.join("flat.toml");
+    std::fs::write(folder.join("flat.fd"), image)?;
+    let toml = format!(
+        "[machine]\nmemory = \"256M\"\ncontrol = \"off\"\non_crash = \"{on_crash}\"\n\
+         [firmware]\nkind = \"raw\"\ncode = \"flat.fd\"\n"
+    );
     std::fs::write(&config, toml)?;
     Ok(config)
 }
@@ -103,4 +110,23 @@ fn script() -> Outcome {
     // What is forbidden ends the run also when it answers what was sent.
     let done = run(&[&talk[..6], &["--fail-on", "[c-e]d", "--expect", "never"]].concat())?;
     ensure(done.status.code() == Some(5), format!("{done:?}"))
+}
+
+/// They are seen when the guest has stopped already.
+fn last_words() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let config = flat_machine(folder.path(), &program::last_words_image(), "preserve")?;
+    for (words, said) in [(["--expect", "LAST"], "panicked"), (["--fail-on", "LAST"], "--fail-on forbids")] {
+        let began = Instant::now();
+        let done = Command::new(binary::path()?)
+            .args(["run", "--headless", "--timeout", "120"])
+            .args(words)
+            .arg(&config)
+            .stdin(Stdio::null())
+            .output()?;
+        let told = String::from_utf8_lossy(&done.stderr).contains(said);
+        ensure(done.status.code() == Some(5) && told, format!("{done:?}"))?;
+        ensure(began.elapsed() < Duration::from_secs(100), "it was kept until the time-out")?;
+    }
+    Ok(())
 }
