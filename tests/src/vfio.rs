@@ -135,10 +135,28 @@ impl HostFunction {
         if self.driver().is_none() {
             write(Path::new("/sys/bus/pci/drivers_probe"), &self.address)?;
         }
+        if driver == LATE {
+            self.started()?;
+        }
         ensure(
             self.driver().as_deref() == Some(driver),
             format!("{} has the driver {:?} now, not {driver}", self.address, self.driver()),
         )
+    }
+
+    /// Waits until a driver that starts its device in the background leaves the registers as they are.
+    fn started(&self) -> Outcome {
+        let config = self.path().join("config");
+        let began = Instant::now();
+        let (mut last, mut since) = (std::fs::read(&config)?, began);
+        while since.elapsed() < Duration::from_secs(2) && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = std::fs::read(&config)?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// Its expansion ROM, as long as the images in it say. The function must have no driver, which could let it
@@ -185,6 +203,8 @@ impl HostFunction {
 
 /// The kernel's driver for passing functions through.
 pub const VFIO: &str = "vfio-pci";
+/// A driver that is bound before it has set its device up: that follows in a work queue.
+const LATE: &str = "snd_hda_intel";
 
 impl View {
     /// Requires that the function is as it was. Runtime power management acts with a delay, so its state
