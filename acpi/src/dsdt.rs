@@ -19,6 +19,7 @@
 //! There is no \_S3 and no \_S4, hence nothing about waking up.
 
 use acpi_tables::aml::{EISAName, Name, Package, Path, ZERO};
+use vocabulary::pm::SLP_TYP_S5;
 
 use crate::aml::Terms;
 use crate::fixed::table;
@@ -74,9 +75,9 @@ pub(crate) fn dsdt(platform: &Platform) -> Vec<u8> {
     table(*b"DSDT", REVISION, platform.oem, &terms.into_bytes())
 }
 
-/// `\_S5` (§7.4.2.6): soft-off is SLP_TYP 0.
+/// `\_S5` (§7.4.2.6), soft-off.
 fn push_soft_off(terms: &mut Terms) {
-    let types = Package::new(vec![&ZERO, &ZERO, &ZERO, &ZERO]);
+    let types = Package::new(vec![&SLP_TYP_S5, &ZERO, &ZERO, &ZERO]);
     terms.push(&Name::new("\\_S5_".into(), &types));
 }
 

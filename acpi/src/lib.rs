@@ -10,33 +10,27 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`platform`] | the inputs, and what is refused |
-//! | [`routing`] | which interrupt a PCI pin reaches |
 //! | [`loader`] | the table-loader script |
 //! | [`aml`] | AML terms that `acpi_tables` does not have |
-//! | [`battery`] | the battery's registers |
 //! | [`vrom`] | the video BIOS, and the SSDT that reads it |
 //! | `opregion` | the OpRegion of a virtual Intel GPU |
 //! | `dsdt` | the DSDT, one file per kind of device |
 //! | `fixed` | FADT, FACS, MADT, MCFG, WAET, RSDT, RSDP |
 
 pub mod aml;
-pub mod battery;
 mod dsdt;
 mod error;
 mod fixed;
 pub mod loader;
 mod opregion;
 pub mod platform;
-pub mod routing;
 mod set;
 pub mod vrom;
 
-pub use battery::Battery;
 pub use error::Error;
 pub use opregion::{MAX_OPREGION, OPREGION_ADDRESS_FILE, OPREGION_ADDRESS_SIZE, OPREGION_FILE};
 pub use platform::{
-    AddressRange, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform,
-    PmProfile,
+    Battery, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile,
 };
 pub use set::{
     LOADER_FILE, MAX_USER_TABLE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableError, TableSet, VROM_FILE,

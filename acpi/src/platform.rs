@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::battery::Battery;
+use vocabulary::AddressRange;
+
 use crate::error::Error;
 use crate::vrom::Vrom;
 
@@ -76,7 +77,7 @@ impl Ecam {
     /// The addresses it takes; `None` when they do not fit into 52 bits or there are no buses.
     pub fn range(&self) -> Option<AddressRange> {
         let end = u64::from(self.buses).checked_mul(1 << 20)?.checked_sub(1)?.checked_add(self.base)?;
-        (end <= check::HIGHEST_ADDRESS).then_some(AddressRange { start: self.base, end })
+        AddressRange::inclusive(self.base, end).filter(|range| range.last() <= check::HIGHEST_ADDRESS)
     }
 }
 
@@ -90,6 +91,16 @@ pub enum PmProfile {
     Desktop,
     /// A laptop: goes with a battery and a chassis type that say the same.
     Mobile,
+}
+
+/// The battery and the power adapter of a laptop (§10.2, §10.3), of which drivers for mobile GPUs want to see one: where
+/// their values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Battery {
+    /// Constants: a full battery of 6000 mAh at 14.8 V, and the adapter plugged in.
+    Full,
+    /// Registers of the machine ([`vocabulary::battery`]), which announces changes by a general-purpose event.
+    Mirror,
 }
 
 /// The OEM fields of every table header (§5.2.6), printable ASCII, padded with spaces.
@@ -117,15 +128,6 @@ pub struct IoRange {
     pub start: u16,
     /// Last port.
     pub end: u16,
-}
-
-/// Inclusive range of guest physical addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AddressRange {
-    /// First address.
-    pub start: u64,
-    /// Last address.
-    pub end: u64,
 }
 
 /// The host bridge: its windows, and the functions on bus 0.
@@ -198,12 +200,11 @@ fn without(windows: &[AddressRange], ecam: Option<Ecam>) -> Vec<AddressRange> {
     windows
         .iter()
         .flat_map(|window| {
-            let below = hole.start.checked_sub(1).map(|end| (window.start, end.min(window.end)));
-            let above = hole.end.checked_add(1).map(|start| (start.max(window.start), window.end));
+            let below = hole.base().checked_sub(1).map(|last| (window.base(), last.min(window.last())));
+            let above = hole.last().checked_add(1).map(|base| (base.max(window.base()), window.last()));
             [below, above]
         })
         .flatten()
-        .filter(|(start, end)| start <= end)
-        .map(|(start, end)| AddressRange { start, end })
+        .filter_map(|(base, last)| AddressRange::inclusive(base, last))
         .collect()
 }

@@ -6,9 +6,6 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::bus::{Action, BusDevice};
 
-/// The port that OVMF uses.
-pub const PORT: u64 = 0x402;
-
 /// What the port reads as.
 const PRESENT: u8 = 0xe9;
 

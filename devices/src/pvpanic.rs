@@ -3,9 +3,6 @@
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
 
-/// The port.
-pub const PORT: u64 = 0x505;
-
 /// The guest has panicked and stops.
 const PANICKED: u8 = 1 << 0;
 /// The guest has panicked and goes on in its crash kernel.

@@ -15,13 +15,6 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
 
-/// First port of COM1.
-pub const COM1_PORT: u64 = 0x3f8;
-/// ISA interrupt of COM1.
-pub const COM1_IRQ: u8 = 4;
-/// Ports of one 16550.
-pub const LEN: u64 = 8;
-
 /// Modem control register; its bit 4 turns the port on itself, away from the outside.
 const MCR: u64 = 4;
 

@@ -12,7 +12,7 @@ pub mod smbios;
 mod system_states;
 pub mod user_item;
 
-pub use content::{Content, FileRange};
+pub use content::FileRange;
 pub use system_states::system_states;
 
 /// Longest name of a fw_cfg file in bytes: the directory has 56 for it, NUL included.

@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use vocabulary::memory::FOUR_GIB;
+
 mod error;
 pub(crate) mod fv;
 mod smm;
@@ -27,7 +29,7 @@ pub const BLOCK_SIZE: u64 = 4096;
 /// Both units together may take at most this many bytes below 4 GiB.
 pub const MAX_FLASH: u64 = 8 << 20;
 /// Guest-physical address at which the flash ends.
-pub const FLASH_END: u64 = 1 << 32;
+pub const FLASH_END: u64 = FOUR_GIB;
 /// Bytes from the reset vector to the end of the image.
 const RESET_VECTOR: usize = 16;
 

@@ -5,10 +5,12 @@
 //! `PlatformGetFirstNonAddress`, `PlatformDynamicMmioWindow`) as a function of what the guest's CPUID and fw_cfg say.
 //! Sizes and addresses are in bytes.
 
+use vocabulary::CpuVendor;
+use vocabulary::memory::FOUR_GIB;
+
 use crate::fw_cfg::e820::Range;
 
 const GIB: u64 = 1 << 30;
-const FOUR_GIB: u64 = 4 * GIB;
 /// PcdPciMmio64Size of the X64 builds.
 const DEFAULT_SIZE: u64 = 32 * GIB;
 /// Largest `opt/ovmf/X-PciMmio64Mb` that OVMF accepts, in MiB.
@@ -21,17 +23,6 @@ pub enum Generation {
     Stable202211,
     /// edk2-stable2024 and later.
     Since2024,
-}
-
-/// The vendor in CPUID leaf 0, as far as OVMF tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CpuVendor {
-    /// `GenuineIntel`
-    Intel,
-    /// `AuthenticAMD`
-    Amd,
-    /// Any other.
-    Other,
 }
 
 /// What the computation depends on.

@@ -1,8 +1,7 @@
 //! Resource descriptors (§6.4).
 
 use acpi_tables::{Aml, AmlSink};
-
-use crate::platform::AddressRange;
+use vocabulary::AddressRange;
 
 /// Edge-triggered, active-high, exclusive ISA interrupt, 0 to 15 (§6.4.2.1, the two-byte form).
 pub struct IrqNoFlags(pub u8);
@@ -38,7 +37,7 @@ pub struct MemoryRange(pub AddressRange);
 
 impl Aml for MemoryRange {
     fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
-        let AddressRange { start, end } = self.0;
+        let (start, end) = (self.0.base(), self.0.last());
         let length = end.wrapping_sub(start).wrapping_add(1);
         match (u32::try_from(start), u32::try_from(length)) {
             (Ok(start), Ok(length)) if u32::try_from(end).is_ok() => {

@@ -1,9 +1,9 @@
 //! Encodings of our own terms, against the grammar of ACPI 6.5 chapter 20 and section 6.4.
 
 use acpi_tables::Aml;
+use vocabulary::AddressRange;
 
 use super::*;
-use crate::platform::AddressRange;
 
 fn encode(term: &dyn Aml) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -39,13 +39,13 @@ fn interrupts_are_level_high_shared() {
 
 #[test]
 fn memory_range_takes_the_short_form_below_4_gib() {
-    let low = MemoryRange(AddressRange { start: 0xE000_0000, end: 0xEFFF_FFFF });
+    let low = MemoryRange(AddressRange::inclusive(0xE000_0000, 0xEFFF_FFFF).unwrap());
     assert_eq!(encode(&low), [0x86, 9, 0, 1, 0, 0, 0, 0xE0, 0, 0, 0, 0x10]);
-    let high = encode(&MemoryRange(AddressRange { start: 1 << 36, end: (1 << 36) + 0xFFF_FFFF }));
+    let high = encode(&MemoryRange(AddressRange::inclusive(1 << 36, (1 << 36) + 0xFFF_FFFF).unwrap()));
     assert_eq!(high.len(), 46);
     assert_eq!(high[..6], [0x8A, 43, 0, 0, 0b1101, 1]);
     assert_eq!(high[14..22], (1u64 << 36).to_le_bytes());
     assert_eq!(high[38..46], 0x1000_0000u64.to_le_bytes());
-    let all = encode(&MemoryRange(AddressRange { start: 0, end: u64::MAX }));
+    let all = encode(&MemoryRange(AddressRange::inclusive(0, u64::MAX).unwrap()));
     assert_eq!(all.len(), 46, "an impossible range must not panic");
 }

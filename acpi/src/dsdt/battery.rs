@@ -6,11 +6,14 @@ use acpi_tables::aml::{
     And, Device, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Index, Local,
     Method, Name, Notify, ONE, OpRegion, OpRegionSpace, PackageBuilder, Path, Return, Scope, Store, ZERO,
 };
+use vocabulary::battery::{
+    self as registers, EVENT_ADAPTER, EVENT_INFO, EVENT_STATUS, FLAG_ADAPTER, FLAG_BATTERY, GPE, UNKNOWN,
+};
+use vocabulary::ports::BATTERY as BATTERY_PORTS;
 
 use super::{hid, local, uid};
 use crate::aml::Terms;
-use crate::battery::{Battery, EVENT_ADAPTER, EVENT_INFO, EVENT_STATUS, GPE, LENGTH, PORT, REGISTERS};
-use crate::platform::NameSeg;
+use crate::platform::{Battery, NameSeg};
 
 pub(super) const BATTERY: NameSeg = NameSeg::fixed(*b"BAT0");
 pub(super) const ADAPTER: NameSeg = NameSeg::fixed(*b"ADP1");
@@ -22,8 +25,6 @@ const STA_WITH_BATTERY: u8 = 0x1F;
 /// Notifications of a battery (§5.6.6, table 5.156) and of an adapter (table 5.157).
 const STATUS_CHANGED: u8 = 0x80;
 const INFORMATION_CHANGED: u8 = 0x81;
-
-const UNKNOWN: u32 = 0xFFFF_FFFF;
 
 /// An element of `_BIF`, `_BIX` or `_BST`.
 #[derive(Clone, Copy)]
@@ -118,7 +119,7 @@ pub(super) fn push(terms: &mut Terms, battery: Battery) {
         Battery::Full => method("_PSR", &[&Return::new(&ONE)]),
         Battery::Mirror => {
             let flags = Path::new("\\_SB_.PCI0.BAT0.FLAG");
-            let plugged_in = And::new(&ZERO, &flags, &2u8);
+            let plugged_in = And::new(&ZERO, &flags, &FLAG_ADAPTER);
             let yes = Return::new(&ONE);
             method("_PSR", &[&If::new(&plugged_in, vec![&yes]), &Return::new(&ZERO)])
         }
@@ -139,7 +140,7 @@ pub(super) fn push(terms: &mut Terms, battery: Battery) {
         Battery::Mirror => {
             push_registers(&mut content);
             let flags = local("FLAG");
-            let there = And::new(&ZERO, &flags, &1u8);
+            let there = And::new(&ZERO, &flags, &FLAG_BATTERY);
             let yes = Return::new(&STA_WITH_BATTERY);
             let no = Return::new(&STA_WITHOUT_BATTERY);
             content.push(&method("_STA", &[&If::new(&there, vec![&yes]), &no]));
@@ -198,8 +199,13 @@ fn method(name: &str, body: &[&dyn Aml]) -> Terms {
 }
 
 fn push_registers(terms: &mut Terms) {
-    let fields = REGISTERS.map(|name| FieldEntry::Named(name, 32));
-    terms.push(&OpRegion::new("BREG".into(), OpRegionSpace::SystemIO, &PORT, &LENGTH));
+    let fields = registers::Register::ALL.map(|register| FieldEntry::Named(register.name(), 32));
+    terms.push(&OpRegion::new(
+        "BREG".into(),
+        OpRegionSpace::SystemIO,
+        &BATTERY_PORTS.first(),
+        &BATTERY_PORTS.count(),
+    ));
     terms.push(&Field::new(
         "BREG".into(),
         FieldAccessType::DWord,

@@ -1,11 +1,11 @@
 //! One device per PCI function (§6.1.1), nested as the buses are.
 
 use acpi_tables::aml::Device;
+use vocabulary::interrupts::{Pin, Pirq};
 
 use super::{adr, interrupt};
 use crate::aml::Terms;
 use crate::platform::{FunctionKind, PciFunction};
-use crate::routing::{Pin, Pirq};
 
 /// Where the pins of a bus lead: the four pins of its bridge, translated to router inputs.
 pub(super) type Wires = [Pirq; 4];

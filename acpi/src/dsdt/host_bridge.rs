@@ -5,11 +5,13 @@ use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, Else, Equal, GreaterEqual, IO,
     If, Local, Method, Name, NotEqual, Or, ResourceTemplate, Return, SizeOf, Store, Uuid,
 };
+use vocabulary::interrupts::Pirq;
+use vocabulary::memory::VGA;
+use vocabulary::ports::{self, PCI_CONFIG};
 
 use super::{adr, battery, function, hid, hidden, interrupt, local, lpc, uid};
 use crate::aml::Terms;
 use crate::platform::{NameSeg, Platform};
-use crate::routing::Pirq;
 
 pub(super) const MEMORY_HUB: NameSeg = NameSeg::fixed(*b"MCHC");
 pub(super) const MEMORY_HUB_ADDRESS: (u8, u8) = (0, 0);
@@ -87,22 +89,28 @@ fn push_windows(terms: &mut Terms, platform: &Platform) {
     let mut resources: Vec<Box<dyn Aml>> = vec![
         Box::new(AddressSpace::new_bus_number(0u16, last_bus)),
         // The configuration ports are the bridge's own.
-        Box::new(IO::new(0xCF8, 0xCF8, 1, 8)),
+        Box::new(IO::new(PCI_CONFIG.first(), PCI_CONFIG.first(), 1, PCI_CONFIG.count())),
     ];
     for window in &pci.io {
         resources.push(Box::new(AddressSpace::new_io(window.start, window.end, None)));
     }
     // VGA, for whichever function has its decoding on.
     let uncached = AddressSpaceCacheable::NotCacheable;
-    resources.push(Box::new(AddressSpace::new_memory(uncached, true, 0xA_0000u32, 0xB_FFFF, None)));
+    resources.push(Box::new(AddressSpace::new_memory(
+        uncached,
+        true,
+        VGA.base() as u32,
+        VGA.last() as u32,
+        None,
+    )));
     for window in pci.mmio32_without(platform.ecam) {
-        if let (Ok(start), Ok(end)) = (u32::try_from(window.start), u32::try_from(window.end)) {
+        if let (Ok(start), Ok(end)) = (u32::try_from(window.base()), u32::try_from(window.last())) {
             resources.push(Box::new(AddressSpace::new_memory(uncached, true, start, end, None)));
         }
     }
     for window in pci.mmio64_without(platform.ecam) {
         let cached = AddressSpaceCacheable::Cacheable;
-        resources.push(Box::new(AddressSpace::new_memory(cached, true, window.start, window.end, None)));
+        resources.push(Box::new(AddressSpace::new_memory(cached, true, window.base(), window.last(), None)));
     }
     let resources: Vec<&dyn Aml> = resources.iter().map(|resource| resource.as_ref()).collect();
     terms.push(&Name::new("_CRS".into(), &ResourceTemplate::new(resources)));
@@ -111,7 +119,7 @@ fn push_windows(terms: &mut Terms, platform: &Platform) {
 /// fw_cfg (QEMU `docs/specs/fw_cfg.rst`), by the path that tables written for QEMU know it by.
 fn push_fw_cfg(terms: &mut Terms) {
     let hid = Name::new("_HID".into(), &"QEMU0002");
-    let ports = IO::new(0x510, 0x510, 1, 0x0C);
+    let ports = IO::new(ports::FW_CFG.first(), ports::FW_CFG.first(), 1, ports::FW_CFG.count());
     let crs = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports]));
     terms.push(&Device::new(FW_CFG.path(), vec![&hid, &hidden(), &crs]));
 }

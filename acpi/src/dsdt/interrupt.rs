@@ -2,11 +2,11 @@
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{Arg, Else, If, Method, Name, PackageBuilder, Path, Return, Store, ZERO};
+use vocabulary::interrupts::{Pin, Pirq};
 
 use super::{link, local};
 use crate::aml::Terms;
 use crate::platform::NameSeg;
-use crate::routing::{Pin, Pirq};
 
 /// The routes of a bus through the 8259s and through the I/O APIC.
 pub(super) const PIC_ROUTES: NameSeg = NameSeg::fixed(*b"PRTP");

@@ -7,10 +7,10 @@ use acpi_tables::aml::{
     And, Arg, CreateDWordField, Device, Else, If, Local, Method, Name, Or, Path, ResourceTemplate, Return,
     Store, ZERO,
 };
+use vocabulary::interrupts::Pirq;
 
 use super::{hid, local, lpc, uid};
 use crate::aml::{Interrupts, Terms};
-use crate::routing::Pirq;
 
 /// ISA interrupts that the router may use: those that the MADT describes as level-triggered, but for the
 /// system control interrupt.
@@ -81,7 +81,7 @@ fn push_router_input(terms: &mut Terms, pirq: Pirq) {
 }
 
 fn push_wire(terms: &mut Terms, pirq: Pirq) {
-    let numbers = [pirq.gsi()];
+    let numbers = [pirq.gsi().into()];
     let interrupt = Interrupts(&numbers);
     let resources = ResourceTemplate::new(vec![&interrupt]);
     let mut content = Terms::new();

@@ -5,12 +5,14 @@ use acpi_tables::aml::{
     Device, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, Name, OpRegion,
     OpRegionSpace, Path, ResourceTemplate,
 };
+use vocabulary::interrupts::{CASCADE_IRQ, COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, Pirq, RTC_IRQ};
+use vocabulary::memory::ROOT_COMPLEX;
+use vocabulary::pm;
+use vocabulary::ports::{self, Ports};
 
 use super::{adr, hid, hidden, uid};
 use crate::aml::{IrqNoFlags, MemoryRange, Terms};
-use crate::battery::{self, Battery};
-use crate::platform::{AddressRange, NameSeg, Platform};
-use crate::routing::Pirq;
+use crate::platform::{Battery, NameSeg, Platform};
 
 pub(super) const NAME: NameSeg = NameSeg::fixed(*b"LPCB");
 pub(super) const ADDRESS: (u8, u8) = (0x1F, 0);
@@ -20,15 +22,8 @@ pub(super) const ADDRESS: (u8, u8) = (0x1F, 0);
 const ROUTE_OFFSET: u8 = 0x60;
 const ROUTE_LENGTH: u8 = 0x0C;
 
-/// Bytes of the power-management block (ICH9 datasheet 13.8.3), TCO registers included.
-const PM_BLOCK_LENGTH: u8 = 0x80;
-
-/// The chipset's memory-mapped registers, where OVMF puts them (edk2 `Q35MchIch9.h`,
-/// `ICH9_ROOT_COMPLEX_BASE`).
-const ROOT_COMPLEX: AddressRange = AddressRange { start: 0xFED1_C000, end: 0xFED1_FFFF };
-
-/// Where pvpanic answers (QEMU `docs/specs/pvpanic.rst`).
-const PVPANIC_PORT: u16 = 0x505;
+/// Ports of the clock. The chipset decodes its banks a second time (ICH9 datasheet 13.6), so nothing else can be there.
+const RTC_DECODED: u8 = 8;
 
 /// Path of the register that routes a router input.
 pub(super) fn route_path(pirq: Pirq) -> Path {
@@ -43,25 +38,32 @@ pub(super) fn push(terms: &mut Terms, platform: &Platform) {
     push_board(&mut content, platform);
 
     // Both are in KVM.
-    let pic: [&dyn Aml; 4] = [&port(0x20, 2), &port(0xA0, 2), &port(0x4D0, 2), &IrqNoFlags(2)];
+    let pic: [&dyn Aml; 4] =
+        [&io(ports::PIC_MASTER), &io(ports::PIC_SLAVE), &io(ports::PIC_ELCR), &IrqNoFlags(CASCADE_IRQ)];
     push_device(&mut content, "PIC_", &[&hid("PNP0000")], &pic);
-    push_device(&mut content, "TIMR", &[&hid("PNP0100")], &[&port(0x40, 4), &IrqNoFlags(0)]);
+    push_device(&mut content, "TIMR", &[&hid("PNP0100")], &[&io(ports::PIT), &IrqNoFlags(PIT_IRQ)]);
 
     if platform.rtc {
-        push_device(&mut content, "RTC_", &[&hid("PNP0B00")], &[&port(0x70, 8), &IrqNoFlags(8)]);
+        push_device(
+            &mut content,
+            "RTC_",
+            &[&hid("PNP0B00")],
+            &[&port(ports::RTC.first(), RTC_DECODED), &IrqNoFlags(RTC_IRQ)],
+        );
     }
     if platform.ps2 {
-        let keyboard: [&dyn Aml; 3] = [&port(0x60, 1), &port(0x64, 1), &IrqNoFlags(1)];
+        let keyboard: [&dyn Aml; 3] =
+            [&io(ports::I8042_DATA), &io(ports::I8042_COMMAND), &IrqNoFlags(KEYBOARD_IRQ)];
         push_device(&mut content, "KBD_", &[&hid("PNP0303")], &keyboard);
-        push_device(&mut content, "MOU_", &[&hid("PNP0F13")], &[&IrqNoFlags(12)]);
+        push_device(&mut content, "MOU_", &[&hid("PNP0F13")], &[&IrqNoFlags(MOUSE_IRQ)]);
     }
     if platform.com1 {
-        let com1: [&dyn Aml; 2] = [&port(0x3F8, 8), &IrqNoFlags(4)];
+        let com1: [&dyn Aml; 2] = [&io(ports::COM1), &IrqNoFlags(COM1_IRQ)];
         push_device(&mut content, "COM1", &[&hid("PNP0501"), &uid(1)], &com1);
     }
     if platform.pvpanic {
         let hid = Name::new("_HID".into(), &"QEMU0001");
-        push_device(&mut content, "PVPN", &[&hid, &hidden()], &[&port(PVPANIC_PORT, 1)]);
+        push_device(&mut content, "PVPN", &[&hid, &hidden()], &[&io(ports::PVPANIC)]);
     }
     terms.push(&Device::new(NAME.path(), vec![&content]));
 }
@@ -88,9 +90,9 @@ fn push_router_registers(terms: &mut Terms) {
 /// Port 0xCF9, the reset register, is not here: it lies within the configuration ports, which are the host
 /// bridge's.
 fn push_board(terms: &mut Terms, platform: &Platform) {
-    let pm_block = port(platform.pm_base, PM_BLOCK_LENGTH);
-    let (post, port_92) = (port(0x80, 1), port(0x92, 1));
-    let battery = port(battery::PORT, battery::LENGTH);
+    let pm_block = port(platform.pm_base, pm::COUNT);
+    let (post, port_92) = (io(ports::POST), io(ports::PORT_92));
+    let battery = io(ports::BATTERY);
     let mut resources: Vec<&dyn Aml> = vec![&pm_block, &post, &port_92, &MemoryRange(ROOT_COMPLEX)];
     if platform.battery == Some(Battery::Mirror) {
         resources.push(&battery);
@@ -104,6 +106,11 @@ fn push_device(terms: &mut Terms, name: &str, objects: &[&dyn Aml], resources: &
     let mut content = objects.to_vec();
     content.push(&crs);
     terms.push(&Device::new(name.into(), content));
+}
+
+/// Ports at a fixed place.
+fn io(ports: Ports) -> IO {
+    port(ports.first(), ports.count())
 }
 
 /// `length` ports from `first` on.

@@ -7,6 +7,9 @@ use acpi_tables::Aml;
 use acpi_tables::facs::FACS;
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile as Profile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
+use vocabulary::interrupts::SCI_IRQ;
+use vocabulary::pm;
+use vocabulary::ports::{CMOS_CENTURY, RESET_CONTROL, RESET_CONTROL_VALUE};
 
 use super::header::{CHECKSUM, CREATOR_ID, CREATOR_REVISION};
 use crate::platform::{Platform, PmProfile};
@@ -18,33 +21,23 @@ pub(crate) const FADT_DSDT: usize = 40;
 /// Offset of X_DSDT, its 64-bit address.
 pub(crate) const FADT_X_DSDT: usize = 140;
 
-/// The system control interrupt, an ISA interrupt (ICH9 datasheet 13.8.1.2: ACPI_CNTL.SCI_IRQ_SEL 0).
-pub(crate) const SCI: u16 = 9;
-
-/// CMOS byte with the century.
-const CENTURY: u8 = 0x32;
-
 /// IAPC_BOOT_ARCH bits (§5.2.9.3).
 const BOOT_LEGACY_DEVICES: u16 = 1 << 0;
 const BOOT_8042: u16 = 1 << 1;
 const BOOT_NO_CMOS_RTC: u16 = 1 << 5;
 
-/// The reset control register, and the value for a full reset (ICH9 datasheet 13.7.5).
-const RESET_PORT: u16 = 0xCF9;
-const RESET_VALUE: u8 = 0x0F;
-
 /// Logical APIC destinations in the flat model, eight bits wide, address no more CPUs than this.
 const FLAT_MODEL_CPUS: usize = 8;
 
-/// Registers at PMBASE (ICH9 datasheet 13.8.3): offset, bytes.
-const PM1_EVT: (u16, u8) = (0x00, 4);
-const PM1_CNT: (u16, u8) = (0x04, 2);
-const PM_TMR: (u16, u8) = (0x08, 4);
-const GPE0: (u16, u8) = (0x20, 16);
+/// Registers at PMBASE: offset, bytes.
+const PM1_EVT: (u8, u8) = (pm::PM1_EVENT, 4);
+const PM1_CNT: (u8, u8) = (pm::PM1_CONTROL, 2);
+const PM_TMR: (u8, u8) = (pm::PM_TIMER, 4);
+const GPE0: (u8, u8) = (pm::GPE0, 16);
 
 pub(crate) fn fadt(platform: &Platform) -> Vec<u8> {
     // `Platform::check` leaves room for the whole block above its base.
-    let port = |(offset, _): (u16, u8)| platform.pm_base.wrapping_add(offset);
+    let port = |(offset, _): (u8, u8)| platform.pm_base.wrapping_add(offset.into());
     let oem = platform.oem;
     let mut fadt = FADTBuilder::new(oem.id, oem.table_id, oem.revision)
         .preferred_pm_profile(match platform.pm_profile {
@@ -69,7 +62,7 @@ pub(crate) fn fadt(platform: &Platform) -> Vec<u8> {
     fadt.fadt_minor_version = 3;
     fadt.creator_id = CREATOR_ID;
     fadt.creator_revision = CREATOR_REVISION.to_le_bytes();
-    fadt.sci_int = SCI.into();
+    fadt.sci_int = u16::from(SCI_IRQ).into();
     // SMI_CMD, ACPI_ENABLE and ACPI_DISABLE stay zero: without system-management mode the machine is always in
     // ACPI mode, and an OS that sees no SMI_CMD does not try to change it.
     fadt.pm1a_evt_blk = u32::from(port(PM1_EVT)).into();
@@ -81,14 +74,15 @@ pub(crate) fn fadt(platform: &Platform) -> Vec<u8> {
     // More than 100 and 1000 microseconds: no C2, no C3.
     fadt.p_lvl2_lat = 0xFFF.into();
     fadt.p_lvl3_lat = 0xFFF.into();
-    fadt.century = if platform.rtc { CENTURY } else { 0 };
+    fadt.century = if platform.rtc { CMOS_CENTURY } else { 0 };
     let boot =
         [(platform.com1, BOOT_LEGACY_DEVICES), (platform.ps2, BOOT_8042), (!platform.rtc, BOOT_NO_CMOS_RTC)];
     let boot = boot.iter().filter(|(set, _)| *set).fold(0, |bits, (_, bit)| bits | bit);
     fadt.iapc_boot_arch = boot.into();
-    fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, RESET_PORT.into());
-    fadt.reset_value = RESET_VALUE;
-    let block = |block: (u16, u8), access| {
+    fadt.reset_reg =
+        GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, RESET_CONTROL.first().into());
+    fadt.reset_value = RESET_CONTROL_VALUE;
+    let block = |block: (u8, u8), access| {
         let bits = block.1.saturating_mul(8);
         GAS::new(AddressSpace::SystemIo, bits, 0, access, port(block).into())
     };

@@ -1,12 +1,14 @@
 //! MADT (§5.2.12): the CPUs' local APICs, the I/O APIC, and how ISA interrupts reach it.
 
+use vocabulary::memory::{IO_APIC, LOCAL_APICS};
+
 use super::header::table;
 use crate::platform::Platform;
 
 const REVISION: u8 = 5;
 
-const LOCAL_APIC_ADDRESS: u32 = 0xFEE0_0000;
-const IO_APIC_ADDRESS: u32 = 0xFEC0_0000;
+const LOCAL_APIC_ADDRESS: u32 = LOCAL_APICS.base() as u32;
+const IO_APIC_ADDRESS: u32 = IO_APIC.base() as u32;
 
 /// There are two 8259s as well.
 const PCAT_COMPAT: u32 = 1;

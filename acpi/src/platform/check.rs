@@ -1,6 +1,10 @@
 //! The checks that let every builder behind them work without failing.
 
-use super::{AddressRange, FunctionKind, NameSeg, PciFunction, PciRoot, Platform};
+use vocabulary::AddressRange;
+use vocabulary::memory::FOUR_GIB;
+use vocabulary::ports::PCI_CONFIG;
+
+use super::{FunctionKind, NameSeg, PciFunction, PciRoot, Platform};
 use crate::dsdt;
 use crate::error::Error;
 
@@ -58,28 +62,24 @@ fn cpus(platform: &Platform) -> Result<(), Error> {
 fn windows(pci: &PciRoot) -> Result<(), Error> {
     for (index, window) in pci.io.iter().enumerate() {
         let overlaps = |other: &super::IoRange| window.start <= other.end && other.start <= window.end;
-        let config = super::IoRange { start: 0xCF8, end: 0xCFF };
+        let config = super::IoRange { start: PCI_CONFIG.first(), end: PCI_CONFIG.last() };
         if window.start > window.end || overlaps(&config) || pci.io.iter().take(index).any(overlaps) {
             return Err(Error::IoWindow { start: window.start, end: window.end });
         }
     }
-    memory_windows(&pci.mmio32, AddressRange { start: 1 << 20, end: 0xFFFF_FFFF }, "1 MiB to 4 GiB")?;
-    memory_windows(&pci.mmio64, AddressRange { start: 1 << 32, end: HIGHEST_ADDRESS }, "4 GiB to 2^52")
+    memory_windows(&pci.mmio32, (1 << 20, FOUR_GIB - 1), "1 MiB to 4 GiB")?;
+    memory_windows(&pci.mmio64, (FOUR_GIB, HIGHEST_ADDRESS), "4 GiB to 2^52")
 }
 
 fn memory_windows(
     windows: &[AddressRange],
-    limits: AddressRange,
+    (first, last): (u64, u64),
     limits_text: &'static str,
 ) -> Result<(), Error> {
     for (index, window) in windows.iter().enumerate() {
-        let overlaps = |other: &AddressRange| window.start <= other.end && other.start <= window.end;
-        if window.start > window.end
-            || window.start < limits.start
-            || window.end > limits.end
-            || windows.iter().take(index).any(overlaps)
-        {
-            return Err(Error::MemoryWindow { start: window.start, end: window.end, limits: limits_text });
+        let (start, end) = (window.base(), window.last());
+        if start < first || end > last || windows.iter().take(index).any(|other| other.overlaps(*window)) {
+            return Err(Error::MemoryWindow { start, end, limits: limits_text });
         }
     }
     Ok(())

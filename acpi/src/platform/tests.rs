@@ -1,5 +1,7 @@
 //! What is refused, with words that help, and the windows around ECAM.
 
+use vocabulary::AddressRange;
+
 use super::*;
 use crate::build;
 use crate::tests::samples::{bridge, cpus, endpoint, laptop, smallest};
@@ -46,7 +48,7 @@ fn ecam_is_checked() {
 
 #[test]
 fn ecam_is_cut_out_of_the_windows() {
-    let range = |start, end| AddressRange { start, end };
+    let range = |start, end| AddressRange::inclusive(start, end).unwrap();
     let pci = PciRoot { mmio32: vec![range(0x8000_0000, 0xFEBF_FFFF)], ..PciRoot::default() };
     let cut = |base| pci.mmio32_without(Some(Ecam { base, buses: 256 }));
     let low = range(0x8000_0000, 0xDFFF_FFFF);
@@ -71,10 +73,10 @@ fn windows_are_checked() {
         assert_eq!(with_io(start, end), Err(Error::IoWindow { start, end }));
     }
     let with = |pci| Platform { pci, ..smallest() };
-    let range = |start, end| vec![AddressRange { start, end }];
+    let range = |start, end| vec![AddressRange::inclusive(start, end).unwrap()];
     assert!(build(&with(PciRoot { mmio32: range(1 << 20, 0xFFFF_FFFF), ..PciRoot::default() })).is_ok());
     assert!(build(&with(PciRoot { mmio64: range(1 << 32, (1 << 52) - 1), ..PciRoot::default() })).is_ok());
-    for window in [range(0, 1 << 20), range(1 << 31, 1 << 32), range(1 << 31, 1 << 30)] {
+    for window in [range(0, 1 << 20), range(1 << 31, 1 << 32)] {
         let error = refused(with(PciRoot { mmio32: window, ..PciRoot::default() }));
         assert!(error.contains("1 MiB to 4 GiB"), "{error}");
     }

@@ -5,10 +5,11 @@ use acpi_tables::aml::{
     Arg, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, Method, OpRegion, OpRegionSpace,
     Path, Store,
 };
+use vocabulary::battery::{EVENT_ADAPTER, EVENT_INFO, EVENT_STATUS, Register};
+use vocabulary::ports::BATTERY;
 
 use super::interpreter::{self, integers, strings};
 use super::samples::{endpoint, smallest};
-use crate::battery::{EVENT_ADAPTER, EVENT_INFO, EVENT_STATUS, LENGTH, PORT, REGISTERS};
 use crate::*;
 
 /// The table that guides for laptop passthrough hand around to satisfy drivers of mobile GPUs: an SSDT of 161 bytes,
@@ -27,16 +28,17 @@ fn objects(names: &[&str]) -> Vec<String> {
 /// An SSDT with `Method (PUTn, 1)` for each dword of the registers, and `EVN`.
 fn writer() -> Vec<u8> {
     let mut body = Vec::new();
-    OpRegion::new("\\TEST".into(), OpRegionSpace::SystemIO, &PORT, &LENGTH).to_aml_bytes(&mut body);
+    OpRegion::new("\\TEST".into(), OpRegionSpace::SystemIO, &BATTERY.first(), &BATTERY.count())
+        .to_aml_bytes(&mut body);
     let name = |index: usize| format!("T{index:03}");
-    let fields = (0..REGISTERS.len()).map(|index| {
+    let fields = (0..Register::ALL.len()).map(|index| {
         let name = name(index).into_bytes();
         FieldEntry::Named(name.try_into().unwrap(), 32)
     });
     let (access, lock) = (FieldAccessType::DWord, FieldLockRule::NoLock);
     Field::new("\\TEST".into(), access, lock, FieldUpdateRule::Preserve, fields.collect())
         .to_aml_bytes(&mut body);
-    for (index, _) in REGISTERS.iter().enumerate() {
+    for index in 0..Register::ALL.len() {
         let field = Path::new(&format!("\\{}", name(index)));
         let put = Path::new(&format!("\\PU{index:02}"));
         Method::new(put, 1, false, vec![&Store::new(&field, &Arg(0))]).to_aml_bytes(&mut body);
@@ -49,7 +51,7 @@ fn writer() -> Vec<u8> {
 /// Puts values into the registers, by name, and evaluates the calls.
 fn mirrored(values: &[(&[u8; 4], u32)], calls: Vec<String>) -> Vec<String> {
     let put = values.iter().map(|(name, value)| {
-        let index = REGISTERS.iter().position(|register| register == *name).unwrap();
+        let index = Register::ALL.iter().position(|register| register.name() == **name).unwrap();
         format!("\\PU{index:02} 0x{value:X}")
     });
     let all: Vec<String> = put.chain(calls).collect();
@@ -85,7 +87,8 @@ fn the_extended_information_agrees() {
                 (answers[0].clone(), answers[1].clone())
             }
             Battery::Mirror => {
-                let all: Vec<(&[u8; 4], u32)> = REGISTERS.iter().map(|name| (name, values(name))).collect();
+                let names = Register::ALL.map(Register::name);
+                let all: Vec<(&[u8; 4], u32)> = names.iter().map(|name| (name, values(name))).collect();
                 let answers = mirrored(&all, calls);
                 (answers[0].clone(), answers[1].clone())
             }
@@ -178,7 +181,7 @@ fn only_the_mirrored_battery_takes_ports() {
     for (battery, expected) in [(None, false), (Some(Battery::Full), false), (Some(Battery::Mirror), true)] {
         let calls = objects(&["LPCB.MBRD._CRS"]);
         let bytes = interpreter::buffer(&interpreter::evaluate(&[dsdt(battery)], &calls)[0]);
-        let descriptor = [0x47, 1, 0x00, 0x0B, 0x00, 0x0B, 1, LENGTH];
+        let descriptor = [0x47, 1, 0x00, 0x0B, 0x00, 0x0B, 1, BATTERY.count()];
         assert_eq!(bytes.windows(8).any(|bytes| bytes == descriptor), expected, "{battery:?}");
     }
 }

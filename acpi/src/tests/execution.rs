@@ -2,10 +2,10 @@
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{Arg, DeRefOf, Index, Method, MethodCall, Return, ZERO};
+use vocabulary::interrupts::{Pin, Pirq};
 
 use super::interpreter::{self, buffer, integers};
 use super::{properties, samples};
-use crate::routing::{Pin, Pirq};
 use crate::*;
 
 /// Makes the interpreter evaluate all of these, and returns what it says about each.

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use vocabulary::AddressRange;
 
 use super::install::install;
 use super::samples;
@@ -70,7 +71,8 @@ pub(crate) fn some_machines(count: usize) -> Vec<Platform> {
 }
 
 fn range(limit: u64) -> impl Strategy<Value = AddressRange> {
-    (0..limit, 0..limit).prop_map(|(start, end)| AddressRange { start, end })
+    (0..limit, 0..limit)
+        .prop_map(|(start, end)| AddressRange::inclusive(start.min(end), start.max(end)).unwrap())
 }
 
 /// Whatever the types allow.

@@ -1,5 +1,7 @@
 //! Machines to test with.
 
+use vocabulary::AddressRange;
+
 use crate::*;
 
 pub(crate) fn name(name: &str) -> NameSeg {
@@ -54,8 +56,8 @@ pub(crate) fn laptop() -> Platform {
         pm_profile: PmProfile::Mobile,
         pci: PciRoot {
             io: vec![IoRange { start: 0, end: 0xCF7 }, IoRange { start: 0xD00, end: 0xFFFF }],
-            mmio32: vec![AddressRange { start: 0x8000_0000, end: 0xFEBF_FFFF }],
-            mmio64: vec![AddressRange { start: 0x70_0000_0000, end: 0x7F_FFFF_FFFF }],
+            mmio32: vec![AddressRange::inclusive(0x8000_0000, 0xFEBF_FFFF).unwrap()],
+            mmio64: vec![AddressRange::inclusive(0x70_0000_0000, 0x7F_FFFF_FFFF).unwrap()],
             functions: vec![
                 bridge(1, 0, "PEG0", vec![endpoint(0, 0, "PEGP"), endpoint(0, 1, "PEGA")]),
                 endpoint(2, 0, "GFX0"),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use map::FlatMap;
+use vocabulary::AddressRange;
 
 /// What a guest access asks of the machine as a whole. The vCPU that made the access performs it after the device
 /// has returned and no lock of a device is held.
@@ -38,72 +39,6 @@ pub trait BusDevice: Send + Sync {
     fn read(&self, offset: u64, data: &mut [u8]);
     /// Writes `data` at `offset`.
     fn write(&self, offset: u64, data: &[u8]) -> Action;
-}
-
-/// A non-empty range of guest addresses or ports; by default the one address 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct AddressRange {
-    base: u64,
-    last: u64,
-}
-
-impl AddressRange {
-    /// `len` addresses from `base`; `None` when empty or beyond the end of the address space.
-    pub const fn new(base: u64, len: u64) -> Option<Self> {
-        if len == 0 {
-            return None;
-        }
-        match base.checked_add(len - 1) {
-            Some(last) => Some(Self { base, last }),
-            None => None,
-        }
-    }
-
-    /// From `base` to `last`, both included; `None` when `last` lies before `base`.
-    pub const fn inclusive(base: u64, last: u64) -> Option<Self> {
-        if last < base { None } else { Some(Self { base, last }) }
-    }
-
-    /// First address.
-    pub const fn base(self) -> u64 {
-        self.base
-    }
-
-    /// Last address.
-    pub const fn last(self) -> u64 {
-        self.last
-    }
-
-    /// Number of addresses, saturating for the whole 64-bit space.
-    pub const fn len(self) -> u64 {
-        (self.last - self.base).saturating_add(1)
-    }
-
-    /// Ranges are never empty.
-    pub const fn is_empty(self) -> bool {
-        false
-    }
-
-    /// Whether `address` lies within.
-    pub const fn contains(self, address: u64) -> bool {
-        self.base <= address && address <= self.last
-    }
-
-    /// Whether all of `other` lies within.
-    pub const fn covers(self, other: Self) -> bool {
-        self.base <= other.base && other.last <= self.last
-    }
-
-    /// Whether the two share an address.
-    pub const fn overlaps(self, other: Self) -> bool {
-        self.base <= other.last && other.base <= self.last
-    }
-}
-
-impl std::fmt::Display for AddressRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#x}-{:#x}", self.base, self.last)
-    }
 }
 
 /// Who answers where regions overlap.

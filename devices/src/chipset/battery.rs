@@ -1,81 +1,21 @@
-//! Registers with the state of a battery and a power adapter, for the AML of an ACPI control method battery (ACPI 6.5,
-//! 10.2 and 10.3). No hardware has them: on a board the AML would ask an embedded controller.
-//!
-//! There are fourteen dwords, in the order of [`Register`], of which all ones mean "unknown". The guest cannot change
-//! any. What has changed since it last looked is in the last one; reading that clears it. Changes raise the
-//! general-purpose event [`GPE`].
+//! A battery and a power adapter that follow the host's: the registers of [`vocabulary::battery`], and when the guest is
+//! interrupted for a change of them.
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vocabulary::battery::{
+    EVENT_ADAPTER, EVENT_INFO, EVENT_STATUS, FLAG_ADAPTER, FLAG_BATTERY, GPE, Register, STATE_CHARGING,
+    STATE_CRITICAL, STATE_DISCHARGING, UNKNOWN,
+};
+
 use super::pm::PowerManagement;
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
 
-/// First port.
-pub const PORT: u64 = 0xb00;
-/// Ports decoded from [`PORT`].
-pub const LEN: u64 = 0x40;
-/// The event, a bit number in GPE0_STS.
-pub const GPE: u8 = 0x10;
-
-/// [`Register::Flags`]: there is a battery.
-pub const FLAG_BATTERY: u32 = 1 << 0;
-/// [`Register::Flags`]: the adapter is plugged in.
-pub const FLAG_ADAPTER: u32 = 1 << 1;
-
-/// [`Register::State`], as in `_BST` (ACPI 6.5, table 10.10).
-pub const STATE_DISCHARGING: u32 = 1 << 0;
-/// See [`STATE_DISCHARGING`].
-pub const STATE_CHARGING: u32 = 1 << 1;
-/// See [`STATE_DISCHARGING`].
-pub const STATE_CRITICAL: u32 = 1 << 2;
-
-/// [`Register::Events`]: the battery was put in or taken out, or one of its constants has changed.
-pub const EVENT_INFO: u32 = 1 << 0;
-/// [`Register::Events`]: the battery's state has changed, or its charge by a percent.
-pub const EVENT_STATUS: u32 = 1 << 1;
-/// [`Register::Events`]: the adapter was plugged in or out.
-pub const EVENT_ADAPTER: u32 = 1 << 2;
-
-const UNKNOWN: u32 = 0xffff_ffff;
-
-/// The dwords in their order. Capacities and the rate have the unit that [`Register::Unit`] tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Register {
-    /// What there is.
-    Flags,
-    /// 0 = mWh and mW, 1 = mAh and mA.
-    Unit,
-    /// What the battery does.
-    State,
-    /// Rate of charging or discharging.
-    Rate,
-    /// Remaining capacity.
-    Remaining,
-    /// Voltage in mV.
-    Voltage,
-    /// Design capacity.
-    Design,
-    /// Capacity when it was last full.
-    LastFull,
-    /// Design voltage in mV.
-    DesignVoltage,
-    /// Capacity of the warning: a tenth of the design capacity.
-    Warning,
-    /// Capacity of the low battery: a twentieth.
-    Low,
-    /// Step of capacities: a hundredth.
-    Granularity,
-    /// Charge cycles.
-    Cycles,
-    /// What has changed.
-    Events,
-}
-
-const REGISTERS: usize = Register::Events as usize + 1;
+const REGISTERS: usize = Register::ALL.len();
 
 /// The registers that `_BIF` and `_BIX` return.
 const CONSTANTS: [Register; 8] = [
@@ -134,7 +74,7 @@ pub struct PowerState {
     pub battery: Option<BatteryState>,
 }
 
-/// The register block, [`LEN`] ports from [`PORT`].
+/// The register block, at [`vocabulary::ports::BATTERY`].
 pub struct MirroredBattery {
     registers: Mutex<[u32; REGISTERS]>,
     pm: Arc<PowerManagement>,
@@ -228,6 +168,7 @@ fn registers(state: &PowerState) -> [u32; REGISTERS] {
         set(Register::Design, design);
         set(Register::LastFull, last_full);
         set(Register::DesignVoltage, design_voltage);
+        // A tenth, a twentieth and a hundredth of the design capacity.
         set(Register::Warning, design.map(|design| design / 10));
         set(Register::Low, design.map(|design| design / 20));
         set(Register::Granularity, design.map(|design| design / 100));

@@ -7,10 +7,13 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::pm::{self, PowerManagement};
-use super::rcrb::{self, RootComplexRegisters};
+use vocabulary::AddressRange;
+use vocabulary::memory::ROOT_COMPLEX;
+use vocabulary::pm;
+
+use super::pm::PowerManagement;
+use super::rcrb::RootComplexRegisters;
 use super::{SUBSYSTEM, SUBSYSTEM_VENDOR};
-use crate::bus::AddressRange;
 use crate::interrupt::PirqRouter;
 use crate::pci::config::reg;
 use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
@@ -35,24 +38,6 @@ const LPC_IO_DEC: u16 = 0x80;
 const GEN_PMCON_1: u16 = 0xa0;
 /// Root Complex Base Address: bits 31:14, bit 0 enables.
 const RCBA: u16 = 0xf0;
-
-/// Which PIRQ (0 = A … 7 = H) `pin` (1 = INTA … 4 = INTD) of `device` on bus 0 is wired to.
-///
-/// Devices 25–31 follow the defaults of their D*x*IR registers, device 30 being wired to E–H; all others
-/// turn through E–H as slots of a bus do. Pins outside 1–4 count modulo 4.
-pub const fn pirq_of(device: u8, pin: u8) -> usize {
-    let pin = pin.wrapping_sub(1) & 3;
-    (match device {
-        25..=29 | 31 => pin,
-        30 => 4 + pin,
-        _ => 4 + (device.wrapping_add(pin) & 3),
-    }) as usize
-}
-
-/// The IOAPIC input (16–23) of `pin` of `device` on bus 0; see [`pirq_of`].
-pub const fn gsi_of(device: u8, pin: u8) -> u32 {
-    16 + pirq_of(device, pin) as u32
-}
 
 /// The LPC bridge.
 pub struct Lpc {
@@ -119,8 +104,8 @@ fn decoded(config: &ConfigSpace) -> (Option<AddressRange>, Option<AddressRange>)
     let rcba = config.u32(RCBA);
     let rcrb_on = rcba & 1 != 0;
     (
-        if pm_on { AddressRange::new(pmbase, pm::LEN) } else { None },
-        if rcrb_on { AddressRange::new(u64::from(rcba & !0x3fff), rcrb::LEN) } else { None },
+        if pm_on { AddressRange::new(pmbase, pm::COUNT.into()) } else { None },
+        if rcrb_on { AddressRange::new(u64::from(rcba & !0x3fff), ROOT_COMPLEX.len()) } else { None },
     )
 }
 

@@ -7,8 +7,10 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vocabulary::AddressRange;
+
 use super::{SUBSYSTEM, SUBSYSTEM_VENDOR};
-use crate::bus::{AddressRange, BusDevice};
+use crate::bus::BusDevice;
 use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
 
 /// PCI Express Register Range Base Address, 64 bits.

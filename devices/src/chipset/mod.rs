@@ -14,7 +14,7 @@ pub mod rtc;
 mod tests;
 
 pub use battery::{BatteryState, MirroredBattery, PowerState, Unit};
-pub use lpc::{Lpc, gsi_of, pirq_of};
+pub use lpc::Lpc;
 pub use mch::Mch;
 pub use pm::PowerManagement;
 pub use reset::{Port92, ResetControl};

@@ -12,21 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use vocabulary::pm::{PM_TIMER, SLP_TYP_S5};
+
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
 use crate::interrupt::IrqLine;
 use crate::time::Alarm;
 
-/// Bytes decoded at PMBASE.
-pub const LEN: u64 = 0x80;
-/// Offset of PM1_STS and PM1_EN, two bytes each.
-pub const PM1_EVENT: u64 = 0x00;
-/// Offset of PM1_CNT, two bytes and two reserved ones.
-pub const PM1_CONTROL: u64 = 0x04;
-/// Offset of PM1_TMR, four bytes.
-pub const PM_TIMER: u64 = 0x08;
-/// Offset of GPE0_STS and GPE0_EN, eight bytes each.
-pub const GPE0: u64 = 0x20;
 /// Offset of SMI_EN, four bytes.
 const SMI_EN: u64 = 0x30;
 
@@ -51,8 +43,6 @@ const BM_RLD: u16 = 1 << 1;
 const SLP_TYP: u16 = 7 << 10;
 /// High byte of PM1_CNT: SLP_EN.
 const SLP_EN_HIGH: u8 = 1 << 5;
-/// SLP_TYP that `_S5` names.
-pub const SLP_TYP_S5: u8 = 0;
 
 /// APMC_EN, always on.
 const SMI_EN_VALUE: u32 = 1 << 5;
@@ -238,7 +228,7 @@ impl BusDevice for PowerManagement {
     #[inline]
     fn read(&self, offset: u64, data: &mut [u8]) {
         let ticks = self.ticks(Instant::now());
-        if offset == PM_TIMER && data.len() == 4 {
+        if offset == u64::from(PM_TIMER) && data.len() == 4 {
             data.copy_from_slice(&((ticks & TIMER_MASK) as u32).to_le_bytes());
             return;
         }

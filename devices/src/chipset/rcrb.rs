@@ -3,9 +3,6 @@
 
 use crate::bus::{Action, BusDevice};
 
-/// Bytes decoded at RCBA.
-pub(super) const LEN: u64 = 0x4000;
-
 /// Device 31 down to device 25 Interrupt Route: four bits each for INTA–INTD, 0 = PIRQA. Device 30's
 /// register is reserved.
 const INTERRUPT_ROUTES: [(u64, u16); 7] = [

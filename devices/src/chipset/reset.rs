@@ -6,13 +6,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
 
-/// Port of the reset control register, the address of `RESET_REG` in I/O space.
-pub const RESET_CONTROL_PORT: u64 = 0xcf9;
-/// What to write there for a full reset: `RESET_VALUE`.
-pub const RESET_CONTROL_VALUE: u8 = 0x0f;
-/// Port of [`Port92`].
-pub const PORT_92: u64 = 0x92;
-
 /// RST_CPU: starts a reset.
 const RST_CPU: u8 = 1 << 2;
 /// FULL_RST and SYS_RST: which kind of reset, of which this machine has one.
@@ -88,25 +81,27 @@ impl BusDevice for Port92 {
 mod tests {
     use std::sync::Arc;
 
+    use vocabulary::ports::{RESET_CONTROL, RESET_CONTROL_VALUE};
+
     use super::*;
-    use crate::bus::{AddressRange, Bus, Priority};
+    use crate::bus::{Bus, Priority};
 
     #[test]
     fn reset_control_resets_on_rst_cpu_only() {
         let bus = Bus::new();
         let device = Arc::new(ResetControl::default());
-        bus.insert(AddressRange::new(RESET_CONTROL_PORT, 1).unwrap(), Priority::Platform, device.clone());
+        bus.insert(RESET_CONTROL.range(), Priority::Platform, device.clone());
         let mut view = bus.view();
         for value in 0..=0xff_u8 {
             let expected = if value & 4 != 0 { Action::Reset } else { Action::None };
-            assert_eq!(view.write(RESET_CONTROL_PORT, &[value]), expected, "{value:#x}");
+            assert_eq!(view.write(u64::from(RESET_CONTROL.first()), &[value]), expected, "{value:#x}");
             let mut byte = [0xff];
-            view.read(RESET_CONTROL_PORT, &mut byte);
+            view.read(u64::from(RESET_CONTROL.first()), &mut byte);
             assert_eq!(byte[0], value & 0x0a);
         }
         device.reset();
         let mut byte = [0xff];
-        view.read(RESET_CONTROL_PORT, &mut byte);
+        view.read(u64::from(RESET_CONTROL.first()), &mut byte);
         assert_eq!(byte, [0]);
     }
 

@@ -3,10 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use vocabulary::AddressRange;
+use vocabulary::Devfn;
+
 use super::*;
-use crate::bus::{Action, AddressRange, Bus, BusView, Priority};
+use crate::bus::{Action, Bus, BusView, Priority};
 use crate::interrupt::PirqRouter;
-use crate::pci::{ConfigPorts, Devfn, Doorbell, Ecam, IoEvents, RootComplex, Space};
+use crate::pci::{ConfigPorts, Doorbell, Ecam, IoEvents, RootComplex, Space};
 use crate::test_support::{Line, TestAlarm, Windows};
 
 struct Nowhere;

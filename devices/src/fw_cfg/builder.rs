@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vocabulary::fw_cfg::Content;
+
 use super::directory::{self, MAX_NAME};
-use super::item::{Body, Content, Group, Item, Observer, Part, Provider, WritableFile, WriteListener, keys};
+use super::item::{Body, Group, Item, Observer, Part, Provider, WritableFile, WriteListener, keys};
 use super::{Configuration, FwCfg};
 use crate::GuestRam;
 

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
+use vocabulary::fw_cfg::Content;
+
 /// Well-known keys (edk2 `OvmfPkg/Include/IndustryStandard/QemuFwCfg.h`). Numbers are little-endian.
 pub mod keys {
     /// `QEMU`, by which firmware finds the device.
@@ -39,41 +41,6 @@ pub mod keys {
     /// The first key that no file can have: bit 14 was a write flag once and is ignored in a selector, bit 15 marks
     /// items of one architecture.
     pub const FILE_END: u16 = 0x4000;
-}
-
-/// Bytes that the guest may read, of constant length and contents.
-pub trait Content: Send + Sync {
-    /// Length in bytes.
-    fn len(&self) -> u32;
-
-    /// Whether there is nothing.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Fills `buf` with the bytes from `offset` on; `offset + buf.len()` is at most [`Content::len`].
-    fn read_at(&self, offset: u32, buf: &mut [u8]) -> io::Result<()>;
-}
-
-impl Content for Vec<u8> {
-    fn len(&self) -> u32 {
-        // What lies beyond cannot be named by an offset.
-        u32::try_from(Vec::len(self)).unwrap_or(u32::MAX)
-    }
-
-    fn read_at(&self, offset: u32, buf: &mut [u8]) -> io::Result<()> {
-        copy_from(self, offset, buf).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-impl Content for Arc<dyn Content> {
-    fn len(&self) -> u32 {
-        self.as_ref().len()
-    }
-
-    fn read_at(&self, offset: u32, buf: &mut [u8]) -> io::Result<()> {
-        self.as_ref().read_at(offset, buf)
-    }
 }
 
 /// Fills `buf` from `bytes[offset..]`; `None` if there are too few.

@@ -24,17 +24,12 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use builder::{Error, FwCfgBuilder};
-pub use item::{Content, Observer, Provider, WriteListener, keys};
 use item::{Group, Item, WritableFile};
+pub use item::{Observer, Provider, WriteListener, keys};
 use state::State;
 
 use crate::GuestRam;
 use crate::bus::{Action, BusDevice};
-
-/// First port.
-pub const PORT_BASE: u64 = 0x510;
-/// Number of ports.
-pub const PORT_COUNT: u64 = 12;
 
 /// Offset of the data port, for a vCPU that serves string input through [`FwCfg::read_stream`].
 pub const DATA_OFFSET: u64 = 1;
@@ -54,7 +49,7 @@ struct Configuration {
     ram: GuestRam,
 }
 
-/// The device, over [`PORT_COUNT`] ports from [`PORT_BASE`] on.
+/// The device, at [`vocabulary::ports::FW_CFG`].
 pub struct FwCfg {
     config: Configuration,
     state: Mutex<State>,

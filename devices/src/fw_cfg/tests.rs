@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
+use vocabulary::fw_cfg::Content;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! The registers of one PCI function (PCIe 6.0, 7.5): bytes with masks of what the guest can write, base address
 //! registers and capability lists.
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
 
 use super::Space;
 

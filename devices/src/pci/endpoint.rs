@@ -12,7 +12,9 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::bus::{Action, AddressRange, BusDevice};
+use vocabulary::AddressRange;
+
+use crate::bus::{Action, BusDevice};
 
 use super::config::command;
 use super::dma::Dma;

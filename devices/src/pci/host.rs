@@ -4,9 +4,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use vocabulary::Devfn;
+use vocabulary::PciAddress;
+
 use crate::bus::{Action, BusDevice};
 
-use super::{Bdf, Devfn, RootComplex};
+use super::RootComplex;
 
 /// Bit 31 of CONFIG_ADDRESS: cycles to CONFIG_DATA are configuration cycles.
 const ENABLE: u32 = 1 << 31;
@@ -20,9 +23,6 @@ pub struct ConfigPorts {
 }
 
 impl ConfigPorts {
-    /// First port.
-    pub const BASE: u16 = 0xcf8;
-
     /// Ports in front of `root`; byte accesses to 0xCF9 go to `reset_control` at offset 0.
     pub fn new(root: Arc<RootComplex>, reset_control: Arc<dyn BusDevice>) -> Self {
         Self { root, reset_control, address: AtomicU32::new(0) }
@@ -34,14 +34,14 @@ impl ConfigPorts {
         address.store(0, Ordering::Relaxed);
     }
 
-    fn target(&self, offset: u64) -> Option<(Bdf, u16)> {
+    fn target(&self, offset: u64) -> Option<(PciAddress, u16)> {
         let address = self.address.load(Ordering::Relaxed);
         if address & ENABLE == 0 {
             return None;
         }
         let [register, devfn, bus, _] = address.to_le_bytes();
         let register = u16::from(register & 0xfc) + (offset & 3) as u16;
-        Some((Bdf { bus, devfn: Devfn::from_byte(devfn) }, register))
+        Some((PciAddress { bus, devfn: Devfn::from_byte(devfn) }, register))
     }
 }
 
@@ -104,10 +104,10 @@ impl Ecam {
     }
 }
 
-fn ecam_target(offset: u64) -> (Bdf, u16) {
+fn ecam_target(offset: u64) -> (PciAddress, u16) {
     let bus = (offset >> 20) as u8;
     let devfn = Devfn::from_byte((offset >> 12) as u8);
-    (Bdf { bus, devfn }, (offset & 0xfff) as u16)
+    (PciAddress { bus, devfn }, (offset & 0xfff) as u16)
 }
 
 /// Bytes from `offset` to the next dword boundary, at most `len`.

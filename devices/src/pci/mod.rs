@@ -7,7 +7,6 @@
 //!
 //! [`endpoint::Endpoint`] is what all emulated endpoints have in common, out of parts that can be had one by one.
 
-pub mod address;
 pub mod capability;
 pub mod config;
 pub mod dma;
@@ -29,11 +28,11 @@ use std::io;
 use std::sync::Arc;
 
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::AddressRange;
 
-use crate::bus::{Action, AddressRange, BusDevice};
+use crate::bus::{Action, BusDevice};
 use crate::memory::HostMemory;
 
-pub use address::{Bdf, Devfn};
 pub use config::{Bar, BarKind, ConfigSpace, Ids};
 pub use host::{ConfigPorts, Ecam};
 pub use topology::{Placed, RootComplex, TopologyError};

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
 
 use super::config::{command, reg};
 use super::express::{self, Express};

@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::bus::{Action, AddressRange, Bus, Priority, RegionId};
+use vocabulary::AddressRange;
+use vocabulary::Devfn;
+use vocabulary::PciAddress;
+
+use crate::bus::{Action, Bus, Priority, RegionId};
 use crate::memory::WindowMapper;
 
-use super::{Bdf, Devfn, Forwarding, IoEvents, MappedPart, PciFunction, Region, Space};
+use super::{Forwarding, IoEvents, MappedPart, PciFunction, Region, Space};
 
 /// A function at its place.
 #[derive(Clone)]
@@ -183,7 +187,7 @@ impl RootComplex {
     }
 
     /// The function that answers at `bdf`, and the node it belongs to.
-    fn find(&self, bdf: Bdf) -> Option<(Devfn, &Node, &Arc<dyn PciFunction>)> {
+    fn find(&self, bdf: PciAddress) -> Option<(Devfn, &Node, &Arc<dyn PciFunction>)> {
         let nodes = self.nodes.get()?;
         if bdf.bus == 0 {
             return nodes.get(&bdf.devfn).map(|node| (bdf.devfn, node, &node.function));
@@ -199,7 +203,7 @@ impl RootComplex {
     }
 
     /// A configuration read; ones where no function answers.
-    pub fn config_read(&self, bdf: Bdf, register: u16, data: &mut [u8]) {
+    pub fn config_read(&self, bdf: PciAddress, register: u16, data: &mut [u8]) {
         match self.find(bdf) {
             Some((_, _, function)) => function.config_read(register, data),
             None => data.fill(0xff),
@@ -208,7 +212,7 @@ impl RootComplex {
 
     /// A configuration write, with all that follows from it for the buses. Writes to a function, to the root port above it
     /// and to its neighbours there take their turns.
-    pub fn config_write(&self, bdf: Bdf, register: u16, data: &[u8]) -> Action {
+    pub fn config_write(&self, bdf: PciAddress, register: u16, data: &[u8]) -> Action {
         let Some((at, node, function)) = self.find(bdf) else { return Action::None };
         let _turn = lock(&node.turn);
         let written = function.config_write(register, data);

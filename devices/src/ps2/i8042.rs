@@ -21,15 +21,6 @@ use crate::bus::{Action, BusDevice};
 use crate::input::{Input, Key, Lamps, PointerEvent, Taken};
 use crate::interrupt::IrqLine;
 
-/// Port of the output and input buffers.
-pub const DATA_PORT: u64 = 0x60;
-/// Port of the status register and of commands.
-pub const COMMAND_PORT: u64 = 0x64;
-/// ISA interrupt of the keyboard.
-pub const KEYBOARD_IRQ: u8 = 1;
-/// ISA interrupt of the mouse.
-pub const MOUSE_IRQ: u8 = 12;
-
 /// Status register.
 mod status {
     /// The output buffer holds a byte.
@@ -290,12 +281,12 @@ impl I8042 {
         Arc::new(Self { state: Mutex::new(State::new()), keyboard_irq, mouse_irq })
     }
 
-    /// What to put on the bus at [`DATA_PORT`], one port.
+    /// What to put on the bus at [`vocabulary::ports::I8042_DATA`], one port.
     pub fn data_port(self: &Arc<Self>) -> Arc<dyn BusDevice> {
         Arc::new(DataPort(Arc::clone(self)))
     }
 
-    /// What to put on the bus at [`COMMAND_PORT`], one port.
+    /// What to put on the bus at [`vocabulary::ports::I8042_COMMAND`], one port.
     pub fn command_port(self: &Arc<Self>) -> Arc<dyn BusDevice> {
         Arc::new(CommandPort(Arc::clone(self)))
     }

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
+use vocabulary::ports::COM1;
 
 use super::*;
-use crate::bus::{AddressRange, Bus, BusView, Priority};
+use crate::bus::{Bus, BusView, Priority};
 use crate::test_support::Sink;
 
 struct Fixture {
@@ -18,19 +19,19 @@ fn fixture() -> Fixture {
     let sink = Sink::default();
     let port = SerialPort::new(irq.try_clone().unwrap(), Box::new(sink.clone()), room.try_clone().unwrap());
     let bus = Bus::new();
-    bus.insert(AddressRange::new(COM1_PORT, LEN).unwrap(), Priority::Platform, port.clone());
+    bus.insert(COM1.range(), Priority::Platform, port.clone());
     Fixture { port, view: bus.view(), irq, room, sink }
 }
 
 impl Fixture {
     fn read(&mut self, register: u64) -> u8 {
         let mut byte = [0];
-        self.view.read(COM1_PORT + register, &mut byte);
+        self.view.read(u64::from(COM1.first()) + register, &mut byte);
         byte[0]
     }
 
     fn write(&mut self, register: u64, value: u8) {
-        assert_eq!(self.view.write(COM1_PORT + register, &[value]), Action::None);
+        assert_eq!(self.view.write(u64::from(COM1.first()) + register, &[value]), Action::None);
     }
 
     fn registers(&mut self) -> Vec<u8> {
@@ -111,7 +112,7 @@ fn output_survives_reset() {
 proptest! {
     #[test]
     fn any_access_is_survived_and_reset_undoes_all(
-        accesses in prop::collection::vec((0..LEN, any::<u32>(), 0usize..3, any::<bool>()), 0..60),
+        accesses in prop::collection::vec((0..COM1.range().len(), any::<u32>(), 0usize..3, any::<bool>()), 0..60),
         input in prop::collection::vec(any::<u8>(), 0..80),
     ) {
         let mut port = fixture();
@@ -119,9 +120,9 @@ proptest! {
         for (offset, value, size, write) in accesses {
             let mut data = value.to_le_bytes();
             if write {
-                let _ = port.view.write(COM1_PORT + offset, &data[..1 << size]);
+                let _ = port.view.write(u64::from(COM1.first()) + offset, &data[..1 << size]);
             } else {
-                port.view.read(COM1_PORT + offset, &mut data[..1 << size]);
+                port.view.read(u64::from(COM1.first()) + offset, &mut data[..1 << size]);
             }
             prop_assert!(port.port.input(&input) <= input.len());
         }

@@ -4,7 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::bus::{Action, AddressRange, BusDevice};
+use vocabulary::AddressRange;
+
+use crate::bus::{Action, BusDevice};
 
 use super::overlay::Overlay;
 use super::shared::Shared;

@@ -1,7 +1,8 @@
 //! The base address registers of a passed-through function: what they are, and which parts of them the guest may reach
 //! without a trap.
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
+
 use crate::pci::config::reg;
 use crate::pci::{Bar, BarKind};
 

@@ -6,7 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
+
 use crate::interrupt::{MsiAllocator, ResampledLine};
 use crate::pci::{BarState, MappedPart, PciFunction, Region, Space, Written};
 

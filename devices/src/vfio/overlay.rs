@@ -1,6 +1,7 @@
 //! Registers inside BARs that are not the device's own.
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
+
 use crate::pci::config::reg;
 
 use super::config::{Capabilities, Raw};

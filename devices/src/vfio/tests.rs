@@ -15,12 +15,15 @@ mod threads;
 use std::io;
 use std::sync::Arc;
 
+use vocabulary::Devfn;
+use vocabulary::PciAddress;
+
 use crate::bus::{Action, Bus};
 use crate::memory::{HostMemory, WindowMapper};
 use crate::pci::config::{command, reg};
 use crate::pci::msix::testing::FakeAllocator;
 use crate::pci::root_port::{Link, RootPort, RootPortOptions};
-use crate::pci::{Bdf, Devfn, Doorbell, IoEvents, Placement, RootComplex, Space};
+use crate::pci::{Doorbell, IoEvents, Placement, RootComplex, Space};
 use crate::test_support::Windows;
 
 use super::testing::{FakeDevice, FakeLine, Op};
@@ -29,10 +32,10 @@ use images::{MSIX_BAR, POWER_STATE, gpu, gpu_with};
 
 const PORT: Devfn = at(1);
 /// Behind the port.
-const BEHIND: Bdf = Bdf { bus: 1, devfn: at(0) };
+const BEHIND: PciAddress = PciAddress { bus: 1, devfn: at(0) };
 /// On the root bus.
-const HERE: Bdf = Bdf { bus: 0, devfn: at(5) };
-const PORT_BDF: Bdf = Bdf { bus: 0, devfn: PORT };
+const HERE: PciAddress = PciAddress { bus: 0, devfn: at(5) };
+const PORT_BDF: PciAddress = PciAddress { bus: 0, devfn: PORT };
 
 /// Where [`Bench::place`] puts the BARs.
 const BAR0: u64 = 0xc000_0000;
@@ -184,32 +187,32 @@ impl Bench {
     }
 
     /// Gives the BARs of a [`gpu`] addresses.
-    fn place(&self, bdf: Bdf) {
+    fn place(&self, bdf: PciAddress) {
         self.write(bdf, 0x10, &(BAR0 as u32).to_le_bytes());
         self.write(bdf, 0x14, &(BAR1 as u32).to_le_bytes());
         self.write(bdf, 0x18, &((BAR1 >> 32) as u32).to_le_bytes());
         self.write(bdf, 0x24, &(BAR5 as u32).to_le_bytes());
     }
 
-    fn write(&self, bdf: Bdf, register: u16, data: &[u8]) {
+    fn write(&self, bdf: PciAddress, register: u16, data: &[u8]) {
         assert_eq!(self.root.config_write(bdf, register, data), Action::None);
     }
 
-    fn read<const N: usize>(&self, bdf: Bdf, register: u16) -> [u8; N] {
+    fn read<const N: usize>(&self, bdf: PciAddress, register: u16) -> [u8; N] {
         let mut data = [0xa5; N];
         self.root.config_read(bdf, register, &mut data);
         data
     }
 
-    fn u8(&self, bdf: Bdf, register: u16) -> u8 {
+    fn u8(&self, bdf: PciAddress, register: u16) -> u8 {
         u8::from_le_bytes(self.read(bdf, register))
     }
 
-    fn u16(&self, bdf: Bdf, register: u16) -> u16 {
+    fn u16(&self, bdf: PciAddress, register: u16) -> u16 {
         u16::from_le_bytes(self.read(bdf, register))
     }
 
-    fn u32(&self, bdf: Bdf, register: u16) -> u32 {
+    fn u32(&self, bdf: PciAddress, register: u16) -> u32 {
         u32::from_le_bytes(self.read(bdf, register))
     }
 

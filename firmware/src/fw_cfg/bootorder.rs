@@ -6,29 +6,7 @@
 
 use std::fmt::{self, Display, Write};
 
-/// Device (slot) and function on one PCI bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    device: u8,
-    function: u8,
-}
-
-impl Slot {
-    /// `None` unless `device` is 0 to 31 and `function` 0 to 7.
-    #[must_use]
-    pub const fn new(device: u8, function: u8) -> Option<Self> {
-        if device < 32 && function < 8 { Some(Self { device, function }) } else { None }
-    }
-}
-
-impl Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.function {
-            0 => write!(f, "{:x}", self.device),
-            function => write!(f, "{:x},{function:x}", self.device),
-        }
-    }
-}
+use vocabulary::Devfn;
 
 /// What kind of device to boot from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +33,28 @@ pub enum BootKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootDevice {
     /// The root ports and bridges from bus 0 down to the device's bus; empty for a device on bus 0.
-    pub bridges: Vec<Slot>,
+    pub bridges: Vec<Devfn>,
     /// The device on its bus.
-    pub slot: Slot,
+    pub at: Devfn,
     /// What it is.
     pub kind: BootKind,
+}
+
+/// The unit address of OpenFirmware's PCI binding: device, and function unless it is 0.
+fn unit(at: Devfn) -> String {
+    match at.function() {
+        0 => format!("{:x}", at.device()),
+        function => format!("{:x},{function:x}", at.device()),
+    }
 }
 
 impl Display for BootDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("/pci@i0cf8")?;
         for bridge in &self.bridges {
-            write!(f, "/pci-bridge@{bridge}")?;
+            write!(f, "/pci-bridge@{}", unit(*bridge))?;
         }
-        let slot = self.slot;
+        let slot = unit(self.at);
         match self.kind {
             BootKind::VirtioBlk => write!(f, "/scsi@{slot}/disk@0,0"),
             // OVMF knows NVMe by this name of one vendor's device, whatever the device is.
@@ -102,12 +88,12 @@ pub fn bootorder(devices: &[BootDevice], halt: bool) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn slot(device: u8, function: u8) -> Slot {
-        Slot::new(device, function).unwrap()
+    fn slot(device: u8, function: u8) -> Devfn {
+        Devfn::new(device, function).unwrap()
     }
 
-    fn line(bridges: &[Slot], at: Slot, kind: BootKind) -> String {
-        BootDevice { bridges: bridges.to_vec(), slot: at, kind }.to_string()
+    fn line(bridges: &[Devfn], at: Devfn, kind: BootKind) -> String {
+        BootDevice { bridges: bridges.to_vec(), at, kind }.to_string()
     }
 
     #[test]
@@ -142,18 +128,12 @@ mod tests {
 
     #[test]
     fn list_is_newline_separated_and_terminated() {
-        let device = |n| BootDevice { bridges: vec![], slot: slot(n, 0), kind: BootKind::VirtioBlk };
+        let device = |n| BootDevice { bridges: vec![], at: slot(n, 0), kind: BootKind::VirtioBlk };
         assert_eq!(bootorder(&[], false), None);
         assert_eq!(bootorder(&[], true).unwrap(), b"HALT\0");
         let list = bootorder(&[device(3), device(4)], false).unwrap();
         assert_eq!(list, b"/pci@i0cf8/scsi@3/disk@0,0\n/pci@i0cf8/scsi@4/disk@0,0\0");
         let list = bootorder(&[device(31)], true).unwrap();
         assert_eq!(list, b"/pci@i0cf8/scsi@1f/disk@0,0\nHALT\0");
-    }
-
-    #[test]
-    fn impossible_slots_do_not_exist() {
-        assert_eq!(Slot::new(32, 0), None);
-        assert_eq!(Slot::new(0, 8), None);
     }
 }

@@ -5,12 +5,12 @@
 //! records from address 0 covers: a map that leaves out the hole at 640 KiB makes it see 640 KiB of RAM and stop.
 //! So low RAM is always one record from 0.
 
+use vocabulary::memory::FOUR_GIB;
+
 /// Address type 1, usable RAM.
 const RAM: u32 = 1;
 /// Address type 2, not available to the guest.
 const RESERVED: u32 = 2;
-/// Low RAM must end at or below this address.
-const FOUR_GIB: u64 = 1 << 32;
 /// Size of one record in bytes.
 pub const RECORD: usize = 20;
 

@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Content, FileRange, MAX_NAME};
+use vocabulary::fw_cfg::Content;
+
+use super::{FileRange, MAX_NAME};
 use crate::input;
 
 /// Names outside `opt/` that the machine serves, or that would tell the firmware something wrong about it.

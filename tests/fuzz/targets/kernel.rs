@@ -5,9 +5,9 @@ use std::io::{Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use firmware::fw_cfg::Content;
 use firmware::fw_cfg::kernel::{KernelHandoff, inspect};
 use libfuzzer_sys::fuzz_target;
+use vocabulary::fw_cfg::Content;
 
 /// What is read of an image to judge it.
 const HEAD: usize = 0x1000;

@@ -19,23 +19,20 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VmFd;
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::interrupts::{FIRST_PIRQ, IO_APIC_PINS};
 
 use super::io_error;
 
-/// Inputs of the IOAPIC.
-const IOAPIC_PINS: u32 = 24;
 /// Global interrupts that KVM has routes for, `KVM_MAX_IRQ_ROUTES` of the kernel on x86.
 const MOST_ROUTES: u32 = 4096;
-/// The global interrupt of PIRQ A.
-const FIRST_PIRQ: u32 = 16;
 
 #[derive(Default)]
 struct Routes {
     pirq: [Option<u8>; 8],
     messages: BTreeMap<u32, MsiMessage>,
     /// Sources that hold each line high.
-    asserted: [u32; IOAPIC_PINS as usize],
-    levels: [bool; IOAPIC_PINS as usize],
+    asserted: [u32; IO_APIC_PINS as usize],
+    levels: [bool; IO_APIC_PINS as usize],
 }
 
 /// All interrupt routes of a VM.
@@ -48,7 +45,8 @@ pub struct Interrupts {
 impl Interrupts {
     /// Installs the reset-time routes in `vm`.
     pub fn new(vm: Arc<VmFd>) -> io::Result<Arc<Self>> {
-        let this = Arc::new(Self { vm, routes: Mutex::default(), next_message: AtomicU32::new(IOAPIC_PINS) });
+        let this =
+            Arc::new(Self { vm, routes: Mutex::default(), next_message: AtomicU32::new(IO_APIC_PINS) });
         this.commit(&this.routes())?;
         Ok(this)
     }
@@ -105,7 +103,7 @@ impl Interrupts {
         if count == 0 {
             // KVM keeps one level for each 8259 input, not one for each of our lines that share it: put back what a
             // neighbour still asserts.
-            for other in FIRST_PIRQ..IOAPIC_PINS {
+            for other in FIRST_PIRQ.into()..IO_APIC_PINS {
                 let shares =
                     shared_pic_input(&routes.pirq, u32::from(gsi)) == shared_pic_input(&routes.pirq, other);
                 if shares && routes.levels.get(other as usize) == Some(&true) {
@@ -124,7 +122,7 @@ impl Interrupts {
 
 /// The 8259 input that a PIRQ line reaches, if any.
 fn shared_pic_input(pirq: &[Option<u8>; 8], gsi: u32) -> Option<u8> {
-    gsi.checked_sub(FIRST_PIRQ).and_then(|index| *pirq.get(index as usize)?)
+    gsi.checked_sub(FIRST_PIRQ.into()).and_then(|index| *pirq.get(index as usize)?)
 }
 
 fn entries(routes: &Routes) -> Vec<kvm_irq_routing_entry> {
@@ -148,7 +146,7 @@ fn entries(routes: &Routes) -> Vec<kvm_irq_routing_entry> {
         }
     }
     for (index, routed) in routes.pirq.iter().enumerate() {
-        let gsi = FIRST_PIRQ + index as u32;
+        let gsi = u32::from(FIRST_PIRQ) + index as u32;
         chip(gsi, KVM_IRQCHIP_IOAPIC, gsi);
         if let Some(irq) = routed {
             let (irqchip, pin) = pic(u32::from(irq & 0xf));
@@ -203,7 +201,7 @@ impl MsiAllocator for Messages {
         let next = |gsi| (gsi < MOST_ROUTES).then_some(gsi + 1);
         let gsi =
             self.0.next_message.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_err(|_| {
-                let most = MOST_ROUTES - IOAPIC_PINS;
+                let most = MOST_ROUTES - IO_APIC_PINS;
                 io::Error::other(format!(
                     "all {most} message-signalled interrupts that KVM has for one machine are taken"
                 ))

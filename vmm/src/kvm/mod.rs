@@ -14,17 +14,13 @@ use std::sync::Arc;
 
 use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Cap, Kvm, VmFd};
+use vocabulary::memory::KVM_PAGES;
 
 pub use doorbell::Doorbells;
 
-/// Base of KVM's identity-map page and its three TSS pages. They lie below the local APICs and out of the flash's way:
-/// the customary places right below 4 GiB are inside OVMF's CODE image. The firmware is told through e820.
-pub const KVM_PAGES_BASE: u64 = IDENTITY_MAP;
-/// Bytes at [`KVM_PAGES_BASE`].
-pub const KVM_PAGES_SIZE: u64 = 0x4000;
-
-const IDENTITY_MAP: u64 = 0xfeff_c000;
-const TSS: usize = 0xfeff_d000;
+/// KVM's identity-map page, and behind it its three TSS pages.
+const IDENTITY_MAP: u64 = KVM_PAGES.base();
+const TSS: usize = KVM_PAGES.base() as usize + 0x1000;
 
 /// Why this host cannot run a guest. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]

@@ -7,20 +7,17 @@ use acpi::{
     Battery, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile,
     Vrom,
 };
-use devices::bus::AddressRange;
+use vocabulary::memory::{FOUR_GIB, KVM_PAGES, PCI_HOLE_LAST};
+use vocabulary::ports::PCI_CONFIG;
+use vocabulary::{AddressRange, CpuVendor, pm};
 
 use firmware::fw_cfg::e820::Range;
-use firmware::pci_window::{CpuVendor, WindowInputs, pci_windows};
+use firmware::pci_window::{WindowInputs, pci_windows};
 
 use super::additions::Additions;
 use crate::config::{BatteryMode, Config};
-use crate::cpu::cpuid::{Supported, Vendor};
-use crate::kvm::{KVM_PAGES_BASE, KVM_PAGES_SIZE};
-use crate::plan::memory::HIGH_BASE;
+use crate::cpu::cpuid::Supported;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
-
-/// First port of the power-management block under OVMF (edk2 OvmfPkg/Include/IndustryStandard/Q35MchIch9.h).
-const PM_BASE: u16 = 0x600;
 
 /// What only the running machine knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub struct CpuFacts {
     /// Width of guest-physical addresses in bits.
     pub physical_bits: u8,
     /// Who made the CPU.
-    pub vendor: Vendor,
+    pub vendor: CpuVendor,
     /// Pages of 1 GiB exist.
     pub gib_pages: bool,
 }
@@ -52,7 +49,7 @@ impl CpuFacts {
         let maker = __cpuid(0);
         Self {
             physical_bits: config.cpu.phys_bits.map_or(host, |wanted| wanted.min(host)),
-            vendor: Vendor::of(maker.ebx, maker.edx, maker.ecx),
+            vendor: CpuVendor::of(maker.ebx, maker.edx, maker.ecx),
             gib_pages: leaf(0x8000_0001, 0x8000_0001).is_some_and(|leaf| leaf.edx & 1 << 26 != 0),
         }
     }
@@ -70,10 +67,10 @@ impl CpuFacts {
 
 /// Ranges that the firmware is told to leave alone.
 pub fn reserved(cpu: CpuFacts) -> Vec<Range> {
-    let mut ranges = vec![Range { base: KVM_PAGES_BASE, length: KVM_PAGES_SIZE }];
+    let mut ranges = vec![Range { base: KVM_PAGES.base(), length: KVM_PAGES.len() }];
     // AMD's HyperTransport range: accesses of devices there do not reach memory (AMD IOMMU specification, 2.1.2.1).
     // OVMF then puts its 64-bit window below.
-    if cpu.vendor == Vendor::Amd && cpu.physical_bits >= 40 {
+    if cpu.vendor == CpuVendor::Amd && cpu.physical_bits >= 40 {
         ranges.push(Range { base: 0xfd_0000_0000, length: 0x3_0000_0000 });
     }
     ranges
@@ -102,11 +99,14 @@ pub fn platform(
         ecam: firmware
             .ecam
             .map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
-        pm_base: PM_BASE,
+        pm_base: pm::OVMF_BASE,
         pm_profile: profile(config),
         pci: PciRoot {
-            io: vec![IoRange { start: 0, end: 0xcf7 }, IoRange { start: 0xd00, end: 0xffff }],
-            mmio32: vec![acpi::AddressRange { start: plan.memory.low.last() + 1, end: 0xfebf_ffff }],
+            io: vec![
+                IoRange { start: 0, end: PCI_CONFIG.first() - 1 },
+                IoRange { start: PCI_CONFIG.last() + 1, end: u16::MAX },
+            ],
+            mmio32: AddressRange::inclusive(plan.memory.low.last() + 1, PCI_HOLE_LAST).into_iter().collect(),
             mmio64: high_windows(plan, cpu, firmware),
             functions,
         },
@@ -158,8 +158,8 @@ fn function(planned: &PlannedFunction) -> Result<PciFunction, acpi::Error> {
 
 /// One window above 4 GiB: where OVMF of any version puts large BARs, and all that it has put there. The operating
 /// system may use the rest, so it must not reach into RAM.
-fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<acpi::AddressRange> {
-    let ram_end = plan.memory.end().max(HIGH_BASE);
+fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<AddressRange> {
+    let ram_end = plan.memory.end().max(FOUR_GIB);
     let limit = (1u64 << cpu.physical_bits.clamp(32, 52)) - 1;
     let claimed = firmware.claimed.iter().filter(|range| range.base() >= ram_end && range.last() <= limit);
     let mut e820: Vec<Range> = [Some(plan.memory.low), plan.memory.high]
@@ -171,11 +171,7 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<a
     let expected = pci_windows(&WindowInputs {
         phys_bits: cpu.physical_bits,
         guest_phys_bits: 0,
-        vendor: match cpu.vendor {
-            Vendor::Intel => CpuVendor::Intel,
-            Vendor::Amd => CpuVendor::Amd,
-            Vendor::Other => CpuVendor::Other,
-        },
+        vendor: cpu.vendor,
         la57: false,
         gib_pages: cpu.gib_pages,
         ram_end: plan.memory.end(),
@@ -190,7 +186,7 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<a
         AddressRange::inclusive(base, last).unwrap_or(hull)
     });
     hull.filter(|hull| hull.base() >= ram_end)
-        .map(|hull| acpi::AddressRange { start: hull.base(), end: hull.last().min(limit) })
+        .and_then(|hull| AddressRange::inclusive(hull.base(), hull.last().min(limit)))
         .into_iter()
         .collect()
 }

@@ -1,7 +1,7 @@
 //! What the firmware is told to boot from, and in which order.
 
-use devices::pci::Devfn;
-use firmware::fw_cfg::bootorder::{BootDevice, BootKind, Slot, bootorder};
+use firmware::fw_cfg::bootorder::{BootDevice, BootKind, bootorder};
+use vocabulary::Devfn;
 
 use crate::config::Config;
 use crate::plan::{MachinePlan, PlannedPassthrough, Role};
@@ -25,10 +25,8 @@ pub(super) fn of(config: &Config, plan: &MachinePlan) -> Option<Vec<u8>> {
             }
             _ => return,
         };
-        let slot = |devfn: Devfn| Slot::new(devfn.device(), devfn.function());
-        if let (Some(rank), Some(slot_of_device)) = (rank, slot(at)) {
-            let bridges = bridge.and_then(slot).into_iter().collect();
-            devices.push((rank, BootDevice { bridges, slot: slot_of_device, kind }));
+        if let Some(rank) = rank {
+            devices.push((rank, BootDevice { bridges: bridge.into_iter().collect(), at, kind }));
         }
     };
     for function in &plan.pci.functions {

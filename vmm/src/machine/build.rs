@@ -4,21 +4,20 @@ use std::io::Write;
 use std::sync::Arc;
 
 use devices::GuestRam;
-use devices::bus::{AddressRange, Bus, BusDevice, Priority};
+use devices::bus::{Bus, BusDevice, Priority};
 use devices::chipset::{
     CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, PowerState, ResetControl, Rtc, TimeBase,
-    battery, reset, rtc,
 };
-use devices::debugcon::{self, Debugcon};
+use devices::debugcon::Debugcon;
 use devices::disk::BlockBackend;
 use devices::display::{Display, Screen};
 use devices::input::Input;
 use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, Placement, RootComplex};
-use devices::ps2::i8042::{self, I8042};
-use devices::pvpanic::{self, Pvpanic};
-use devices::serial::{self, SerialPort};
+use devices::ps2::i8042::I8042;
+use devices::pvpanic::Pvpanic;
+use devices::serial::SerialPort;
 use devices::time::{Alarm, HostClock};
 use devices::virtio::blk::VirtioBlk;
 use devices::virtio::pci::VirtioPci;
@@ -26,6 +25,9 @@ use devices::virtio::rng::VirtioRng;
 use firmware::fw_cfg::smbios::Smbios;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::AddressRange;
+use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ};
+use vocabulary::ports::{self, Ports};
 
 use super::boot_disk::BootDisk;
 use super::display::MachineDisplay;
@@ -190,7 +192,7 @@ pub(super) fn board(
     let layout = Layout::new(slots);
     let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), doorbells, Arc::clone(&layout) as _);
 
-    let pm = PowerManagement::new(interrupts.line(9), connections.pm_alarm);
+    let pm = PowerManagement::new(interrupts.line(SCI_IRQ), connections.pm_alarm);
     let ecam = Ecam::new();
     ecam.connect(&root);
     let mch = Mch::new(ecam);
@@ -222,13 +224,13 @@ pub(super) fn board(
             below_4g: plan.memory.low.len(),
             above_4g: plan.memory.high.map_or(0, AddressRange::len),
         },
-        interrupts.line(rtc::IRQ),
+        interrupts.line(RTC_IRQ),
         connections.rtc_alarm,
         Arc::new(HostClock),
     );
-    let serial_irq = interrupts.edge_event(serial::COM1_IRQ).map_err(refused("connect the serial port"))?;
+    let serial_irq = interrupts.edge_event(COM1_IRQ).map_err(refused("connect the serial port"))?;
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
-    let i8042 = I8042::new(interrupts.line(i8042::KEYBOARD_IRQ), interrupts.line(i8042::MOUSE_IRQ));
+    let i8042 = I8042::new(interrupts.line(KEYBOARD_IRQ), interrupts.line(MOUSE_IRQ));
 
     let planes = passthrough.as_ref().and_then(Passthrough::planes);
     let ramfb = plan.igpu.map_or(config.display.is_some(), |igpu| igpu.ramfb);
@@ -239,28 +241,28 @@ pub(super) fn board(
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
 
-    let ports: [(u64, u64, Arc<dyn BusDevice>); 8] = [
-        (u64::from(ConfigPorts::BASE), 8, Arc::clone(&config_ports) as _),
-        (reset::PORT_92, 1, Arc::clone(&port92) as _),
-        (rtc::PORT, rtc::LEN, Arc::clone(&rtc) as _),
-        (serial::COM1_PORT, serial::LEN, Arc::clone(&serial) as _),
-        (i8042::DATA_PORT, 1, i8042.data_port()),
-        (i8042::COMMAND_PORT, 1, i8042.command_port()),
-        (devices::fw_cfg::PORT_BASE, devices::fw_cfg::PORT_COUNT, Arc::clone(&fw_cfg) as _),
-        (pvpanic::PORT, 1, Arc::new(Pvpanic)),
+    let at_ports: [(Ports, Arc<dyn BusDevice>); 8] = [
+        (ports::PCI_CONFIG, Arc::clone(&config_ports) as _),
+        (ports::PORT_92, Arc::clone(&port92) as _),
+        (ports::RTC, Arc::clone(&rtc) as _),
+        (ports::COM1, Arc::clone(&serial) as _),
+        (ports::I8042_DATA, i8042.data_port()),
+        (ports::I8042_COMMAND, i8042.command_port()),
+        (ports::FW_CFG, Arc::clone(&fw_cfg) as _),
+        (ports::PVPANIC, Arc::new(Pvpanic)),
     ];
-    for (base, len, device) in ports {
-        if base == pvpanic::PORT && !config.machine.pvpanic {
+    for (ports, device) in at_ports {
+        if ports == ports::PVPANIC && !config.machine.pvpanic {
             continue;
         }
-        insert(&io, base, len, device);
+        io.insert(ports.range(), Priority::Platform, device);
     }
     if let Some(output) = connections.debug_output {
-        insert(&io, debugcon::PORT, 1, Arc::new(Debugcon::new(output)));
+        io.insert(ports::DEBUGCON.range(), Priority::Platform, Arc::new(Debugcon::new(output)));
     }
     let battery = connections.power.map(|state| MirroredBattery::new(&state, Arc::clone(&pm)));
     if let Some(battery) = &battery {
-        insert(&io, battery::PORT, battery::LEN, Arc::clone(battery) as _);
+        io.insert(ports::BATTERY.range(), Priority::Platform, Arc::clone(battery) as _);
     }
     root.seal();
     if passthrough.as_ref().is_some_and(|passthrough| !passthrough.is_fresh()) {
@@ -287,13 +289,6 @@ pub(super) fn board(
         },
         passthrough,
     })
-}
-
-fn insert(bus: &Bus, base: u64, len: u64, device: Arc<dyn BusDevice>) {
-    // Constants of the chipset, never empty.
-    if let Some(range) = AddressRange::new(base, len) {
-        bus.insert(range, Priority::Platform, device);
-    }
 }
 
 /// Makes the functions of the plan.

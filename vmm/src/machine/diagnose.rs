@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use devices::{debugcon, serial};
+use vocabulary::ports;
 
 use crate::cpu::report::CpuReport;
 use crate::cpu::tally::{Access, Moment};
@@ -43,11 +43,9 @@ fn awaited(access: Access, pinning: bool) -> String {
 
 /// The device at a port that waits for nothing but room for its output.
 fn console(port: u64) -> Option<&'static str> {
-    match port {
-        serial::COM1_PORT => Some("serial port"),
-        debugcon::PORT => Some("debug port"),
-        _ => None,
-    }
+    [(ports::COM1, "serial port"), (ports::DEBUGCON, "debug port")]
+        .into_iter()
+        .find_map(|(ports, name)| (u64::from(ports.first()) == port).then_some(name))
 }
 
 /// Two looks at the vCPUs, [`BETWEEN`] apart.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use devices::bus::AddressRange;
 use firmware::new_file;
+use vocabulary::AddressRange;
 
 use super::acpi::{self, CpuFacts, Firmware};
 use super::additions::Additions;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use devices::bus::{AddressRange, Bus, Priority};
+use devices::bus::{Bus, Priority};
 use devices::pflash::{FlashBacking, Pflash};
 use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{NvramError, NvramStore};
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
+use vocabulary::AddressRange;
 
 use crate::config::{Config, FirmwareKind};
 use crate::kvm::slots::Slots;

@@ -8,9 +8,9 @@
 use std::path::PathBuf;
 
 use devices::disk::{BlockBackend, DiskFormat, DiskOptions, open_disk};
-use firmware::fw_cfg::Content;
 use firmware::fw_cfg::kernel::{KernelError, KernelHandoff};
 use firmware::fw_cfg::user_item::{Source, UserItem};
+use vocabulary::fw_cfg::Content;
 
 use super::additions::Additions;
 use super::flash::FlashFiles;

@@ -1,20 +1,20 @@
 //! What the firmware reads through fw_cfg: memory map, CPUs, SMBIOS, boot order, kernel, the user's items, and the ACPI
 //! tables, which are made when the firmware asks for them, after it has placed ECAM and BARs.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::GuestRam;
-use devices::bus::AddressRange;
 use devices::chipset::Mch;
 use devices::display::Ramfb;
-use devices::fw_cfg::{self, FwCfg, FwCfgBuilder, Observer, keys};
+use devices::fw_cfg::{FwCfg, FwCfgBuilder, Observer, keys};
 use devices::pci::{RootComplex, Space};
 use firmware::fw_cfg::e820::{Range, e820};
 use firmware::fw_cfg::kernel::KernelHandoff;
 use firmware::fw_cfg::smbios::{self, Smbios};
-use firmware::fw_cfg::{Content, system_states};
+use firmware::fw_cfg::system_states;
+use vocabulary::AddressRange;
+use vocabulary::fw_cfg::Content;
 
 use super::acpi::{self, CpuFacts};
 use super::additions::Additions;
@@ -26,19 +26,6 @@ use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, verify};
-
-/// A content of the firmware crate, as the device wants it.
-struct Served<T>(T);
-
-impl<T: Content> fw_cfg::Content for Served<T> {
-    fn len(&self) -> u32 {
-        self.0.len()
-    }
-
-    fn read_at(&self, offset: u32, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, buf)
-    }
-}
 
 fn input(error: impl std::fmt::Display) -> Failure {
     Failure::Input(error.to_string())
@@ -94,7 +81,7 @@ pub(super) fn build(
     }
     builder = display::offer(builder, live.ramfb.as_ref());
     for (name, content) in items {
-        builder = builder.file(&name, Served(content));
+        builder = builder.file(&name, content);
     }
     if let Some(OpRegion { bytes, placed }) = opregion {
         // Firmware places a copy by the table loader; an option ROM may make one of its own from the first file.
@@ -127,13 +114,13 @@ fn with_kernel(builder: FwCfgBuilder, handoff: KernelHandoff) -> FwCfgBuilder {
     // The numbered items are what every OVMF reads; newer ones look for files first and find none.
     let mut builder = builder
         .u32(keys::SETUP_SIZE, size(&handoff.setup))
-        .item(keys::SETUP_DATA, Served(handoff.setup))
+        .item(keys::SETUP_DATA, handoff.setup)
         .u32(keys::KERNEL_SIZE, size(&handoff.kernel))
-        .item(keys::KERNEL_DATA, Served(handoff.kernel))
+        .item(keys::KERNEL_DATA, handoff.kernel)
         .u32(keys::CMDLINE_SIZE, size(&handoff.cmdline))
         .item(keys::CMDLINE_DATA, handoff.cmdline);
     if let Some(initrd) = handoff.initrd {
-        builder = builder.initrd(Served(initrd));
+        builder = builder.initrd(initrd);
     }
     builder
 }

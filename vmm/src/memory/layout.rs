@@ -4,13 +4,11 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use devices::bus::AddressRange;
 use devices::memory::{HostMemory, WindowMapper};
+use vocabulary::AddressRange;
+use vocabulary::memory::PLATFORM;
 
 use crate::kvm::slots::{Slots, Window};
-
-/// The IOAPIC, the local APICs, KVM's own pages and the flash, first and last byte: no window may hide them.
-const PLATFORM: (u64, u64) = (0xfec0_0000, 0xffff_ffff);
 
 /// Follows what windows the guest sees.
 pub trait WindowObserver: Send + Sync {
@@ -87,7 +85,7 @@ impl WindowMapper for Layout {
 /// Whether a window of `len` bytes may be at `base`.
 fn check(base: u64, len: u64) -> io::Result<()> {
     let range = AddressRange::new(base, len).ok_or(io::ErrorKind::InvalidInput)?;
-    if range.base() <= PLATFORM.1 && range.last() >= PLATFORM.0 {
+    if range.overlaps(PLATFORM) {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "the platform's own devices are there"));
     }
     Ok(())

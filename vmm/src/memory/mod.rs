@@ -8,10 +8,10 @@ use std::io;
 use std::sync::Arc;
 
 use devices::GuestRam;
-use devices::bus::AddressRange;
 use rustix::fs::MemfdFlags;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
+use vocabulary::AddressRange;
 
 use crate::config::{ByteSize, Hugepages};
 use crate::plan::MemoryPlan;

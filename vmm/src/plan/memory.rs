@@ -3,14 +3,13 @@
 //! 2 GiB and not more below, because OVMF rounds what is left below 4 GiB down to a power of two: the PCI window is
 //! then 1.5 GiB on current builds and the same layout fits builds that put their ECAM at 0xB000_0000.
 
-use devices::bus::AddressRange;
+use vocabulary::AddressRange;
+use vocabulary::memory::FOUR_GIB;
 
 use crate::config::{Config, Diagnostic, Hugepages};
 
 /// Most RAM below 4 GiB, in bytes.
 pub const LOW_LIMIT: u64 = 2 << 30;
-/// Where the rest begins.
-pub const HIGH_BASE: u64 = 4 << 30;
 
 /// Guest RAM, decided.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ impl MemoryPlan {
 pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> MemoryPlan {
     let size = config.machine.memory.bytes();
     let low_size = size.clamp(1, LOW_LIMIT);
-    let high = size.checked_sub(LOW_LIMIT).and_then(|rest| AddressRange::new(HIGH_BASE, rest));
+    let high = size.checked_sub(LOW_LIMIT).and_then(|rest| AddressRange::new(FOUR_GIB, rest));
     if let Some(page) = config.machine.hugepages.page_size()
         && !size.is_multiple_of(page.bytes())
     {

@@ -17,9 +17,9 @@ pub mod vbios;
 pub mod verify;
 
 use uuid::Uuid;
+use vocabulary::Topology;
 
 use crate::config::{Config, Diagnostic, Problems};
-use crate::cpu::cpuid::Topology;
 use crate::host::HostFacts;
 
 pub use igpu::PlannedIgpu;

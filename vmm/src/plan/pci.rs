@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use devices::pci::Devfn;
+use vocabulary::Devfn;
+use vocabulary::interrupts::{Pin, Pirq};
 
 use super::place::Taken;
 
@@ -127,7 +128,7 @@ fn intx(role: Role, slot: Devfn, at: Devfn) -> Option<Intx> {
         Role::Disk(_) | Role::Rng => 1,
     };
     // GSIs 16–23.
-    let gsi = devices::chipset::gsi_of(slot.device(), pin) as u8;
+    let gsi = Pirq::of_root_bus(slot.device(), Pin::wrapping(pin)).gsi();
     Some(Intx { pin, gsi })
 }
 

@@ -7,6 +7,8 @@ mod vbios;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, Pirq, RTC_IRQ, SCI_IRQ};
+use vocabulary::memory::{FLASH, IO_APIC, KVM_PAGES, LOCAL_APICS, PCI_HOLE_LAST, ROOT_COMPLEX};
 
 use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
 use crate::config::{ByteSize, Config, Diagnostic, FirmwareKind};
@@ -173,22 +175,18 @@ pub fn report(config: &Config, plan: &MachinePlan) -> Report {
 fn memory_map(plan: &MachinePlan) -> Vec<MemoryRange> {
     let mut map = vec![MemoryRange { base: 0, last: plan.memory.low.last(), what: "RAM" }];
     let fixed = [
-        (0xfec0_0000, 0xfec0_0fff, "IOAPIC"),
-        (0xfed1_c000, 0xfed1_ffff, "chipset configuration (RCBA)"),
-        (0xfee0_0000, 0xfeef_ffff, "local APICs and message-signalled interrupts"),
-        (
-            crate::kvm::KVM_PAGES_BASE,
-            crate::kvm::KVM_PAGES_BASE + crate::kvm::KVM_PAGES_SIZE - 1,
-            "KVM's own pages",
-        ),
-        (0xff80_0000, 0xffff_ffff, "firmware flash: variables, then code up to 4 GiB"),
+        (IO_APIC, "IOAPIC"),
+        (ROOT_COMPLEX, "chipset configuration (RCBA)"),
+        (LOCAL_APICS, "local APICs and message-signalled interrupts"),
+        (KVM_PAGES, "KVM's own pages"),
+        (FLASH, "firmware flash: variables, then code up to 4 GiB"),
     ];
     map.push(MemoryRange {
         base: plan.memory.low.last() + 1,
-        last: 0xfebf_ffff,
+        last: PCI_HOLE_LAST,
         what: "PCI: BARs and the ECAM, where the firmware puts them",
     });
-    map.extend(fixed.map(|(base, last, what)| MemoryRange { base, last, what }));
+    map.extend(fixed.map(|(range, what)| MemoryRange { base: range.base(), last: range.last(), what }));
     map.extend(plan.memory.high.map(|high| MemoryRange {
         base: high.base(),
         last: high.last(),
@@ -235,16 +233,16 @@ fn printable(config: &Config, plan: &MachinePlan, function: &PlannedFunction) ->
 
 fn interrupts(config: &Config, plan: &MachinePlan) -> Vec<Interrupt> {
     let mut list: Vec<Interrupt> = [
-        (0, "PIT"),
-        (1, "PS/2 keyboard"),
-        (4, "serial port COM1"),
-        (8, "real-time clock"),
-        (9, "ACPI (SCI)"),
-        (12, "PS/2 mouse"),
+        (PIT_IRQ, "PIT"),
+        (KEYBOARD_IRQ, "PS/2 keyboard"),
+        (COM1_IRQ, "serial port COM1"),
+        (RTC_IRQ, "real-time clock"),
+        (SCI_IRQ, "ACPI (SCI)"),
+        (MOUSE_IRQ, "PS/2 mouse"),
     ]
     .map(|(gsi, source)| Interrupt { gsi, sources: vec![source.into()] })
     .into();
-    for gsi in 16..24 {
+    for gsi in Pirq::ALL.map(Pirq::gsi) {
         let sources: Vec<String> = plan
             .pci
             .iter()

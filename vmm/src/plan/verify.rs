@@ -3,7 +3,8 @@
 //! Buses are numbered by software, and every address behind a root port depends on it. The plan foretells the numbers;
 //! this compares.
 
-use devices::pci::{Devfn, Forwarding};
+use devices::pci::Forwarding;
+use vocabulary::Devfn;
 
 use super::{MachinePlan, Role};
 

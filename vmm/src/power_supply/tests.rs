@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devices::bus::BusDevice;
-use devices::chipset::battery::Register;
 use devices::chipset::{BatteryState, MirroredBattery, PowerManagement, PowerState, Unit};
 use devices::interrupt::IrqLine;
 use devices::time::Alarm;
+use vocabulary::battery::Register;
 
 use super::*;
 

@@ -1,6 +1,7 @@
 //! The mirrored battery through its registers and events.
 
 use proptest::prelude::*;
+use vocabulary::ports::BATTERY;
 
 use super::*;
 use crate::test_support::{Line, TestAlarm, read_u8, read_u32};
@@ -121,7 +122,7 @@ fn events_wait_until_they_are_read() {
 #[test]
 fn the_guest_changes_nothing() {
     let fixture = fixture(&PLUGGED_IN);
-    for offset in 0..LEN {
+    for offset in 0..BATTERY.range().len() {
         assert_eq!(fixture.battery.write(offset, &[0xaa; 4]), Action::None);
     }
     assert_eq!(fixture.register(Register::Flags), 3);
@@ -131,7 +132,7 @@ fn the_guest_changes_nothing() {
 proptest! {
     #[test]
     fn any_access_and_any_state(
-        offset in 0..LEN,
+        offset in 0..BATTERY.range().len(),
         len in 0usize..9,
         values in any::<[Option<u32>; 7]>(),
         flags in any::<[bool; 4]>(),

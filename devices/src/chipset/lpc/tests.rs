@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use vocabulary::interrupts::{Pin, Pirq};
 
 use super::*;
 use crate::test_support::{Line, TestAlarm, read_u8, read_u16};
@@ -127,8 +128,8 @@ fn rcrb_names_the_wires() {
         // Device 30's register is reserved.
         for pin in (1..=4u8).filter(|_| device != 30) {
             assert_eq!(
-                usize::from(value >> (4 * (pin - 1)) & 7),
-                pirq_of(device, pin),
+                value >> (4 * (pin - 1)) & 7,
+                u16::from(Pirq::of_root_bus(device, Pin::wrapping(pin)).index()),
                 "device {device} pin {pin}"
             );
         }
@@ -137,29 +138,6 @@ fn rcrb_names_the_wires() {
     assert_eq!(read_u16(rcrb, 0x3140), 0x3210);
     assert_eq!(read_u8(rcrb, 0x3410), 0x20, "no watchdog");
     assert_eq!(read_u8(rcrb, 0x3fff), 0);
-}
-
-#[test]
-fn swizzle() {
-    let cases = [
-        // device, INTA–INTD as PIRQ letters
-        (0, "EFGH"),
-        (1, "FGHE"),
-        (2, "GHEF"),
-        (3, "HEFG"),
-        (24, "EFGH"),
-        (25, "ABCD"),
-        (28, "ABCD"),
-        (29, "ABCD"),
-        (30, "EFGH"),
-        (31, "ABCD"),
-    ];
-    for (device, letters) in cases {
-        for (pin, letter) in (1..=4).zip(letters.bytes()) {
-            assert_eq!(pirq_of(device, pin), usize::from(letter - b'A'), "device {device} pin {pin}");
-            assert_eq!(gsi_of(device, pin), 16 + u32::from(letter - b'A'));
-        }
-    }
 }
 
 proptest! {
@@ -179,11 +157,5 @@ proptest! {
         lpc.reset();
         prop_assert_eq!(all(&lpc), power_on);
         prop_assert_eq!(router.take(), disabled());
-    }
-
-    #[test]
-    fn pirqs_exist(device in any::<u8>(), pin in any::<u8>()) {
-        prop_assert!(pirq_of(device, pin) < 8);
-        prop_assert!((16..24).contains(&gsi_of(device, pin)));
     }
 }

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
+use vocabulary::AddressRange;
+use vocabulary::pm::COUNT;
 
 use super::*;
-use crate::bus::{AddressRange, Bus, BusView, Priority};
+use crate::bus::{Bus, BusView, Priority};
 use crate::test_support::{Line, TestAlarm, read_u8, read_u16, read_u32};
 
 struct Fixture {
@@ -17,13 +19,16 @@ fn fixture() -> Fixture {
 
 fn at_0x600(pm: &Arc<PowerManagement>) -> BusView {
     let bus = Bus::new();
-    bus.insert(AddressRange::new(0x600, LEN).unwrap(), Priority::Platform, pm.clone());
+    bus.insert(AddressRange::new(0x600, u64::from(COUNT)).unwrap(), Priority::Platform, pm.clone());
     bus.view()
 }
 
 /// All registers but the timer and its overflow.
 fn registers(pm: &PowerManagement) -> Vec<u8> {
-    (0..LEN).filter(|offset| !(8..12).contains(offset)).map(|offset| read_u8(pm, offset)).collect()
+    (0..u64::from(COUNT))
+        .filter(|offset| !(8..12).contains(offset))
+        .map(|offset| read_u8(pm, offset))
+        .collect()
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn timer_overflow_interrupts_when_enabled() {
 proptest! {
     #[test]
     fn any_access_is_survived_and_reset_undoes_all(
-        accesses in prop::collection::vec((0..LEN, any::<u64>(), 0usize..4, any::<bool>()), 0..60),
+        accesses in prop::collection::vec((0..u64::from(COUNT), any::<u64>(), 0usize..4, any::<bool>()), 0..60),
         events in prop::collection::vec(any::<u8>(), 0..4),
     ) {
         let Fixture { pm, sci, alarm } = fixture();

@@ -3,7 +3,7 @@
 
 use jiff::civil::Date;
 
-use super::CENTURY;
+use vocabulary::ports::CMOS_CENTURY as CENTURY;
 
 /// Register B: 24-hour mode, binary mode.
 pub(super) const HOURS_24: u8 = 1 << 1;

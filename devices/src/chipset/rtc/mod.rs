@@ -22,15 +22,6 @@ use crate::bytewise;
 use crate::interrupt::IrqLine;
 use crate::time::{Alarm, Clock};
 
-/// First port of the clock.
-pub const PORT: u64 = 0x70;
-/// Its ports: index and data of the standard bank, index and data of the extended bank.
-pub const LEN: u64 = 4;
-/// Its ISA interrupt.
-pub const IRQ: u8 = 8;
-/// CMOS byte that holds the century, the value for ACPI's FADT (ACPI 6.5, 5.2.9).
-pub const CENTURY: u8 = 0x32;
-
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// How long before the seconds change UIP warns (MC146818, "Update cycle").
 const UPDATE_WARNING: i128 = 244_000;
@@ -100,7 +91,7 @@ struct State {
     armed: bool,
 }
 
-/// The clock, [`LEN`] ports from [`PORT`].
+/// The clock, at [`vocabulary::ports::RTC`].
 pub struct Rtc {
     state: Mutex<State>,
     irq: Arc<dyn IrqLine>,

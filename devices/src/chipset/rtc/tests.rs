@@ -1,8 +1,9 @@
 use jiff::civil::{DateTime, date};
 use proptest::prelude::*;
+use vocabulary::ports::{CMOS_CENTURY as CENTURY, RTC};
 
 use super::*;
-use crate::bus::{AddressRange, Bus, BusView, Priority};
+use crate::bus::{Bus, BusView, Priority};
 use crate::test_support::{Line, TestAlarm, TestClock};
 
 struct Fixture {
@@ -24,7 +25,7 @@ fn fixture() -> Fixture {
     let memory = CmosMemory { below_4g: 0x8000_0000, above_4g: 0xc000_0000 };
     let rtc = Rtc::new(TimeBase::Utc, memory, irq.clone(), alarm.clone(), clock.clone());
     let bus = Bus::new();
-    bus.insert(AddressRange::new(PORT, LEN).unwrap(), Priority::Platform, rtc.clone());
+    bus.insert(RTC.range(), Priority::Platform, rtc.clone());
     Fixture { rtc, view: bus.view(), irq, alarm, clock }
 }
 

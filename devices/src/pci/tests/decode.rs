@@ -1,5 +1,8 @@
 //! Who is asked what it decodes, and when: only the function whose registers have changed, and those behind it.
 
+use vocabulary::Devfn;
+use vocabulary::PciAddress;
+
 use super::*;
 
 /// A function that counts how often it is asked.
@@ -62,8 +65,8 @@ impl PciFunction for Arc<Card> {
     }
 }
 
-const INTEGRATED: Bdf = Bdf { bus: 0, devfn: Devfn::from_byte(5 << 3) };
-const BEHIND: Bdf = Bdf { bus: 7, devfn: Devfn::from_byte(0) };
+const INTEGRATED: PciAddress = PciAddress { bus: 0, devfn: Devfn::from_byte(5 << 3) };
+const BEHIND: PciAddress = PciAddress { bus: 7, devfn: Devfn::from_byte(0) };
 
 fn machine() -> Machine {
     let windows = Arc::new(Windows::default());
@@ -77,13 +80,13 @@ fn machine() -> Machine {
     root.add(INTEGRATED.devfn, integrated.clone()).unwrap();
     root.seal();
     let machine = Machine { root, port, behind, integrated };
-    machine.write(Bdf { bus: 0, devfn: PORT }, 0x18, &[0, 7, 7]);
+    machine.write(PciAddress { bus: 0, devfn: PORT }, 0x18, &[0, 7, 7]);
     machine.forget();
     machine
 }
 
 impl Machine {
-    fn write(&self, at: Bdf, register: u16, data: &[u8]) {
+    fn write(&self, at: PciAddress, register: u16, data: &[u8]) {
         let _ = self.root.config_write(at, register, data);
     }
     fn forget(&self) {
@@ -130,7 +133,7 @@ fn a_function_that_is_busy_holds_up_no_other() {
     assert_eq!(machine.behind.asked(), (0, 0), "it may be in the middle of a reset");
     assert_eq!(machine.port.asked(), (0, 0));
     // What the port forwards concerns those behind it.
-    machine.write(Bdf { bus: 0, devfn: PORT }, reg::COMMAND, &[2, 0]);
+    machine.write(PciAddress { bus: 0, devfn: PORT }, reg::COMMAND, &[2, 0]);
     assert_eq!(machine.behind.asked().0, 1);
     assert_eq!(machine.integrated.asked(), (0, 0));
     assert_eq!(machine.root.decoded().len(), 1, "what others decode is left as it is");

@@ -1,5 +1,8 @@
 //! Memory that answers without a trap: shown where the BAR is decoded and nothing else decodes.
 
+use vocabulary::Devfn;
+use vocabulary::PciAddress;
+
 use super::*;
 use crate::memory::{HostMemory, HostMemoryKind};
 
@@ -69,8 +72,8 @@ struct Pair {
     cards: [Arc<Lender>; 2],
 }
 
-fn at(index: u8) -> Bdf {
-    Bdf { bus: 0, devfn: Devfn::new(3 + index, 0).unwrap() }
+fn at(index: u8) -> PciAddress {
+    PciAddress { bus: 0, devfn: Devfn::new(3 + index, 0).unwrap() }
 }
 
 fn pair() -> Pair {

@@ -1,9 +1,13 @@
 //! The controller behind its ports 60h and 64h.
 
 use proptest::prelude::*;
+use vocabulary::ports::{I8042_COMMAND, I8042_DATA};
 
 use super::*;
-use crate::bus::{AddressRange, Bus, BusView, Priority};
+
+const DATA_PORT: u64 = I8042_DATA.first() as u64;
+const COMMAND_PORT: u64 = I8042_COMMAND.first() as u64;
+use crate::bus::{Bus, BusView, Priority};
 use crate::input::Buttons;
 use crate::test_support::Line;
 
@@ -18,8 +22,8 @@ fn fixture() -> Fixture {
     let (keyboard, mouse) = (Arc::new(Line::default()), Arc::new(Line::default()));
     let controller = I8042::new(keyboard.clone(), mouse.clone());
     let bus = Bus::new();
-    bus.insert(AddressRange::new(DATA_PORT, 1).unwrap(), Priority::Platform, controller.data_port());
-    bus.insert(AddressRange::new(COMMAND_PORT, 1).unwrap(), Priority::Platform, controller.command_port());
+    bus.insert(I8042_DATA.range(), Priority::Platform, controller.data_port());
+    bus.insert(I8042_COMMAND.range(), Priority::Platform, controller.command_port());
     Fixture { controller, view: bus.view(), keyboard, mouse }
 }
 

@@ -1,6 +1,7 @@
 //! What the registers of a table make the function decode.
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
+
 use crate::pci::config::{command, reg};
 use crate::pci::{Bar, BarKind, Space};
 

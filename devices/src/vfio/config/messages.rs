@@ -1,7 +1,8 @@
 //! MSI and MSI-X (PCIe 6.0, 7.7.1 and 7.7.2). The messages are the guest's: the host's own go elsewhere and are
 //! nothing that the guest should see.
 
-use crate::bus::AddressRange;
+use vocabulary::AddressRange;
+
 use crate::interrupt::MsiMessage;
 use crate::pci::BarKind;
 

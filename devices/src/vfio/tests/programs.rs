@@ -7,7 +7,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Write(Bdf, u16, Vec<u8>),
+    Write(PciAddress, u16, Vec<u8>),
     Store(u64, Vec<u8>),
     Load(u64, usize),
     Reset,
@@ -85,7 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The base and last byte of the memory BARs and the ROM as their registers say, from outside.
-fn ranges(bench: &Bench, bdf: Bdf) -> Vec<(u64, u64)> {
+fn ranges(bench: &Bench, bdf: PciAddress) -> Vec<(u64, u64)> {
     if bench.u16(bdf, reg::COMMAND) & command::MEMORY == 0 || bench.u8(bdf, POWER_STATE) & 3 != 0 {
         return Vec::new();
     }

@@ -3,9 +3,9 @@
 use std::fs;
 
 use proptest::prelude::*;
+use vocabulary::fw_cfg::Content;
 
 use super::*;
-use crate::fw_cfg::Content;
 
 /// A minimal image: `setup_sects` sectors of setup, `paragraphs` × 16 bytes of kernel.
 fn bzimage(setup_sects: u8, paragraphs: u32, machine: u16) -> Vec<u8> {

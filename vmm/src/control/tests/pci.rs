@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ::devices::bus::AddressRange;
 use ::devices::pci::{
-    Bar, BarKind, BarState, ConfigSpace, Devfn, Forwarding, Ids, PciFunction, Placed, Region, Written,
+    Bar, BarKind, BarState, ConfigSpace, Forwarding, Ids, PciFunction, Placed, Region, Written,
 };
+use ::vocabulary::AddressRange;
+use vocabulary::Devfn;
 
 use super::*;
 

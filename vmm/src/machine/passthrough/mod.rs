@@ -13,6 +13,7 @@ use devices::pci::{PciFunction, Placement};
 use devices::vfio::{FunctionError, InterruptSources, Options, VfioPci};
 use firmware::option_rom::RomError;
 use kvm_ioctls::VmFd;
+use vocabulary::interrupts::{Pin, Pirq};
 
 use super::listen::Notice;
 use crate::config::{Config, LentDevice};
@@ -262,7 +263,7 @@ impl Surroundings<'_> {
             mediated: device.host.function().is_none(),
         };
         let line = |pin| {
-            let gsi = devices::chipset::gsi_of(slot.at.device(), pin) as u8;
+            let gsi = Pirq::of_root_bus(slot.at.device(), Pin::wrapping(pin)).gsi();
             self.interrupts.resampled_line(gsi)
         };
         let messages = Arc::new(Messages(Arc::clone(self.interrupts)));

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use devices::pci::{Devfn, Forwarding};
+use devices::pci::Forwarding;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use vocabulary::Devfn;
 
 use super::config;
 use super::passthrough::{facts, function};

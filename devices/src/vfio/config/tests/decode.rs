@@ -1,5 +1,6 @@
+use vocabulary::AddressRange;
+
 use super::*;
-use crate::bus::AddressRange;
 use crate::pci::Space;
 
 const ON: u16 = command::IO | command::MEMORY;

@@ -1,13 +1,32 @@
-//! Which router input and which interrupt a PCI interrupt pin reaches on this machine.
+//! ISA interrupts, and which interrupt a PCI pin reaches.
 //!
 //! The eight inputs PIRQA to PIRQH of the LPC bridge (ICH9 datasheet 5.8.6, 13.8.1.8) go to the I/O APIC's
 //! pins 16 to 23, and to the 8259 interrupt that the PIRQx_ROUT register names. Bus 0 is wired as the Q35
 //! machine of QEMU has it, because OVMF writes Interrupt Line registers for that wiring
 //! (edk2 `OvmfPkg/Library/PlatformBootManagerLib/BdsPlatform.c`): devices 25 to 31 follow the reset values
-//! of the RCBA interrupt route registers, all others are rotated over PIRQE to PIRQH.
+//! of the RCBA interrupt route registers, device 30 is wired to PIRQE to PIRQH, and all others are rotated over PIRQE to
+//! PIRQH as the slots of a bus are.
+
+/// The 8254 timer.
+pub const PIT_IRQ: u8 = 0;
+/// The PS/2 keyboard.
+pub const KEYBOARD_IRQ: u8 = 1;
+/// The second 8259 at the first.
+pub const CASCADE_IRQ: u8 = 2;
+/// The first serial port.
+pub const COM1_IRQ: u8 = 4;
+/// The real-time clock.
+pub const RTC_IRQ: u8 = 8;
+/// ACPI's system control interrupt (ICH9 datasheet 13.8.1.2: ACPI_CNTL.SCI_IRQ_SEL 0).
+pub const SCI_IRQ: u8 = 9;
+/// The PS/2 mouse.
+pub const MOUSE_IRQ: u8 = 12;
+
+/// Inputs of the I/O APIC.
+pub const IO_APIC_PINS: u32 = 24;
 
 /// The first global system interrupt of the router's inputs.
-pub const PIRQ_GSI_BASE: u32 = 16;
+pub const FIRST_PIRQ: u8 = 16;
 
 /// An interrupt pin: 0 is INTA, 3 is INTD (one less than in the Interrupt Pin register).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +41,21 @@ impl Pin {
         value.checked_sub(1).filter(|pin| *pin < 4).map(Self)
     }
 
+    /// From the value of an Interrupt Pin register of which a guest or a device may have made anything: 0 and what is
+    /// above 4 count modulo 4.
+    pub const fn wrapping(value: u8) -> Self {
+        Self(value.wrapping_sub(1) & 3)
+    }
+
     /// 0 for INTA to 3 for INTD.
-    pub fn index(self) -> u8 {
+    pub const fn index(self) -> u8 {
         self.0
     }
 
     /// The pin of a bridge to which this pin of device number `device` on its secondary bus is wired
     /// (PCI-to-PCI Bridge Architecture 1.2 §9.1; PCI Express Base 6.0 §2.2.8.1).
     #[must_use]
-    pub fn through_bridge(self, device: u8) -> Self {
+    pub const fn through_bridge(self, device: u8) -> Self {
         Self(self.0.wrapping_add(device) % 4)
     }
 }
@@ -44,7 +69,7 @@ impl Pirq {
     pub const ALL: [Self; 8] = [Self(0), Self(1), Self(2), Self(3), Self(4), Self(5), Self(6), Self(7)];
 
     /// The input to which `pin` of device number `device` on bus 0 is wired.
-    pub fn of_root_bus(device: u8, pin: Pin) -> Self {
+    pub const fn of_root_bus(device: u8, pin: Pin) -> Self {
         match device {
             0..=24 => Self(4 + device.wrapping_add(pin.0) % 4),
             30 => Self(4 + pin.0),
@@ -53,7 +78,7 @@ impl Pirq {
     }
 
     /// 0 for PIRQA to 7 for PIRQH.
-    pub fn index(self) -> u8 {
+    pub const fn index(self) -> u8 {
         self.0
     }
 
@@ -63,8 +88,8 @@ impl Pirq {
     }
 
     /// Its global system interrupt, which is also its pin of the I/O APIC: 16 to 23.
-    pub fn gsi(self) -> u32 {
-        PIRQ_GSI_BASE + u32::from(self.0)
+    pub const fn gsi(self) -> u8 {
+        FIRST_PIRQ + self.0
     }
 }
 
@@ -103,5 +128,14 @@ mod tests {
         assert_eq!(Pin::from_register(0), None);
         assert_eq!(Pin::from_register(4), Some(Pin(3)));
         assert_eq!(Pin::from_register(5), None);
+    }
+
+    #[test]
+    fn wrapping_pins_agree_with_registers() {
+        for value in 0..=u8::MAX {
+            let pin = Pin::wrapping(value);
+            assert!(Pin::from_register(value).is_none_or(|expected| expected == pin));
+            assert!((0..=u8::MAX).all(|device| (16..24).contains(&Pirq::of_root_bus(device, pin).gsi())));
+        }
     }
 }

@@ -17,6 +17,11 @@ impl Devfn {
         Self(byte)
     }
 
+    /// The byte that configuration cycles carry.
+    pub const fn byte(self) -> u8 {
+        self.0
+    }
+
     /// Device number, 0–31.
     pub const fn device(self) -> u8 {
         self.0 >> 3
@@ -34,17 +39,50 @@ impl fmt::Display for Devfn {
     }
 }
 
-/// Bus, device and function with the bus number that the guest assigned.
+/// Bus, device and function in the guest. The bus number is the one that the guest has assigned, or that the plan expects
+/// it to assign. There is one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Bdf {
-    /// Bus number.
+pub struct PciAddress {
+    /// Bus number. One other than 0 is that of a bus below a root port.
     pub bus: u8,
     /// Device and function.
     pub devfn: Devfn,
 }
 
-impl fmt::Display for Bdf {
+impl PciAddress {
+    /// An address, if `device` is below 32 and `function` below 8.
+    pub const fn new(bus: u8, device: u8, function: u8) -> Option<Self> {
+        match Devfn::new(device, function) {
+            Some(devfn) => Some(Self { bus, devfn }),
+            None => None,
+        }
+    }
+
+    /// Device number, 0–31.
+    pub const fn device(self) -> u8 {
+        self.devfn.device()
+    }
+
+    /// Function number, 0–7.
+    pub const fn function(self) -> u8 {
+        self.devfn.function()
+    }
+}
+
+impl fmt::Display for PciAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}:{}", self.bus, self.devfn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_addresses_do_not_exist() {
+        assert_eq!((Devfn::new(32, 0), Devfn::new(0, 8)), (None, None));
+        assert_eq!(PciAddress::new(0, 32, 0), None);
+        assert_eq!(PciAddress::new(3, 31, 7).map(|at| at.to_string()).as_deref(), Some("03:1f.7"));
     }
 }
