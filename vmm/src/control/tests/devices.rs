@@ -11,6 +11,8 @@ pub(super) struct Desk {
     pub(super) keys: Mutex<Vec<(Key, bool)>>,
     pub(super) pointer: Mutex<Vec<PointerEvent>>,
     stuck: AtomicBool,
+    /// A key has been refused: whoever wanted to press it has keyboard and mouse to itself.
+    refused: AtomicBool,
     caps: AtomicBool,
 }
 
@@ -19,6 +21,8 @@ impl Input for Desk {
         let takes = !self.stuck.load(Ordering::SeqCst);
         if takes {
             self.keys.lock().unwrap().push((key, pressed));
+        } else {
+            self.refused.store(true, Ordering::SeqCst);
         }
         takes
     }
@@ -159,7 +163,7 @@ fn a_command_that_waited_and_was_given_up_does_nothing() {
     desk.stuck.store(true, Ordering::SeqCst);
     let mut typist = rig.client();
     typist.send(b"{\"execute\":\"type\",\"arguments\":{\"text\":\"a\"}}\n");
-    settle(&rig);
+    until(|| desk.refused.load(Ordering::SeqCst));
     let mut clicker = rig.client();
     let click = json!({ "execute": "input-send-event", "arguments": { "events": [
         { "type": "btn", "data": { "down": true, "button": "left" } },
