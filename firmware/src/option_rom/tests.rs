@@ -297,6 +297,34 @@ fn private_images_keep_their_ids() {
     assert_eq!(devices, [0x1c91, 0x1c80, 0x1c80, 0x1c80]);
 }
 
+#[test]
+fn a_rom_that_other_ids_would_make_another_one_keeps_its_own() {
+    let kept = |bytes: &[u8], vendor, device, why| {
+        let mut patched = bytes.to_vec();
+        assert_eq!(patch_ids(&mut patched, vendor, device), Err(why));
+        assert_eq!(patched, bytes);
+    };
+    // A code type that is private if the vendor is NVIDIA.
+    let mut bytes = ImageBuilder::legacy(0x1002, GPU, 4).last().build();
+    bytes[0x54] = 0x70;
+    check(&bytes, None).unwrap();
+    kept(&bytes, NV, GPU, PatchError::Entangled);
+    assert_eq!(patch_ids(&mut bytes, 0x1003, GPU), Ok(1));
+
+    // The first image's structures lie in the second one: the chain may end before them.
+    let mut bytes = with_gop(NV, GPU);
+    bytes[0x19] = 0x20;
+    errors(&bytes, None);
+    let start = parse(&bytes).unwrap().chain(&bytes);
+    kept(&start, NV, 0x1c91, PatchError::NoRom);
+
+    // Its vendor ID is the byte that makes the second one's checksum right.
+    let mut bytes = chain(&[ImageBuilder::legacy(NV, GPU, 1), ImageBuilder::legacy(NV, GPU, 1).last()]);
+    bytes[0x18..0x1a].copy_from_slice(&0x202_u16.to_le_bytes());
+    bytes.copy_within(0x40..0x56, 0x202);
+    kept(&bytes, NV, 0x1c91, PatchError::Entangled);
+}
+
 pub(super) fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let samples = prop_oneof![Just(muxless(NV, GPU)), Just(with_gop(NV, GPU)), Just(ampere(NV, GPU))];
     // Faults where the structures lie, and anywhere.
@@ -328,13 +356,21 @@ proptest! {
                 let again = check(image, None).map(|checked| checked.image);
                 prop_assert_eq!(again.as_ref(), Ok(image));
             }
-            let mut patched = rom.chain(&bytes).to_vec();
-            patch_ids(&mut patched, vendor, device).unwrap();
-            let again = parse_at(&patched, 0);
-            prop_assert_eq!((again.images[0].vendor, again.images[0].device), (vendor, device));
-            let sums = |rom: &Rom| rom.images.iter().map(|image| image.checksum).collect::<Vec<_>>();
-            if accepted.is_ok() {
-                prop_assert_eq!(sums(&again), sums(&rom));
+            let whole = rom.chain(&bytes);
+            let mut patched = whole.clone();
+            match patch_ids(&mut patched, vendor, device) {
+                Ok(_) => {
+                    let again = parse_at(&patched, 0);
+                    prop_assert_eq!((again.images[0].vendor, again.images[0].device), (vendor, device));
+                    let sums = |rom: &Rom| rom.images.iter().map(|image| image.checksum).collect::<Vec<_>>();
+                    if accepted.is_ok() {
+                        prop_assert_eq!(sums(&again), sums(&rom));
+                    }
+                }
+                Err(error) => {
+                    prop_assert_eq!(&patched, &whole);
+                    prop_assert!(accepted.is_err() || error == PatchError::Entangled, "{}", error);
+                }
             }
         }
     }
