@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,16 +22,21 @@ const LARGEST_UPDATE: usize = 640 * 480 * 4 * 9 / 8;
 const ANSWERS: usize = 40 << 10;
 
 /// A script of a client, the screen and the clock, by its bytes. The first one is a set of flags: 1 asks for a password, 2 makes
-/// the guest take no keys, 4 sets Caps Lock, 8 has a German keyboard. Then each step begins with a byte: up to 0xEF so many bytes that the client sends
+/// the guest take nothing, 4 sets Caps Lock, 8 has a German keyboard. Then each step begins with a byte: up to 0xEF so many bytes that the client sends
 /// follow; 0xF0 paints (x, y, width, height, colour); 0xF1 resizes (width, height); 0xF2 lets time pass (16 bits of
-/// milliseconds); 0xF3 lets the client read (16 bits of bytes); 0xF4 changes the pointer (x, y); any other lets it read all.
+/// milliseconds); 0xF3 lets the client read (16 bits of bytes); 0xF4 changes the pointer (x, y); 0xF5 lets the guest take
+/// what it did not, or nothing more; any other lets it read all.
 ///
 /// # Panics
 /// What is kept for a client grows beyond its bounds, the session asks to be called again at once for ever, or keys stay
 /// pressed when it is over.
 pub fn converse(script: &[u8]) {
     let Some((flags, mut rest)) = script.split_first() else { return };
-    let guest = Arc::new(Guest { deaf: flags & 2 != 0, caps: flags & 4 != 0, held: Mutex::default() });
+    let guest = Arc::new(Guest {
+        deaf: AtomicBool::new(flags & 2 != 0),
+        caps: flags & 4 != 0,
+        held: Mutex::default(),
+    });
     let canvas = Canvas(Arc::new(Mutex::new(State::new())));
     let context = Context {
         name: "fuzz".into(),
@@ -76,6 +82,10 @@ pub fn converse(script: &[u8]) {
                 if let [x, y] = *take(2) {
                     canvas.point(x.into(), y.into());
                 }
+                !advance(&mut session, now)
+            }
+            0xF5 => {
+                guest.deaf.fetch_xor(true, Ordering::Relaxed);
                 !advance(&mut session, now)
             }
             kind => {
@@ -133,12 +143,16 @@ fn advance(session: &mut Session, now: Instant) -> bool {
 }
 
 struct Guest {
-    deaf: bool,
+    deaf: AtomicBool,
     caps: bool,
     held: Mutex<BTreeSet<Key>>,
 }
 
 impl Guest {
+    fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeSet<Key>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,17 +160,21 @@ impl Guest {
 
 impl Input for Guest {
     fn key(&self, key: Key, pressed: bool) -> bool {
+        let deaf = self.is_deaf();
         if !pressed {
             self.held().remove(&key);
-        } else if !self.deaf {
+        } else if !deaf {
             self.held().insert(key);
         }
-        !pressed || !self.deaf
+        !pressed || !deaf
     }
 
     fn pointer(&self, _: PointerEvent) -> Taken {
-        if self.deaf { Taken::Full } else { Taken::Yes }
+        if self.is_deaf() { Taken::Full } else { Taken::Yes }
     }
+
+    /// The session has a turn after each step.
+    fn signal_room(&self, _: &Arc<EventFd>) {}
 
     fn lamps(&self) -> Lamps {
         Lamps { caps: self.caps, ..Lamps::default() }
