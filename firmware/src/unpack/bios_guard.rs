@@ -87,13 +87,15 @@ pub(super) fn ami(bytes: &[u8], at: usize, limit: usize) -> Option<Ami> {
     let mut lines = text.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line.trim_ascii()));
     let title = lines.next()?;
     let places = places(title.as_bytes().strip_prefix(TITLE)?);
+    // Flags, a parameter and the number of blocks stand in front of the name. All are read before any block is.
+    let count = |line: &str| line.split(';').next()?.split_whitespace().nth(2)?.parse::<usize>().ok();
+    let lines = lines.filter(|line| !line.is_empty());
+    let counts: Vec<usize> = lines.map(|line| count(&line)).collect::<Option<_>>()?;
     let mut offset = size;
     let mut files = Vec::new();
     let mut total = 0usize;
     let mut cut = false;
-    for (index, line) in lines.filter(|line| !line.is_empty()).enumerate() {
-        // Flags, a parameter and the number of blocks stand in front of the name.
-        let count: usize = line.split(';').next()?.split_whitespace().nth(2)?.parse().ok()?;
+    for (index, count) in counts.into_iter().enumerate() {
         let mut file = Vec::new();
         for _ in 0..count {
             let here = rest.get(offset..).unwrap_or_default();
@@ -105,8 +107,8 @@ pub(super) fn ami(bytes: &[u8], at: usize, limit: usize) -> Option<Ami> {
             if total > limit {
                 return None;
             }
-            file.extend_from_slice(block.data);
             offset = offset.saturating_add(block.next(here));
+            file.push(block.data);
         }
         files.push((places.get(index).copied().unwrap_or(usize::MAX), file));
         if cut {
@@ -115,7 +117,7 @@ pub(super) fn ami(bytes: &[u8], at: usize, limit: usize) -> Option<Ami> {
     }
     // Files without a place keep their order.
     files.sort_by_key(|(place, _)| *place);
-    let joined = files.into_iter().flat_map(|(_, file)| file).collect();
+    let joined = files.into_iter().flat_map(|(_, file)| file).collect::<Vec<_>>().concat();
     Some(Ami { joined, range: at..at.saturating_add(offset).min(bytes.len()), cut })
 }
 

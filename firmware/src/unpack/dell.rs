@@ -15,8 +15,8 @@ const HEADER: usize = 16;
 const FOOTER: usize = 16;
 /// Header sizes of entries by their version, in bytes.
 const ENTRY_HEADERS: [(u32, usize); 2] = [(1, 72), (2, 88)];
-/// Blocks of an image, at most: of 4 KiB each, for the largest chip.
-const MAX_BLOCKS: usize = 65_536;
+/// Entries, at most: blocks of 4 KiB each, for the largest chip.
+const MAX_ENTRIES: usize = 65_536;
 /// Flash chips are smaller: blocks that lie further apart are not parts of one image.
 const MAX_SPAN: usize = 256 << 20;
 
@@ -33,7 +33,9 @@ pub(super) fn join_blocks(bytes: &[u8], limit: usize) -> Option<Joined> {
     let size = usize::try_from(u32_at(bytes, 12)?).ok()?;
     let mut rest = bytes.get(HEADER..HEADER.checked_add(size)?)?;
     let mut blocks = Vec::new();
+    let mut entries = 0..MAX_ENTRIES;
     while !rest.is_empty() {
+        entries.next()?;
         let version = u32_at(rest, 16)?;
         let header = ENTRY_HEADERS.iter().find_map(|(known, size)| (*known == version).then_some(*size))?;
         // Four sizes follow each other: of the data, its signature, the metadata and its signature.
@@ -42,9 +44,6 @@ pub(super) fn join_blocks(bytes: &[u8], limit: usize) -> Option<Joined> {
             return None;
         };
         let body = rest.get(header..)?;
-        if blocks.len() >= MAX_BLOCKS {
-            return None;
-        }
         if data > 0 {
             let block = Block::parse(body.get(..data)?)?;
             blocks.push((usize::try_from(block.address?).ok()?, block.data));

@@ -166,28 +166,35 @@ impl<'a> Hive<'a> {
                 continue;
             }
             let name = value.get(0x14..0x14 + usize::from(u16_at(value, 2)?))?;
+            // One value may be listed again and again.
+            budget.spend(name.len())?;
             budget.spend(size)?;
             total = total.checked_add(size).filter(|total| *total <= limit)?;
-            named.push((order(name), self.data(at, size)?));
+            named.push((order(name), at, size));
         }
-        named.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Some(named.into_iter().flat_map(|(_, data)| data).collect())
+        named.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        let mut joined = Vec::with_capacity(total);
+        for (_, at, size) in named {
+            self.data(at, size, &mut joined)?;
+        }
+        Some(joined)
     }
 
-    /// The data of a value.
-    fn data(&self, at: u32, size: usize) -> Option<Vec<u8>> {
+    /// Adds the data of a value.
+    fn data(&self, at: u32, size: usize, joined: &mut Vec<u8>) -> Option<()> {
         let cell = self.cell(at)?;
         if size <= PIECE || !cell.starts_with(b"db") {
-            return cell.get(..size).map(<[u8]>::to_vec);
+            joined.extend_from_slice(cell.get(..size)?);
+            return Some(());
         }
         let pieces = self.cell(u32_at(cell, 4)?)?;
-        let mut data = Vec::new();
+        let mut left = size;
         for index in 0..usize::from(u16_at(cell, 2)?) {
-            let left = size.checked_sub(data.len())?;
-            let piece = self.cell(u32_at(pieces, index * 4)?)?;
-            data.extend_from_slice(piece.get(..left.min(PIECE))?);
+            let piece = self.cell(u32_at(pieces, index * 4)?)?.get(..left.min(PIECE))?;
+            joined.extend_from_slice(piece);
+            left -= piece.len();
         }
-        (data.len() == size).then_some(data)
+        (left == 0).then_some(())
     }
 
     /// The path of a key, from the root on.

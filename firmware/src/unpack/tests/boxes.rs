@@ -145,6 +145,21 @@ fn the_values_of_a_registry_key_are_joined() {
 }
 
 #[test]
+fn a_value_that_a_key_lists_again_and_again_does_not_fill_memory() {
+    let long = "n".repeat(60_000);
+    let values: Vec<(&str, &[u8])> =
+        (0..2000).map(|_| ("x", &[1; 8][..])).chain([(&*long, &[2; 8][..])]).collect();
+    let bytes = hive(&["Key"], &values);
+    assert!(search(&bytes).complete());
+    let value = bytes.windows(4).position(|four| four == [b'v', b'k', 0x60, 0xea]).unwrap();
+    let entry = u32::try_from(value - 4 - 4096).unwrap().to_le_bytes();
+    let last = bytes.windows(4).position(|four| four == entry).unwrap();
+    let repeated = [&bytes[..last - 4 * 2000], entry.repeat(2000).as_slice(), &bytes[last..]].concat();
+    let survey = search(&repeated);
+    assert!(survey.notes[0].contains("1 keys cannot be read"), "{survey:?}");
+}
+
+#[test]
 fn a_7z_archive_without_substreams_info_opens() {
     let rom = gpu();
     let bytes = without_substreams_info("BIOS.bin", &padded(&rom));

@@ -70,6 +70,12 @@ fn dells_blocks_are_put_where_their_headers_say() {
     let far = [bios_guard_block(0x18, 0, false, b"one"), bios_guard_block(0x18, u32::MAX, false, b"two")];
     assert_eq!(dell::join_blocks(&pfs(&far), 1 << 30).unwrap().bytes, b"onetwo");
     assert!(dell::join_blocks(&pfs(&blocks), 5).is_none());
+    // Entries without data are passed over, but not for ever.
+    let mut entries = vec![Vec::new(); 65_535];
+    entries.extend_from_slice(&blocks[..1]);
+    assert_eq!(dell::join_blocks(&pfs(&entries), 1 << 20).unwrap().bytes, b"one");
+    entries.push(Vec::new());
+    assert!(dell::join_blocks(&pfs(&entries), 1 << 20).is_none());
 }
 
 #[test]
