@@ -64,12 +64,9 @@ static FORMATS: [Format; 26] = [
     start(b"pbzx", "a pbzx stream (macOS package)", "`apple_efi_pbzx` of BIOSUtilities"),
 ];
 
-/// First bytes of the signatures that are looked for anywhere.
-pub(super) fn first_bytes() -> impl Iterator<Item = u8> {
-    FORMATS
-        .iter()
-        .filter(|format| format.place == Where::Anywhere)
-        .filter_map(|format| format.signature.first().copied())
+/// The signatures that are looked for anywhere.
+pub(super) fn signatures<'a>() -> impl Iterator<Item = &'a [u8]> {
+    FORMATS.iter().filter(|format| format.place == Where::Anywhere).map(|format| format.signature)
 }
 
 /// The format whose signature stands at `at`.
