@@ -18,8 +18,8 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
 use firmware::option_rom::testing::{AMPERE_STANDARD, ampere, muxless, put_bit, with_gop};
-use firmware::unpack::testing::{ami_bios_guard, bios_guard_block, cabinet, hive, pfs};
 use firmware::uefi_volume::testing::{compression, file, guided, row, section, volume};
+use firmware::unpack::testing::{ami_bios_guard, bios_guard_block, cabinet, hive, pfs};
 use lzma_rust2::{LzmaOptions, LzmaWriter, XzOptions, XzWriter};
 use uuid::{Uuid, uuid};
 
@@ -84,7 +84,8 @@ fn main() -> Outcome {
     let (first, second) = rom.split_at(rom.len() / 2);
     put("vbios_find", "hive", &hive(&path, &[("0", first), ("1", second)]))?;
     put("vbios_find", "hive-large-value", &hive(&path, &[("vbios", rom)]))?;
-    let blocks = [0x2000usize, 0x0, 0x1000].map(|at| bios_guard_block(0x28, at as u32, false, &rom[at..at + 0x1000]));
+    let blocks =
+        [0x2000usize, 0x0, 0x1000].map(|at| bios_guard_block(0x28, at as u32, false, &rom[at..at + 0x1000]));
     put("vbios_find", "dell", &pfs(&[pfs(&blocks)]))?;
     put("vbios_find", "ami", &ami_bios_guard(&[1, 0], &[("b", vec![second]), ("a", vec![first])]))?;
     let archive = seven_zip(rom)?;
@@ -92,7 +93,11 @@ fn main() -> Outcome {
     put("vbios_find", "7z-rotated", &[b";!@InstallEnd@!\r\n", rotated.as_slice()].concat())?;
     let whole = zip(&[("a.bin", &flash), ("b.rom", rom)])?;
     put("vbios_find", "zip-without-end", whole.get(..whole.len() - 30).unwrap_or_default())?;
-    put("vbios_find", "names", b"MZ Rar!\x1a\x07\0 \xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 MSWIM\0\0\0 \xef\xbe\xad\xdeNullsoftInst")?;
+    put(
+        "vbios_find",
+        "names",
+        b"MZ Rar!\x1a\x07\0 \xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 MSWIM\0\0\0 \xef\xbe\xad\xdeNullsoftInst",
+    )?;
     let sections = row(&[
         guided(LZMA_HP, &packed),
         guided(OTHER, &packed),

@@ -13,6 +13,8 @@ mod disk;
 mod driver;
 #[path = "virtio_queue/input.rs"]
 mod input;
+#[path = "virtio_queue/proof.rs"]
+mod proof;
 
 use devices::GuestRam;
 use devices::virtio::VirtioDevice;
@@ -22,13 +24,13 @@ use libfuzzer_sys::fuzz_target;
 use vm_memory::{Bytes, GuestAddress};
 
 use chains::Expected;
-use driver::Driver;
+use driver::{BUS_MASTER, Driver};
 use input::Input;
 
 /// Devices by their number in the input.
 const DEVICES: [fn() -> Box<dyn VirtioDevice>; 3] = [
-    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(false)), "serial-of-the-disk")),
-    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(true)), "")),
+    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(false)), "serial-of-the-disk", "disk")),
+    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(true)), "", "disk")),
     || Box::new(VirtioRng::new()),
 ];
 
@@ -42,13 +44,15 @@ fuzz_target!(|data: &[u8]| {
     thread_local!(static MEMORY: GuestRam = {
         devices::virtio::work_inline();
         #[allow(clippy::expect_used, reason = "there is nothing to fuzz without memory")]
-        GuestRam::from_ranges(&RAM).expect("there is memory")
+        let ram = GuestRam::from_ranges(&RAM).expect("there is memory");
+        proof::prove(&ram);
+        ram
     });
     let Some((input, memory)) = Input::parse(data) else { return };
     MEMORY.with(|ram| {
         fill(ram, memory);
         let Some(new) = DEVICES.get(usize::from(input.device) % DEVICES.len()) else { return };
-        let driver = Driver::new(new(), ram);
+        let driver = Driver::new(new(), ram, BUS_MASTER);
         driver.start(&input);
 
         let before = contents(ram);

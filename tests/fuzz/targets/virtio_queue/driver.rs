@@ -27,6 +27,11 @@ const QUEUE_USED: u64 = 0x30;
 const VERSION_1: u64 = 1 << 32;
 const BAR_SIZE: u64 = 0x4000;
 
+/// The Command register and its bits (PCIe 6.0, 7.5.1.1.3).
+const COMMAND: u16 = 4;
+const MEMORY: u16 = 2;
+pub(crate) const BUS_MASTER: u16 = 4;
+
 struct Line;
 
 impl IrqLine for Line {
@@ -62,13 +67,14 @@ pub(crate) struct Driver {
 
 impl Driver {
     #[allow(clippy::unwrap_used, reason = "there is nothing to fuzz without a device")]
-    pub(crate) fn new(device: Box<dyn VirtioDevice>, ram: &GuestRam) -> Self {
+    /// `bus_master`: [`BUS_MASTER`], or 0 so that the device may not touch memory.
+    pub(crate) fn new(device: Box<dyn VirtioDevice>, ram: &GuestRam, bus_master: u16) -> Self {
         let function =
-            VirtioPci::new(device, ram.clone(), Placement::Endpoint, &Vectors, Arc::new(Line)).unwrap();
-        // BAR 0, and memory decoding.
+            VirtioPci::endpoint(device, ram.clone(), Placement::Endpoint, &Vectors, Arc::new(Line)).unwrap();
+        // BAR 0, memory decoding, and leave to access memory.
         let _ = function.config_write(0x10, &0xfe00_0000_u32.to_le_bytes());
         let _ = function.config_write(0x14, &0xfe01_0000_u32.to_le_bytes());
-        let _ = function.config_write(0x04, &6_u16.to_le_bytes());
+        let _ = function.config_write(COMMAND, &(MEMORY | bus_master).to_le_bytes());
         let registers =
             function.regions().into_iter().find(|region| region.range.base() == 0xfe00_0000).unwrap();
         let mut driver = Self { registers, sizes: vec![], offered: 0 };
