@@ -164,3 +164,54 @@ fn tools(bytes: &[u8]) -> impl Iterator<Item = Tool> {
     let upx = (program && head.windows(4).any(|window| window == b"UPX!")).then_some(Tool::Upx);
     inno.into_iter().chain(upx)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What follows the first two bytes of each signature.
+    fn tails() -> Vec<Vec<u8>> {
+        let mut all: Vec<Vec<u8>> = vec![
+            b"_FVH".to_vec(),
+            b"PK\x03\x04".to_vec(),
+            b"PK\x05\x06".to_vec(),
+            vec![0x1f, 0x8b, 8, 0],
+            vec![0xfd, b'7', b'z', b'X', b'Z', 0],
+            b"BZh91AY&SY".to_vec(),
+            b"BZh9\x17\x72\x45\x38\x50\x90".to_vec(),
+            vec![0x28, 0xb5, 0x2f, 0xfd, 0],
+        ];
+        let named: [&[u8]; 6] = [
+            &seven_zip::SIGNATURE,
+            &seven_zip::ROTATED,
+            dell::SIGNATURE,
+            bios_guard::SIGNATURE,
+            cabinet::SIGNATURE,
+            hive::SIGNATURE,
+        ];
+        all.extend(named.into_iter().chain(known::signatures()).map(<[u8]>::to_vec));
+        all.into_iter().map(|signature| signature[2..].to_vec()).collect()
+    }
+
+    #[test]
+    fn no_signature_begins_with_bytes_that_are_passed_over() {
+        let guids = method_guids();
+        let starts = Starts::new(&guids);
+        assert!(guids.iter().all(|[first, second, ..]| starts.has(*first, *second)));
+        assert!(starts.has(b'_', b'F'));
+        let before = bios_guard::BEFORE_SIGNATURE;
+        let mut found = 0;
+        for tail in tails() {
+            let mut bytes = [vec![0; before + 2], tail, vec![0; 64]].concat();
+            for pair in 0..=u16::MAX {
+                let [first, second] = pair.to_be_bytes();
+                bytes[before..before + 2].copy_from_slice(&[first, second]);
+                let is_one = container(&bytes, before).is_some();
+                assert!(!is_one || starts.has(first, second), "{:x?}", &bytes[before..]);
+                found += usize::from(is_one);
+            }
+        }
+        // Each but the volume's and AMI UCP's, which are looked at more closely, at least once.
+        assert!(found >= tails().len() - 3, "{found}");
+    }
+}
