@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use firmware::option_rom::{Severity, check};
+use firmware::option_rom::{Problem, Severity, check};
 use firmware::unpack::{Found, Limits, Opened, Surroundings, Survey, Tool, survey};
 
 use super::output;
@@ -25,6 +26,8 @@ use crate::programs;
 const MAX_FILE: u64 = 1 << 30;
 /// Nothing is said about a search that takes less, and no more than once in this time about one that takes longer.
 const QUIET: Duration = Duration::from_secs(1);
+/// Problems of a ROM that are told.
+const MAX_PROBLEMS: usize = 20;
 
 /// Why a search found none.
 const NONE: &str =
@@ -127,10 +130,11 @@ struct Written {
     ids: Vec<String>,
 }
 
-/// A file, and what is in it.
+/// A file, and by what its contents are known again. A folder may hold more ROMs than fit in memory.
 struct Named {
     path: PathBuf,
-    image: Vec<u8>,
+    size: usize,
+    hash: u64,
 }
 
 /// Writes ROMs, each that differs from the others to a file of its own.
@@ -138,11 +142,13 @@ struct Writer<'a> {
     args: &'a FindArgs,
     /// The files of this run, by vendor and device.
     named: BTreeMap<(u16, u16), Vec<Named>>,
+    /// With keys that nobody can know who makes ROMs.
+    hasher: RandomState,
 }
 
 impl<'a> Writer<'a> {
     fn new(args: &'a FindArgs) -> Self {
-        Self { args, named: BTreeMap::new() }
+        Self { args, named: BTreeMap::new(), hasher: RandomState::new() }
     }
 
     /// Writes the ROMs of a search, and adds what became of each to `text`.
@@ -156,13 +162,14 @@ impl<'a> Writer<'a> {
             let Some(main) = found.rom.main() else { continue };
             let (vendor, device) = (main.vendor, main.device);
             written.ids.push(format!("{vendor:04x}:{device:04x}"));
+            let (size, hash) = (found.image.len(), self.hasher.hash_one(&found.image));
             let known = self.named.entry((vendor, device)).or_default();
-            let path = match known.iter().find(|named| named.image == found.image) {
+            let path = match known.iter().find(|named| (named.size, named.hash) == (size, hash)) {
                 Some(named) => named.path.clone(),
                 None => {
                     let name = file_name(vendor, device, known.len() + 1);
                     let path = self.args.output.join(name);
-                    known.push(Named { path: path.clone(), image: found.image.clone() });
+                    known.push(Named { path: path.clone(), size, hash });
                     path
                 }
             };
@@ -197,8 +204,17 @@ fn describe(text: &mut String, path: &Path, found: &Found, written: output::Writ
     }
     let _ = writeln!(text, "  from {}", found.place);
     let warnings = check(&found.image, None).map(|checked| checked.warnings).unwrap_or_default();
-    for warning in warnings {
-        let _ = writeln!(text, "  warning: {warning}");
+    list(text, "warning", warnings.iter());
+}
+
+/// Problems of a ROM, of which a hostile one may have as many as it has images.
+fn list<'a>(text: &mut String, kind: &str, mut problems: impl Iterator<Item = &'a Problem>) {
+    for problem in problems.by_ref().take(MAX_PROBLEMS) {
+        let _ = writeln!(text, "  {kind}: {problem}");
+    }
+    let more = problems.count();
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more {kind}s");
     }
 }
 
@@ -208,9 +224,7 @@ fn conclude(text: &mut String, survey: &Survey, alone: bool) {
         let (vendor, device) = damaged.rom.main().map_or((0, 0), |main| (main.vendor, main.device));
         let _ = writeln!(text, "damaged, not written: {vendor:04x}:{device:04x} from {}", damaged.place);
         let findings = damaged.rom.findings(None);
-        for error in findings.iter().filter(|problem| problem.severity() == Severity::Error) {
-            let _ = writeln!(text, "  error: {error}");
-        }
+        list(text, "error", findings.iter().filter(|problem| problem.severity() == Severity::Error));
     }
     for note in &survey.notes {
         let _ = writeln!(text, "note: {note}");

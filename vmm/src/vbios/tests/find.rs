@@ -279,6 +279,21 @@ fn a_tool_that_fails_or_writes_too_much_is_told() {
 }
 
 #[test]
+fn of_a_rom_with_many_errors_some_are_told() {
+    let mut image = ImageBuilder::legacy(0x10de, 0x1c8d, 1).build();
+    image[0x100] ^= 1;
+    let bytes = [image.repeat(69), ImageBuilder::legacy(0x10de, 0x1c8d, 1).last().build()].concat();
+    let answer = Case::new(&bytes).run().unwrap();
+    assert_eq!(
+        answer.text.lines().filter(|line| line.starts_with("  error: ")).count(),
+        20,
+        "{}",
+        answer.text
+    );
+    assert!(answer.text.contains("\n  and 49 more errors\n"), "{}", answer.text);
+}
+
+#[test]
 fn a_folder_of_files_is_searched_and_ends_in_a_table() {
     let mut case = Case::new(b"");
     let folder = case.dir.path().join("updates");
