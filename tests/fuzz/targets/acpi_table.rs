@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     }
     assert!(data.len() >= 36);
     assert_eq!(data.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
-    let signature: &[u8; 4] = data.first_chunk().unwrap();
+    let Some(signature) = data.first_chunk::<4>() else { return };
     // What a log shows of it is printable, and none of those that there can be only one of.
     assert!(signature.iter().all(u8::is_ascii_graphic));
     assert!(
