@@ -60,7 +60,7 @@ fn qemu_io(path: &Path, commands: &[&str]) {
 fn refused(path: &Path, change: impl FnOnce(&mut DiskOptions)) -> DiskError {
     let mut options = DiskOptions::new(path);
     change(&mut options);
-    let opened = patiently(|| open_disk(&options), |opened| matches!(opened, Err(DiskError::InUse { .. })));
+    let opened = open_patiently(&options);
     opened.err().unwrap_or_else(|| panic!("{} was opened", path.display()))
 }
 
@@ -91,6 +91,11 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> T, locked: impl Fn(&T) -
     }
 }
 
+/// Opens an image, or one with backing files, that nobody has open but for the moment of [`patiently`].
+fn open_patiently(options: &DiskOptions) -> Result<Box<dyn BlockBackend>, DiskError> {
+    patiently(|| open_disk(options), |opened| opened.as_ref().is_err_and(DiskError::is_in_use))
+}
+
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -118,7 +123,7 @@ pub(crate) fn contents(path: &Path, format: &str) -> Vec<u8> {
 pub(crate) fn open_with(path: &Path, change: impl FnOnce(&mut DiskOptions)) -> Box<dyn BlockBackend> {
     let mut options = DiskOptions::new(path);
     change(&mut options);
-    patiently(|| open_disk(&options), |opened| matches!(opened, Err(DiskError::InUse { .. }))).unwrap()
+    open_patiently(&options).unwrap()
 }
 
 /// What `disk` has at `offset`.
