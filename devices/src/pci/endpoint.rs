@@ -199,8 +199,9 @@ impl<D: EndpointDevice> PciFunction for Endpoint<D> {
 
     fn reset(&self) {
         let Self { registers, bars: _, interrupts, dma, power: _, device } = self;
-        dma.set_enabled(false);
+        // The device stops its work, and so nothing is under way that would have to be waited for.
         device.reset();
+        dma.set_enabled(false);
         interrupts.reset();
         registers.lock().reset();
     }

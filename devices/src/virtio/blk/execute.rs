@@ -1,13 +1,15 @@
 //! What each request does to the backend, with every value of the driver checked (virtio 1.2, 5.2.6.2).
 //!
 //! A request can be as long as the driver likes, nearly 4 GiB. It is performed in pieces, between which the worker may be
-//! told to stop: the rest is then left undone, and neither a reset nor the machine's end waits for it.
+//! told to stop: the rest is then left undone, and neither a reset nor the machine's end waits for it. Nor does the virtual
+//! CPU that disables bus mastering.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vm_memory::VolatileSlice;
 
 use crate::disk::{BlockBackend, Cursor, SECTOR, total};
+use crate::pci::dma::Dma;
 use crate::virtio::worker::Stop;
 
 use super::request::{Header, Request, Status, kind};
@@ -49,6 +51,8 @@ pub(super) struct Executor<'a> {
     pub(super) logged: bool,
     /// Ends a request between two pieces.
     pub(super) stop: &'a Stop,
+    /// So does it, when the driver disables bus mastering.
+    pub(super) dma: &'a Dma,
 }
 
 impl Executor<'_> {
@@ -146,9 +150,10 @@ impl Executor<'_> {
         Ok(Status::Ok)
     }
 
-    /// Gives the request up if the worker is to stop. Nobody looks at its status then.
+    /// Gives the request up if the worker is to stop: nobody looks at its status then. And if the driver disables bus
+    /// mastering, which waits for the transfer under way: the rest of the request fails, as it does for a real device.
     fn go_on(&self) -> Result<(), Status> {
-        if self.stop.wanted() { Err(Status::IoError) } else { Ok(()) }
+        if self.stop.wanted() || !self.dma.enabled() { Err(Status::IoError) } else { Ok(()) }
     }
 
     fn finish(&mut self, what: &str, offset: u64, done: std::io::Result<()>) -> Result<Status, Status> {

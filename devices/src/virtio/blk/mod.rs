@@ -186,7 +186,8 @@ impl VirtioDevice for VirtioBlk {
         let worker = Worker::start("virtio-blk", [Arc::clone(&doorbell)], move |waiter, stop| {
             let Ok(mut backend) = backend.lock() else { return };
             let backend = backend.as_mut();
-            let executor = Executor { backend, cache: &cache, id, name: &name, logged: false, stop };
+            let executor =
+                Executor { backend, cache: &cache, id, name: &name, logged: false, stop, dma: &dma };
             let mut requests = Requests { executor, buffers: Buffers::default() };
             serve(std::slice::from_mut(&mut queue), &dma, waiter, stop, &mut requests);
         });

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use vm_memory::VolatileSlice;
 
 use super::*;
+use crate::pci::PciFunction;
+use crate::pci::config::{command, reg};
 use crate::virtio::feature as transport;
 use crate::virtio::testing::{DESC, INDIRECT};
 
@@ -249,7 +251,19 @@ fn slow(delay: Duration, features: u64) -> (Disk, Arc<AtomicUsize>) {
 
 /// Starts a request for which a large disk is called many times, each of which takes a while; resets the device during
 /// it, and says how many calls there were.
-fn calls_until_reset(offer: impl FnOnce(&mut Disk)) -> usize {
+/// How a driver makes an end of a request under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By the device's status.
+    DeviceReset,
+    /// As a reset of the machine or of the bus does.
+    FunctionReset,
+    /// By the Command register.
+    NoBusMaster,
+}
+
+/// How often a slow backend is called until such an end has come.
+fn calls_until(end: End, offer: impl FnOnce(&mut Disk)) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let (delay, flushes) = (Duration::from_millis(100), Arc::default());
     let backend = Slow { size: 64 << 30, delay, flushes, calls: Arc::clone(&calls) };
@@ -259,11 +273,26 @@ fn calls_until_reset(offer: impl FnOnce(&mut Disk)) -> usize {
     while calls.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();
     }
-    disk.driver.set_status(0);
-    assert_eq!(disk.driver.status(), 0);
+    match end {
+        End::DeviceReset => {
+            disk.driver.set_status(0);
+            assert_eq!(disk.driver.status(), 0);
+        }
+        End::FunctionReset => disk.driver.function.reset(),
+        End::NoBusMaster => disk.driver.config_write(reg::COMMAND, &command::MEMORY.to_le_bytes()),
+    }
     let count = calls.load(Ordering::SeqCst);
     std::thread::sleep(2 * delay);
     assert_eq!(calls.load(Ordering::SeqCst), count, "it went on");
+    match end {
+        End::DeviceReset => {}
+        End::FunctionReset => disk.driver.enable_bars(),
+        End::NoBusMaster => {
+            let both = command::MEMORY | command::BUS_MASTER;
+            disk.driver.config_write(reg::COMMAND, &both.to_le_bytes());
+            disk.driver.set_status(0);
+        }
+    }
     disk.driver.start(ALL);
     assert_eq!(disk.read(0, 512), [0x5a; 512]);
     count
@@ -273,25 +302,27 @@ fn calls_until_reset(offer: impl FnOnce(&mut Disk)) -> usize {
 fn a_reset_does_not_wait_for_the_end_of_a_long_request() {
     // The same MiB of RAM again and again.
     const PARTS: usize = 60;
-    for (kind, flags) in [(0u32, WRITE), (1, 0)] {
-        let calls = calls_until_reset(|disk| {
-            disk.driver.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
-            disk.driver.ram.write_obj(0u64, GuestAddress(HEADER + 8)).unwrap();
-            let mut buffers = vec![(HEADER, 16, 0)];
-            buffers.extend([(1 << 20, 1 << 20, flags); PARTS]);
-            buffers.push((STATUS, 1, WRITE));
-            disk.driver.offer(&buffers);
-        });
-        assert!(calls < PARTS, "{kind}: {calls}");
-    }
-    for (kind, sectors) in [(11u32, (1 << 22) - 1), (13, 1 << 17)] {
-        let segments: Vec<u8> = (0..32).flat_map(|at| segment(at << 22, sectors, 0)).collect();
-        let calls = calls_until_reset(|disk| {
-            disk.driver.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
-            disk.driver.ram.write_slice(&segments, GuestAddress(BUFFER)).unwrap();
-            disk.driver.offer(&[(HEADER, 16, 0), (BUFFER, segments.len() as u32, 0), (STATUS, 1, WRITE)]);
-        });
-        assert!(calls < 100, "{kind}: {calls}");
+    for end in [End::DeviceReset, End::FunctionReset, End::NoBusMaster] {
+        for (kind, flags) in [(0u32, WRITE), (1, 0)] {
+            let calls = calls_until(end, |disk| {
+                disk.driver.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
+                disk.driver.ram.write_obj(0u64, GuestAddress(HEADER + 8)).unwrap();
+                let mut buffers = vec![(HEADER, 16, 0)];
+                buffers.extend([(1 << 20, 1 << 20, flags); PARTS]);
+                buffers.push((STATUS, 1, WRITE));
+                disk.driver.offer(&buffers);
+            });
+            assert!(calls < PARTS, "{end:?} {kind}: {calls}");
+        }
+        for (kind, sectors) in [(11u32, (1 << 22) - 1), (13, 1 << 17)] {
+            let segments: Vec<u8> = (0..32).flat_map(|at| segment(at << 22, sectors, 0)).collect();
+            let calls = calls_until(end, |disk| {
+                disk.driver.ram.write_obj(kind, GuestAddress(HEADER)).unwrap();
+                disk.driver.ram.write_slice(&segments, GuestAddress(BUFFER)).unwrap();
+                disk.driver.offer(&[(HEADER, 16, 0), (BUFFER, segments.len() as u32, 0), (STATUS, 1, WRITE)]);
+            });
+            assert!(calls < 100, "{end:?} {kind}: {calls}");
+        }
     }
 }
 
