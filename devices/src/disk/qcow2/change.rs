@@ -16,11 +16,10 @@ impl Qcow2Image {
         let writable = self.writable()?;
         if writable.autoclear != 0 {
             // Dirty bitmaps, foremost. They are void before the first change is there.
-            writable.autoclear = 0;
-            let cleared =
-                self.file.write_at(&0u64.to_be_bytes(), AUTOCLEAR_AT).and_then(|()| self.file.sync());
+            self.file.write_at(&0u64.to_be_bytes(), AUTOCLEAR_AT)?;
+            self.file.sync()?;
+            self.writable()?.autoclear = 0;
             tracing::info!("{}: bitmaps of changed blocks and the like are void from now on", self.path);
-            cleared?;
         }
         let writable = self.writable()?;
         let full = writable.refcounts.is_overfull() || writable.refcounts.freed() > MAX_FREED;

@@ -10,6 +10,8 @@ use super::{OpenError, damaged};
 const FIXED: usize = 40;
 /// Largest L1 table of a snapshot, in bytes.
 const MAX_L1: u64 = 32 << 20;
+/// Most bytes of all of them. The entries are looked at when the image is opened, and take no room in a sparse file.
+const MAX_L1_OF_ALL: u64 = 1 << 30;
 
 /// The table of snapshots.
 pub(super) struct Snapshots {
@@ -23,6 +25,7 @@ impl Snapshots {
     pub(super) fn read(file: &ImageFile, header: &Header) -> Result<Self, OpenError> {
         let mut l1_tables = Vec::new();
         let mut at = header.snapshots_offset;
+        let mut total = 0_u64;
         for _ in 0..header.snapshots {
             if at.saturating_add(FIXED as u64) > file.len() {
                 return Err(damaged("its table of snapshots reaches beyond the end of the file").into());
@@ -36,6 +39,10 @@ impl Snapshots {
             let extra_len = fields.u32(36).ok_or_else(short)?;
             if u64::from(l1_entries) * 8 > MAX_L1 {
                 return Err(damaged("the L1 table of a snapshot is too large").into());
+            }
+            total = total.saturating_add(u64::from(l1_entries) * 8);
+            if total > MAX_L1_OF_ALL {
+                return Err(damaged("the L1 tables of its snapshots are too large").into());
             }
             if l1_entries > 0 {
                 l1_tables.push((l1_offset, l1_entries.into()));

@@ -41,6 +41,8 @@ impl Qcow2Image {
                 Step::Revive(host) => {
                     let next = self.cluster_end(at).min(stop);
                     cursor.take(next - at, &mut part);
+                    // The entry hides what the cluster held. It is not to show before that is overwritten for good.
+                    self.writable()?.barrier_due = true;
                     self.surround(host, at, next, None)?;
                     self.write_data(host + self.geometry.within(at), &part)?;
                     self.set_entry(table, at, host | COPIED, None)?;

@@ -91,6 +91,23 @@ fn a_flush_that_fails_at_any_stage_leaves_a_consistent_image() {
     }
 }
 
+/// A cluster that reads as zeroes keeps what it held before. After a loss of power that must not show.
+#[test]
+fn data_in_a_zero_cluster_is_durable_before_the_cluster_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = create(dir.path(), "a.qcow2", "qcow2", "", 1 << 20);
+    let mut disk = qcow2(&path);
+    write(disk.as_mut(), 0, &[1; 1 << 16]);
+    disk.flush().unwrap();
+    disk.write_zeroes(0, 1 << 16, false).unwrap();
+    disk.flush().unwrap();
+    write(disk.as_mut(), 4096, &[2; 4096]);
+    FAIL_IN.set(Some(100));
+    disk.flush().unwrap();
+    assert_eq!(FAIL_IN.take(), Some(98), "once before the L2 entry is written, and once after it");
+    assert_eq!(read(disk.as_mut(), 0, 4096), [0; 4096]);
+}
+
 /// Which image the process with a limit writes.
 const IMAGE: &str = "OPTIMUS_TEST_LIMITED_IMAGE";
 
