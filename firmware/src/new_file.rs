@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, open, renameat_with};
 use rustix::io::Errno;
 
 /// How temporary names begin.
@@ -91,7 +91,7 @@ impl NewFile {
     pub fn link(self, path: &Path) -> io::Result<Option<File>> {
         let given = match &self.named {
             None => linkat(CWD, own_path(&self.file), CWD, path, AtFlags::SYMLINK_FOLLOW),
-            Some(Named(temporary)) => linkat(CWD, temporary, CWD, path, AtFlags::empty()),
+            Some(Named(temporary)) => rename_to_free(temporary, path),
         };
         match given {
             Ok(()) => Ok(Some(self.file)),
@@ -134,6 +134,15 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut new = NewFile::for_place(path, mode)?;
     new.file().write_all(contents)?;
     new.replace(path).map(drop)
+}
+
+/// Renames unless the name is taken. Not every file system that needs temporary names has hard links (vfat), and not every
+/// one has such a rename (NFS).
+fn rename_to_free(temporary: &Path, path: &Path) -> rustix::io::Result<()> {
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => linkat(CWD, temporary, CWD, path, AtFlags::empty()),
+        done => done,
+    }
 }
 
 /// The name that the kernel has for a descriptor of ours.
