@@ -302,7 +302,7 @@ impl Supervisor<'_> {
             Action::Restart => self.restart(true),
             Action::Preserve => {
                 devices::limited_warn!(
-                    "{}; the machine is kept as it is until a signal ends it",
+                    "{}; the machine is kept as it is until it is reset or ended (`optimus-vmm ctl`, a signal)",
                     outcome.reason()
                 );
                 self.announce(&control::stopped(&outcome));
