@@ -15,7 +15,11 @@ need_root() {
 need_build_tools() {
     # rustup installs for the user who calls it; under sudo that is the one who called sudo.
     if ! command -v cargo >/dev/null && [[ -n ${SUDO_USER:-} ]]; then
-        PATH=$PATH:$(getent passwd "$SUDO_USER" | cut -d : -f 6)/.cargo/bin
+        local home
+        home=$(getent passwd "$SUDO_USER" | cut -d : -f 6)
+        PATH=$PATH:$home/.cargo/bin
+        # Where rustup's cargo looks for the toolchain, which is root's home otherwise.
+        export RUSTUP_HOME=${RUSTUP_HOME:-$home/.rustup}
     fi
     command -v cargo >/dev/null ||
         give_up 'cargo was not found: install a stable Rust toolchain of version 1.93 or newer'
