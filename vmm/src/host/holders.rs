@@ -66,7 +66,7 @@ impl Holder {
 pub struct Holders {
     /// The processes, in order of their numbers.
     pub found: Vec<Holder>,
-    /// How many processes could not be looked at, being another user's.
+    /// How many processes could not be looked at: another user's, or more privileged than this one.
     pub unseen: usize,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Holders {
         f.write_str(&found.join("; "))?;
         if self.unseen > 0 {
             let between = if found.is_empty() { "" } else { "; " };
-            write!(f, "{between}{} processes of other users could not be looked at", self.unseen)?;
+            write!(f, "{between}{} processes of other users or with more privileges could not be looked at", self.unseen)?;
         }
         Ok(())
     }
@@ -132,7 +132,13 @@ impl HostFiles {
     fn open_nodes(&self, pid: u32, nodes: &BTreeSet<String>) -> io::Result<BTreeSet<String>> {
         let mut open = BTreeSet::new();
         for descriptor in fs::read_dir(self.path(format!("proc/{pid}/fd")))?.flatten() {
-            let Ok(target) = fs::read_link(descriptor.path()) else { continue };
+            let target = match fs::read_link(descriptor.path()) {
+                Ok(target) => target,
+                // The folder is open to root, but what a descriptor leads to is told only to those who may trace the
+                // process: ptrace(2). That is then so of all of them.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                Err(_) => continue,
+            };
             let Some(target) = target.to_str().and_then(|target| target.strip_prefix("/dev/")) else {
                 continue;
             };

@@ -80,7 +80,10 @@ impl Attempt {
     /// Someone else has the function or another of its group.
     fn taken(self) -> VfioError {
         let alone = self.address.function().is_none();
-        if self.holders.found.is_empty() && !alone { self.not_viable() } else { self.busy() }
+        let unheld = self.holders.found.is_empty();
+        // The drivers of its group are known, and processes that cannot be looked at only may be in the way.
+        let obstructed = !self.culprits.is_empty() || self.holders.unseen == 0;
+        if unheld && obstructed && !alone { self.not_viable() } else { self.busy() }
     }
 
     /// What `error` means.
@@ -116,7 +119,7 @@ impl Attempt {
             (E::GroupGetDeviceFD(_), Some(libc::EBUSY)) => self.taken(),
             // The file of a device can be opened twice, but bound once.
             (E::VfioDeviceBindIommufd(_), Some(libc::EBUSY)) => self.taken(),
-            (E::VfioDeviceBindIommufd(_), Some(libc::EINVAL)) if !self.holders.found.is_empty() => {
+            (E::VfioDeviceBindIommufd(_), Some(libc::EINVAL)) if self.holders != Holders::default() => {
                 self.busy()
             }
             (E::GroupGetDeviceFD(_) | E::VfioDeviceBindIommufd(_), Some(libc::EACCES)) => {

@@ -1,9 +1,12 @@
 //! Who uses a device: processes, file systems, swap, other block devices, routes.
 
 use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use super::fake::{AUDIO, Fake, GPU, NVME, address};
-use crate::host::{BindError, InUse};
+use crate::host::{BindError, Holders, HostFiles, InUse};
+use crate::privileges;
 
 /// Gives the NVMe disk a namespace with a partition, with a volume of LVM on that.
 fn disk(fake: &Fake, home: &str) {
@@ -147,4 +150,24 @@ fn users_of_vfio_are_found() {
     fake.process(33, "qemu-system-x86", "/dev/vfio/2");
     let holders = fake.files().holders(&[address(GPU)]);
     assert_eq!(holders.found.iter().map(|holder| holder.pid).collect::<Vec<_>>(), [31, 32]);
+}
+
+/// Of a process with more privileges it is told that there are descriptors, and not of what.
+#[test]
+fn processes_that_cannot_be_looked_at_are_counted_after_privileges_are_given_up() {
+    let mut other = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+    let looks = thread::spawn(|| {
+        let look = || HostFiles::default().holders_of(&["null".to_owned()].into());
+        let before = look();
+        privileges::drop_unneeded();
+        (before, look())
+    })
+    .join();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let (before, after) = looks.unwrap();
+    let found = |holders: &Holders| holders.found.iter().any(|holder| holder.pid == other.id());
+    assert!(found(&before), "{before:?}");
+    // Without root's privileges it has none more.
+    assert!(found(&after) || after.unseen > before.unseen, "{after:?}");
 }

@@ -32,6 +32,11 @@ fn held(attempt: Attempt) -> Attempt {
     Attempt { holders: Holders { found: vec![holder], unseen: 0 }, ..attempt }
 }
 
+/// As after this process has given up its privileges.
+fn unseen(attempt: Attempt) -> Attempt {
+    Attempt { holders: Holders { found: Vec::new(), unseen: 5 }, ..attempt }
+}
+
 fn obstructed(attempt: Attempt) -> Attempt {
     let audio = Culprit { name: "0000:01:00.1".into(), driver: "snd_hda_intel".into() };
     Attempt { culprits: vec![audio], ..attempt }
@@ -80,6 +85,9 @@ fn each_refusal_names_cause_and_remedy() {
         (by_group(), iommu(libc::EINVAL), &["RMRR", "dmesg"]),
         (by_group(), iommu(libc::ENODEV), &["modprobe vfio_iommu_type1"]),
         (obstructed(by_group()), fd(libc::EBUSY), &["snd_hda_intel"]),
+        (obstructed(unseen(by_group())), fd(libc::EBUSY), &["snd_hda_intel"]),
+        (by_group(), fd(libc::EBUSY), &["group 13", "dmesg"]),
+        (unseen(by_group()), fd(libc::EBUSY), &["in use", "fuser -v /dev/vfio/13"]),
         (by_group(), fd(libc::EACCES), &["token"]),
         (by_group(), fd(libc::EAGAIN), &["Try again"]),
         (by_group(), fd(libc::EIO), &["open it", "Input/output error"]),
@@ -91,6 +99,8 @@ fn each_refusal_names_cause_and_remedy() {
         ),
         (by_cdev(), Crate::OpenDeviceCdev(os(libc::EIO)), &["Input/output error"]),
         (held(by_cdev()), bind(libc::EINVAL), &["in use", "process 77"]),
+        (unseen(by_cdev()), bind(libc::EINVAL), &["in use", "fuser -v /dev/vfio/devices/vfio0"]),
+        (unseen(by_cdev()), bind(libc::EBUSY), &["in use", "fuser -v /dev/vfio/devices/vfio0"]),
         (obstructed(by_cdev()), bind(libc::EBUSY), &["snd_hda_intel"]),
         (by_cdev(), attach(libc::EPERM), &["iommufd/parameters/allow_unsafe_interrupts"]),
         (by_cdev(), attach(libc::EINVAL), &["RMRR"]),
