@@ -2,8 +2,8 @@
 //! host.
 //!
 //! A vCPU must not wait for a slow terminal at every byte, and must not lose output either: it appends to a
-//! bounded buffer and waits only while that is full. The wait ends when there is room, or when the console
-//! was released because the machine stops.
+//! bounded buffer and waits only while that is full. The wait ends when there is room, when the console was
+//! released because the machine ends, or while output may be lost because vCPUs are stopped.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,6 +43,7 @@ struct State {
     peer_changed: bool,
     writer_sleeps: bool,
     blocked: usize,
+    lossy: bool,
     released: bool,
     closed: bool,
     lost: u64,
@@ -101,10 +102,10 @@ impl Channel {
     }
 
     /// Appends output, and waits for room if there is none. Returns how much was taken, at least one byte
-    /// of any; what a released or closed console has no room for is dropped.
+    /// of any; what a lossy, released or closed console has no room for is dropped.
     pub(super) fn push(&self, bytes: &[u8]) -> usize {
         let mut state = self.lock();
-        while state.output.len() >= CAPACITY && !state.released && !state.closed {
+        while state.output.len() >= CAPACITY && !state.lossy && !state.released && !state.closed {
             state.blocked = state.blocked.saturating_add(1);
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.blocked = state.blocked.saturating_sub(1);
@@ -142,6 +143,15 @@ impl Channel {
         if state.writer_sleeps {
             state.writer_sleeps = false;
             self.work.notify_one();
+        }
+    }
+
+    /// Whether output without room is dropped, rather than waited for, until this is called again. The writer goes on as
+    /// before.
+    pub(super) fn set_lossy(&self, lossy: bool) {
+        self.lock().lossy = lossy;
+        if lossy {
+            self.room.notify_all();
         }
     }
 

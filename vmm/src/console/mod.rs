@@ -63,14 +63,20 @@ pub struct ConsoleError {
     source: io::Error,
 }
 
-/// What ends the waiting of a console's devices from another thread.
+/// What ends the waiting of a console's devices for a while, from another thread.
 #[derive(Debug, Clone)]
 pub struct Releaser(Arc<Channel>);
 
 impl Releaser {
-    /// See [`Console::release`].
+    /// vCPUs are to stop: until [`Self::hold`] a device does not wait for room, and output that finds none is lost. A slow
+    /// reader still gets all else, whenever it reads.
     pub fn release(&self) {
-        self.0.release();
+        self.0.set_lossy(true);
+    }
+
+    /// vCPUs go on: a device waits for room again.
+    pub fn hold(&self) {
+        self.0.set_lossy(false);
     }
 }
 
@@ -299,7 +305,7 @@ impl Console {
         self.channel.release();
     }
 
-    /// [`Self::release`] for another thread.
+    /// What lets devices go on while the machine is stopped.
     pub fn releaser(&self) -> Releaser {
         Releaser(Arc::clone(&self.channel))
     }

@@ -24,7 +24,7 @@ const CHUNK: usize = 4096;
 /// A line that is incomplete for so long is a prompt.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of the program waits for a host that takes no output.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where output goes.
 #[derive(Debug)]

@@ -333,6 +333,7 @@ impl Supervisor<'_> {
         if std::mem::take(&mut self.paused) {
             devices::limited_info!("the machine goes on");
             self.announce(&Announcement::Resumed);
+            self.releasers.iter().for_each(Releaser::hold);
             self.vcpus.resume();
         }
         Ok(())
@@ -342,6 +343,7 @@ impl Supervisor<'_> {
     fn restart(&mut self, guest: bool) -> Option<End> {
         devices::limited_info!("the machine is reset");
         self.board.devices.reset();
+        self.releasers.iter().for_each(Releaser::hold);
         let runs = !self.paused;
         match self.vcpus.restart(self.board, runs) {
             Ok(()) => {

@@ -83,11 +83,42 @@ fn release_frees_a_device_and_finish_does_not_wait_forever() {
         done.send(()).unwrap();
     });
     assert!(finished.recv_timeout(Duration::from_millis(300)).is_err());
-    console.releaser().release();
+    console.release();
     finished.recv_timeout(LONG).unwrap();
     let start = Instant::now();
     console.finish();
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+}
+
+/// As while a client keeps the machine paused.
+#[test]
+fn a_device_that_is_let_go_for_a_while_ends_no_output() {
+    let (console, reader) = piped(None);
+    let (mut output, releaser) = (console.output(), console.releaser());
+    let ((done, finished), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
+    let device = thread::spawn(move || {
+        output.write_all(&text(4 * channel::CAPACITY)).unwrap();
+        done.send(()).unwrap();
+        goes_on.recv().unwrap();
+        output.write_all(&text(2 * channel::CAPACITY)).unwrap();
+        output.write_all(b"the end").unwrap();
+        done.send(()).unwrap();
+    });
+    assert!(finished.recv_timeout(Duration::from_millis(300)).is_err());
+    releaser.release();
+    finished.recv_timeout(LONG).unwrap();
+    // Longer than the end of the machine would wait for the reader.
+    thread::sleep(writer::PATIENCE + Duration::from_millis(500));
+    releaser.hold();
+    go_on.send(()).unwrap();
+    assert!(finished.recv_timeout(Duration::from_millis(300)).is_err(), "it does not wait again");
+    let (mut seen, mut piece) = (Vec::new(), vec![0; channel::CAPACITY]);
+    while !seen.ends_with(b"the end") {
+        let count = rustix::io::read(&reader, &mut piece).unwrap();
+        seen.extend(&piece[..count]);
+    }
+    finished.recv_timeout(LONG).unwrap();
+    device.join().unwrap();
 }
 
 #[test]
