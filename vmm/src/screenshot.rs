@@ -51,12 +51,28 @@ pub struct Size {
     pub height: u32,
 }
 
+/// A picture of a screen, in the bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    size: Size,
+    file: Vec<u8>,
+}
+
 /// Writes what `screen` shows to `path`: as a whole or not at all.
 ///
 /// # Errors
 ///
 /// There is nothing to see, or the file cannot be written.
 pub fn save(screen: &dyn Screen, path: &Path, format: Format) -> Result<Size, ScreenshotError> {
+    take(screen, format)?.save(path)
+}
+
+/// Takes a picture of what `screen` shows.
+///
+/// # Errors
+///
+/// There is nothing to see.
+pub fn take(screen: &dyn Screen, format: Format) -> Result<Picture, ScreenshotError> {
     let mut view = screen.view().map_err(ScreenshotError::Look)?;
     view.look();
     let frame = view.frame();
@@ -65,16 +81,27 @@ pub fn save(screen: &dyn Screen, path: &Path, format: Format) -> Result<Size, Sc
         let why = screen.blank_reason().unwrap_or_else(|| "the screen was just turned off".into());
         return Err(ScreenshotError::Blank(why));
     }
-    let picture = match format {
+    let file = match format {
         Format::Png => encode(frame, view.cursor())?,
         Format::Ppm => {
-            let mut picture = format!("P6\n{width} {height}\n255\n").into_bytes();
-            picture.extend(samples(frame, view.cursor()));
-            picture
+            let mut file = format!("P6\n{width} {height}\n255\n").into_bytes();
+            file.extend(samples(frame, view.cursor()));
+            file
         }
     };
-    replace(path, &picture).map_err(|source| ScreenshotError::Write { path: path.into(), source })?;
-    Ok(Size { width, height })
+    Ok(Picture { size: Size { width, height }, file })
+}
+
+impl Picture {
+    /// Writes it to `path`: as a whole or not at all. Its screen is not needed for that.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<Size, ScreenshotError> {
+        replace(path, &self.file).map_err(|source| ScreenshotError::Write { path: path.into(), source })?;
+        Ok(self.size)
+    }
 }
 
 /// `frame` with `cursor` on it as the bytes of a PNG file.

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::command::{Button, InputEvent, Pictured, Slow, pci_info, pci_text};
 use super::machine::{Machine, Run};
 use super::protocol::{Answer, Refusal};
-use crate::screenshot::{self, Format};
+use crate::screenshot::{self, Format, ScreenshotError};
 
 /// Between two events: a guest that polls its keyboard, as firmware does, then misses none. That of the
 /// tests does not poll.
@@ -28,16 +28,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread sleeps at most before it looks whether it is still wanted.
 const NAP: Duration = Duration::from_millis(50);
 
+/// Why a command is not performed any more.
+const ENDS: &str = "the machine ends";
+
 /// What slow commands work on, shared by their threads.
 pub(super) struct Resources {
-    screen: Option<Arc<dyn Screen>>,
+    /// What keeps files of the host's devices open, until the machine ends: a command may then take longer.
+    devices: Mutex<Option<Devices>>,
     input: Option<Arc<dyn Input>>,
-    functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
     run: Arc<Run>,
     /// The buttons of the mouse that are down. Locked while a command types, so that two do not mix.
     pressed: Mutex<Buttons>,
     /// The machine ends.
     closing: AtomicBool,
+}
+
+/// The devices that slow commands ask.
+#[derive(Clone)]
+struct Devices {
+    screen: Option<Arc<dyn Screen>>,
+    functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
 }
 
 /// Tells a thread when nobody waits for it any more.
@@ -55,18 +65,27 @@ impl Resources {
     pub(super) fn new(machine: &Machine) -> Arc<Self> {
         let Machine { screen, input, functions, run, .. } = machine;
         Arc::new(Self {
-            screen: screen.clone(),
+            devices: Mutex::new(Some(Devices {
+                screen: screen.clone(),
+                functions: Arc::clone(functions),
+            })),
             input: input.clone(),
-            functions: Arc::clone(functions),
             run: Arc::clone(run),
             pressed: Mutex::default(),
             closing: AtomicBool::new(false),
         })
     }
 
-    /// Ends all work soon.
+    /// Ends all work soon. What is not done by then has no devices any more.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        drop(self.devices.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// The devices, for a moment.
+    fn devices(&self) -> Result<Devices, Refusal> {
+        let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.clone().ok_or_else(|| Refusal::new(ENDS))
     }
 
     /// Performs a command.
@@ -74,8 +93,8 @@ impl Resources {
         match command {
             Slow::Screenshot(path, format) => return self.screenshot(path, *format),
             Slow::Run(run) => self.run(*run, cancel)?,
-            Slow::Pci { text: false } => return value(pci_info(&(self.functions)())),
-            Slow::Pci { text: true } => return Ok(pci_text(&(self.functions)()).into()),
+            Slow::Pci { text: false } => return value(pci_info(&(self.devices()?.functions)())),
+            Slow::Pci { text: true } => return Ok(pci_text(&(self.devices()?.functions)()).into()),
             Slow::Monitor(command) => {
                 return Ok(match self.perform(command, cancel) {
                     Ok(serde_json::Value::String(text)) => text.into(),
@@ -103,13 +122,16 @@ impl Resources {
     }
 
     fn screenshot(&self, path: &Path, format: Format) -> Answer {
-        let screen = self.screen.as_ref().ok_or_else(|| {
+        let refusal = |error: ScreenshotError| Refusal::new(error.to_string());
+        let screen = self.devices()?.screen.ok_or_else(|| {
             Refusal::no_device(
                 "this machine has no screen: add [display] to its vm.toml, or run it with --screenshot",
             )
         })?;
-        let size =
-            screenshot::save(&**screen, path, format).map_err(|error| Refusal::new(error.to_string()))?;
+        let picture = screenshot::take(&*screen, format).map_err(refusal)?;
+        // The file may be on a file system that takes its time.
+        drop(screen);
+        let size = picture.save(path).map_err(refusal)?;
         value(Pictured { width: size.width, height: size.height })
     }
 
@@ -121,7 +143,7 @@ impl Resources {
             match answer.recv_timeout(NAP) {
                 Ok(answer) => return answer.map_err(Refusal::new),
                 Err(RecvTimeoutError::Timeout) => self.still_wanted(cancel)?,
-                Err(RecvTimeoutError::Disconnected) => return Err(Refusal::new("the machine ends")),
+                Err(RecvTimeoutError::Disconnected) => return Err(Refusal::new(ENDS)),
             }
         }
     }
@@ -256,3 +278,6 @@ impl InputGuard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

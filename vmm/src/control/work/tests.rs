@@ -1,0 +1,101 @@
+//! Devices are held by commands no longer than they are needed.
+
+use std::io;
+
+use devices::display::{Change, Cursor, Frame, View};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::*;
+use crate::screenshot::wall::Wall;
+
+fn resources(screen: Arc<dyn Screen>) -> Resources {
+    Resources {
+        devices: Mutex::new(Some(Devices { screen: Some(screen), functions: Arc::new(Vec::new) })),
+        input: None,
+        run: Arc::new(|_, _| ()),
+        pressed: Mutex::default(),
+        closing: AtomicBool::new(false),
+    }
+}
+
+#[test]
+fn the_end_takes_devices_from_commands_that_are_not_done() {
+    let wall = Arc::<Wall>::default();
+    wall.show(2, 1);
+    // As the thread of a command that takes long keeps it.
+    let resources = resources(Arc::clone(&wall) as _);
+    let pci = || resources.perform(&Slow::Pci { text: false }, &Cancel::default());
+    pci().unwrap();
+    resources.close();
+    assert_eq!(Arc::strong_count(&wall), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let shot = Slow::Screenshot(folder.path().join("a.png"), Format::Png);
+    for refusal in [pci().unwrap_err(), resources.perform(&shot, &Cancel::default()).unwrap_err()] {
+        assert_eq!(refusal.to_string(), ENDS);
+    }
+}
+
+/// A screen that notes, of each look at it, whether there was something in a folder when it ended.
+struct Watched {
+    wall: Wall,
+    folder: tempfile::TempDir,
+    written: Arc<AtomicBool>,
+}
+
+struct Look {
+    view: Box<dyn View>,
+    folder: std::path::PathBuf,
+    written: Arc<AtomicBool>,
+}
+
+impl Screen for Watched {
+    fn view(&self) -> io::Result<Box<dyn View>> {
+        let (folder, written) = (self.folder.path().to_owned(), Arc::clone(&self.written));
+        Ok(Box::new(Look { view: self.wall.view()?, folder, written }))
+    }
+
+    fn blank_reason(&self) -> Option<String> {
+        self.wall.blank_reason()
+    }
+}
+
+impl View for Look {
+    fn changed(&self) -> &EventFd {
+        self.view.changed()
+    }
+
+    fn set_interest(&mut self, interested: bool) {
+        self.view.set_interest(interested);
+    }
+
+    fn look(&mut self) -> Change {
+        self.view.look()
+    }
+
+    fn frame(&self) -> &Frame {
+        self.view.frame()
+    }
+
+    fn cursor(&self) -> Option<&Cursor> {
+        self.view.cursor()
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let is_empty = std::fs::read_dir(&self.folder).unwrap().next().is_none();
+        self.written.store(!is_empty, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_screen_is_let_go_before_its_picture_is_written() {
+    let written = Arc::<AtomicBool>::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    let screen = Arc::new(Watched { wall: Wall::default(), folder, written: Arc::clone(&written) });
+    screen.wall.show(2, 1);
+    let resources = resources(Arc::clone(&screen) as _);
+    resources.perform(&Slow::Screenshot(path.clone(), Format::Png), &Cancel::default()).unwrap();
+    assert!(path.exists() && !written.load(Ordering::Relaxed));
+}
