@@ -2,7 +2,8 @@
 //!
 //! Every line is an object with `event`, the kind in snake case; `ns`, nanoseconds of `CLOCK_MONOTONIC`,
 //! which is the same clock in every process of the host; and the fields of the kind. Lines are in the order
-//! of `ns`, and each is written whole as it happens.
+//! of `ns`, and each is written whole as it happens. A FIFO that is full, because its reader has paused, loses events
+//! rather than hold up the machine.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -184,10 +187,21 @@ pub struct EventLog(Option<Arc<Log>>);
 struct Log {
     path: PathBuf,
     /// `None` after a write failed.
-    file: Mutex<Option<File>>,
+    stream: Mutex<Option<Stream>>,
     /// The milestones that were reached.
     reached: AtomicU32,
 }
+
+/// A file, or a FIFO that does not block.
+#[derive(Debug)]
+struct Stream {
+    file: File,
+    /// The end of a line whose beginning was written.
+    rest: Vec<u8>,
+}
+
+/// How long a full FIFO is waited for.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// An event that is written only the first time it happens. A guest that reboots reaches it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,8 +240,8 @@ impl EventLog {
     /// The file cannot be emptied.
     pub fn begin(output: Output) -> io::Result<Self> {
         let path = output.path().to_owned();
-        let file = Mutex::new(Some(output.begin()?));
-        Ok(Self(Some(Arc::new(Log { path, file, reached: AtomicU32::new(0) }))))
+        let stream = Mutex::new(Some(Stream { file: output.begin()?, rest: Vec::new() }));
+        Ok(Self(Some(Arc::new(Log { path, stream, reached: AtomicU32::new(0) }))))
     }
 
     /// Writes that the process started.
@@ -264,21 +278,63 @@ impl EventLog {
 
 impl Log {
     fn write(&self, event: Event, ns: Option<u64>) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = file.as_mut() else { return };
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = stream.as_mut() else { return };
         // The clock is read under the lock, so that the lines are in order.
         let line = Line { event, ns: ns.unwrap_or_else(now_ns) };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
-            open.write_all(&line)
+            open.write(line)
         });
-        if let Err(error) = written {
-            tracing::warn!(
-                "cannot write to the events file {}: {error}; no more events follow",
-                self.path.display()
-            );
-            *file = None;
+        let path = self.path.display();
+        match written {
+            Ok(true) => {}
+            Ok(false) => {
+                devices::limited_warn!("the reader of the events file {path} is too slow; an event is lost");
+            }
+            Err(error) => {
+                tracing::warn!("cannot write to the events file {path}: {error}; no more events follow");
+                *stream = None;
+            }
         }
+    }
+}
+
+impl Stream {
+    /// Writes a line, or none of it: then there is no room.
+    fn write(&mut self, line: Vec<u8>) -> io::Result<bool> {
+        // Lines of more than `PIPE_BUF` bytes may be written in part: pipe(7).
+        if !self.flush()? {
+            return Ok(false);
+        }
+        let length = line.len();
+        self.rest = line;
+        if !self.flush()? && self.rest.len() == length {
+            self.rest.clear();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Writes what is left. Whether that is all.
+    fn flush(&mut self) -> io::Result<bool> {
+        while !self.rest.is_empty() {
+            match self.file.write(&self.rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => drop(self.rest.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(&self.file, PollFlags::OUT)];
+                    match poll(&mut fds, Some(&PATIENCE)) {
+                        Ok(0) => return Ok(false),
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 }
 

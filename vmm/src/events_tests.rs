@@ -107,3 +107,38 @@ fn a_full_disk_and_a_disabled_log_stop_nothing() {
     EventLog::disabled().emit(Event::PowerButton);
     EventLog::disabled().reach(Milestone::BootDevice, || panic!("called"));
 }
+
+#[test]
+fn a_reader_that_pauses_gets_whole_lines_when_it_goes_on() {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+    let mut fifo = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&fifo, 4096).unwrap();
+    let log = EventLog::create(&path).unwrap();
+    let long = |last: char| Event::BootDevice { device: "a".repeat(3000) + &last.to_string() };
+    // Longer than the FIFO: the beginning finds room.
+    let longer = Event::BootDevice { device: "b".repeat(6000) };
+    let mut seen = Vec::new();
+    let mut read = |seen: &mut Vec<u8>| match fifo.read_to_end(seen) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        other => panic!("{other:?}"),
+    };
+    log.emit(long('1'));
+    log.emit(long('2'));
+    read(&mut seen);
+    log.emit(longer.clone());
+    log.emit(long('3'));
+    read(&mut seen);
+    log.emit(Event::GuestReset);
+    read(&mut seen);
+    let lines: Vec<Line> = seen
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let events: Vec<_> = lines.into_iter().map(|line| line.event).collect();
+    assert_eq!(events, [long('1'), longer, Event::GuestReset]);
+}
