@@ -20,6 +20,7 @@ use super::protocol::{self, Answer, Refusal};
 use super::work::Resources;
 use crate::console::Feed;
 use crate::socket::{self, Listener};
+use crate::timer::Timer;
 
 /// Most clients at a time.
 pub(super) const MOST: usize = 16;
@@ -27,11 +28,15 @@ pub(super) const MOST: usize = 16;
 const TURNS: usize = 8;
 /// How long the end of the machine waits for commands that are being given up.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long nobody is accepted when the host has no descriptor left.
+const EXHAUSTED: Duration = Duration::from_millis(500);
 
 /// The control socket.
 pub struct Server {
     listener: Listener,
     listening: bool,
+    /// Ends a time without listening.
+    again: Timer,
     machine: Machine,
     announcer: Announcer,
     feed: Feed,
@@ -60,6 +65,7 @@ impl Server {
         Ok(Self {
             listener,
             listening: false,
+            again: Timer::new()?,
             feed: Feed::new(Arc::clone(&machine.sink), machine.room.try_clone()?),
             resources: Resources::new(&machine),
             machine,
@@ -82,9 +88,9 @@ impl Server {
             }
             Err(error) => {
                 devices::limited_debug!("cannot accept a client of the control socket: {error}");
-                // Out of descriptors, for example: it would be tried again at once and for ever. The next event of any
-                // other kind listens again.
+                // Out of descriptors, for example: it would be tried again at once and for ever.
                 self.listen(false, ops);
+                self.again.arm_in(Some(EXHAUSTED));
                 return;
             }
         };
@@ -129,7 +135,10 @@ impl Server {
         };
         match done {
             Ok(()) => self.listening = wanted,
-            Err(error) => devices::limited_debug!("cannot wait for clients of the control socket: {error}"),
+            Err(error) => {
+                devices::limited_debug!("cannot wait for clients of the control socket: {error}");
+                self.again.arm_in(wanted.then_some(EXHAUSTED));
+            }
         }
     }
 
@@ -277,8 +286,11 @@ impl MutEventSubscriber for Server {
         if event.fd() == self.listener.as_fd().as_raw_fd() {
             return self.accept(ops);
         }
-        self.listen(true, ops);
-        if self.feed.process(&event) {
+        if event.fd() == self.again.as_raw_fd() {
+            if self.again.take_expiration() {
+                self.listen(true, ops);
+            }
+        } else if self.feed.process(&event) {
             self.settle_all(ops);
         } else if event.fd() == self.announcer.wakeup().as_raw_fd() {
             self.woken(ops);
@@ -291,6 +303,9 @@ impl MutEventSubscriber for Server {
         self.feed.init(ops);
         if let Err(error) = ops.add(Events::new(&**self.announcer.wakeup(), EventSet::IN)) {
             tracing::error!("cannot wait for what the control socket tells: {error}");
+        }
+        if let Err(error) = ops.add(Events::new(&self.again, EventSet::IN)) {
+            tracing::error!("cannot wait for a timer of the control socket: {error}");
         }
         self.listen(true, ops);
     }

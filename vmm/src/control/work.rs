@@ -65,10 +65,7 @@ impl Resources {
     pub(super) fn new(machine: &Machine) -> Arc<Self> {
         let Machine { screen, input, functions, run, .. } = machine;
         Arc::new(Self {
-            devices: Mutex::new(Some(Devices {
-                screen: screen.clone(),
-                functions: Arc::clone(functions),
-            })),
+            devices: Mutex::new(Some(Devices { screen: screen.clone(), functions: Arc::clone(functions) })),
             input: input.clone(),
             run: Arc::clone(run),
             pressed: Mutex::default(),

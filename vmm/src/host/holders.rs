@@ -84,7 +84,11 @@ impl fmt::Display for Holders {
         f.write_str(&found.join("; "))?;
         if self.unseen > 0 {
             let between = if found.is_empty() { "" } else { "; " };
-            write!(f, "{between}{} processes of other users or with more privileges could not be looked at", self.unseen)?;
+            write!(
+                f,
+                "{between}{} processes of other users or with more privileges could not be looked at",
+                self.unseen
+            )?;
         }
         Ok(())
     }

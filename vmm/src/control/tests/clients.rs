@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::super::place::own_user;
 use super::super::server::MOST;
 use super::*;
@@ -104,4 +106,35 @@ fn what_was_sent_before_the_end_counts() {
     gone.send(b"{\"execute\":\"system_reset\"}\n");
     drop(gone);
     until(|| rig.asked.lock().unwrap().len() == 3);
+}
+
+/// Nothing else happens that could wake the server. The limit is the whole process's, so this needs one of its own.
+#[test]
+fn a_client_is_taken_when_there_are_descriptors_again() {
+    const WITHIN: &str = "EXHAUSTED_CONTROL_TEST";
+    if std::env::var_os(WITHIN).is_none() {
+        let done = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "control::tests::clients::a_client_is_taken_when_there_are_descriptors_again"])
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let rig = Rig::new();
+    // The server is there, has opened all it needs, and closes nothing meanwhile.
+    let _idle = rig.client();
+    let limit = Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let mut hoard: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    // The client's end takes the only descriptor.
+    hoard.pop();
+    let mut client = rig.visitor();
+    client.0.get_ref().set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut line = String::new();
+    assert_eq!(client.0.read_line(&mut line).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(hoard);
+    client.0.get_ref().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert!(client.line().get("optimus-vmm").is_some());
 }
