@@ -7,6 +7,7 @@ pub mod control;
 pub mod cpu;
 pub mod ctl;
 pub mod events;
+pub mod finding;
 pub mod host;
 pub mod kvm;
 pub mod log;

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::finding::{Finding, Origin};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::diagnostic::Diagnostic;
-use super::origin::Origin;
 
 /// Additions to the machine's ACPI tables.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +31,7 @@ pub(super) fn resolve(
     section: AcpiSection,
     folder: &Path,
     origin: &Origin,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Vec<Finding>,
 ) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();

@@ -15,15 +15,14 @@ mod battery;
 mod console;
 mod control;
 mod cpu;
-mod diagnostic;
 mod disk;
 mod display;
+mod error;
 mod file;
 mod firmware;
 mod firmware_paths;
 mod igpu;
 mod machine;
-mod origin;
 mod overrides;
 mod passthrough;
 mod passthrough_sections;
@@ -35,7 +34,6 @@ mod schema;
 mod shape;
 mod size;
 mod smbios;
-mod source;
 mod suggest;
 mod syntax;
 mod text;
@@ -52,16 +50,17 @@ use ::firmware::input::{self, InputError};
 use toml::de::DeTable;
 use uuid::Uuid;
 
+use crate::finding::{Finding, Findings, Location, Origin};
+
 pub use battery::BatteryMode;
 pub use console::{ConsoleSpec, ParseConsoleError};
 pub use control::{ControlSpec, ParseControlError};
-pub use diagnostic::{ConfigError, Diagnostic, Problems};
 pub use disk::{Backing, Cache, Discard, DiskFormat};
 pub use display::{Display, KeyboardLayout, ParseVncAddressError, UnknownLayoutError, VncAddress};
+pub use error::ConfigError;
 pub use firmware::FirmwareKind;
 pub use igpu::{Igpu, MdevParent, MdevType, Resolution};
 pub use machine::{Action, Hugepages, Machine, Rtc};
-pub use origin::{Location, Origin};
 pub use overrides::Overrides;
 pub use passthrough::{GpuFunctions, LentDevice, NewMdev, Passthrough, RomSource, VfioBackend};
 pub use pci_address::{HostPciAddress, ParsePciAddressError, PciAddress};
@@ -222,7 +221,7 @@ impl Config {
     }
 
     /// A problem with the value of a key, to be reported with the line of the file.
-    pub fn problem(&self, key: &str, message: impl Into<String>) -> Diagnostic {
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Finding {
         self.origin.problem(key, message)
     }
 }
@@ -286,11 +285,11 @@ fn parse_on(
     path: &Path,
     overrides: &Overrides,
     exists: &dyn Fn(&Path) -> bool,
-) -> Result<Config, Problems> {
+) -> Result<Config, Findings> {
     let mut origin = Origin::new(path, text);
 
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut problems: Vec<Finding> = Vec::new();
     let mut lines = HashSet::new();
     for error in errors {
         let span = error.span().unwrap_or_default();
@@ -304,13 +303,13 @@ fn parse_on(
             problems.push(problem);
         }
     }
-    Problems::check(problems)?;
+    Findings::check(problems)?;
 
-    Problems::check(shape::check(&schema::value(), &document, &mut origin))?;
+    Findings::check(shape::check(&schema::value(), &document, &mut origin))?;
 
     // The shape check leaves serde nothing to find; should it find something all the same, that is told.
     let file: file::VmFile = toml::from_str(text).map_err(|error| {
-        Problems::from(origin.problem_at(&error.span().unwrap_or_default(), error.message()))
+        Findings::from(origin.problem_at(&error.span().unwrap_or_default(), error.message()))
     })?;
     resolve::resolve(file, path, overrides, origin, exists)
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::diagnostic::{Diagnostic, Problems};
 use super::file::{FwCfgSection, KernelSection, VmFile};
 use super::{
-    ChassisType, Config, Disk, FwCfgContent, FwCfgItem, Kernel, Origin, Overrides, Passthrough, Rng,
-    RootPort, Smbios, acpi_table, text,
+    ChassisType, Config, Disk, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, Rng, RootPort,
+    Smbios, acpi_table, text,
 };
+use crate::finding::{Finding, Findings, Origin};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
 const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x5d0c_49a3_7f0e_4b7f_9e3e_6c1b_8a52_d4f1);
@@ -23,7 +23,7 @@ pub(super) fn resolve(
     overrides: &Overrides,
     origin: Origin,
     exists: &dyn Fn(&Path) -> bool,
-) -> Result<Config, Problems> {
+) -> Result<Config, Findings> {
     let VmFile {
         name,
         uuid,
@@ -79,7 +79,7 @@ pub(super) fn resolve(
     let kernel = resolver.kernel(kernel, overrides);
 
     let Resolver { origin, problems, .. } = resolver;
-    Problems::check(problems)?;
+    Findings::check(problems)?;
     Ok(Config {
         name,
         uuid,
@@ -114,7 +114,7 @@ fn folder_of(path: &Path) -> PathBuf {
 pub(super) struct Resolver {
     origin: Origin,
     folder: PathBuf,
-    problems: Vec<Diagnostic>,
+    problems: Vec<Finding>,
 }
 
 impl Resolver {

@@ -10,14 +10,13 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::Diagnostic;
-use super::origin::{Origin, Spans};
 use super::pci_ids::PciId;
 use super::scalar::{self, Scalar, check_format, shorten};
 use super::suggest;
+use crate::finding::{Finding, Origin, Spans};
 
 /// Checks a document and records its keys in `origin`.
-pub(super) fn check(schema: &Value, document: &Spanned<DeTable<'_>>, origin: &mut Origin) -> Vec<Diagnostic> {
+pub(super) fn check(schema: &Value, document: &Spanned<DeTable<'_>>, origin: &mut Origin) -> Vec<Finding> {
     let mut walk = Walk { root: schema, origin, problems: Vec::new() };
     if let Some(schema) = schema.as_object() {
         walk.table("", schema, document.get_ref(), &(0..0));
@@ -28,7 +27,7 @@ pub(super) fn check(schema: &Value, document: &Spanned<DeTable<'_>>, origin: &mu
 struct Walk<'a> {
     root: &'a Value,
     origin: &'a mut Origin,
-    problems: Vec<Diagnostic>,
+    problems: Vec<Finding>,
 }
 
 type Node = Map<String, Value>;

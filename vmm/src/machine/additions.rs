@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{user_tables, vbios};
-use crate::config::{Config, Diagnostic, Problems};
+use crate::config::Config;
+use crate::finding::{Finding, Findings};
 use crate::plan::MachinePlan;
 
 /// What the user adds to the machine's own tables.
@@ -22,15 +23,15 @@ impl Additions {
     ///
     /// # Errors
     /// All that cannot be used, each with its line of the configuration.
-    pub fn load(config: &Config, plan: &MachinePlan) -> Result<Self, Problems> {
+    pub fn load(config: &Config, plan: &MachinePlan) -> Result<Self, Findings> {
         let mut problems = Vec::new();
         let read = Self::read(config, plan, &mut problems);
-        Problems::check(problems)?;
+        Findings::check(problems)?;
         Ok(read)
     }
 
     /// As [`Self::load`]; what cannot be used is added to `problems`.
-    pub(super) fn read(config: &Config, plan: &MachinePlan, problems: &mut Vec<Diagnostic>) -> Self {
+    pub(super) fn read(config: &Config, plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
         let vbios = vbios::load(config, plan, problems);
         let tables = user_tables::load(config, problems);
         Self { tables, vbios, opregion: None }

@@ -12,9 +12,10 @@ use super::control::Control;
 use super::inputs::{self, Inputs};
 use super::shot::Shot;
 use crate::cli::RunOptions;
-use crate::config::{Config, ConfigError, ConsoleSpec, Problems};
+use crate::config::{Config, ConfigError, ConsoleSpec};
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
+use crate::finding::Findings;
 use crate::outcome::Failure;
 use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
@@ -108,7 +109,7 @@ impl Files {
     ) -> Result<console::Reserved, Failure> {
         // Before it is opened: another output of this machine has its lock.
         self.claim(file_of(spec), || format!("the {device} ({spec})"))
-            .map_err(|why| ConfigError::from(Problems::from(config.problem(key, why))))?;
+            .map_err(|why| ConfigError::from(Findings::from(config.problem(key, why))))?;
         let end =
             console::Reserved::open(spec, device).map_err(|error| Failure::Refused(error.to_string()))?;
         self.note(end.file(), || format!("the {device} ({spec})"));

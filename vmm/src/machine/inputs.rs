@@ -15,7 +15,8 @@ use vocabulary::fw_cfg::Content;
 use super::additions::Additions;
 use super::flash::FlashFiles;
 use super::passthrough::Roms;
-use crate::config::{self, Config, ConfigError, Diagnostic, Display, FwCfgContent, Problems, RomSource};
+use crate::config::{self, Config, ConfigError, Display, FwCfgContent, RomSource};
+use crate::finding::{Finding, Findings};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 use crate::vnc::{self, VncError};
@@ -50,7 +51,7 @@ impl Inputs {
         let kernel = kernel(config, &mut problems);
         let items = items(config, &mut problems);
         let vnc = vnc(config, &mut problems)?;
-        Problems::check(problems).map_err(ConfigError::from)?;
+        Findings::check(problems).map_err(ConfigError::from)?;
         let flash = FlashFiles::open(config)?;
         let disks = disks(config)?;
         Ok(Self { additions, roms, kernel, items, vnc, flash, disks })
@@ -65,13 +66,13 @@ impl Inputs {
 /// The problem with its line, and nothing in place of the file.
 fn or_problem<T, E: std::fmt::Display>(
     result: Result<T, E>,
-    problem: impl FnOnce(&E) -> Diagnostic,
-    problems: &mut Vec<Diagnostic>,
+    problem: impl FnOnce(&E) -> Finding,
+    problems: &mut Vec<Finding>,
 ) -> Option<T> {
     result.map_err(|error| problems.push(problem(&error))).ok()
 }
 
-fn kernel(config: &Config, problems: &mut Vec<Diagnostic>) -> Option<KernelHandoff> {
+fn kernel(config: &Config, problems: &mut Vec<Finding>) -> Option<KernelHandoff> {
     let kernel = config.kernel.as_ref()?;
     let opened = KernelHandoff::open(&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline);
     let problem = |error: &KernelError| config.problem(kernel_key(kernel, error), error.to_string());
@@ -94,7 +95,7 @@ fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> &'static str {
     }
 }
 
-fn items(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<(String, Box<dyn Content>)> {
+fn items(config: &Config, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn Content>)> {
     let mut items = Vec::new();
     for (index, item) in config.fw_cfg.iter().enumerate() {
         match &item.content {
@@ -112,7 +113,7 @@ fn items(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<(String, Box<dy
     items
 }
 
-fn vnc(config: &Config, problems: &mut Vec<Diagnostic>) -> Result<Option<vnc::Options>, VncError> {
+fn vnc(config: &Config, problems: &mut Vec<Finding>) -> Result<Option<vnc::Options>, VncError> {
     let Some(display) = &config.display else { return Ok(None) };
     match vnc::Options::of(display, &config.name) {
         Err(VncError::Password(error)) => {
@@ -137,7 +138,7 @@ fn disks(config: &Config) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure>
             }
         }
     }
-    Problems::check(problems).map_err(ConfigError::from)?;
+    Findings::check(problems).map_err(ConfigError::from)?;
     Ok(disks)
 }
 

@@ -145,7 +145,7 @@ fn all_wrong_tables_are_told_with_file_and_field() {
     let (folder, config, plan) = with_files(&files);
     fs::remove_file(folder.path().join("gone.aml")).unwrap();
     let problems = Additions::load(&config, &plan).unwrap_err();
-    let messages: Vec<&str> = problems.iter().map(config::Diagnostic::message).collect();
+    let messages: Vec<&str> = problems.iter().map(crate::finding::Finding::message).collect();
     let expected = [
         ("changed.aml", "is not added: Checksum at offset 0x9: found 0x1d, expected 0x1e"),
         ("long.aml", "Length at offset 0x4: found 43, expected 44"),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use acpi::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 use firmware::input;
 
-use crate::config::{Config, Diagnostic};
+use crate::config::Config;
+use crate::finding::Finding;
 
 /// A file that is not added to the machine's tables.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum TableFileError {
 }
 
 /// Reads and checks all tables. Those that cannot be used become problems, each with its line of the configuration.
-pub(super) fn load(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Vec<u8>> {
+pub(super) fn load(config: &Config, problems: &mut Vec<Finding>) -> Vec<Vec<u8>> {
     let mut tables = Vec::new();
     for (index, path) in config.acpi_tables.iter().enumerate() {
         match read(path) {

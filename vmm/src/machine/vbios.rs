@@ -7,7 +7,8 @@ use std::sync::Arc;
 use firmware::input;
 use firmware::option_rom::{self, Checked, RomError};
 
-use crate::config::{Config, Diagnostic, Vbios};
+use crate::config::{Config, Vbios};
+use crate::finding::Finding;
 use crate::plan::{MachinePlan, PlannedVbios};
 
 /// A file that cannot be the video BIOS.
@@ -33,7 +34,7 @@ pub enum VbiosError {
 
 /// Reads and checks the file: the chain of images without what is in front of it and behind it. One that cannot be used
 /// becomes a problem with its line of the configuration.
-pub(super) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Diagnostic>) -> Option<Arc<[u8]>> {
+pub(super) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<Arc<[u8]>> {
     let planned = plan.vbios.as_ref()?;
     let path = planned.file.as_path();
     let checked = input::read(path, option_rom::MAX_SIZE as u64)

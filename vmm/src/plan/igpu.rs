@@ -1,7 +1,8 @@
 //! The display GPU: what its section asks for beyond a passed-through function, and conflicts of its own.
 
 use super::passthrough::PlannedPassthrough;
-use crate::config::{Config, Diagnostic, LentDevice, Passthrough, Resolution};
+use crate::config::{Config, LentDevice, Passthrough, Resolution};
+use crate::finding::Finding;
 
 /// The display GPU of `[igpu]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct PlannedIgpu {
 pub(super) fn plan(
     config: &Config,
     functions: &[PlannedPassthrough],
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Vec<Finding>,
 ) -> Option<PlannedIgpu> {
     let igpu = config.igpu?;
     let index = functions.iter().position(|function| function.key == Passthrough::IGPU)?;
@@ -33,7 +34,7 @@ fn parent_is_lent(
     config: &Config,
     functions: &[PlannedPassthrough],
     igpu: &PlannedPassthrough,
-) -> Option<Diagnostic> {
+) -> Option<Finding> {
     let parent = &igpu.create.as_ref()?.parent;
     let address = LentDevice::Function(parent.as_str().parse().ok()?);
     let lent = functions.iter().find(|function| function.host == address)?;

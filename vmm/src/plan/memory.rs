@@ -6,7 +6,8 @@
 use vocabulary::AddressRange;
 use vocabulary::memory::FOUR_GIB;
 
-use crate::config::{Config, Diagnostic, Hugepages};
+use crate::config::{Config, Hugepages};
+use crate::finding::Finding;
 
 /// Most RAM below 4 GiB, in bytes.
 pub const LOW_LIMIT: u64 = 2 << 30;
@@ -33,7 +34,7 @@ impl MemoryPlan {
     }
 }
 
-pub(super) fn plan(config: &Config, problems: &mut Vec<Diagnostic>) -> MemoryPlan {
+pub(super) fn plan(config: &Config, problems: &mut Vec<Finding>) -> MemoryPlan {
     let size = config.machine.memory.bytes();
     let low_size = size.clamp(1, LOW_LIMIT);
     let high = size.checked_sub(LOW_LIMIT).and_then(|rest| AddressRange::new(FOUR_GIB, rest));

@@ -19,7 +19,8 @@ pub mod verify;
 use uuid::Uuid;
 use vocabulary::Topology;
 
-use crate::config::{Config, Diagnostic, Problems};
+use crate::config::Config;
+use crate::finding::{Finding, Findings};
 use crate::host::HostFacts;
 
 pub use igpu::PlannedIgpu;
@@ -50,14 +51,14 @@ pub struct MachinePlan {
     /// The video BIOS that `_ROM` returns.
     pub vbios: Option<PlannedVbios>,
     /// What the user should know, and what forbids nothing.
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Finding>,
 }
 
 /// Decides the machine. A passed-through device that `facts` does not have is planned all the same.
 ///
 /// # Errors
 /// Everything in the configuration that contradicts something else.
-pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems> {
+pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Findings> {
     let mut problems = Vec::new();
     let topology =
         Topology { sockets: config.cpu.sockets, cores: config.cpu.cores, threads: config.cpu.threads };
@@ -68,7 +69,7 @@ pub fn plan(config: &Config, facts: &HostFacts) -> Result<MachinePlan, Problems>
     let igpu = igpu::plan(config, &functions, &mut problems);
     let pci = place::plan(config, &wishes, &mut problems);
     let vbios = vbios::plan(config, &pci, &functions, &mut problems);
-    Problems::check(problems)?;
+    Findings::check(problems)?;
     Ok(MachinePlan {
         name: config.name.clone(),
         uuid: config.uuid,

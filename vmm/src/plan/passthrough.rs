@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use devices::vfio::Identity;
 
 use crate::config::{
-    Config, Diagnostic, GpuFunctions, HostPciAddress, LentDevice, NewMdev, Passthrough, PciAddress, RomSource,
+    Config, GpuFunctions, HostPciAddress, LentDevice, NewMdev, Passthrough, PciAddress, RomSource,
 };
+use crate::finding::Finding;
 use crate::host::{HostFacts, HostFunction, HostMdev};
 
 /// One passed-through function.
@@ -68,11 +69,11 @@ pub(super) struct Wish {
 pub(super) struct Wanted {
     pub functions: Vec<PlannedPassthrough>,
     pub wishes: Vec<Wish>,
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Finding>,
 }
 
 /// Finds the functions that the sections mean.
-pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Diagnostic>) -> Wanted {
+pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Finding>) -> Wanted {
     let mut wanted = Wanted::default();
     let mut owners: BTreeMap<LentDevice, &str> = BTreeMap::new();
     for section in &config.passthrough {
@@ -181,7 +182,7 @@ mod class {
     pub(super) const PCI_TO_PCI_BRIDGE: u32 = 0x0604;
 }
 
-fn given_twice(config: &Config, section: &Passthrough, owner: &str) -> Diagnostic {
+fn given_twice(config: &Config, section: &Passthrough, owner: &str) -> Finding {
     let written = |key: &str| match key.split_once('[') {
         Some((list, _)) => format!("[[{list}]]"),
         None => format!("[{key}]"),
@@ -199,7 +200,7 @@ fn given_twice(config: &Config, section: &Passthrough, owner: &str) -> Diagnosti
     }
 }
 
-fn bridge(config: &Config, section: &Passthrough, own: &HostFunction) -> Option<Diagnostic> {
+fn bridge(config: &Config, section: &Passthrough, own: &HostFunction) -> Option<Finding> {
     (own.class >> 8 == class::PCI_TO_PCI_BRIDGE).then(|| {
         let message = format!("{} is a PCI bridge, which cannot be passed through", own.address);
         config
@@ -213,12 +214,7 @@ fn lacks_subsystem(own: &HostFunction) -> bool {
 }
 
 /// What need not be wrong, but makes the driver of a laptop's GPU give up.
-fn warnings(
-    config: &Config,
-    facts: &HostFacts,
-    section: &Passthrough,
-    own: &HostFunction,
-) -> Vec<Diagnostic> {
+fn warnings(config: &Config, facts: &HostFacts, section: &Passthrough, own: &HostFunction) -> Vec<Finding> {
     let mut warnings = Vec::new();
     if !section.is_dgpu() {
         return warnings;

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::passthrough::{Place, Wish};
 use super::pci::{self, PciPlan, PlannedFunction, Role};
 use super::ports::{GPU_PORT, Ports, Slot};
-use crate::config::{Config, Diagnostic, PciAddress};
+use crate::config::{Config, PciAddress};
+use crate::finding::Finding;
 
 /// The chipset's own places and those that a laptop's GPUs have, which devices without an address do not take.
 pub(super) const HOST_BRIDGE: Slot = (0x00, 0);
@@ -58,7 +59,7 @@ pub(super) type Taken = BTreeMap<(u8, u8, u8), (Role, String)>;
 /// A plan under way.
 pub(super) struct Planner<'a> {
     config: &'a Config,
-    problems: &'a mut Vec<Diagnostic>,
+    problems: &'a mut Vec<Finding>,
     pub(super) taken: Taken,
     ports: Ports,
 }
@@ -108,7 +109,7 @@ impl Planner<'_> {
 /// Places everything. The order matters: what the user has placed comes first, then the ports that these places need,
 /// and what the plan may place as it likes comes last, behind all ports there are. So it shifts no bus that an address
 /// of the user's is on.
-pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Diagnostic>) -> PciPlan {
+pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Finding>) -> PciPlan {
     let mut planner = Planner { config, problems, taken: Taken::new(), ports: Ports::default() };
     for ((device, function), role) in [(HOST_BRIDGE, Role::HostBridge), (LPC, Role::Lpc)] {
         planner.take((0, device, function), role, "");

@@ -11,7 +11,8 @@ use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, Pirq, R
 use vocabulary::memory::{FLASH, IO_APIC, KVM_PAGES, LOCAL_APICS, PCI_HOLE_LAST, ROOT_COMPLEX};
 
 use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
-use crate::config::{ByteSize, Config, Diagnostic, FirmwareKind};
+use crate::config::{ByteSize, Config, FirmwareKind};
+use crate::finding::Finding;
 
 pub use igpu::Igpu;
 pub use passthrough::{FunctionIds, Mdev, Passthrough, ShownIds};
@@ -76,8 +77,8 @@ pub struct Warning {
     pub line: Option<usize>,
 }
 
-impl From<&Diagnostic> for Warning {
-    fn from(diagnostic: &Diagnostic) -> Self {
+impl From<&Finding> for Warning {
+    fn from(diagnostic: &Finding) -> Self {
         Self {
             message: diagnostic.message().to_owned(),
             help: diagnostic.help().map(str::to_owned),

@@ -15,7 +15,7 @@ fn config(text: &str) -> Config {
 }
 
 /// The plan on a host without any of its devices.
-fn plan(config: &Config) -> Result<MachinePlan, Problems> {
+fn plan(config: &Config) -> Result<MachinePlan, Findings> {
     super::plan(config, &HostFacts::default())
 }
 

@@ -7,7 +7,8 @@ use firmware::option_rom::Expect;
 use super::passthrough::PlannedPassthrough;
 use super::pci::{PciPlan, PlannedFunction, Role};
 use super::ports::GPU_PORT;
-use crate::config::{Config, Diagnostic, Passthrough, PciAddress, Vbios};
+use crate::config::{Config, Passthrough, PciAddress, Vbios};
+use crate::finding::Finding;
 
 /// The video BIOS of the GPU, or of the place where one would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) fn plan(
     config: &Config,
     pci: &PciPlan,
     passthrough: &[PlannedPassthrough],
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Vec<Finding>,
 ) -> Option<PlannedVbios> {
     let Vbios { file, guest, ids } = config.vbios.as_ref()?;
     let found = match passthrough.iter().position(|function| function.key == Passthrough::DGPU) {

@@ -26,7 +26,7 @@ use crate::programs;
 const MAX_FILE: u64 = 1 << 30;
 /// Nothing is said about a search that takes less, and no more than once in this time about one that takes longer.
 const QUIET: Duration = Duration::from_secs(1);
-/// Problems of a ROM that are told.
+/// Findings of a ROM that are told.
 const MAX_PROBLEMS: usize = 20;
 
 /// Why a search found none.
@@ -207,7 +207,7 @@ fn describe(text: &mut String, path: &Path, found: &Found, written: output::Writ
     list(text, "warning", warnings.iter());
 }
 
-/// Problems of a ROM, of which a hostile one may have as many as it has images.
+/// Findings of a ROM, of which a hostile one may have as many as it has images.
 fn list<'a>(text: &mut String, kind: &str, mut problems: impl Iterator<Item = &'a Problem>) {
     for problem in problems.by_ref().take(MAX_PROBLEMS) {
         let _ = writeln!(text, "  {kind}: {problem}");

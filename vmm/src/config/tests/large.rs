@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::parse;
-use crate::config::Problems;
+use crate::finding::Findings;
 use crate::host::HostFacts;
 use crate::plan::plan;
 
@@ -86,7 +86,7 @@ impl Kind {
     }
 
     /// What is wrong with a file, and the least time of this thread in some attempts to find it.
-    fn judge(&self, pieces: usize, attempts: usize) -> (Problems, Duration) {
+    fn judge(&self, pieces: usize, attempts: usize) -> (Findings, Duration) {
         let text = self.file(pieces);
         let now = || {
             let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -106,9 +106,9 @@ fn many_problems_are_counted_and_few_are_shown() {
     for kind in &KINDS {
         let (problems, _) = kind.judge(500, 1);
         let count = (kind.problems)(500);
-        assert_eq!((problems.count(), problems.iter().count()), (count, Problems::MOST), "{}", kind.name);
+        assert_eq!((problems.count(), problems.iter().count()), (count, Findings::MOST), "{}", kind.name);
         let text = problems.to_string();
-        let end = format!("\n\n… and {} more\n\n{count} problems", count - Problems::MOST);
+        let end = format!("\n\n… and {} more\n\n{count} problems", count - Findings::MOST);
         assert!(text.replace(',', "").ends_with(&end), "{}:\n{text}", kind.name);
         assert!(text.len() < 20_000, "{}: {} bytes", kind.name, text.len());
         // The first of the file.
@@ -121,10 +121,10 @@ fn many_problems_are_counted_and_few_are_shown() {
 
 #[test]
 fn as_many_as_are_shown_are_not_cut() {
-    for count in [1, 2, Problems::MOST, Problems::MOST + 1] {
+    for count in [1, 2, Findings::MOST, Findings::MOST + 1] {
         let text = KINDS[1].judge(count, 1).0.to_string();
-        assert_eq!(text.matches("unknown key").count(), count.min(Problems::MOST));
-        assert_eq!(text.contains("… and 1 more"), count > Problems::MOST);
+        assert_eq!(text.matches("unknown key").count(), count.min(Findings::MOST));
+        assert_eq!(text.contains("… and 1 more"), count > Findings::MOST);
     }
 }
 

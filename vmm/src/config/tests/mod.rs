@@ -11,14 +11,15 @@ mod values;
 
 use std::path::Path;
 
-use super::{Config, Overrides, Problems, parse_on};
+use super::{Config, Overrides, parse_on};
+use crate::finding::Findings;
 
 /// Parses on a host with Debian's firmware, as the file `/vm/test.toml`.
-fn parse(text: &str) -> Result<Config, Problems> {
+fn parse(text: &str) -> Result<Config, Findings> {
     parse_with(text, &Overrides::default())
 }
 
-fn parse_with(text: &str, overrides: &Overrides) -> Result<Config, Problems> {
+fn parse_with(text: &str, overrides: &Overrides) -> Result<Config, Findings> {
     parse_on(text, Path::new("/vm/test.toml"), overrides, &|path| path.starts_with("/usr/share/OVMF"))
 }
 

@@ -10,7 +10,8 @@ use firmware::input;
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
 use super::PassthroughError;
-use crate::config::{Config, Diagnostic, Passthrough, RomSource};
+use crate::config::{Config, Passthrough, RomSource};
+use crate::finding::Finding;
 use crate::plan::{MachinePlan, PlannedPassthrough};
 
 /// Largest ROM that is read, in bytes.
@@ -35,11 +36,7 @@ enum RomFile {
 
 impl Roms {
     /// Reads and checks all files. Those that cannot be used become problems, each with its line of the configuration.
-    pub(in crate::machine) fn load(
-        config: &Config,
-        plan: &MachinePlan,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Self {
+    pub(in crate::machine) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
         let mut files = BTreeMap::new();
         for (index, device) in plan.passthrough.iter().enumerate() {
             let RomSource::File(path) = &device.rom else { continue };

@@ -6,7 +6,8 @@ use std::path::Path;
 use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
 
 use super::{Additions, CPU, Firmware, platform};
-use crate::config::{self, Config, Problems};
+use crate::config::{self, Config};
+use crate::finding::Findings;
 use crate::host::{HostFacts, HostFunction};
 use crate::outcome::{Failure, status};
 use crate::plan::{MachinePlan, plan, report};
@@ -28,7 +29,7 @@ fn facts() -> HostFacts {
 }
 
 /// A machine whose folder has the file `gpu.rom`.
-fn machine(rom: Option<&[u8]>, text: &str) -> Result<(tempfile::TempDir, Config, MachinePlan), Problems> {
+fn machine(rom: Option<&[u8]>, text: &str) -> Result<(tempfile::TempDir, Config, MachinePlan), Findings> {
     let folder = tempfile::tempdir().unwrap();
     if let Some(rom) = rom {
         fs::write(folder.path().join("gpu.rom"), rom).unwrap();
@@ -39,7 +40,7 @@ fn machine(rom: Option<&[u8]>, text: &str) -> Result<(tempfile::TempDir, Config,
     Ok((folder, config, plan))
 }
 
-fn load(rom: Option<&[u8]>, text: &str) -> Result<Additions, Problems> {
+fn load(rom: Option<&[u8]>, text: &str) -> Result<Additions, Findings> {
     let (_folder, config, plan) = machine(rom, text)?;
     Additions::load(&config, &plan)
 }

@@ -2,7 +2,8 @@
 
 use super::config;
 use super::passthrough::{facts, function};
-use crate::config::{Config, Problems, Resolution};
+use crate::config::{Config, Resolution};
+use crate::finding::Findings;
 use crate::host::{HostFacts, HostMdev};
 use crate::plan::{MachinePlan, PlannedIgpu, Role, plan, report};
 
@@ -12,7 +13,7 @@ const EXISTING: &str = "[igpu]\nmdev = \"af5972fb-5530-41a7-0000-fd836204445b\"\
 const FUNCTION: &str = "[igpu]\nhost = \"00:02.1\"\n";
 const DGPU: &str = "[dgpu]\nhost = \"01:00.0\"\n";
 
-fn try_plan(text: &str, facts: &HostFacts) -> Result<(Config, MachinePlan), Problems> {
+fn try_plan(text: &str, facts: &HostFacts) -> Result<(Config, MachinePlan), Findings> {
     let config = config(&format!("{NO_RNG}{text}"));
     let plan = plan(&config, facts)?;
     Ok((config, plan))

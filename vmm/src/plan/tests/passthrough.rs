@@ -1,7 +1,8 @@
 //! Passed-through functions: their places, the ports above them, and what is said of contradictions.
 
 use super::{config, places};
-use crate::config::{Config, HostPciAddress, Problems, RomSource};
+use crate::config::{Config, HostPciAddress, RomSource};
+use crate::finding::Findings;
 use crate::host::{HostFacts, HostFunction};
 use crate::plan::{MachinePlan, Role, plan, report};
 
@@ -35,7 +36,7 @@ fn audio(at: &str) -> HostFunction {
     function(at, (0x10de, 0x0fb9), (0x17aa, 0x39d1), 0x04_03_00)
 }
 
-fn try_plan(text: &str, facts: &HostFacts) -> Result<(Config, MachinePlan), Problems> {
+fn try_plan(text: &str, facts: &HostFacts) -> Result<(Config, MachinePlan), Findings> {
     let config = config(text);
     let plan = plan(&config, facts)?;
     Ok((config, plan))

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, Place};
 use super::source::Source;
+use super::{Finding, Place};
 
 /// A place in a configuration file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl fmt::Display for Location {
 
 /// The byte ranges of a key and of its value in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spans {
+pub(crate) struct Spans {
     pub key: Range<usize>,
     pub value: Range<usize>,
 }
@@ -45,7 +45,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(file: &Path, text: &str) -> Self {
+    pub(crate) fn new(file: &Path, text: &str) -> Self {
         Self { source: Arc::new(Source::new(file, text)), keys: BTreeMap::new(), options: BTreeMap::new() }
     }
 
@@ -75,9 +75,9 @@ impl Origin {
     /// A problem with the value of a key.
     ///
     /// It points at the value; for a key that has its default, at the section it would be in.
-    pub fn problem(&self, key: &str, message: impl Into<String>) -> Diagnostic {
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Finding {
         if let Some(option) = self.options.get(key) {
-            return Diagnostic::new(Place::Option(option), message);
+            return Finding::new(Place::Option(option), message);
         }
         if let Some(spans) = self.keys.get(key) {
             return self.problem_at(&spans.value, message);
@@ -89,19 +89,19 @@ impl Origin {
                 return self.problem_at(&spans.key, message);
             }
         }
-        Diagnostic::new(Place::File(self.file().into()), message)
+        Finding::new(Place::File(self.file().into()), message)
     }
 
-    pub(super) fn problem_at(&self, span: &Range<usize>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::new(Place::At(Arc::clone(&self.source), span.clone()), message)
+    pub(crate) fn problem_at(&self, span: &Range<usize>, message: impl Into<String>) -> Finding {
+        Finding::new(Place::At(Arc::clone(&self.source), span.clone()), message)
     }
 
-    pub(super) fn record(&mut self, key: String, spans: Spans) {
+    pub(crate) fn record(&mut self, key: String, spans: Spans) {
         self.keys.insert(key, spans);
     }
 
     /// Notes that an option of the command line replaced the value of `key`.
-    pub(super) fn replace(&mut self, key: &'static str, option: &'static str) {
+    pub(crate) fn replace(&mut self, key: &'static str, option: &'static str) {
         self.options.insert(key, option);
     }
 }

@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::Snippet;
-use super::origin::Location;
+use super::{Location, Snippet};
 
 /// A file.
 #[derive(Debug, PartialEq, Eq)]

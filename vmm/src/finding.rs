@@ -1,63 +1,54 @@
-//! Errors of a configuration, shown with file, line, column and a caret.
+//! What is found wrong or worth a warning, from the configuration to the host: each with its place in `vm.toml`, shown with file, line, column
+//! and a caret, and with advice.
+
+mod key;
+mod origin;
+mod source;
 
 use std::fmt;
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::origin::Location;
-use super::source::Source;
+use self::source::Source;
 use crate::printable::printable_char;
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the host said.
-        source: io::Error,
-    },
-    /// The file was read and is wrong.
-    #[error(transparent)]
-    Invalid(#[from] Problems),
-}
+pub use key::{Key, Section};
+pub(crate) use origin::Spans;
+pub use origin::{Location, Origin};
 
 /// What is wrong with a configuration, in the order of the file: the first problems, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problems {
+pub struct Findings {
     /// At most [`Self::MOST`].
-    first: Vec<Diagnostic>,
+    first: Vec<Finding>,
     /// All of them.
     count: usize,
     about_host: bool,
 }
 
-impl Problems {
+impl Findings {
     /// As many are shown. A file may have one at every line, and nobody reads thousands.
     pub const MOST: usize = 20;
 
-    /// Problems that forbid to go on, or `Ok` if there is none.
-    pub fn check(mut problems: Vec<Diagnostic>) -> Result<(), Self> {
+    /// Findings that forbid to go on, or `Ok` if there is none.
+    pub fn check(mut problems: Vec<Finding>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
         }
         let (count, about_host) = (problems.len(), problems.iter().all(|problem| problem.about_host));
-        problems.sort_by_key(Diagnostic::offset);
+        problems.sort_by_key(Finding::offset);
         problems.truncate(Self::MOST);
         Err(Self { first: problems, count, about_host })
     }
 
-    /// Whether all of them are about devices of the host, see [`Diagnostic::about_host`].
+    /// Whether all of them are about devices of the host, see [`Finding::about_host`].
     pub fn are_about_host(&self) -> bool {
         self.about_host
     }
 
     /// The first of the problems, one by one.
-    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Finding> {
         self.first.iter()
     }
 
@@ -67,13 +58,13 @@ impl Problems {
     }
 }
 
-impl From<Diagnostic> for Problems {
-    fn from(problem: Diagnostic) -> Self {
+impl From<Finding> for Findings {
+    fn from(problem: Finding) -> Self {
         Self { about_host: problem.about_host, first: vec![problem], count: 1 }
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, problem) in self.first.iter().enumerate() {
             if number > 0 {
@@ -108,7 +99,7 @@ fn grouped(number: usize) -> String {
 
 /// One problem of a configuration, its place, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
+pub struct Finding {
     place: Place,
     message: String,
     help: Option<String>,
@@ -117,7 +108,7 @@ pub struct Diagnostic {
 
 /// What a problem is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+enum Place {
     /// These bytes of the file. Its line and column are found when they are shown: few of many problems are.
     At(Arc<Source>, Range<usize>),
     /// A whole file.
@@ -126,8 +117,8 @@ pub(super) enum Place {
     Option(&'static str),
 }
 
-impl Diagnostic {
-    pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
+impl Finding {
+    fn new(place: Place, message: impl Into<String>) -> Self {
         Self { place, message: message.into(), help: None, about_host: false }
     }
 
@@ -163,7 +154,7 @@ impl Diagnostic {
     }
 
     /// The line of the place, without the work for its column.
-    pub(super) fn line(&self) -> Option<usize> {
+    pub(crate) fn line(&self) -> Option<usize> {
         match &self.place {
             Place::At(source, span) => Some(source.line(span.start)),
             Place::File(_) | Place::Option(_) => None,
@@ -179,7 +170,7 @@ impl Diagnostic {
     }
 }
 
-impl fmt::Display for Diagnostic {
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = match &self.place {
             Place::At(source, span) => {
@@ -209,7 +200,7 @@ impl fmt::Display for Diagnostic {
 
 /// A line as it is shown, and the columns to mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Snippet {
+struct Snippet {
     line: String,
     indent: usize,
     width: usize,
@@ -225,7 +216,7 @@ impl Snippet {
     ///
     /// Control characters are replaced, so that a file cannot steer the terminal; a tab is one space, so
     /// that the caret stays below its character.
-    pub(super) fn new(line: &str, start: usize, width: usize) -> Self {
+    fn new(line: &str, start: usize, width: usize) -> Self {
         let length = line.chars().count();
         let skipped = if length > Self::LONGEST { start.saturating_sub(Self::LEAD) } else { 0 };
         let mut shown = String::new();

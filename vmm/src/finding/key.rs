@@ -1,0 +1,135 @@
+//! Keys of `vm.toml`, by which a finding knows its line: `disk[0].address`, `dgpu`.
+
+use std::fmt;
+
+/// A section of the file, or a key outside of all sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Section {
+    /// `name`.
+    Name,
+    /// `uuid`.
+    Uuid,
+    /// `[machine]`.
+    Machine,
+    /// `[cpu]`.
+    Cpu,
+    /// `[firmware]`.
+    Firmware,
+    /// `[smbios]`.
+    Smbios,
+    /// The n-th `[[disk]]`, from 0.
+    Disk(usize),
+    /// `[rng]`.
+    Rng,
+    /// The n-th `[[root_port]]`.
+    RootPort(usize),
+    /// `[dgpu]`.
+    Dgpu,
+    /// `[igpu]`.
+    Igpu,
+    /// The n-th `[[vfio]]`.
+    Vfio(usize),
+    /// The n-th `[[fw_cfg]]`.
+    FwCfg(usize),
+    /// `[battery]`.
+    Battery,
+    /// `[acpi]`.
+    Acpi,
+    /// `[display]`.
+    Display,
+    /// `[serial]`.
+    Serial,
+    /// `[debugcon]`.
+    Debugcon,
+    /// `[kernel]`.
+    Kernel,
+}
+
+impl Section {
+    /// One of its keys.
+    pub const fn key(self, name: &'static str) -> Key {
+        Key { section: self, name: Some(name), index: None }
+    }
+
+    /// Its name, and its number among several.
+    const fn parts(self) -> (&'static str, Option<usize>) {
+        match self {
+            Self::Name => ("name", None),
+            Self::Uuid => ("uuid", None),
+            Self::Machine => ("machine", None),
+            Self::Cpu => ("cpu", None),
+            Self::Firmware => ("firmware", None),
+            Self::Smbios => ("smbios", None),
+            Self::Disk(index) => ("disk", Some(index)),
+            Self::Rng => ("rng", None),
+            Self::RootPort(index) => ("root_port", Some(index)),
+            Self::Dgpu => ("dgpu", None),
+            Self::Igpu => ("igpu", None),
+            Self::Vfio(index) => ("vfio", Some(index)),
+            Self::FwCfg(index) => ("fw_cfg", Some(index)),
+            Self::Battery => ("battery", None),
+            Self::Acpi => ("acpi", None),
+            Self::Display => ("display", None),
+            Self::Serial => ("serial", None),
+            Self::Debugcon => ("debugcon", None),
+            Self::Kernel => ("kernel", None),
+        }
+    }
+
+    /// As its heading is written in the file: `[dgpu]`, `[[disk]]`.
+    pub fn heading(self) -> String {
+        match self.parts() {
+            (name, Some(_)) => format!("[[{name}]]"),
+            (name, None) => format!("[{name}]"),
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            (name, Some(index)) => write!(f, "{name}[{index}]"),
+            (name, None) => f.write_str(name),
+        }
+    }
+}
+
+/// A section, one of its keys, or one value of a key that has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    section: Section,
+    name: Option<&'static str>,
+    index: Option<usize>,
+}
+
+impl Key {
+    /// The section that it is of.
+    pub const fn section(self) -> Section {
+        self.section
+    }
+
+    /// The value of this number, from 0.
+    #[must_use]
+    pub const fn at(self, index: usize) -> Self {
+        Self { index: Some(index), ..self }
+    }
+}
+
+impl From<Section> for Key {
+    fn from(section: Section) -> Self {
+        Self { section, name: None, index: None }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.section.fmt(f)?;
+        if let Some(name) = self.name {
+            write!(f, ".{name}")?;
+        }
+        match self.index {
+            Some(index) => write!(f, "[{index}]"),
+            None => Ok(()),
+        }
+    }
+}
