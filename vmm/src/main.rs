@@ -59,9 +59,9 @@ fn control(args: &CtlArgs) -> Result<u8, Failure> {
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
-    let plan =
-        plan::plan(&config, &HostFacts::gather(&config.passthrough)).map_err(config::ConfigError::from)?;
-    let report = plan::report::report(&config, &plan);
+    let facts = HostFacts::gather(&config.passthrough);
+    let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
+    let report = plan::report::report(&plan);
     if args.json {
         let mut json = report
             .json()
@@ -76,8 +76,8 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
 fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
     let facts = HostFacts::gather(&config.passthrough);
-    let plan = plan::plan(&config, &facts).map_err(config::ConfigError::from)?;
-    let files = machine::dump(&config, &plan, &args.output, args.dsl)?;
+    let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
+    let files = machine::dump(&plan, &args.output, args.dsl)?;
     let names: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
     print(&names)
 }

@@ -15,7 +15,7 @@ use firmware::fw_cfg::e820::Range;
 use firmware::pci_window::{WindowInputs, pci_windows};
 
 use super::additions::Additions;
-use crate::config::{BatteryMode, Config};
+use crate::config::BatteryMode;
 use crate::cpu::cpuid::Supported;
 use crate::plan::{MachinePlan, PlannedFunction, Role};
 
@@ -41,24 +41,24 @@ pub struct CpuFacts {
 
 impl CpuFacts {
     /// Of a machine on this host, without asking KVM.
-    pub fn of_host(config: &Config) -> Self {
+    pub fn of_host(plan: &MachinePlan) -> Self {
         let leaf = |function: u32, needed: u32| {
             Some(__cpuid(function)).filter(|_| __cpuid(0x8000_0000).eax >= needed)
         };
         let host = leaf(0x8000_0008, 0x8000_0008).map_or(36, |leaf| leaf.eax as u8);
         let maker = __cpuid(0);
         Self {
-            physical_bits: config.cpu.phys_bits.map_or(host, |wanted| wanted.min(host)),
+            physical_bits: plan.phys_bits.map_or(host, |wanted| wanted.min(host)),
             vendor: CpuVendor::of(maker.ebx, maker.edx, maker.ecx),
             gib_pages: leaf(0x8000_0001, 0x8000_0001).is_some_and(|leaf| leaf.edx & 1 << 26 != 0),
         }
     }
 
     /// Of a machine on this host.
-    pub fn new(supported: &Supported, config: &Config) -> Self {
+    pub fn new(supported: &Supported, plan: &MachinePlan) -> Self {
         let host = supported.physical_bits();
         Self {
-            physical_bits: config.cpu.phys_bits.map_or(host, |wanted| wanted.min(host)),
+            physical_bits: plan.phys_bits.map_or(host, |wanted| wanted.min(host)),
             vendor: supported.vendor(),
             gib_pages: supported.gib_pages(),
         }
@@ -81,7 +81,6 @@ pub fn reserved(cpu: CpuFacts) -> Vec<Range> {
 /// # Errors
 /// A name of the plan that ACPI does not allow.
 pub fn platform(
-    config: &Config,
     plan: &MachinePlan,
     cpu: CpuFacts,
     firmware: &Firmware,
@@ -100,7 +99,7 @@ pub fn platform(
             .ecam
             .map(|range| Ecam { base: range.base(), buses: (range.len() >> 20).min(256) as u16 }),
         pm_base: pm::OVMF_BASE,
-        pm_profile: profile(config),
+        pm_profile: profile(plan),
         pci: PciRoot {
             io: vec![
                 IoRange { start: 0, end: PCI_CONFIG.first() - 1 },
@@ -110,12 +109,12 @@ pub fn platform(
             mmio64: high_windows(plan, cpu, firmware),
             functions,
         },
-        pvpanic: config.machine.pvpanic,
+        pvpanic: plan.machine.pvpanic,
         ps2: true,
         com1: true,
         rtc: true,
         fw_cfg: true,
-        battery: config.battery.map(|mode| match mode {
+        battery: plan.battery.map(|mode| match mode {
             BatteryMode::Full => Battery::Full,
             BatteryMode::Mirror => Battery::Mirror,
         }),
@@ -131,11 +130,11 @@ fn vrom(plan: &MachinePlan, additions: &Additions) -> Option<Vrom> {
     Some(Vrom { at: planned.at.clone(), image: Arc::clone(image) })
 }
 
-fn profile(config: &Config) -> PmProfile {
+fn profile(plan: &MachinePlan) -> PmProfile {
     // SMBIOS 3.6, 7.4.1: portable, laptop, notebook, hand held, sub notebook, tablet, convertible, detachable.
-    match config.smbios.chassis_type.number() {
+    match plan.smbios.chassis_type.number() {
         8..=11 | 14 | 30..=32 => PmProfile::Mobile,
-        _ if config.battery.is_some() => PmProfile::Mobile,
+        _ if plan.battery.is_some() => PmProfile::Mobile,
         _ => PmProfile::Desktop,
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{user_tables, vbios};
-use crate::config::Config;
 use crate::finding::{Finding, Findings};
 use crate::plan::MachinePlan;
 
@@ -23,17 +22,17 @@ impl Additions {
     ///
     /// # Errors
     /// All that cannot be used, each with its line of the configuration.
-    pub fn load(config: &Config, plan: &MachinePlan) -> Result<Self, Findings> {
+    pub fn load(plan: &MachinePlan) -> Result<Self, Findings> {
         let mut problems = Vec::new();
-        let read = Self::read(config, plan, &mut problems);
+        let read = Self::read(plan, &mut problems);
         Findings::check(problems)?;
         Ok(read)
     }
 
     /// As [`Self::load`]; what cannot be used is added to `problems`.
-    pub(super) fn read(config: &Config, plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
-        let vbios = vbios::load(config, plan, problems);
-        let tables = user_tables::load(config, problems);
+    pub(super) fn read(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
+        let vbios = vbios::load(plan, problems);
+        let tables = user_tables::load(plan, problems);
         Self { tables, vbios, opregion: None }
     }
 }

@@ -3,19 +3,18 @@
 use firmware::fw_cfg::bootorder::{BootDevice, BootKind, bootorder};
 use vocabulary::Devfn;
 
-use crate::config::Config;
 use crate::plan::{MachinePlan, PlannedPassthrough, Role};
 
 /// The devices that have a place in the order; without any, all disks as they stand in the file. `None` leaves the order
 /// to the firmware.
-pub(super) fn of(config: &Config, plan: &MachinePlan) -> Option<Vec<u8>> {
-    let ordered = config.disks.iter().any(|disk| disk.boot_index.is_some())
+pub(super) fn of(plan: &MachinePlan) -> Option<Vec<u8>> {
+    let ordered = plan.disks.iter().any(|disk| disk.boot_index.is_some())
         || plan.passthrough.iter().any(|device| device.boot_index.is_some());
     let mut devices: Vec<(u32, BootDevice)> = Vec::new();
     let mut add = |role: Role, at: Devfn, bridge: Option<Devfn>| {
         let (rank, kind) = match role {
             Role::Disk(index) => {
-                let Some(disk) = config.disks.get(index) else { return };
+                let Some(disk) = plan.disks.get(index) else { return };
                 let rank = if ordered { disk.boot_index } else { u32::try_from(index).ok() };
                 (rank, BootKind::VirtioBlk)
             }
@@ -81,8 +80,8 @@ mod tests {
             iommu_group: Some(7),
         };
         let facts = HostFacts { functions: [(address, function)].into(), ..HostFacts::default() };
-        let plan = plan::plan(&config, &facts).unwrap();
-        String::from_utf8(of(&config, &plan).unwrap()).unwrap()
+        let plan = plan::plan(config, &facts).unwrap();
+        String::from_utf8(of(&plan).unwrap()).unwrap()
     }
 
     #[test]

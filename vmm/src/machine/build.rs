@@ -36,7 +36,7 @@ use super::inputs::Inputs;
 use super::items;
 use super::passthrough::{Passthrough, Surroundings};
 use super::refused;
-use crate::config::{self, Config};
+use crate::config;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog};
 use crate::kvm;
@@ -173,7 +173,6 @@ impl Devices {
 pub(super) fn board(
     kvm: &Kvm,
     supported: &Supported,
-    config: &Arc<Config>,
     plan: &Arc<MachinePlan>,
     ram: GuestRam,
     inputs: Inputs,
@@ -198,9 +197,8 @@ pub(super) fn board(
     let mch = Mch::new(ecam);
     let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
     let surroundings = Surroundings { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
-    let passthrough = Passthrough::open(config, plan, &roms, &surroundings)?;
+    let passthrough = Passthrough::open(plan, &roms, &surroundings)?;
     let mut pci = PciAssembly {
-        config,
         disks,
         ram: &ram,
         interrupts: &interrupts,
@@ -216,7 +214,7 @@ pub(super) fn board(
     let config_ports = Arc::new(ConfigPorts::new(Arc::clone(&root), Arc::clone(&reset_control) as _));
     let port92 = Arc::new(Port92::default());
     let rtc = Rtc::new(
-        match config.machine.rtc {
+        match plan.machine.rtc {
             config::Rtc::Utc => TimeBase::Utc,
             config::Rtc::Localtime => TimeBase::LocalTime,
         },
@@ -233,13 +231,13 @@ pub(super) fn board(
     let i8042 = I8042::new(interrupts.line(KEYBOARD_IRQ), interrupts.line(MOUSE_IRQ));
 
     let planes = passthrough.as_ref().and_then(Passthrough::planes);
-    let ramfb = plan.igpu.map_or(config.display.is_some(), |igpu| igpu.ramfb);
+    let ramfb = plan.igpu.map_or(plan.display.is_some(), |igpu| igpu.ramfb);
     let (display, ramfb) = MachineDisplay::of(ramfb, planes, &ram)
         .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
-    let fw_cfg = items::build(config, plan, supported, live, extras, &ram, &connections.events)?;
+    let fw_cfg = items::build(plan, supported, live, extras, &ram, &connections.events)?;
 
     let at_ports: [(Ports, Arc<dyn BusDevice>); 8] = [
         (ports::PCI_CONFIG, Arc::clone(&config_ports) as _),
@@ -252,7 +250,7 @@ pub(super) fn board(
         (ports::PVPANIC, Arc::new(Pvpanic)),
     ];
     for (ports, device) in at_ports {
-        if ports == ports::PVPANIC && !config.machine.pvpanic {
+        if ports == ports::PVPANIC && !plan.machine.pvpanic {
             continue;
         }
         io.insert(ports.range(), Priority::Platform, device);
@@ -293,7 +291,6 @@ pub(super) fn board(
 
 /// Makes the functions of the plan.
 struct PciAssembly<'a> {
-    config: &'a Config,
     /// Those that are not in use yet.
     disks: Vec<Option<Box<dyn BlockBackend>>>,
     ram: &'a GuestRam,
@@ -374,7 +371,7 @@ impl PciAssembly<'_> {
         placement: Placement,
     ) -> Result<Arc<dyn PciFunction>, Failure> {
         let disk = self
-            .config
+            .plan
             .disks
             .get(index)
             .ok_or_else(|| Failure::Input(format!("{planned}: there is no disk[{index}]")))?;

@@ -14,7 +14,7 @@ use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
 use super::vcpus::Vcpus;
-use crate::config::{self, Action, Config, ConsoleSpec};
+use crate::config::{self, Action, ConsoleSpec};
 use crate::console::Console;
 use crate::control::{
     Announcement, Announcer, Ask, CharDevice, Disk, Door, Facts, Machine, PanicAction, PassedDevice, Server,
@@ -45,13 +45,8 @@ pub(super) struct Clients {
 impl Control {
     /// Opens the socket, before anything of the host is taken for the machine. `sizes`: what the guest will see of each
     /// disk, in bytes.
-    pub(super) fn open(
-        config: &Config,
-        plan: &MachinePlan,
-        sizes: &[u64],
-        began: Instant,
-    ) -> Result<Option<Self>, Failure> {
-        let door = Door::open(&config.machine.control, &config.name)
+    pub(super) fn open(plan: &MachinePlan, sizes: &[u64], began: Instant) -> Result<Option<Self>, Failure> {
+        let door = Door::open(&plan.machine.control, &plan.name)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let Some(door) = door else { return Ok(None) };
         let announcer = Announcer::new().map_err(refused("create an event"))?;
@@ -59,10 +54,10 @@ impl Control {
             key: device.key.clone(),
             host: device.host.to_string(),
         };
-        let cpu = config.cpu;
+        let cpu = plan.topology;
         let facts = Facts {
-            name: config.name.clone(),
-            uuid: config.uuid,
+            name: plan.name.clone(),
+            uuid: plan.uuid,
             cpu: Shape {
                 sockets: cpu.sockets as usize,
                 cores: cpu.cores as usize,
@@ -70,8 +65,8 @@ impl Control {
             },
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
-            disks: config.disks.iter().zip(sizes).map(|(disk, size)| told(disk, *size)).collect(),
-            chardevs: chardevs(config, door.path()),
+            disks: plan.disks.iter().zip(sizes).map(|(disk, size)| told(disk, *size)).collect(),
+            chardevs: chardevs(plan, door.path()),
             vnc: None,
         };
         Ok(Some(Self { door, clients: Clients { announcer, quit: Arc::default() }, facts, began }))
@@ -156,7 +151,7 @@ fn told(disk: &config::Disk, size: u64) -> Disk {
 }
 
 /// The serial port, the debug port and the control socket, called as QEMU calls them.
-fn chardevs(config: &Config, socket: &Path) -> Vec<CharDevice> {
+fn chardevs(plan: &MachinePlan, socket: &Path) -> Vec<CharDevice> {
     let device = |label: &str, filename| CharDevice { label: label.into(), filename, frontend_open: true };
     let filename = |spec: &ConsoleSpec| match spec {
         ConsoleSpec::Stdio => "stdio".to_owned(),
@@ -166,8 +161,8 @@ fn chardevs(config: &Config, socket: &Path) -> Vec<CharDevice> {
         ConsoleSpec::None => "null".to_owned(),
     };
     vec![
-        device("serial0", filename(&config.serial)),
-        device("debugcon", filename(&config.debugcon)),
+        device("serial0", filename(&plan.serial)),
+        device("debugcon", filename(&plan.debugcon)),
         device("compat_monitor0", format!("unix:{},server=on", socket.display())),
     ]
 }

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn who_waits_for_the_host_is_told_from_who_runs() {
         let (com1, debug) = (Some(Access::Port(0x3f8)), Some(Access::Port(0x402)));
-        let (config, bar) = (Some(Access::Port(0xcfc)), Some(Access::Memory(0x8000_0000)));
+        let (plan, bar) = (Some(Access::Port(0xcfc)), Some(Access::Memory(0x8000_0000)));
         for (before, after, pinning, expected) in [
             // In the guest at both looks, be it a loop without interrupts.
             (vec![at(7, None)], vec![at(7, None)], false, None),
@@ -105,8 +105,8 @@ mod tests {
             (vec![at(7, bar)], vec![at(8, None)], false, None),
             (vec![at(7, None)], vec![at(7, bar)], false, None),
             // It polls a device, which answers each time.
-            (vec![at(7, config)], vec![at(900, config)], false, None),
-            (vec![at(7, config)], vec![at(900, config)], true, None),
+            (vec![at(7, plan)], vec![at(900, plan)], false, None),
+            (vec![at(7, plan)], vec![at(900, plan)], true, None),
             (
                 vec![at(7, com1)],
                 vec![at(7, com1)],
@@ -133,8 +133,8 @@ mod tests {
                 Some("vCPU 0 for the device at address 0x80000000 to answer"),
             ),
             (
-                vec![at(7, config)],
-                vec![at(7, config)],
+                vec![at(7, plan)],
+                vec![at(7, plan)],
                 true,
                 Some(
                     "vCPU 0 for its memory to be opened to passed-through devices, since it accessed port 0xcfc",
@@ -142,8 +142,8 @@ mod tests {
             ),
             // Each by itself.
             (
-                vec![at(1, bar), at(2, None), at(3, bar), at(4, config)],
-                vec![at(1, bar), at(2, None), at(4, bar), at(4, config)],
+                vec![at(1, bar), at(2, None), at(3, bar), at(4, plan)],
+                vec![at(1, bar), at(2, None), at(4, bar), at(4, plan)],
                 false,
                 Some(
                     "vCPU 0 for the device at address 0x80000000 to answer, vCPU 3 for the device at port 0xcfc to answer",

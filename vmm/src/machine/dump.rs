@@ -10,7 +10,7 @@ use vocabulary::AddressRange;
 use super::acpi::{self, CpuFacts, Firmware};
 use super::additions::Additions;
 use super::refused;
-use crate::config::{Config, ConfigError};
+use crate::config::ConfigError;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 use crate::programs;
@@ -24,10 +24,10 @@ const ECAM_LEN: u64 = 256 << 20;
 ///
 /// # Errors
 /// The tables cannot be built from the configuration, a file cannot be written, or `iasl` is missing or fails.
-pub fn dump(config: &Config, plan: &MachinePlan, folder: &Path, dsl: bool) -> Result<Vec<PathBuf>, Failure> {
-    let additions = Additions::load(config, plan).map_err(ConfigError::from)?;
+pub fn dump(plan: &MachinePlan, folder: &Path, dsl: bool) -> Result<Vec<PathBuf>, Failure> {
+    let additions = Additions::load(plan).map_err(ConfigError::from)?;
     let firmware = Firmware { ecam: AddressRange::new(ECAM_BASE, ECAM_LEN), claimed: Vec::new() };
-    let tables = acpi::platform(config, plan, CpuFacts::of_host(config), &firmware, &additions)
+    let tables = acpi::platform(plan, CpuFacts::of_host(plan), &firmware, &additions)
         .and_then(|platform| ::acpi::build(&platform))
         .map_err(|error| Failure::Input(error.to_string()))?;
 

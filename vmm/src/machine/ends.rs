@@ -12,7 +12,7 @@ use super::control::Control;
 use super::inputs::{self, Inputs};
 use super::shot::Shot;
 use crate::cli::RunOptions;
-use crate::config::{Config, ConfigError, ConsoleSpec};
+use crate::config::{ConfigError, ConsoleSpec};
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
 use crate::finding::Findings;
@@ -37,19 +37,18 @@ impl Ends {
     /// # Errors
     /// One cannot be had, or would overwrite another file of the machine.
     pub(super) fn open(
-        config: &Config,
         plan: &MachinePlan,
         options: &RunOptions,
         inputs: &mut Inputs,
         began: Instant,
     ) -> Result<Self, Failure> {
-        let control = Control::open(config, plan, &inputs.disk_sizes(), began)?;
+        let control = Control::open(plan, &inputs.disk_sizes(), began)?;
         let vnc = inputs.vnc.take().map(vnc::Reserved::new).transpose()?;
-        let mut files = Files::of(config, plan, options);
-        let serial = files.console(config, &config.serial, "serial port", "serial.output")?;
-        let debug = match &config.debugcon {
+        let mut files = Files::of(plan, options);
+        let serial = files.console(plan, &plan.serial, "serial port", "serial.output")?;
+        let debug = match &plan.debugcon {
             ConsoleSpec::None => None,
-            spec => Some(files.console(config, spec, "debug port", "debugcon.output")?),
+            spec => Some(files.console(plan, spec, "debug port", "debugcon.output")?),
         };
         let events = options.events.as_deref().map(|path| files.events(path)).transpose()?;
         if let Some(path) = &options.screenshot {
@@ -79,10 +78,9 @@ impl Ends {
 struct Files(Vec<(Identity, String)>);
 
 impl Files {
-    fn of(config: &Config, plan: &MachinePlan, options: &RunOptions) -> Self {
-        let paths = inputs::paths(config, plan)
-            .into_iter()
-            .chain([("the configuration".into(), options.config.clone())]);
+    fn of(plan: &MachinePlan, options: &RunOptions) -> Self {
+        let paths =
+            inputs::paths(plan).into_iter().chain([("the configuration".into(), options.config.clone())]);
         let known = paths.filter_map(|(what, path)| Some((Identity::at(&path)?, what)));
         let open = open_files()
             .into_iter()
@@ -102,14 +100,14 @@ impl Files {
 
     fn console(
         &mut self,
-        config: &Config,
+        plan: &MachinePlan,
         spec: &ConsoleSpec,
         device: &str,
         key: &str,
     ) -> Result<console::Reserved, Failure> {
         // Before it is opened: another output of this machine has its lock.
         self.claim(file_of(spec), || format!("the {device} ({spec})"))
-            .map_err(|why| ConfigError::from(Findings::from(config.problem(key, why))))?;
+            .map_err(|why| ConfigError::from(Findings::from(plan.problem(key, why))))?;
         let end =
             console::Reserved::open(spec, device).map_err(|error| Failure::Refused(error.to_string()))?;
         self.note(end.file(), || format!("the {device} ({spec})"));

@@ -15,9 +15,10 @@ use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 use vocabulary::AddressRange;
 
-use crate::config::{Config, FirmwareKind};
+use crate::config::FirmwareKind;
 use crate::kvm::slots::Slots;
 use crate::outcome::Failure;
+use crate::plan::MachinePlan;
 
 /// The units' contents, read and checked, before there is a VM.
 pub(super) struct FlashFiles {
@@ -49,13 +50,13 @@ fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
 impl FlashFiles {
     /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
     /// it is.
-    pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        let path = &config.firmware.code;
+    pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
+        let path = &plan.firmware.code;
         let file = CodeFile::open(path)?;
         let code = map(file.size())?;
         // SAFETY: the mapping is of this size, was filled with zeros by the kernel just now, and is known to nobody else.
         let bytes = unsafe { std::slice::from_raw_parts_mut(code.as_ptr(), code.size()) };
-        if config.firmware.kind == FirmwareKind::Raw {
+        if plan.firmware.kind == FirmwareKind::Raw {
             file.read_raw_into(bytes)?;
             let map = image::flash_map(bytes.len() as u64, 0)?;
             return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
@@ -66,8 +67,8 @@ impl FlashFiles {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
             None => {
-                let template = config.firmware.vars_template.as_deref();
-                let store = match NvramStore::open(&config.firmware.vars, template, info.layout.vars_size()) {
+                let template = plan.firmware.vars_template.as_deref();
+                let store = match NvramStore::open(&plan.firmware.vars, template, info.layout.vars_size()) {
                     Ok(store) => store,
                     Err(error) => {
                         // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.

@@ -15,7 +15,7 @@ use vocabulary::fw_cfg::Content;
 use super::additions::Additions;
 use super::flash::FlashFiles;
 use super::passthrough::Roms;
-use crate::config::{self, Config, ConfigError, Display, FwCfgContent, RomSource};
+use crate::config::{self, ConfigError, Display, FwCfgContent, RomSource};
 use crate::finding::{Finding, Findings};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -44,16 +44,16 @@ impl Inputs {
     ///
     /// # Errors
     /// A file is missing, wrong, or in use.
-    pub(super) fn open(config: &Config, plan: &MachinePlan) -> Result<Self, Failure> {
+    pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
         let mut problems = Vec::new();
-        let additions = Additions::read(config, plan, &mut problems);
-        let roms = Roms::load(config, plan, &mut problems);
-        let kernel = kernel(config, &mut problems);
-        let items = items(config, &mut problems);
-        let vnc = vnc(config, &mut problems)?;
+        let additions = Additions::read(plan, &mut problems);
+        let roms = Roms::load(plan, &mut problems);
+        let kernel = kernel(plan, &mut problems);
+        let items = items(plan, &mut problems);
+        let vnc = vnc(plan, &mut problems)?;
         Findings::check(problems).map_err(ConfigError::from)?;
-        let flash = FlashFiles::open(config)?;
-        let disks = disks(config)?;
+        let flash = FlashFiles::open(plan)?;
+        let disks = disks(plan)?;
         Ok(Self { additions, roms, kernel, items, vnc, flash, disks })
     }
 
@@ -72,10 +72,10 @@ fn or_problem<T, E: std::fmt::Display>(
     result.map_err(|error| problems.push(problem(&error))).ok()
 }
 
-fn kernel(config: &Config, problems: &mut Vec<Finding>) -> Option<KernelHandoff> {
-    let kernel = config.kernel.as_ref()?;
+fn kernel(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<KernelHandoff> {
+    let kernel = plan.kernel.as_ref()?;
     let opened = KernelHandoff::open(&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline);
-    let problem = |error: &KernelError| config.problem(kernel_key(kernel, error), error.to_string());
+    let problem = |error: &KernelError| plan.problem(kernel_key(kernel, error), error.to_string());
     or_problem(opened, problem, problems)
 }
 
@@ -95,16 +95,15 @@ fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> &'static str {
     }
 }
 
-fn items(config: &Config, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn Content>)> {
+fn items(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn Content>)> {
     let mut items = Vec::new();
-    for (index, item) in config.fw_cfg.iter().enumerate() {
+    for (index, item) in plan.fw_cfg.iter().enumerate() {
         match &item.content {
             FwCfgContent::Bytes(bytes) => {
                 items.push((item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>));
             }
             FwCfgContent::File(path) => {
-                let problem =
-                    |error: &_| config.problem(&format!("fw_cfg[{index}].file"), format!("{error}"));
+                let problem = |error: &_| plan.problem(&format!("fw_cfg[{index}].file"), format!("{error}"));
                 let opened = UserItem::new(&item.name, Source::File(path));
                 items.extend(or_problem(opened, problem, problems).map(UserItem::into_parts));
             }
@@ -113,28 +112,28 @@ fn items(config: &Config, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn C
     items
 }
 
-fn vnc(config: &Config, problems: &mut Vec<Finding>) -> Result<Option<vnc::Options>, VncError> {
-    let Some(display) = &config.display else { return Ok(None) };
-    match vnc::Options::of(display, &config.name) {
+fn vnc(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Result<Option<vnc::Options>, VncError> {
+    let Some(display) = &plan.display else { return Ok(None) };
+    match vnc::Options::of(display, &plan.name) {
         Err(VncError::Password(error)) => {
-            problems.push(config.problem(Display::PASSWORD_FILE, error.to_string()));
+            problems.push(plan.problem(Display::PASSWORD_FILE, error.to_string()));
             Ok(None)
         }
         options => options,
     }
 }
 
-fn disks(config: &Config) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure> {
+fn disks(plan: &MachinePlan) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure> {
     let mut problems = Vec::new();
     let mut disks = Vec::new();
-    for (index, disk) in config.disks.iter().enumerate() {
+    for (index, disk) in plan.disks.iter().enumerate() {
         match open_disk(&disk_options(disk)) {
             Ok(disk) => disks.push(Some(disk)),
             // The file is right; somebody else is in the way.
             Err(source) if source.is_in_use() => return Err(Failure::Disk { index, source }),
             Err(error) => {
                 let key = format!("disk[{index}]");
-                problems.push(config.problem(&format!("{key}.path"), format!("{key}: {error}")));
+                problems.push(plan.problem(&format!("{key}.path"), format!("{key}: {error}")));
             }
         }
     }
@@ -156,24 +155,24 @@ fn disk_options(disk: &config::Disk) -> DiskOptions {
 }
 
 /// The paths of all files that a machine is made from, each with what it is called in messages.
-pub(super) fn paths(config: &Config, plan: &MachinePlan) -> Vec<(String, PathBuf)> {
+pub(super) fn paths(plan: &MachinePlan) -> Vec<(String, PathBuf)> {
     let mut paths = Vec::new();
     let mut add = |what: String, path: &PathBuf| paths.push((what, path.clone()));
-    add("the firmware's image (`code` in [firmware])".into(), &config.firmware.code);
-    add("the machine's variables (`vars` in [firmware])".into(), &config.firmware.vars);
-    if let Some(template) = &config.firmware.vars_template {
+    add("the firmware's image (`code` in [firmware])".into(), &plan.firmware.code);
+    add("the machine's variables (`vars` in [firmware])".into(), &plan.firmware.vars);
+    if let Some(template) = &plan.firmware.vars_template {
         add("the template of the variables".into(), template);
     }
-    for (index, disk) in config.disks.iter().enumerate() {
+    for (index, disk) in plan.disks.iter().enumerate() {
         add(format!("the image of disk[{index}]"), &disk.path);
     }
-    if let Some(kernel) = &config.kernel {
+    if let Some(kernel) = &plan.kernel {
         add("the kernel".into(), &kernel.image);
         if let Some(initrd) = &kernel.initrd {
             add("the initrd".into(), initrd);
         }
     }
-    for table in &config.acpi_tables {
+    for table in &plan.acpi_tables {
         add("an ACPI table".into(), table);
     }
     if let Some(vbios) = &plan.vbios {
@@ -184,12 +183,12 @@ pub(super) fn paths(config: &Config, plan: &MachinePlan) -> Vec<(String, PathBuf
             add(format!("the ROM of {}", device.key), path);
         }
     }
-    for item in &config.fw_cfg {
+    for item in &plan.fw_cfg {
         if let FwCfgContent::File(path) = &item.content {
             add(format!("the content of the fw_cfg item {}", item.name), path);
         }
     }
-    if let Some(password) = config.display.as_ref().and_then(|display| display.password_file.as_ref()) {
+    if let Some(password) = plan.display.as_ref().and_then(|display| display.password_file.as_ref()) {
         add("the VNC password".into(), password);
     }
     paths

@@ -21,7 +21,6 @@ use super::additions::Additions;
 use super::boot_order;
 use super::display;
 use super::passthrough::OpRegion;
-use crate::config::Config;
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
@@ -47,7 +46,6 @@ pub(super) struct Extras {
 
 /// Builds the device with everything in it.
 pub(super) fn build(
-    config: &Arc<Config>,
     plan: &Arc<MachinePlan>,
     supported: &Supported,
     live: Live,
@@ -55,21 +53,21 @@ pub(super) fn build(
     ram: &GuestRam,
     events: &EventLog,
 ) -> Result<Arc<FwCfg>, Failure> {
-    let cpu = CpuFacts::new(supported, config);
+    let cpu = CpuFacts::new(supported, plan);
     let cpus = u16::try_from(plan.apic_ids.len()).unwrap_or(u16::MAX);
     let highest = plan.apic_ids.iter().max().copied().unwrap_or(0);
     let mut builder = FwCfgBuilder::new()
         .u16(keys::NB_CPUS, cpus)
         .u16(keys::MAX_CPUS, u16::try_from(highest + 1).unwrap_or(u16::MAX))
-        .u16(keys::BOOT_MENU, u16::from(config.machine.boot_menu > 0))
+        .u16(keys::BOOT_MENU, u16::from(plan.machine.boot_menu > 0))
         .file("etc/e820", memory_map(plan, cpu)?)
         .file("etc/system-states", system_states().to_vec())
         .observer(Arc::new(Milestones(events.clone())));
-    if config.machine.boot_menu > 0 {
-        let milliseconds = u16::try_from(config.machine.boot_menu.saturating_mul(1000)).unwrap_or(u16::MAX);
+    if plan.machine.boot_menu > 0 {
+        let milliseconds = u16::try_from(plan.machine.boot_menu.saturating_mul(1000)).unwrap_or(u16::MAX);
         builder = builder.file("etc/boot-menu-wait", milliseconds.to_le_bytes().to_vec());
     }
-    if let Some(order) = boot_order::of(config, plan) {
+    if let Some(order) = boot_order::of(plan) {
         builder = builder.file("bootorder", order);
     }
     let Extras { mut additions, kernel, items, smbios, opregion } = extras;
@@ -93,14 +91,14 @@ pub(super) fn build(
         );
         additions.opregion = Some(bytes);
     }
-    let tables = Tables { config: Arc::clone(config), plan: Arc::clone(plan), cpu, live, additions };
+    let tables = Tables { plan: Arc::clone(plan), cpu, live, additions };
     builder = tables.announce(builder)?;
     builder.build(ram.clone()).map_err(input)
 }
 
 /// Makes the SMBIOS tables.
-pub(super) fn smbios(config: &Config, plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
-    smbios::smbios(&smbios_config(config, plan), &processors(supported, plan), &memory(plan))
+pub(super) fn smbios(plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
+    smbios::smbios(&smbios_config(plan), &processors(supported, plan), &memory(plan))
         .map_err(|error| Failure::Input(format!("[smbios]: {error}")))
 }
 
@@ -125,10 +123,10 @@ fn with_kernel(builder: FwCfgBuilder, handoff: KernelHandoff) -> FwCfgBuilder {
     builder
 }
 
-fn smbios_config(config: &Config, plan: &MachinePlan) -> smbios::SmbiosConfig {
+fn smbios_config(plan: &MachinePlan) -> smbios::SmbiosConfig {
     let set = |text: &String| (!text.is_empty()).then(|| text.clone());
     let or = |text: &String, default: &str| if text.is_empty() { default.to_owned() } else { text.clone() };
-    let from = &config.smbios;
+    let from = &plan.smbios;
     smbios::SmbiosConfig {
         bios: from.describes_bios().then(|| smbios::BiosInfo {
             vendor: set(&from.bios_vendor),
@@ -202,7 +200,6 @@ impl Live {
 
 /// The ACPI tables, made anew whenever firmware starts.
 struct Tables {
-    config: Arc<Config>,
     plan: Arc<MachinePlan>,
     cpu: CpuFacts,
     live: Live,
@@ -248,7 +245,7 @@ impl Tables {
     }
 
     fn make(&self, firmware: &acpi::Firmware) -> Result<::acpi::TableSet, ::acpi::Error> {
-        ::acpi::build(&acpi::platform(&self.config, &self.plan, self.cpu, firmware, &self.additions)?)
+        ::acpi::build(&acpi::platform(&self.plan, self.cpu, firmware, &self.additions)?)
     }
 }
 

@@ -24,7 +24,7 @@ use super::timers::TimerAlarm;
 use super::vcpus::{Vcpus, Waits};
 use super::vnc;
 use crate::cli::RunOptions;
-use crate::config::{self, Action, BatteryMode, Config};
+use crate::config::{self, Action, BatteryMode};
 use crate::console::{Console, Releaser};
 use crate::control::Announcement;
 use crate::cpu::conductor::Request;
@@ -34,7 +34,7 @@ use crate::host::{BindError, HostFacts};
 use crate::kvm::{self, probe, setup};
 use crate::memory;
 use crate::outcome::{Failure, Outcome};
-use crate::plan;
+use crate::plan::{self, MachinePlan};
 use crate::power_supply::PowerSupplies;
 use crate::privileges;
 use crate::session::{self, Cause, Session, Trigger};
@@ -61,27 +61,27 @@ fn check_signals(signals: &SignalFd) -> Result<(), Failure> {
 
 fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let config = Arc::new(config::load_with(&options.config, &options.overrides)?);
+    let config = config::load_with(&options.config, &options.overrides)?;
     let facts = HostFacts::gather(&config.passthrough);
-    let plan = Arc::new(plan::plan(&config, &facts).map_err(config::ConfigError::from)?);
+    let plan = Arc::new(plan::plan(config, &facts).map_err(config::ConfigError::from)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
     // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
-    let mut inputs = Inputs::open(&config, &plan)?;
-    let mut ends = Ends::open(&config, &plan, options, &mut inputs, began)?;
+    let mut inputs = Inputs::open(&plan)?;
+    let mut ends = Ends::open(&plan, options, &mut inputs, began)?;
     let kvm = kvm::open()?;
     kvm::check_vcpus(&plan.apic_ids, kvm.get_max_vcpus(), kvm.get_max_vcpu_id())?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
-    let smbios = items::smbios(&config, &plan, &supported)?;
+    let smbios = items::smbios(&plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())
         .map_err(refused("watch the serial port"))?;
     let observer = watcher.observer();
     check_signals(&signals)?;
     // Nothing of the host has been changed up to here.
-    let loan = match Loan::take(&config, &plan, &|| signals.ended().is_some()) {
+    let loan = match Loan::take(&plan, &|| signals.ended().is_some()) {
         Ok(loan) => Ok(loan),
         Err(PassthroughError::Bind(BindError::Interrupted)) => Err(BindError::Interrupted),
         // Of what could not be given back the user has to know.
@@ -98,11 +98,10 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
     let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
-    let mut supplies = (config.battery == Some(BatteryMode::Mirror)).then(PowerSupplies::of_host);
+    let mut supplies = (plan.battery == Some(BatteryMode::Mirror)).then(PowerSupplies::of_host);
     let mut board = build::board(
         &kvm,
         &supported,
-        &config,
         &plan,
         ram,
         inputs,
@@ -120,7 +119,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     )?;
     check_signals(&signals)?;
     let vnc = vnc::serve(vnc, &board, &events)?;
-    let vcpus = Vcpus::create(&kvm, &supported, &config, &plan, &board, &events)?;
+    let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, &events)?;
 
     let (wake, woken) = channel();
     let grace = Timer::new().map_err(refused("create a timer"))?;
@@ -142,7 +141,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         timeout: &timeout,
         supplies,
         control,
-        vnc: vnc::told(&config, vnc.as_ref()),
+        vnc: vnc::told(&plan, vnc.as_ref()),
         wake,
     })?;
     vcpus.resume();
@@ -157,7 +156,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     }
     let supervisor = Supervisor {
         kvm: &kvm,
-        config: &config,
+        plan: &plan,
         options,
         board: &board,
         vcpus: &vcpus,
@@ -178,7 +177,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
 
 struct Supervisor<'a> {
     kvm: &'a kvm_ioctls::Kvm,
-    config: &'a Config,
+    plan: &'a MachinePlan,
     options: &'a RunOptions,
     board: &'a Board,
     vcpus: &'a Vcpus,
@@ -263,7 +262,7 @@ impl Supervisor<'_> {
         if let Err(why) = self.vcpus.park(self) {
             return Some(End::Itself(Outcome::Failed(why)));
         }
-        let machine = &self.config.machine;
+        let machine = &self.plan.machine;
         let (action, outcome) = match request {
             Request::Failed(why) => return Some(End::Itself(Outcome::Failed(why))),
             Request::Crashed { what, suspect_host, report } => {
@@ -377,7 +376,7 @@ impl Supervisor<'_> {
                     if let Err(why) = self.go_on() {
                         tracing::debug!("the guest does not go on: {why}");
                     }
-                    self.grace.arm_in(Some(self.config.machine.grace_period()));
+                    self.grace.arm_in(Some(self.plan.machine.grace_period()));
                 }
                 None
             }

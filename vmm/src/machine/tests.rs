@@ -11,17 +11,17 @@ use vocabulary::{AddressRange, CpuVendor};
 use super::acpi::{CpuFacts, Firmware, platform};
 use super::additions::Additions;
 use super::dump;
-use crate::config::{self, Config};
+use crate::config;
 use crate::host::HostFacts;
 use crate::plan::{MachinePlan, plan};
 
 const CPU: CpuFacts = CpuFacts { physical_bits: 40, vendor: CpuVendor::Amd, gib_pages: true };
 
-fn machine(text: &str) -> (Config, MachinePlan) {
+fn machine(text: &str) -> MachinePlan {
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
     let config = config::parse(&text, Path::new("/vm/test.toml")).unwrap();
-    let plan = plan(&config, &HostFacts::default()).unwrap();
-    (config, plan)
+    let plan = plan(config, &HostFacts::default()).unwrap();
+    plan
 }
 
 fn range(base: u64, len: u64) -> AddressRange {
@@ -30,12 +30,12 @@ fn range(base: u64, len: u64) -> AddressRange {
 
 #[test]
 fn tables_fit_what_was_announced_wherever_the_firmware_puts_things() {
-    let (config, plan) = machine(
+    let plan = machine(
         "[[root_port]]\naddress = \"00:01.0\"\n[[root_port]]\naddress = \"00:1c.0\"\n\
          [[disk]]\npath = \"a.raw\"\naddress = \"01:00.0\"\n[cpu]\ntopology = { sockets = 2, cores = 3, threads = 2 }\n",
     );
     let announced =
-        ::acpi::build(&platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap())
+        ::acpi::build(&platform(&plan, CPU, &Firmware::default(), &Additions::default()).unwrap())
             .unwrap()
             .sizes();
     for ecam in [0xb000_0000, 0xe000_0000] {
@@ -43,8 +43,7 @@ fn tables_fit_what_was_announced_wherever_the_firmware_puts_things() {
             ecam: Some(range(ecam, 256 << 20)),
             claimed: vec![range(0xe0_0000_0000, 1 << 30), range(0x8000_0000, 1 << 20)],
         };
-        let tables =
-            ::acpi::build(&platform(&config, &plan, CPU, &firmware, &Additions::default()).unwrap()).unwrap();
+        let tables = ::acpi::build(&platform(&plan, CPU, &firmware, &Additions::default()).unwrap()).unwrap();
         let tables = tables.fit(announced).unwrap();
         let mcfg = tables.individual().into_iter().find(|table| &table.signature == b"MCFG").unwrap();
         assert_eq!(mcfg.bytes[44..52], ecam.to_le_bytes());
@@ -53,10 +52,10 @@ fn tables_fit_what_was_announced_wherever_the_firmware_puts_things() {
 
 #[test]
 fn the_high_window_holds_what_the_firmware_placed_and_no_ram() {
-    let (config, plan) = machine("[machine]\nmemory = \"5G\"\n");
+    let plan = machine("[machine]\nmemory = \"5G\"\n");
     let placed = range(0x38_0000_0000, 1 << 32);
     let firmware = Firmware { ecam: None, claimed: vec![placed, range(0x8000_0000, 1 << 20)] };
-    let platform = platform(&config, &plan, CPU, &firmware, &Additions::default()).unwrap();
+    let platform = platform(&plan, CPU, &firmware, &Additions::default()).unwrap();
     let [window] = platform.pci.mmio64[..] else { panic!("{:?}", platform.pci.mmio64) };
     assert!(window.covers(placed));
     assert!(window.base() >= plan.memory.end());
@@ -68,17 +67,16 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
     for (chassis, profile) in
         [("notebook", ::acpi::PmProfile::Mobile), ("desktop", ::acpi::PmProfile::Desktop)]
     {
-        let (config, plan) = machine(&format!("[smbios]\nchassis_type = \"{chassis}\"\n"));
-        let platform = platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
+        let plan = machine(&format!("[smbios]\nchassis_type = \"{chassis}\"\n"));
+        let platform = platform(&plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
         assert_eq!(platform.pm_profile, profile, "{chassis}");
     }
 }
 
 #[test]
 fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
-    let (config, plan) =
-        machine("[dgpu]\nhost = \"01:00.0\"\n[[vfio]]\nhost = \"03:00.0\"\nguest = \"01:00.1\"\n");
-    let platform = platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
+    let plan = machine("[dgpu]\nhost = \"01:00.0\"\n[[vfio]]\nhost = \"03:00.0\"\nguest = \"01:00.1\"\n");
+    let platform = platform(&plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
     assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
     let port = platform.pci.functions.iter().find(|function| function.device == 1).unwrap();
     let ::acpi::FunctionKind::Bridge { children } = &port.kind else { panic!("{port:?}") };
@@ -91,22 +89,19 @@ fn a_laptops_gpu_has_the_names_that_its_driver_looks_for() {
 #[test]
 fn a_battery_makes_a_mobile_machine() {
     for (mode, battery) in [("full", ::acpi::Battery::Full), ("mirror", ::acpi::Battery::Mirror)] {
-        let (config, plan) = machine(&format!("[battery]\nmode = \"{mode}\"\n"));
-        let platform = platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
+        let plan = machine(&format!("[battery]\nmode = \"{mode}\"\n"));
+        let platform = platform(&plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
         assert_eq!(platform.battery, Some(battery));
         assert_eq!(platform.pm_profile, ::acpi::PmProfile::Mobile);
     }
-    let (config, plan) = machine("");
-    assert_eq!(
-        platform(&config, &plan, CPU, &Firmware::default(), &Additions::default()).unwrap().battery,
-        None
-    );
+    let plan = machine("");
+    assert_eq!(platform(&plan, CPU, &Firmware::default(), &Additions::default()).unwrap().battery, None);
 }
 
 /// `Name (\USER, One)` in an SSDT.
 const SSDT: &[u8] = b"SSDT\x2b\0\0\0\x02\x1dUSERIDUSERTABL\x01\0\0\0INTL\x25\x09\x20\x20\x08\\USER\x01";
 
-fn with_files(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Config, MachinePlan) {
+fn with_files(files: &[(&str, &[u8])]) -> (tempfile::TempDir, MachinePlan) {
     let folder = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for (name, content) in files {
@@ -114,15 +109,15 @@ fn with_files(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Config, MachinePla
         fs::write(&path, content).unwrap();
         text.push_str(&format!("[[acpi.table]]\nfile = \"{}\"\n", path.display()));
     }
-    let (config, plan) = machine(&text);
-    (folder, config, plan)
+    let plan = machine(&text);
+    (folder, plan)
 }
 
 #[test]
 fn users_tables_are_added() {
-    let (_folder, config, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
-    let additions = Additions::load(&config, &plan).unwrap();
-    let platform = platform(&config, &plan, CPU, &Firmware::default(), &additions).unwrap();
+    let (_folder, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
+    let additions = Additions::load(&plan).unwrap();
+    let platform = platform(&plan, CPU, &Firmware::default(), &additions).unwrap();
     let added = ::acpi::build(&platform).unwrap().individual();
     assert_eq!(added.iter().filter(|table| table.bytes == SSDT).count(), 2);
 }
@@ -142,9 +137,9 @@ fn all_wrong_tables_are_told_with_file_and_field() {
         ("huge.aml", &huge),
         ("gone.aml", SSDT),
     ];
-    let (folder, config, plan) = with_files(&files);
+    let (folder, plan) = with_files(&files);
     fs::remove_file(folder.path().join("gone.aml")).unwrap();
-    let problems = Additions::load(&config, &plan).unwrap_err();
+    let problems = Additions::load(&plan).unwrap_err();
     let messages: Vec<&str> = problems.iter().map(crate::finding::Finding::message).collect();
     let expected = [
         ("changed.aml", "is not added: Checksum at offset 0x9: found 0x1d, expected 0x1e"),
@@ -163,9 +158,9 @@ fn all_wrong_tables_are_told_with_file_and_field() {
 
 #[test]
 fn tables_are_dumped_with_their_sources() {
-    let (folder, config, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
+    let (folder, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);
     let output = folder.path().join("deep/tables");
-    let files = dump(&config, &plan, &output, true).unwrap();
+    let files = dump(&plan, &output, true).unwrap();
     let names: Vec<String> =
         files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect();
     let tables = ["facs", "dsdt", "facp", "apic", "mcfg", "waet", "ssdt1", "ssdt2"];
@@ -179,6 +174,6 @@ fn tables_are_dumped_with_their_sources() {
     assert!(source.contains("Device (PCI0)"), "{source}");
 
     let nowhere = folder.path().join("a.aml/tables");
-    let error = dump(&config, &plan, &nowhere, false).unwrap_err().to_string();
+    let error = dump(&plan, &nowhere, false).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot write {}", nowhere.display())), "{error}");
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use acpi::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 use firmware::input;
 
-use crate::config::Config;
 use crate::finding::Finding;
+use crate::plan::MachinePlan;
 
 /// A file that is not added to the machine's tables.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +31,9 @@ pub enum TableFileError {
 }
 
 /// Reads and checks all tables. Those that cannot be used become problems, each with its line of the configuration.
-pub(super) fn load(config: &Config, problems: &mut Vec<Finding>) -> Vec<Vec<u8>> {
+pub(super) fn load(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<Vec<u8>> {
     let mut tables = Vec::new();
-    for (index, path) in config.acpi_tables.iter().enumerate() {
+    for (index, path) in plan.acpi_tables.iter().enumerate() {
         match read(path) {
             Ok(table) => {
                 if let Some(warning) = warning(path, &table) {
@@ -42,7 +42,7 @@ pub(super) fn load(config: &Config, problems: &mut Vec<Finding>) -> Vec<Vec<u8>>
                 tables.push(table);
             }
             Err(error) => {
-                problems.push(config.problem(&format!("acpi.table[{index}].file"), error.to_string()));
+                problems.push(plan.problem(&format!("acpi.table[{index}].file"), error.to_string()));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use firmware::input;
 use firmware::option_rom::{self, Checked, RomError};
 
-use crate::config::{Config, Vbios};
+use crate::config::Vbios;
 use crate::finding::Finding;
 use crate::plan::{MachinePlan, PlannedVbios};
 
@@ -34,7 +34,7 @@ pub enum VbiosError {
 
 /// Reads and checks the file: the chain of images without what is in front of it and behind it. One that cannot be used
 /// becomes a problem with its line of the configuration.
-pub(super) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<Arc<[u8]>> {
+pub(super) fn load(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<Arc<[u8]>> {
     let planned = plan.vbios.as_ref()?;
     let path = planned.file.as_path();
     let checked = input::read(path, option_rom::MAX_SIZE as u64)
@@ -43,7 +43,7 @@ pub(super) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Findi
     let checked = match checked {
         Ok(checked) => checked,
         Err(error) => {
-            let problem = config.problem(Vbios::KEY, error.to_string());
+            let problem = plan.problem(Vbios::KEY, error.to_string());
             problems.push(match error {
                 VbiosError::Read { .. } => problem,
                 VbiosError::Rom { .. } => problem.with_help(help(planned)),

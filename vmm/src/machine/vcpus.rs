@@ -7,7 +7,6 @@ use kvm_ioctls::Kvm;
 
 use super::acpi::CpuFacts;
 use super::build::Board;
-use crate::config::Config;
 use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::{Profile, Supported};
 use crate::cpu::exit::Dispatcher;
@@ -63,7 +62,6 @@ impl Vcpus {
     pub(super) fn create(
         kvm: &Kvm,
         supported: &Supported,
-        config: &Config,
         plan: &MachinePlan,
         board: &Board,
         events: &EventLog,
@@ -71,10 +69,8 @@ impl Vcpus {
         let thread_setup =
             |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
         install_kick_handler().map_err(thread_setup)?;
-        let profile = Profile {
-            topology: plan.topology,
-            physical_bits: CpuFacts::new(supported, config).physical_bits,
-        };
+        let profile =
+            Profile { topology: plan.topology, physical_bits: CpuFacts::new(supported, plan).physical_bits };
         let msrs = Arc::new(kvm.get_msr_index_list().map_err(setup("list the MSRs of a vCPU"))?);
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
         let chips = Chips::take(&board.vm)?;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::build::Board;
-use crate::config::Config;
 use crate::control;
 use crate::events::{Event, EventLog};
+use crate::plan::MachinePlan;
 use crate::vnc::{Reserved, Server, VncError};
 
 /// Serves the screen at the address that was taken for it.
@@ -22,7 +22,7 @@ pub(super) fn serve(
 }
 
 /// What the control socket tells of the server.
-pub(super) fn told(config: &Config, server: Option<&Server>) -> Option<control::Vnc> {
-    let password = config.display.as_ref().is_some_and(|display| display.password_file.is_some());
+pub(super) fn told(plan: &MachinePlan, server: Option<&Server>) -> Option<control::Vnc> {
+    let password = plan.display.as_ref().is_some_and(|display| display.password_file.is_some());
     server.map(|server| control::Vnc { address: server.address().clone(), password })
 }

@@ -11,7 +11,7 @@ use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, Pirq, R
 use vocabulary::memory::{FLASH, IO_APIC, KVM_PAGES, LOCAL_APICS, PCI_HOLE_LAST, ROOT_COMPLEX};
 
 use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
-use crate::config::{ByteSize, Config, FirmwareKind};
+use crate::config::{ByteSize, FirmwareKind};
 use crate::finding::Finding;
 
 pub use igpu::Igpu;
@@ -145,8 +145,8 @@ pub struct Firmware {
     pub kernel: Option<String>,
 }
 
-/// Makes the report of a plan and the configuration that it came from.
-pub fn report(config: &Config, plan: &MachinePlan) -> Report {
+/// Makes the report of a plan.
+pub fn report(plan: &MachinePlan) -> Report {
     let text = |path: &std::path::Path| path.display().to_string();
     Report {
         name: plan.name.clone(),
@@ -159,16 +159,16 @@ pub fn report(config: &Config, plan: &MachinePlan) -> Report {
         },
         memory: plan.memory.size,
         firmware: Firmware {
-            code: text(&config.firmware.code),
-            vars: (config.firmware.kind == FirmwareKind::Ovmf).then(|| text(&config.firmware.vars)),
-            vars_template: config.firmware.vars_template.as_deref().map(text),
-            kernel: config.kernel.as_ref().map(|kernel| text(&kernel.image)),
+            code: text(&plan.firmware.code),
+            vars: (plan.firmware.kind == FirmwareKind::Ovmf).then(|| text(&plan.firmware.vars)),
+            vars_template: plan.firmware.vars_template.as_deref().map(text),
+            kernel: plan.kernel.as_ref().map(|kernel| text(&kernel.image)),
         },
         memory_map: memory_map(plan),
-        pci: plan.pci.functions.iter().map(|function| printable(config, plan, function)).collect(),
+        pci: plan.pci.functions.iter().map(|function| printable(plan, function)).collect(),
         igpu: plan.igpu.as_ref().map(Igpu::from),
         vbios: plan.vbios.as_ref().map(Vbios::from),
-        interrupts: interrupts(config, plan),
+        interrupts: interrupts(plan),
         warnings: plan.warnings.iter().map(Warning::from).collect(),
     }
 }
@@ -196,13 +196,13 @@ fn memory_map(plan: &MachinePlan) -> Vec<MemoryRange> {
     map
 }
 
-fn describe(config: &Config, plan: &MachinePlan, role: Role) -> String {
+fn describe(plan: &MachinePlan, role: Role) -> String {
     match role {
         Role::HostBridge => "host bridge (Q35 MCH)".into(),
         Role::Lpc => "LPC bridge (ICH9)".into(),
         Role::RootPort { number } => format!("root port {number}"),
         Role::Disk(index) => {
-            let path = config.disks.get(index).map(|disk| disk.path.display().to_string());
+            let path = plan.disks.get(index).map(|disk| disk.path.display().to_string());
             format!("virtio-blk disk[{index}] {}", path.unwrap_or_default())
         }
         Role::Rng => "virtio-rng".into(),
@@ -213,11 +213,11 @@ fn describe(config: &Config, plan: &MachinePlan, role: Role) -> String {
     }
 }
 
-fn printable(config: &Config, plan: &MachinePlan, function: &PlannedFunction) -> Function {
+fn printable(plan: &MachinePlan, function: &PlannedFunction) -> Function {
     Function {
         address: function.to_string(),
         acpi_name: function.acpi_name.clone(),
-        what: describe(config, plan, function.role),
+        what: describe(plan, function.role),
         secondary_bus: match function.role {
             Role::RootPort { number } => Some(number),
             _ => None,
@@ -228,11 +228,11 @@ fn printable(config: &Config, plan: &MachinePlan, function: &PlannedFunction) ->
             Role::Passthrough(index) => plan.passthrough.get(index).map(Passthrough::from),
             _ => None,
         },
-        functions: function.children.iter().map(|child| printable(config, plan, child)).collect(),
+        functions: function.children.iter().map(|child| printable(plan, child)).collect(),
     }
 }
 
-fn interrupts(config: &Config, plan: &MachinePlan) -> Vec<Interrupt> {
+fn interrupts(plan: &MachinePlan) -> Vec<Interrupt> {
     let mut list: Vec<Interrupt> = [
         (PIT_IRQ, "PIT"),
         (KEYBOARD_IRQ, "PS/2 keyboard"),
@@ -248,7 +248,7 @@ fn interrupts(config: &Config, plan: &MachinePlan) -> Vec<Interrupt> {
             .pci
             .iter()
             .filter(|function| function.interrupt.is_some_and(|interrupt| interrupt.gsi == gsi))
-            .map(|function| format!("{function} {}", describe(config, plan, function.role)))
+            .map(|function| format!("{function} {}", describe(plan, function.role)))
             .collect();
         if !sources.is_empty() {
             list.push(Interrupt { gsi, sources });

@@ -15,7 +15,7 @@ fn config(text: &str) -> Config {
 }
 
 /// The plan on a host without any of its devices.
-fn plan(config: &Config) -> Result<MachinePlan, Findings> {
+fn plan(config: Config) -> Result<MachinePlan, Findings> {
     super::plan(config, &HostFacts::default())
 }
 
@@ -25,7 +25,7 @@ fn places(plan: &MachinePlan) -> Vec<(String, Role)> {
 
 #[test]
 fn devices_without_address_leave_room_for_the_gpus() {
-    let plan = plan(&config("[[disk]]\npath = \"a.raw\"\n[[disk]]\npath = \"b.raw\"\n")).unwrap();
+    let plan = plan(config("[[disk]]\npath = \"a.raw\"\n[[disk]]\npath = \"b.raw\"\n")).unwrap();
     assert_eq!(
         places(&plan),
         [
@@ -40,7 +40,7 @@ fn devices_without_address_leave_room_for_the_gpus() {
 
 #[test]
 fn ports_are_numbered_in_address_order() {
-    let plan = plan(&config(
+    let plan = plan(config(
         "[[root_port]]\naddress = \"00:1c.0\"\n[[root_port]]\naddress = \"00:01.0\"\n\
          [[disk]]\npath = \"a.raw\"\naddress = \"01:00.0\"\n[[disk]]\npath = \"b.raw\"\naddress = \"02:00.0\"\n\
          [rng]\nenabled = false\n",
@@ -63,7 +63,7 @@ fn ports_are_numbered_in_address_order() {
 
 #[test]
 fn all_conflicts_are_told_at_once() {
-    let problems = plan(&config(
+    let problems = plan(config(
         "[[disk]]\npath = \"a.raw\"\naddress = \"00:1f.0\"\n[[disk]]\npath = \"b.raw\"\naddress = \"03:00.0\"\n\
          [[disk]]\npath = \"c.raw\"\naddress = \"00:07.2\"\n",
     ))
@@ -82,7 +82,7 @@ fn memory_is_split_at_two_gigabytes() {
         ("2G", 0x7fff_ffff, None),
         ("5G", 0x7fff_ffff, Some((0x1_0000_0000, 0x1_bfff_ffff))),
     ] {
-        let plan = plan(&config(&format!("[machine]\nmemory = \"{size}\"\n"))).unwrap();
+        let plan = plan(config(&format!("[machine]\nmemory = \"{size}\"\n"))).unwrap();
         assert_eq!(plan.memory.low.last(), low_last, "{size}");
         assert_eq!(plan.memory.high.map(|high| (high.base(), high.last())), high, "{size}");
     }
@@ -91,7 +91,7 @@ fn memory_is_split_at_two_gigabytes() {
 #[test]
 fn report_has_no_overlap_in_its_memory_map() {
     let config = config("[machine]\nmemory = \"5G\"\n");
-    let report = report::report(&config, &plan(&config).unwrap());
+    let report = report::report(&plan(config).unwrap());
     for pair in report.memory_map.windows(2) {
         assert!(pair[0].last < pair[1].base, "{pair:?}");
     }

@@ -94,7 +94,7 @@ impl Kind {
         };
         let attempt = || {
             let before = now();
-            let problems = parse(&text).and_then(|config| plan(&config, &HostFacts::default()).map(drop));
+            let problems = parse(&text).and_then(|config| plan(config, &HostFacts::default()).map(drop));
             (problems.unwrap_err(), now() - before)
         };
         (0..attempts).map(|_| attempt()).min_by_key(|(_, time)| *time).unwrap()

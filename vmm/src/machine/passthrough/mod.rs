@@ -16,7 +16,7 @@ use kvm_ioctls::VmFd;
 use vocabulary::interrupts::{Pin, Pirq};
 
 use super::listen::Notice;
-use crate::config::{Config, LentDevice};
+use crate::config::LentDevice;
 use crate::host::{
     self, BindError, Bound, GiveBackError, HostFiles, JournalError, Manager, Unready, WantedMdev,
 };
@@ -94,11 +94,7 @@ impl Loan {
     /// makes the mediated ones that do not exist.
     ///
     /// `interrupted` says whether to give up: what was taken by then is given back.
-    pub(super) fn take(
-        config: &Config,
-        plan: &MachinePlan,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Self, PassthroughError> {
+    pub(super) fn take(plan: &MachinePlan, interrupted: &dyn Fn() -> bool) -> Result<Self, PassthroughError> {
         let all = || plan.passthrough.iter();
         if all().len() == 0 {
             return Ok(Self { bound: None });
@@ -113,9 +109,9 @@ impl Loan {
             // It tells of each by itself.
             manager.recover(interrupted);
         }
-        host::check(&HostFiles::default(), &ready, &managed, config.machine.vfio_backend)?;
+        host::check(&HostFiles::default(), &ready, &managed, plan.machine.vfio_backend)?;
         let bound =
-            manager.map(|manager| manager.lend(&config.name, &managed, &mdevs, interrupted)).transpose()?;
+            manager.map(|manager| manager.lend(&plan.name, &managed, &mdevs, interrupted)).transpose()?;
         Ok(Self { bound })
     }
 
@@ -147,7 +143,6 @@ pub(super) struct Surroundings<'a> {
 impl Passthrough {
     /// Opens all functions of the plan and starts to open guest memory to them. `None` if there are none.
     pub(super) fn open(
-        config: &Config,
         plan: &MachinePlan,
         roms: &Roms,
         surroundings: &Surroundings<'_>,
@@ -155,7 +150,7 @@ impl Passthrough {
         if plan.passthrough.is_empty() {
             return Ok(None);
         }
-        let vfio = Arc::new(Vfio::new(surroundings.vm, config.machine.vfio_backend)?);
+        let vfio = Arc::new(Vfio::new(surroundings.vm, plan.machine.vfio_backend)?);
         let mut functions = BTreeMap::new();
         let mut display = None;
         for slot in &plan.pci.functions {

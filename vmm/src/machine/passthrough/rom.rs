@@ -10,7 +10,7 @@ use firmware::input;
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
 use super::PassthroughError;
-use crate::config::{Config, Passthrough, RomSource};
+use crate::config::{Passthrough, RomSource};
 use crate::finding::Finding;
 use crate::plan::{MachinePlan, PlannedPassthrough};
 
@@ -36,14 +36,14 @@ enum RomFile {
 
 impl Roms {
     /// Reads and checks all files. Those that cannot be used become problems, each with its line of the configuration.
-    pub(in crate::machine) fn load(config: &Config, plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
+    pub(in crate::machine) fn load(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
         let mut files = BTreeMap::new();
         for (index, device) in plan.passthrough.iter().enumerate() {
             let RomSource::File(path) = &device.rom else { continue };
             match load(path, device) {
                 Ok(file) => drop(files.insert(index, file)),
                 Err(error) => {
-                    problems.push(config.problem(&format!("{}.rom", device.key), error.to_string()));
+                    problems.push(plan.problem(&format!("{}.rom", device.key), error.to_string()));
                 }
             }
         }

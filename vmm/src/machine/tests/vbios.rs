@@ -6,7 +6,7 @@ use std::path::Path;
 use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
 
 use super::{Additions, CPU, Firmware, platform};
-use crate::config::{self, Config};
+use crate::config;
 use crate::finding::Findings;
 use crate::host::{HostFacts, HostFunction};
 use crate::outcome::{Failure, status};
@@ -29,20 +29,20 @@ fn facts() -> HostFacts {
 }
 
 /// A machine whose folder has the file `gpu.rom`.
-fn machine(rom: Option<&[u8]>, text: &str) -> Result<(tempfile::TempDir, Config, MachinePlan), Findings> {
+fn machine(rom: Option<&[u8]>, text: &str) -> Result<(tempfile::TempDir, MachinePlan), Findings> {
     let folder = tempfile::tempdir().unwrap();
     if let Some(rom) = rom {
         fs::write(folder.path().join("gpu.rom"), rom).unwrap();
     }
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
     let config = config::parse(&text, &folder.path().join("vm.toml")).unwrap();
-    let plan = plan(&config, &facts())?;
-    Ok((folder, config, plan))
+    let plan = plan(config, &facts())?;
+    Ok((folder, plan))
 }
 
 fn load(rom: Option<&[u8]>, text: &str) -> Result<Additions, Findings> {
-    let (_folder, config, plan) = machine(rom, text)?;
-    Additions::load(&config, &plan)
+    let (_folder, plan) = machine(rom, text)?;
+    Additions::load(&plan)
 }
 
 /// Device and function numbers from bus 0 on.
@@ -75,9 +75,9 @@ fn rom_is_at_the_gpu_wherever_that_is() {
     ];
     let rom = muxless(0x10de, 0x1c8d);
     for (text, at, guest) in cases {
-        let (_folder, config, plan) = machine(Some(&rom), &text).unwrap();
-        let additions = Additions::load(&config, &plan).unwrap();
-        let platform = platform(&config, &plan, CPU, &Firmware::default(), &additions).unwrap();
+        let (_folder, plan) = machine(Some(&rom), &text).unwrap();
+        let additions = Additions::load(&plan).unwrap();
+        let platform = platform(&plan, CPU, &Firmware::default(), &additions).unwrap();
         let vrom = platform.vrom.as_ref().unwrap();
         assert_eq!((vrom.at.as_slice(), &*vrom.image), (at, rom.as_slice()), "{text}");
         assert_eq!(plan.vbios.unwrap().guest.to_string(), guest, "{text}");
@@ -88,8 +88,8 @@ fn rom_is_at_the_gpu_wherever_that_is() {
 #[test]
 fn the_plan_tells_of_it() {
     let shown = |text: &str| {
-        let (_folder, config, plan) = machine(None, text).unwrap();
-        let report = report::report(&config, &plan);
+        let (_folder, plan) = machine(None, text).unwrap();
+        let report = report::report(&plan);
         let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         (report.text(), json["vbios"].clone())
     };
@@ -181,10 +181,10 @@ fn what_cannot_be_used_is_refused_with_file_and_field() {
 
 #[test]
 fn what_is_no_file_is_refused_at_once() {
-    let (folder, config, plan) = machine(None, "[dgpu]\nvbios = \"gpu.rom\"\n").unwrap();
+    let (folder, plan) = machine(None, "[dgpu]\nvbios = \"gpu.rom\"\n").unwrap();
     let path = folder.path().join("gpu.rom");
     let refused = |path: &Path| {
-        let message = Additions::load(&config, &plan).unwrap_err().to_string();
+        let message = Additions::load(&plan).unwrap_err().to_string();
         assert!(message.contains("not a regular file"), "{}: {message}", path.display());
     };
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();

@@ -104,7 +104,7 @@ fn every_address_holds_under_the_firmwares_numbering_or_is_refused() {
     runner
         .run(&machine(), |(text, host)| {
             let config = config(&text);
-            let Ok(plan) = plan(&config, &host) else { return Ok(()) };
+            let Ok(plan) = plan(config.clone(), &host) else { return Ok(()) };
             planned.set(planned.get() + 1);
             let (mut found, mut next) = (BTreeMap::new(), 0);
             enumerate(&plan.pci.functions, 0, &mut next, &mut found);
@@ -163,7 +163,7 @@ fn a_firmware_that_numbers_otherwise_is_noticed() {
     let config = config(
         "[dgpu]\nhost = \"01:00.0\"\n[[root_port]]\naddress = \"00:1c.0\"\n[[vfio]]\nhost = \"03:00.0\"\n",
     );
-    let plan = plan(&config, &HostFacts::default()).unwrap();
+    let plan = plan(config.clone(), &HostFacts::default()).unwrap();
     let bridges = |buses: [u8; 3]| -> Vec<(Devfn, Forwarding)> {
         let ports =
             [(1, 0), (0x1c, 0), (0x1c, 1)].map(|(device, number)| Devfn::new(device, number).unwrap());
