@@ -16,7 +16,7 @@ use super::additions::Additions;
 use super::flash::FlashFiles;
 use super::passthrough::Roms;
 use crate::config::{self, Config, ConfigError, Display, FwCfgContent, RomSource};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Key, Section};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 use crate::vnc::{self, VncError};
@@ -80,19 +80,19 @@ fn kernel(config: &Config, problems: &mut Vec<Finding>) -> Option<KernelHandoff>
 }
 
 /// The key to blame.
-fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> &'static str {
-    match error {
-        KernelError::Initrd { .. } => "kernel.initrd",
+fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> Key {
+    Section::Kernel.key(match error {
+        KernelError::Initrd { .. } => "initrd",
         KernelError::Empty { path } | KernelError::TooLarge { path, .. }
             if Some(path) == kernel.initrd.as_ref() =>
         {
-            "kernel.initrd"
+            "initrd"
         }
         KernelError::CmdlineTooLong { .. }
         | KernelError::CmdlineCharacter { .. }
-        | KernelError::Cmdline(_) => "kernel.cmdline",
-        _ => "kernel.image",
-    }
+        | KernelError::Cmdline(_) => "cmdline",
+        _ => "image",
+    })
 }
 
 fn items(config: &Config, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn Content>)> {
@@ -104,7 +104,7 @@ fn items(config: &Config, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn C
             }
             FwCfgContent::File(path) => {
                 let problem =
-                    |error: &_| config.problem(&format!("fw_cfg[{index}].file"), format!("{error}"));
+                    |error: &_| config.problem(Section::FwCfg(index).key("file"), format!("{error}"));
                 let opened = UserItem::new(&item.name, Source::File(path));
                 items.extend(or_problem(opened, problem, problems).map(UserItem::into_parts));
             }
@@ -133,8 +133,8 @@ fn disks(config: &Config) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure>
             // The file is right; somebody else is in the way.
             Err(source) if source.is_in_use() => return Err(Failure::Disk { index, source }),
             Err(error) => {
-                let key = format!("disk[{index}]");
-                problems.push(config.problem(&format!("{key}.path"), format!("{key}: {error}")));
+                let disk = Section::Disk(index);
+                problems.push(config.problem(disk.key("path"), format!("{disk}: {error}")));
             }
         }
     }
@@ -181,7 +181,7 @@ pub(super) fn paths(config: &Config, plan: &MachinePlan) -> Vec<(String, PathBuf
     }
     for device in &plan.passthrough {
         if let RomSource::File(path) = &device.rom {
-            add(format!("the ROM of {}", device.key), path);
+            add(format!("the ROM of {}", device.section), path);
         }
     }
     for item in &config.fw_cfg {

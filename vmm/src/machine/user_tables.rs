@@ -7,7 +7,7 @@ use acpi::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 use firmware::input;
 
 use crate::config::Config;
-use crate::finding::Finding;
+use crate::finding::{Finding, Section};
 
 /// A file that is not added to the machine's tables.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(super) fn load(config: &Config, problems: &mut Vec<Finding>) -> Vec<Vec<u8>>
                 tables.push(table);
             }
             Err(error) => {
-                problems.push(config.problem(&format!("acpi.table[{index}].file"), error.to_string()));
+                problems.push(config.problem(Section::AcpiTable(index).key("file"), error.to_string()));
             }
         }
     }
