@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::finding::{Finding, Origin};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::finding::{Finding, Origin, Section};
 
 /// Additions to the machine's ACPI tables.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,13 +40,13 @@ pub(super) fn resolve(
         let file = folder.join(table.file);
         let first = *seen.entry(file.clone()).or_insert(index);
         if first != index {
-            let other = origin.line_of(&format!("acpi.table[{first}].file"));
+            let other = origin.line_of(Section::AcpiTable(first).key("file"));
             let line = other.map(|line| format!(" (line {line})")).unwrap_or_default();
             let message =
                 format!("another table{line} is the same file, and would define the same objects twice");
             problems.push(
                 origin
-                    .problem(&format!("acpi.table[{index}].file"), message)
+                    .problem(Section::AcpiTable(index).key("file"), message)
                     .with_help("leave one of them out"),
             );
         }

@@ -11,6 +11,7 @@ use super::Overrides;
 use super::resolve::Resolver;
 use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
 use super::text;
+use crate::finding::Section;
 
 /// The host's end of a character device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,7 +120,7 @@ impl Resolver {
                 }
                 _ => "give them different paths",
             };
-            self.problem_with_help("debugcon.output", message, help);
+            self.problem_with_help(Section::Debugcon.key("output"), message, help);
         }
         (serial, debugcon)
     }

@@ -10,6 +10,7 @@ use super::resolve::Resolver;
 use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
 use super::text;
 use super::{ConsoleSpec, Display, Overrides, VncAddress};
+use crate::finding::Section;
 
 /// Whether a machine has a control socket, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,7 +113,7 @@ impl Resolver {
             || vnc == Some(&VncAddress::Unix(path.clone()));
         if taken {
             let message = "a console or the VNC server has the same socket";
-            self.problem_with_help("machine.control", message, "give them different paths");
+            self.problem_with_help(Section::Machine.key("control"), message, "give them different paths");
         }
     }
 }

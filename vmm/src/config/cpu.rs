@@ -3,6 +3,7 @@
 use super::Cpu;
 use super::file::CpuSection;
 use super::resolve::Resolver;
+use crate::finding::Section;
 
 /// The highest APIC ID of xAPIC mode: 255 is the broadcast address (Intel SDM volume 3, "Physical Destination
 /// Mode").
@@ -17,7 +18,7 @@ impl Resolver {
         };
         if section.count.is_some() {
             let message = "`count` and `topology` both give the number of processors";
-            self.problem_with_help("cpu.count", message, "leave one of them out");
+            self.problem_with_help(Section::Cpu.key("count"), message, "leave one of them out");
         }
         let cpu =
             Cpu { sockets: topology.sockets, cores: topology.cores, threads: topology.threads, phys_bits };
@@ -36,7 +37,7 @@ impl Resolver {
                  are 255 of them at most",
                 cpu.sockets, cpu.cores, cpu.threads
             );
-            self.problem_with_help("cpu.topology", message, "ask for fewer processors");
+            self.problem_with_help(Section::Cpu.key("topology"), message, "ask for fewer processors");
         }
         cpu
     }

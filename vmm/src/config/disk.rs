@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::file::DiskSection;
 use super::resolve::Resolver;
 use super::{Disk, Firmware};
+use crate::finding::Section;
 
 /// The format of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,7 +85,7 @@ impl Resolver {
         let known_format = format.or_else(|| DiskFormat::of_path(&path));
         if known_format.is_none() {
             self.problem_with_help(
-                &format!("disk[{index}].path"),
+                Section::Disk(index).key("path"),
                 "the format of this disk is not clear from its name",
                 "add `format = \"raw\"` or `format = \"qcow2\"`; `qemu-img info` tells which it is",
             );
@@ -92,7 +93,7 @@ impl Resolver {
         let format = known_format.unwrap_or(DiskFormat::Raw);
         if known_format == Some(DiskFormat::Raw) && backing.is_some() {
             let message = "`backing` is about qcow2 images, and this disk is raw";
-            self.problem(&format!("disk[{index}].backing"), message);
+            self.problem(Section::Disk(index).key("backing"), message);
         }
         let backing = backing.unwrap_or(Backing::Deny);
         Disk { path, format, readonly, serial, boot_index, address, cache, discard, backing }
@@ -102,17 +103,17 @@ impl Resolver {
     pub(super) fn check_files(&mut self, firmware: &Firmware, disks: &[Disk]) {
         let mut seen: HashMap<&Path, (usize, bool)> = HashMap::new();
         for (index, disk) in disks.iter().enumerate() {
-            let key = format!("disk[{index}].path");
+            let key = Section::Disk(index).key("path");
             if [&firmware.code, &firmware.vars].contains(&&disk.path)
                 || firmware.vars_template.as_ref() == Some(&disk.path)
             {
-                self.problem(&key, "this disk is a file of the firmware");
+                self.problem(key, "this disk is a file of the firmware");
             }
             match seen.get(disk.path.as_path()) {
                 Some((first, readonly)) if !(*readonly && disk.readonly) => {
-                    let line = self.line_of(&format!("disk[{first}].path"));
+                    let line = self.line_of(Section::Disk(*first).key("path"));
                     self.problem_with_help(
-                        &key,
+                        key,
                         format!("another disk{line} has the same image, and two writers would destroy it"),
                         "only disks that are all `readonly = true` can share an image",
                     );

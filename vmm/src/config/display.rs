@@ -13,6 +13,7 @@ use super::ConsoleSpec;
 use super::resolve::Resolver;
 use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
 use super::text;
+use crate::finding::{Key, Section};
 
 /// A screen, and the ways to look at it. An empty section gives the machine a screen (`ramfb`) that only screenshots
 /// show. See docs/display.md.
@@ -46,9 +47,9 @@ pub struct Display {
 
 impl Display {
     /// The key of the address.
-    pub const VNC: &str = "display.vnc";
+    pub const VNC: Key = Section::Display.key("vnc");
     /// The key of the password's file.
-    pub const PASSWORD_FILE: &str = "display.password_file";
+    pub const PASSWORD_FILE: Key = Section::Display.key("password_file");
 }
 
 /// Where a VNC server listens.

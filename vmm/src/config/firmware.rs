@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::file::FirmwareSection;
 use super::resolve::Resolver;
 use super::{Firmware, firmware_paths};
+use crate::finding::Section;
 
 /// What a firmware image is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,12 +35,16 @@ impl Resolver {
             Some(code) => self.path(code),
             None if kind == FirmwareKind::Raw => {
                 let message = "a raw firmware image must be named: there is none to choose by default";
-                self.problem_with_help("firmware.kind", message, "add `code = \"…\"` to [firmware]");
+                self.problem_with_help(
+                    Section::Firmware.key("kind"),
+                    message,
+                    "add `code = \"…\"` to [firmware]",
+                );
                 PathBuf::new()
             }
             None => firmware_paths::installed_code(exists).unwrap_or_else(|| {
                 let message = "no OVMF firmware is installed where distributions put it";
-                self.problem_with_help("firmware.code", message, firmware_paths::INSTALL_HINT);
+                self.problem_with_help(Section::Firmware.key("code"), message, firmware_paths::INSTALL_HINT);
                 PathBuf::new()
             }),
         };
@@ -52,16 +57,16 @@ impl Resolver {
             None => firmware_paths::template_for(&code),
         };
         let clashes = [
-            (vars == code, "firmware.vars", "the machine would write its variables over the firmware's code"),
+            (vars == code, "vars", "the machine would write its variables over the firmware's code"),
             (
                 vars_template.as_ref() == Some(&vars),
-                "firmware.vars",
+                "vars",
                 "the machine would write its variables over their template",
             ),
-            (vars_template.as_ref() == Some(&code), "firmware.vars_template", "this is the firmware's code"),
+            (vars_template.as_ref() == Some(&code), "vars_template", "this is the firmware's code"),
         ];
         for (_, key, message) in clashes.into_iter().filter(|(clash, ..)| *clash) {
-            self.problem(key, message);
+            self.problem(Section::Firmware.key(key), message);
         }
         Firmware { kind, code, vars, vars_template }
     }

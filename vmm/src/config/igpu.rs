@@ -15,6 +15,7 @@ use super::passthrough::{GpuFunctions, LentDevice, NewMdev, Passthrough, RomSour
 use super::pci_address::{HostPciAddress, PciAddress};
 use super::resolve::Resolver;
 use super::scalar::{inline_schema, shorten, text_scalar};
+use crate::finding::Section;
 
 /// The namespace of UUIDs of mediated devices that are derived from a machine's name (RFC 9562 §5.5).
 const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x2b7e_9c44_58a1_4d0e_8c35_71f6_d90a_4be3);
@@ -263,7 +264,7 @@ impl Resolver {
             ramfb: section.ramfb,
         };
         let device = Passthrough {
-            key: Passthrough::IGPU.into(),
+            section: Section::Igpu,
             host,
             create,
             guest: section.guest.or(GUEST),
@@ -287,11 +288,12 @@ impl Resolver {
             ("parent", section.parent.is_some()),
             ("host", section.host.is_some()),
         ];
-        let given: Vec<&str> = sources.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
+        let given: Vec<&'static str> =
+            sources.into_iter().filter_map(|(key, given)| given.then_some(key)).collect();
         let [source] = given[..] else {
             if let [first, second, ..] = given[..] {
                 self.problem_with_help(
-                    &format!("igpu.{second}"),
+                    Section::Igpu.key(second),
                     format!("`{first}` and `{second}` both say which GPU it is"),
                     "leave one of them out",
                 );
@@ -300,7 +302,7 @@ impl Resolver {
         };
         if source == "parent" && section.kind.is_none() {
             self.problem_with_help(
-                "igpu.parent",
+                Section::Igpu.key("parent"),
                 "`type` is missing, which says what is made from the parent",
                 "add `type = \"…\"`; `mdevctl types` lists those that this host offers",
             );
@@ -312,21 +314,21 @@ impl Resolver {
         ];
         for (key, owner, _) in about.into_iter().filter(|(.., wrong)| *wrong) {
             self.problem_with_help(
-                &format!("igpu.{key}"),
+                Section::Igpu.key(key),
                 format!("`{key}` belongs to `{owner}`, and this GPU is given by `{source}`"),
                 "leave it out",
             );
         }
         if source == "host" && section.resolution.is_some() {
             self.problem_with_help(
-                "igpu.resolution",
+                Section::Igpu.key("resolution"),
                 "only a virtual GPU of `mdev` or `parent` has a monitor whose resolution can be chosen",
                 "leave it out, and choose the resolution in the guest",
             );
         }
         if source != "host" && section.rom == RomSource::Host {
             self.problem_with_help(
-                "igpu.rom",
+                Section::Igpu.key("rom"),
                 "a virtual GPU has no ROM of its own",
                 "write \"off\" or the path of a file",
             );

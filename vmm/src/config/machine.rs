@@ -13,6 +13,7 @@ use super::passthrough::VfioBackend;
 use super::resolve::Resolver;
 use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::size::ByteSize;
+use crate::finding::Section;
 
 /// The least memory on which OVMF and the guests of the test suite run.
 const MEMORY_MIN: ByteSize = ByteSize::from_mib(256);
@@ -207,7 +208,7 @@ impl Resolver {
     /// The amount of memory.
     pub(super) fn check_memory(&mut self, machine: &Machine) {
         let memory = machine.memory;
-        let (key, bytes) = ("machine.memory", memory.bytes());
+        let (key, bytes) = (Section::Machine.key("memory"), memory.bytes());
         if memory < MEMORY_MIN {
             let help = match bytes {
                 1..=64 => format!("a plain number counts bytes: write \"{bytes}G\" or \"{bytes}M\""),

@@ -50,7 +50,7 @@ use ::firmware::input::{self, InputError};
 use toml::de::DeTable;
 use uuid::Uuid;
 
-use crate::finding::{Finding, Findings, Location, Origin};
+use crate::finding::{Finding, Findings, Key, Location, Origin};
 
 pub use battery::BatteryMode;
 pub use console::{ConsoleSpec, ParseConsoleError};
@@ -110,7 +110,7 @@ pub struct Config {
     pub debugcon: ConsoleSpec,
     /// The kernel that the firmware is to start, if it is not to boot from a disk.
     pub kernel: Option<Kernel>,
-    /// Where the values come from. Key paths are those of the file: `machine.memory`, `disk[0].address`.
+    /// Where the values come from.
     pub origin: Origin,
 }
 
@@ -215,13 +215,13 @@ pub struct Kernel {
 }
 
 impl Config {
-    /// Where the value of a key is written, if it is in the file: `config.locate("disk[1].address")`.
-    pub fn locate(&self, key: &str) -> Option<Location> {
+    /// Where the value of a key is written, if it is in the file: `config.locate(Section::Disk(1).key("address"))`.
+    pub fn locate(&self, key: impl Into<Key>) -> Option<Location> {
         self.origin.locate(key)
     }
 
     /// A problem with the value of a key, to be reported with the line of the file.
-    pub fn problem(&self, key: &str, message: impl Into<String>) -> Finding {
+    pub fn problem(&self, key: impl Into<Key>, message: impl Into<String>) -> Finding {
         self.origin.problem(key, message)
     }
 }

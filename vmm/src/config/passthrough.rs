@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::igpu::{MdevParent, MdevType};
 use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
 use super::{HostPciAddress, PciAddress, text};
+use crate::finding::Section;
 
 /// Where a function's expansion ROM comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,8 +158,8 @@ pub struct NewMdev {
 /// A passed-through device, whether from `[dgpu]`, `[igpu]` or `[[vfio]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passthrough {
-    /// The section that asks for it: `dgpu`, `igpu`, or `vfio[0]` and so on.
-    pub key: String,
+    /// The section that asks for it: `[dgpu]`, `[igpu]` or a `[[vfio]]`.
+    pub section: Section,
     /// Which device of the host it is.
     pub host: LentDevice,
     /// What a mediated device is made from if there is none of its UUID.
@@ -186,18 +187,13 @@ pub struct Passthrough {
 }
 
 impl Passthrough {
-    /// The key of `[dgpu]`.
-    pub const DGPU: &str = "dgpu";
-    /// The key of `[igpu]`.
-    pub const IGPU: &str = "igpu";
-
     /// Whether this is the laptop's GPU, and not just any device.
     pub fn is_dgpu(&self) -> bool {
-        self.key == Self::DGPU
+        self.section == Section::Dgpu
     }
 
     /// Whether this is the display GPU of `[igpu]`.
     pub fn is_igpu(&self) -> bool {
-        self.key == Self::IGPU
+        self.section == Section::Igpu
     }
 }

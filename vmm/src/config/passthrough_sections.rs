@@ -12,6 +12,7 @@ use super::pci_address::{HostPciAddress, PciAddress};
 use super::pci_ids::{PciId, SubsystemId};
 use super::resolve::Resolver;
 use super::vbios::Vbios;
+use crate::finding::Section;
 
 /// The laptop's discrete GPU, passed through at the place and with the IDs that its driver expects. Needs an IOMMU. With
 /// `vbios` and without `host` no GPU is passed through, and the guest finds the video BIOS alone.
@@ -115,7 +116,7 @@ impl DgpuSection {
             manage,
         } = self;
         Some(Passthrough {
-            key: Passthrough::DGPU.into(),
+            section: Section::Dgpu,
             host: LentDevice::Function(host?),
             create: None,
             guest,
@@ -142,10 +143,10 @@ impl Resolver {
     ) -> (Vec<Passthrough>, Option<Vbios>) {
         let (dgpu, vbios) = dgpu.map(|section| self.dgpu(section)).unwrap_or_default();
         let mut devices: Vec<_> = dgpu.into_iter().chain(igpu).collect();
-        for (index, section) in vfio.into_iter().enumerate() {
+        for (index, vfio) in vfio.into_iter().enumerate() {
             let VfioSection { host, guest, root_port, vendor, device, subsystem, boot_index, rom, manage } =
-                section;
-            let key = format!("vfio[{index}]");
+                vfio;
+            let section = Section::Vfio(index);
             if let (Some(guest), Some(root_port)) = (guest, root_port)
                 && root_port != (guest.bus() != 0)
             {
@@ -158,10 +159,10 @@ impl Resolver {
                         "which lies behind a root port"
                     }
                 );
-                self.problem_with_help(&format!("{key}.root_port"), message, "leave one of them out");
+                self.problem_with_help(section.key("root_port"), message, "leave one of them out");
             }
             devices.push(Passthrough {
-                key,
+                section,
                 host: LentDevice::Function(host),
                 create: None,
                 guest,
@@ -181,7 +182,7 @@ impl Resolver {
             if let Some(vendor @ (0 | 0xffff)) = device.vendor {
                 let message =
                     format!("a function with the vendor ID {vendor:04x} is taken for an empty slot");
-                self.problem(&format!("{}.vendor", device.key), message);
+                self.problem(device.section.key("vendor"), message);
             }
         }
         (devices, vbios)

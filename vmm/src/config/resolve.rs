@@ -11,7 +11,7 @@ use super::{
     ChassisType, Config, Disk, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, Rng, RootPort,
     Smbios, acpi_table, text,
 };
-use crate::finding::{Finding, Findings, Origin};
+use crate::finding::{Finding, Findings, Key, Origin, Section};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
 const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x5d0c_49a3_7f0e_4b7f_9e3e_6c1b_8a52_d4f1);
@@ -63,7 +63,7 @@ pub(super) fn resolve(
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);
-        resolver.problem(&format!("root_port[{index}].address"), message);
+        resolver.problem(Section::RootPort(index).key("address"), message);
     }
     resolver.chassis(&mut smbios, dgpu.is_some());
     let igpu = igpu.and_then(|section| resolver.igpu(section, &name));
@@ -124,22 +124,22 @@ impl Resolver {
     }
 
     /// ` (line 7)` of a key that the file has.
-    pub(super) fn line_of(&self, key: &str) -> String {
+    pub(super) fn line_of(&self, key: impl Into<Key>) -> String {
         self.origin.line_of(key).map(|line| format!(" (line {line})")).unwrap_or_default()
     }
 
     /// Whether the file has this key.
-    pub(super) fn is_written(&self, key: &str) -> bool {
+    pub(super) fn is_written(&self, key: impl Into<Key>) -> bool {
         self.origin.line_of(key).is_some()
     }
 
-    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: impl Into<Key>, message: impl Into<String>) {
         self.problems.push(self.origin.problem(key, message));
     }
 
     pub(super) fn problem_with_help(
         &mut self,
-        key: &str,
+        key: impl Into<Key>,
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
@@ -154,13 +154,13 @@ impl Resolver {
     fn note_overrides(&mut self, overrides: &Overrides) {
         let Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen: _ } = overrides;
         let replaced = [
-            (memory.is_some(), "machine.memory", "--memory"),
-            (kernel.is_some(), "kernel.image", "--kernel"),
-            (initrd.is_some(), "kernel.initrd", "--initrd"),
-            (append.is_some(), "kernel.cmdline", "--append"),
-            (serial.is_some(), "serial.output", "--serial"),
-            (debugcon.is_some(), "debugcon.output", "--debugcon"),
-            (control.is_some(), "machine.control", "--control"),
+            (memory.is_some(), Section::Machine.key("memory"), "--memory"),
+            (kernel.is_some(), Section::Kernel.key("image"), "--kernel"),
+            (initrd.is_some(), Section::Kernel.key("initrd"), "--initrd"),
+            (append.is_some(), Section::Kernel.key("cmdline"), "--append"),
+            (serial.is_some(), Section::Serial.key("output"), "--serial"),
+            (debugcon.is_some(), Section::Debugcon.key("output"), "--debugcon"),
+            (control.is_some(), Section::Machine.key("control"), "--control"),
         ];
         for (_, key, option) in replaced.into_iter().filter(|(given, ..)| *given) {
             self.origin.replace(key, option);
@@ -174,7 +174,7 @@ impl Resolver {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         if let Err(why) = text::check_name(&stem) {
             self.problem_with_help(
-                "name",
+                Section::Name,
                 format!("the file's name gives the machine no name: {why}"),
                 "write `name = \"…\"` at the top of the file",
             );
@@ -184,24 +184,23 @@ impl Resolver {
 
     /// A laptop's GPU sits in a laptop: its driver and the system around it look at the chassis.
     fn chassis(&self, smbios: &mut Smbios, dgpu: bool) {
-        if dgpu && self.origin.locate("smbios.chassis_type").is_none() {
+        if dgpu && self.origin.locate(Section::Smbios.key("chassis_type")).is_none() {
             smbios.chassis_type = ChassisType::NOTEBOOK;
         }
     }
 
     fn check_boot_order(&mut self, disks: &[Disk], passthrough: &[Passthrough]) {
-        let disks = disks.iter().enumerate().map(|(index, disk)| (format!("disk[{index}]"), disk.boot_index));
-        let devices = passthrough.iter().map(|device| (device.key.clone(), device.boot_index));
-        let mut seen: HashMap<u32, String> = HashMap::new();
-        for (key, boot_index) in disks.chain(devices) {
+        let disks = disks.iter().enumerate().map(|(index, disk)| (Section::Disk(index), disk.boot_index));
+        let devices = passthrough.iter().map(|device| (device.section, device.boot_index));
+        let mut seen: HashMap<u32, Section> = HashMap::new();
+        for (section, boot_index) in disks.chain(devices) {
             let Some(boot_index) = boot_index else { continue };
-            let key = format!("{key}.boot_index");
-            if let Some(first) = seen.insert(boot_index, key.clone()) {
-                let line = self.line_of(&first);
-                let what = if first.starts_with("disk") { "disk" } else { "device" };
+            if let Some(first) = seen.insert(boot_index, section) {
+                let line = self.line_of(first.key("boot_index"));
+                let what = if matches!(first, Section::Disk(_)) { "disk" } else { "device" };
                 let message =
                     format!("another {what}{line} also has the place {boot_index} in the boot order");
-                self.problem(&key, message);
+                self.problem(section.key("boot_index"), message);
             }
         }
     }
@@ -211,21 +210,21 @@ impl Resolver {
         let mut names: HashSet<String> = HashSet::new();
         for (index, section) in sections.into_iter().enumerate() {
             let FwCfgSection { name, string, file } = section;
-            let key = format!("fw_cfg[{index}]");
+            let item = Section::FwCfg(index);
             if !names.insert(name.clone()) {
-                self.problem(&format!("{key}.name"), format!("there is already an item \"{name}\""));
+                self.problem(item.key("name"), format!("there is already an item \"{name}\""));
             }
             let content = match (string, file) {
                 (Some(string), None) => FwCfgContent::Bytes(string.into_bytes()),
                 (None, Some(file)) => FwCfgContent::File(self.path(file)),
                 (Some(_), Some(file)) => {
                     let message = format!("the item \"{name}\" has both a `string` and a `file`");
-                    self.problem_with_help(&format!("{key}.file"), message, "leave one of them out");
+                    self.problem_with_help(item.key("file"), message, "leave one of them out");
                     FwCfgContent::File(self.path(file))
                 }
                 (None, None) => {
                     let message = format!("the item \"{name}\" has no content");
-                    self.problem_with_help(&key, message, "add `string = \"…\"` or `file = \"…\"`");
+                    self.problem_with_help(item, message, "add `string = \"…\"` or `file = \"…\"`");
                     FwCfgContent::Bytes(Vec::new())
                 }
             };
@@ -240,7 +239,7 @@ impl Resolver {
         if let Some(append) = append
             && let Err(why) = text::check_command_line(append)
         {
-            self.problem("kernel.cmdline", why);
+            self.problem(Section::Kernel.key("cmdline"), why);
         }
         let (image, own_initrd, cmdline) = match section {
             Some(section) => (Some(section.image), section.initrd, section.cmdline),
@@ -248,10 +247,10 @@ impl Resolver {
         };
         let Some(image) = kernel.as_ref().map(absolute).or_else(|| image.map(|image| self.path(image)))
         else {
-            for (key, given) in [("kernel.initrd", initrd.is_some()), ("kernel.cmdline", append.is_some())] {
+            for (key, given) in [("initrd", initrd.is_some()), ("cmdline", append.is_some())] {
                 if given {
                     self.problem_with_help(
-                        key,
+                        Section::Kernel.key(key),
                         "there is no kernel that this is for",
                         "give a kernel by `--kernel` or by `image` in [kernel]",
                     );

@@ -7,6 +7,7 @@ use super::passthrough_sections::DgpuSection;
 use super::pci_address::PciAddress;
 use super::pci_ids::PciId;
 use super::resolve::Resolver;
+use crate::finding::{Key, Section};
 
 /// The video BIOS that `_ROM` of the GPU's ACPI device returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Vbios {
 
 impl Vbios {
     /// The key of the file.
-    pub const KEY: &str = "dgpu.vbios";
+    pub const KEY: Key = Section::Dgpu.key("vbios");
 }
 
 /// Keys of `[dgpu]` that say something about a GPU of the host.
@@ -44,10 +45,10 @@ impl Resolver {
     /// Complains about keys that mean nothing without a GPU, and returns vendor and device ID.
     fn check_without_host(&mut self, section: &DgpuSection) -> Option<(u16, u16)> {
         for key in ABOUT_THE_HOSTS_GPU {
-            let path = format!("{}.{key}", Passthrough::DGPU);
-            if self.is_written(&path) {
+            let path = Section::Dgpu.key(key);
+            if self.is_written(path) {
                 self.problem_with_help(
-                    &path,
+                    path,
                     format!("without `host` no GPU is passed through, and `{key}` is about one"),
                     "add `host`, the GPU's address on the host, or leave this key out",
                 );
@@ -61,7 +62,7 @@ impl Resolver {
             (None, Some(_)) => ("device", "vendor"),
         };
         self.problem_with_help(
-            &format!("{}.{given}", Passthrough::DGPU),
+            Section::Dgpu.key(given),
             format!("without `host`, `vendor` and `device` say what the video BIOS is for, and `{missing}` is missing"),
             format!("add `{missing}`, or leave both out"),
         );

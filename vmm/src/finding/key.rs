@@ -33,8 +33,8 @@ pub enum Section {
     FwCfg(usize),
     /// `[battery]`.
     Battery,
-    /// `[acpi]`.
-    Acpi,
+    /// The n-th `[[acpi.table]]`.
+    AcpiTable(usize),
     /// `[display]`.
     Display,
     /// `[serial]`.
@@ -48,7 +48,7 @@ pub enum Section {
 impl Section {
     /// One of its keys.
     pub const fn key(self, name: &'static str) -> Key {
-        Key { section: self, name: Some(name), index: None }
+        Key { section: self, name: Some(name) }
     }
 
     /// Its name, and its number among several.
@@ -68,7 +68,7 @@ impl Section {
             Self::Vfio(index) => ("vfio", Some(index)),
             Self::FwCfg(index) => ("fw_cfg", Some(index)),
             Self::Battery => ("battery", None),
-            Self::Acpi => ("acpi", None),
+            Self::AcpiTable(index) => ("acpi.table", Some(index)),
             Self::Display => ("display", None),
             Self::Serial => ("serial", None),
             Self::Debugcon => ("debugcon", None),
@@ -94,12 +94,11 @@ impl fmt::Display for Section {
     }
 }
 
-/// A section, one of its keys, or one value of a key that has several.
+/// A section, or one of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     section: Section,
     name: Option<&'static str>,
-    index: Option<usize>,
 }
 
 impl Key {
@@ -107,28 +106,19 @@ impl Key {
     pub const fn section(self) -> Section {
         self.section
     }
-
-    /// The value of this number, from 0.
-    #[must_use]
-    pub const fn at(self, index: usize) -> Self {
-        Self { index: Some(index), ..self }
-    }
 }
 
 impl From<Section> for Key {
     fn from(section: Section) -> Self {
-        Self { section, name: None, index: None }
+        Self { section, name: None }
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.section.fmt(f)?;
-        if let Some(name) = self.name {
-            write!(f, ".{name}")?;
-        }
-        match self.index {
-            Some(index) => write!(f, "[{index}]"),
+        match self.name {
+            Some(name) => write!(f, ".{name}"),
             None => Ok(()),
         }
     }

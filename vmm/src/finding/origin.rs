@@ -1,7 +1,6 @@
 //! Where the values of a configuration come from: lines of `vm.toml`, or options of the command line.
 //!
-//! Keys are named by their path, `machine.memory` or `disk[1].address`, so that whoever finds a conflict
-//! later, such as the machine plan, can point at the line that caused it.
+//! Whoever finds a conflict later, such as the machine plan, names the [`Key`] and so points at the line that caused it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::source::Source;
-use super::{Finding, Place};
+use super::{Finding, Key, Place};
 
 /// A place in a configuration file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +39,9 @@ pub(crate) struct Spans {
 #[derive(Debug, Clone)]
 pub struct Origin {
     source: Arc<Source>,
+    /// By the path of the key, as [`Key`] shows it: the file may have keys that do not exist.
     keys: BTreeMap<String, Spans>,
-    options: BTreeMap<&'static str, &'static str>,
+    options: BTreeMap<Key, &'static str>,
 }
 
 impl Origin {
@@ -55,41 +55,38 @@ impl Origin {
     }
 
     /// Where the value of a key is written, if it is in the file and no option replaced it.
-    pub fn locate(&self, key: &str) -> Option<Location> {
-        self.start_of(key).map(|start| self.source.location(start))
+    pub fn locate(&self, key: impl Into<Key>) -> Option<Location> {
+        self.start_of(key.into()).map(|start| self.source.location(start))
     }
 
     /// The line of [`Self::locate`].
-    pub fn line_of(&self, key: &str) -> Option<usize> {
-        self.start_of(key).map(|start| self.source.line(start))
+    pub fn line_of(&self, key: impl Into<Key>) -> Option<usize> {
+        self.start_of(key.into()).map(|start| self.source.line(start))
     }
 
     /// The offset of [`Self::locate`].
-    fn start_of(&self, key: &str) -> Option<usize> {
-        if self.options.contains_key(key) {
+    fn start_of(&self, key: Key) -> Option<usize> {
+        if self.options.contains_key(&key) {
             return None;
         }
-        self.keys.get(key).map(|spans| spans.value.start)
+        self.keys.get(&key.to_string()).map(|spans| spans.value.start)
     }
 
     /// A problem with the value of a key.
     ///
     /// It points at the value; for a key that has its default, at the section it would be in.
-    pub fn problem(&self, key: &str, message: impl Into<String>) -> Finding {
-        if let Some(option) = self.options.get(key) {
+    pub fn problem(&self, key: impl Into<Key>, message: impl Into<String>) -> Finding {
+        let key = key.into();
+        if let Some(option) = self.options.get(&key) {
             return Finding::new(Place::Option(option), message);
         }
-        if let Some(spans) = self.keys.get(key) {
+        if let Some(spans) = self.keys.get(&key.to_string()) {
             return self.problem_at(&spans.value, message);
         }
-        let mut path = key;
-        while let Some(end) = path.rfind(['.', '[']) {
-            path = path.get(..end).unwrap_or_default();
-            if let Some(spans) = self.keys.get(path) {
-                return self.problem_at(&spans.key, message);
-            }
+        match self.keys.get(&key.section().to_string()) {
+            Some(spans) => self.problem_at(&spans.key, message),
+            None => Finding::new(Place::File(self.file().into()), message),
         }
-        Finding::new(Place::File(self.file().into()), message)
     }
 
     pub(crate) fn problem_at(&self, span: &Range<usize>, message: impl Into<String>) -> Finding {
@@ -101,7 +98,7 @@ impl Origin {
     }
 
     /// Notes that an option of the command line replaced the value of `key`.
-    pub(crate) fn replace(&mut self, key: &'static str, option: &'static str) {
+    pub(crate) fn replace(&mut self, key: Key, option: &'static str) {
         self.options.insert(key, option);
     }
 }

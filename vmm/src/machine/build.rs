@@ -340,7 +340,7 @@ impl PciAssembly<'_> {
     fn passthrough(&self, index: usize, planned: &PlannedFunction) -> Result<Arc<dyn PciFunction>, Failure> {
         self.passthrough.and_then(|passthrough| passthrough.function(index)).ok_or_else(|| {
             let what = match self.plan.passthrough.get(index) {
-                Some(function) => format!("{} ({})", function.host, function.key),
+                Some(function) => format!("{} ({})", function.host, function.section),
                 None => format!("function {index} of the plan"),
             };
             Failure::Input(format!("{what} cannot be passed through at {planned}: it has not been opened"))

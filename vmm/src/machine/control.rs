@@ -51,7 +51,7 @@ impl Control {
         let Some(door) = door else { return Ok(None) };
         let announcer = Announcer::new().map_err(refused("create an event"))?;
         let lent = |device: &crate::plan::PlannedPassthrough| PassedDevice {
-            key: device.key.clone(),
+            key: device.section.to_string(),
             host: device.host.to_string(),
         };
         let cpu = plan.topology;

@@ -15,7 +15,7 @@ use crate::cli::RunOptions;
 use crate::config::{ConfigError, ConsoleSpec};
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
-use crate::finding::Findings;
+use crate::finding::{Findings, Key, Section};
 use crate::outcome::Failure;
 use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
@@ -45,10 +45,10 @@ impl Ends {
         let control = Control::open(plan, &inputs.disk_sizes(), began)?;
         let vnc = inputs.vnc.take().map(vnc::Reserved::new).transpose()?;
         let mut files = Files::of(plan, options);
-        let serial = files.console(plan, &plan.serial, "serial port", "serial.output")?;
+        let serial = files.console(plan, &plan.serial, "serial port", Section::Serial.key("output"))?;
         let debug = match &plan.debugcon {
             ConsoleSpec::None => None,
-            spec => Some(files.console(plan, spec, "debug port", "debugcon.output")?),
+            spec => Some(files.console(plan, spec, "debug port", Section::Debugcon.key("output"))?),
         };
         let events = options.events.as_deref().map(|path| files.events(path)).transpose()?;
         if let Some(path) = &options.screenshot {
@@ -103,7 +103,7 @@ impl Files {
         plan: &MachinePlan,
         spec: &ConsoleSpec,
         device: &str,
-        key: &str,
+        key: Key,
     ) -> Result<console::Reserved, Failure> {
         // Before it is opened: another output of this machine has its lock.
         self.claim(file_of(spec), || format!("the {device} ({spec})"))

@@ -16,7 +16,7 @@ use super::additions::Additions;
 use super::flash::FlashFiles;
 use super::passthrough::Roms;
 use crate::config::{self, ConfigError, Display, FwCfgContent, RomSource};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Key, Section};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 use crate::vnc::{self, VncError};
@@ -80,19 +80,19 @@ fn kernel(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<KernelHando
 }
 
 /// The key to blame.
-fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> &'static str {
-    match error {
-        KernelError::Initrd { .. } => "kernel.initrd",
+fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> Key {
+    Section::Kernel.key(match error {
+        KernelError::Initrd { .. } => "initrd",
         KernelError::Empty { path } | KernelError::TooLarge { path, .. }
             if Some(path) == kernel.initrd.as_ref() =>
         {
-            "kernel.initrd"
+            "initrd"
         }
         KernelError::CmdlineTooLong { .. }
         | KernelError::CmdlineCharacter { .. }
-        | KernelError::Cmdline(_) => "kernel.cmdline",
-        _ => "kernel.image",
-    }
+        | KernelError::Cmdline(_) => "cmdline",
+        _ => "image",
+    })
 }
 
 fn items(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<(String, Box<dyn Content>)> {
@@ -103,7 +103,7 @@ fn items(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<(String, Box<dy
                 items.push((item.name.clone(), Box::new(bytes.clone()) as Box<dyn Content>));
             }
             FwCfgContent::File(path) => {
-                let problem = |error: &_| plan.problem(&format!("fw_cfg[{index}].file"), format!("{error}"));
+                let problem = |error: &_| plan.problem(Section::FwCfg(index).key("file"), format!("{error}"));
                 let opened = UserItem::new(&item.name, Source::File(path));
                 items.extend(or_problem(opened, problem, problems).map(UserItem::into_parts));
             }
@@ -132,8 +132,8 @@ fn disks(plan: &MachinePlan) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failu
             // The file is right; somebody else is in the way.
             Err(source) if source.is_in_use() => return Err(Failure::Disk { index, source }),
             Err(error) => {
-                let key = format!("disk[{index}]");
-                problems.push(plan.problem(&format!("{key}.path"), format!("{key}: {error}")));
+                let disk = Section::Disk(index);
+                problems.push(plan.problem(disk.key("path"), format!("{disk}: {error}")));
             }
         }
     }
@@ -180,7 +180,7 @@ pub(super) fn paths(plan: &MachinePlan) -> Vec<(String, PathBuf)> {
     }
     for device in &plan.passthrough {
         if let RomSource::File(path) = &device.rom {
-            add(format!("the ROM of {}", device.key), path);
+            add(format!("the ROM of {}", device.section), path);
         }
     }
     for item in &plan.fw_cfg {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use acpi::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 use firmware::input;
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Section};
 use crate::plan::MachinePlan;
 
 /// A file that is not added to the machine's tables.
@@ -42,7 +42,7 @@ pub(super) fn load(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<Vec<u
                 tables.push(table);
             }
             Err(error) => {
-                problems.push(plan.problem(&format!("acpi.table[{index}].file"), error.to_string()));
+                problems.push(plan.problem(Section::AcpiTable(index).key("file"), error.to_string()));
             }
         }
     }

@@ -23,11 +23,11 @@ impl Planner<'_> {
                     return None;
                 };
                 let message = format!("{bus:02x}:{device:02x}.{function} would never be found, {why}");
-                Some((key.clone(), message))
+                Some(((*key)?, message))
             })
             .collect();
         for (key, message) in missing {
-            self.problem(&key, message);
+            self.problem(key, message);
         }
     }
 
@@ -58,7 +58,6 @@ impl Planner<'_> {
         if hidden.is_empty() {
             return;
         }
-        let section = wish.key.split('.').next().unwrap_or_default();
         let message =
             format!("with `multifunction = false` the guest would never find {}", hidden.join(", "));
         let help = if wish.dgpu {
@@ -66,6 +65,6 @@ impl Planner<'_> {
         } else {
             "leave it out"
         };
-        self.problem_with_help(&format!("{section}.multifunction"), message, help);
+        self.problem_with_help(wish.key.section().key("multifunction"), message, help);
     }
 }

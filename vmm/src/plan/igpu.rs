@@ -1,8 +1,8 @@
 //! The display GPU: what its section asks for beyond a passed-through function, and conflicts of its own.
 
 use super::passthrough::PlannedPassthrough;
-use crate::config::{Config, LentDevice, Passthrough, Resolution};
-use crate::finding::Finding;
+use crate::config::{Config, LentDevice, Resolution};
+use crate::finding::{Finding, Section};
 
 /// The display GPU of `[igpu]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) fn plan(
     problems: &mut Vec<Finding>,
 ) -> Option<PlannedIgpu> {
     let igpu = config.igpu?;
-    let index = functions.iter().position(|function| function.key == Passthrough::IGPU)?;
+    let index = functions.iter().position(|function| function.section == Section::Igpu)?;
     problems.extend(parent_is_lent(config, functions, functions.get(index)?));
     Some(PlannedIgpu { index, resolution: igpu.resolution, opregion: igpu.opregion, ramfb: igpu.ramfb })
 }
@@ -38,10 +38,12 @@ fn parent_is_lent(
     let parent = &igpu.create.as_ref()?.parent;
     let address = LentDevice::Function(parent.as_str().parse().ok()?);
     let lent = functions.iter().find(|function| function.host == address)?;
-    let message =
-        format!("the virtual GPU is made by the driver of {parent}, and `{}` passes that through", lent.key);
+    let message = format!(
+        "the virtual GPU is made by the driver of {parent}, and `{}` passes that through",
+        lent.section
+    );
     Some(
-        config.problem("igpu.parent", message).with_help(
+        config.problem(igpu.section.key("parent"), message).with_help(
             "leave one of them out: the host's GPU either makes virtual ones or is the guest's alone",
         ),
     )

@@ -7,7 +7,7 @@ use vocabulary::AddressRange;
 use vocabulary::memory::FOUR_GIB;
 
 use crate::config::{Config, Hugepages};
-use crate::finding::Finding;
+use crate::finding::{Finding, Section};
 
 /// Most RAM below 4 GiB, in bytes.
 pub const LOW_LIMIT: u64 = 2 << 30;
@@ -42,7 +42,7 @@ pub(super) fn plan(config: &Config, problems: &mut Vec<Finding>) -> MemoryPlan {
         && !size.is_multiple_of(page.bytes())
     {
         problems.push(config.problem(
-            "machine.memory",
+            Section::Machine.key("memory"),
             format!("the memory is no multiple of the {page} pages that it is to lie in"),
         ));
     }

@@ -25,7 +25,7 @@ use vocabulary::Topology;
 use crate::config::{
     BatteryMode, Config, ConsoleSpec, Disk, Display, Firmware, FwCfgItem, Kernel, Machine, Rng, Smbios,
 };
-use crate::finding::{Finding, Findings, Origin};
+use crate::finding::{Finding, Findings, Key, Origin};
 use crate::host::HostFacts;
 
 pub use igpu::PlannedIgpu;
@@ -89,7 +89,7 @@ pub struct MachinePlan {
 
 impl MachinePlan {
     /// A problem with the value of a key, to be reported with the line of the file.
-    pub fn problem(&self, key: &str, message: impl Into<String>) -> Finding {
+    pub fn problem(&self, key: impl Into<Key>, message: impl Into<String>) -> Finding {
         self.origin.problem(key, message)
     }
 }

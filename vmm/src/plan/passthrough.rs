@@ -8,14 +8,14 @@ use devices::vfio::Identity;
 use crate::config::{
     Config, GpuFunctions, HostPciAddress, LentDevice, NewMdev, Passthrough, PciAddress, RomSource,
 };
-use crate::finding::Finding;
+use crate::finding::{Finding, Key, Section};
 use crate::host::{HostFacts, HostFunction, HostMdev};
 
 /// One passed-through function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedPassthrough {
-    /// The section that asks for it: `dgpu`, `igpu` or `vfio[0]`.
-    pub key: String,
+    /// The section that asks for it: `[dgpu]`, `[igpu]` or a `[[vfio]]`.
+    pub section: Section,
     /// Which device of the host it is.
     pub host: LentDevice,
     /// What a mediated device is made from if there is none of its UUID.
@@ -53,7 +53,7 @@ pub(super) struct Wish {
     /// Where it should go.
     pub place: Place,
     /// The key to blame for the place.
-    pub key: String,
+    pub key: Key,
     /// The function of the same section that it accompanies.
     pub beside: Option<usize>,
     /// What its header is to say about other functions, if not what is so.
@@ -75,11 +75,11 @@ pub(super) struct Wanted {
 /// Finds the functions that the sections mean.
 pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Finding>) -> Wanted {
     let mut wanted = Wanted::default();
-    let mut owners: BTreeMap<LentDevice, &str> = BTreeMap::new();
+    let mut owners: BTreeMap<LentDevice, Section> = BTreeMap::new();
     for section in &config.passthrough {
         let host = section.host;
         if let Some(owner) = owners.get(&host) {
-            problems.push(given_twice(config, section, owner));
+            problems.push(given_twice(config, section, *owner));
             continue;
         }
         let own = host.function().and_then(|address| facts.functions.get(&address));
@@ -88,10 +88,10 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
             continue;
         }
         wanted.warnings.extend(own.into_iter().flat_map(|own| warnings(config, facts, section, own)));
-        owners.insert(host, &section.key);
+        owners.insert(host, section.section);
         let index = wanted.functions.len();
         wanted.functions.push(PlannedPassthrough {
-            key: section.key.clone(),
+            section: section.section,
             host,
             create: section.create.clone(),
             identity: Identity {
@@ -112,7 +112,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
                 (None, true) => Place::OwnPort,
                 (None, false) => Place::RootBus,
             },
-            key: format!("{}.guest", section.key),
+            key: section.section.key("guest"),
             beside: None,
             multifunction: section.multifunction,
             dgpu: section.is_dgpu(),
@@ -120,21 +120,21 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
         });
         for (own, guest) in companions(facts, section) {
             if let Some(owner) = owners.get(&own.address.into()) {
-                problems.push(given_twice(config, section, owner));
+                problems.push(given_twice(config, section, *owner));
                 continue;
             }
-            owners.insert(own.address.into(), &section.key);
+            owners.insert(own.address.into(), section.section);
             wanted.wishes.push(Wish {
                 index: wanted.functions.len(),
                 place: Place::At(guest),
-                key: format!("{}.functions", section.key),
+                key: section.section.key("functions"),
                 beside: Some(index),
                 multifunction: None,
                 dgpu: false,
                 igpu: false,
             });
             wanted.functions.push(PlannedPassthrough {
-                key: section.key.clone(),
+                section: section.section,
                 host: own.address.into(),
                 create: None,
                 identity: Identity {
@@ -182,17 +182,14 @@ mod class {
     pub(super) const PCI_TO_PCI_BRIDGE: u32 = 0x0604;
 }
 
-fn given_twice(config: &Config, section: &Passthrough, owner: &str) -> Finding {
-    let written = |key: &str| match key.split_once('[') {
-        Some((list, _)) => format!("[[{list}]]"),
-        None => format!("[{key}]"),
-    };
-    let line = config.locate(&format!("{owner}.host")).or_else(|| config.locate(&format!("{owner}.mdev")));
-    let line = line.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
-    let message = format!("{} is passed through by {}{line} already", section.host, written(owner));
-    let problem = config.problem(&format!("{}.host", section.key), message);
+fn given_twice(config: &Config, section: &Passthrough, owner: Section) -> Finding {
+    let line = |key| config.origin.line_of(owner.key(key));
+    let line = line("host").or_else(|| line("mdev"));
+    let line = line.map(|line| format!(" (line {line})")).unwrap_or_default();
+    let message = format!("{} is passed through by {}{line} already", section.host, owner.heading());
+    let problem = config.problem(section.section.key("host"), message);
     match owner {
-        Passthrough::DGPU => problem.with_help(
+        Section::Dgpu => problem.with_help(
             "leave this section out, or write `functions = \"gpu\"` in [dgpu] to give the other functions of the GPU's slot \
              sections of their own",
         ),
@@ -204,7 +201,7 @@ fn bridge(config: &Config, section: &Passthrough, own: &HostFunction) -> Option<
     (own.class >> 8 == class::PCI_TO_PCI_BRIDGE).then(|| {
         let message = format!("{} is a PCI bridge, which cannot be passed through", own.address);
         config
-            .problem(&format!("{}.host", section.key), message)
+            .problem(section.section.key("host"), message)
             .with_help("name a device behind it: `lspci -D -tv` shows which there are")
     })
 }
@@ -222,7 +219,7 @@ fn warnings(config: &Config, facts: &HostFacts, section: &Passthrough, own: &Hos
     let host = section.host;
     if own.class >> 16 != class::DISPLAY {
         let message = format!("{host} is no graphics controller: its class is {:04x}", own.class >> 8);
-        let warning = config.problem("dgpu.host", message);
+        let warning = config.problem(section.section.key("host"), message);
         let gpu = companions(facts, section).find(|(other, _)| other.class >> 16 == class::DISPLAY);
         warnings.push(match gpu {
             Some((gpu, _)) => warning.with_help(format!("the GPU of this slot is {}", gpu.address)),
@@ -234,7 +231,7 @@ fn warnings(config: &Config, facts: &HostFacts, section: &Passthrough, own: &Hos
             "the subsystem of {host} reads {:04x}:{:04x}, and the driver knows the laptop by it",
             own.subsystem_vendor, own.subsystem
         );
-        warnings.push(config.problem("dgpu.subsystem", message).with_help(format!(
+        warnings.push(config.problem(section.section.key("subsystem"), message).with_help(format!(
             "add `subsystem = \"VENDOR:DEVICE\"` to [dgpu]. Windows on the laptop itself shows it in the Device Manager, \
              among the GPU's hardware IDs: SUBSYS_39D117AA is \"17aa:39d1\". So does `lspci -nnk -s {host}`, once a driver of \
              the host has initialised the GPU"

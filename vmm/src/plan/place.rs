@@ -9,7 +9,7 @@ use super::passthrough::{Place, Wish};
 use super::pci::{self, PciPlan, PlannedFunction, Role};
 use super::ports::{GPU_PORT, Ports, Slot};
 use crate::config::{Config, PciAddress};
-use crate::finding::Finding;
+use crate::finding::{Finding, Key, Section};
 
 /// The chipset's own places and those that a laptop's GPUs have, which devices without an address do not take.
 pub(super) const HOST_BRIDGE: Slot = (0x00, 0);
@@ -22,7 +22,7 @@ const KEPT_FOR_GPUS: [u8; 2] = [0x01, 0x02];
 struct Request<'a> {
     role: Role,
     /// The key to blame for the place.
-    key: String,
+    key: Key,
     address: Option<PciAddress>,
     /// What more there is to know of a passed-through function.
     wish: Option<&'a Wish>,
@@ -31,19 +31,19 @@ struct Request<'a> {
 fn requests<'a>(config: &Config, wishes: &'a [Wish]) -> Vec<Request<'a>> {
     let disks = config.disks.iter().enumerate().map(|(index, disk)| Request {
         role: Role::Disk(index),
-        key: format!("disk[{index}].address"),
+        key: Section::Disk(index).key("address"),
         address: disk.address,
         wish: None,
     });
     let rng = config.rng.iter().map(|rng| Request {
         role: Role::Rng,
-        key: "rng.address".into(),
+        key: Section::Rng.key("address"),
         address: rng.address,
         wish: None,
     });
     let passthrough = wishes.iter().map(|wish| Request {
         role: Role::Passthrough(wish.index),
-        key: wish.key.clone(),
+        key: wish.key,
         address: match wish.place {
             Place::At(address) => Some(address),
             Place::OwnPort | Place::RootBus => None,
@@ -53,8 +53,8 @@ fn requests<'a>(config: &Config, wishes: &'a [Wish]) -> Vec<Request<'a>> {
     disks.chain(rng).chain(passthrough).collect()
 }
 
-/// Who holds a place (bus, device, function), and the key to blame.
-pub(super) type Taken = BTreeMap<(u8, u8, u8), (Role, String)>;
+/// Who holds a place (bus, device, function), and the key to blame; the chipset has none.
+pub(super) type Taken = BTreeMap<(u8, u8, u8), (Role, Option<Key>)>;
 
 /// A plan under way.
 pub(super) struct Planner<'a> {
@@ -65,22 +65,22 @@ pub(super) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    pub(super) fn problem(&mut self, key: &str, message: String) {
+    pub(super) fn problem(&mut self, key: Key, message: String) {
         self.problems.push(self.config.problem(key, message));
     }
 
-    pub(super) fn problem_with_help(&mut self, key: &str, message: String, help: impl Into<String>) {
+    pub(super) fn problem_with_help(&mut self, key: Key, message: String, help: impl Into<String>) {
         self.problems.push(self.config.problem(key, message).with_help(help));
     }
 
     /// Who has a place, in words.
     fn holder(&self, place: (u8, u8, u8)) -> Option<String> {
         let (_, key) = self.taken.get(&place)?;
-        Some(if key.is_empty() { "the chipset".to_owned() } else { format!("`{key}`") })
+        Some(key.map_or_else(|| "the chipset".to_owned(), |key| format!("`{key}`")))
     }
 
     /// Takes a place, or tells who has it.
-    fn take(&mut self, place: (u8, u8, u8), role: Role, key: &str) -> bool {
+    fn take(&mut self, place: (u8, u8, u8), role: Role, key: Key) -> bool {
         if let Some(other) = self.holder(place) {
             let (bus, device, function) = place;
             let message = format!("{bus:02x}:{device:02x}.{function} is taken by {other} already");
@@ -90,11 +90,11 @@ impl Planner<'_> {
             self.problems.push(if about_host { problem.about_host() } else { problem });
             return false;
         }
-        self.taken.insert(place, (role, key.to_owned()));
+        self.taken.insert(place, (role, Some(key)));
         true
     }
 
-    fn take_port(&mut self, (device, function): Slot, key: &str) {
+    fn take_port(&mut self, (device, function): Slot, key: Key) {
         // The number is known when all ports are.
         if self.take((0, device, function), Role::RootPort { number: 0 }, key) {
             self.ports.insert((device, function));
@@ -112,15 +112,15 @@ impl Planner<'_> {
 pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Finding>) -> PciPlan {
     let mut planner = Planner { config, problems, taken: Taken::new(), ports: Ports::default() };
     for ((device, function), role) in [(HOST_BRIDGE, Role::HostBridge), (LPC, Role::Lpc)] {
-        planner.take((0, device, function), role, "");
+        planner.taken.insert((0, device, function), (role, None));
     }
     for (index, port) in config.root_ports.iter().enumerate() {
-        let key = format!("root_port[{index}].address");
+        let key = Section::RootPort(index).key("address");
         if port.address.bus() != 0 {
-            planner.problem(&key, format!("a root port sits on bus 0, not at {}", port.address));
+            planner.problem(key, format!("a root port sits on bus 0, not at {}", port.address));
             continue;
         }
-        planner.take_port((port.address.device(), port.address.function()), &key);
+        planner.take_port((port.address.device(), port.address.function()), key);
     }
     let (placed, free): (Vec<_>, Vec<_>) =
         requests(config, wishes).into_iter().partition(|request| request.address.is_some());
@@ -183,16 +183,16 @@ impl Planner<'_> {
                          add [[root_port]] entries"
                     ),
                 };
-                self.problem(&request.key, message);
+                self.problem(request.key, message);
             }
             false
         } else if bus != 0 && device != 0 {
             let message =
                 format!("{address} has device number {device}: the link of a root port has device 0 only");
-            self.problem(&request.key, message);
+            self.problem(request.key, message);
             false
         } else {
-            self.take((bus, device, function), request.role, &request.key)
+            self.take((bus, device, function), request.role, request.key)
         };
         if let Some(wish) = request.wish.filter(|_| !placed) {
             homeless.insert(wish.index);
@@ -201,17 +201,17 @@ impl Planner<'_> {
 
     /// Adds the root ports that passed-through functions need above their addresses.
     fn add_ports(&mut self, behind_ports: &[(PciAddress, Request<'_>)]) {
-        let mut asked: Vec<(u8, &str, bool)> = behind_ports
+        let mut asked: Vec<(u8, Key, bool)> = behind_ports
             .iter()
             .filter_map(|(address, request)| Some((address.bus(), request.wish?)))
             .filter(|(_, wish)| wish.beside.is_none())
-            .map(|(bus, wish)| (bus, wish.key.as_str(), wish.dgpu))
+            .map(|(bus, wish)| (bus, wish.key, wish.dgpu))
             .collect();
         asked.sort_unstable();
         if let Some((_, key, _)) = asked.iter().find(|(bus, _, dgpu)| *dgpu && *bus == 1)
             && !self.ports.contains(GPU_PORT)
         {
-            self.add_gpu_port(key);
+            self.add_gpu_port(*key);
         }
         for (bus, key, _) in asked {
             let (bus, count) = (usize::from(bus), self.ports.count());
@@ -228,7 +228,7 @@ impl Planner<'_> {
         }
     }
 
-    fn add_gpu_port(&mut self, key: &str) {
+    fn add_gpu_port(&mut self, key: Key) {
         let (device, function) = GPU_PORT;
         match self.holder((0, device, function)) {
             None => self.take_port(GPU_PORT, key),
@@ -240,7 +240,7 @@ impl Planner<'_> {
         }
     }
 
-    fn complain_about_gap(&mut self, key: &str, bus: usize) {
+    fn complain_about_gap(&mut self, key: Key, bus: usize) {
         let count = self.ports.count();
         let mut ports = self.ports.clone();
         let missing: Option<Vec<String>> = (count.saturating_add(1)..bus)
@@ -265,7 +265,7 @@ impl Planner<'_> {
         self.problem_with_help(key, message, help);
     }
 
-    fn complain_about_ports(&mut self, key: &str) {
+    fn complain_about_ports(&mut self, key: Key) {
         let message = "there is no room on bus 0 for another root port behind the last one".to_owned();
         self.problem_with_help(
             key,
@@ -277,12 +277,12 @@ impl Planner<'_> {
     /// Gives a function a port of its own, and with it the next bus.
     fn place_behind_own_port(&mut self, request: &Request<'_>) {
         let Some(slot) = self.free_port(&self.ports) else {
-            self.complain_about_ports(&request.key);
+            self.complain_about_ports(request.key);
             return;
         };
-        self.take_port(slot, &request.key);
+        self.take_port(slot, request.key);
         if let Ok(bus) = u8::try_from(self.ports.count()) {
-            self.take((bus, 0, 0), request.role, &request.key);
+            self.take((bus, 0, 0), request.role, request.key);
         }
     }
 
@@ -292,10 +292,10 @@ impl Planner<'_> {
             .find(|&device| self.taken.range((0, device, 0)..=(0, device, u8::MAX)).next().is_none());
         match unused {
             Some(device) => {
-                self.take((0, device, 0), request.role, &request.key);
+                self.take((0, device, 0), request.role, request.key);
             }
             None => self.problem(
-                &request.key,
+                request.key,
                 "bus 0 has no free device number left: give devices addresses behind a [[root_port]]".into(),
             ),
         }

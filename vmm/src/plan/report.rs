@@ -207,7 +207,7 @@ fn describe(plan: &MachinePlan, role: Role) -> String {
         }
         Role::Rng => "virtio-rng".into(),
         Role::Passthrough(index) => match plan.passthrough.get(index) {
-            Some(PlannedPassthrough { key, host, .. }) => format!("{key}: {host} of the host"),
+            Some(PlannedPassthrough { section, host, .. }) => format!("{section}: {host} of the host"),
             None => "passed-through function".into(),
         },
     }

@@ -8,7 +8,7 @@ use super::passthrough::PlannedPassthrough;
 use super::pci::{PciPlan, PlannedFunction, Role};
 use super::ports::GPU_PORT;
 use crate::config::{Config, Passthrough, PciAddress, Vbios};
-use crate::finding::Finding;
+use crate::finding::{Finding, Section};
 
 /// The video BIOS of the GPU, or of the place where one would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn plan(
     problems: &mut Vec<Finding>,
 ) -> Option<PlannedVbios> {
     let Vbios { file, guest, ids } = config.vbios.as_ref()?;
-    let found = match passthrough.iter().position(|function| function.key == Passthrough::DGPU) {
+    let found = match passthrough.iter().position(|function| function.section == Section::Dgpu) {
         // The GPU comes before the functions that accompany it.
         Some(index) => {
             let at = path_to(pci, Role::Passthrough(index))?;
@@ -42,7 +42,7 @@ pub(super) fn plan(
             // Where the section names a GPU, something else is wrong with that.
             Err(_) if config.passthrough.iter().any(Passthrough::is_dgpu) => None,
             Err((message, help)) => {
-                problems.push(config.problem("dgpu.guest", message).with_help(help));
+                problems.push(config.problem(Section::Dgpu.key("guest"), message).with_help(help));
                 None
             }
         },

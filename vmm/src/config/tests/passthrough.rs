@@ -9,13 +9,14 @@ use super::super::{
     VfioBackend,
 };
 use super::parse;
+use crate::finding::Section;
 
 #[test]
 fn a_gpu_has_the_place_of_a_laptops() {
     let config = parse("[dgpu]\nhost = \"01:00.0\"").unwrap();
     let [gpu] = config.passthrough.as_slice() else { panic!("one device") };
     let expected = Passthrough {
-        key: "dgpu".into(),
+        section: Section::Dgpu,
         host: HostPciAddress::new(0, 1, 0, 0).unwrap().into(),
         create: None,
         guest: PciAddress::new(1, 0, 0),
@@ -72,8 +73,8 @@ fn a_display_gpu_can_be_a_whole_function() {
     let text = "[dgpu]\nhost = \"01:00.0\"\n[igpu]\nhost = \"00:02.1\"\nmanage = true\nrom = \"host\"\n\
                 opregion = false\nramfb = false\n[[vfio]]\nhost = \"3:0.0\"";
     let config = parse(text).unwrap();
-    let keys: Vec<_> = config.passthrough.iter().map(|device| device.key.as_str()).collect();
-    assert_eq!(keys, ["dgpu", "igpu", "vfio[0]"]);
+    let sections: Vec<_> = config.passthrough.iter().map(|device| device.section).collect();
+    assert_eq!(sections, [Section::Dgpu, Section::Igpu, Section::Vfio(0)]);
     let display = &config.passthrough[1];
     assert_eq!(display.host.function(), HostPciAddress::new(0, 0, 2, 1));
     assert!(display.manage && display.rom == RomSource::Host);
@@ -137,12 +138,12 @@ fn every_key_of_a_passed_through_device_reaches_the_configuration() {
     assert_eq!(gpu.rom, RomSource::File("/vm/roms/gpu.rom".into()));
     assert_eq!((gpu.functions, gpu.manage), (GpuFunctions::Gpu, true));
     assert_eq!(
-        (first.key.as_str(), first.host),
-        ("vfio[0]", HostPciAddress::new(1, 3, 0, 1).unwrap().into())
+        (first.section, first.host),
+        (Section::Vfio(0), HostPciAddress::new(1, 3, 0, 1).unwrap().into())
     );
     assert_eq!((first.guest, first.rom.clone()), (PciAddress::new(0, 5, 0), RomSource::Host));
     assert_eq!((first.manage, first.is_dgpu()), (false, false));
-    assert_eq!((second.key.as_str(), second.guest, second.root_port), ("vfio[1]", None, false));
+    assert_eq!((second.section, second.guest, second.root_port), (Section::Vfio(1), None, false));
     assert_eq!((second.vendor, second.device, second.subsystem), (Some(1), Some(2), Some((3, 4))));
     assert!(second.manage);
 }

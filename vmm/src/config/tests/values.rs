@@ -8,6 +8,7 @@ use super::super::{
     parse_on, suggest,
 };
 use super::{parse, parse_with};
+use crate::finding::Section;
 
 #[test]
 fn an_empty_file_is_a_machine() {
@@ -136,19 +137,22 @@ fn keys_are_found_again() {
     let config =
         parse("[machine]\r\nmemory = \"2G\"\r\n[[disk]]\r\npath = 'a.raw'\r\n[[disk]]\r\n  path = 'b.raw'")
             .unwrap();
-    let place = |key| config.locate(key).map(|location| (location.line, location.column));
-    assert_eq!(place("machine.memory"), Some((2, 10)));
-    assert_eq!(place("disk[1].path"), Some((6, 10)));
-    assert_eq!(place("disk[1].address"), None);
-    assert_eq!(place("disk[2].path"), None);
-    assert_eq!(config.locate("machine.memory").unwrap().to_string(), "/vm/test.toml:2:10");
+    let place = |section: Section, key| {
+        config.locate(section.key(key)).map(|location| (location.line, location.column))
+    };
+    assert_eq!(place(Section::Machine, "memory"), Some((2, 10)));
+    assert_eq!(place(Section::Disk(1), "path"), Some((6, 10)));
+    assert_eq!(place(Section::Disk(1), "address"), None);
+    assert_eq!(place(Section::Disk(2), "path"), None);
+    assert_eq!(config.locate(Section::Machine.key("memory")).unwrap().to_string(), "/vm/test.toml:2:10");
     // A problem with a default points at the section.
-    let problem = config.problem("disk[1].address", "no slot is free").with_help("remove a disk");
+    let problem =
+        config.problem(Section::Disk(1).key("address"), "no slot is free").with_help("remove a disk");
     assert_eq!(
         problem.to_string(),
         "/vm/test.toml:5:1: no slot is free\n  |\n5 | [[disk]]\n  | ^^^^^^^^\n  = help: remove a disk"
     );
-    assert_eq!(config.problem("cpu.count", "too many").to_string(), "/vm/test.toml: too many");
+    assert_eq!(config.problem(Section::Cpu.key("count"), "too many").to_string(), "/vm/test.toml: too many");
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn options_replace_single_keys() {
         "[machine]\nmemory = \"2G\"\n[kernel]\nimage = \"vmlinuz\"\ninitrd = \"initrd\"\ncmdline = \"quiet\"";
     let config = parse_with(text, &overrides).unwrap();
     assert_eq!(config.machine.memory, ByteSize::from_mib(512));
-    assert_eq!(config.locate("machine.memory"), None);
+    assert_eq!(config.locate(Section::Machine.key("memory")), None);
     assert_eq!((config.serial, config.debugcon), (ConsoleSpec::None, ConsoleSpec::Stdio));
     assert_eq!((config.machine.control, config.display), (ControlSpec::Off, Some(Display::default())));
     let kernel = config.kernel.unwrap();

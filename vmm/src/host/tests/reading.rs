@@ -5,12 +5,13 @@ use std::os::unix::fs::symlink;
 
 use super::fake::{AUDIO, Fake, GPU, NVME, PORT, address, gpu_and_audio};
 use crate::config::{GpuFunctions, LentDevice, Passthrough, RomSource, VfioBackend};
+use crate::finding::Section;
 use crate::host::check::{culprits, lent};
 use crate::host::{Culprit, HostFacts, HostFiles, HostFunction, MdevError, NotLent, Unready, check};
 
 pub(super) fn passthrough(host: &str) -> Passthrough {
     Passthrough {
-        key: Passthrough::DGPU.into(),
+        section: Section::Dgpu,
         root_port: true,
         multifunction: None,
         host: address(host).into(),

@@ -10,8 +10,8 @@ use firmware::input;
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
 use super::PassthroughError;
-use crate::config::{Passthrough, RomSource};
-use crate::finding::Finding;
+use crate::config::RomSource;
+use crate::finding::{Finding, Section};
 use crate::plan::{MachinePlan, PlannedPassthrough};
 
 /// Largest ROM that is read, in bytes.
@@ -43,7 +43,7 @@ impl Roms {
             match load(path, device) {
                 Ok(file) => drop(files.insert(index, file)),
                 Err(error) => {
-                    problems.push(plan.problem(&format!("{}.rom", device.key), error.to_string()));
+                    problems.push(plan.problem(device.section.key("rom"), error.to_string()));
                 }
             }
         }
@@ -116,7 +116,7 @@ fn check(
     display: bool,
 ) -> Result<Checked, RomError> {
     let rom = option_rom::parse(bytes)?;
-    let findings = match device.key == Passthrough::IGPU {
+    let findings = match device.section == Section::Igpu {
         true => rom.findings_of_driver(Some(expect)),
         false => rom.findings(Some(expect)),
     };

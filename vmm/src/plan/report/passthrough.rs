@@ -91,10 +91,10 @@ pub struct ShownIds {
 
 impl From<&PlannedPassthrough> for Passthrough {
     fn from(planned: &PlannedPassthrough) -> Self {
-        let PlannedPassthrough { key, host, identity, rom, boot_index, manage, facts, .. } = planned;
+        let PlannedPassthrough { section, host, identity, rom, boot_index, manage, facts, .. } = planned;
         let facts = facts.as_ref();
         Self {
-            section: key.clone(),
+            section: section.to_string(),
             host: host.to_string(),
             mdev: Mdev::of(planned),
             present: facts.is_some() || planned.mdev.is_some(),

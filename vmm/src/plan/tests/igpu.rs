@@ -3,7 +3,7 @@
 use super::config;
 use super::passthrough::{facts, function};
 use crate::config::{Config, Resolution};
-use crate::finding::Findings;
+use crate::finding::{Findings, Section};
 use crate::host::{HostFacts, HostMdev};
 use crate::plan::{MachinePlan, PlannedIgpu, Role, plan, report};
 
@@ -39,7 +39,7 @@ fn places_and_names() {
     ] {
         let plan = planned(&text);
         let PlannedIgpu { index, .. } = plan.igpu.unwrap();
-        assert_eq!(plan.passthrough[index].key, "igpu");
+        assert_eq!(plan.passthrough[index].section, Section::Igpu);
         let display = plan.pci.iter().find(|function| function.role == Role::Passthrough(index)).unwrap();
         assert_eq!((display.to_string().as_str(), display.acpi_name.as_str()), (place, name), "{text}");
     }

@@ -11,7 +11,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::super::PassthroughError;
 use super::{Roms, load};
-use crate::config::{LentDevice, Passthrough, RomSource};
+use crate::config::{LentDevice, RomSource};
+use crate::finding::Section;
 use crate::plan::PlannedPassthrough;
 
 /// A device of these IDs and this base class, with a ROM BAR that holds `rom`.
@@ -70,9 +71,9 @@ impl HostDevice for Device {
     }
 }
 
-fn planned(key: &str, rom: RomSource, identity: Identity) -> PlannedPassthrough {
+fn planned(section: Section, rom: RomSource, identity: Identity) -> PlannedPassthrough {
     PlannedPassthrough {
-        key: key.into(),
+        section,
         host: LentDevice::Function("0000:00:02.0".parse().unwrap()),
         create: None,
         identity,
@@ -93,12 +94,12 @@ fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<Rom, Passthr
     roms.of(0, device, host)
 }
 
-/// What a file is for a device under `key`.
-fn file(key: &str, device: &Device, bytes: &[u8]) -> Result<Rom, PassthroughError> {
+/// What a file is for a device of this section.
+fn file(section: Section, device: &Device, bytes: &[u8]) -> Result<Rom, PassthroughError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gpu.rom");
     fs::write(&path, bytes).unwrap();
-    of(&planned(key, RomSource::File(path), Identity::default()), device)
+    of(&planned(section, RomSource::File(path), Identity::default()), device)
 }
 
 fn image(rom: Rom) -> Vec<u8> {
@@ -115,24 +116,26 @@ fn efi_drivers_for_virtual_gpus_name_other_devices_and_no_class() {
     // That of guides for GVT-g, builds for assigned GPUs, and one that EfiRom was told the class of.
     let classified = ImageBuilder::efi(0x8086, 0xffff, 8).class(0x03_0000).last().build();
     for rom in [driver(0x1f96, 0x0778), driver(0x8086, 0xffff), driver(0x8086, 0x5917), classified] {
-        assert_eq!(image(file(Passthrough::IGPU, &gpu, &rom).unwrap()), rom);
+        assert_eq!(image(file(Section::Igpu, &gpu, &rom).unwrap()), rom);
         let padded = [rom.clone(), vec![0xff; 512]].concat();
-        assert_eq!(image(file(Passthrough::IGPU, &gpu, &padded).unwrap()), rom);
+        assert_eq!(image(file(Section::Igpu, &gpu, &padded).unwrap()), rom);
     }
     // What is damaged, has BIOS code, or is for something else than displays is refused, and all of it elsewhere.
     let foreign = with_gop(0x1f96, 0x0778);
     let network = ImageBuilder::efi(0x8086, 0xffff, 8).class(0x02_0000).last().build();
     let cut = &driver(0x1f96, 0x0778)[..0x800];
     for rom in [&foreign, &network, cut] {
-        file(Passthrough::IGPU, &gpu, rom).unwrap_err();
+        file(Section::Igpu, &gpu, rom).unwrap_err();
     }
-    for (key, said) in [(Passthrough::DGPU, "it is for another device"), ("vfio[0]", "`rom` in [igpu]")] {
-        let error = file(key, &gpu, &driver(0x1f96, 0x0778)).unwrap_err().to_string();
+    for (section, said) in
+        [(Section::Dgpu, "it is for another device"), (Section::Vfio(0), "`rom` in [igpu]")]
+    {
+        let error = file(section, &gpu, &driver(0x1f96, 0x0778)).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
     // One that is for the GPU needs no warning.
     assert_eq!(
-        image(file(Passthrough::IGPU, &gpu, &with_gop(0x8086, 0x5917)).unwrap()),
+        image(file(Section::Igpu, &gpu, &with_gop(0x8086, 0x5917)).unwrap()),
         with_gop(0x8086, 0x5917)
     );
 }
@@ -143,12 +146,12 @@ fn a_rom_bar_without_the_private_images_is_used() {
     let mut bar = ampere(0x10de, 0x25a2)[..AMPERE_STANDARD].to_vec();
     bar.resize(0x8000, 0xff);
     let gpu = Device { ids: (0x10de, 0x25a2), base_class: 3, rom: bar.clone() };
-    let shown = |identity| of(&planned(Passthrough::DGPU, RomSource::Host, identity), &gpu).unwrap();
+    let shown = |identity| of(&planned(Section::Dgpu, RomSource::Host, identity), &gpu).unwrap();
     assert_eq!(image(shown(Identity::default())), bar);
     let other = image(shown(Identity { device: Some(0x25a0), ..Identity::default() }));
     assert_eq!(other[0x46..0x48], 0x25a0u16.to_le_bytes());
 
     let broken = Device { rom: [&bar[..0x3000], &[0xff; 0x1000]].concat(), ..gpu };
-    let rom = of(&planned(Passthrough::DGPU, RomSource::Host, Identity::default()), &broken).unwrap();
+    let rom = of(&planned(Section::Dgpu, RomSource::Host, Identity::default()), &broken).unwrap();
     assert!(matches!(rom, Rom::Off));
 }
