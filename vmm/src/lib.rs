@@ -24,6 +24,7 @@ pub mod screenshot;
 pub mod session;
 pub mod signals;
 mod socket;
+pub mod terminal;
 pub mod timer;
 pub mod vbios;
 pub mod vfio;

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vmm_sys_util::signal::{self, create_sigset};
 
-use crate::console;
+use crate::terminal;
 
 /// A request to end the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ impl Signal {
 pub enum Received {
     /// To end the program.
     End(Signal),
-    /// SIGTSTP: to stop it, until SIGCONT. Who takes this has to do so, see [`crate::console::stop`].
+    /// SIGTSTP: to stop it, until SIGCONT. Who takes this has to do so, see [`crate::terminal::stop`].
     Stop,
     /// SIGCONT: it was stopped, and goes on.
     Continue,
@@ -137,8 +137,8 @@ impl SignalFd {
         while self.ended.get().is_none() {
             match self.take()? {
                 Received::End(signal) => self.ended.set(Some(signal)),
-                Received::Stop => console::stop(),
-                Received::Continue => console::continued(),
+                Received::Stop => terminal::stop(),
+                Received::Continue => terminal::continued(),
             }
         }
         self.ended.get()

@@ -20,7 +20,6 @@ mod peer;
 mod pty;
 mod stdin;
 mod tee;
-mod terminal;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -39,13 +38,13 @@ use crate::config::ConsoleSpec;
 use crate::events::{Event, EventLog};
 use crate::output;
 use crate::socket::Listener;
+use crate::terminal::RawTerminal;
 use crate::watch::Watcher;
 
 pub use feed::InputSink;
 pub use keys::Key;
 pub(crate) use keys::Keys;
 pub use tee::Tee;
-pub use terminal::{LOOK_AGAIN, RawTerminal, continued, restore_all, stop};
 
 use channel::{Channel, Output};
 pub(crate) use feed::Feed;

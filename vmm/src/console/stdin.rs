@@ -18,7 +18,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::channel::Channel;
 use super::feed::{Feed, add, remove};
 use super::keys::{HELP, Key, Keys};
-use super::terminal::{LOOK_AGAIN, RawTerminal};
+use crate::terminal::{LOOK_AGAIN, RawTerminal};
 use crate::timer::Timer;
 
 /// A terminal, and when to look whether it is ours.

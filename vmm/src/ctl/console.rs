@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::CtlError;
 use super::connection::Connection;
-use crate::console::{self, Key, Keys, LOOK_AGAIN, RawTerminal};
+use crate::console::{Key, Keys};
 use crate::printable::printable;
 use crate::signals::{Received, SignalFd};
+use crate::terminal::{self, LOOK_AGAIN, RawTerminal};
 
 const HELP: &str = "\r\n\
     Ctrl-A X       leave the console; the machine goes on\r\n\
@@ -105,8 +106,8 @@ impl Session {
             if !signal.revents().is_empty() {
                 match self.signals.take() {
                     Some(Received::End(_)) => return Ok(()),
-                    Some(Received::Stop) => console::stop(),
-                    Some(Received::Continue) => console::continued(),
+                    Some(Received::Stop) => terminal::stop(),
+                    Some(Received::Continue) => terminal::continued(),
                     None => {}
                 }
                 continue;

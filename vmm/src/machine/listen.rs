@@ -13,12 +13,13 @@ use super::control::Control;
 use super::refused;
 use super::timers::TimerAlarm;
 use super::vcpus::Vcpus;
-use crate::console::{self, Discard, Feed, InputSink, Key};
+use crate::console::{Discard, Feed, InputSink, Key};
 use crate::control::Vnc;
 use crate::outcome::Failure;
 use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;
 use crate::signals::{Received, SignalFd};
+use crate::terminal;
 use crate::timer::Timer;
 use crate::watch::Observer;
 
@@ -159,8 +160,8 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     let to = send.clone();
     let received = move |received| match received {
         Received::End(signal) => trigger(&to, Trigger::Signal(signal)),
-        Received::Stop => console::stop(),
-        Received::Continue => console::continued(),
+        Received::Stop => terminal::stop(),
+        Received::Continue => terminal::continued(),
     };
     add(Arc::new(Mutex::new(signals.subscriber(received))));
     let to = send.clone();
