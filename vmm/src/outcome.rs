@@ -1,14 +1,17 @@
 //! How a run ends, and the exit status that says so.
 
+mod passthrough;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::kvm::HostError;
-use crate::machine::PassthroughError;
 use crate::memory::MemoryError;
 use crate::signals::Signal;
 use crate::vnc::VncError;
+
+pub use passthrough::PassthroughError;
 
 /// Exit statuses of `run`.
 pub mod status {

@@ -28,7 +28,6 @@ mod vcpus;
 mod vnc;
 
 pub use dump::dump;
-pub use passthrough::PassthroughError;
 pub use run::run;
 pub use user_tables::TableFileError;
 pub use vbios::VbiosError;

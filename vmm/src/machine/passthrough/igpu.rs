@@ -6,7 +6,7 @@ use devices::display::PlaneSource;
 use devices::fw_cfg::WriteListener;
 use devices::vfio::VfioPci;
 
-use super::PassthroughError;
+use crate::outcome::PassthroughError;
 use crate::plan::PlannedIgpu;
 use crate::vfio::{OpRegionError, VfioHostDevice};
 

@@ -9,9 +9,9 @@ use devices::vfio::host::{HostDevice, region};
 use firmware::input;
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
 
-use super::PassthroughError;
 use crate::config::RomSource;
 use crate::finding::{Finding, Section};
+use crate::outcome::PassthroughError;
 use crate::plan::{MachinePlan, PlannedPassthrough};
 
 /// Largest ROM that is read, in bytes.

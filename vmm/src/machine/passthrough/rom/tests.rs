@@ -9,10 +9,10 @@ use devices::vfio::{Identity, Rom};
 use firmware::option_rom::testing::{AMPERE_STANDARD, ImageBuilder, ampere, with_gop};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::super::PassthroughError;
 use super::{Roms, load};
 use crate::config::{LentDevice, RomSource};
 use crate::finding::Section;
+use crate::outcome::PassthroughError;
 use crate::plan::PlannedPassthrough;
 
 /// A device of these IDs and this base class, with a ROM BAR that holds `rom`.
