@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use vocabulary::printable::printable_char;
+
 use self::source::Source;
-use crate::printable::printable_char;
 
 pub use key::{Key, Section};
 pub(crate) use origin::Spans;

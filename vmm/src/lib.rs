@@ -17,7 +17,6 @@ pub mod outcome;
 pub mod output;
 pub mod plan;
 pub mod power_supply;
-pub mod printable;
 mod privileges;
 mod programs;
 pub mod screenshot;

@@ -11,10 +11,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
+use vocabulary::printable::printable;
 
 use crate::outcome::Failure;
 use crate::output;
-use crate::printable::printable;
 
 /// The environment variable with a filter in the form of tracing's `EnvFilter`, in place of `-v`.
 const FILTER: &str = "OPTIMUS_VMM_LOG";
@@ -102,6 +102,6 @@ mod tests {
         assert_eq!(first, "ERROR cannot read a\u{fffd}]0;x\u{fffd}\u{fffd}31m\u{fffd}b:");
         assert!(rest.starts_with(" no device=\"0000:01:00.0\" name=a\u{fffd}]0;x"), "{text:?}");
         assert!(rest.ends_with("ERROR plain\n"), "{text:?}");
-        assert!(!text.chars().any(|c| c != '\n' && crate::printable::is_control(c)), "{text:?}");
+        assert!(!text.chars().any(|c| c != '\n' && vocabulary::printable::is_control(c)), "{text:?}");
     }
 }

@@ -9,8 +9,8 @@ use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunAr
 use vmm::events::ProcessStart;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
-use vmm::printable::{is_control, printable};
 use vmm::{config, ctl, log, machine, plan, signals, vbios};
+use vocabulary::printable::{is_control, printable};
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
@@ -59,7 +59,7 @@ fn control(args: &CtlArgs) -> Result<u8, Failure> {
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
-    let facts = HostFacts::gather(&config.passthrough);
+    let facts = HostFacts::gather(config.lent_devices());
     let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
     let report = plan::report::report(&plan);
     if args.json {
@@ -75,7 +75,7 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
 
 fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
-    let facts = HostFacts::gather(&config.passthrough);
+    let facts = HostFacts::gather(config.lent_devices());
     let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
     let files = machine::dump(&plan, &args.output, args.dsl)?;
     let names: String = files.iter().map(|file| format!("{}\n", file.display())).collect();

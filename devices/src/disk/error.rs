@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::open::DiskFormat;
+use vocabulary::DiskFormat;
 
 /// Why a disk image cannot be used.
 #[derive(Debug, thiserror::Error)]

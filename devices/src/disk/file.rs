@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use vocabulary::DiskFormat;
 
 use super::error::DiskError;
-use super::open::DiskFormat;
 
 /// What makes two open files the same: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

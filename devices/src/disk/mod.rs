@@ -21,4 +21,4 @@ mod volatile_io;
 pub use backend::{BlockBackend, SECTOR, Topology};
 pub(crate) use cursor::{Cursor, total};
 pub use error::DiskError;
-pub use open::{DiskFormat, DiskOptions, open_disk};
+pub use open::{DiskOptions, open_disk};

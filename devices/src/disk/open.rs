@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+use vocabulary::DiskFormat;
 
 use super::backend::{BlockBackend, SECTOR};
 use super::error::DiskError;
@@ -20,43 +21,12 @@ use super::raw::{Mode, RawFile};
 /// Most backing files behind an image.
 const MAX_BACKING: usize = 100;
 
-/// Formats of disk images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// The file's bytes are the disk's.
-    Raw,
-    /// QEMU's copy-on-write format, version 2 or 3.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// The format that a file's name claims: `.qcow2` (or `.qcow`) is qcow2, all else raw. A name, unlike contents,
-    /// is not in the guest's hands.
-    pub fn of_path(path: &Path) -> Self {
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        if ["qcow2", "qcow"].iter().any(|known| extension.eq_ignore_ascii_case(known)) {
-            Self::Qcow2
-        } else {
-            Self::Raw
-        }
-    }
-}
-
-impl std::fmt::Display for DiskFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        })
-    }
-}
-
 /// Which image, and how to use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskOptions {
     /// An image file, or a block device for raw.
     pub path: PathBuf,
-    /// Its format; `None` goes by the file's name ([`DiskFormat::of_path`]).
+    /// Its format; `None` goes by the file's name ([`DiskFormat::of_path`]), and is raw if that does not tell.
     pub format: Option<DiskFormat>,
     /// Never write to it.
     pub read_only: bool,
@@ -85,7 +55,7 @@ impl DiskOptions {
 /// Opens and locks the image that `options` describe, and the backing files behind it. The locks hold until the backend
 /// is dropped.
 pub fn open_disk(options: &DiskOptions) -> Result<Box<dyn BlockBackend>, DiskError> {
-    let format = options.format.unwrap_or_else(|| DiskFormat::of_path(&options.path));
+    let format = options.format.or_else(|| DiskFormat::of_path(&options.path)).unwrap_or(DiskFormat::Raw);
     let mut chain = Chain { members: Vec::new(), allow_backing: options.allow_backing };
     let image = Image { path: options.path.display().to_string(), options, format };
     image.open_checked(&mut chain)

@@ -41,7 +41,7 @@ impl ConfigPorts {
         }
         let [register, devfn, bus, _] = address.to_le_bytes();
         let register = u16::from(register & 0xfc) + (offset & 3) as u16;
-        Some((PciAddress { bus, devfn: Devfn::from_byte(devfn) }, register))
+        Some((PciAddress::on(bus, Devfn::from_byte(devfn)), register))
     }
 }
 
@@ -107,7 +107,7 @@ impl Ecam {
 fn ecam_target(offset: u64) -> (PciAddress, u16) {
     let bus = (offset >> 20) as u8;
     let devfn = Devfn::from_byte((offset >> 12) as u8);
-    (PciAddress { bus, devfn }, (offset & 0xfff) as u16)
+    (PciAddress::on(bus, devfn), (offset & 0xfff) as u16)
 }
 
 /// Bytes from `offset` to the next dword boundary, at most `len`.

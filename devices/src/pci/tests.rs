@@ -129,11 +129,11 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     fn write(&self, bus: u8, devfn: Devfn, register: u16, data: &[u8]) {
-        assert_eq!(self.root.config_write(PciAddress { bus, devfn }, register, data), Action::None);
+        assert_eq!(self.root.config_write(PciAddress::on(bus, devfn), register, data), Action::None);
     }
     fn dword(&self, bus: u8, devfn: Devfn, register: u16) -> u32 {
         let mut data = [0; 4];
-        self.root.config_read(PciAddress { bus, devfn }, register, &mut data);
+        self.root.config_read(PciAddress::on(bus, devfn), register, &mut data);
         u32::from_le_bytes(data)
     }
     /// As firmware does it: buses, a memory window from 0xC000_0000, an I/O window from 0x6000, the BARs inside.

@@ -189,17 +189,17 @@ impl RootComplex {
     /// The function that answers at `bdf`, and the node it belongs to.
     fn find(&self, bdf: PciAddress) -> Option<(Devfn, &Node, &Arc<dyn PciFunction>)> {
         let nodes = self.nodes.get()?;
-        if bdf.bus == 0 {
-            return nodes.get(&bdf.devfn).map(|node| (bdf.devfn, node, &node.function));
+        if bdf.bus() == 0 {
+            return nodes.get(&bdf.devfn()).map(|node| (bdf.devfn(), node, &node.function));
         }
         // A link has one device: cycles to others end as unsupported requests.
-        if bdf.devfn.device() != 0 {
+        if bdf.devfn().device() != 0 {
             return None;
         }
         nodes
             .iter()
-            .filter(|(_, node)| node.secondary.load(Ordering::Acquire) == bdf.bus)
-            .find_map(|(at, node)| Some((*at, node, node.children.get(&bdf.devfn.function())?)))
+            .filter(|(_, node)| node.secondary.load(Ordering::Acquire) == bdf.bus())
+            .find_map(|(at, node)| Some((*at, node, node.children.get(&bdf.devfn().function())?)))
     }
 
     /// A configuration read; ones where no function answers.

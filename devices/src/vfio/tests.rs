@@ -32,10 +32,10 @@ use images::{MSIX_BAR, POWER_STATE, gpu, gpu_with};
 
 const PORT: Devfn = at(1);
 /// Behind the port.
-const BEHIND: PciAddress = PciAddress { bus: 1, devfn: at(0) };
+const BEHIND: PciAddress = PciAddress::on(1, at(0));
 /// On the root bus.
-const HERE: PciAddress = PciAddress { bus: 0, devfn: at(5) };
-const PORT_BDF: PciAddress = PciAddress { bus: 0, devfn: PORT };
+const HERE: PciAddress = PciAddress::on(0, at(5));
+const PORT_BDF: PciAddress = PciAddress::on(0, PORT);
 
 /// Where [`Bench::place`] puts the BARs.
 const BAR0: u64 = 0xc000_0000;
@@ -142,7 +142,7 @@ impl Bench {
                 root.add_behind(PORT, 0, function(device, options, &line, &allocator).unwrap()).unwrap();
             } else {
                 let options = Options { placement: Placement::RootComplexIntegrated, ..options.clone() };
-                root.add(HERE.devfn, function(device, &options, &FakeLine::new(), &allocator).unwrap())
+                root.add(HERE.devfn(), function(device, &options, &FakeLine::new(), &allocator).unwrap())
                     .unwrap();
             }
         }

@@ -6,7 +6,8 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`range`] | ranges of addresses |
-//! | [`pci`] | addresses of PCI functions |
+//! | [`size`] | amounts of memory |
+//! | [`pci`] | addresses of PCI functions, of the guest and of the host |
 //! | [`ports`] | fixed I/O ports |
 //! | [`memory`] | fixed guest-physical addresses |
 //! | [`interrupts`] | ISA interrupts, PCI pins and the PIRQ router |
@@ -14,20 +15,48 @@
 //! | [`battery`] | registers of the battery |
 //! | [`cpu`] | vendors, sockets, cores and threads |
 //! | [`fw_cfg`] | contents of fw_cfg items |
+//! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
+//! | [`disk`] | formats of disk images |
+//! | [`hugepages`] | pages of the host behind guest memory |
+//! | [`console`], [`vnc`] | where serial ports and the screen lead |
+//! | [`resolution`] | display modes |
+//! | [`path`] | paths of the host |
+//! | [`scalar`] | what values of a configuration are read from |
+//! | [`printable`] | text of strangers as a terminal may show it |
 
 #![forbid(unsafe_code)]
 
 pub mod battery;
+pub mod console;
 pub mod cpu;
+pub mod disk;
 pub mod fw_cfg;
+pub mod hugepages;
 pub mod interrupts;
+pub mod mdev;
 pub mod memory;
+pub mod path;
 pub mod pci;
 pub mod pm;
 pub mod ports;
+pub mod printable;
 pub mod range;
+pub mod resolution;
+pub mod scalar;
+pub mod size;
+pub mod vfio;
+pub mod vnc;
 
+pub use console::ConsoleSpec;
 pub use cpu::{CpuVendor, Topology};
-pub use pci::{Devfn, PciAddress};
+pub use disk::DiskFormat;
+pub use hugepages::Hugepages;
+pub use mdev::{MdevParent, MdevType, NewMdev};
+pub use pci::{Devfn, HostPciAddress, PciAddress};
 pub use ports::Ports;
 pub use range::AddressRange;
+pub use resolution::Resolution;
+pub use scalar::Scalar;
+pub use size::ByteSize;
+pub use vfio::{LentDevice, VfioBackend};
+pub use vnc::VncAddress;

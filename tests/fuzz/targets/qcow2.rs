@@ -11,9 +11,10 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
-use devices::disk::{BlockBackend, DiskFormat, DiskOptions, SECTOR, open_disk};
+use devices::disk::{BlockBackend, DiskOptions, SECTOR, open_disk};
 use libfuzzer_sys::fuzz_target;
 use vm_memory::VolatileSlice;
+use vocabulary::DiskFormat;
 
 /// Sectors of the disk that are used, at its beginning and at its end.
 const WINDOW: u64 = 4096;

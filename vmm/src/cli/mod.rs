@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand};
+use vocabulary::{ByteSize, ConsoleSpec};
 
-use crate::config::{ByteSize, ConsoleSpec, ControlSpec, Overrides};
+use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
 pub use ctl::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};

@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use devices::input::Key;
+use vocabulary::{ByteSize, ConsoleSpec};
 
 use super::{
     AcpiCommand, Chord, Cli, Command, CtlCommand, DeviceId, DumpArgs, FindArgs, InfoArgs, MouseAction,
     PointerButton, RunOptions, VbiosCommand,
 };
-use crate::config::{ByteSize, ConsoleSpec, ControlSpec, Overrides};
+use crate::config::{ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
 
 fn run(args: &[&str]) -> Result<RunOptions, String> {

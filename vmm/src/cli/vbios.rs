@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-
-use crate::config::HostPciAddress;
+use vocabulary::HostPciAddress;
 
 /// Help on what the numbers that `vbios` ends with mean.
 const EXIT_STATUS: &str = "Exit status:

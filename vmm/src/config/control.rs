@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use vocabulary::path::check_path;
+use vocabulary::printable::shorten;
+use vocabulary::{ConsoleSpec, Scalar, VncAddress, inline_schema, text_scalar};
 
 use super::resolve::Resolver;
-use super::scalar::{Scalar, inline_schema, shorten, text_scalar};
-use super::text;
-use super::{ConsoleSpec, Display, Overrides, VncAddress};
+use super::{Display, Overrides};
 use crate::finding::Section;
 
 /// Whether a machine has a control socket, and where.
@@ -69,7 +70,7 @@ impl FromStr for ControlSpec {
             _ => {}
         }
         match spec.strip_prefix("unix:") {
-            Some(path) => match text::check_path(path) {
+            Some(path) => match check_path(path) {
                 Ok(()) => Ok(Self::Unix(path.into())),
                 Err(why) => Err(ParseControlError(format!("after `unix:`, {why}"))),
             },

@@ -6,17 +6,16 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vocabulary::{ConsoleSpec, DiskFormat, PciAddress};
 
 use super::acpi_table::AcpiSection;
 use super::battery::BatterySection;
-use super::console::ConsoleSpec;
-use super::disk::{Backing, Cache, Discard, DiskFormat};
+use super::disk::{Backing, Cache, Discard};
 use super::display::DisplaySection;
 use super::firmware::FirmwareKind;
 use super::igpu::IgpuSection;
 use super::machine::Machine;
 use super::passthrough_sections::{DgpuSection, VfioSection};
-use super::pci_address::PciAddress;
 use super::smbios::Smbios;
 
 /// One virtual machine of optimus-vmm.

@@ -4,17 +4,13 @@
 //! A mediated device is known by its UUID (Linux Documentation/driver-api/vfio-mediated-device.rst): one that exists
 //! already, or one that is made for the time of a run from a parent device and one of the types that this offers.
 
-use std::fmt;
-use std::str::FromStr;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vocabulary::{HostPciAddress, LentDevice, MdevParent, MdevType, NewMdev, PciAddress, Resolution};
 
-use super::passthrough::{GpuFunctions, LentDevice, NewMdev, Passthrough, RomSource};
-use super::pci_address::{HostPciAddress, PciAddress};
+use super::passthrough::{GpuFunctions, Passthrough, RomSource};
 use super::resolve::Resolver;
-use super::scalar::{inline_schema, shorten, text_scalar};
 use crate::finding::Section;
 
 /// The namespace of UUIDs of mediated devices that are derived from a machine's name (RFC 9562 §5.5).
@@ -83,162 +79,6 @@ pub struct Igpu {
     /// Whether the machine has a framebuffer for the firmware.
     pub ramfb: bool,
 }
-
-/// Width and height of a display mode in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "super::Scalar", into = "super::Scalar")]
-pub struct Resolution {
-    /// Pixels of a line: 640 to 3840.
-    pub width: u16,
-    /// Lines: 480 to 2400.
-    pub height: u16,
-}
-
-impl Resolution {
-    pub(super) const FORMAT: &str = "resolution";
-    pub(super) const EXPECTED: &str = "a resolution such as \"1920x1080\"";
-    /// The smallest that drivers and firmware have windows for.
-    const LEAST: Self = Self { width: 640, height: 480 };
-    /// The largest of laptops' panels, and about what the pixel clock of an EDID's detailed timing allows at 60 Hz
-    /// (VESA E-EDID A.2 §3.10.2: 655.35 MHz).
-    const MOST: Self = Self { width: 3840, height: 2400 };
-}
-
-impl Default for Resolution {
-    fn default() -> Self {
-        Self { width: 1920, height: 1080 }
-    }
-}
-
-impl fmt::Display for Resolution {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
-}
-
-impl FromStr for Resolution {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| {
-            let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| text.parse::<u32>().ok()).flatten()
-        };
-        let pair = text.split_once('x').and_then(|(width, height)| Some((number(width)?, number(height)?)));
-        let Some((width, height)) = pair else {
-            return Err(format!("\"{}\" is not {}", shorten(text), Self::EXPECTED));
-        };
-        let within = |value: u32, least: u16, most: u16| {
-            u16::try_from(value).ok().filter(|value| (least..=most).contains(value))
-        };
-        let (least, most) = (Self::LEAST, Self::MOST);
-        match (within(width, least.width, most.width), within(height, least.height, most.height)) {
-            (Some(width), Some(height)) => Ok(Self { width, height }),
-            _ => Err(format!("{width}x{height} is not between {least} and {most}")),
-        }
-    }
-}
-
-text_scalar!(Resolution);
-
-inline_schema!(Resolution, {
-    "type": "string",
-    "format": Self::FORMAT,
-    "pattern": "^(6[4-9][0-9]|[7-9][0-9]{2}|[12][0-9]{3}|3[0-7][0-9]{2}|38[0-3][0-9]|3840)x(4[89][0-9]|[5-9][0-9]{2}|1[0-9]{3}|2[0-3][0-9]{2}|2400)$",
-});
-
-/// The name of a device that mediated devices are made from, as a directory of `/sys/class/mdev_bus`. An address of a PCI
-/// function has its segment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "super::Scalar", into = "super::Scalar")]
-pub struct MdevParent(String);
-
-/// Whether `text` is a plain name of a directory: it must not lead elsewhere when it becomes part of a path.
-fn plain(text: &str) -> bool {
-    let fits = (1..=255).contains(&text.len()) && !text.starts_with('.');
-    fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:_-+".contains(&byte))
-}
-
-impl MdevParent {
-    pub(super) const FORMAT: &str = "mdev-parent";
-    pub(super) const EXPECTED: &str = "the GPU's PCI address on the host such as \"0000:00:02.0\"";
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for MdevParent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for MdevParent {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<HostPciAddress>() {
-            Ok(address) => Ok(Self(address.to_string())),
-            // What has a colon was meant for an address.
-            Err(error) if text.contains(':') => Err(error.to_string()),
-            Err(_) if plain(text) => Ok(Self(text.into())),
-            Err(_) => Err(format!(
-                "\"{}\" is neither a PCI address such as \"0000:00:02.0\" nor a name in /sys/class/mdev_bus",
-                shorten(text)
-            )),
-        }
-    }
-}
-
-text_scalar!(MdevParent);
-
-inline_schema!(MdevParent, {
-    "type": "string",
-    "format": Self::FORMAT,
-    "pattern": "^(([0-9a-fA-F]{1,4}:)?[0-9a-fA-F]{1,2}:(0?|1)[0-9a-fA-F]\\.[0-7]|[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,254})$",
-});
-
-/// The name of a type of mediated devices, as a directory of `mdev_supported_types`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "super::Scalar", into = "super::Scalar")]
-pub struct MdevType(String);
-
-impl MdevType {
-    pub(super) const FORMAT: &str = "mdev-type";
-    pub(super) const EXPECTED: &str = "the type of a virtual GPU such as \"i915-GVTg_V5_4\"";
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for MdevType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for MdevType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if plain(text) && !text.contains(':') {
-            return Ok(Self(text.into()));
-        }
-        Err(format!("\"{}\" is not {}", shorten(text), Self::EXPECTED))
-    }
-}
-
-text_scalar!(MdevType);
-
-inline_schema!(MdevType, {
-    "type": "string",
-    "format": Self::FORMAT,
-    "pattern": "^[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,254}$",
-});
 
 /// Where Intel GPUs are on real machines.
 const GUEST: Option<PciAddress> = PciAddress::new(0, 2, 0);

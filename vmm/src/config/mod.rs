@@ -26,13 +26,11 @@ mod machine;
 mod overrides;
 mod passthrough;
 mod passthrough_sections;
-mod pci_address;
 mod pci_ids;
 mod resolve;
 mod scalar;
 mod schema;
 mod shape;
-mod size;
 mod smbios;
 mod suggest;
 mod syntax;
@@ -49,23 +47,20 @@ use std::path::{Path, PathBuf};
 use ::firmware::input::{self, InputError};
 use toml::de::DeTable;
 use uuid::Uuid;
+use vocabulary::{ConsoleSpec, DiskFormat, LentDevice, PciAddress};
 
 use crate::finding::{Finding, Findings, Key, Location, Origin};
 
 pub use battery::BatteryMode;
-pub use console::{ConsoleSpec, ParseConsoleError};
 pub use control::{ControlSpec, ParseControlError};
-pub use disk::{Backing, Cache, Discard, DiskFormat};
-pub use display::{Display, KeyboardLayout, ParseVncAddressError, UnknownLayoutError, VncAddress};
+pub use disk::{Backing, Cache, Discard};
+pub use display::{Display, KeyboardLayout, UnknownLayoutError};
 pub use error::ConfigError;
 pub use firmware::FirmwareKind;
-pub use igpu::{Igpu, MdevParent, MdevType, Resolution};
-pub use machine::{Action, Hugepages, Machine, Rtc};
+pub use igpu::Igpu;
+pub use machine::{Action, Machine, Rtc};
 pub use overrides::Overrides;
-pub use passthrough::{GpuFunctions, LentDevice, NewMdev, Passthrough, RomSource, VfioBackend};
-pub use pci_address::{HostPciAddress, ParsePciAddressError, PciAddress};
-pub use scalar::Scalar;
-pub use size::{ByteSize, ParseByteSizeError};
+pub use passthrough::{GpuFunctions, Passthrough, RomSource};
 pub use smbios::{ChassisType, Smbios};
 pub use vbios::Vbios;
 
@@ -215,6 +210,11 @@ pub struct Kernel {
 }
 
 impl Config {
+    /// The devices of the host to pass through.
+    pub fn lent_devices(&self) -> impl Iterator<Item = LentDevice> + Clone {
+        self.passthrough.iter().map(|device| device.host)
+    }
+
     /// Where the value of a key is written, if it is in the file: `config.locate(Section::Disk(1).key("address"))`.
     pub fn locate(&self, key: impl Into<Key>) -> Option<Location> {
         self.origin.locate(key)

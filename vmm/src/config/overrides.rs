@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::console::ConsoleSpec;
+use vocabulary::{ByteSize, ConsoleSpec};
+
 use super::control::ControlSpec;
-use super::size::ByteSize;
 
 /// Values that replace those of the file, each for the key it names. Relative paths are those of the
 /// process, not of the file.

@@ -1,15 +1,14 @@
 //! Passed-through devices: the choices of `[dgpu]`, `[igpu]` and `[[vfio]]`.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use vocabulary::path::check_path;
+use vocabulary::printable::shorten;
+use vocabulary::scalar::{Complaint, wrong_kind};
+use vocabulary::{LentDevice, NewMdev, PciAddress, Scalar, inline_schema};
 
-use super::igpu::{MdevParent, MdevType};
-use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
-use super::{HostPciAddress, PciAddress, text};
 use crate::finding::Section;
 
 /// Where a function's expansion ROM comes from.
@@ -51,7 +50,7 @@ impl TryFrom<Scalar> for RomSource {
                 Self::EXPECTED,
                 shown = shorten(&text)
             )),
-            Scalar::Text(text) => text::check_path(&text).map(|()| Self::File(text.into())),
+            Scalar::Text(text) => check_path(&text).map(|()| Self::File(text.into())),
             other => Err(wrong_kind(Self::EXPECTED, &other)),
         }
     }
@@ -87,72 +86,6 @@ pub enum GpuFunctions {
     /// anyway.
     #[default]
     All,
-}
-
-/// How the kernel lends devices.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum VfioBackend {
-    /// Groups where the host has them, iommufd otherwise.
-    #[default]
-    Auto,
-    /// Groups and containers: `/dev/vfio/vfio`.
-    Group,
-    /// Character devices and iommufd: `/dev/vfio/devices/vfioN` and `/dev/iommu`.
-    Iommufd,
-}
-
-/// A device of the host that VFIO can lend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum LentDevice {
-    /// A PCI function.
-    Function(HostPciAddress),
-    /// A mediated device: a virtual one that a driver of the host makes, known by its UUID.
-    Mediated(Uuid),
-}
-
-impl LentDevice {
-    /// The address of a PCI function.
-    pub const fn function(self) -> Option<HostPciAddress> {
-        match self {
-            Self::Function(address) => Some(address),
-            Self::Mediated(_) => None,
-        }
-    }
-
-    /// The UUID of a mediated device.
-    pub const fn uuid(self) -> Option<Uuid> {
-        match self {
-            Self::Function(_) => None,
-            Self::Mediated(uuid) => Some(uuid),
-        }
-    }
-}
-
-impl fmt::Display for LentDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Function(address) => address.fmt(f),
-            Self::Mediated(uuid) => write!(f, "mdev {uuid}"),
-        }
-    }
-}
-
-impl From<HostPciAddress> for LentDevice {
-    fn from(address: HostPciAddress) -> Self {
-        Self::Function(address)
-    }
-}
-
-/// What a mediated device is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewMdev {
-    /// The device that offers it.
-    pub parent: MdevParent,
-    /// Which of those that the parent offers.
-    pub kind: MdevType,
 }
 
 /// A passed-through device, whether from `[dgpu]`, `[igpu]` or `[[vfio]]`.

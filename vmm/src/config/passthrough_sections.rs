@@ -6,9 +6,9 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vocabulary::{HostPciAddress, LentDevice, PciAddress};
 
-use super::passthrough::{GpuFunctions, LentDevice, Passthrough, RomSource};
-use super::pci_address::{HostPciAddress, PciAddress};
+use super::passthrough::{GpuFunctions, Passthrough, RomSource};
 use super::pci_ids::{PciId, SubsystemId};
 use super::resolve::Resolver;
 use super::vbios::Vbios;

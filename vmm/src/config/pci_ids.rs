@@ -4,8 +4,9 @@
 //! ID: §7.5.1.2.3.
 
 use serde::{Deserialize, Serialize};
-
-use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
+use vocabulary::printable::shorten;
+use vocabulary::scalar::{Complaint, wrong_kind};
+use vocabulary::{Scalar, inline_schema};
 
 /// A vendor or device ID: four hexadecimal digits in quotes, or a number that is written in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,112 +1,20 @@
-//! One TOML value that is neither a table nor an array, and the string formats of `vm.toml`.
-//!
-//! Most keys of `vm.toml` are a string with an inner grammar (a size, a PCI address, a console). Each such
-//! grammar has a name, the `format` keyword of JSON Schema (draft 2020-12, validation §7), by which both
-//! the schema and the shape check find it.
+//! The string formats of `vm.toml`, by their names: the `format` keyword of JSON Schema (draft 2020-12, validation §7), by
+//! which both the schema and the shape check find them.
 
-use std::fmt;
+use vocabulary::path::check_path;
+use vocabulary::scalar::{Complaint, wrong_kind};
+use vocabulary::{
+    ByteSize, ConsoleSpec, HostPciAddress, Hugepages, MdevParent, MdevType, PciAddress, Resolution, Scalar,
+    VncAddress,
+};
 
-use serde::{Deserialize, Serialize};
-
-use super::console::ConsoleSpec;
 use super::control::ControlSpec;
-use super::display::{KeyboardLayout, VncAddress};
-use super::igpu::{MdevParent, MdevType, Resolution};
-use super::machine::{Action, Hugepages};
+use super::display::KeyboardLayout;
+use super::machine::Action;
 use super::passthrough::RomSource;
-use super::pci_address::{HostPciAddress, PciAddress};
 use super::pci_ids::{PciId, SubsystemId};
-use super::size::ByteSize;
 use super::smbios::ChassisType;
 use super::text;
-use crate::printable::printable_char;
-
-/// A boolean, an integer or a string, as the file has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Scalar {
-    /// `true` or `false`.
-    Bool(bool),
-    /// A 64-bit signed integer.
-    Integer(i64),
-    /// A string of any of the four TOML notations.
-    Text(String),
-}
-
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => write!(f, "the boolean `{value}`"),
-            Self::Integer(value) => write!(f, "the number `{value}`"),
-            Self::Text(value) => write!(f, "the string \"{}\"", shorten(value)),
-        }
-    }
-}
-
-/// A sentence saying what a value should have been.
-pub(super) type Complaint = String;
-
-/// The complaint that a value is of a kind the key does not take. The shape check puts the key's name for
-/// "this".
-pub(super) fn wrong_kind(expected: &str, found: &Scalar) -> Complaint {
-    format!("this must be {expected}, not {found}")
-}
-
-/// At most 60 characters of a value, without control characters: messages stay readable.
-pub(super) fn shorten(value: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut shown: String = value.chars().take(LONGEST).map(printable_char).collect();
-    if value.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Lets a type be read from and written as a [`Scalar`] that is a string, by its `FromStr` and `Display`. What the type is
-/// in words is its `EXPECTED`.
-macro_rules! text_scalar {
-    ($type:ty) => {
-        impl TryFrom<$crate::config::Scalar> for $type {
-            type Error = $crate::config::scalar::Complaint;
-
-            fn try_from(value: $crate::config::Scalar) -> Result<Self, Self::Error> {
-                match value {
-                    $crate::config::Scalar::Text(text) => {
-                        text.parse().map_err(|error: <Self as std::str::FromStr>::Err| error.to_string())
-                    }
-                    other => Err($crate::config::scalar::wrong_kind(Self::EXPECTED, &other)),
-                }
-            }
-        }
-
-        impl From<$type> for $crate::config::Scalar {
-            fn from(value: $type) -> Self {
-                Self::Text(value.to_string())
-            }
-        }
-    };
-}
-pub(super) use text_scalar;
-
-/// Gives a type with a named format its JSON schema, which stands where the type is used.
-macro_rules! inline_schema {
-    ($type:ident, $schema:tt) => {
-        impl schemars::JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!($schema)
-            }
-        }
-    };
-}
-pub(super) use inline_schema;
 
 /// Checks a value against a named format.
 ///
@@ -138,7 +46,7 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
         Action::FORMAT => typed::<Action>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
         "vm-name" => string(text::check_name),
-        "path" => string(text::check_path),
+        "path" => string(check_path),
         "uuid" => string(text::check_uuid),
         "mdev-uuid" => string(text::check_mdev_uuid),
         "smbios-string" => string(text::check_smbios),

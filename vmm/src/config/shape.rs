@@ -9,9 +9,11 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use vocabulary::Scalar;
+use vocabulary::printable::shorten;
 
 use super::pci_ids::PciId;
-use super::scalar::{self, Scalar, check_format, shorten};
+use super::scalar::{self, check_format};
 use super::suggest;
 use crate::finding::{Finding, Origin, Spans};
 

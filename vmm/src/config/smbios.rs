@@ -5,8 +5,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
+use vocabulary::printable::shorten;
+use vocabulary::scalar::{Complaint, wrong_kind};
+use vocabulary::{Scalar, inline_schema};
 
 /// What the machine calls itself in its SMBIOS tables. An empty string is "not specified".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

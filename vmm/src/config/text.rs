@@ -2,7 +2,8 @@
 //!
 //! Each check says in one sentence what is wrong with the string.
 
-use super::scalar::{Complaint, shorten};
+use vocabulary::printable::shorten;
+use vocabulary::scalar::Complaint;
 
 /// Longest name of a machine: with a runtime folder before it and a suffix after it, the path of a socket
 /// must fit the 108 bytes of `sockaddr_un` (unix(7)).
@@ -41,22 +42,6 @@ pub(super) fn check_name(text: &str) -> Result<(), Complaint> {
         )),
         None => Ok(()),
     }
-}
-
-/// A path of the host.
-pub(super) fn check_path(text: &str) -> Result<(), Complaint> {
-    if text.is_empty() {
-        return Err("the path is empty".into());
-    }
-    if text.contains('\0') {
-        return Err("the path contains a NUL byte".into());
-    }
-    if text == "~" || text.starts_with("~/") {
-        return Err(
-            "`~` is the shell's and is not expanded here: write the whole path or a relative one".into()
-        );
-    }
-    Ok(())
 }
 
 /// A UUID that a firmware reports as set.

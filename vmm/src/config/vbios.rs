@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use vocabulary::PciAddress;
+
 use super::passthrough::Passthrough;
 use super::passthrough_sections::DgpuSection;
-use super::pci_address::PciAddress;
 use super::pci_ids::PciId;
 use super::resolve::Resolver;
 use crate::finding::{Key, Section};

@@ -33,8 +33,8 @@ use std::thread::{self, JoinHandle};
 
 use event_manager::MutEventSubscriber;
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::ConsoleSpec;
 
-use crate::config::ConsoleSpec;
 use crate::events::{Event, EventLog};
 use crate::output;
 use crate::socket::Listener;

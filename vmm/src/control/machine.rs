@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::VncAddress;
 
-use crate::config::VncAddress;
 use crate::console::{InputSink, Tee};
 
 /// What a client may have the machine do.

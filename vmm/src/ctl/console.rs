@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde_json::json;
+use vocabulary::printable::printable;
 
 use super::CtlError;
 use super::connection::Connection;
 use crate::console::{Key, Keys};
-use crate::printable::printable;
 use crate::signals::{Received, SignalFd};
 use crate::terminal::{self, LOOK_AGAIN, RawTerminal};
 

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use serde_json::Value;
+use vocabulary::ByteSize;
+use vocabulary::printable::printable_char;
 
 use crate::cli::CtlCommand;
-use crate::config::ByteSize;
-use crate::printable::printable_char;
 
 /// The answer to a command.
 pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {

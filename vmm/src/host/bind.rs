@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vocabulary::{HostPciAddress, LentDevice, NewMdev};
+
 use super::check::{list, passable, viable};
 use super::claim::{self, Taken};
 use super::journal::{Journal, JournalDir, JournalError, Record};
@@ -15,7 +17,6 @@ use super::step::{Host, Step, StepError};
 use super::sysfs::{VFIO_PCI, lends};
 use super::usage::InUse;
 use super::{ChildWriter, HostFiles, Kernel, MdevError, Unready, WantedMdev, WriteError};
-use crate::config::{HostPciAddress, LentDevice, NewMdev};
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vocabulary::{HostPciAddress, VfioBackend};
+
 use super::files::names;
 use super::sysfs::{VFIO_PCI, leaves_dma, lends};
 use super::{GroupMember, HostFiles, HostFunction};
-use crate::config::{HostPciAddress, VfioBackend};
 
 /// A device that makes an IOMMU group unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]

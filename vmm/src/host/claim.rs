@@ -1,8 +1,9 @@
 //! Makes devices ours: no two machines have the same one, and what a crashed machine left is taken over.
 
+use vocabulary::LentDevice;
+
 use super::journal::{Found, Journal, JournalDir, JournalError, Record};
 use super::step::Step;
-use crate::config::LentDevice;
 
 /// A device that another machine has.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use vocabulary::LentDevice;
+
 use super::check::{self, Culprit, Unready, culprits};
 use super::mdev::MdevError;
 use super::{Holders, HostFiles};
-use crate::config::LentDevice;
 
 /// Why a device is not lent.
 #[derive(Debug, thiserror::Error)]

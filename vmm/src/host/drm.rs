@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use vocabulary::LentDevice;
+
 use super::HostFiles;
 use super::files::names;
-use crate::config::LentDevice;
 
 impl HostFiles {
     /// The render node of the GPU which `device` is, or is a part of; all of them for a device that is part of none. What one

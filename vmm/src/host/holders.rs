@@ -5,10 +5,11 @@ use std::fmt;
 use std::fs;
 use std::io;
 
+use vocabulary::HostPciAddress;
+
 use super::HostFiles;
 use super::files::names;
 use super::nodes::Belongings;
-use crate::config::HostPciAddress;
 
 /// A process that holds a device.
 #[derive(Debug, Clone, PartialEq, Eq)]

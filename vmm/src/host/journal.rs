@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use firmware::input;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use vocabulary::LentDevice;
 
 use super::files::names;
 use super::step::Step;
-use crate::config::LentDevice;
 
 /// The version of the format. Version 1 had no mediated devices, and is read as this one.
 const FORMAT: u32 = 2;

@@ -26,8 +26,7 @@ mod usage;
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
-
-use crate::config::HostPciAddress;
+use vocabulary::HostPciAddress;
 
 pub use bind::{BindError, Bound, GiveBackError, Left, Manager};
 pub use check::{Culprit, Unready, check};

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use vocabulary::HostPciAddress;
+
 use super::HostFiles;
 use super::files::{names, text};
 use super::sysfs::lends;
-use crate::config::HostPciAddress;
 
 /// Deeper than any device below a function: a USB disk behind seven hubs is at about 20.
 const DEEPEST: usize = 32;

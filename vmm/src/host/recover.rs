@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use vocabulary::LentDevice;
+
 use super::bind::{GiveBackError, Manager};
 use super::check::list;
 use super::journal::{Found, Journal, JournalError};
-use crate::config::LentDevice;
 
 /// What became of one journal of a machine that does not run any more.
 #[derive(Debug)]

@@ -12,10 +12,10 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vocabulary::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
 use super::sysfs::{VFIO_PCI, lends};
 use super::{Holders, HostFiles, Kernel, WriteError};
-use crate::config::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
 /// How long a driver may take to let go of a device.
 pub(super) const UNBIND: Duration = Duration::from_secs(10);

@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use vocabulary::HostPciAddress;
+
 use super::files::{link_name, names, text};
 use super::{HostFiles, HostFunction};
-use crate::config::HostPciAddress;
 
 /// The name of the driver that lends PCI functions.
 pub(super) const VFIO_PCI: &str = "vfio-pci";

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use vocabulary::HostPciAddress;
+
 use super::files::names;
 use super::nodes::Belongings;
 use super::{Holders, HostFiles};
-use crate::config::HostPciAddress;
 
 /// Why a function must not be taken from the host's driver now. Each message ends with what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::{ConsoleSpec, DiskFormat};
 
 use super::build::Board;
 use super::consoles::Consoles;
@@ -14,7 +15,7 @@ use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
 use super::vcpus::Vcpus;
-use crate::config::{self, Action, ConsoleSpec};
+use crate::config::{self, Action};
 use crate::console::Console;
 use crate::control::{
     Announcement, Announcer, Ask, CharDevice, Disk, Door, Facts, Machine, PanicAction, PassedDevice, Server,
@@ -141,8 +142,8 @@ fn told(disk: &config::Disk, size: u64) -> Disk {
     Disk {
         path: disk.path.clone(),
         format: match disk.format {
-            config::DiskFormat::Raw => "raw",
-            config::DiskFormat::Qcow2 => "qcow2",
+            DiskFormat::Raw => "raw",
+            DiskFormat::Qcow2 => "qcow2",
         },
         size,
         read_only: disk.readonly,

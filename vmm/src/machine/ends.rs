@@ -8,11 +8,13 @@
 use std::path::Path;
 use std::time::Instant;
 
+use vocabulary::ConsoleSpec;
+
 use super::control::Control;
 use super::inputs::{self, Inputs};
 use super::shot::Shot;
 use crate::cli::RunOptions;
-use crate::config::{ConfigError, ConsoleSpec};
+use crate::config::ConfigError;
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
 use crate::finding::{Findings, Key, Section};

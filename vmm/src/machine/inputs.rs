@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use devices::disk::{BlockBackend, DiskFormat, DiskOptions, open_disk};
+use devices::disk::{BlockBackend, DiskOptions, open_disk};
 use firmware::fw_cfg::kernel::{KernelError, KernelHandoff};
 use firmware::fw_cfg::user_item::{Source, UserItem};
 use vocabulary::fw_cfg::Content;
@@ -114,12 +114,14 @@ fn items(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<(String, Box<dy
 
 fn vnc(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Result<Option<vnc::Options>, VncError> {
     let Some(display) = &plan.display else { return Ok(None) };
-    match vnc::Options::of(display, &plan.name) {
+    let Some(address) = display.vnc.clone() else { return Ok(None) };
+    let password_file = display.password_file.as_deref();
+    match vnc::Options::new(address, password_file, &plan.name, display.keyboard.0) {
         Err(VncError::Password(error)) => {
             problems.push(plan.problem(Display::PASSWORD_FILE, error.to_string()));
             Ok(None)
         }
-        options => options,
+        options => options.map(Some),
     }
 }
 
@@ -143,10 +145,7 @@ fn disks(plan: &MachinePlan) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failu
 
 fn disk_options(disk: &config::Disk) -> DiskOptions {
     let mut options = DiskOptions::new(&disk.path);
-    options.format = Some(match disk.format {
-        config::DiskFormat::Raw => DiskFormat::Raw,
-        config::DiskFormat::Qcow2 => DiskFormat::Qcow2,
-    });
+    options.format = Some(disk.format);
     options.read_only = disk.readonly;
     options.direct = disk.cache == config::Cache::Direct;
     options.discard = disk.discard == config::Discard::Unmap;

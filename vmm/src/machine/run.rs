@@ -62,7 +62,7 @@ fn check_signals(signals: &SignalFd) -> Result<(), Failure> {
 fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let config = config::load_with(&options.config, &options.overrides)?;
-    let facts = HostFacts::gather(&config.passthrough);
+    let facts = HostFacts::gather(config.lent_devices());
     let plan = Arc::new(plan::plan(config, &facts).map_err(config::ConfigError::from)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");

@@ -1,6 +1,7 @@
 //! Guest RAM: allocated as the plan says, from anonymous memory, huge pages or a shared memory file.
 
 pub mod layout;
+mod ram;
 pub mod written;
 
 use std::fs::File;
@@ -11,10 +12,9 @@ use devices::GuestRam;
 use rustix::fs::MemfdFlags;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
-use vocabulary::AddressRange;
+use vocabulary::{AddressRange, ByteSize, Hugepages};
 
-use crate::config::{ByteSize, Hugepages};
-use crate::plan::MemoryPlan;
+pub use ram::MemoryPlan;
 
 /// Why guest RAM cannot be had.
 #[derive(Debug, thiserror::Error)]

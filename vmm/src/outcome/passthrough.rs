@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use devices::vfio::FunctionError;
 use firmware::option_rom::RomError;
+use vocabulary::LentDevice;
 
-use crate::config::LentDevice;
 use crate::host::{BindError, JournalError, Unready};
 use crate::vfio::{OpRegionError, VfioError};
 

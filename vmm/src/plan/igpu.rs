@@ -1,7 +1,9 @@
 //! The display GPU: what its section asks for beyond a passed-through function, and conflicts of its own.
 
+use vocabulary::{LentDevice, Resolution};
+
 use super::passthrough::PlannedPassthrough;
-use crate::config::{Config, LentDevice, Resolution};
+use crate::config::Config;
 use crate::finding::{Finding, Section};
 
 /// The display GPU of `[igpu]`.

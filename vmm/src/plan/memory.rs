@@ -6,33 +6,12 @@
 use vocabulary::AddressRange;
 use vocabulary::memory::FOUR_GIB;
 
-use crate::config::{Config, Hugepages};
+use crate::config::Config;
 use crate::finding::{Finding, Section};
+use crate::memory::MemoryPlan;
 
 /// Most RAM below 4 GiB, in bytes.
 pub const LOW_LIMIT: u64 = 2 << 30;
-
-/// Guest RAM, decided.
-#[derive(Debug, Clone)]
-pub struct MemoryPlan {
-    /// All of it, in bytes.
-    pub size: u64,
-    /// From address 0.
-    pub low: AddressRange,
-    /// From 4 GiB, if there is more than fits below.
-    pub high: Option<AddressRange>,
-    /// Pages of the host behind it.
-    pub hugepages: Hugepages,
-    /// Backed by a memory file that other processes can map.
-    pub shared: bool,
-}
-
-impl MemoryPlan {
-    /// The first address behind all RAM.
-    pub fn end(&self) -> u64 {
-        self.high.unwrap_or(self.low).last().saturating_add(1)
-    }
-}
 
 pub(super) fn plan(config: &Config, problems: &mut Vec<Finding>) -> MemoryPlan {
     let size = config.machine.memory.bytes();

@@ -20,16 +20,14 @@ pub mod verify;
 use std::path::PathBuf;
 
 use uuid::Uuid;
-use vocabulary::Topology;
+use vocabulary::{ConsoleSpec, Topology};
 
-use crate::config::{
-    BatteryMode, Config, ConsoleSpec, Disk, Display, Firmware, FwCfgItem, Kernel, Machine, Rng, Smbios,
-};
+use crate::config::{BatteryMode, Config, Disk, Display, Firmware, FwCfgItem, Kernel, Machine, Rng, Smbios};
 use crate::finding::{Finding, Findings, Key, Origin};
 use crate::host::HostFacts;
+use crate::memory::MemoryPlan;
 
 pub use igpu::PlannedIgpu;
-pub use memory::MemoryPlan;
 pub use passthrough::PlannedPassthrough;
 pub use pci::{PciPlan, PlannedFunction, Role};
 pub use vbios::PlannedVbios;

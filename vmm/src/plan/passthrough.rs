@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use devices::vfio::Identity;
+use vocabulary::{HostPciAddress, LentDevice, NewMdev, PciAddress};
 
-use crate::config::{
-    Config, GpuFunctions, HostPciAddress, LentDevice, NewMdev, Passthrough, PciAddress, RomSource,
-};
+use crate::config::{Config, GpuFunctions, Passthrough, RomSource};
 use crate::finding::{Finding, Key, Section};
 use crate::host::{HostFacts, HostFunction, HostMdev};
 

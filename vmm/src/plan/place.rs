@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vocabulary::PciAddress;
+
 use super::passthrough::{Place, Wish};
 use super::pci::{self, PciPlan, PlannedFunction, Role};
 use super::ports::{GPU_PORT, Ports, Slot};
-use crate::config::{Config, PciAddress};
+use crate::config::Config;
 use crate::finding::{Finding, Key, Section};
 
 /// The chipset's own places and those that a laptop's GPUs have, which devices without an address do not take.

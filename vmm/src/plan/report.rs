@@ -7,11 +7,12 @@ mod vbios;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use vocabulary::ByteSize;
 use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, Pirq, RTC_IRQ, SCI_IRQ};
 use vocabulary::memory::{FLASH, IO_APIC, KVM_PAGES, LOCAL_APICS, PCI_HOLE_LAST, ROOT_COMPLEX};
 
 use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
-use crate::config::{ByteSize, FirmwareKind};
+use crate::config::FirmwareKind;
 use crate::finding::Finding;
 
 pub use igpu::Igpu;

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use firmware::option_rom::Expect;
+use vocabulary::PciAddress;
 
 use super::passthrough::PlannedPassthrough;
 use super::pci::{PciPlan, PlannedFunction, Role};
 use super::ports::GPU_PORT;
-use crate::config::{Config, Passthrough, PciAddress, Vbios};
+use crate::config::{Config, Passthrough, Vbios};
 use crate::finding::{Finding, Section};
 
 /// The video BIOS of the GPU, or of the place where one would be.

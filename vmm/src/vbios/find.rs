@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use firmware::option_rom::{Problem, Severity, check};
 use firmware::unpack::{Found, Limits, Opened, Surroundings, Survey, Tool, survey};
+use vocabulary::printable::printable;
 
 use super::output;
 use super::report::label_line;
 use super::{Answer, read, tool};
 use crate::cli::FindArgs;
 use crate::outcome::{Failure, status};
-use crate::printable::printable;
 use crate::programs;
 
 /// Larger files are no BIOS.

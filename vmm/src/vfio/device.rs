@@ -9,6 +9,7 @@ use devices::memory::{HostMemory, HostMemoryKind};
 use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
 use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::LentDevice;
 
 use super::dma::Dma;
 use super::edid::Connector;
@@ -21,7 +22,6 @@ use super::region::Region;
 use super::reset::{Affected, Hardware, Resets, affected};
 use super::space::{Space, group_files};
 use super::{VfioError, ioctl};
-use crate::config::LentDevice;
 use crate::host::{self, HostFiles};
 
 /// `VFIO_DEVICE_FLAGS_RESET`.

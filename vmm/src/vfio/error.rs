@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use vocabulary::{ByteSize, LentDevice};
+
 use super::iova::Ranges;
-use crate::config::{ByteSize, LentDevice};
 use crate::host::{Holders, NotLent, Unready};
 
 fn in_use_by(path: &std::path::Path, holders: &Holders) -> String {

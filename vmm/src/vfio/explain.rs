@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
+use vocabulary::LentDevice;
+
 use super::error::VfioError;
 use super::space::{CONTAINER, IOMMUFD, errno, group_path};
-use crate::config::LentDevice;
 use crate::host::{self, Culprit, Holders, HostFiles, Unready};
 
 /// The function that was to be opened, and the state of the host then.

@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use vfio_ioctls::VfioDevice;
+use vocabulary::LentDevice;
 
 use super::space::Space;
-use crate::config::LentDevice;
 use crate::host::HostFiles;
 
 /// A device of the crate's, whose drop takes two things for granted: that the kernel still knows the device's group, and

@@ -52,6 +52,7 @@ use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use kvm_ioctls::VmFd;
 use vfio_ioctls::VfioDeviceFd;
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::{LentDevice, VfioBackend};
 
 pub use device::VfioHostDevice;
 pub use error::{DmaError, VfioError};
@@ -59,7 +60,6 @@ pub use iova::Ranges;
 pub use notify::{Notification, NotificationKind};
 pub use opregion::OpRegionError;
 
-use crate::config::{LentDevice, VfioBackend};
 use crate::host::HostFiles;
 use crate::kvm::io_error;
 use crate::memory::layout::WindowObserver;

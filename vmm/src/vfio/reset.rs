@@ -7,10 +7,10 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use devices::vfio::host::ResetDone;
+use vocabulary::{HostPciAddress, LentDevice};
 
 use super::bytes::{u16_at, u32_at};
 use super::means::Means;
-use crate::config::{HostPciAddress, LentDevice};
 use crate::host::list;
 
 /// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are told with the iommufd's IDs in place of groups.

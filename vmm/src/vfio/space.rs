@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use devices::GuestRam;
 use iommufd_ioctls::{IommuFd, IommufdError};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioDeviceFd, VfioIommufd, VfioOps};
+use vocabulary::VfioBackend;
 
 use super::ioctl;
 use super::iova::Ranges;
-use crate::config::VfioBackend;
 
 /// The file of containers.
 pub(super) const CONTAINER: &str = "/dev/vfio/vfio";

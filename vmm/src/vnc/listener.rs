@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+use vocabulary::VncAddress;
 
 use super::admission::Peer;
-use crate::config::VncAddress;
 use crate::socket;
 
 /// A connection that is silent for so long is tried, so often and so many times in vain until it counts as gone.

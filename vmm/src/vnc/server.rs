@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,7 @@ use devices::display::Screen;
 use devices::input::{Input, Layout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::VncAddress;
 
 use super::admission::{Peer, Stage, Stranger};
 use super::client::{Over, serve};
@@ -19,7 +21,6 @@ use super::events::{event, signalled};
 use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password, PasswordError};
 use super::session::{Context, End, Session};
-use crate::config::{Display, VncAddress};
 
 /// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
 const MOST_THREADS: usize = 64;
@@ -54,14 +55,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// The server that a configuration asks for, if it does. Reads the password.
+    /// A server whose password, if it has one, is in a file. Reads it.
     ///
     /// # Errors
     /// The password cannot be used.
-    pub fn of(display: &Display, name: &str) -> Result<Option<Self>, VncError> {
-        let Some(address) = display.vnc.clone() else { return Ok(None) };
-        let password = display.password_file.as_deref().map(Password::read).transpose()?;
-        Ok(Some(Self { address, password, name: name.into(), layout: display.keyboard.0 }))
+    pub fn new(
+        address: VncAddress,
+        password_file: Option<&Path>,
+        name: &str,
+        layout: Layout,
+    ) -> Result<Self, VncError> {
+        let password = password_file.map(Password::read).transpose()?;
+        Ok(Self { address, password, name: name.into(), layout })
     }
 }
 

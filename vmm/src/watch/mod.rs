@@ -18,8 +18,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
-
-use crate::printable::printable_char;
+use vocabulary::printable::printable_char;
 
 use pattern::Search;
 pub use pattern::{Pattern, PatternError};

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
+use vocabulary::DiskFormat;
+
 use super::*;
 
 fn refusal(path: &Path, change: impl FnOnce(&mut DiskOptions)) -> String {

@@ -65,8 +65,8 @@ impl PciFunction for Arc<Card> {
     }
 }
 
-const INTEGRATED: PciAddress = PciAddress { bus: 0, devfn: Devfn::from_byte(5 << 3) };
-const BEHIND: PciAddress = PciAddress { bus: 7, devfn: Devfn::from_byte(0) };
+const INTEGRATED: PciAddress = PciAddress::on(0, Devfn::from_byte(5 << 3));
+const BEHIND: PciAddress = PciAddress::on(7, Devfn::from_byte(0));
 
 fn machine() -> Machine {
     let windows = Arc::new(Windows::default());
@@ -77,10 +77,10 @@ fn machine() -> Machine {
     let (behind, integrated) = (Counted::new(Card::new(1)), Counted::new(Card::new(2)));
     root.add(PORT, port.clone()).unwrap();
     root.add_behind(PORT, 0, behind.clone()).unwrap();
-    root.add(INTEGRATED.devfn, integrated.clone()).unwrap();
+    root.add(INTEGRATED.devfn(), integrated.clone()).unwrap();
     root.seal();
     let machine = Machine { root, port, behind, integrated };
-    machine.write(PciAddress { bus: 0, devfn: PORT }, 0x18, &[0, 7, 7]);
+    machine.write(PciAddress::on(0, PORT), 0x18, &[0, 7, 7]);
     machine.forget();
     machine
 }
@@ -133,7 +133,7 @@ fn a_function_that_is_busy_holds_up_no_other() {
     assert_eq!(machine.behind.asked(), (0, 0), "it may be in the middle of a reset");
     assert_eq!(machine.port.asked(), (0, 0));
     // What the port forwards concerns those behind it.
-    machine.write(PciAddress { bus: 0, devfn: PORT }, reg::COMMAND, &[2, 0]);
+    machine.write(PciAddress::on(0, PORT), reg::COMMAND, &[2, 0]);
     assert_eq!(machine.behind.asked().0, 1);
     assert_eq!(machine.integrated.asked(), (0, 0));
     assert_eq!(machine.root.decoded().len(), 1, "what others decode is left as it is");

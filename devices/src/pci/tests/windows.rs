@@ -73,7 +73,7 @@ struct Pair {
 }
 
 fn at(index: u8) -> PciAddress {
-    PciAddress { bus: 0, devfn: Devfn::new(3 + index, 0).unwrap() }
+    PciAddress::on(0, Devfn::new(3 + index, 0).unwrap())
 }
 
 fn pair() -> Pair {
@@ -81,7 +81,7 @@ fn pair() -> Pair {
     let root = RootComplex::new(Bus::new(), Arc::clone(&memory), Arc::new(NoDoorbells), windows.clone());
     let cards = [Lender::new(&windows, 0x10_0000), Lender::new(&windows, 0x20_0000)];
     for (index, card) in cards.iter().enumerate() {
-        root.add(at(index as u8).devfn, card.clone()).unwrap();
+        root.add(at(index as u8).devfn(), card.clone()).unwrap();
     }
     root.seal();
     Pair { root, memory, windows, cards }

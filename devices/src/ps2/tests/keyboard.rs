@@ -25,7 +25,7 @@ struct Decoder {
 impl Decoder {
     fn byte(&mut self, byte: u8) {
         if matches!(byte, 0xfa | 0xfe) {
-            assert_eq!(self.partial, [], "an answer in the midst of a sequence");
+            assert_eq!(self.partial, [0_u8; 0], "an answer in the midst of a sequence");
             return self.answers.push(byte);
         }
         self.partial.push(byte);
@@ -111,7 +111,7 @@ fn run(steps: &[Step]) -> (Vec<(Key, bool)>, BTreeSet<Key>, Decoder) {
     // What waited while keys were not wanted.
     guest.keyboard(0xf4);
     guest.drain().into_iter().for_each(|byte| decoder.byte(byte));
-    assert_eq!(decoder.partial, [], "half a sequence at the end");
+    assert_eq!(decoder.partial, [0_u8; 0], "half a sequence at the end");
     (taken, held, decoder)
 }
 

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use uuid::Uuid;
+use vocabulary::{HostPciAddress, LentDevice, PciAddress, Resolution, VfioBackend};
 
-use super::super::{
-    GpuFunctions, HostPciAddress, Igpu, LentDevice, Passthrough, PciAddress, Resolution, RomSource, Vbios,
-    VfioBackend,
-};
+use super::super::{GpuFunctions, Igpu, Passthrough, RomSource, Vbios};
 use super::parse;
 use crate::finding::Section;
 

@@ -198,7 +198,7 @@ fn every_format_of_the_schema_is_checked() {
     found.retain(|format| !format.starts_with("uint"));
     assert!(found.len() > 20, "{found:?}");
     for format in found {
-        let value = super::super::Scalar::Text(String::new());
+        let value = vocabulary::Scalar::Text(String::new());
         assert!(super::super::scalar::check_format(&format, &value).is_some(), "{format} is never checked");
     }
 }

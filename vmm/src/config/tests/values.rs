@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use vocabulary::{ByteSize, ConsoleSpec, DiskFormat, Hugepages, PciAddress, Scalar, VncAddress};
+
 use super::super::{
-    Action, Backing, BatteryMode, ByteSize, Cache, ConsoleSpec, ControlSpec, Discard, DiskFormat, Display,
-    FirmwareKind, FwCfgContent, Hugepages, Overrides, PciAddress, Rtc, Scalar, VncAddress, firmware_paths,
-    parse_on, suggest,
+    Action, Backing, BatteryMode, Cache, ControlSpec, Discard, Display, FirmwareKind, FwCfgContent,
+    Overrides, Rtc, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
 use crate::finding::Section;
@@ -246,44 +247,6 @@ fn a_template_is_guessed_from_the_name_of_the_code() {
     assert_eq!(template("/b/ovmf-x86_64-code.bin"), Some("/b/ovmf-x86_64-vars.bin".into()));
     assert_eq!(template("/b/edk2-x86_64-code.fd"), Some("/b/edk2-i386-vars.fd".into()));
     assert_eq!(template("/b/OVMF.fd"), None);
-}
-
-#[test]
-fn sizes_in_all_notations() {
-    let size = |text: &str| text.parse::<ByteSize>().map(ByteSize::bytes).ok();
-    for (text, bytes) in [
-        ("4G", 4 << 30),
-        ("4g", 4 << 30),
-        ("4GiB", 4 << 30),
-        (" 4 GiB ", 4 << 30),
-        ("1T", 1 << 40),
-        ("512M", 512 << 20),
-        ("64K", 64 << 10),
-        ("4096", 4096),
-        ("4096B", 4096),
-        ("0", 0),
-    ] {
-        assert_eq!(size(text), Some(bytes), "{text}");
-    }
-    for text in
-        ["", "G", "4GB", "4.0G", "-4G", "+4G", "4 4", "4Gi", "0x10", "4G4", "18446744073709551616", "٤G"]
-    {
-        assert_eq!(size(text), None, "{text}");
-    }
-    assert_eq!(size("16777216T"), None);
-    assert_eq!(ByteSize::from_mib(1536).to_string(), "1536M");
-    assert_eq!(ByteSize::from_bytes(0).to_string(), "0");
-}
-
-#[test]
-fn consoles_that_exclude_each_other() {
-    let spec = |text: &str| text.parse::<ConsoleSpec>().unwrap();
-    assert!(spec("stdio").conflicts_with(&spec("stdio")));
-    assert!(spec("file:/a").conflicts_with(&spec("unix:/a")));
-    assert!(!spec("file:/a").conflicts_with(&spec("file:/b")));
-    assert!(!spec("pty").conflicts_with(&spec("pty")));
-    assert!(!spec("none").conflicts_with(&spec("none")));
-    assert_eq!(spec("file:a:b"), ConsoleSpec::File("a:b".into()));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use vocabulary::VncAddress;
 
 use super::{Command, Context, Nothing, quick};
-use crate::config::VncAddress;
 use crate::control::machine::{CharDevice, Disk, Vnc};
 
 #[derive(Serialize, JsonSchema)]

@@ -94,7 +94,7 @@ impl Rig {
                     frontend_open: true,
                 }],
                 vnc: Some(Vnc {
-                    address: crate::config::VncAddress::Tcp(([127, 0, 0, 1], 5901).into()),
+                    address: vocabulary::VncAddress::Tcp(([127, 0, 0, 1], 5901).into()),
                     password: true,
                 }),
             },

@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 use uuid::Uuid;
+use vocabulary::NewMdev;
 
 use super::MdevError;
-use crate::config::NewMdev;
 use crate::host::HostFiles;
 use crate::host::files::names;
 

@@ -1,9 +1,9 @@
 //! Why a machine cannot have a mediated device.
 
 use uuid::Uuid;
+use vocabulary::{MdevParent, MdevType};
 
 use super::{HostMdev, Offer};
-use crate::config::{MdevParent, MdevType};
 use crate::host::Holders;
 use crate::host::check::list;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD};
 use uuid::Uuid;
+use vocabulary::{HostPciAddress, MdevParent, MdevType, NewMdev};
 
 use super::{HostMdev, MdevError, WantedMdev};
-use crate::config::{HostPciAddress, MdevParent, MdevType, NewMdev};
 use crate::host::step::{Host, StepError};
 use crate::host::{HostFiles, WriteError};
 

@@ -14,10 +14,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use uuid::Uuid;
+use vocabulary::{MdevParent, MdevType, NewMdev};
 
 use super::files::{link_name, names};
 use super::{Holders, HostFiles};
-use crate::config::{MdevParent, MdevType, NewMdev};
 
 pub use error::MdevError;
 pub use parent::Offer;

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use vocabulary::{HostPciAddress, MdevParent};
+
 use super::graphics::{GuestGraphics, guest_graphics};
 use super::{HostMdev, MdevError};
-use crate::config::{HostPciAddress, MdevParent};
 use crate::host::HostFiles;
 use crate::host::files::{names, text};
 

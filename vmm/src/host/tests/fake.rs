@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use vocabulary::HostPciAddress;
 
-use crate::config::HostPciAddress;
 use crate::host::files::link_name;
 use crate::host::{BindError, Bound, HostFiles, JournalDir, Kernel, Manager, WriteError};
 

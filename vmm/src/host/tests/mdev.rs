@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
+use vocabulary::{LentDevice, NewMdev};
 
-use super::fake::{Copies, Fake, Fault, GPU, gpu_and_audio, observe, revive};
-use super::reading::passthrough;
-use crate::config::{LentDevice, NewMdev, Passthrough};
+use super::fake::{Copies, Fake, Fault, gpu_and_audio, observe, revive};
 use crate::host::files::{names, text};
 use crate::host::{BindError, GiveBackError, HostFacts, Recovery, StepError, WantedMdev, WriteError};
 
@@ -314,10 +313,10 @@ fn kvmgt_is_loaded_for_a_gpu_that_lacks_it() {
 #[test]
 fn facts_have_the_device_that_exists() {
     let fake = host("0x591b", true);
-    let device = [Passthrough { host: LentDevice::Mediated(uuid(UUID)), ..passthrough(GPU) }];
-    assert_eq!(HostFacts::gather_from(&fake.files(), &device), HostFacts::default());
+    let device = || std::iter::once(LentDevice::Mediated(uuid(UUID)));
+    assert_eq!(HostFacts::gather_from(&fake.files(), device()), HostFacts::default());
     add(&fake.root().join("sys/devices/pci0000:00").join(IGPU), KIND, UUID, Some("20"));
-    let facts = HostFacts::gather_from(&fake.files(), &device);
+    let facts = HostFacts::gather_from(&fake.files(), device());
     assert_eq!(facts.mdevs[&uuid(UUID)].kind, KIND);
     assert!(facts.functions.is_empty());
 }

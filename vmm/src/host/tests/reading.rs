@@ -3,35 +3,17 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use vocabulary::{LentDevice, VfioBackend};
+
 use super::fake::{AUDIO, Fake, GPU, NVME, PORT, address, gpu_and_audio};
-use crate::config::{GpuFunctions, LentDevice, Passthrough, RomSource, VfioBackend};
-use crate::finding::Section;
 use crate::host::check::{culprits, lent};
 use crate::host::{Culprit, HostFacts, HostFiles, HostFunction, MdevError, NotLent, Unready, check};
-
-pub(super) fn passthrough(host: &str) -> Passthrough {
-    Passthrough {
-        section: Section::Dgpu,
-        root_port: true,
-        multifunction: None,
-        host: address(host).into(),
-        create: None,
-        guest: None,
-        vendor: None,
-        device: None,
-        subsystem: None,
-        rom: RomSource::Off,
-        functions: GpuFunctions::Gpu,
-        boot_index: None,
-        manage: false,
-    }
-}
 
 #[test]
 fn facts_have_the_slots_and_lack_what_is_missing() {
     let fake = Fake::new();
-    let devices = [passthrough(GPU), passthrough("0000:05:00.0")];
-    let facts = HostFacts::gather_from(&fake.files(), &devices);
+    let devices = [GPU, "0000:05:00.0"].map(|device| LentDevice::Function(address(device)));
+    let facts = HostFacts::gather_from(&fake.files(), devices.into_iter());
     assert_eq!(facts.functions.keys().copied().collect::<Vec<_>>(), gpu_and_audio());
     assert_eq!(
         facts.functions[&address(GPU)],

@@ -10,8 +10,8 @@ use devices::disk::{DiskOptions, open_disk};
 use firmware::nvram::{NvramError, NvramStore};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use vm_memory::VolatileSlice;
+use vocabulary::ConsoleSpec;
 
-use crate::config::ConsoleSpec;
 use crate::console::Console;
 use crate::events::{Event, EventLog};
 use crate::signals;

@@ -1,8 +1,10 @@
 //! The display GPU in plans.
 
+use vocabulary::Resolution;
+
 use super::config;
 use super::passthrough::{facts, function};
-use crate::config::{Config, Resolution};
+use crate::config::Config;
 use crate::finding::{Findings, Section};
 use crate::host::{HostFacts, HostMdev};
 use crate::plan::{MachinePlan, PlannedIgpu, Role, plan, report};

@@ -7,11 +7,10 @@ use std::fmt::Write as _;
 use devices::pci::Forwarding;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use vocabulary::Devfn;
+use vocabulary::{Devfn, PciAddress};
 
 use super::config;
 use super::passthrough::{facts, function};
-use crate::config::PciAddress;
 use crate::host::HostFacts;
 use crate::plan::{PlannedFunction, Role, plan, verify};
 

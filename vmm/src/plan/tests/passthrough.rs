@@ -1,7 +1,9 @@
 //! Passed-through functions: their places, the ports above them, and what is said of contradictions.
 
+use vocabulary::HostPciAddress;
+
 use super::{config, places};
-use crate::config::{Config, HostPciAddress, RomSource};
+use crate::config::{Config, RomSource};
 use crate::finding::Findings;
 use crate::host::{HostFacts, HostFunction};
 use crate::plan::{MachinePlan, Role, plan, report};

@@ -16,7 +16,6 @@ use firmware::option_rom::{Checked, Expect, Problem, check};
 use super::Answer;
 use super::output::{self, Written};
 use crate::cli::DumpArgs;
-use crate::config::HostPciAddress;
 use crate::outcome::{Failure, status};
 
 pub(super) use acpi_call::AcpiCall;
@@ -24,6 +23,7 @@ pub(super) use acpi_call::AcpiCall;
 pub(super) use acpi_call::Caller;
 use prom::Prom;
 pub(super) use sysfs::{Awake, Sysfs};
+use vocabulary::HostPciAddress;
 
 /// Where to look when nothing here gives a ROM.
 const ELSEWHERE: &str =

@@ -2,9 +2,9 @@
 //! modules), by way of VFIO: no driver of the host is needed. GPUs of laptops since Turing have one.
 
 use devices::vfio::host::{HostDevice, region};
+use vocabulary::VfioBackend;
 
 use super::{Gpu, Source};
-use crate::config::VfioBackend;
 use crate::kvm;
 use crate::vfio::Vfio;
 

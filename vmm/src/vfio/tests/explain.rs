@@ -3,11 +3,11 @@ use std::io;
 use iommufd_ioctls::IommufdError;
 use vfio_ioctls::VfioError as Crate;
 use vmm_sys_util::errno::Error as Errno;
+use vocabulary::VfioBackend;
 
 use super::super::explain::Attempt;
 use super::super::space::{Offer, prefers_iommufd};
 use super::gpu;
-use crate::config::VfioBackend;
 use crate::host::{Culprit, Holder, Holders, HostFiles};
 
 fn by_group() -> Attempt {

@@ -1,5 +1,7 @@
 //! Tests of what needs no device: reading the kernel's answers, decisions, and messages.
 
+use vocabulary::{HostPciAddress, LentDevice};
+
 mod dma;
 mod edid;
 mod explain;
@@ -10,8 +12,6 @@ mod means;
 mod opregion;
 mod region;
 mod reset;
-
-use crate::config::{HostPciAddress, LentDevice};
 
 /// The function `01:00.function`.
 fn gpu(function: u8) -> LentDevice {

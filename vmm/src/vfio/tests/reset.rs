@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use devices::vfio::host::ResetDone;
 use proptest::prelude::*;
+use vocabulary::LentDevice;
 
 use super::super::means::Means;
 use super::super::reset::{Affected, Hardware, Ours, Owner, Resets, Verdict, affected, decide};
 use super::gpu;
-use crate::config::LentDevice;
 
 fn member(function: u8, owner: Owner) -> Affected {
     Affected { address: gpu(function), owner }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use devices::display::Rect;
 use devices::input::Layout;
+use vocabulary::VncAddress;
 
 use super::viewer::{Viewer, expected};
 use super::{Canvas, Notes};
-use crate::config::VncAddress;
 use crate::vnc::{Options, Password, Server};
 
 /// Nothing here takes so long.

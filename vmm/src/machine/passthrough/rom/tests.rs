@@ -8,9 +8,10 @@ use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
 use devices::vfio::{Identity, Rom};
 use firmware::option_rom::testing::{AMPERE_STANDARD, ImageBuilder, ampere, with_gop};
 use vmm_sys_util::eventfd::EventFd;
+use vocabulary::LentDevice;
 
 use super::{Roms, load};
-use crate::config::{LentDevice, RomSource};
+use crate::config::RomSource;
 use crate::finding::Section;
 use crate::outcome::PassthroughError;
 use crate::plan::PlannedPassthrough;

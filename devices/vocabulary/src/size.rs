@@ -8,7 +8,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Complaint, Scalar, inline_schema, shorten, wrong_kind};
+use crate::inline_schema;
+use crate::printable::shorten;
+use crate::scalar::{Complaint, Scalar, wrong_kind};
 
 /// An amount of memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,8 +20,10 @@ pub struct ByteSize(u64);
 const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
 
 impl ByteSize {
-    pub(super) const FORMAT: &str = "byte-size";
-    pub(super) const EXPECTED: &str = "a size such as \"4G\", \"512M\" or a number of bytes";
+    /// The name of its format in schemas.
+    pub const FORMAT: &str = "byte-size";
+    /// What it is, in words.
+    pub const EXPECTED: &str = "a size such as \"4G\", \"512M\" or a number of bytes";
 
     /// A size of so many bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
@@ -134,3 +138,50 @@ inline_schema!(ByteSize, {
     "pattern": "^\\s*[0-9]+\\s*([bB]|[kKmMgGtT]([iI][bB])?)?\\s*$",
     "minimum": 0,
 });
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_in_all_notations() {
+        let size = |text: &str| text.parse::<ByteSize>().map(ByteSize::bytes).ok();
+        for (text, bytes) in [
+            ("4G", 4 << 30),
+            ("4g", 4 << 30),
+            ("4GiB", 4 << 30),
+            (" 4 GiB ", 4 << 30),
+            ("1T", 1 << 40),
+            ("512M", 512 << 20),
+            ("64K", 64 << 10),
+            ("4096", 4096),
+            ("4096B", 4096),
+            ("0", 0),
+        ] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for text in
+            ["", "G", "4GB", "4.0G", "-4G", "+4G", "4 4", "4Gi", "0x10", "4G4", "18446744073709551616", "٤G"]
+        {
+            assert_eq!(size(text), None, "{text}");
+        }
+        assert_eq!(size("16777216T"), None);
+        assert_eq!(ByteSize::from_mib(1536).to_string(), "1536M");
+        assert_eq!(ByteSize::from_bytes(0).to_string(), "0");
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_are_read_back(bytes in any::<u64>(), shift in 0_u32..64) {
+            let size = ByteSize::from_bytes(bytes >> shift << shift);
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+        }
+
+        #[test]
+        fn any_text_is_a_size_or_not(text in "\\PC{0,20}|[0-9]{1,30}.{0,3}") {
+            let _ = text.parse::<ByteSize>();
+        }
+    }
+}

@@ -27,6 +27,16 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     text.chars().map(|c| if stays(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
+/// At most 60 characters of a value, without control characters: messages stay readable.
+pub fn shorten(value: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut shown: String = value.chars().take(LONGEST).map(printable_char).collect();
+    if value.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
