@@ -74,20 +74,7 @@ impl NvramStore {
     /// kernel refuses. The message names the file.
     pub fn open(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<Self, NvramError> {
         let file = create::open_or_create(path, template, size)?;
-        check::check_not_qcow2(path, &file)?;
-        let length = file.metadata().map_err(|source| NvramError::Open { path: path.into(), source })?.len();
-        check::check_size(path, length, size)?;
-        let read = |source| NvramError::Read { path: path.into(), source };
-        let mut bytes =
-            vec![0; usize::try_from(length).map_err(|_| read(io::ErrorKind::FileTooLarge.into()))?];
-        file.read_exact_at(&mut bytes, 0).map_err(read)?;
-        match check::check_store(path, &bytes)? {
-            StoreState::Clean => {}
-            StoreState::MidUpdate => tracing::warn!(
-                "the variable store {} was left in the middle of an update; the firmware will complete it",
-                path.display()
-            ),
-        }
+        let bytes = contents(path, &file, size)?;
         Ok(Self {
             bytes,
             shared: Arc::new(Shared { path: path.into(), file, dirty: AtomicBool::new(false) }),
@@ -163,6 +150,35 @@ impl NvramStore {
     pub fn flusher(&self) -> NvramFlusher {
         NvramFlusher { shared: Arc::clone(&self.shared) }
     }
+}
+
+/// What [`NvramStore::open`] would refuse, whoever uses the store now. Nothing is locked or made.
+///
+/// # Errors
+/// As [`NvramStore::open`].
+pub fn look(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<(), NvramError> {
+    match create::look(path, template, size)? {
+        Some(file) => contents(path, &file, size).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Reads and checks the store in `file`.
+fn contents(path: &Path, file: &File, size: Option<u64>) -> Result<Vec<u8>, NvramError> {
+    check::check_not_qcow2(path, file)?;
+    let length = file.metadata().map_err(|source| NvramError::Open { path: path.into(), source })?.len();
+    check::check_size(path, length, size)?;
+    let read = |source| NvramError::Read { path: path.into(), source };
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| read(io::ErrorKind::FileTooLarge.into()))?];
+    file.read_exact_at(&mut bytes, 0).map_err(read)?;
+    match check::check_store(path, &bytes)? {
+        StoreState::Clean => {}
+        StoreState::MidUpdate => tracing::warn!(
+            "the variable store {} was left in the middle of an update; the firmware will complete it",
+            path.display()
+        ),
+    }
+    Ok(bytes)
 }
 
 impl NvramFlusher {

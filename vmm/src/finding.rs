@@ -3,6 +3,7 @@
 
 mod key;
 mod origin;
+mod resolver;
 mod source;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use self::source::Source;
 pub use key::{Key, Section};
 pub(crate) use origin::Spans;
 pub use origin::{Location, Origin};
+pub(crate) use resolver::Resolver;
 
 /// What is wrong with a configuration, in the order of the file: the first problems, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::device::DeviceError;
 use crate::kvm::HostError;
 use crate::memory::MemoryError;
 use crate::signals::Signal;
-use crate::vnc::VncError;
 
 pub use passthrough::PassthroughError;
 
@@ -122,20 +122,12 @@ pub enum Failure {
     /// The variable store cannot be used.
     #[error(transparent)]
     Nvram(#[from] firmware::nvram::NvramError),
-    /// A disk cannot be used.
-    #[error("disk[{index}]: {source}")]
-    Disk {
-        /// Its place in the configuration.
-        index: usize,
-        /// What is wrong.
-        source: devices::disk::DiskError,
-    },
     /// A device of the host cannot be passed through.
     #[error(transparent)]
     Passthrough(#[from] PassthroughError),
-    /// There is no VNC server.
+    /// A device has no place in the machine, or the host lacks something for it.
     #[error(transparent)]
-    Vnc(#[from] VncError),
+    Device(#[from] DeviceError),
     /// A value or a file of the configuration is wrong.
     #[error("{0}")]
     Input(String),
@@ -162,19 +154,13 @@ impl Failure {
         match self {
             Self::Config(ConfigError::Invalid(problems)) if problems.are_about_host() => status::HOST,
             // The files are right; somebody else is in the way.
-            Self::Disk { source, .. } if source.is_in_use() => status::HOST,
             Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,
-            Self::Vnc(VncError::Password(_))
-            | Self::Config(_)
-            | Self::Image(_)
-            | Self::Input(_)
-            | Self::Disk { .. }
-            | Self::Nvram(_) => status::CONFIG,
+            Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Nvram(_) => status::CONFIG,
             Self::Signalled(signal) => status::SIGNAL.wrapping_add(signal.number() as u8),
             Self::Host(_)
             | Self::Memory(_)
             | Self::Passthrough(_)
-            | Self::Vnc(_)
+            | Self::Device(_)
             | Self::Refused(_)
             | Self::Write { .. } => status::HOST,
         }

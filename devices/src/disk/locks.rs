@@ -27,13 +27,14 @@ pub(super) enum Locked {
     Unsupported,
 }
 
-/// Locks the image in `file` for reading, and for writing unless `read_only`.
-pub(super) fn lock(file: &File, read_only: bool) -> io::Result<Locked> {
+/// Locks the image in `file` for reading, and for writing unless `read_only`; with `look` it is only asked whether that could
+/// be done.
+pub(super) fn lock(file: &File, read_only: bool, look: bool) -> io::Result<Locked> {
     let used: &[_] = if read_only { &[CONSISTENT_READ] } else { &[CONSISTENT_READ, WRITE, RESIZE] };
     let unshared = [WRITE, RESIZE];
     // First state our claims, then look at others': of two that start at once, at least one sees the other.
     let claims = used.iter().map(|n| USED + n).chain(unshared.map(|n| UNSHARED + n));
-    for byte in claims.clone() {
+    for byte in claims.clone().filter(|_| !look) {
         match fcntl(file, libc::F_OFD_SETLK, libc::F_RDLCK, byte) {
             Ok(_) => {}
             Err(error) => return unavailable(error),
@@ -43,7 +44,7 @@ pub(super) fn lock(file: &File, read_only: bool) -> io::Result<Locked> {
     for byte in conflicts {
         let found = fcntl(file, libc::F_OFD_GETLK, libc::F_WRLCK, byte)?;
         if found != libc::F_UNLCK {
-            for byte in claims {
+            for byte in claims.filter(|_| !look) {
                 fcntl(file, libc::F_OFD_SETLK, libc::F_UNLCK, byte)?;
             }
             return Ok(Locked::InUse);

@@ -36,6 +36,8 @@ pub struct DiskOptions {
     pub discard: bool,
     /// Let a qcow2 image read from the backing file that its header names.
     pub allow_backing: bool,
+    /// Only look whether it could be used: nobody is kept off it, and it must not be written to.
+    pub look: bool,
 }
 
 impl DiskOptions {
@@ -48,6 +50,7 @@ impl DiskOptions {
             direct: false,
             discard: true,
             allow_backing: false,
+            look: false,
         }
     }
 }
@@ -115,7 +118,7 @@ impl Image<'_> {
             return Err(DiskError::BackingLoop { path: self.path.clone() });
         }
         chain.members.push(identity);
-        match locks::lock(&file, self.options.read_only).map_err(self.failed("lock"))? {
+        match locks::lock(&file, self.options.read_only, self.options.look).map_err(self.failed("lock"))? {
             Locked::Yes => {}
             Locked::InUse => return Err(DiskError::InUse { path: self.path.clone() }),
             Locked::Unsupported => {
@@ -253,7 +256,12 @@ impl Image<'_> {
             return Err(DiskError::BackingDepth { path, limit: MAX_BACKING, converted: self.converted() });
         }
         let file = resolve(&self.options.path, &name);
-        let options = DiskOptions { read_only: true, format: Some(format), ..DiskOptions::new(file) };
+        let options = DiskOptions {
+            read_only: true,
+            format: Some(format),
+            look: self.options.look,
+            ..DiskOptions::new(file)
+        };
         let image = Image { path: options.path.display().to_string(), options: &options, format };
         image.open(chain).map_err(|source| match source {
             // Each of these names its own image, at whatever depth.

@@ -43,6 +43,23 @@ pub(super) fn open_or_create(
     Err(NvramError::Open { path: path.into(), source: io::Error::other("the file keeps being replaced") })
 }
 
+/// The store at `path`, if there is one; a template that it could be made from, otherwise.
+pub(super) fn look(
+    path: &Path,
+    template: Option<&Path>,
+    size: Option<u64>,
+) -> Result<Option<File>, NvramError> {
+    if let Some(template) = template {
+        refuse_template(path, template)?;
+    }
+    let found = open(path)?;
+    if found.is_none() {
+        let template = template.ok_or_else(|| NvramError::Missing { path: path.into() })?;
+        read_template(template, size)?;
+    }
+    Ok(found)
+}
+
 /// Opens an existing store; `None` when there is none.
 fn open(path: &Path) -> Result<Option<File>, NvramError> {
     let error = |source| NvramError::Open { path: path.into(), source };

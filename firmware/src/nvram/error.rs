@@ -1,7 +1,7 @@
 //! What can go wrong with a variable store, told to the person who owns it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A variable store that cannot be used, or an operation on it that failed.
 #[derive(Debug, thiserror::Error)]
@@ -156,4 +156,29 @@ pub enum NvramError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl NvramError {
+    /// The file that it is about, if one is.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Open { path, .. }
+            | Self::Missing { path }
+            | Self::NotAFile { path }
+            | Self::Read { path, .. }
+            | Self::Template { path, .. }
+            | Self::IsTemplate { path }
+            | Self::Create { path, .. }
+            | Self::InUse { path, .. }
+            | Self::Lock { path, .. }
+            | Self::Size { path, .. }
+            | Self::BadSize { path, .. }
+            | Self::Qcow2 { path }
+            | Self::Invalid { path, .. }
+            | Self::Write { path, .. }
+            | Self::Sync { path, .. } => Some(path),
+            Self::OutOfRange { .. } => None,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use vocabulary::ConsoleSpec;
 
 use super::Overrides;
-use super::resolve::Resolver;
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 impl Resolver {

@@ -7,10 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use vocabulary::path::check_path;
 use vocabulary::printable::shorten;
-use vocabulary::{ConsoleSpec, Scalar, VncAddress, inline_schema, text_scalar};
+use vocabulary::{ConsoleSpec, Scalar, inline_schema, text_scalar};
 
-use super::resolve::Resolver;
-use super::{Display, Overrides};
+use super::Overrides;
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 /// Whether a machine has a control socket, and where.
@@ -99,7 +99,7 @@ impl Resolver {
         spec: &mut ControlSpec,
         overrides: &Overrides,
         consoles: [&ConsoleSpec; 2],
-        display: Option<&Display>,
+        display: Option<&Path>,
     ) {
         *spec = match &overrides.control {
             Some(given) => match std::env::current_dir() {
@@ -109,9 +109,7 @@ impl Resolver {
             None => std::mem::take(spec).relative_to(self.folder()),
         };
         let ControlSpec::Unix(path) = spec else { return };
-        let vnc = display.and_then(|display| display.vnc.as_ref());
-        let taken = consoles.contains(&&ConsoleSpec::Unix(path.clone()))
-            || vnc == Some(&VncAddress::Unix(path.clone()));
+        let taken = consoles.contains(&&ConsoleSpec::Unix(path.clone())) || display == Some(path.as_path());
         if taken {
             let message = "a console or the VNC server has the same socket";
             self.problem_with_help(Section::Machine.key("control"), message, "give them different paths");

@@ -2,7 +2,7 @@
 
 use super::Cpu;
 use super::file::CpuSection;
-use super::resolve::Resolver;
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 /// The highest APIC ID of xAPIC mode: 255 is the broadcast address (Intel SDM volume 3, "Physical Destination

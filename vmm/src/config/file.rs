@@ -6,17 +6,18 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vocabulary::{ConsoleSpec, DiskFormat, PciAddress};
+use vocabulary::{ConsoleSpec, PciAddress};
 
 use super::acpi_table::AcpiSection;
-use super::battery::BatterySection;
-use super::disk::{Backing, Cache, Discard};
-use super::display::DisplaySection;
 use super::firmware::FirmwareKind;
 use super::igpu::IgpuSection;
 use super::machine::Machine;
 use super::passthrough_sections::{DgpuSection, VfioSection};
 use super::smbios::Smbios;
+use crate::device::battery::BatterySection;
+use crate::device::disk::DiskSection;
+use crate::device::display::DisplaySection;
+use crate::device::rng::RngSection;
 
 /// One virtual machine of optimus-vmm.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -106,58 +107,6 @@ pub(super) struct FirmwareSection {
     /// What `vars` is made from at the first run.
     #[schemars(extend("format" = "path", "x-default" = "the image that belongs to `code`"))]
     pub vars_template: Option<String>,
-}
-
-/// A virtio-blk disk.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DiskSection {
-    /// The image file or block device.
-    #[schemars(extend("format" = "path"))]
-    pub path: String,
-    /// The image's format. It is never guessed from the content, which a guest could forge.
-    #[schemars(extend("x-default" = "by the ending of `path`: `.qcow2`, or `.raw` and `.img`; `raw` below `/dev`"))]
-    pub format: Option<DiskFormat>,
-    /// Refuse writes.
-    #[serde(default)]
-    pub readonly: bool,
-    /// The serial number that the guest sees: at most 20 ASCII characters.
-    #[schemars(extend("format" = "disk-serial", "x-default" = "none"))]
-    pub serial: Option<String>,
-    /// Place in the firmware's boot order, lowest first. Disks without one follow as the firmware likes.
-    #[schemars(extend("x-default" = "none"))]
-    pub boot_index: Option<u32>,
-    /// The PCI address in the guest, such as `"00:04.0"`.
-    #[schemars(extend("x-default" = "the next free one"))]
-    pub address: Option<PciAddress>,
-    /// `"writeback"` goes through the host's page cache, `"direct"` around it (`O_DIRECT`). Both keep what
-    /// the guest has flushed.
-    #[serde(default)]
-    pub cache: Cache,
-    /// What the guest's discard requests do: `"unmap"` frees the space in the image, `"ignore"` nothing.
-    #[serde(default)]
-    pub discard: Discard,
-    /// Whether a qcow2 image may name another file as its backing image: `"deny"` or `"allow"`. An image
-    /// from a stranger could name any file of the host.
-    #[schemars(extend("x-default" = "`\"deny\"`"))]
-    pub backing: Option<Backing>,
-}
-
-/// The virtio random number generator, fed by the host's kernel.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RngSection {
-    /// Whether the machine has one.
-    pub enabled: bool,
-    /// The PCI address in the guest.
-    #[schemars(extend("x-default" = "the next free one"))]
-    pub address: Option<PciAddress>,
-}
-
-impl Default for RngSection {
-    fn default() -> Self {
-        Self { enabled: true, address: None }
-    }
 }
 
 /// A PCIe root port.

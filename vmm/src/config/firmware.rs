@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file::FirmwareSection;
-use super::resolve::Resolver;
 use super::{Firmware, firmware_paths};
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 /// What a firmware image is.

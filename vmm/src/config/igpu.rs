@@ -10,7 +10,7 @@ use uuid::Uuid;
 use vocabulary::{HostPciAddress, LentDevice, MdevParent, MdevType, NewMdev, PciAddress, Resolution};
 
 use super::passthrough::{GpuFunctions, Passthrough, RomSource};
-use super::resolve::Resolver;
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 /// The namespace of UUIDs of mediated devices that are derived from a machine's name (RFC 9562 §5.5).

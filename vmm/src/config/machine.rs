@@ -12,7 +12,7 @@ use vocabulary::scalar::{Complaint, wrong_kind};
 use vocabulary::{ByteSize, Hugepages, Scalar, VfioBackend, inline_schema};
 
 use super::control::ControlSpec;
-use super::resolve::Resolver;
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 /// The least memory on which OVMF and the guests of the test suite run.

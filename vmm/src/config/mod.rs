@@ -11,12 +11,9 @@
 //! devices, who point at the lines of the file through [`Config::origin`].
 
 mod acpi_table;
-mod battery;
 mod console;
 mod control;
 mod cpu;
-mod disk;
-mod display;
 mod error;
 mod file;
 mod firmware;
@@ -35,7 +32,6 @@ mod smbios;
 mod suggest;
 mod syntax;
 mod text;
-mod vbios;
 
 #[cfg(test)]
 mod tests;
@@ -47,14 +43,12 @@ use std::path::{Path, PathBuf};
 use ::firmware::input::{self, InputError};
 use toml::de::DeTable;
 use uuid::Uuid;
-use vocabulary::{ConsoleSpec, DiskFormat, LentDevice, PciAddress};
+use vocabulary::{ConsoleSpec, LentDevice, PciAddress};
 
+use crate::device::Devices;
 use crate::finding::{Finding, Findings, Key, Location, Origin};
 
-pub use battery::BatteryMode;
 pub use control::{ControlSpec, ParseControlError};
-pub use disk::{Backing, Cache, Discard};
-pub use display::{Display, KeyboardLayout, UnknownLayoutError};
 pub use error::ConfigError;
 pub use firmware::FirmwareKind;
 pub use igpu::Igpu;
@@ -62,7 +56,6 @@ pub use machine::{Action, Machine, Rtc};
 pub use overrides::Overrides;
 pub use passthrough::{GpuFunctions, Passthrough, RomSource};
 pub use smbios::{ChassisType, Smbios};
-pub use vbios::Vbios;
 
 /// A virtual machine as the user wants it. Paths are absolute, or as resolved as the file's own path is.
 #[derive(Debug, Clone)]
@@ -79,26 +72,18 @@ pub struct Config {
     pub firmware: Firmware,
     /// SMBIOS strings.
     pub smbios: Smbios,
-    /// virtio-blk disks in the order of the file.
-    pub disks: Vec<Disk>,
-    /// The virtio random number generator, unless disabled.
-    pub rng: Option<Rng>,
+    /// Disks and all other optional devices that are models of ours.
+    pub devices: Devices,
     /// PCIe root ports in the order of the file.
     pub root_ports: Vec<RootPort>,
     /// Passed-through devices: those of `[dgpu]` and `[igpu]`, then those of `[[vfio]]` in the order of the file.
     pub passthrough: Vec<Passthrough>,
     /// What is special about the device of `[igpu]`.
     pub igpu: Option<Igpu>,
-    /// The GPU's video BIOS.
-    pub vbios: Option<Vbios>,
     /// The user's fw_cfg items in the order of the file.
     pub fw_cfg: Vec<FwCfgItem>,
-    /// The battery and the power adapter, if there are any.
-    pub battery: Option<BatteryMode>,
     /// The user's ACPI tables in the order of the file.
     pub acpi_tables: Vec<PathBuf>,
-    /// The screen, if there is one.
-    pub display: Option<Display>,
     /// Where COM1 leads.
     pub serial: ConsoleSpec,
     /// Where the firmware's debug port leads.
@@ -141,36 +126,6 @@ pub struct Firmware {
     /// What the variables are made from at the first run; `None` if neither the file nor the name of the
     /// code image tells.
     pub vars_template: Option<PathBuf>,
-}
-
-/// A virtio-blk disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
-    /// Image file or block device.
-    pub path: PathBuf,
-    /// Format of the image.
-    pub format: DiskFormat,
-    /// Whether writes are refused.
-    pub readonly: bool,
-    /// Serial number, 1 to 20 bytes of printable ASCII.
-    pub serial: Option<String>,
-    /// Place in the firmware's boot order.
-    pub boot_index: Option<u32>,
-    /// Guest PCI address; `None` leaves it to the plan.
-    pub address: Option<PciAddress>,
-    /// The host's page cache.
-    pub cache: Cache,
-    /// What discard requests do.
-    pub discard: Discard,
-    /// Whether the image may have a backing image.
-    pub backing: Backing,
-}
-
-/// The virtio random number generator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rng {
-    /// Guest PCI address; `None` leaves it to the plan.
-    pub address: Option<PciAddress>,
 }
 
 /// A PCIe root port.

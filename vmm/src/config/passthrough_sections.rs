@@ -10,8 +10,8 @@ use vocabulary::{HostPciAddress, LentDevice, PciAddress};
 
 use super::passthrough::{GpuFunctions, Passthrough, RomSource};
 use super::pci_ids::{PciId, SubsystemId};
-use super::resolve::Resolver;
-use super::vbios::Vbios;
+use crate::device::Vbios;
+use crate::finding::Resolver;
 use crate::finding::Section;
 
 /// The laptop's discrete GPU, passed through at the place and with the IDs that its driver expects. Needs an IOMMU. With
@@ -186,5 +186,49 @@ impl Resolver {
             }
         }
         (devices, vbios)
+    }
+}
+
+/// Keys of `[dgpu]` that say something about a GPU of the host.
+const ABOUT_THE_HOSTS_GPU: [&str; 5] = ["multifunction", "subsystem", "rom", "functions", "manage"];
+
+impl Resolver {
+    /// What `[dgpu]` asks for: a GPU of the host, a video BIOS, or both.
+    fn dgpu(&mut self, section: DgpuSection) -> (Option<Passthrough>, Option<Vbios>) {
+        let vbios = section.vbios.as_ref().map(|file| self.folder().join(file));
+        let guest = section.guest();
+        let ids = match section.host {
+            Some(_) => None,
+            None => self.check_without_host(&section),
+        };
+        let vbios = vbios.zip(guest).map(|(file, guest)| Vbios::new(file, guest, ids));
+        (section.into_passthrough(self.folder()), vbios)
+    }
+
+    /// Complains about keys that mean nothing without a GPU, and returns vendor and device ID.
+    fn check_without_host(&mut self, section: &DgpuSection) -> Option<(u16, u16)> {
+        for key in ABOUT_THE_HOSTS_GPU {
+            let path = Section::Dgpu.key(key);
+            if self.is_written(path) {
+                self.problem_with_help(
+                    path,
+                    format!("without `host` no GPU is passed through, and `{key}` is about one"),
+                    "add `host`, the GPU's address on the host, or leave this key out",
+                );
+            }
+        }
+        let (vendor, device) = (section.vendor.as_ref(), section.device.as_ref());
+        let (given, missing) = match (vendor, device) {
+            (Some(PciId(vendor)), Some(PciId(device))) => return Some((*vendor, *device)),
+            (None, None) => return None,
+            (Some(_), None) => ("vendor", "device"),
+            (None, Some(_)) => ("device", "vendor"),
+        };
+        self.problem_with_help(
+            Section::Dgpu.key(given),
+            format!("without `host`, `vendor` and `device` say what the video BIOS is for, and `{missing}` is missing"),
+            format!("add `{missing}`, or leave both out"),
+        );
+        None
     }
 }

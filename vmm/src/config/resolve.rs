@@ -5,13 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
+use vocabulary::ConsoleSpec;
 
 use super::file::{FwCfgSection, KernelSection, VmFile};
 use super::{
-    ChassisType, Config, Disk, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, Rng, RootPort,
-    Smbios, acpi_table, text,
+    ChassisType, Config, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, RootPort, Smbios,
+    acpi_table, text,
 };
-use crate::finding::{Finding, Findings, Key, Origin, Section};
+use crate::device::{Devices, Disk, Display, disk, display};
+use crate::finding::{Findings, Origin, Resolver, Section};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
 const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x5d0c_49a3_7f0e_4b7f_9e3e_6c1b_8a52_d4f1);
@@ -56,10 +58,14 @@ pub(super) fn resolve(
     resolver.check_memory(&machine);
     let cpu = resolver.cpu(&cpu);
     let firmware = resolver.firmware(firmware, &name, exists);
-    let disks: Vec<_> =
-        disk.into_iter().enumerate().map(|(index, disk)| resolver.disk(index, disk)).collect();
-    resolver.check_files(&firmware, &disks);
-    let rng = rng.enabled.then_some(Rng { address: rng.address });
+    let disks: Vec<Disk> =
+        disk.into_iter().enumerate().map(|(index, disk)| disk.resolve(index, &mut resolver)).collect();
+    let firmware_files = [Some(&firmware.code), Some(&firmware.vars), firmware.vars_template.as_ref()];
+    let firmware_files: Vec<&Path> = firmware_files.into_iter().flatten().map(PathBuf::as_path).collect();
+    disk::check_files(&mut resolver, &firmware_files, &disks);
+    let mut devices = Devices::default();
+    devices.add(disks);
+    devices.add(rng.resolve());
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);
@@ -69,13 +75,18 @@ pub(super) fn resolve(
     let igpu = igpu.and_then(|section| resolver.igpu(section, &name));
     let (igpu, display_gpu) = igpu.unzip();
     let (passthrough, vbios) = resolver.passthrough(dgpu, display_gpu, vfio);
-    resolver.check_boot_order(&disks, &passthrough);
+    devices.add(vbios);
+    resolver.check_boot_order(&devices, &passthrough);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
-    let display = resolver.display(display, [&serial, &debugcon]);
-    let display = display.or_else(|| overrides.screen.then(super::Display::default));
-    resolver.control(&mut machine.control, overrides, [&serial, &debugcon], display.as_ref());
+    let display = display.map(|display| display.resolve(&mut resolver));
+    let display = display.or_else(|| overrides.screen.then(Display::plain));
+    let socket = display.as_ref().and_then(Display::socket);
+    resolver.check_display(socket, [&serial, &debugcon]);
+    resolver.control(&mut machine.control, overrides, [&serial, &debugcon], socket);
+    devices.add(display);
+    devices.add(battery.map(|battery| battery.resolve()));
     let kernel = resolver.kernel(kernel, overrides);
 
     let Resolver { origin, problems, .. } = resolver;
@@ -87,16 +98,12 @@ pub(super) fn resolve(
         cpu,
         firmware,
         smbios,
-        disks,
-        rng,
+        devices,
         root_ports,
         passthrough,
         igpu,
-        vbios,
         fw_cfg,
-        battery: battery.map(|battery| battery.mode),
         acpi_tables,
-        display,
         serial,
         debugcon,
         kernel,
@@ -110,47 +117,7 @@ fn folder_of(path: &Path) -> PathBuf {
     path.parent().map(PathBuf::from).unwrap_or_default()
 }
 
-/// A resolution under way: what is found wrong, and the folder of the file.
-pub(super) struct Resolver {
-    origin: Origin,
-    folder: PathBuf,
-    problems: Vec<Finding>,
-}
-
 impl Resolver {
-    /// The folder that relative paths start from.
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// ` (line 7)` of a key that the file has.
-    pub(super) fn line_of(&self, key: impl Into<Key>) -> String {
-        self.origin.line_of(key).map(|line| format!(" (line {line})")).unwrap_or_default()
-    }
-
-    /// Whether the file has this key.
-    pub(super) fn is_written(&self, key: impl Into<Key>) -> bool {
-        self.origin.line_of(key).is_some()
-    }
-
-    pub(super) fn problem(&mut self, key: impl Into<Key>, message: impl Into<String>) {
-        self.problems.push(self.origin.problem(key, message));
-    }
-
-    pub(super) fn problem_with_help(
-        &mut self,
-        key: impl Into<Key>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.problems.push(self.origin.problem(key, message).with_help(help));
-    }
-
-    /// The path from the folder of the file on.
-    pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.folder.join(path)
-    }
-
     fn note_overrides(&mut self, overrides: &Overrides) {
         let Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen: _ } = overrides;
         let replaced = [
@@ -189,11 +156,11 @@ impl Resolver {
         }
     }
 
-    fn check_boot_order(&mut self, disks: &[Disk], passthrough: &[Passthrough]) {
-        let disks = disks.iter().enumerate().map(|(index, disk)| (Section::Disk(index), disk.boot_index));
-        let devices = passthrough.iter().map(|device| (device.section, device.boot_index));
+    fn check_boot_order(&mut self, devices: &Devices, passthrough: &[Passthrough]) {
+        let own = devices.iter().filter_map(|device| Some((device.section(), device.boot()?.index)));
+        let passed = passthrough.iter().map(|device| (device.section, device.boot_index));
         let mut seen: HashMap<u32, Section> = HashMap::new();
-        for (section, boot_index) in disks.chain(devices) {
+        for (section, boot_index) in own.chain(passed) {
             let Some(boot_index) = boot_index else { continue };
             if let Some(first) = seen.insert(boot_index, section) {
                 let line = self.line_of(first.key("boot_index"));
@@ -202,6 +169,17 @@ impl Resolver {
                     format!("another {what}{line} also has the place {boot_index} in the boot order");
                 self.problem(section.key("boot_index"), message);
             }
+        }
+    }
+
+    /// A console and the VNC server cannot make the same socket.
+    fn check_display(&mut self, socket: Option<&Path>, consoles: [&ConsoleSpec; 2]) {
+        if socket.is_some_and(|path| consoles.contains(&&ConsoleSpec::Unix(path.into()))) {
+            self.problem_with_help(
+                display::VNC,
+                "a console has the same socket",
+                "give them different paths",
+            );
         }
     }
 

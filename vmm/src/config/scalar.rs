@@ -9,12 +9,12 @@ use vocabulary::{
 };
 
 use super::control::ControlSpec;
-use super::display::KeyboardLayout;
 use super::machine::Action;
 use super::passthrough::RomSource;
 use super::pci_ids::{PciId, SubsystemId};
 use super::smbios::ChassisType;
 use super::text;
+use crate::device::display::KeyboardLayout;
 
 /// Checks a value against a named format.
 ///

@@ -1,12 +1,8 @@
 //! The ACPI view of the machine: the plan, and what the firmware has programmed when it asks for the tables.
 
 use std::arch::x86_64::__cpuid;
-use std::sync::Arc;
 
-use acpi::{
-    Battery, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile,
-    Vrom,
-};
+use acpi::{Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile};
 use vocabulary::memory::{FOUR_GIB, KVM_PAGES, PCI_HOLE_LAST};
 use vocabulary::ports::PCI_CONFIG;
 use vocabulary::{AddressRange, CpuVendor, pm};
@@ -15,9 +11,9 @@ use firmware::fw_cfg::e820::Range;
 use firmware::pci_window::{WindowInputs, pci_windows};
 
 use super::additions::Additions;
-use crate::config::BatteryMode;
 use crate::cpu::cpuid::Supported;
-use crate::plan::{MachinePlan, PlannedFunction, Role};
+use crate::plan::MachinePlan;
+use crate::topology::{PlannedFunction, Role};
 
 /// What only the running machine knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,7 +89,7 @@ pub fn platform(
         .filter(|function| !matches!(function.role, Role::HostBridge | Role::Lpc))
         .map(function)
         .collect::<Result<_, _>>()?;
-    Ok(Platform {
+    let mut platform = Platform {
         cpus: plan.apic_ids.iter().map(|&apic_id| Cpu { apic_id }).collect(),
         ecam: firmware
             .ecam
@@ -114,27 +110,25 @@ pub fn platform(
         com1: true,
         rtc: true,
         fw_cfg: true,
-        battery: plan.battery.map(|mode| match mode {
-            BatteryMode::Full => Battery::Full,
-            BatteryMode::Mirror => Battery::Mirror,
-        }),
-        vrom: vrom(plan, additions),
+        battery: None,
+        vrom: None,
         opregion: additions.opregion.clone(),
         oem: OemIds::default(),
         user_tables: additions.tables.clone(),
-    })
-}
-
-fn vrom(plan: &MachinePlan, additions: &Additions) -> Option<Vrom> {
-    let (planned, image) = (plan.vbios.as_ref()?, additions.vbios.as_ref()?);
-    Some(Vrom { at: planned.at.clone(), image: Arc::clone(image) })
+    };
+    for device in plan.devices.iter() {
+        device.describe_to_acpi(&mut platform, &additions.devices);
+    }
+    if platform.battery.is_some() {
+        platform.pm_profile = PmProfile::Mobile;
+    }
+    Ok(platform)
 }
 
 fn profile(plan: &MachinePlan) -> PmProfile {
     // SMBIOS 3.6, 7.4.1: portable, laptop, notebook, hand held, sub notebook, tablet, convertible, detachable.
     match plan.smbios.chassis_type.number() {
         8..=11 | 14 | 30..=32 => PmProfile::Mobile,
-        _ if plan.battery.is_some() => PmProfile::Mobile,
         _ => PmProfile::Desktop,
     }
 }

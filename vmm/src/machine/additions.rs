@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{user_tables, vbios};
+use super::user_tables;
+use crate::device::{Opening, Purpose, Tables, Vbios};
 use crate::finding::{Finding, Findings};
 use crate::plan::MachinePlan;
 
@@ -11,28 +12,29 @@ use crate::plan::MachinePlan;
 pub struct Additions {
     /// Complete tables.
     pub tables: Vec<Vec<u8>>,
-    /// The image that `_ROM` returns.
-    pub vbios: Option<Arc<[u8]>>,
+    /// What comes from files of devices.
+    pub devices: Tables,
     /// The OpRegion of the display GPU. It comes from the device and not from a file.
     pub opregion: Option<Arc<[u8]>>,
 }
 
 impl Additions {
-    /// Reads all files.
+    /// Reads all files, those of devices too, for tables without a machine.
     ///
     /// # Errors
     /// All that cannot be used, each with its line of the configuration.
     pub fn load(plan: &MachinePlan) -> Result<Self, Findings> {
-        let mut problems = Vec::new();
+        let (name, origin) = (plan.name.as_str(), &plan.origin);
+        let mut opening = Opening { name, purpose: Purpose::Look, origin, problems: Vec::new() };
+        let vbios = plan.devices.one::<Vbios>().and_then(|vbios| vbios.read(&mut opening));
+        let mut problems = opening.problems;
         let read = Self::read(plan, &mut problems);
         Findings::check(problems)?;
-        Ok(read)
+        Ok(Self { devices: Tables { vbios }, ..read })
     }
 
-    /// As [`Self::load`]; what cannot be used is added to `problems`.
+    /// Reads the user's tables; what cannot be used is added to `problems`.
     pub(super) fn read(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
-        let vbios = vbios::load(plan, problems);
-        let tables = user_tables::load(plan, problems);
-        Self { tables, vbios, opregion: None }
+        Self { tables: user_tables::load(plan, problems), ..Self::default() }
     }
 }

@@ -1,36 +1,31 @@
 //! What the firmware is told to boot from, and in which order.
 
+use crate::device::{Boot, Spec};
+use crate::plan::{MachinePlan, PlannedPassthrough};
+use crate::topology::{Placed, Role};
 use firmware::fw_cfg::bootorder::{BootDevice, BootKind, bootorder};
-use vocabulary::Devfn;
 
-use crate::plan::{MachinePlan, PlannedPassthrough, Role};
-
-/// The devices that have a place in the order; without any, all disks as they stand in the file. `None` leaves the order
+/// The devices that have a place in the order; without any, our own as they stand in the file. `None` leaves the order
 /// to the firmware.
 pub(super) fn of(plan: &MachinePlan) -> Option<Vec<u8>> {
-    let ordered = plan.disks.iter().any(|disk| disk.boot_index.is_some())
+    let own: Vec<Boot> = plan.devices.iter().filter_map(Spec::boot).collect();
+    let ordered = own.iter().any(|boot| boot.index.is_some())
         || plan.passthrough.iter().any(|device| device.boot_index.is_some());
     let mut devices: Vec<(u32, BootDevice)> = Vec::new();
-    let mut add = |role: Role, at: Devfn, bridge: Option<Devfn>| {
-        let (rank, kind) = match role {
-            Role::Disk(index) => {
-                let Some(disk) = plan.disks.get(index) else { return };
-                let rank = if ordered { disk.boot_index } else { u32::try_from(index).ok() };
-                (rank, BootKind::VirtioBlk)
-            }
+    for Placed { function, port } in plan.pci.placed() {
+        let boot = match function.role {
+            Role::Device(index) => plan.devices.get(index).and_then(Spec::boot).map(|boot| {
+                let rank = if ordered { boot.index } else { u32::try_from(index).ok() };
+                (rank, boot.kind)
+            }),
             Role::Passthrough(index) => {
-                let Some(device) = plan.passthrough.get(index) else { return };
-                (device.boot_index, kind(device))
+                plan.passthrough.get(index).map(|device| (device.boot_index, kind(device)))
             }
-            _ => return,
+            _ => None,
         };
-        if let Some(rank) = rank {
-            devices.push((rank, BootDevice { bridges: bridge.into_iter().collect(), at, kind }));
+        if let Some((Some(rank), kind)) = boot {
+            devices.push((rank, BootDevice { bridges: port.into_iter().collect(), at: function.at, kind }));
         }
-    };
-    for function in &plan.pci.functions {
-        add(function.role, function.at, None);
-        function.children.iter().for_each(|child| add(child.role, child.at, Some(function.at)));
     }
     devices.sort_by_key(|(rank, _)| *rank);
     let devices: Vec<BootDevice> = devices.into_iter().map(|(_, device)| device).collect();

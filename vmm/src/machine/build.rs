@@ -6,22 +6,17 @@ use std::sync::Arc;
 use devices::GuestRam;
 use devices::bus::{Bus, BusDevice, Priority};
 use devices::chipset::{
-    CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, PowerState, ResetControl, Rtc, TimeBase,
+    CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, ResetControl, Rtc, TimeBase,
 };
 use devices::debugcon::Debugcon;
-use devices::disk::BlockBackend;
-use devices::display::{Display, Screen};
+use devices::display::Screen;
 use devices::input::Input;
-use devices::interrupt::IrqLine;
 use devices::pci::root_port::{Link, RootPort, RootPortOptions};
-use devices::pci::{ConfigPorts, Ecam, PciFunction, Placement, RootComplex};
+use devices::pci::{ConfigPorts, Ecam, PciFunction, RootComplex};
 use devices::ps2::i8042::I8042;
 use devices::pvpanic::Pvpanic;
 use devices::serial::SerialPort;
 use devices::time::{Alarm, HostClock};
-use devices::virtio::blk::VirtioBlk;
-use devices::virtio::pci::VirtioPci;
-use devices::virtio::rng::VirtioRng;
 use firmware::fw_cfg::smbios::Smbios;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
@@ -29,8 +24,6 @@ use vocabulary::AddressRange;
 use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ};
 use vocabulary::ports::{self, Ports};
 
-use super::boot_disk::BootDisk;
-use super::display::MachineDisplay;
 use super::flash::Flash;
 use super::inputs::Inputs;
 use super::items;
@@ -38,13 +31,18 @@ use super::passthrough::{Passthrough, Surroundings};
 use super::refused;
 use crate::config;
 use crate::cpu::cpuid::Supported;
+use crate::device::disk::DiskFacts;
+use crate::device::{Assembly, DeviceError, Made, add_function};
 use crate::events::{Event, EventLog};
 use crate::kvm;
-use crate::kvm::irq::{Interrupts, Messages};
+use crate::kvm::irq::Interrupts;
 use crate::kvm::slots::Slots;
 use crate::memory::layout::Layout;
 use crate::outcome::Failure;
-use crate::plan::{MachinePlan, PlannedFunction, Role};
+use crate::plan::MachinePlan;
+use crate::power_supply::PowerSupplies;
+use crate::topology::Role;
+use crate::vnc::Server;
 
 /// What the host side of the machine brings along.
 pub(super) struct Connections {
@@ -60,8 +58,6 @@ pub(super) struct Connections {
     pub pm_alarm: Arc<dyn Alarm>,
     /// Rings when changes of the variables should go to the disk.
     pub flash_alarm: Arc<dyn Alarm>,
-    /// The host's battery and adapter, when the guest's follow them.
-    pub power: Option<PowerState>,
     /// What the machine says of itself.
     pub smbios: Smbios,
     /// What happened when.
@@ -80,6 +76,11 @@ pub(super) struct Board {
     pub memory: Arc<Bus>,
     /// The devices that the run loop talks to.
     pub devices: Devices,
+    /// The VNC server, and the power supplies that the battery follows.
+    pub vnc: Option<Server>,
+    pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
+    /// What others are told of the disks.
+    pub disks: Vec<DiskFacts>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
     pub passthrough: Option<Passthrough>,
 }
@@ -92,7 +93,7 @@ impl Board {
 
     /// What the guest shows, if the machine has a screen.
     pub(super) fn screen(&self) -> Option<Arc<dyn Screen>> {
-        self.devices.display.clone().map(|display| display as _)
+        self.devices.screen.clone()
     }
 }
 
@@ -119,8 +120,6 @@ pub(super) struct Devices {
     pub rtc: Arc<Rtc>,
     /// ACPI registers.
     pub pm: Arc<PowerManagement>,
-    /// The battery that follows the host's.
-    pub battery: Option<Arc<MirroredBattery>>,
     /// COM1.
     pub serial: Arc<SerialPort>,
     /// Keyboard controller.
@@ -128,9 +127,11 @@ pub(super) struct Devices {
     /// Firmware configuration.
     pub fw_cfg: Arc<devices::fw_cfg::FwCfg>,
     /// What the guest shows, if the machine has a screen.
-    pub display: Option<Arc<Display>>,
+    pub screen: Option<Arc<dyn Screen>>,
     /// Firmware and variables.
     pub flash: Flash,
+    /// Resets of optional devices.
+    pub optional: Vec<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Devices {
@@ -143,12 +144,12 @@ impl Devices {
             port92,
             rtc,
             pm,
-            battery,
             serial,
             i8042,
             fw_cfg,
-            display,
+            screen: _,
             flash,
+            optional,
         } = self;
         root.reset();
         config_ports.reset();
@@ -156,15 +157,10 @@ impl Devices {
         port92.reset();
         rtc.reset();
         pm.reset();
-        if let Some(battery) = battery {
-            battery.reset();
-        }
         serial.reset();
         i8042.reset();
         fw_cfg.reset();
-        if let Some(display) = display {
-            display.reset();
-        }
+        optional.iter().for_each(|reset| reset());
         flash.reset();
     }
 }
@@ -178,7 +174,7 @@ pub(super) fn board(
     inputs: Inputs,
     connections: Connections,
 ) -> Result<Board, Failure> {
-    let Inputs { additions, roms, kernel, items, flash, disks, vnc: _ } = inputs;
+    let Inputs { mut additions, roms, kernel, items, flash, devices } = inputs;
     let vm = kvm::create_vm(kvm)?;
     let slots = Slots::new(Arc::clone(&vm));
     slots.map_ram(&ram)?;
@@ -198,17 +194,7 @@ pub(super) fn board(
     let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
     let surroundings = Surroundings { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
     let passthrough = Passthrough::open(plan, &roms, &surroundings)?;
-    let mut pci = PciAssembly {
-        disks,
-        ram: &ram,
-        interrupts: &interrupts,
-        events: &connections.events,
-        passthrough: passthrough.as_ref(),
-        plan,
-        mch: &mch,
-        lpc,
-    };
-    pci.populate(&root, &plan.pci.functions)?;
+    populate(&root, plan, passthrough.as_ref(), &mch, &lpc)?;
 
     let reset_control = Arc::new(ResetControl::default());
     let config_ports = Arc::new(ConfigPorts::new(Arc::clone(&root), Arc::clone(&reset_control) as _));
@@ -230,10 +216,22 @@ pub(super) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(KEYBOARD_IRQ), interrupts.line(MOUSE_IRQ));
 
-    let planes = passthrough.as_ref().and_then(Passthrough::planes);
-    let ramfb = plan.igpu.map_or(plan.display.is_some(), |igpu| igpu.ramfb);
-    let (display, ramfb) = MachineDisplay::of(ramfb, planes, &ram)
-        .map_or((None, None), |MachineDisplay { display, ramfb }| (Some(display), ramfb));
+    let mut assembly = Assembly {
+        root: &root,
+        io: &io,
+        ram: &ram,
+        interrupts: &interrupts,
+        pm: &pm,
+        input: Arc::clone(&i8042) as _,
+        planes: passthrough.as_ref().and_then(Passthrough::planes),
+        events: &connections.events,
+        made: Made::default(),
+    };
+    for (index, device) in devices.into_iter().enumerate() {
+        device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
+    }
+    let Made { resets, power, screen, ramfb, vnc, disks, tables } = assembly.made;
+    additions.devices = tables;
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
@@ -258,10 +256,6 @@ pub(super) fn board(
     if let Some(output) = connections.debug_output {
         io.insert(ports::DEBUGCON.range(), Priority::Platform, Arc::new(Debugcon::new(output)));
     }
-    let battery = connections.power.map(|state| MirroredBattery::new(&state, Arc::clone(&pm)));
-    if let Some(battery) = &battery {
-        io.insert(ports::BATTERY.range(), Priority::Platform, Arc::clone(battery) as _);
-    }
     root.seal();
     if passthrough.as_ref().is_some_and(|passthrough| !passthrough.is_fresh()) {
         root.reset();
@@ -278,52 +272,33 @@ pub(super) fn board(
             port92,
             rtc,
             pm,
-            battery,
             serial,
             i8042,
             fw_cfg,
-            display,
+            screen,
             flash,
+            optional: resets,
         },
+        vnc,
+        power,
+        disks,
         passthrough,
     })
 }
 
-/// Makes the functions of the plan.
-struct PciAssembly<'a> {
-    /// Those that are not in use yet.
-    disks: Vec<Option<Box<dyn BlockBackend>>>,
-    ram: &'a GuestRam,
-    interrupts: &'a Arc<Interrupts>,
-    events: &'a EventLog,
-    passthrough: Option<&'a Passthrough>,
-    plan: &'a MachinePlan,
-    mch: &'a Arc<Mch>,
-    lpc: Arc<Lpc>,
-}
-
-impl PciAssembly<'_> {
-    fn populate(&mut self, root: &RootComplex, functions: &[PlannedFunction]) -> Result<(), Failure> {
-        let placed = |error: devices::pci::TopologyError| Failure::Input(error.to_string());
-        for planned in functions {
-            root.add(planned.at, self.function(planned, Placement::RootComplexIntegrated)?)
-                .map_err(placed)?;
-            for child in &planned.children {
-                let function = self.function(child, Placement::Endpoint)?;
-                root.add_behind(planned.at, child.at.function(), function).map_err(placed)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn function(
-        &mut self,
-        planned: &PlannedFunction,
-        placement: Placement,
-    ) -> Result<Arc<dyn PciFunction>, Failure> {
-        Ok(match planned.role {
-            Role::HostBridge => Arc::clone(self.mch) as _,
-            Role::Lpc => Arc::clone(&self.lpc) as _,
+/// Puts the chipset, the root ports and passed-through functions into their places.
+fn populate(
+    root: &RootComplex,
+    plan: &MachinePlan,
+    passthrough: Option<&Passthrough>,
+    mch: &Arc<Mch>,
+    lpc: &Arc<Lpc>,
+) -> Result<(), Failure> {
+    for placed in plan.pci.placed() {
+        let planned = placed.function;
+        let function: Arc<dyn PciFunction> = match planned.role {
+            Role::HostBridge => Arc::clone(mch) as _,
+            Role::Lpc => Arc::clone(lpc) as _,
             Role::RootPort { number } => Arc::new(RootPort::new(RootPortOptions {
                 multifunction: planned.multifunction,
                 slot: number,
@@ -331,57 +306,14 @@ impl PciAssembly<'_> {
                 link: Link { width: 16, speed: 3 },
                 interrupt_pin: planned.interrupt.map_or(0, |interrupt| interrupt.pin),
             })),
-            Role::Disk(index) => self.disk(index, planned, placement)?,
-            Role::Rng => self.virtio(Box::new(VirtioRng::new()), planned, placement)?,
-            Role::Passthrough(index) => self.passthrough(index, planned)?,
-        })
+            Role::Passthrough(index) => match passthrough.and_then(|all| all.function(index)) {
+                Some(function) => function,
+                None => continue,
+            },
+            // They put themselves there.
+            Role::Device(_) => continue,
+        };
+        add_function(root, placed, function).map_err(DeviceError::from)?;
     }
-
-    fn passthrough(&self, index: usize, planned: &PlannedFunction) -> Result<Arc<dyn PciFunction>, Failure> {
-        self.passthrough.and_then(|passthrough| passthrough.function(index)).ok_or_else(|| {
-            let what = match self.plan.passthrough.get(index) {
-                Some(function) => format!("{} ({})", function.host, function.section),
-                None => format!("function {index} of the plan"),
-            };
-            Failure::Input(format!("{what} cannot be passed through at {planned}: it has not been opened"))
-        })
-    }
-
-    fn virtio(
-        &self,
-        device: Box<dyn devices::virtio::VirtioDevice>,
-        planned: &PlannedFunction,
-        placement: Placement,
-    ) -> Result<Arc<dyn PciFunction>, Failure> {
-        let line: Arc<dyn IrqLine> =
-            self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
-        let messages = Messages(Arc::clone(self.interrupts));
-        let function = VirtioPci::endpoint(device, self.ram.clone(), placement, &messages, line)
-            .map_err(|error| Failure::Refused(format!("{planned}: {error}")))?;
-        if planned.multifunction {
-            function.set_multifunction();
-        }
-        Ok(function)
-    }
-
-    fn disk(
-        &mut self,
-        index: usize,
-        planned: &PlannedFunction,
-        placement: Placement,
-    ) -> Result<Arc<dyn PciFunction>, Failure> {
-        let disk = self
-            .plan
-            .disks
-            .get(index)
-            .ok_or_else(|| Failure::Input(format!("{planned}: there is no disk[{index}]")))?;
-        let backend = self.disks.get_mut(index).and_then(Option::take);
-        let backend =
-            backend.ok_or_else(|| Failure::Input(format!("{planned}: disk[{index}] is not open")))?;
-        let key = format!("disk[{index}]");
-        let backend = BootDisk::watch(backend, key.clone(), self.events.clone());
-        let name = format!("{key} ({})", disk.path.display());
-        let device = VirtioBlk::new(backend, disk.serial.as_deref().unwrap_or_default(), &name);
-        self.virtio(Box::new(device), planned, placement)
-    }
+    Ok(())
 }

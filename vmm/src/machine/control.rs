@@ -15,13 +15,15 @@ use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
 use super::vcpus::Vcpus;
-use crate::config::{self, Action};
+use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
     Announcement, Announcer, Ask, CharDevice, Disk, Door, Facts, Machine, PanicAction, PassedDevice, Server,
     Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
+use crate::device::Display;
+use crate::device::disk::DiskFacts;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
 use crate::session::{Cause, Trigger};
@@ -44,9 +46,8 @@ pub(super) struct Clients {
 }
 
 impl Control {
-    /// Opens the socket, before anything of the host is taken for the machine. `sizes`: what the guest will see of each
-    /// disk, in bytes.
-    pub(super) fn open(plan: &MachinePlan, sizes: &[u64], began: Instant) -> Result<Option<Self>, Failure> {
+    /// Opens the socket, before anything of the host is taken for the machine.
+    pub(super) fn open(plan: &MachinePlan, began: Instant) -> Result<Option<Self>, Failure> {
         let door = Door::open(&plan.machine.control, &plan.name)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let Some(door) = door else { return Ok(None) };
@@ -66,7 +67,7 @@ impl Control {
             },
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
-            disks: plan.disks.iter().zip(sizes).map(|(disk, size)| told(disk, *size)).collect(),
+            disks: Vec::new(),
             chardevs: chardevs(plan, door.path()),
             vnc: None,
         };
@@ -90,6 +91,7 @@ impl Control {
     ) -> Result<Server, Failure> {
         let Self { door, clients: Clients { announcer, quit }, mut facts, began } = self;
         facts.vnc = vnc;
+        facts.disks = board.disks.iter().map(told).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {
             if let Some(path) = console.and_then(Console::terminal_path) {
@@ -138,16 +140,16 @@ impl Control {
 }
 
 /// What clients are told of a disk of so many bytes.
-fn told(disk: &config::Disk, size: u64) -> Disk {
+fn told(disk: &DiskFacts) -> Disk {
     Disk {
         path: disk.path.clone(),
         format: match disk.format {
             DiskFormat::Raw => "raw",
             DiskFormat::Qcow2 => "qcow2",
         },
-        size,
-        read_only: disk.readonly,
-        direct: disk.cache == config::Cache::Direct,
+        size: disk.size,
+        read_only: disk.read_only,
+        direct: disk.direct,
     }
 }
 
@@ -166,6 +168,12 @@ fn chardevs(plan: &MachinePlan, socket: &Path) -> Vec<CharDevice> {
         device("debugcon", filename(&plan.debugcon)),
         device("compat_monitor0", format!("unix:{},server=on", socket.display())),
     ]
+}
+
+/// What the control socket tells of the VNC server.
+pub(super) fn vnc(plan: &MachinePlan, board: &Board) -> Option<Vnc> {
+    let password = plan.devices.one::<Display>().is_some_and(|display| display.password_file.is_some());
+    board.vnc.as_ref().map(|server| Vnc { address: server.address().clone(), password })
 }
 
 /// What a kept machine's state is called, as in QMP.

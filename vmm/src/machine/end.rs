@@ -12,7 +12,6 @@ use crate::events::{Event, EventLog, ExitCounts};
 use crate::kvm::HostError;
 use crate::outcome::{Outcome, status};
 use crate::session::{Cause, Trigger};
-use crate::vnc::Server;
 use crate::watch::{Observer, Verdict};
 
 /// Why the loop ended.
@@ -32,7 +31,6 @@ pub(super) struct Machine {
     pub(super) consoles: Consoles,
     pub(super) board: Board,
     pub(super) loan: Loan,
-    pub(super) vnc: Option<Server>,
 }
 
 /// Whether what the guest came to is its end, whose `action` was to be taken. `ending`: somebody is ending the machine.
@@ -85,9 +83,9 @@ pub(super) fn conclude(
     observer: &Observer,
     events: &EventLog,
 ) -> Outcome {
-    let Machine { vcpus, consoles, board, loan, vnc } = machine;
+    let Machine { vcpus, consoles, mut board, loan } = machine;
     // Nobody looks at a machine that is taken apart.
-    drop(vnc);
+    drop(board.vnc.take());
     let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
     let flushed = board.devices.flash.flush();
     let slot_switches = board.devices.flash.slot_switches();

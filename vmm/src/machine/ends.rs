@@ -11,7 +11,6 @@ use std::time::Instant;
 use vocabulary::ConsoleSpec;
 
 use super::control::Control;
-use super::inputs::{self, Inputs};
 use super::shot::Shot;
 use crate::cli::RunOptions;
 use crate::config::ConfigError;
@@ -21,12 +20,10 @@ use crate::finding::{Findings, Key, Section};
 use crate::outcome::Failure;
 use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
-use crate::vnc;
 
 /// All of a machine's ends.
 pub(super) struct Ends {
     pub(super) control: Option<Control>,
-    pub(super) vnc: Option<vnc::Reserved>,
     pub(super) serial: console::Reserved,
     pub(super) debug: Option<console::Reserved>,
     pub(super) shot: Shot,
@@ -34,18 +31,12 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Opens all of them. What the VNC server is to be is taken out of `inputs`.
+    /// Opens all of them.
     ///
     /// # Errors
     /// One cannot be had, or would overwrite another file of the machine.
-    pub(super) fn open(
-        plan: &MachinePlan,
-        options: &RunOptions,
-        inputs: &mut Inputs,
-        began: Instant,
-    ) -> Result<Self, Failure> {
-        let control = Control::open(plan, &inputs.disk_sizes(), began)?;
-        let vnc = inputs.vnc.take().map(vnc::Reserved::new).transpose()?;
+    pub(super) fn open(plan: &MachinePlan, options: &RunOptions, began: Instant) -> Result<Self, Failure> {
+        let control = Control::open(plan, began)?;
         let mut files = Files::of(plan, options);
         let serial = files.console(plan, &plan.serial, "serial port", Section::Serial.key("output"))?;
         let debug = match &plan.debugcon {
@@ -60,7 +51,7 @@ impl Ends {
                 .map_err(Failure::Input)?;
         }
         let shot = Shot::new(options.screenshot.as_deref())?;
-        Ok(Self { control, vnc, serial, debug, shot, events })
+        Ok(Self { control, serial, debug, shot, events })
     }
 
     /// Empties the file of events, and notes the start in it.
@@ -81,9 +72,8 @@ struct Files(Vec<(Identity, String)>);
 
 impl Files {
     fn of(plan: &MachinePlan, options: &RunOptions) -> Self {
-        let paths =
-            inputs::paths(plan).into_iter().chain([("the configuration".into(), options.config.clone())]);
-        let known = paths.filter_map(|(what, path)| Some((Identity::at(&path)?, what)));
+        let paths = plan.files().into_iter().chain([("the configuration".into(), options.config.as_path())]);
+        let known = paths.filter_map(|(what, path)| Some((Identity::at(path)?, what)));
         let open = open_files()
             .into_iter()
             .map(|(identity, path)| (identity, format!("{}, which the machine uses itself", path.display())));

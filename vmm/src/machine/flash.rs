@@ -10,12 +10,13 @@ use devices::bus::{Bus, Priority};
 use devices::pflash::{FlashBacking, Pflash};
 use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
-use firmware::nvram::{NvramError, NvramStore};
+use firmware::nvram::{self, NvramError, NvramStore};
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 use vocabulary::AddressRange;
 
-use crate::config::FirmwareKind;
+use crate::config::{Firmware, FirmwareKind};
+use crate::finding::{Finding, Section};
 use crate::kvm::slots::Slots;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -45,6 +46,35 @@ fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
         .write_slice(contents, 0)
         .map_err(|error| Failure::Refused(format!("cannot fill the flash: {error}")))?;
     Ok(Arc::new(region))
+}
+
+/// What [`FlashFiles::open`] would refuse, with its line. Nothing is locked or made.
+pub(super) fn look(plan: &MachinePlan) -> Vec<Finding> {
+    let Firmware { kind, code, vars, vars_template } = &plan.firmware;
+    let read = || {
+        let file = CodeFile::open(code)?;
+        let mut bytes = vec![0; file.size()];
+        if *kind == FirmwareKind::Raw {
+            return file.read_raw_into(&mut bytes).map(|()| None);
+        }
+        let info = file.read_into(&mut bytes)?;
+        image::check_smm(code, &bytes)?;
+        Ok(Some(info))
+    };
+    let info = match read() {
+        Err(error) => return vec![plan.problem(Section::Firmware.key("code"), error.to_string())],
+        Ok(info) => info,
+    };
+    let Some(info) = info.filter(|info| info.builtin_vars.is_none()) else { return Vec::new() };
+    match nvram::look(vars, vars_template.as_deref(), info.layout.vars_size()) {
+        Ok(()) => Vec::new(),
+        Err(error) => {
+            let about_template =
+                vars_template.as_ref().is_some_and(|template| error.path() == Some(template.as_path()));
+            let key = if about_template { "vars_template" } else { "vars" };
+            vec![plan.problem(Section::Firmware.key(key), error.to_string())]
+        }
+    }
 }
 
 impl FlashFiles {

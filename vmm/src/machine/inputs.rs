@@ -1,25 +1,21 @@
 //! The files that a machine is made from, opened and checked before anything of the host is changed: what can be refused
 //! is refused here.
 //!
-//! First come the files that are only read, all of whose mistakes are reported together, each with its line of the
-//! configuration. Then those that belong to one machine at a time, the variables and the disks, which are locked from here
-//! on.
+//! All mistakes are reported together, each with its line of the configuration. What belongs to one machine at a time, the
+//! variables and the disks, is locked from here on.
 
-use std::path::PathBuf;
-
-use devices::disk::{BlockBackend, DiskOptions, open_disk};
 use firmware::fw_cfg::kernel::{KernelError, KernelHandoff};
 use firmware::fw_cfg::user_item::{Source, UserItem};
 use vocabulary::fw_cfg::Content;
 
 use super::additions::Additions;
-use super::flash::FlashFiles;
+use super::flash::{self, FlashFiles};
 use super::passthrough::Roms;
-use crate::config::{self, ConfigError, Display, FwCfgContent, RomSource};
+use crate::config::{self, ConfigError, FwCfgContent};
+use crate::device::{Opened, Opening, Purpose};
 use crate::finding::{Finding, Findings, Key, Section};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
-use crate::vnc::{self, VncError};
 
 /// All of a machine's files.
 pub(super) struct Inputs {
@@ -31,12 +27,10 @@ pub(super) struct Inputs {
     pub(super) kernel: Option<KernelHandoff>,
     /// The user's fw_cfg items, by name.
     pub(super) items: Vec<(String, Box<dyn Content>)>,
-    /// What the VNC server is to be; it has read its password.
-    pub(super) vnc: Option<vnc::Options>,
     /// Firmware and variables.
     pub(super) flash: FlashFiles,
-    /// Disks in the order of the configuration. The assembly takes them out.
-    pub(super) disks: Vec<Option<Box<dyn BlockBackend>>>,
+    /// Optional devices in the order of the plan.
+    pub(super) devices: Vec<Box<dyn Opened>>,
 }
 
 impl Inputs {
@@ -45,21 +39,42 @@ impl Inputs {
     /// # Errors
     /// A file is missing, wrong, or in use.
     pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
+        let mut files = Files::open(plan, Purpose::Run);
+        Findings::check(std::mem::take(&mut files.problems)).map_err(ConfigError::from)?;
+        let Files { additions, roms, kernel, items, devices, problems: _ } = files;
+        // The variables come last: they are made from their template at the first run.
+        let flash = FlashFiles::open(plan)?;
+        Ok(Self { additions, roms, kernel, items, flash, devices })
+    }
+}
+
+/// What a run would refuse because of files, each with its line. Nothing is locked or made.
+pub fn refused_files(plan: &MachinePlan) -> Vec<Finding> {
+    let mut problems = Files::open(plan, Purpose::Look).problems;
+    problems.extend(flash::look(plan));
+    problems
+}
+
+/// All files but those of the flash, and what is wrong with them.
+struct Files {
+    additions: Additions,
+    roms: Roms,
+    kernel: Option<KernelHandoff>,
+    items: Vec<(String, Box<dyn Content>)>,
+    devices: Vec<Box<dyn Opened>>,
+    problems: Vec<Finding>,
+}
+
+impl Files {
+    fn open(plan: &MachinePlan, purpose: Purpose) -> Self {
         let mut problems = Vec::new();
         let additions = Additions::read(plan, &mut problems);
         let roms = Roms::load(plan, &mut problems);
         let kernel = kernel(plan, &mut problems);
         let items = items(plan, &mut problems);
-        let vnc = vnc(plan, &mut problems)?;
-        Findings::check(problems).map_err(ConfigError::from)?;
-        let flash = FlashFiles::open(plan)?;
-        let disks = disks(plan)?;
-        Ok(Self { additions, roms, kernel, items, vnc, flash, disks })
-    }
-
-    /// What the guest will see of each disk, in bytes, in the order of the configuration.
-    pub(super) fn disk_sizes(&self) -> Vec<u64> {
-        self.disks.iter().flatten().map(|disk| disk.size()).collect()
+        let mut opening = Opening { name: &plan.name, purpose, origin: &plan.origin, problems };
+        let devices = plan.devices.iter().filter_map(|device| device.open(&mut opening)).collect();
+        Self { additions, roms, kernel, items, devices, problems: opening.problems }
     }
 }
 
@@ -110,85 +125,4 @@ fn items(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<(String, Box<dy
         }
     }
     items
-}
-
-fn vnc(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Result<Option<vnc::Options>, VncError> {
-    let Some(display) = &plan.display else { return Ok(None) };
-    let Some(address) = display.vnc.clone() else { return Ok(None) };
-    let password_file = display.password_file.as_deref();
-    match vnc::Options::new(address, password_file, &plan.name, display.keyboard.0) {
-        Err(VncError::Password(error)) => {
-            problems.push(plan.problem(Display::PASSWORD_FILE, error.to_string()));
-            Ok(None)
-        }
-        options => options.map(Some),
-    }
-}
-
-fn disks(plan: &MachinePlan) -> Result<Vec<Option<Box<dyn BlockBackend>>>, Failure> {
-    let mut problems = Vec::new();
-    let mut disks = Vec::new();
-    for (index, disk) in plan.disks.iter().enumerate() {
-        match open_disk(&disk_options(disk)) {
-            Ok(disk) => disks.push(Some(disk)),
-            // The file is right; somebody else is in the way.
-            Err(source) if source.is_in_use() => return Err(Failure::Disk { index, source }),
-            Err(error) => {
-                let disk = Section::Disk(index);
-                problems.push(plan.problem(disk.key("path"), format!("{disk}: {error}")));
-            }
-        }
-    }
-    Findings::check(problems).map_err(ConfigError::from)?;
-    Ok(disks)
-}
-
-fn disk_options(disk: &config::Disk) -> DiskOptions {
-    let mut options = DiskOptions::new(&disk.path);
-    options.format = Some(disk.format);
-    options.read_only = disk.readonly;
-    options.direct = disk.cache == config::Cache::Direct;
-    options.discard = disk.discard == config::Discard::Unmap;
-    options.allow_backing = disk.backing == config::Backing::Allow;
-    options
-}
-
-/// The paths of all files that a machine is made from, each with what it is called in messages.
-pub(super) fn paths(plan: &MachinePlan) -> Vec<(String, PathBuf)> {
-    let mut paths = Vec::new();
-    let mut add = |what: String, path: &PathBuf| paths.push((what, path.clone()));
-    add("the firmware's image (`code` in [firmware])".into(), &plan.firmware.code);
-    add("the machine's variables (`vars` in [firmware])".into(), &plan.firmware.vars);
-    if let Some(template) = &plan.firmware.vars_template {
-        add("the template of the variables".into(), template);
-    }
-    for (index, disk) in plan.disks.iter().enumerate() {
-        add(format!("the image of disk[{index}]"), &disk.path);
-    }
-    if let Some(kernel) = &plan.kernel {
-        add("the kernel".into(), &kernel.image);
-        if let Some(initrd) = &kernel.initrd {
-            add("the initrd".into(), initrd);
-        }
-    }
-    for table in &plan.acpi_tables {
-        add("an ACPI table".into(), table);
-    }
-    if let Some(vbios) = &plan.vbios {
-        add("the GPU's video BIOS".into(), &vbios.file);
-    }
-    for device in &plan.passthrough {
-        if let RomSource::File(path) = &device.rom {
-            add(format!("the ROM of {}", device.section), path);
-        }
-    }
-    for item in &plan.fw_cfg {
-        if let FwCfgContent::File(path) = &item.content {
-            add(format!("the content of the fw_cfg item {}", item.name), path);
-        }
-    }
-    if let Some(password) = plan.display.as_ref().and_then(|display| display.password_file.as_ref()) {
-        add("the VNC password".into(), password);
-    }
-    paths
 }

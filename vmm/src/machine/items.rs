@@ -19,9 +19,9 @@ use vocabulary::fw_cfg::Content;
 use super::acpi::{self, CpuFacts};
 use super::additions::Additions;
 use super::boot_order;
-use super::display;
 use super::passthrough::OpRegion;
 use crate::cpu::cpuid::Supported;
+use crate::device::screen;
 use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, verify};
@@ -77,7 +77,7 @@ pub(super) fn build(
     if let Some(kernel) = kernel {
         builder = with_kernel(builder, kernel);
     }
-    builder = display::offer(builder, live.ramfb.as_ref());
+    builder = screen::offer(builder, live.ramfb.as_ref());
     for (name, content) in items {
         builder = builder.file(&name, content);
     }

@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use devices::chipset::MirroredBattery;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -91,7 +92,7 @@ pub(super) struct Sources<'a> {
     pub(super) notices: Vec<Notice>,
     pub(super) grace: &'a Timer,
     pub(super) timeout: &'a Timer,
-    pub(super) supplies: Option<PowerSupplies>,
+    pub(super) power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     pub(super) control: Option<Control>,
     pub(super) vnc: Option<Vnc>,
     pub(super) wake: Sender<Wake>,
@@ -109,7 +110,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         notices,
         grace,
         timeout,
-        supplies,
+        power,
         control,
         vnc,
         wake,
@@ -174,9 +175,9 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     let pm = Arc::clone(&board.devices.pm);
     add(Arc::new(Mutex::new(pm_alarm.timer().subscriber(move || pm.expired(Instant::now())))));
 
-    if let (Some(supplies), Some(battery)) = (supplies, &board.devices.battery) {
+    if let Some((supplies, battery)) = power {
         let timer = Timer::new().map_err(refused("create a timer"))?;
-        let mut follower = Follower::new(supplies, Arc::clone(battery), timer.clone());
+        let mut follower = Follower::new(supplies, battery, timer.clone());
         add(Arc::new(Mutex::new(timer.subscriber(move || follower.follow()))));
     }
 

@@ -2,13 +2,11 @@
 
 pub mod acpi;
 mod additions;
-mod boot_disk;
 mod boot_order;
 mod build;
 mod consoles;
 mod control;
 mod diagnose;
-mod display;
 mod dump;
 mod end;
 mod ends;
@@ -23,14 +21,12 @@ mod shot;
 mod tests;
 mod timers;
 mod user_tables;
-mod vbios;
 mod vcpus;
-mod vnc;
 
 pub use dump::dump;
+pub use inputs::refused_files;
 pub use run::run;
 pub use user_tables::TableFileError;
-pub use vbios::VbiosError;
 
 use std::io;
 

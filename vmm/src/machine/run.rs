@@ -22,9 +22,8 @@ use super::refused;
 use super::shot::Shot;
 use super::timers::TimerAlarm;
 use super::vcpus::{Vcpus, Waits};
-use super::vnc;
 use crate::cli::RunOptions;
-use crate::config::{self, Action, BatteryMode};
+use crate::config::{self, Action};
 use crate::console::{Console, Releaser};
 use crate::control::Announcement;
 use crate::cpu::conductor::Request;
@@ -35,7 +34,6 @@ use crate::kvm::{self, probe, setup};
 use crate::memory;
 use crate::outcome::{Failure, Outcome, PassthroughError};
 use crate::plan::{self, MachinePlan};
-use crate::power_supply::PowerSupplies;
 use crate::privileges;
 use crate::session::{self, Cause, Session, Trigger};
 use crate::signals::SignalFd;
@@ -69,8 +67,8 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     }
     // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
-    let mut inputs = Inputs::open(&plan)?;
-    let mut ends = Ends::open(&plan, options, &mut inputs, began)?;
+    let inputs = Inputs::open(&plan)?;
+    let mut ends = Ends::open(&plan, options, began)?;
     let kvm = kvm::open()?;
     kvm::check_vcpus(&plan.apic_ids, kvm.get_max_vcpus(), kvm.get_max_vcpu_id())?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
@@ -92,13 +90,12 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     // Threads that start from here on have no more privileges than this one.
     privileges::drop_unneeded();
     let events = ends.events(start)?;
-    let Ends { control, vnc, serial, debug, mut shot, .. } = ends;
+    let Ends { control, serial, debug, mut shot, .. } = ends;
     let clients = control.as_ref().map(Control::clients);
     let mut consoles = Consoles::start(!options.headless, serial, debug, watcher, &events)?;
     let alarm = || TimerAlarm::new().map(Arc::new).map_err(refused("create a timer"));
     let (rtc_alarm, pm_alarm, flash_alarm) = (alarm()?, alarm()?, alarm()?);
     let room = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused("create an event"))?;
-    let mut supplies = (plan.battery == Some(BatteryMode::Mirror)).then(PowerSupplies::of_host);
     let mut board = build::board(
         &kvm,
         &supported,
@@ -112,15 +109,14 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
             rtc_alarm: Arc::clone(&rtc_alarm) as _,
             pm_alarm: Arc::clone(&pm_alarm) as _,
             flash_alarm: Arc::clone(&flash_alarm) as _,
-            power: supplies.as_mut().map(PowerSupplies::read),
             smbios,
             events: events.clone(),
         },
     )?;
     check_signals(&signals)?;
-    let vnc = vnc::serve(vnc, &board, &events)?;
     let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, &events)?;
 
+    let power = board.power.take();
     let (wake, woken) = channel();
     let grace = Timer::new().map_err(refused("create a timer"))?;
     let timeout = Timer::new().map_err(refused("create a timer"))?;
@@ -139,9 +135,9 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
             .map_err(refused("listen to devices"))?,
         grace: &grace,
         timeout: &timeout,
-        supplies,
+        power,
         control,
-        vnc: vnc::told(&plan, vnc.as_ref()),
+        vnc: control::vnc(&plan, &board),
         wake,
     })?;
     vcpus.resume();
@@ -171,7 +167,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     };
     let end = supervisor.supervise(subscribers, &woken);
     shot.at_end(board.screen().as_deref());
-    let machine = Machine { vcpus, consoles, board, loan, vnc };
+    let machine = Machine { vcpus, consoles, board, loan };
     Ok(conclude(end, options, machine, &observer, &events))
 }
 

@@ -20,8 +20,7 @@ const CPU: CpuFacts = CpuFacts { physical_bits: 40, vendor: CpuVendor::Amd, gib_
 fn machine(text: &str) -> MachinePlan {
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
     let config = config::parse(&text, Path::new("/vm/test.toml")).unwrap();
-    let plan = plan(config, &HostFacts::default()).unwrap();
-    plan
+    plan(config, &HostFacts::default()).unwrap()
 }
 
 fn range(base: u64, len: u64) -> AddressRange {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::passthrough::Wish;
-use super::pci::Role;
 use super::place::{HOST_BRIDGE, Planner};
+use crate::topology::Role;
 
 impl Planner<'_> {
     /// Tells which functions would never be found.

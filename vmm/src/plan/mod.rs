@@ -4,17 +4,19 @@
 //! `vm.toml` that causes it. The plan takes over what the configuration has decided already, so nothing behind it needs both: it alone
 //! feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
+mod files;
 mod headers;
 mod igpu;
 pub mod memory;
 pub mod passthrough;
-pub mod pci;
+mod pci;
 mod place;
 mod ports;
 pub mod report;
+mod resources;
 #[cfg(test)]
 mod tests;
-pub mod vbios;
+mod vbios;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -22,15 +24,17 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use vocabulary::{ConsoleSpec, Topology};
 
-use crate::config::{BatteryMode, Config, Disk, Display, Firmware, FwCfgItem, Kernel, Machine, Rng, Smbios};
+use crate::config::{Config, Firmware, FwCfgItem, Kernel, Machine, Passthrough, Smbios};
+use crate::device::{Devices, Display, Vbios};
 use crate::finding::{Finding, Findings, Key, Origin};
 use crate::host::HostFacts;
 use crate::memory::MemoryPlan;
+use crate::topology::PciPlan;
 
 pub use igpu::PlannedIgpu;
 pub use passthrough::PlannedPassthrough;
-pub use pci::{PciPlan, PlannedFunction, Role};
-pub use vbios::PlannedVbios;
+pub(crate) use resources::Claims;
+pub use resources::PortRange;
 
 /// A whole machine, decided.
 #[derive(Debug, Clone)]
@@ -57,14 +61,10 @@ pub struct MachinePlan {
     pub kernel: Option<Kernel>,
     /// Width of guest-physical addresses in bits; `None` is the host's.
     pub phys_bits: Option<u8>,
-    /// virtio-blk disks.
-    pub disks: Vec<Disk>,
-    /// The virtio random number generator.
-    pub rng: Option<Rng>,
-    /// The battery and the power adapter.
-    pub battery: Option<BatteryMode>,
-    /// The screen.
-    pub display: Option<Display>,
+    /// Disks and all other optional devices; [`crate::topology::Role::Device`] counts them.
+    pub devices: Devices,
+    /// Ports, memory and interrupts at fixed places.
+    pub(crate) claims: Claims,
     /// Shape of the processors.
     pub topology: Topology,
     /// The APIC ID of each vCPU, in order; a vCPU's index is its ACPI UID.
@@ -77,8 +77,6 @@ pub struct MachinePlan {
     pub passthrough: Vec<PlannedPassthrough>,
     /// The display GPU among them.
     pub igpu: Option<PlannedIgpu>,
-    /// The video BIOS that `_ROM` returns.
-    pub vbios: Option<PlannedVbios>,
     /// What the user should know, and what forbids nothing.
     pub warnings: Vec<Finding>,
     /// Where all of this is written.
@@ -96,7 +94,7 @@ impl MachinePlan {
 ///
 /// # Errors
 /// Everything in the configuration that contradicts something else.
-pub fn plan(config: Config, facts: &HostFacts) -> Result<MachinePlan, Findings> {
+pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findings> {
     let mut problems = Vec::new();
     let topology =
         Topology { sockets: config.cpu.sockets, cores: config.cpu.cores, threads: config.cpu.threads };
@@ -106,7 +104,19 @@ pub fn plan(config: Config, facts: &HostFacts) -> Result<MachinePlan, Findings> 
         passthrough::wanted(&config, facts, &mut problems);
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &wishes, &mut problems);
-    let vbios = vbios::plan(&config, &pci, &functions, &mut problems);
+    let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);
+    if let Some(vbios) = config.devices.one_mut::<Vbios>() {
+        vbios::plan(vbios, &pci, &functions, gpu_named, &config.origin, &mut problems);
+    }
+    if let Some(igpu) = &igpu {
+        // It has a screen, whether or not `[display]` says how to look at it.
+        match config.devices.one_mut::<Display>() {
+            Some(display) => display.ramfb = igpu.ramfb,
+            None => config.devices.add([Display { ramfb: igpu.ramfb, ..Display::default() }]),
+        }
+    }
+    let claims =
+        resources::plan(&config.machine, &config.debugcon, &config.devices, &config.origin, &mut problems);
     Findings::check(problems)?;
     let Config {
         name,
@@ -115,16 +125,12 @@ pub fn plan(config: Config, facts: &HostFacts) -> Result<MachinePlan, Findings> 
         cpu,
         firmware,
         smbios,
-        disks,
-        rng,
+        devices,
         root_ports: _,
         passthrough: _,
         igpu: _,
-        vbios: _,
         fw_cfg,
-        battery,
         acpi_tables,
-        display,
         serial,
         debugcon,
         kernel,
@@ -142,17 +148,14 @@ pub fn plan(config: Config, facts: &HostFacts) -> Result<MachinePlan, Findings> 
         debugcon,
         kernel,
         phys_bits: cpu.phys_bits,
-        disks,
-        rng,
-        battery,
-        display,
+        devices,
+        claims,
         topology,
         apic_ids,
         memory,
         pci,
         passthrough: functions,
         igpu,
-        vbios,
         warnings,
         origin,
     })

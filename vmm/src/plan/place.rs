@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use vocabulary::PciAddress;
 
 use super::passthrough::{Place, Wish};
-use super::pci::{self, PciPlan, PlannedFunction, Role};
-use super::ports::{GPU_PORT, Ports, Slot};
+use super::pci;
+use super::ports::Ports;
 use crate::config::Config;
 use crate::finding::{Finding, Key, Section};
+use crate::topology::{GPU_PORT, PciPlan, PlannedFunction, Role, Slot};
 
 /// The chipset's own places and those that a laptop's GPUs have, which devices without an address do not take.
 pub(super) const HOST_BRIDGE: Slot = (0x00, 0);
@@ -31,17 +32,9 @@ struct Request<'a> {
 }
 
 fn requests<'a>(config: &Config, wishes: &'a [Wish]) -> Vec<Request<'a>> {
-    let disks = config.disks.iter().enumerate().map(|(index, disk)| Request {
-        role: Role::Disk(index),
-        key: Section::Disk(index).key("address"),
-        address: disk.address,
-        wish: None,
-    });
-    let rng = config.rng.iter().map(|rng| Request {
-        role: Role::Rng,
-        key: Section::Rng.key("address"),
-        address: rng.address,
-        wish: None,
+    let devices = config.devices.iter().enumerate().filter_map(|(index, device)| {
+        let address = device.pci()?.address;
+        Some(Request { role: Role::Device(index), key: device.section().key("address"), address, wish: None })
     });
     let passthrough = wishes.iter().map(|wish| Request {
         role: Role::Passthrough(wish.index),
@@ -52,7 +45,7 @@ fn requests<'a>(config: &Config, wishes: &'a [Wish]) -> Vec<Request<'a>> {
         },
         wish: Some(wish),
     });
-    disks.chain(rng).chain(passthrough).collect()
+    devices.chain(passthrough).collect()
 }
 
 /// Who holds a place (bus, device, function), and the key to blame; the chipset has none.
@@ -150,7 +143,7 @@ pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Finding>
     planner.number_ports();
     planner.check_function_zero();
     let several = planner.several_functions(wishes);
-    let mut functions = pci::tree(&planner.taken, &several);
+    let mut functions = pci::tree(&planner.taken, &config.devices, &several);
     name_display(&mut functions, wishes);
     PciPlan { functions }
 }

@@ -6,11 +6,7 @@
 
 use std::collections::BTreeSet;
 
-/// Device and function on bus 0.
-pub(super) type Slot = (u8, u8);
-
-/// The place of the port above a laptop's GPU.
-pub(super) const GPU_PORT: Slot = (0x01, 0);
+use crate::topology::Slot;
 
 /// The device numbers of the root ports of Intel's chipsets, which the plan prefers.
 const CHIPSET_PORTS: std::ops::RangeInclusive<u8> = 0x1c..=0x1e;

@@ -8,12 +8,14 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use vocabulary::ByteSize;
-use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, Pirq, RTC_IRQ, SCI_IRQ};
-use vocabulary::memory::{FLASH, IO_APIC, KVM_PAGES, LOCAL_APICS, PCI_HOLE_LAST, ROOT_COMPLEX};
+use vocabulary::interrupts::Pirq;
+use vocabulary::memory::PCI_HOLE_LAST;
 
-use super::{MachinePlan, PlannedFunction, PlannedPassthrough, Role};
+use super::{MachinePlan, PlannedPassthrough, PortRange};
 use crate::config::FirmwareKind;
+use crate::device::{self, Spec};
 use crate::finding::Finding;
+use crate::topology::{PlannedFunction, Role};
 
 pub use igpu::Igpu;
 pub use passthrough::{FunctionIds, Mdev, Passthrough, ShownIds};
@@ -27,7 +29,7 @@ pub struct MemoryRange {
     /// Last address.
     pub last: u64,
     /// What answers there.
-    pub what: &'static str,
+    pub what: String,
 }
 
 /// One wired or fixed interrupt.
@@ -113,8 +115,21 @@ pub struct Report {
     pub vbios: Option<Vbios>,
     /// Interrupts that are not messages.
     pub interrupts: Vec<Interrupt>,
+    /// I/O ports at fixed places.
+    pub ports: Vec<PortRange>,
+    /// The host's files that the machine is made from.
+    pub files: Vec<File>,
     /// What the user should know.
     pub warnings: Vec<Warning>,
+}
+
+/// A file of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct File {
+    /// Where it is.
+    pub path: String,
+    /// What it is for.
+    pub what: String,
 }
 
 /// The processors.
@@ -168,33 +183,25 @@ pub fn report(plan: &MachinePlan) -> Report {
         memory_map: memory_map(plan),
         pci: plan.pci.functions.iter().map(|function| printable(plan, function)).collect(),
         igpu: plan.igpu.as_ref().map(Igpu::from),
-        vbios: plan.vbios.as_ref().map(Vbios::from),
+        vbios: plan.devices.one::<device::Vbios>().map(Vbios::from),
         interrupts: interrupts(plan),
+        ports: plan.claims.ports(),
+        files: plan.files().into_iter().map(|(what, path)| File { path: text(path), what }).collect(),
         warnings: plan.warnings.iter().map(Warning::from).collect(),
     }
 }
 
 fn memory_map(plan: &MachinePlan) -> Vec<MemoryRange> {
-    let mut map = vec![MemoryRange { base: 0, last: plan.memory.low.last(), what: "RAM" }];
-    let fixed = [
-        (IO_APIC, "IOAPIC"),
-        (ROOT_COMPLEX, "chipset configuration (RCBA)"),
-        (LOCAL_APICS, "local APICs and message-signalled interrupts"),
-        (KVM_PAGES, "KVM's own pages"),
-        (FLASH, "firmware flash: variables, then code up to 4 GiB"),
-    ];
-    map.push(MemoryRange {
-        base: plan.memory.low.last() + 1,
-        last: PCI_HOLE_LAST,
-        what: "PCI: BARs and the ECAM, where the firmware puts them",
-    });
-    map.extend(fixed.map(|(range, what)| MemoryRange { base: range.base(), last: range.last(), what }));
-    map.extend(plan.memory.high.map(|high| MemoryRange {
-        base: high.base(),
-        last: high.last(),
-        what: "RAM",
-    }));
-    map
+    let entry = |base, last, what: &str| MemoryRange { base, last, what: what.to_owned() };
+    let low = entry(0, plan.memory.low.last(), "RAM");
+    let hole = entry(
+        plan.memory.low.last() + 1,
+        PCI_HOLE_LAST,
+        "PCI: BARs and the ECAM, where the firmware puts them",
+    );
+    let fixed = plan.claims.memory().map(|(range, what)| entry(range.base(), range.last(), what));
+    let high = plan.memory.high.map(|high| entry(high.base(), high.last(), "RAM"));
+    [low, hole].into_iter().chain(fixed).chain(high).collect()
 }
 
 fn describe(plan: &MachinePlan, role: Role) -> String {
@@ -202,11 +209,7 @@ fn describe(plan: &MachinePlan, role: Role) -> String {
         Role::HostBridge => "host bridge (Q35 MCH)".into(),
         Role::Lpc => "LPC bridge (ICH9)".into(),
         Role::RootPort { number } => format!("root port {number}"),
-        Role::Disk(index) => {
-            let path = plan.disks.get(index).map(|disk| disk.path.display().to_string());
-            format!("virtio-blk disk[{index}] {}", path.unwrap_or_default())
-        }
-        Role::Rng => "virtio-rng".into(),
+        Role::Device(index) => plan.devices.get(index).map(Spec::describe).unwrap_or_default(),
         Role::Passthrough(index) => match plan.passthrough.get(index) {
             Some(PlannedPassthrough { section, host, .. }) => format!("{section}: {host} of the host"),
             None => "passed-through function".into(),
@@ -234,16 +237,9 @@ fn printable(plan: &MachinePlan, function: &PlannedFunction) -> Function {
 }
 
 fn interrupts(plan: &MachinePlan) -> Vec<Interrupt> {
-    let mut list: Vec<Interrupt> = [
-        (PIT_IRQ, "PIT"),
-        (KEYBOARD_IRQ, "PS/2 keyboard"),
-        (COM1_IRQ, "serial port COM1"),
-        (RTC_IRQ, "real-time clock"),
-        (SCI_IRQ, "ACPI (SCI)"),
-        (MOUSE_IRQ, "PS/2 mouse"),
-    ]
-    .map(|(gsi, source)| Interrupt { gsi, sources: vec![source.into()] })
-    .into();
+    let fixed = plan.claims.interrupts();
+    let mut list: Vec<Interrupt> =
+        fixed.map(|(gsi, source)| Interrupt { gsi, sources: vec![source.into()] }).collect();
     for gsi in Pirq::ALL.map(Pirq::gsi) {
         let sources: Vec<String> = plan
             .pci
@@ -312,6 +308,14 @@ impl Report {
         writeln!(out, "\nInterrupts")?;
         for interrupt in &self.interrupts {
             writeln!(out, "  {:>3}  {}", interrupt.gsi, interrupt.sources.join(", "))?;
+        }
+        writeln!(out, "\nPorts")?;
+        for PortRange { first, last, what } in &self.ports {
+            writeln!(out, "  {first:04x}-{last:04x}  {what}")?;
+        }
+        writeln!(out, "\nFiles")?;
+        for File { path, what } in &self.files {
+            writeln!(out, "  {path}  {what}")?;
         }
         if !self.warnings.is_empty() {
             writeln!(out, "\nWarnings")?;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config;
+use crate::topology::Role;
 
 fn config(text: &str) -> Config {
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
@@ -30,9 +31,9 @@ fn devices_without_address_leave_room_for_the_gpus() {
         places(&plan),
         [
             ("00:00.0".into(), Role::HostBridge),
-            ("00:03.0".into(), Role::Disk(0)),
-            ("00:04.0".into(), Role::Disk(1)),
-            ("00:05.0".into(), Role::Rng),
+            ("00:03.0".into(), Role::Device(0)),
+            ("00:04.0".into(), Role::Device(1)),
+            ("00:05.0".into(), Role::Device(2)),
             ("00:1f.0".into(), Role::Lpc),
         ]
     );
@@ -51,9 +52,9 @@ fn ports_are_numbered_in_address_order() {
         [
             ("00:00.0".into(), Role::HostBridge),
             ("00:01.0".into(), Role::RootPort { number: 1 }),
-            ("01:00.0".into(), Role::Disk(0)),
+            ("01:00.0".into(), Role::Device(0)),
             ("00:1c.0".into(), Role::RootPort { number: 2 }),
-            ("02:00.0".into(), Role::Disk(1)),
+            ("02:00.0".into(), Role::Device(1)),
             ("00:1f.0".into(), Role::Lpc),
         ]
     );

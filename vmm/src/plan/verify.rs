@@ -6,7 +6,8 @@
 use devices::pci::Forwarding;
 use vocabulary::Devfn;
 
-use super::{MachinePlan, Role};
+use super::MachinePlan;
+use crate::topology::Role;
 
 /// What differs from the plan, in sentences; empty if the root ports have the buses that the plan says. `bridges` is what
 /// the root ports forward to now.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
@@ -19,7 +18,7 @@ use super::client::{Over, serve};
 use super::clients::{Client, Clients, EndNotice, make_room};
 use super::events::{event, signalled};
 use super::listener::{ListenError, Listener};
-use super::password::{CHALLENGE, Password, PasswordError};
+use super::password::{CHALLENGE, Password};
 use super::session::{Context, End, Session};
 
 /// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
@@ -33,9 +32,6 @@ pub enum VncError {
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Its password cannot be used.
-    #[error(transparent)]
-    Password(#[from] PasswordError),
     /// The host lacks something.
     #[error("cannot start the VNC server: {0}")]
     Io(#[from] io::Error),
@@ -52,22 +48,6 @@ pub struct Options {
     pub name: String,
     /// The layout of the guest's keyboard, for viewers that send symbols.
     pub layout: Layout,
-}
-
-impl Options {
-    /// A server whose password, if it has one, is in a file. Reads it.
-    ///
-    /// # Errors
-    /// The password cannot be used.
-    pub fn new(
-        address: VncAddress,
-        password_file: Option<&Path>,
-        name: &str,
-        layout: Layout,
-    ) -> Result<Self, VncError> {
-        let password = password_file.map(Password::read).transpose()?;
-        Ok(Self { address, password, name: name.into(), layout })
-    }
 }
 
 /// A running server. Dropping it disconnects all clients and ends all threads.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use vocabulary::{HostPciAddress, LentDevice, PciAddress, Resolution, VfioBackend};
 
-use super::super::{GpuFunctions, Igpu, Passthrough, RomSource, Vbios};
+use super::super::{GpuFunctions, Igpu, Passthrough, RomSource};
 use super::parse;
+use crate::device::Vbios;
 use crate::finding::Section;
 
 #[test]
@@ -31,7 +32,7 @@ fn a_gpu_has_the_place_of_a_laptops() {
     assert_eq!(gpu, &expected);
     assert!(gpu.is_dgpu());
     assert_eq!(config.machine.vfio_backend, VfioBackend::Auto);
-    assert_eq!(config.vbios, None);
+    assert_eq!(config.devices.one::<Vbios>(), None);
 }
 
 #[test]
@@ -84,20 +85,16 @@ fn a_video_bios_is_for_the_gpu_or_stands_alone() {
     let of_gpu = parse("[dgpu]\nhost = \"01:00.0\"\nvendor = \"10de\"\nvbios = \"roms/gpu.rom\"").unwrap();
     let file = PathBuf::from("/vm/roms/gpu.rom");
     // The IDs of the section are then those that the GPU shows.
-    let expected = Vbios { file: file.clone(), guest: PciAddress::new(1, 0, 0).unwrap(), ids: None };
-    assert_eq!(of_gpu.vbios, Some(expected.clone()));
+    let expected = Vbios::new(file, PciAddress::new(1, 0, 0).unwrap(), None);
+    assert_eq!(of_gpu.devices.one(), Some(&expected));
     assert_eq!(of_gpu.passthrough.len(), 1);
 
     let alone = parse("[dgpu]\nvbios = \"roms/gpu.rom\"").unwrap();
-    assert_eq!((alone.vbios, alone.passthrough), (Some(expected), Vec::new()));
+    assert_eq!((alone.devices.one(), alone.passthrough), (Some(&expected), Vec::new()));
     assert_eq!(alone.smbios.chassis_type.name(), "notebook");
     let elsewhere = "[dgpu]\nvbios = \"/gpu.rom\"\nguest = \"02:00.0\"\nvendor = \"10de\"\ndevice = \"1c8d\"";
-    let expected = Vbios {
-        file: "/gpu.rom".into(),
-        guest: PciAddress::new(2, 0, 0).unwrap(),
-        ids: Some((0x10de, 0x1c8d)),
-    };
-    assert_eq!(parse(elsewhere).unwrap().vbios, Some(expected));
+    let expected = Vbios::new("/gpu.rom".into(), PciAddress::new(2, 0, 0).unwrap(), Some((0x10de, 0x1c8d)));
+    assert_eq!(parse(elsewhere).unwrap().devices.one(), Some(&expected));
 }
 
 #[test]

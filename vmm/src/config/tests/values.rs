@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use vocabulary::{ByteSize, ConsoleSpec, DiskFormat, Hugepages, PciAddress, Scalar, VncAddress};
 
 use super::super::{
-    Action, Backing, BatteryMode, Cache, ControlSpec, Discard, Display, FirmwareKind, FwCfgContent,
-    Overrides, Rtc, firmware_paths, parse_on, suggest,
+    Action, ControlSpec, FirmwareKind, FwCfgContent, Overrides, Rtc, firmware_paths, parse_on, suggest,
 };
 use super::{parse, parse_with};
+use crate::device::battery::BatteryMode;
+use crate::device::disk::{Backing, Cache, Discard};
+use crate::device::{Battery, Disk, Display, Rng, Spec};
 use crate::finding::Section;
 
 #[test]
@@ -31,14 +33,13 @@ fn an_empty_file_is_a_machine() {
     assert_eq!(config.smbios.chassis_type.number(), 1);
     assert!(!config.smbios.describes_bios());
     assert!(config.passthrough.is_empty());
-    assert!(config.disks.is_empty() && config.root_ports.is_empty() && config.fw_cfg.is_empty());
-    assert!(config.rng.is_some());
+    assert!(config.root_ports.is_empty() && config.fw_cfg.is_empty());
+    let devices: Vec<_> = config.devices.iter().map(Spec::section).collect();
+    assert_eq!(devices, [Section::Rng]);
     assert_eq!(config.serial, ConsoleSpec::Stdio);
     assert_eq!(config.debugcon, ConsoleSpec::None);
     assert_eq!(config.kernel, None);
-    assert_eq!(config.battery, None);
     assert!(config.acpi_tables.is_empty());
-    assert_eq!(config.display, None);
 }
 
 #[test]
@@ -99,12 +100,12 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/vm/fw/OVMF_VARS.fd")));
     assert_eq!(config.smbios.chassis_type.number(), 10);
     assert!(config.smbios.describes_bios());
-    assert_eq!(config.rng, None);
+    assert_eq!(config.devices.one::<Rng>(), None);
     assert_eq!(config.serial, ConsoleSpec::Unix("/vm/com1.sock".into()));
     assert_eq!(config.debugcon, ConsoleSpec::File("/tmp/fw.log".into()));
-    assert_eq!(config.battery, Some(BatteryMode::Mirror));
+    assert_eq!(config.devices.one(), Some(&Battery { mode: BatteryMode::Mirror }));
     assert_eq!(config.acpi_tables, [Path::new("/vm/ssdt.aml"), Path::new("/b.aml")]);
-    let display = config.display.unwrap();
+    let display: &Display = config.devices.one().unwrap();
     assert_eq!(display.vnc, Some(VncAddress::Unix("/vm/vnc.sock".into())));
     assert_eq!(display.password_file.as_deref(), Some(Path::new("/vm/password")));
     assert_eq!(display.keyboard.to_string(), "ch-fr");
@@ -112,7 +113,9 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
     assert_eq!(kernel.initrd.as_deref(), Some(Path::new("/boot/initrd")));
     assert_eq!(kernel.cmdline, "quiet");
-    let [first, second, third] = config.disks.as_slice() else { panic!("three disks") };
+    let [first, second, third] = config.devices.of::<Disk>().collect::<Vec<_>>()[..] else {
+        panic!("three disks")
+    };
     assert_eq!((first.format, first.readonly, first.boot_index), (DiskFormat::Qcow2, true, Some(7)));
     assert_eq!((first.cache, first.discard, first.backing), (Cache::Direct, Discard::Ignore, Backing::Allow));
     assert_eq!(first.address, PciAddress::new(0, 4, 1));
@@ -174,7 +177,8 @@ fn options_replace_single_keys() {
     assert_eq!(config.machine.memory, ByteSize::from_mib(512));
     assert_eq!(config.locate(Section::Machine.key("memory")), None);
     assert_eq!((config.serial, config.debugcon), (ConsoleSpec::None, ConsoleSpec::Stdio));
-    assert_eq!((config.machine.control, config.display), (ControlSpec::Off, Some(Display::default())));
+    assert_eq!(config.devices.one(), Some(&Display::plain()));
+    assert_eq!(config.machine.control, ControlSpec::Off);
     let kernel = config.kernel.unwrap();
     assert_eq!(kernel.image, Path::new("/vm/vmlinuz"));
     assert_eq!(kernel.initrd, Some(PathBuf::from("/boot/other")));
@@ -273,7 +277,7 @@ fn suggestions_are_near() {
 
 #[test]
 fn the_display_listens_where_it_is_told() {
-    assert_eq!(parse("[display]").unwrap().display, Some(Display::default()));
+    assert_eq!(parse("[display]").unwrap().devices.one(), Some(&Display::plain()));
     for (written, address, private) in [
         ("127.0.0.1:5900", "127.0.0.1:5900", true),
         ("127.7.7.7:5900", "127.7.7.7:5900", true),
@@ -286,7 +290,7 @@ fn the_display_listens_where_it_is_told() {
         ("unix:/run/a:b", "unix:/run/a:b", true),
     ] {
         let text = format!("[display]\nvnc = \"{written}\"\npassword_file = \"p\"");
-        let vnc = parse(&text).unwrap().display.unwrap().vnc.unwrap();
+        let vnc = parse(&text).unwrap().devices.one::<Display>().unwrap().vnc.clone().unwrap();
         assert_eq!((vnc.to_string().as_str(), vnc.is_private()), (address, private), "{written}");
         assert_eq!(parse(&format!("[display]\nvnc = \"{written}\"")).is_ok(), private, "{written}");
     }

@@ -7,6 +7,7 @@ use firmware::option_rom::testing::{ImageBuilder, muxless, with_gop};
 
 use super::{Additions, CPU, Firmware, platform};
 use crate::config;
+use crate::device::Vbios;
 use crate::finding::Findings;
 use crate::host::{HostFacts, HostFunction};
 use crate::outcome::{Failure, status};
@@ -80,7 +81,7 @@ fn rom_is_at_the_gpu_wherever_that_is() {
         let platform = platform(&plan, CPU, &Firmware::default(), &additions).unwrap();
         let vrom = platform.vrom.as_ref().unwrap();
         assert_eq!((vrom.at.as_slice(), &*vrom.image), (at, rom.as_slice()), "{text}");
-        assert_eq!(plan.vbios.unwrap().guest.to_string(), guest, "{text}");
+        assert_eq!(plan.devices.one::<Vbios>().unwrap().guest.to_string(), guest, "{text}");
         ::acpi::build(&platform).unwrap_or_else(|error| panic!("{text}\n{error}"));
     }
 }
@@ -112,7 +113,7 @@ fn only_the_chain_of_images_reaches_the_guest() {
     file.extend(&rom);
     file.extend([0xff; 777]);
     let additions = load(Some(&file), "[dgpu]\nvbios = \"gpu.rom\"\n").unwrap();
-    assert_eq!(additions.vbios.as_deref(), Some(rom.as_slice()));
+    assert_eq!(additions.devices.vbios.as_deref(), Some(rom.as_slice()));
 }
 
 #[test]

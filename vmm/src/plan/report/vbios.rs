@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::super::PlannedVbios;
 use super::passthrough::pair;
+use crate::device;
 
 /// A video BIOS, as printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,9 +19,9 @@ pub struct Vbios {
     pub expected: Vec<String>,
 }
 
-impl From<&PlannedVbios> for Vbios {
-    fn from(planned: &PlannedVbios) -> Self {
-        let PlannedVbios { file, guest, at: _, expect } = planned;
+impl From<&device::Vbios> for Vbios {
+    fn from(planned: &device::Vbios) -> Self {
+        let device::Vbios { file, guest, ids: _, at: _, expect } = planned;
         let ids = expect.iter().flat_map(|expect| [Some((expect.vendor, expect.device)), expect.also]);
         Self {
             file: file.display().to_string(),

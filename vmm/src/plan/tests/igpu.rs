@@ -7,7 +7,8 @@ use super::passthrough::{facts, function};
 use crate::config::Config;
 use crate::finding::{Findings, Section};
 use crate::host::{HostFacts, HostMdev};
-use crate::plan::{MachinePlan, PlannedIgpu, Role, plan, report};
+use crate::plan::{MachinePlan, PlannedIgpu, plan, report};
+use crate::topology::Role;
 
 const NO_RNG: &str = "[rng]\nenabled = false\n";
 const MADE: &str = "[igpu]\nparent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n";

@@ -12,7 +12,8 @@ use vocabulary::{Devfn, PciAddress};
 use super::config;
 use super::passthrough::{facts, function};
 use crate::host::HostFacts;
-use crate::plan::{PlannedFunction, Role, plan, verify};
+use crate::plan::{plan, verify};
+use crate::topology::{PlannedFunction, Role};
 
 /// What the firmware finds where, after the manner of edk2's `PciScanBus`: devices and functions in order, further
 /// functions only where the header of function 0 says that there are some, a bridge's bus at once.
@@ -121,13 +122,10 @@ fn every_address_holds_under_the_firmwares_numbering_or_is_refused() {
             let at = |address: PciAddress| {
                 found.get(&(address.bus(), address.device(), address.function())).copied()
             };
-            for (index, disk) in config.disks.iter().enumerate() {
-                if let Some(address) = disk.address {
-                    prop_assert_eq!(at(address), Some(Role::Disk(index)));
+            for (index, device) in config.devices.iter().enumerate() {
+                if let Some(address) = device.pci().and_then(|need| need.address) {
+                    prop_assert_eq!(at(address), Some(Role::Device(index)));
                 }
-            }
-            if let Some(address) = config.rng.as_ref().and_then(|rng| rng.address) {
-                prop_assert_eq!(at(address), Some(Role::Rng));
             }
             for section in &config.passthrough {
                 let index = plan.passthrough.iter().position(|planned| planned.host == section.host);

@@ -5,8 +5,10 @@ use vocabulary::HostPciAddress;
 use super::{config, places};
 use crate::config::{Config, RomSource};
 use crate::finding::Findings;
+use crate::finding::Section;
 use crate::host::{HostFacts, HostFunction};
-use crate::plan::{MachinePlan, Role, plan, report};
+use crate::plan::{MachinePlan, plan, report};
+use crate::topology::Role;
 
 const DGPU: &str = "[rng]\nenabled = false\n[dgpu]\nhost = \"0000:01:00.0\"\n";
 const VFIO: &str = "[[vfio]]\nhost = \"0000:03:00.0\"\n";
@@ -57,8 +59,10 @@ fn shown(plan: &MachinePlan) -> Vec<String> {
                 Role::HostBridge | Role::Lpc => return None,
                 Role::RootPort { number } => format!("{place} port {number}"),
                 Role::Passthrough(index) => format!("{place} {}", plan.passthrough[index].host),
-                Role::Disk(index) => format!("{place} disk {index}"),
-                Role::Rng => format!("{place} rng"),
+                Role::Device(index) => match plan.devices.get(index).unwrap().section() {
+                    Section::Disk(index) => format!("{place} disk {index}"),
+                    section => format!("{place} {section}"),
+                },
             })
         })
         .collect()

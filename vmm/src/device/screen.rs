@@ -1,4 +1,4 @@
-//! The machine's screen: what it shows, and how the firmware gets to its part of it.
+//! What the machine's screen shows, and how the firmware gets to its part of it.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use devices::fw_cfg::FwCfgBuilder;
 use crate::memory::written::WrittenMemory;
 
 /// A screen and the firmware's way to it.
-pub(super) struct MachineDisplay {
+pub(super) struct MachineScreen {
     /// The screen.
     pub display: Arc<Display>,
     /// What the firmware shows, where it is offered a framebuffer.
     pub ramfb: Option<Arc<Ramfb>>,
 }
 
-impl MachineDisplay {
+impl MachineScreen {
     /// The screen of a machine with a framebuffer for its firmware, with the planes of a virtual GPU, with both, or `None` with
     /// neither.
     pub(super) fn of(ramfb: bool, planes: Option<Arc<dyn PlaneSource>>, ram: &GuestRam) -> Option<Self> {
@@ -31,7 +31,7 @@ impl MachineDisplay {
 }
 
 /// Offers the framebuffer to the firmware.
-pub(super) fn offer(builder: FwCfgBuilder, ramfb: Option<&Arc<Ramfb>>) -> FwCfgBuilder {
+pub(crate) fn offer(builder: FwCfgBuilder, ramfb: Option<&Arc<Ramfb>>) -> FwCfgBuilder {
     match ramfb {
         Some(ramfb) => builder.writable(ramfb::FILE, ramfb::LEN, Arc::clone(ramfb) as _),
         None => builder,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn machine(ram: &GuestRam) -> (Arc<Display>, Arc<FwCfg>) {
-        let MachineDisplay { display, ramfb } = MachineDisplay::of(true, None, ram).unwrap();
+        let MachineScreen { display, ramfb } = MachineScreen::of(true, None, ram).unwrap();
         (display, offer(FwCfgBuilder::new(), ramfb.as_ref()).build(ram.clone()).unwrap())
     }
 
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn machines_have_the_screen_that_they_need() {
         let ram = ram();
-        assert!(MachineDisplay::of(false, None, &ram).is_none());
-        let planes = MachineDisplay::of(false, Some(Arc::new(Nothing)), &ram).unwrap();
+        assert!(MachineScreen::of(false, None, &ram).is_none());
+        let planes = MachineScreen::of(false, Some(Arc::new(Nothing)), &ram).unwrap();
         let fw_cfg = offer(FwCfgBuilder::new(), planes.ramfb.as_ref()).build(ram.clone()).unwrap();
         assert_eq!(find(&fw_cfg, "etc/ramfb"), None);
         let mut view = planes.display.view().unwrap();

@@ -1,0 +1,145 @@
+//! The machine under construction, as an optional device sees it: what it can be connected to, and what comes of it for others.
+
+use std::fmt;
+use std::sync::Arc;
+
+use devices::GuestRam;
+use devices::bus::Bus;
+use devices::chipset::{MirroredBattery, PowerManagement};
+use devices::display::{PlaneSource, Ramfb, Screen};
+use devices::input::Input;
+use devices::pci::{PciFunction, Placement, RootComplex, TopologyError};
+use devices::virtio::VirtioDevice;
+use devices::virtio::pci::VirtioPci;
+
+use super::disk::DiskFacts;
+use crate::events::EventLog;
+use crate::kvm::irq::{Interrupts, Messages};
+use crate::power_supply::PowerSupplies;
+use crate::topology::Placed;
+use crate::vnc::{Server, VncError};
+
+/// Why a device cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Its function cannot be made.
+    #[error("{at}: {why}")]
+    Function {
+        /// Its address.
+        at: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Its place is not free, or there is no such place.
+    #[error(transparent)]
+    Place(#[from] TopologyError),
+    /// The VNC server cannot serve.
+    #[error(transparent)]
+    Vnc(#[from] VncError),
+}
+
+/// Contents of devices' files that ACPI tables hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// The image that `_ROM` returns.
+    pub vbios: Option<Arc<[u8]>>,
+}
+
+/// What optional devices bring along for others.
+#[derive(Default)]
+pub(crate) struct Made {
+    /// What each does at a reset of the machine.
+    pub resets: Vec<Box<dyn Fn() + Send + Sync>>,
+    /// The host's power supplies, and the battery that follows them.
+    pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
+    /// What the guest shows.
+    pub screen: Option<Arc<dyn Screen>>,
+    /// Through which the firmware shows something.
+    pub ramfb: Option<Arc<Ramfb>>,
+    /// Shows the screen to others. It is to end before the vCPUs do.
+    pub vnc: Option<Server>,
+    /// What a client of the control socket is told of the disks.
+    pub disks: Vec<DiskFacts>,
+    /// For the ACPI tables.
+    pub tables: Tables,
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Made").field("disks", &self.disks).finish_non_exhaustive()
+    }
+}
+
+/// The machine under construction.
+pub(crate) struct Assembly<'a> {
+    /// PCI.
+    pub root: &'a Arc<RootComplex>,
+    /// Ports.
+    pub io: &'a Arc<Bus>,
+    /// Guest memory.
+    pub ram: &'a GuestRam,
+    /// Lines and messages.
+    pub interrupts: &'a Arc<Interrupts>,
+    /// ACPI registers, for general-purpose events.
+    pub pm: &'a Arc<PowerManagement>,
+    /// Keyboard and mouse.
+    pub input: Arc<dyn Input>,
+    /// What a virtual GPU shows.
+    pub planes: Option<Arc<dyn PlaneSource>>,
+    /// What happened when.
+    pub events: &'a EventLog,
+    /// What the devices so far have brought along.
+    pub made: Made,
+}
+
+impl Assembly<'_> {
+    /// Calls `reset` when the machine is reset. All vCPUs are parked then.
+    pub(crate) fn on_reset(&mut self, reset: impl Fn() + Send + Sync + 'static) {
+        self.made.resets.push(Box::new(reset));
+    }
+
+    /// Puts a function into its place.
+    pub(crate) fn add_function(
+        &self,
+        placed: Placed<'_>,
+        function: Arc<dyn PciFunction>,
+    ) -> Result<(), DeviceError> {
+        add_function(self.root, placed, function).map_err(DeviceError::from)
+    }
+
+    /// Puts a virtio device into its place.
+    pub(crate) fn add_virtio(
+        &self,
+        placed: Option<Placed<'_>>,
+        device: Box<dyn VirtioDevice>,
+    ) -> Result<(), DeviceError> {
+        // The plan gives a place to whoever asks for one.
+        let Some(placed) = placed else { return Ok(()) };
+        let planned = placed.function;
+        let placement = match placed.port {
+            None => Placement::RootComplexIntegrated,
+            Some(_) => Placement::Endpoint,
+        };
+        let line = self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
+        let messages = Messages(Arc::clone(self.interrupts));
+        let function = VirtioPci::endpoint(device, self.ram.clone(), placement, &messages, line)
+            .map_err(|error| DeviceError::Function { at: planned.to_string(), why: error.to_string() })?;
+        if planned.multifunction {
+            function.set_multifunction();
+        }
+        self.add_function(placed, function)
+    }
+}
+
+/// Puts a function into its place.
+pub(crate) fn add_function(
+    root: &RootComplex,
+    placed: Placed<'_>,
+    function: Arc<dyn PciFunction>,
+) -> Result<(), TopologyError> {
+    let at = placed.function.at;
+    match placed.port {
+        None => root.add(at, function),
+        Some(port) => root.add_behind(port, at.function(), function),
+    }
+}
