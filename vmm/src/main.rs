@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use vmm::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunArgs, RunOptions};
 use vmm::events::ProcessStart;
+use vmm::finding::Findings;
 use vmm::host::HostFacts;
 use vmm::outcome::{Failure, status};
+use vmm::plan::report::Report;
 use vmm::{config, ctl, log, machine, plan, signals, vbios};
 use vocabulary::printable::{is_control, printable};
 
@@ -61,8 +63,15 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
     let facts = HostFacts::gather(config.lent_devices());
     let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
-    let report = plan::report::report(&plan);
-    if args.json {
+    let problems = if args.offline { Vec::new() } else { machine::refused_files(&plan) };
+    let report = plan::report::report(&plan, &problems);
+    show_report(&report, args.json)?;
+    Findings::check(problems).map_err(config::ConfigError::from)?;
+    Ok(status::SUCCESS)
+}
+
+fn show_report(report: &Report, json: bool) -> Result<u8, Failure> {
+    if json {
         let mut json = report
             .json()
             .map_err(|error| Failure::Refused(format!("cannot write the plan as JSON: {error}")))?;

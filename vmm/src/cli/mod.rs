@@ -45,7 +45,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the virtual machine that a vm.toml describes
     Run(Box<RunArgs>),
-    /// Show the machine that a vm.toml describes, and all its conflicts, without opening /dev/kvm
+    /// Show the machine that a vm.toml describes, its conflicts, and what is wrong with its files, without opening /dev/kvm
     Plan(PlanArgs),
     /// Look at the ACPI tables of a machine
     Acpi {
@@ -144,6 +144,10 @@ pub struct PlanArgs {
     /// The machine's configuration
     #[arg(value_name = "VM.TOML")]
     pub config: PathBuf,
+
+    /// Leave the host's files alone: do not say what `run` would refuse because of them
+    #[arg(long)]
+    pub offline: bool,
 
     /// Print JSON
     #[arg(long)]

@@ -67,7 +67,7 @@ pub struct Function {
     pub functions: Vec<Function>,
 }
 
-/// Something that forbids nothing, but is likely not as the user wants it.
+/// Something that the user should know: a warning forbids nothing, a problem does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// What it is.
@@ -121,6 +121,8 @@ pub struct Report {
     pub files: Vec<File>,
     /// What the user should know.
     pub warnings: Vec<Warning>,
+    /// What `run` would refuse because of files.
+    pub problems: Vec<Warning>,
 }
 
 /// A file of the host.
@@ -161,8 +163,8 @@ pub struct Firmware {
     pub kernel: Option<String>,
 }
 
-/// Makes the report of a plan.
-pub fn report(plan: &MachinePlan) -> Report {
+/// Makes the report of a plan, and of what is wrong with its files.
+pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
     let text = |path: &std::path::Path| path.display().to_string();
     Report {
         name: plan.name.clone(),
@@ -188,6 +190,7 @@ pub fn report(plan: &MachinePlan) -> Report {
         ports: plan.claims.ports(),
         files: plan.files().into_iter().map(|(what, path)| File { path: text(path), what }).collect(),
         warnings: plan.warnings.iter().map(Warning::from).collect(),
+        problems: problems.iter().map(Warning::from).collect(),
     }
 }
 

@@ -92,7 +92,7 @@ fn memory_is_split_at_two_gigabytes() {
 #[test]
 fn report_has_no_overlap_in_its_memory_map() {
     let config = config("[machine]\nmemory = \"5G\"\n");
-    let report = report::report(&plan(config).unwrap());
+    let report = report::report(&plan(config).unwrap(), &[]);
     for pair in report.memory_map.windows(2) {
         assert!(pair[0].last < pair[1].base, "{pair:?}");
     }

@@ -90,7 +90,7 @@ fn rom_is_at_the_gpu_wherever_that_is() {
 fn the_plan_tells_of_it() {
     let shown = |text: &str| {
         let (_folder, plan) = machine(None, text).unwrap();
-        let report = report::report(&plan);
+        let report = report::report(&plan, &[]);
         let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         (report.text(), json["vbios"].clone())
     };

@@ -90,7 +90,7 @@ fn contradictions_are_told_with_their_line() {
 fn the_report_shows_what_is_made_and_what_exists() {
     let printed = |text: &str, facts: &HostFacts| {
         let (_, plan) = try_plan(text, facts).unwrap();
-        let report = report::report(&plan);
+        let report = report::report(&plan, &[]);
         (report.text(), serde_json::from_str::<serde_json::Value>(&report.json().unwrap()).unwrap())
     };
     let (text, json) =

@@ -343,7 +343,7 @@ fn the_report_shows_both_sides() {
     let text =
         format!("{DGPU}device = \"1c8c\"\nmanage = true\n{VFIO}rom = \"a.rom\"\nsubsystem = \"1:2\"\n");
     let (_, plan) = try_plan(&text, &host).unwrap();
-    let report = report::report(&plan);
+    let report = report::report(&plan, &[]);
     let printed = report.text();
     for line in [
         "    01:00.0  PEGP  dgpu: 0000:01:00.0 of the host\n",
