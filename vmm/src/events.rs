@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -155,11 +155,6 @@ impl ProcessStart {
         Self { main_ns: now_ns() }
     }
 
-    /// The beginning of `main`, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fn main_ns(self) -> u64 {
-        self.main_ns
-    }
-
     fn event(self) -> Event {
         let tick_ns = 1_000_000_000_u64.checked_div(rustix::param::clock_ticks_per_second());
         let ticks = std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| start_ticks(&stat));
@@ -229,7 +224,8 @@ impl EventLog {
     /// # Errors
     ///
     /// The file cannot be created.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    #[cfg(test)]
+    pub fn create(path: &std::path::Path) -> io::Result<Self> {
         Self::begin(Output::open(path)?)
     }
 

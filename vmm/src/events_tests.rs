@@ -1,5 +1,7 @@
 //! The events file read back.
 
+use std::path::Path;
+
 use super::*;
 
 fn lines(path: &Path) -> Vec<Line> {
@@ -83,7 +85,7 @@ fn the_process_is_older_than_its_main() {
     let start = ProcessStart::now();
     log.process_start(start);
     let read = lines(&path);
-    assert_eq!(read[0].ns, start.main_ns());
+    assert_eq!(read[0].ns, start.main_ns);
     let Event::ProcessStart { created_ns: Some(created), tick_ns: Some(tick) } = read[0].event else {
         panic!("{read:?}")
     };

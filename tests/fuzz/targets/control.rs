@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vmm::control::testing::Conversation;
+use vmm::testing::Conversation;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(mut conversation) = Conversation::new() else { return };

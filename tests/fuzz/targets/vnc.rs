@@ -1,7 +1,7 @@
 //! VNC clients: whatever they send and however they read, beside a screen that changes. The bytes are a script of
-//! `vmm::vnc::testing::converse`.
+//! `vmm::testing::converse`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| vmm::vnc::testing::converse(data));
+fuzz_target!(|data: &[u8]| vmm::testing::converse(data));

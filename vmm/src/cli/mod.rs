@@ -21,7 +21,7 @@ use crate::watch::Pattern;
 
 pub use ctl::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
 pub use script::Script;
-pub use vbios::{DeviceId, DumpArgs, FindArgs, InfoArgs, ParseDeviceIdError, VbiosArgs, VbiosCommand};
+pub use vbios::{DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
 #[derive(Debug, Parser)]

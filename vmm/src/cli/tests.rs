@@ -8,9 +8,10 @@ use clap::{CommandFactory, Parser};
 use devices::input::Key;
 use vocabulary::{ByteSize, ConsoleSpec};
 
+use super::vbios::DeviceId;
 use super::{
-    AcpiCommand, Chord, Cli, Command, CtlCommand, DeviceId, DumpArgs, FindArgs, InfoArgs, MouseAction,
-    PointerButton, RunOptions, VbiosCommand,
+    AcpiCommand, Chord, Cli, Command, CtlCommand, DumpArgs, FindArgs, InfoArgs, MouseAction, PointerButton,
+    RunOptions, VbiosCommand,
 };
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};

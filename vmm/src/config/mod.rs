@@ -46,9 +46,9 @@ use uuid::Uuid;
 use vocabulary::{ConsoleSpec, LentDevice, PciAddress};
 
 use crate::device::Devices;
-use crate::finding::{Finding, Findings, Key, Location, Origin};
+use crate::finding::{Finding, Findings, Key, Origin};
 
-pub use control::{ControlSpec, ParseControlError};
+pub use control::ControlSpec;
 pub use error::ConfigError;
 pub use firmware::FirmwareKind;
 pub use igpu::Igpu;
@@ -109,6 +109,7 @@ pub struct Cpu {
 
 impl Cpu {
     /// The number of vCPUs.
+    #[cfg(test)]
     pub const fn count(self) -> u32 {
         self.sockets.saturating_mul(self.cores).saturating_mul(self.threads)
     }
@@ -171,7 +172,8 @@ impl Config {
     }
 
     /// Where the value of a key is written, if it is in the file: `config.locate(Section::Disk(1).key("address"))`.
-    pub fn locate(&self, key: impl Into<Key>) -> Option<Location> {
+    #[cfg(test)]
+    pub fn locate(&self, key: impl Into<Key>) -> Option<crate::finding::Location> {
         self.origin.locate(key)
     }
 
@@ -222,6 +224,7 @@ pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErr
 ///
 /// # Errors
 /// The text is wrong.
+#[cfg(test)]
 pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     parse_with(text, path, &Overrides::default())
 }

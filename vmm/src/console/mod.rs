@@ -175,6 +175,7 @@ impl Console {
     /// # Errors
     ///
     /// See [`Reserved::open`] and [`Reserved::start`].
+    #[cfg(test)]
     pub fn open(
         spec: &ConsoleSpec,
         attended: bool,

@@ -2,8 +2,8 @@
 #![allow(unsafe_code, reason = "KVM's extended save area is set through an unsafe call")]
 
 use kvm_bindings::{
-    KVM_MP_STATE_RUNNABLE, MsrList, Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry,
-    kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    MsrList, Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Error, VcpuFd};
 
@@ -82,10 +82,5 @@ impl PowerOnState {
         vcpu.set_lapic(lapic)?;
         vcpu.set_vcpu_events(events)?;
         vcpu.set_mp_state(*mp_state)
-    }
-
-    /// Whether the vCPU starts by itself.
-    pub fn runs_at_reset(&self) -> bool {
-        self.mp_state.mp_state == KVM_MP_STATE_RUNNABLE
     }
 }

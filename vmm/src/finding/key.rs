@@ -7,8 +7,6 @@ use std::fmt;
 pub enum Section {
     /// `name`.
     Name,
-    /// `uuid`.
-    Uuid,
     /// `[machine]`.
     Machine,
     /// `[cpu]`.
@@ -55,7 +53,6 @@ impl Section {
     const fn parts(self) -> (&'static str, Option<usize>) {
         match self {
             Self::Name => ("name", None),
-            Self::Uuid => ("uuid", None),
             Self::Machine => ("machine", None),
             Self::Cpu => ("cpu", None),
             Self::Firmware => ("firmware", None),

@@ -28,20 +28,19 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 use vocabulary::HostPciAddress;
 
-pub use bind::{BindError, Bound, GiveBackError, Left, Manager};
+pub use bind::{BindError, Bound, GiveBackError, Manager};
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
 pub use device::NotLent;
 pub use files::HostFiles;
-pub use holders::{Holder, Holders};
-pub use journal::{JournalDir, JournalError};
+#[cfg(test)]
+pub use holders::Holder;
+pub use holders::Holders;
+pub use journal::JournalError;
 pub use kernel::{ChildWriter, Kernel, WriteError};
-pub use mdev::{HostMdev, MdevError, Offer, WantedMdev};
-pub use recover::Recovery;
-pub use step::StepError;
+pub use mdev::{HostMdev, MdevError, WantedMdev};
 pub use sysfs::GroupMember;
 pub(crate) use sysfs::is_dead;
-pub use usage::InUse;
 
 /// A PCI function of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,6 @@ mod vcpus;
 pub use dump::dump;
 pub use inputs::refused_files;
 pub use run::run;
-pub use user_tables::TableFileError;
 
 use std::io;
 

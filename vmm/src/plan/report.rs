@@ -18,7 +18,7 @@ use crate::finding::Finding;
 use crate::topology::{PlannedFunction, Role};
 
 pub use igpu::Igpu;
-pub use passthrough::{FunctionIds, Mdev, Passthrough, ShownIds};
+pub use passthrough::Passthrough;
 pub use vbios::Vbios;
 
 /// A range of guest-physical addresses, last address included.

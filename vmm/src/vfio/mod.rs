@@ -55,8 +55,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vocabulary::{LentDevice, VfioBackend};
 
 pub use device::VfioHostDevice;
-pub use error::{DmaError, VfioError};
-pub use iova::Ranges;
+pub use error::VfioError;
 pub use notify::{Notification, NotificationKind};
 pub use opregion::OpRegionError;
 

@@ -35,6 +35,5 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use listener::ListenError;
-pub use password::{Password, PasswordError};
+pub use password::Password;
 pub use server::{Options, Reserved, Server, VncError};

@@ -90,6 +90,7 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be had, or the host has no thread or descriptor left.
+    #[cfg(test)]
     pub fn start(options: Options, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Self, VncError> {
         Reserved::new(options)?.start(screen, input)
     }

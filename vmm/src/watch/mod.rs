@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use vocabulary::printable::printable_char;
 
+pub use pattern::Pattern;
 use pattern::Search;
-pub use pattern::{Pattern, PatternError};
 
 /// Longest piece of a line that a verdict quotes, in bytes.
 const LINE_MAX: usize = 1024;
@@ -146,6 +146,7 @@ impl Watcher {
     /// # Errors
     ///
     /// The host has no file descriptor for the notification.
+    #[cfg(test)]
     pub fn new(
         expected: impl IntoIterator<Item = Pattern>,
         forbidden: impl IntoIterator<Item = Pattern>,

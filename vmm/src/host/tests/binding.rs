@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use super::fake::{AUDIO, Fake, FakeKernel, Fault, GPU, NVME, PORT, address, gpu_and_audio, manager_of};
-use crate::host::{BindError, GiveBackError, StepError, Unready};
+use crate::host::step::StepError;
+use crate::host::{BindError, GiveBackError, Unready};
 
 fn lent(control: &str) -> [String; 4] {
     ["vfio-pci", "vfio-pci", control, "0"].map(String::from)

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use vocabulary::HostPciAddress;
 
 use crate::host::files::link_name;
-use crate::host::{BindError, Bound, HostFiles, JournalDir, Kernel, Manager, WriteError};
+use crate::host::journal::JournalDir;
+use crate::host::{BindError, Bound, HostFiles, Kernel, Manager, WriteError};
 
 pub(super) const PORT: &str = "0000:00:01.0";
 pub(super) const GPU: &str = "0000:01:00.0";

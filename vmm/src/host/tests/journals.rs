@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 
 use super::fake::{Fake, gpu_and_audio, revive};
-use crate::host::Recovery;
+use crate::host::recover::Recovery;
 
 fn journal(fake: &Fake, name: &str, text: &[u8]) {
     fs::create_dir_all(fake.journals()).unwrap();

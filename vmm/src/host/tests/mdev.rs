@@ -12,7 +12,9 @@ use vocabulary::{LentDevice, NewMdev};
 
 use super::fake::{Copies, Fake, Fault, gpu_and_audio, observe, revive};
 use crate::host::files::{names, text};
-use crate::host::{BindError, GiveBackError, HostFacts, Recovery, StepError, WantedMdev, WriteError};
+use crate::host::recover::Recovery;
+use crate::host::step::StepError;
+use crate::host::{BindError, GiveBackError, HostFacts, WantedMdev, WriteError};
 
 const IGPU: &str = "0000:00:02.0";
 const UUID: &str = "af5972fb-5530-41a7-0000-fd836204445b";

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::fake::{AUDIO, Fake, GPU, NVME, address};
-use crate::host::{BindError, Holders, HostFiles, InUse};
+use crate::host::usage::InUse;
+use crate::host::{BindError, Holders, HostFiles};
 use crate::privileges;
 
 /// Gives the NVMe disk a namespace with a partition, with a volume of LVM on that.

@@ -8,7 +8,7 @@ use super::super::dma::{explain, pieces};
 use super::super::iova::Ranges;
 use super::super::memlock::{self, Verdict, compare};
 use super::super::populate::{Piece, Populate, chunks, populate, threads};
-use crate::vfio::DmaError;
+use crate::vfio::error::DmaError;
 
 const GIB: u64 = 1 << 30;
 

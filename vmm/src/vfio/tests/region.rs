@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::bytes::capability;
 use super::super::iova::Ranges;
 use super::super::region::Region;
-use crate::vfio::DmaError;
+use crate::vfio::error::DmaError;
 
 const PAGE: u64 = 4096;
 

@@ -1,0 +1,137 @@
+//! The `optimus-vmm` command: reads the command line, runs the subcommand, and is the one place that prints answers and errors. What is for
+//! people is printed without what could steer their terminal ([`printable`]); JSON is for programs and stays as it is.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunArgs, RunOptions};
+use crate::config;
+use crate::ctl;
+use crate::events::ProcessStart;
+use crate::finding::Findings;
+use crate::host::HostFacts;
+use crate::log;
+use crate::machine;
+use crate::outcome::{Failure, status};
+use crate::plan;
+use crate::plan::report::Report;
+use crate::signals;
+use crate::vbios;
+use clap::Parser;
+use vocabulary::printable::{is_control, printable};
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let start = ProcessStart::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_words(&error),
+    };
+    let ready = log::set_up(cli.verbose, cli.log.as_deref()).inspect(|()| signals::survive_file_size_limit());
+    let done = ready.and_then(|()| match cli.command {
+        Command::Run(args) => run(*args, start),
+        Command::Plan(args) => show_plan(&args),
+        Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
+        Command::Ctl(args) => control(&args),
+        Command::Schema => print_raw(&config::schema()),
+        Command::Vbios(args) => {
+            let answer = vbios::run(&args, cli.verbose > 0);
+            answer.and_then(|answer| print_as(args.json(), &answer.text).map(|_| answer.status))
+        }
+    });
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            complain(&failure.to_string());
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn run(args: RunArgs, start: ProcessStart) -> Result<u8, Failure> {
+    let outcome = machine::run(&RunOptions::from(args), start)?;
+    if let Some(message) = outcome.message() {
+        complain(&message);
+    }
+    Ok(outcome.status())
+}
+
+fn control(args: &CtlArgs) -> Result<u8, Failure> {
+    match ctl::run(args) {
+        Ok(text) => print_as(args.json, &text),
+        Err(error) => {
+            complain(&error.to_string());
+            Ok(error.status())
+        }
+    }
+}
+
+fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
+    let config = config::load(&args.config)?;
+    let facts = HostFacts::gather(config.lent_devices());
+    let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
+    let problems = if args.offline { Vec::new() } else { machine::refused_files(&plan) };
+    let report = plan::report::report(&plan, &problems);
+    show_report(&report, args.json)?;
+    Findings::check(problems).map_err(config::ConfigError::from)?;
+    Ok(status::SUCCESS)
+}
+
+fn show_report(report: &Report, json: bool) -> Result<u8, Failure> {
+    if json {
+        let mut json = report
+            .json()
+            .map_err(|error| Failure::Refused(format!("cannot write the plan as JSON: {error}")))?;
+        json.push('\n');
+        print_raw(&json)
+    } else {
+        print(&report.text())
+    }
+}
+
+fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
+    let config = config::load(&args.config)?;
+    let facts = HostFacts::gather(config.lent_devices());
+    let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
+    let files = machine::dump(&plan, &args.output, args.dsl)?;
+    let names: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    print(&names)
+}
+
+/// Help, the version, or what is wrong with the command line. It may quote words that a shell has made of names of files.
+fn wrong_words(error: &clap::Error) -> ExitCode {
+    let quotable = std::env::args_os().any(|word| word.to_string_lossy().contains(is_control));
+    if quotable {
+        let _ = write!(std::io::stderr().lock(), "{}", printable(&error.to_string()));
+    } else {
+        // With its colours.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(status::CONFIG))
+}
+
+/// Writes JSON, or text for people, to standard output.
+fn print_as(json: bool, text: &str) -> Result<u8, Failure> {
+    if json { print_raw(text) } else { print(text) }
+}
+
+/// Writes text for people to standard output.
+fn print(text: &str) -> Result<u8, Failure> {
+    print_raw(&printable(text))
+}
+
+/// Writes to standard output. A reader that has seen enough, as `head` does, is no error.
+fn print_raw(text: &str) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Write { path: "standard output".into(), source: error })
+        }
+        _ => Ok(status::SUCCESS),
+    }
+}
+
+fn complain(message: &str) {
+    // Nothing is left to tell it to if standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "optimus-vmm: {}", printable(message));
+}
