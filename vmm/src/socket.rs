@@ -2,6 +2,8 @@
 //! each.
 #![allow(unsafe_code, reason = "the credentials of a peer are read into a structure of C")]
 
+mod acceptor;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,6 +15,8 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
 };
+
+pub(crate) use acceptor::{Acceptor, EXHAUSTED};
 
 /// A socket of the file system that only its owner can connect to. Dropping it removes the file.
 #[derive(Debug)]

@@ -28,7 +28,8 @@ pub use protocol::{PanicAction, ShutdownCause};
 pub use server::Server;
 
 use crate::config::ControlSpec;
-use crate::socket::Listener;
+use crate::socket::{Acceptor, EXHAUSTED, Listener};
+use work::Delays;
 
 /// Why a machine that shall have a control socket has none.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,7 @@ impl Door {
     ///
     /// The host has no file descriptors for it.
     pub fn serve(self, machine: Machine, announcer: Announcer) -> io::Result<Server> {
-        Server::new(self.listener, machine, announcer)
+        let acceptor = Acceptor::new(self.listener, "the control socket", EXHAUSTED)?;
+        Server::new(acceptor, machine, announcer, Delays::default())
     }
 }

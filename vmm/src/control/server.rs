@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -17,26 +17,18 @@ use super::dialogue::Task;
 use super::machine::Machine;
 use super::place::own_user;
 use super::protocol::{self, Answer, Refusal};
-use super::work::Resources;
+use super::work::{Delays, Resources};
 use crate::console::Feed;
-use crate::socket::{self, Listener};
-use crate::timer::Timer;
+use crate::socket::{self, Acceptor};
 
 /// Most clients at a time.
 pub(super) const MOST: usize = 16;
 /// How often a client goes on before others have their turn.
 const TURNS: usize = 8;
-/// How long the end of the machine waits for commands that are being given up.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long nobody is accepted when the host has no descriptor left.
-const EXHAUSTED: Duration = Duration::from_millis(500);
 
 /// The control socket.
 pub struct Server {
-    listener: Listener,
-    listening: bool,
-    /// Ends a time without listening.
-    again: Timer,
+    acceptor: Acceptor,
     machine: Machine,
     announcer: Announcer,
     feed: Feed,
@@ -50,6 +42,8 @@ pub struct Server {
     finish: Sender<Done>,
     /// Commands that threads are performing.
     working: usize,
+    /// See [`Delays::end`].
+    patience: Duration,
 }
 
 /// A finished command.
@@ -60,14 +54,17 @@ struct Done {
 }
 
 impl Server {
-    pub(super) fn new(listener: Listener, machine: Machine, announcer: Announcer) -> io::Result<Self> {
+    pub(super) fn new(
+        acceptor: Acceptor,
+        machine: Machine,
+        announcer: Announcer,
+        delays: Delays,
+    ) -> io::Result<Self> {
         let (finish, done) = channel();
         Ok(Self {
-            listener,
-            listening: false,
-            again: Timer::new()?,
+            acceptor,
             feed: Feed::new(Arc::clone(&machine.sink), machine.room.try_clone()?),
-            resources: Resources::new(&machine),
+            resources: Resources::new(&machine, delays),
             machine,
             announcer,
             clients: BTreeMap::new(),
@@ -76,24 +73,12 @@ impl Server {
             done,
             finish,
             working: 0,
+            patience: delays.end,
         })
     }
 
     /// Somebody connects.
-    fn accept(&mut self, ops: &mut EventOps<'_>) {
-        let socket = match self.listener.accept() {
-            Ok(socket) => socket,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return;
-            }
-            Err(error) => {
-                devices::limited_debug!("cannot accept a client of the control socket: {error}");
-                // Out of descriptors, for example: it would be tried again at once and for ever.
-                self.listen(false, ops);
-                self.again.arm_in(Some(EXHAUSTED));
-                return;
-            }
-        };
+    fn accept(&mut self, socket: OwnedFd, ops: &mut EventOps<'_>) {
         if let Err(why) = self.admit(&socket) {
             devices::limited_debug!("a client of the control socket is turned away: {why}");
             let _ = turn_away(&socket, &protocol::answer(Err(why), None));
@@ -121,25 +106,6 @@ impl Server {
             return Err(Refusal::new(format!("{MOST} clients are connected; no more are taken")));
         }
         Ok(())
-    }
-
-    fn listen(&mut self, wanted: bool, ops: &mut EventOps<'_>) {
-        if self.listening == wanted {
-            return;
-        }
-        let socket = self.listener.as_fd().as_raw_fd();
-        let done = if wanted {
-            ops.add(Events::new(&socket, EventSet::IN))
-        } else {
-            ops.remove(Events::empty(&socket))
-        };
-        match done {
-            Ok(()) => self.listening = wanted,
-            Err(error) => {
-                devices::limited_debug!("cannot wait for clients of the control socket: {error}");
-                self.again.arm_in(wanted.then_some(EXHAUSTED));
-            }
-        }
     }
 
     /// Lets a client get as far as it can, and keeps it if there is more to come.
@@ -186,7 +152,7 @@ impl Server {
             }
         }
         drop(client);
-        self.listen(true, ops);
+        self.acceptor.listen(true, ops);
     }
 
     /// Performs a client's commands as far as they have their turn.
@@ -283,12 +249,9 @@ impl Server {
 
 impl MutEventSubscriber for Server {
     fn process(&mut self, event: Events, ops: &mut EventOps<'_>) {
-        if event.fd() == self.listener.as_fd().as_raw_fd() {
-            return self.accept(ops);
-        }
-        if event.fd() == self.again.as_raw_fd() {
-            if self.again.take_expiration() {
-                self.listen(true, ops);
+        if self.acceptor.concerns(&event) {
+            if let Some(socket) = self.acceptor.process(&event, ops) {
+                self.accept(socket, ops);
             }
         } else if self.feed.process(&event) {
             self.settle_all(ops);
@@ -304,10 +267,7 @@ impl MutEventSubscriber for Server {
         if let Err(error) = ops.add(Events::new(&**self.announcer.wakeup(), EventSet::IN)) {
             tracing::error!("cannot wait for what the control socket tells: {error}");
         }
-        if let Err(error) = ops.add(Events::new(&self.again, EventSet::IN)) {
-            tracing::error!("cannot wait for a timer of the control socket: {error}");
-        }
-        self.listen(true, ops);
+        self.acceptor.init(ops);
     }
 }
 
@@ -320,7 +280,7 @@ impl Drop for Server {
             client.dialogue.tell(&news);
             client.send();
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         while self.working > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if self.done.recv_timeout(left).is_err() {

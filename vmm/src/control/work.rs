@@ -18,15 +18,32 @@ use super::machine::{Machine, Run};
 use super::protocol::{Answer, Refusal};
 use crate::screenshot::{self, Format, ScreenshotError};
 
-/// Between two events: a guest that polls its keyboard, as firmware does, then misses none. That of the
-/// tests does not poll.
-const PACE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(4) };
-/// Between two attempts to place an event that the guest has no room for.
-const AGAIN: Duration = Duration::from_millis(10);
-/// How long a guest may take to read one event.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a thread sleeps at most before it looks whether it is still wanted.
-const NAP: Duration = Duration::from_millis(50);
+/// How long commands wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delays {
+    /// Between two events: a guest that polls its keyboard, as firmware does, then misses none.
+    pub(super) pace: Duration,
+    /// Between two attempts to place an event that the guest has no room for.
+    pub(super) again: Duration,
+    /// How long a guest may take to read one event.
+    pub(super) patience: Duration,
+    /// How long a thread sleeps at most before it looks whether it is still wanted.
+    pub(super) nap: Duration,
+    /// How long the end of the machine waits for commands that are being given up.
+    pub(super) end: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self {
+            pace: Duration::from_millis(4),
+            again: Duration::from_millis(10),
+            patience: Duration::from_secs(5),
+            nap: Duration::from_millis(50),
+            end: Duration::from_secs(2),
+        }
+    }
+}
 
 /// Why a command is not performed any more.
 const ENDS: &str = "the machine ends";
@@ -41,6 +58,7 @@ pub(super) struct Resources {
     pressed: Mutex<Buttons>,
     /// The machine ends.
     closing: AtomicBool,
+    delays: Delays,
 }
 
 /// The devices that slow commands ask.
@@ -62,7 +80,7 @@ impl Cancel {
 }
 
 impl Resources {
-    pub(super) fn new(machine: &Machine) -> Arc<Self> {
+    pub(super) fn new(machine: &Machine, delays: Delays) -> Arc<Self> {
         let Machine { screen, input, functions, run, .. } = machine;
         Arc::new(Self {
             devices: Mutex::new(Some(Devices { screen: screen.clone(), functions: Arc::clone(functions) })),
@@ -70,6 +88,7 @@ impl Resources {
             run: Arc::clone(run),
             pressed: Mutex::default(),
             closing: AtomicBool::new(false),
+            delays,
         })
     }
 
@@ -137,7 +156,7 @@ impl Resources {
         let (done, answer) = channel();
         (self.run)(run, done);
         loop {
-            match answer.recv_timeout(NAP) {
+            match answer.recv_timeout(self.delays.nap) {
                 Ok(answer) => return answer.map_err(Refusal::new),
                 Err(RecvTimeoutError::Timeout) => self.still_wanted(cancel)?,
                 Err(RecvTimeoutError::Disconnected) => return Err(Refusal::new(ENDS)),
@@ -187,7 +206,7 @@ impl InputGuard<'_> {
                 down.retain(|held| held != key);
                 down.extend(pressed.then_some(*key));
             }
-            if let Err(mut refusal) = placed.and_then(|()| self.sleep(PACE)) {
+            if let Err(mut refusal) = placed.and_then(|()| self.sleep(self.resources.delays.pace)) {
                 self.let_go(&down);
                 refusal.desc += &format!(" ({index} of {} key events were taken)", events.len());
                 return Err(refusal);
@@ -230,21 +249,22 @@ impl InputGuard<'_> {
         pointer.buttons = buttons;
         self.place(|| self.input.pointer(pointer) == Taken::Yes)?;
         *self.buttons = buttons;
-        self.sleep(PACE)
+        self.sleep(self.resources.delays.pace)
     }
 
     /// Tries until the guest has taken something.
     fn place(&self, mut attempt: impl FnMut() -> bool) -> Result<(), Refusal> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = self.resources.delays.patience;
+        let deadline = Instant::now() + patience;
         self.resources.still_wanted(self.cancel)?;
         while !attempt() {
             if Instant::now() > deadline {
                 return Err(Refusal::new(format!(
                     "the guest does not read its keyboard and mouse: nothing was taken for {} s",
-                    PATIENCE.as_secs()
+                    patience.as_secs()
                 )));
             }
-            self.sleep(AGAIN)?;
+            self.sleep(self.resources.delays.again)?;
         }
         Ok(())
     }
@@ -271,7 +291,7 @@ impl InputGuard<'_> {
             if left.is_zero() {
                 return Ok(());
             }
-            thread::sleep(left.min(NAP));
+            thread::sleep(left.min(self.resources.delays.nap));
         }
     }
 }

@@ -105,9 +105,9 @@ fn who_is_no_machine_is_found_out() {
 #[test]
 fn the_end_is_waited_for() {
     let rig = Rig::new();
-    let error = run(&rig.path, &["wait", "--timeout", "0.2"]).unwrap_err();
-    assert_eq!((error.status(), error.to_string().as_str()), (4, "vm has not ended within 0.2 s"));
-    let error = run(&rig.path, &["powerdown", "--wait", "--timeout", "0.1"]).unwrap_err();
+    let error = run(&rig.path, &["wait", "--timeout", "0.02"]).unwrap_err();
+    assert_eq!((error.status(), error.to_string().as_str()), (4, "vm has not ended within 0.02 s"));
+    let error = run(&rig.path, &["powerdown", "--wait", "--timeout", "0.01"]).unwrap_err();
     assert_eq!(error.status(), 4);
     assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton]);
 

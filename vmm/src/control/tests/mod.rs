@@ -26,11 +26,24 @@ use tempfile::TempDir;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::place::listen_in;
+use super::work::Delays;
 use super::{
     Announcement, Announcer, Ask, CharDevice, Disk, Facts, Machine, PassedDevice, Server, Shape,
     ShutdownCause, Vnc,
 };
 use crate::console::{InputSink, Tee};
+use crate::socket::Acceptor;
+
+/// A guest that takes what it is given at once, or when a test lets it: commands are tried again soon and are not given up.
+const DELAYS: Delays = Delays {
+    pace: Duration::ZERO,
+    again: Duration::from_millis(1),
+    patience: Duration::from_secs(3600),
+    nap: Duration::from_millis(1),
+    end: Duration::from_secs(3600),
+};
+/// How long nobody is accepted when there is no descriptor left.
+const EXHAUSTED: Duration = Duration::from_millis(5);
 
 /// COM1 with a FIFO of so many bytes.
 #[derive(Default)]
@@ -116,7 +129,8 @@ impl Rig {
         let ending = Arc::new(AtomicBool::new(false));
         let (end, heard) = (Arc::clone(&ending), announcer.clone());
         let server = std::thread::spawn(move || {
-            let server = Server::new(listener, machine, heard).unwrap();
+            let acceptor = Acceptor::new(listener, "the control socket", EXHAUSTED).unwrap();
+            let server = Server::new(acceptor, machine, heard, DELAYS).unwrap();
             let mut manager: EventManager<Box<dyn MutEventSubscriber>> = EventManager::new().unwrap();
             manager.add_subscriber(Box::new(server));
             while !end.load(Ordering::SeqCst) {
@@ -146,7 +160,9 @@ impl Rig {
 
     fn end(&mut self) {
         self.ending.store(true, Ordering::SeqCst);
+        self.announcer.wake();
         if let Some(server) = self.server.take() {
+            until(|| server.is_finished());
             server.join().unwrap();
         }
     }
@@ -203,6 +219,6 @@ fn until(mut what: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !what() {
         assert!(Instant::now() < deadline, "it never came to be");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -15,6 +15,7 @@ fn resources(screen: Arc<dyn Screen>) -> Resources {
         run: Arc::new(|_, _| ()),
         pressed: Mutex::default(),
         closing: AtomicBool::new(false),
+        delays: Delays::default(),
     }
 }
 
