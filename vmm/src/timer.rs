@@ -107,16 +107,16 @@ mod tests {
             seen.fetch_add(1, Ordering::Relaxed);
         }));
 
-        assert_eq!(manager.run_with_timeout(20).unwrap(), 0);
+        assert_eq!(manager.run_with_timeout(1).unwrap(), 0);
         timer.arm(Some(Instant::now()));
         assert_eq!(manager.run_with_timeout(5000).unwrap(), 1);
-        assert_eq!(manager.run_with_timeout(20).unwrap(), 0);
+        assert_eq!(manager.run_with_timeout(1).unwrap(), 0);
         assert_eq!(count.load(Ordering::Relaxed), 1);
 
-        timer.arm_in(Some(Duration::from_millis(10)));
+        timer.arm_in(Some(Duration::from_millis(1)));
         timer.arm(None);
-        assert_eq!(manager.run_with_timeout(50).unwrap(), 0);
+        assert_eq!(manager.run_with_timeout(5).unwrap(), 0);
         timer.arm_in(Some(Duration::MAX));
-        assert_eq!(manager.run_with_timeout(20).unwrap(), 0);
+        assert_eq!(manager.run_with_timeout(1).unwrap(), 0);
     }
 }

@@ -178,6 +178,12 @@ impl Channel {
         self.released.as_fd()
     }
 
+    /// Whether a device waits for room.
+    #[cfg(test)]
+    pub(super) fn is_blocked(&self) -> bool {
+        self.lock().blocked > 0
+    }
+
     /// Bytes that were dropped because the machine stopped while there was no room.
     pub(super) fn lost(&self) -> u64 {
         self.lock().lost

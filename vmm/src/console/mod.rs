@@ -51,7 +51,7 @@ pub(crate) use feed::Feed;
 use peer::{Door, PeerInput};
 use pty::Pty;
 use stdin::StdinInput;
-use writer::{Sink, Writer};
+use writer::{Delays, Sink, Writer};
 
 /// Why a console could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +203,7 @@ impl Console {
             }
             End::Peer(door) => (Sink::Peer(VecDeque::new()), Input::Peer(door)),
         };
-        let mut this = Self::start(device, name.into(), sink, input, watcher)?;
+        let mut this = Self::start(device, name.into(), sink, input, watcher, Delays::default())?;
         if let Input::Peer(Door::Pty(pty)) = &this.input {
             let path = pty.path().to_owned();
             tracing::info!("the {device} is connected to {}", path.display());
@@ -221,7 +221,8 @@ impl Console {
         watcher: Option<Watcher>,
     ) -> io::Result<Self> {
         let input = input.map_or(Input::None, Input::Stdin);
-        Self::start(device, "standard output".into(), Sink::Stream(output), input, watcher)
+        let (name, sink) = ("standard output".into(), Sink::Stream(output));
+        Self::start(device, name, sink, input, watcher, Delays::default())
     }
 
     fn start(
@@ -230,9 +231,11 @@ impl Console {
         sink: Sink,
         input: Input,
         watcher: Option<Watcher>,
+        delays: Delays,
     ) -> io::Result<Self> {
         let channel = Arc::new(Channel::new()?);
-        let writer = Writer { channel: Arc::clone(&channel), sink, watcher, name, waiting_since: None };
+        let writer =
+            Writer { channel: Arc::clone(&channel), sink, watcher, name, waiting_since: None, delays };
         let writer = thread::Builder::new().name("console".into()).spawn(move || writer.run())?;
         Ok(Self { device: device.into(), channel, writer: Some(writer), input, path: None, terminal: None })
     }

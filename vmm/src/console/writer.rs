@@ -1,7 +1,7 @@
 //! The thread that takes a console's output to the host.
 //!
 //! It shows each batch to the watcher first, since the host's end may be slow, closed or missing. Once the
-//! console was released a host that takes nothing for [`PATIENCE`] no longer holds up the end of the
+//! console was released a host that takes nothing for [`Delays::patience`] no longer holds up the end of the
 //! program.
 
 use std::collections::VecDeque;
@@ -21,10 +21,21 @@ pub(super) const SCROLLBACK: usize = 64 << 10;
 /// Most bytes of one write. A pipe that polls as writable takes so many without blocking (`PIPE_BUF`,
 /// pipe(7)), and our standard output may be a blocking one that is shared with other programs.
 const CHUNK: usize = 4096;
-/// A line that is incomplete for so long is a prompt.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How long the end of the program waits for a host that takes no output.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the thread waits for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delays {
+    /// A line that is incomplete for so long is a prompt.
+    pub(super) pause: Duration,
+    /// How long the end of the program waits for a host that takes no output.
+    pub(super) patience: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self { pause: Duration::from_secs(1), patience: Duration::from_secs(2) }
+    }
+}
 
 /// Where output goes.
 #[derive(Debug)]
@@ -46,6 +57,7 @@ pub(super) struct Writer {
     pub(super) name: String,
     /// Since when a released console has been waiting for its host.
     pub(super) waiting_since: Option<Instant>,
+    pub(super) delays: Delays,
 }
 
 impl Writer {
@@ -60,7 +72,7 @@ impl Writer {
                     self.channel.share(&batch.output);
                     if let Some(watcher) = &mut self.watcher {
                         watcher.feed(&batch.output);
-                        pause = Some(PAUSE);
+                        pause = Some(self.delays.pause);
                     }
                     self.write(&batch);
                 }
@@ -138,7 +150,7 @@ impl Writer {
             ];
             // After the release its descriptor stays readable: only the time is watched.
             let (watched, timeout) = match self.waiting_since {
-                Some(since) => (fds.get_mut(..1), Some(PATIENCE.saturating_sub(since.elapsed()))),
+                Some(since) => (fds.get_mut(..1), Some(self.delays.patience.saturating_sub(since.elapsed()))),
                 None => (fds.get_mut(..), None),
             };
             let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());

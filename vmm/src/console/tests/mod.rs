@@ -75,13 +75,33 @@ fn run_until(manager: &mut Manager, what: &str, mut done: impl FnMut() -> bool) 
     }
 }
 
-/// Runs the event loop until nothing happens.
+/// Handles what the kernel has to tell already, as it has of sockets and pipes when a call returns. What a terminal is
+/// written arrives later: see [`run_until`].
 fn settle(manager: &mut Manager) {
     let mut rounds = 0;
-    while manager.run_with_timeout(100).unwrap() > 0 {
+    while manager.run_with_timeout(0).unwrap() > 0 {
         rounds += 1;
         assert!(rounds < 1000, "the event loop spins");
     }
+}
+
+/// Waits until a device of `console` waits for room.
+fn await_blocked(console: &Console) {
+    let deadline = Instant::now() + LONG;
+    while !console.channel.is_blocked() {
+        assert!(Instant::now() < deadline, "the device never waits");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ends a console, which does not wait for ever.
+fn assert_finishes(console: Console) {
+    let (done, finished) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        console.finish();
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(LONG).unwrap();
 }
 
 fn read_exactly(fd: &OwnedFd, length: usize) -> Vec<u8> {
