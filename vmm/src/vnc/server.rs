@@ -19,7 +19,7 @@ use super::clients::{Client, Clients, EndNotice, make_room};
 use super::events::{event, signalled};
 use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password};
-use super::session::{Context, End, Session};
+use super::session::{Context, End, REFUSAL, Session};
 
 /// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
 const MOST_THREADS: usize = 64;
@@ -81,7 +81,7 @@ impl Reserved {
     /// # Errors
     /// The host has no thread or descriptor left.
     pub fn start(self, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Server, VncError> {
-        Server::of(self, screen, input)
+        Server::of(self, screen, input, REFUSAL)
     }
 }
 
@@ -95,14 +95,20 @@ impl Server {
         Reserved::new(options)?.start(screen, input)
     }
 
-    fn of(reserved: Reserved, screen: Arc<dyn Screen>, input: Arc<dyn Input>) -> Result<Self, VncError> {
+    /// A wrong password is answered after the time `refusal`.
+    pub(super) fn of(
+        reserved: Reserved,
+        screen: Arc<dyn Screen>,
+        input: Arc<dyn Input>,
+        refusal: Duration,
+    ) -> Result<Self, VncError> {
         let Reserved { options: Options { address, password, name, layout }, listener } = reserved;
         let address = listener.address(&address);
         let stop = event()?;
         let clients = Arc::new(Clients::new()?);
         let admitting = Arc::clone(&clients);
         let admit = Box::new(move |id, shared| admitting.admit(id, shared));
-        let context = Arc::new(Context { name, password, screen, input, layout, admit });
+        let context = Arc::new(Context { name, password, screen, input, layout, refusal, admit });
         #[cfg(test)]
         let all = Arc::clone(&clients);
         let acceptor = Acceptor { listener, stop: stop.try_clone()?, clients, context };

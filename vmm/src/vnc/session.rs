@@ -22,7 +22,7 @@ const ASKING: Duration = Duration::from_secs(120);
 /// A client that reads nothing of what waits for it is dropped after this.
 pub(super) const READ_WITHIN: Duration = Duration::from_secs(30);
 /// A wrong password is answered after this.
-const REFUSAL: Duration = Duration::from_secs(2);
+pub(super) const REFUSAL: Duration = Duration::from_secs(2);
 /// Answers that a client has not read. Then its requests wait.
 const MOST_UNREAD: usize = 16 << 10;
 
@@ -71,6 +71,8 @@ pub(super) struct Context {
     pub(super) input: Arc<dyn Input>,
     /// Of the guest's keyboard, for clients that send symbols.
     pub(super) layout: Layout,
+    /// See [`REFUSAL`].
+    pub(super) refusal: Duration,
     /// Says whether a client may join, and disconnects the others if it does not share.
     pub(super) admit: Box<dyn Fn(u64, bool) -> Result<(), End> + Send + Sync>,
 }
@@ -293,7 +295,7 @@ impl Session {
                 if let Phase::Handshake(handshake) =
                     std::mem::replace(&mut self.phase, Phase::Refused(End::WrongPassword))
                 {
-                    self.phase = Phase::Refusing(handshake, now + REFUSAL);
+                    self.phase = Phase::Refusing(handshake, now + self.context.refusal);
                 }
             }
             Progress::TurnedAway => self.phase = Phase::Refused(End::TooMany),

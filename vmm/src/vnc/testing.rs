@@ -12,7 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
 use super::protocol;
-use super::session::{Context, Session};
+use super::session::{Context, REFUSAL, Session};
 
 /// The largest screen: small, since encoding is most of the work.
 const LARGEST: u32 = 48;
@@ -44,6 +44,7 @@ pub fn converse(script: &[u8]) {
         screen: Arc::new(canvas.clone()),
         input: Arc::clone(&guest) as _,
         layout: if flags & 8 != 0 { Layout::by_name("de").unwrap_or_default() } else { Layout::default() },
+        refusal: REFUSAL,
         admit: Box::new(|_, _| Ok(())),
     };
     let mut now = Instant::now();

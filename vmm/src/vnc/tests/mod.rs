@@ -19,7 +19,7 @@ use devices::input::{Input, Key, Lamps, Layout, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
-use super::session::{Context, End, Session};
+use super::session::{Context, End, REFUSAL, Session};
 
 /// A screen that tests paint on.
 #[derive(Default, Clone)]
@@ -239,6 +239,7 @@ impl Direct {
             screen: Arc::new(canvas.clone()),
             input: Arc::clone(input) as _,
             layout,
+            refusal: REFUSAL,
             admit: Box::new(|_, _| Ok(())),
         };
         let now = Instant::now();
