@@ -37,7 +37,7 @@ use vocabulary::ConsoleSpec;
 
 use crate::events::{Event, EventLog};
 use crate::output;
-use crate::socket::Listener;
+use crate::socket::{Acceptor, EXHAUSTED, Listener};
 use crate::terminal::RawTerminal;
 use crate::watch::Watcher;
 
@@ -130,7 +130,9 @@ impl Reserved {
             ConsoleSpec::None => Ok(End::Nowhere),
             ConsoleSpec::Stdio => Ok(End::Stdio),
             ConsoleSpec::File(path) => output::Output::open(path).map(End::File),
-            ConsoleSpec::Unix(path) => Listener::bind(path, 1).map(|socket| End::Peer(Door::Socket(socket))),
+            ConsoleSpec::Unix(path) => Listener::bind(path, 1)
+                .and_then(|socket| Acceptor::new(socket, "a console", EXHAUSTED))
+                .map(|socket| End::Peer(Door::Socket(socket))),
             ConsoleSpec::Pty => Pty::new().map(|pty| End::Peer(Door::Pty(pty))),
         };
         let (device, console) = (device.to_owned(), spec.to_string());

@@ -1,7 +1,6 @@
 //! Input from the client of a socket or pseudoterminal, and the coming and going of clients.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
@@ -11,12 +10,12 @@ use super::channel::Channel;
 use super::feed::{Feed, add, modify, remove};
 use super::pty::Pty;
 use super::writer::is_hung_up;
-use crate::socket::Listener;
+use crate::socket::Acceptor;
 
 /// Where clients come from.
 #[derive(Debug)]
 pub(super) enum Door {
-    Socket(Listener),
+    Socket(Acceptor),
     Pty(Pty),
 }
 
@@ -41,48 +40,28 @@ impl PeerInput {
         Self { door, feed, channel, client: None }
     }
 
-    fn visitors(&self) -> RawFd {
-        match &self.door {
-            Door::Socket(listener) => listener.as_fd().as_raw_fd(),
-            Door::Pty(pty) => pty.opened.as_raw_fd(),
+    /// Somebody has opened the pseudoterminal, or may have.
+    fn look(&mut self, ops: &mut EventOps<'_>) {
+        let Door::Pty(pty) = &self.door else { return };
+        // Only the fact that there were openings counts.
+        let mut events = [0; 4096];
+        while rustix::io::read(&pty.opened, &mut events).is_ok_and(|count| count > 0) {}
+        if is_hung_up(&*pty.master) {
+            return;
+        }
+        let master = Arc::clone(&pty.master);
+        if self.client.is_some() {
+            // The writer may have met the hang-up that ended just now.
+            self.channel.set_peer(Some(master));
+        } else {
+            self.admit(master, ops);
         }
     }
 
-    /// Somebody is at the door.
-    fn open(&mut self, ops: &mut EventOps<'_>) {
-        let fd = match &self.door {
-            Door::Socket(listener) => match listener.accept() {
-                Ok(client) => Arc::new(client),
-                Err(error) => {
-                    // Who knocked may have left again.
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        devices::limited_debug!("cannot accept a console client: {error}");
-                    }
-                    return;
-                }
-            },
-            Door::Pty(pty) => {
-                // Only the fact that there were openings counts.
-                let mut events = [0; 4096];
-                while rustix::io::read(&pty.opened, &mut events).is_ok_and(|count| count > 0) {}
-                if is_hung_up(&*pty.master) {
-                    return;
-                }
-                if self.client.is_some() {
-                    // The writer may have met the hang-up that ended just now.
-                    self.channel.set_peer(Some(Arc::clone(&pty.master)));
-                    return;
-                }
-                Arc::clone(&pty.master)
-            }
-        };
-        self.admit(fd, ops);
-    }
-
     fn admit(&mut self, fd: Arc<OwnedFd>, ops: &mut EventOps<'_>) {
-        if let Door::Socket(_) = self.door {
+        if let Door::Socket(acceptor) = &mut self.door {
             // One at a time: the next waits in the kernel's queue.
-            remove(ops, &self.visitors());
+            acceptor.listen(false, ops);
         }
         let listening = self.feed.is_clear();
         add(ops, &fd, if listening { EventSet::IN } else { EventSet::empty() });
@@ -94,8 +73,8 @@ impl PeerInput {
         let Some(client) = self.client.take() else { return };
         remove(ops, &client.fd);
         self.channel.set_peer(None);
-        match &self.door {
-            Door::Socket(_) => add(ops, &self.visitors(), EventSet::IN),
+        match &mut self.door {
+            Door::Socket(acceptor) => acceptor.listen(true, ops),
             // Somebody may have come between the hang-up and now, whose opening was already read.
             Door::Pty(pty) if !is_hung_up(&*pty.master) => self.admit(client.fd, ops),
             Door::Pty(_) => {}
@@ -135,8 +114,16 @@ impl MutEventSubscriber for PeerInput {
     fn process(&mut self, event: Events, ops: &mut EventOps<'_>) {
         if self.feed.process(&event) {
             // The rest is below.
-        } else if event.fd() == self.visitors() {
-            self.open(ops);
+        } else if let Door::Socket(acceptor) = &mut self.door
+            && acceptor.concerns(&event)
+        {
+            if let Some(client) = acceptor.process(&event, ops) {
+                self.admit(Arc::new(client), ops);
+            }
+        } else if let Door::Pty(pty) = &self.door
+            && pty.opened.as_raw_fd() == event.fd()
+        {
+            self.look(ops);
         } else if event.event_set().intersects(EventSet::HANG_UP | EventSet::ERROR) {
             // What was sent before the end still counts.
             while !self.feed.is_full() && self.read() {}
@@ -149,9 +136,12 @@ impl MutEventSubscriber for PeerInput {
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
         self.feed.init(ops);
-        add(ops, &self.visitors(), EventSet::IN);
-        if let Door::Pty(_) = self.door {
-            self.open(ops);
+        match &mut self.door {
+            Door::Socket(acceptor) => acceptor.init(ops),
+            Door::Pty(pty) => {
+                add(ops, &pty.opened, EventSet::IN);
+                self.look(ops);
+            }
         }
     }
 }

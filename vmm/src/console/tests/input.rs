@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::pipe::pipe;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 
@@ -108,6 +109,41 @@ fn a_socket_serves_one_client_after_the_other() {
     assert!(!path.exists());
 }
 
+/// The limit is the whole process's, so this needs one of its own.
+#[test]
+fn a_client_is_taken_when_there_are_descriptors_again() {
+    const WITHIN: &str = "EXHAUSTED_CONSOLE_TEST";
+    if std::env::var_os(WITHIN).is_none() {
+        let done = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "console::tests::input::a_client_is_taken_when_there_are_descriptors_again"])
+            .env(WITHIN, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serial.sock");
+    let acceptor =
+        Acceptor::new(Listener::bind(&path, 1).unwrap(), "a console", Duration::from_millis(5)).unwrap();
+    let (sink, input) = (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(acceptor)));
+    let mut console =
+        Console::start("serial port", "unix".into(), sink, input, None, Delays::default()).unwrap();
+    let (mut manager, _keys) = attach(&mut console, &Fifo::new());
+    let limit = Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let mut hoard: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    // The client's end takes the only descriptor.
+    hoard.pop();
+    let client = UnixStream::connect(&path).unwrap();
+    // The loop does not try again at once and for ever.
+    settle(&mut manager);
+    drop(hoard);
+    console.output().write_all(b"x").unwrap();
+    run_until(&mut manager, "the client", || rustix::io::ioctl_fionread(&client).unwrap() == 1);
+}
+
 #[test]
 fn a_stale_socket_is_replaced_and_a_live_one_is_not_disturbed() {
     let folder = tempfile::tempdir().unwrap();
@@ -122,9 +158,9 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not_disturbed() {
     assert!(path.exists());
     // The refused one did not connect: the first to be accepted is this client.
     let _client = UnixStream::connect(&path).unwrap();
-    let Input::Peer(Door::Socket(listener)) = &console.input else { panic!() };
-    listener.accept().unwrap();
-    listener.accept().unwrap_err();
+    let Input::Peer(Door::Socket(acceptor)) = &console.input else { panic!() };
+    acceptor.listener().accept().unwrap();
+    acceptor.listener().accept().unwrap_err();
     drop(console);
     assert!(!path.exists());
 
