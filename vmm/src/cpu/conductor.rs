@@ -36,6 +36,20 @@ pub enum Request {
     Failed(String),
 }
 
+/// Which of several requests is answered: the gravest. What another vCPU asked for at the same time is moot then. The vCPUs
+/// of a machine that is `kept` for inspection are stopped, and what they have asked for before is moot, too.
+pub fn gravest(requests: Vec<Request>, kept: bool) -> Option<Request> {
+    let asks = |request: &Request| !kept || matches!(request, Request::Failed(_) | Request::ResetButton);
+    requests.into_iter().filter(asks).min_by_key(|request| match request {
+        Request::Failed(_) => 0,
+        Request::Crashed { .. } => 1,
+        Request::GuestPanicked => 2,
+        Request::PowerOff => 3,
+        Request::ResetButton => 4,
+        Request::Reset => 5,
+    })
+}
+
 /// What a parked vCPU does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -196,17 +210,22 @@ impl Conductor {
         reports
     }
 
-    /// Lets all go on from where they were.
+    /// Lets all go on from where they were. While one waits for the answer to a request, they do not: it would go past its
+    /// own power-off. The answer says how they go on.
     pub fn resume(&self) {
         let mut state = self.state();
-        self.command(&mut state, Command::Run);
+        if state.requests.is_empty() {
+            self.command(&mut state, Command::Run);
+        }
     }
 
-    /// Lets all start again from their power-on state: at once, or when they are resumed.
+    /// Lets all start again from their power-on state: at once, or when they are resumed. They are parked, and what they have
+    /// asked for is moot, but for a failure of the host.
     pub fn restart(&self, at_once: bool) {
         let mut state = self.state();
         state.resets += 1;
-        if at_once {
+        state.requests.retain(|request| matches!(request, Request::Failed(_)));
+        if at_once && state.requests.is_empty() {
             self.command(&mut state, Command::Run);
         }
     }
@@ -236,3 +255,6 @@ impl Conductor {
         self.state().counts
     }
 }
+
+#[cfg(test)]
+mod tests;

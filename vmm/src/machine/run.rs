@@ -26,7 +26,7 @@ use crate::cli::RunOptions;
 use crate::config::{self, Action};
 use crate::console::{Console, Releaser};
 use crate::control::Announcement;
-use crate::cpu::conductor::Request;
+use crate::cpu::conductor::{Request, gravest};
 use crate::cpu::cpuid::Supported;
 use crate::events::{Event, EventLog, ProcessStart};
 use crate::host::{BindError, HostFacts};
@@ -244,17 +244,7 @@ impl Supervisor<'_> {
     }
 
     fn requests(&mut self) -> Option<End> {
-        // The gravest first: a reset that another vCPU asked for at the same time is moot then.
-        let mut requests = self.vcpus.requests();
-        requests.sort_by_key(|request| match request {
-            Request::Failed(_) => 0,
-            Request::Crashed { .. } => 1,
-            Request::GuestPanicked => 2,
-            Request::PowerOff => 3,
-            Request::ResetButton => 4,
-            Request::Reset => 5,
-        });
-        let request = requests.into_iter().next()?;
+        let request = gravest(self.vcpus.requests(), self.preserved.is_some())?;
         if let Err(why) = self.vcpus.park(self) {
             return Some(End::Itself(Outcome::Failed(why)));
         }

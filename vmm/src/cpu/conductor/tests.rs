@@ -1,0 +1,102 @@
+//! vCPU threads without vCPUs.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+
+use super::*;
+
+/// Longer than a busy machine takes for anything here.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A thread that parks once, with what it was told to do then.
+struct Cpu {
+    thread: JoinHandle<()>,
+    told: Receiver<Next>,
+}
+
+/// Starts a thread that asks for something, if it does, and parks.
+fn cpu(conductor: &Arc<Conductor>, request: Option<Request>) -> Cpu {
+    let (tell, told) = channel();
+    let conductor = Arc::clone(conductor);
+    let thread = thread::spawn(move || {
+        if let Some(request) = request {
+            conductor.request(request);
+        }
+        tell.send(conductor.park(None)).unwrap();
+        conductor.ended(ExitCounts::default());
+    });
+    Cpu { thread, told }
+}
+
+impl Cpu {
+    fn goes_on(self, expected: Next) {
+        assert_eq!(self.told.recv_timeout(LONG).unwrap(), expected);
+        self.thread.join().unwrap();
+    }
+}
+
+fn parked(conductor: &Conductor) -> bool {
+    conductor.park_all(&|| (), LONG)
+}
+
+/// As when a client's `cont` comes between a guest's power-off and its answer.
+#[test]
+fn nobody_goes_past_an_unanswered_request() {
+    let conductor = Conductor::new(1).unwrap();
+    let waiting = cpu(&conductor, Some(Request::PowerOff));
+    assert!(parked(&conductor));
+    conductor.resume();
+    assert!(conductor.wants_attention());
+    assert!(waiting.told.try_recv().is_err());
+    assert!(matches!(conductor.take_requests()[..], [Request::PowerOff]));
+    conductor.resume();
+    waiting.goes_on(Next::Resume { resets: 0 });
+}
+
+/// As when another vCPU has powered off while a reset was under way.
+#[test]
+fn a_reset_makes_requests_moot_but_failures_of_the_host() {
+    for (request, stays) in [
+        (Request::Reset, false),
+        (Request::PowerOff, false),
+        (Request::GuestPanicked, false),
+        (Request::ResetButton, false),
+        (Request::Failed("no memory".into()), true),
+    ] {
+        let conductor = Conductor::new(1).unwrap();
+        let waiting = cpu(&conductor, Some(request));
+        assert!(parked(&conductor));
+        conductor.restart(true);
+        assert_eq!(conductor.wants_attention(), stays);
+        assert_eq!(conductor.take_requests().len(), usize::from(stays));
+        conductor.resume();
+        waiting.goes_on(Next::Resume { resets: 1 });
+    }
+}
+
+/// As when a client's `stop` fails.
+#[test]
+fn those_that_stopped_go_on_when_another_did_not() {
+    let conductor = Conductor::new(2).unwrap();
+    let stopped = cpu(&conductor, None);
+    assert!(!conductor.park_all(&|| (), Duration::from_millis(1)));
+    conductor.resume();
+    stopped.goes_on(Next::Resume { resets: 0 });
+}
+
+#[test]
+fn the_gravest_request_is_answered() {
+    let failed = || Request::Failed("no memory".into());
+    let name = |requests: Vec<Request>, kept| gravest(requests, kept).map(|request| format!("{request:?}"));
+    for (requests, kept, expected) in [
+        (vec![], false, None),
+        (vec![Request::Reset, Request::PowerOff, Request::ResetButton], false, Some("PowerOff")),
+        (vec![Request::PowerOff, failed()], false, Some("Failed(\"no memory\")")),
+        // A kept machine only starts anew by its button.
+        (vec![Request::Reset, Request::PowerOff], true, None),
+        (vec![Request::PowerOff, Request::ResetButton], true, Some("ResetButton")),
+        (vec![failed(), Request::ResetButton], true, Some("Failed(\"no memory\")")),
+    ] {
+        assert_eq!(name(requests, kept).as_deref(), expected);
+    }
+}
