@@ -229,11 +229,8 @@ impl Supervisor<'_> {
                     Wake::Run { run, done } => {
                         let result = if run { self.go_on() } else { self.pause() };
                         // The client may have left.
-                        let _ = done.send(result.clone());
-                        match result {
-                            Err(why) if !run => Some(End::Itself(Outcome::Failed(why))),
-                            _ => None,
-                        }
+                        let _ = done.send(result);
+                        None
                     }
                 };
                 if let Some(end) = end {
@@ -303,7 +300,12 @@ impl Supervisor<'_> {
         if self.paused || self.preserved.is_some() {
             return Ok(());
         }
-        self.vcpus.park(self)?;
+        if let Err(why) = self.vcpus.pause(self) {
+            // Devices wait for room again.
+            self.releasers.iter().for_each(Releaser::hold);
+            devices::limited_warn!("the machine is not paused: {why}");
+            return Err(why);
+        }
         self.paused = true;
         devices::limited_info!("the machine is paused");
         self.announce(&Announcement::Paused);

@@ -49,6 +49,14 @@ fn patiently(mut attempt: impl FnMut() -> bool, waits: &dyn Waits) -> bool {
     }
 }
 
+/// Lets those that have parked go on if not all have.
+fn or_go_on(parked: Result<Vec<CpuReport>, String>, conductor: &Conductor) -> Result<(), String> {
+    parked.map(drop).map_err(|why| {
+        conductor.resume();
+        format!("{why}; the machine runs on")
+    })
+}
+
 /// All vCPUs of a machine.
 pub(super) struct Vcpus {
     conductor: Arc<Conductor>,
@@ -152,6 +160,11 @@ impl Vcpus {
         }
     }
 
+    /// Like [`Self::park`], but when one does not stop, the others go on.
+    pub(super) fn pause(&self, waits: &dyn Waits) -> Result<(), String> {
+        or_go_on(self.park(waits), &self.conductor)
+    }
+
     /// Lets them go on.
     pub(super) fn resume(&self) {
         self.conductor.resume();
@@ -179,8 +192,10 @@ impl Vcpus {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
+    use std::thread;
 
     use super::*;
+    use crate::cpu::conductor::Next;
 
     /// Work whose progress, as it is asked for, is this.
     struct Work(RefCell<std::vec::IntoIter<Option<u64>>>);
@@ -190,6 +205,22 @@ mod tests {
         fn progress(&self) -> Option<u64> {
             self.0.borrow_mut().next().flatten()
         }
+    }
+
+    /// As when a client's `stop` fails.
+    #[test]
+    fn those_that_have_stopped_go_on_when_another_does_not() {
+        let conductor = Conductor::new(1).unwrap();
+        let parked = thread::spawn({
+            let conductor = Arc::clone(&conductor);
+            move || conductor.park(None)
+        });
+        assert!(conductor.park_all(&|| (), PATIENCE));
+        assert_eq!(or_go_on(Ok(Vec::new()), &conductor), Ok(()));
+        assert!(conductor.wants_attention(), "all have stopped");
+        let why = or_go_on(Err("a vCPU thread did not stop".into()), &conductor).unwrap_err();
+        assert_eq!(why, "a vCPU thread did not stop; the machine runs on");
+        assert_eq!(parked.join().unwrap(), Next::Resume { resets: 0 });
     }
 
     #[test]

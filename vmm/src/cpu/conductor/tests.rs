@@ -74,16 +74,6 @@ fn a_reset_makes_requests_moot_but_failures_of_the_host() {
     }
 }
 
-/// As when a client's `stop` fails.
-#[test]
-fn those_that_stopped_go_on_when_another_did_not() {
-    let conductor = Conductor::new(2).unwrap();
-    let stopped = cpu(&conductor, None);
-    assert!(!conductor.park_all(&|| (), Duration::from_millis(1)));
-    conductor.resume();
-    stopped.goes_on(Next::Resume { resets: 0 });
-}
-
 #[test]
 fn the_gravest_request_is_answered() {
     let failed = || Request::Failed("no memory".into());
