@@ -1,4 +1,5 @@
-//! Timers for the event loop: timerfd(2) on `CLOCK_MONOTONIC`.
+//! Timers for the event loop: timerfd(2) on `CLOCK_MONOTONIC`. Time in which the program is stopped counts, as of timers of
+//! timeout(1); time in which the host sleeps does not.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
