@@ -2,13 +2,18 @@
 //!
 //! Started as root, a program that was found by the caller's `PATH`, or that obeys the caller's environment, is a way to do
 //! as root what the caller likes. So programs are looked for in the directories of the system, whatever `PATH` says, and
-//! get an environment of our own.
+//! get an environment of our own, with no signal blocked: this program takes its own from a descriptor ([`crate::signals`]),
+//! and a program with SIGTERM blocked would outlive everybody who asks it to end.
+#![allow(unsafe_code, reason = "the signal mask of a child process is set between fork and exec")]
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use vmm_sys_util::signal::create_sigset;
 
 /// Where systems keep their programs: the merged and the separate `/usr`, what an administrator has installed, NixOS, Guix.
 const SYSTEM: [&str; 8] = [
@@ -52,7 +57,21 @@ pub(crate) fn find(name: &str, search: &std::ffi::OsStr) -> Option<PathBuf> {
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", system_path()).env("LC_ALL", "C").current_dir("/");
+    // SAFETY: in the child of a process with several threads, only what is async-signal-safe may run: this allocates nothing,
+    // takes no lock, and calls sigemptyset(3) and pthread_sigmask(3), which signal-safety(7) has.
+    unsafe { command.pre_exec(unblock_signals) };
     command
+}
+
+/// Unblocks all signals in this thread. Without this, a child has the mask of the thread that starts it.
+fn unblock_signals() -> io::Result<()> {
+    let none = create_sigset(&[])?;
+    // SAFETY: `none` is an initialised signal set that lives across the call, which only reads it; the former mask is not
+    // asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        number => Err(io::Error::from_raw_os_error(number)),
+    }
 }
 
 /// A command that runs the system's program of this name.
@@ -71,6 +90,8 @@ pub(crate) fn system(name: &str) -> io::Result<Command> {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+
+    use vmm_sys_util::signal::block_signal;
 
     use super::*;
 
@@ -92,6 +113,20 @@ mod tests {
         assert!(Path::new(&relative).join("program").exists());
         assert_eq!(find("program", relative.as_ref()), None);
         assert_eq!(find("program", "".as_ref()), None);
+    }
+
+    /// As while a machine starts.
+    #[test]
+    fn a_program_has_no_signal_blocked() {
+        // The mask is a thread's own.
+        let start = || {
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGTSTP] {
+                block_signal(signal).unwrap();
+            }
+            system("grep").unwrap().args(["SigBlk", "/proc/self/status"]).output().unwrap()
+        };
+        let shown = std::thread::spawn(start).join().unwrap().stdout;
+        assert_eq!(String::from_utf8(shown).unwrap().trim(), "SigBlk:\t0000000000000000");
     }
 
     #[test]

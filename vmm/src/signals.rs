@@ -2,7 +2,7 @@
 //!
 //! The signals are blocked in the first thread before any other is started, so that every thread inherits
 //! the mask and none is interrupted; a terminal is then restored by the ordinary end of the program. A
-//! process started by us must get its mask back before exec.
+//! process started by us has them unblocked ([`crate::programs`]).
 #![allow(unsafe_code, reason = "signalfd(2) has no safe wrapper among our dependencies")]
 
 use std::cell::Cell;
