@@ -58,13 +58,21 @@ pub struct Picture {
     file: Vec<u8>,
 }
 
-/// Writes what `screen` shows to `path`: as a whole or not at all.
+/// A file that a machine is made from, with what it is called in messages. A picture never takes its place.
+pub type MachineFile = (String, PathBuf);
+
+/// Writes what `screen` shows to `path`, which none of `files` is: as a whole or not at all.
 ///
 /// # Errors
 ///
 /// There is nothing to see, or the file cannot be written.
-pub fn save(screen: &dyn Screen, path: &Path, format: Format) -> Result<Size, ScreenshotError> {
-    take(screen, format)?.save(path)
+pub fn save(
+    screen: &dyn Screen,
+    path: &Path,
+    format: Format,
+    files: &[MachineFile],
+) -> Result<Size, ScreenshotError> {
+    take(screen, format)?.save(path, files)
 }
 
 /// Takes a picture of what `screen` shows.
@@ -93,13 +101,14 @@ pub fn take(screen: &dyn Screen, format: Format) -> Result<Picture, ScreenshotEr
 }
 
 impl Picture {
-    /// Writes it to `path`: as a whole or not at all. Its screen is not needed for that.
+    /// Writes it to `path`, which none of `files` is: as a whole or not at all. Its screen is not needed for that.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<Size, ScreenshotError> {
-        replace(path, &self.file).map_err(|source| ScreenshotError::Write { path: path.into(), source })?;
+    pub fn save(&self, path: &Path, files: &[MachineFile]) -> Result<Size, ScreenshotError> {
+        replace(path, &self.file, files)
+            .map_err(|source| ScreenshotError::Write { path: path.into(), source })?;
         Ok(self.size)
     }
 }
@@ -147,28 +156,34 @@ fn draw(pixels: &mut [u32], size: (u32, u32), cursor: &Cursor) {
     }
 }
 
-/// Whether a picture could be put at `path`, as far as that can be told without doing it.
+/// Whether a picture could be put at `path`, which none of `files` is, as far as that can be told without doing it.
 ///
 /// # Errors
 ///
 /// There is no folder for it, or something that is no file in its place, or a file that the machine uses.
-pub fn check_place(path: &Path) -> io::Result<()> {
+pub fn check_place(path: &Path, files: &[MachineFile]) -> io::Result<()> {
     // A rename would put a file in the place of a device or a pipe.
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         let what = "there is something that is no file; choose another path";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
-    // A disk's image would go on without a name, and be lost at the end.
-    if Identity::at(path).is_some_and(|there| open_files().iter().any(|(open, _)| *open == there)) {
-        let what = "the machine itself uses this file; choose another path";
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
+    if let Some(there) = Identity::at(path) {
+        let refusal = |what: String| Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
+        // By device and inode, as they are now: an editor may have replaced the file.
+        if let Some((name, _)) = files.iter().find(|(_, file)| Identity::at(file) == Some(there)) {
+            return refusal(format!("this is {name}, which the machine is made from; choose another path"));
+        }
+        // A disk's image would go on without a name, and be lost at the end.
+        if open_files().iter().any(|(open, _)| *open == there) {
+            return refusal("the machine itself uses this file; choose another path".into());
+        }
     }
     fs::metadata(folder_of(path)).map(drop)
 }
 
 /// Replaces a file as a whole: who reads it sees the old or the new one. What a guest shows is its user's alone.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    check_place(path)?;
+fn replace(path: &Path, content: &[u8], files: &[MachineFile]) -> io::Result<()> {
+    check_place(path, files)?;
     new_file::replace(path, content, 0o600)
 }
 

@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vocabulary::VncAddress;
 
 use crate::console::{InputSink, Tee};
+use crate::screenshot::MachineFile;
 
 /// What a client may have the machine do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,4 +141,6 @@ pub struct Machine {
     pub screen: Option<Arc<dyn Screen>>,
     /// The guest's keyboard and mouse.
     pub input: Option<Arc<dyn Input>>,
+    /// What it is made from.
+    pub files: Arc<[MachineFile]>,
 }

@@ -56,6 +56,7 @@ impl Conversation {
             room: EventFd::new(libc::EFD_NONBLOCK)?,
             screen: None,
             input: None,
+            files: Arc::new([]),
         };
         Ok(Self { machine, announcer: Announcer::new()?, dialogue: Dialogue::default() })
     }

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::command::{Button, InputEvent, Pictured, Slow, pci_info, pci_text};
 use super::machine::{Machine, Run};
 use super::protocol::{Answer, Refusal};
-use crate::screenshot::{self, Format, ScreenshotError};
+use crate::screenshot::{self, Format, MachineFile, ScreenshotError};
 
 /// How long commands wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,7 @@ pub(super) struct Resources {
     devices: Mutex<Option<Devices>>,
     input: Option<Arc<dyn Input>>,
     run: Arc<Run>,
+    files: Arc<[MachineFile]>,
     /// The buttons of the mouse that are down. Locked while a command types, so that two do not mix.
     pressed: Mutex<Buttons>,
     /// The machine ends.
@@ -81,11 +82,12 @@ impl Cancel {
 
 impl Resources {
     pub(super) fn new(machine: &Machine, delays: Delays) -> Arc<Self> {
-        let Machine { screen, input, functions, run, .. } = machine;
+        let Machine { screen, input, functions, run, files, .. } = machine;
         Arc::new(Self {
             devices: Mutex::new(Some(Devices { screen: screen.clone(), functions: Arc::clone(functions) })),
             input: input.clone(),
             run: Arc::clone(run),
+            files: Arc::clone(files),
             pressed: Mutex::default(),
             closing: AtomicBool::new(false),
             delays,
@@ -147,7 +149,7 @@ impl Resources {
         let picture = screenshot::take(&*screen, format).map_err(refusal)?;
         // The file may be on a file system that takes its time.
         drop(screen);
-        let size = picture.save(path).map_err(refusal)?;
+        let size = picture.save(path, &self.files).map_err(refusal)?;
         value(Pictured { width: size.width, height: size.height })
     }
 

@@ -26,6 +26,7 @@ use crate::device::Display;
 use crate::device::disk::DiskFacts;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
+use crate::screenshot::MachineFile;
 use crate::session::{Cause, Trigger};
 
 /// A control socket that is open and not served yet.
@@ -33,6 +34,7 @@ pub(super) struct Control {
     door: Door,
     clients: Clients,
     facts: Facts,
+    files: Arc<[MachineFile]>,
     began: Instant,
 }
 
@@ -46,8 +48,12 @@ pub(super) struct Clients {
 }
 
 impl Control {
-    /// Opens the socket, before anything of the host is taken for the machine.
-    pub(super) fn open(plan: &MachinePlan, began: Instant) -> Result<Option<Self>, Failure> {
+    /// Opens the socket, before anything of the host is taken for the machine, which is made from `files`.
+    pub(super) fn open(
+        plan: &MachinePlan,
+        files: &[MachineFile],
+        began: Instant,
+    ) -> Result<Option<Self>, Failure> {
         let door = Door::open(&plan.machine.control, &plan.name)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let Some(door) = door else { return Ok(None) };
@@ -71,7 +77,8 @@ impl Control {
             chardevs: chardevs(plan, door.path()),
             vnc: None,
         };
-        Ok(Some(Self { door, clients: Clients { announcer, quit: Arc::default() }, facts, began }))
+        let files = files.into();
+        Ok(Some(Self { door, clients: Clients { announcer, quit: Arc::default() }, facts, files, began }))
     }
 
     /// What the run loop needs of it.
@@ -89,7 +96,7 @@ impl Control {
         room: EventFd,
         wake: Sender<Wake>,
     ) -> Result<Server, Failure> {
-        let Self { door, clients: Clients { announcer, quit }, mut facts, began } = self;
+        let Self { door, clients: Clients { announcer, quit }, mut facts, files, began } = self;
         facts.vnc = vnc;
         facts.disks = board.disks.iter().map(told).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
@@ -134,6 +141,7 @@ impl Control {
             room,
             screen: board.screen(),
             input: Some(board.input()),
+            files,
         };
         door.serve(machine, announcer).map_err(refused("serve the control socket"))
     }

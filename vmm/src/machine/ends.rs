@@ -20,6 +20,7 @@ use crate::finding::{Findings, Key, Section};
 use crate::outcome::Failure;
 use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
+use crate::screenshot::MachineFile;
 
 /// All of a machine's ends.
 pub(super) struct Ends {
@@ -36,8 +37,9 @@ impl Ends {
     /// # Errors
     /// One cannot be had, or would overwrite another file of the machine.
     pub(super) fn open(plan: &MachinePlan, options: &RunOptions, began: Instant) -> Result<Self, Failure> {
-        let control = Control::open(plan, began)?;
-        let mut files = Files::of(plan, options);
+        let used = files(plan);
+        let control = Control::open(plan, &used, began)?;
+        let mut files = Files::of(&used);
         let serial = files.console(plan, &plan.serial, "serial port", Section::Serial.key("output"))?;
         let debug = match &plan.debugcon {
             ConsoleSpec::None => None,
@@ -50,7 +52,7 @@ impl Ends {
                 .claim(Identity::at(path), || format!("--screenshot {}", path.display()))
                 .map_err(Failure::Input)?;
         }
-        let shot = Shot::new(options.screenshot.as_deref())?;
+        let shot = Shot::new(options.screenshot.as_deref(), used)?;
         Ok(Self { control, serial, debug, shot, events })
     }
 
@@ -67,13 +69,19 @@ impl Ends {
     }
 }
 
+/// The files that a machine is made from, the configuration among them.
+fn files(plan: &MachinePlan) -> Vec<MachineFile> {
+    let configuration = ("the configuration".to_owned(), plan.origin.file());
+    let all = plan.files().into_iter().chain([configuration]);
+    all.map(|(what, path)| (what, path.to_owned())).collect()
+}
+
 /// The files that must not be written, each with what it is.
 struct Files(Vec<(Identity, String)>);
 
 impl Files {
-    fn of(plan: &MachinePlan, options: &RunOptions) -> Self {
-        let paths = plan.files().into_iter().chain([("the configuration".into(), options.config.as_path())]);
-        let known = paths.filter_map(|(what, path)| Some((Identity::at(path)?, what)));
+    fn of(used: &[MachineFile]) -> Self {
+        let known = used.iter().filter_map(|(what, path)| Some((Identity::at(path)?, what.clone())));
         let open = open_files()
             .into_iter()
             .map(|(identity, path)| (identity, format!("{}, which the machine uses itself", path.display())));

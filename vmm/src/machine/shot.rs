@@ -5,24 +5,29 @@ use std::path::{Path, PathBuf};
 use devices::display::Screen;
 
 use crate::outcome::Failure;
-use crate::screenshot::{self, Format};
+use crate::screenshot::{self, Format, MachineFile};
 
 /// The picture that is to be taken, if one is wanted and was not taken yet.
-pub(super) struct Shot(Option<PathBuf>);
+pub(super) struct Shot {
+    path: Option<PathBuf>,
+    /// What the machine is made from.
+    files: Vec<MachineFile>,
+}
 
 impl Shot {
     /// Looks at the place of the file already, since the run may be long.
-    pub(super) fn new(path: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn new(path: Option<&Path>, files: Vec<MachineFile>) -> Result<Self, Failure> {
         if let Some(path) = path {
-            screenshot::check_place(path).map_err(|source| Failure::Write { path: path.into(), source })?;
+            screenshot::check_place(path, &files)
+                .map_err(|source| Failure::Write { path: path.into(), source })?;
         }
-        Ok(Self(path.map(Path::to_owned)))
+        Ok(Self { path: path.map(Path::to_owned), files })
     }
 
     /// Takes it now. The caller waits, for the guest's next step may change what is seen.
     pub(super) fn now(&mut self, screen: Option<&dyn Screen>) {
-        let (Some(path), Some(screen)) = (self.0.take(), screen) else { return };
-        match screenshot::save(screen, &path, Format::Png) {
+        let (Some(path), Some(screen)) = (self.path.take(), screen) else { return };
+        match screenshot::save(screen, &path, Format::Png, &self.files) {
             Ok(size) => tracing::info!("{}: {} × {} pixels", path.display(), size.width, size.height),
             Err(error) => tracing::warn!("{error}"),
         }

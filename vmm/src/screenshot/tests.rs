@@ -77,11 +77,11 @@ fn a_file_is_replaced_as_a_whole_or_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     fs::write(&path, "old").unwrap();
-    let blank = save(&Wall::with(Frame::default()), &path, Format::Png).unwrap_err().to_string();
+    let blank = save(&Wall::with(Frame::default()), &path, Format::Png, &[]).unwrap_err().to_string();
     assert!(blank.ends_with("blank: no driver yet"), "{blank}");
     assert_eq!(fs::read(&path).unwrap(), b"old");
 
-    let size = save(&Wall::with(frame(3, 2, 0x12_3456)), &path, Format::Png).unwrap();
+    let size = save(&Wall::with(frame(3, 2, 0x12_3456)), &path, Format::Png, &[]).unwrap();
     assert_eq!(size, Size { width: 3, height: 2 });
     assert_eq!(decode(&fs::read(&path).unwrap()), frame(3, 2, 0x12_3456));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -90,10 +90,10 @@ fn a_file_is_replaced_as_a_whole_or_left_alone() {
 #[test]
 fn what_is_no_file_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let error = save(&Wall::with(frame(1, 1, 0)), folder.path(), Format::Png).unwrap_err();
+    let error = save(&Wall::with(frame(1, 1, 0)), folder.path(), Format::Png, &[]).unwrap_err();
     assert!(error.to_string().contains("no file"), "{error}");
     let error =
-        save(&Wall::with(frame(1, 1, 0)), &folder.path().join("none/a.png"), Format::Png).unwrap_err();
+        save(&Wall::with(frame(1, 1, 0)), &folder.path().join("none/a.png"), Format::Png, &[]).unwrap_err();
     assert!(error.to_string().contains("none/a.png"), "{error}");
 }
 
@@ -106,9 +106,30 @@ fn a_file_that_is_in_use_is_not_replaced() {
     fs::hard_link(&disk, &link).unwrap();
     let open = fs::File::open(&disk).unwrap();
     for path in [&disk, &link] {
-        let error = check_place(path).unwrap_err().to_string();
+        let error = check_place(path, &[]).unwrap_err().to_string();
         assert!(error.contains("the machine itself uses this file"), "{error}");
     }
     drop(open);
-    check_place(&link).unwrap();
+    check_place(&link, &[]).unwrap();
+}
+
+/// A client of the control socket names a file that was read when the machine started.
+#[test]
+fn a_file_of_the_machine_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let [rom, link, symlink, picture] =
+        ["gpu.rom", "a.png", "b.png", "c.png"].map(|name| folder.path().join(name));
+    fs::write(&rom, "data").unwrap();
+    fs::hard_link(&rom, &link).unwrap();
+    std::os::unix::fs::symlink(&rom, &symlink).unwrap();
+    let files =
+        [("the ROM of [dgpu]".into(), rom.clone()), ("the kernel".into(), folder.path().join("gone"))];
+    let wall = Wall::with(frame(1, 1, 0));
+    for path in [&rom, &link, &symlink] {
+        let error = save(&wall, path, Format::Png, &files).unwrap_err().to_string();
+        assert!(error.contains("this is the ROM of [dgpu], which the machine is made from"), "{error}");
+    }
+    assert_eq!(fs::read(&rom).unwrap(), b"data");
+    save(&wall, &picture, Format::Png, &files).unwrap();
+    save(&wall, &picture, Format::Png, &files).unwrap();
 }

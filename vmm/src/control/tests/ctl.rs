@@ -122,7 +122,7 @@ fn the_end_is_waited_for() {
     assert_eq!(run(&rig.path, &["wait"]).unwrap(), "shutdown\n");
 }
 
-/// A machine that closes its control socket a second before it ends.
+/// A machine that closes its control socket before it ends.
 const SLOW_END: &str = r#"
 import json, socket, sys, time
 listener = socket.socket(socket.AF_UNIX)
@@ -138,7 +138,7 @@ for status in ({}, {"status": "running"}):
     say({"return": status})
 say({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-shutdown"}})
 client.close()
-time.sleep(1)
+time.sleep(0.05)
 "#;
 
 #[test]

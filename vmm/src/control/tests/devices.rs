@@ -213,4 +213,9 @@ fn the_screen_is_written_as_png() {
     assert_eq!(answer, json!({ "return": { "width": 2, "height": 1 } }));
     assert!(std::fs::read(&file).unwrap().starts_with(b"\x89PNG"));
     assert!(client.refusal("screendump", json!({ "filename": "/nowhere/a.png" })).contains("/nowhere/a.png"));
+    let config = rig.path.with_file_name("../vm.toml");
+    std::fs::write(&config, "text").unwrap();
+    let refusal = client.refusal("screendump", json!({ "filename": config }));
+    assert!(refusal.contains("this is the configuration, which the machine is made from"), "{refusal}");
+    assert_eq!(std::fs::read(&config).unwrap(), b"text");
 }

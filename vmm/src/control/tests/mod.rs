@@ -125,6 +125,7 @@ impl Rig {
             room: room.try_clone().unwrap(),
             screen,
             input,
+            files: Arc::new([("the configuration".into(), folder.path().join("vm.toml"))]),
         };
         let ending = Arc::new(AtomicBool::new(false));
         let (end, heard) = (Arc::clone(&ending), announcer.clone());

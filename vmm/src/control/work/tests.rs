@@ -13,6 +13,7 @@ fn resources(screen: Arc<dyn Screen>) -> Resources {
         devices: Mutex::new(Some(Devices { screen: Some(screen), functions: Arc::new(Vec::new) })),
         input: None,
         run: Arc::new(|_, _| ()),
+        files: Arc::new([]),
         pressed: Mutex::default(),
         closing: AtomicBool::new(false),
         delays: Delays::default(),
