@@ -34,10 +34,13 @@ pub fn main() -> ExitCode {
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
         Command::Schema => print_raw(&config::schema()),
-        Command::Vbios(args) => {
-            let answer = vbios::run(&args, cli.verbose > 0);
-            answer.and_then(|answer| print_as(args.json(), &answer.text).map(|_| answer.status))
-        }
+        Command::Vbios(args) => match vbios::run(&args, cli.verbose > 0) {
+            Ok(answer) => print_as(args.json(), &answer.text).map(|_| answer.status),
+            Err(error) => {
+                complain(&error.to_string());
+                Ok(error.status())
+            }
+        },
     });
     match done {
         Ok(status) => ExitCode::from(status),
@@ -69,19 +72,17 @@ fn control(args: &CtlArgs) -> Result<u8, Failure> {
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
     let facts = HostFacts::gather(config.lent_devices());
-    let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
+    let plan = plan::plan(config, &facts)?;
     let problems = if args.offline { Vec::new() } else { machine::refused_files(&plan) };
     let report = plan::report::report(&plan, &problems);
     show_report(&report, args.json)?;
-    Findings::check(problems).map_err(config::ConfigError::from)?;
+    Findings::check(problems)?;
     Ok(status::SUCCESS)
 }
 
 fn show_report(report: &Report, json: bool) -> Result<u8, Failure> {
     if json {
-        let mut json = report
-            .json()
-            .map_err(|error| Failure::Refused(format!("cannot write the plan as JSON: {error}")))?;
+        let mut json = report.json().map_err(Failure::Json)?;
         json.push('\n');
         print_raw(&json)
     } else {
@@ -92,7 +93,7 @@ fn show_report(report: &Report, json: bool) -> Result<u8, Failure> {
 fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
     let facts = HostFacts::gather(config.lent_devices());
-    let plan = plan::plan(config, &facts).map_err(config::ConfigError::from)?;
+    let plan = plan::plan(config, &facts)?;
     let files = machine::dump(&plan, &args.output, args.dsl)?;
     let names: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
     print(&names)

@@ -1,16 +1,20 @@
 //! How a run ends, and the exit status that says so.
 
+mod files;
 mod passthrough;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::console::ConsoleError;
 use crate::device::DeviceError;
+use crate::finding::Findings;
 use crate::kvm::HostError;
 use crate::memory::MemoryError;
 use crate::signals::Signal;
 
+pub use files::{DecompileError, OverwriteError};
 pub use passthrough::PassthroughError;
 
 /// Exit statuses of `run`.
@@ -107,9 +111,12 @@ impl Outcome {
 /// Why a command could not do its work at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration is wrong.
+    /// There is no configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The configuration contradicts itself, the user's files, or the host.
+    #[error(transparent)]
+    Findings(#[from] Findings),
     /// The host cannot run a machine.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -124,19 +131,37 @@ pub enum Failure {
     Nvram(#[from] firmware::nvram::NvramError),
     /// A device of the host cannot be passed through.
     #[error(transparent)]
-    Passthrough(#[from] PassthroughError),
+    Passthrough(PassthroughError),
     /// A device has no place in the machine, or the host lacks something for it.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A value or a file of the configuration is wrong.
-    #[error("{0}")]
-    Input(String),
-    /// The host refuses something.
-    #[error("{0}")]
-    Refused(String),
+    /// A console cannot be started.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// The ACPI tables cannot be built.
+    #[error(transparent)]
+    Tables(#[from] acpi::Error),
+    /// Tables cannot be decompiled.
+    #[error(transparent)]
+    Decompile(#[from] DecompileError),
+    /// The flash cannot be shown to the guest.
+    #[error(transparent)]
+    Flash(#[from] devices::pflash::Error),
+    /// An output of the run would destroy another file of it.
+    #[error(transparent)]
+    Overwrite(#[from] OverwriteError),
+    /// The firmware cannot be told of the memory.
+    #[error(transparent)]
+    MemoryMap(#[from] firmware::fw_cfg::e820::E820Error),
+    /// The firmware cannot be given a fw_cfg item.
+    #[error(transparent)]
+    FwCfg(#[from] devices::fw_cfg::Error),
     /// A signal ended the start.
     #[error("{} ended the start", .0.name())]
     Signalled(Signal),
+    /// The plan cannot be told as JSON.
+    #[error("cannot write the plan as JSON: {0}")]
+    Json(#[source] serde_json::Error),
     /// A file of ours cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -152,17 +177,36 @@ impl Failure {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Config(ConfigError::Invalid(problems)) if problems.are_about_host() => status::HOST,
+            Self::Findings(findings) if findings.are_about_host() => status::HOST,
             // The files are right; somebody else is in the way.
             Self::Nvram(firmware::nvram::NvramError::InUse { .. }) => status::HOST,
-            Self::Config(_) | Self::Image(_) | Self::Input(_) | Self::Nvram(_) => status::CONFIG,
+            Self::Config(_)
+            | Self::Findings(_)
+            | Self::Image(_)
+            | Self::Tables(_)
+            | Self::Overwrite(_)
+            | Self::MemoryMap(_)
+            | Self::FwCfg(_)
+            | Self::Nvram(_) => status::CONFIG,
             Self::Signalled(signal) => status::SIGNAL.wrapping_add(signal.number() as u8),
             Self::Host(_)
             | Self::Memory(_)
             | Self::Passthrough(_)
             | Self::Device(_)
-            | Self::Refused(_)
+            | Self::Console(_)
+            | Self::Decompile(_)
+            | Self::Flash(_)
+            | Self::Json(_)
             | Self::Write { .. } => status::HOST,
+        }
+    }
+}
+
+impl From<PassthroughError> for Failure {
+    fn from(error: PassthroughError) -> Self {
+        match error {
+            PassthroughError::Findings(findings) => Self::Findings(findings),
+            error => Self::Passthrough(error),
         }
     }
 }

@@ -4,19 +4,19 @@
 //! to the journal, and only then to the host. They are undone in reverse when the run ends, when a step fails, and by
 //! [`Manager::recover`] after a crash.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vocabulary::{HostPciAddress, LentDevice, NewMdev};
 
-use super::check::{list, passable, viable};
-use super::claim::{self, Taken};
+use super::check::{Groups, list, passable};
+use super::claim;
 use super::journal::{Journal, JournalDir, JournalError, Record};
 use super::step::{Host, Step, StepError};
 use super::sysfs::{VFIO_PCI, lends};
-use super::usage::InUse;
-use super::{ChildWriter, HostFiles, Kernel, MdevError, Unready, WantedMdev, WriteError};
+use super::{ChildWriter, HostFiles, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);
@@ -24,35 +24,9 @@ const LOAD: Duration = Duration::from_secs(30);
 /// Why functions could not be bound. The host is as before, except for what [`Self::AndLeft`] names.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// A function cannot be passed through.
-    #[error(transparent)]
-    Unready(#[from] Unready),
-    /// The host uses a function.
-    #[error("{address} cannot be taken from its driver {driver}: {source}")]
-    InUse {
-        /// The function.
-        address: HostPciAddress,
-        /// The driver that has it.
-        driver: String,
-        /// Who uses it.
-        #[source]
-        source: InUse,
-    },
-    /// A mediated device cannot be had.
-    #[error(transparent)]
-    Mdev(#[from] MdevError),
-    /// Another machine has it.
-    #[error(
-        "{device} belongs to the machine {machine}, which is running (process {pid}): shut that down first"
-    )]
-    Taken {
-        /// The device.
-        device: LentDevice,
-        /// The other machine's name.
-        machine: String,
-        /// Its process.
-        pid: u32,
-    },
+    /// All that was found to be in the way before anything was changed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Obstacle>),
     /// There is no vfio-pci.
     #[error(
         "cannot load the kernel module vfio-pci: {source}; try `sudo modprobe vfio-pci`, and use a kernel built with \
@@ -161,15 +135,10 @@ impl Manager {
             return Ok(Bound { lent: None });
         }
         let lock = self.journals.lock_unless(interrupted)?.ok_or(BindError::Interrupted)?;
-        let devices: Vec<_> = functions
-            .iter()
-            .map(|address| LentDevice::Function(*address))
-            .chain(mdevs.iter().map(|mdev| LentDevice::Mediated(mdev.uuid)))
-            .collect();
-        let leftovers = claim::leftovers(self.journals.list(&lock), &devices)
-            .map_err(|Taken { device, machine, pid }| BindError::Taken { device, machine, pid })?;
-        self.check(&functions)?;
-        let made = self.to_make(mdevs)?;
+        let Survey { devices, leftovers, made, obstacles } = self.survey(&lock, &functions, mdevs, &[]);
+        if !obstacles.is_empty() {
+            return Err(BindError::Refused(obstacles));
+        }
         if !functions.is_empty() {
             self.load()?;
         }
@@ -204,34 +173,82 @@ impl Manager {
         Ok(Bound { lent: Some((self.clone(), journal)) })
     }
 
-    /// Everything that can be known before a change.
-    fn check(&self, functions: &[HostPciAddress]) -> Result<(), BindError> {
-        let files = &self.host.files;
-        for address in functions.iter().copied() {
-            let function = passable(files, address)?;
-            viable(files, &function, functions)?;
-            if function.driver.as_deref().is_some_and(lends) {
-                continue;
-            }
-            self.host.may_change(address)?;
-            files.warn_of_the_screen(address);
-            if let Some(driver) = function.driver {
-                files.spare(address).map_err(|source| BindError::InUse { address, driver, source })?;
-            }
-        }
-        Ok(())
+    /// Everything that would keep [`Self::lend`] from lending these, each once. `others` are
+    /// functions that the machine has besides.
+    ///
+    /// # Errors
+    ///
+    /// The record of what other machines have cannot be read, or `interrupted` says so.
+    pub fn obstacles(
+        &self,
+        functions: &[HostPciAddress],
+        mdevs: &[WantedMdev],
+        others: &[HostPciAddress],
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Vec<Obstacle>, BindError> {
+        let lock = self.journals.lock_unless(interrupted)?.ok_or(BindError::Interrupted)?;
+        Ok(self.survey(&lock, functions, mdevs, others).obstacles)
     }
 
-    /// The steps that make those of `mdevs` that do not exist.
-    fn to_make(&self, mdevs: &[WantedMdev]) -> Result<Vec<Step>, MdevError> {
-        let mut steps = Vec::new();
-        for wanted in mdevs {
+    /// Looks at everything that can be known before a change. `functions` are lent together with `others`.
+    fn survey(
+        &self,
+        lock: &File,
+        functions: &[HostPciAddress],
+        mdevs: &[WantedMdev],
+        others: &[HostPciAddress],
+    ) -> Survey {
+        let devices: Vec<_> = functions
+            .iter()
+            .map(|address| LentDevice::Function(*address))
+            .chain(mdevs.iter().map(|mdev| LentDevice::Mediated(mdev.uuid)))
+            .collect();
+        let mut obstacles = Vec::new();
+        let leftovers = claim::leftovers(self.journals.list(lock), &devices, &mut obstacles);
+        // What else is the matter with a device is the other machine's doing.
+        let taken: Vec<_> = obstacles.iter().map(|obstacle| obstacle.device).collect();
+        let free = |device: LentDevice| !taken.contains(&device);
+        let ours: Vec<_> = functions.iter().chain(others).copied().collect();
+        let mut groups = Groups::default();
+        for address in functions.iter().copied().filter(|address| free((*address).into())) {
+            let found = self.look_at(address, &ours, &mut groups);
+            obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
+        }
+        let mut made = Vec::new();
+        for wanted in mdevs.iter().filter(|wanted| free(LentDevice::Mediated(wanted.uuid))) {
             self.host.load_gvt(wanted);
-            if let Some(NewMdev { parent, kind }) = self.host.files.mdev_to_make(wanted)? {
-                steps.push(Step::Mdev { uuid: wanted.uuid, parent, kind });
+            match self.host.files.mdev_to_make(wanted) {
+                Ok(None) => {}
+                Ok(Some(NewMdev { parent, kind })) => {
+                    made.push(Step::Mdev { uuid: wanted.uuid, parent, kind });
+                }
+                Err(why) => obstacles.push(Obstacle::new(LentDevice::Mediated(wanted.uuid), why)),
             }
         }
-        Ok(steps)
+        Survey { devices, leftovers, made, obstacles }
+    }
+
+    /// What is in the way of a function that is to be bound.
+    fn look_at(&self, address: HostPciAddress, ours: &[HostPciAddress], groups: &mut Groups) -> Vec<NotLent> {
+        let files = &self.host.files;
+        let function = match passable(files, address) {
+            Ok(function) => function,
+            Err(why) => return vec![why.into()],
+        };
+        let mut found = Vec::new();
+        found.extend(groups.viable(files, &function, ours).err().map(NotLent::from));
+        if function.driver.as_deref().is_some_and(lends) {
+            return found;
+        }
+        found.extend(self.host.may_change(address).err().map(NotLent::from));
+        if let Some(driver) = function.driver {
+            let in_use = |source| NotLent::InUse { address, driver: driver.clone(), source };
+            found.extend(files.uses(address).into_iter().map(in_use));
+        }
+        if found.is_empty() {
+            files.warn_of_the_screen(address);
+        }
+        found
     }
 
     fn load(&self) -> Result<(), BindError> {
@@ -286,6 +303,18 @@ impl Manager {
         }
         Err(GiveBackError::Left { left, journal: journal.path.clone() })
     }
+}
+
+/// What is known before a change.
+struct Survey {
+    /// All that is wanted.
+    devices: Vec<LentDevice>,
+    /// Records of crashed machines that had some of it.
+    leftovers: Vec<Journal>,
+    /// The steps that make the mediated devices that do not exist.
+    made: Vec<Step>,
+    /// All that is in the way.
+    obstacles: Vec<Obstacle>,
 }
 
 /// What is lent for the time of a run: functions that are bound to vfio-pci, mediated devices that were made.

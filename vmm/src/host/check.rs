@@ -1,5 +1,6 @@
 //! What keeps a device from being passed through, found before anything is opened or changed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use vocabulary::{HostPciAddress, VfioBackend};
 
 use super::files::names;
 use super::sysfs::{VFIO_PCI, leaves_dma, lends};
-use super::{GroupMember, HostFiles, HostFunction};
+use super::{GroupMember, HostFiles, HostFunction, Obstacle};
 
 /// A device that makes an IOMMU group unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,32 +107,59 @@ pub enum Unready {
 }
 
 /// Checks functions that are to be passed through with `manage = false`: they exist, answer, are bound to vfio-pci in
-/// viable groups behind an IOMMU, and may be opened. `soon` are functions that [`Manager::bind`](super::Manager::bind)
+/// viable groups behind an IOMMU, and may be opened. `soon` are functions that [`Manager::lend`](super::Manager::lend)
 /// will bind in the same run; they are in nobody's way. Changes nothing, but wakes a function that sleeps.
 ///
-/// # Errors
-///
-/// The first thing that is in the way.
+/// Returns everything that is in the way, in the order of `functions`.
 pub fn check(
     files: &HostFiles,
     functions: &[HostPciAddress],
     soon: &[HostPciAddress],
     backend: VfioBackend,
-) -> Result<(), Unready> {
+) -> Vec<Obstacle> {
+    // One that is not bound is told of by itself, and not as in the way of the others.
+    let ours: Vec<_> = functions.iter().chain(soon).copied().collect();
+    let mut groups = Groups::default();
+    let mut obstacles = Vec::new();
     for address in functions.iter().copied() {
-        let function = passable(files, address)?;
-        bound(&function)?;
-        viable(files, &function, soon)?;
-        may_open(address, &vfio_nodes(files, &function, backend), |path| {
+        let function = match passable(files, address) {
+            Ok(function) => function,
+            Err(why) => {
+                obstacles.push(Obstacle::new(address, why));
+                continue;
+            }
+        };
+        let openable = may_open(address, &vfio_nodes(files, &function, backend), |path| {
             Ok(rustix::fs::accessat(
                 rustix::fs::CWD,
                 path,
                 rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
                 rustix::fs::AtFlags::EACCESS,
             )?)
-        })?;
+        });
+        let results = [bound(&function), groups.viable(files, &function, &ours), openable];
+        obstacles.extend(results.into_iter().filter_map(Result::err).map(|why| Obstacle::new(address, why)));
     }
-    Ok(())
+    obstacles
+}
+
+/// Groups whose state is told already: it is that of all functions in them.
+#[derive(Default)]
+pub(super) struct Groups(BTreeSet<u32>);
+
+impl Groups {
+    /// [`viable`], once for each group.
+    pub(super) fn viable(
+        &mut self,
+        files: &HostFiles,
+        function: &HostFunction,
+        ours: &[HostPciAddress],
+    ) -> Result<(), Unready> {
+        match function.iommu_group {
+            Some(group) if self.0.insert(group) => viable(files, function, group, ours),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The IOMMU group of a function that is to be opened now.
@@ -185,12 +213,12 @@ fn no_iommu(files: &HostFiles, address: HostPciAddress) -> Unready {
 ///
 /// Linux `drivers/iommu/iommu.c`, `iommu_group_claim_dma_owner()`: devices without driver, and those of drivers that
 /// leave DMA to their user, may stay.
-pub(super) fn viable(
+fn viable(
     files: &HostFiles,
     function: &HostFunction,
+    group: u32,
     ours: &[HostPciAddress],
 ) -> Result<(), Unready> {
-    let Some(group) = function.iommu_group else { return Ok(()) };
     let culprits = culprits(files, group, ours);
     if culprits.is_empty() {
         Ok(())

@@ -4,24 +4,22 @@ use vocabulary::LentDevice;
 
 use super::journal::{Found, Journal, JournalDir, JournalError, Record};
 use super::step::Step;
-
-/// A device that another machine has.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) device: LentDevice,
-    pub(super) machine: String,
-    pub(super) pid: u32,
-}
+use super::{NotLent, Obstacle};
 
 /// The journals whose processes are gone and that have something of `devices`, as they are: recovery has tried to
-/// undo them and could not. Those of machines that run must not have any.
-pub(super) fn leftovers(found: Vec<Found>, devices: &[LentDevice]) -> Result<Vec<Journal>, Taken> {
+/// undo them and could not. Those of machines that run must not have any: `obstacles` get what they have.
+pub(super) fn leftovers(
+    found: Vec<Found>,
+    devices: &[LentDevice],
+    obstacles: &mut Vec<Obstacle>,
+) -> Vec<Journal> {
     let mut leftovers = Vec::new();
     for found in found {
         match found {
             Found::Live(record) => {
-                if let Some(device) = devices.iter().find(|device| record.claims.contains(device)) {
-                    return Err(Taken { device: *device, machine: record.machine, pid: record.pid });
+                for device in devices.iter().copied().filter(|device| record.claims.contains(device)) {
+                    let (machine, pid) = (record.machine.clone(), record.pid);
+                    obstacles.push(Obstacle::new(device, NotLent::Taken { device, machine, pid }));
                 }
             }
             Found::Stale(journal) => {
@@ -33,7 +31,7 @@ pub(super) fn leftovers(found: Vec<Found>, devices: &[LentDevice]) -> Result<Vec
             Found::Unusable(path, why) => tracing::debug!("{}: {why}", path.display()),
         }
     }
-    Ok(leftovers)
+    leftovers
 }
 
 /// The steps of a new journal that takes the place of `leftovers`: what those knew of the former state counts, as the

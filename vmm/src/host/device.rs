@@ -4,20 +4,9 @@ use std::path::PathBuf;
 
 use vocabulary::LentDevice;
 
-use super::check::{self, Culprit, Unready, culprits};
+use super::check::{self, Culprit, culprits};
 use super::mdev::MdevError;
-use super::{Holders, HostFiles};
-
-/// Why a device is not lent.
-#[derive(Debug, thiserror::Error)]
-pub enum NotLent {
-    /// A function, or what it needs of the host.
-    #[error(transparent)]
-    Function(#[from] Unready),
-    /// A mediated device.
-    #[error(transparent)]
-    Mdev(#[from] MdevError),
-}
+use super::{Holders, HostFiles, NotLent};
 
 impl HostFiles {
     /// The device's directory in sysfs.

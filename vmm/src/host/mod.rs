@@ -16,6 +16,7 @@ mod journal;
 mod kernel;
 mod mdev;
 mod nodes;
+mod obstacle;
 mod recover;
 mod step;
 mod sysfs;
@@ -31,7 +32,6 @@ use vocabulary::HostPciAddress;
 pub use bind::{BindError, Bound, GiveBackError, Manager};
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
-pub use device::NotLent;
 pub use files::HostFiles;
 #[cfg(test)]
 pub use holders::Holder;
@@ -39,6 +39,7 @@ pub use holders::Holders;
 pub use journal::JournalError;
 pub use kernel::{ChildWriter, Kernel, WriteError};
 pub use mdev::{HostMdev, MdevError, WantedMdev};
+pub use obstacle::{NotLent, Obstacle};
 pub use sysfs::GroupMember;
 pub(crate) use sysfs::is_dead;
 

@@ -68,31 +68,25 @@ pub enum InUse {
 }
 
 impl HostFiles {
-    /// Whether the host can do without the function.
-    ///
-    /// # Errors
-    ///
-    /// The first use that stands against it.
-    pub(super) fn spare(&self, address: HostPciAddress) -> Result<(), InUse> {
+    /// What the host uses the function for, as far as that stands against taking it.
+    pub(super) fn uses(&self, address: HostPciAddress) -> Vec<InUse> {
+        let mut uses = Vec::new();
         let virtual_functions = self.attribute(address, "sriov_numvfs").ok().and_then(|it| it.parse().ok());
         if let Some(count) = virtual_functions.filter(|count: &u32| *count > 0) {
-            return Err(InUse::VirtualFunctions { address, count });
+            uses.push(InUse::VirtualFunctions { address, count });
         }
         let belongings = Belongings::of(self, address);
-        for device in &belongings.blocks {
-            self.block_is_spare(device)?;
-        }
-        for interface in &belongings.interfaces {
-            self.interface_is_spare(address, interface)?;
-        }
+        uses.extend(belongings.blocks.iter().filter_map(|device| self.use_of_block(device)));
+        uses.extend(
+            belongings.interfaces.iter().filter_map(|interface| self.use_of_interface(address, interface)),
+        );
         let holders = self.holders_of(&belongings.nodes);
         if !holders.found.is_empty() {
-            return Err(InUse::Held { holders });
-        }
-        if holders.unseen > 0 {
+            uses.push(InUse::Held { holders });
+        } else if holders.unseen > 0 && uses.is_empty() {
             tracing::warn!("{address}: {holders}, which may hold the device");
         }
-        Ok(())
+        uses
     }
 
     /// Taking the screen's only GPU is what some users want; they should know what will happen.
@@ -106,21 +100,20 @@ impl HostFiles {
         }
     }
 
-    fn block_is_spare(&self, device: &str) -> Result<(), InUse> {
+    /// What has to end first.
+    fn use_of_block(&self, device: &str) -> Option<InUse> {
         let uppers = self.above(device, |name| format!("sys/class/block/{name}/holders"), |name| Some(name));
         for used in std::iter::once(device).chain(uppers.iter().map(String::as_str)) {
             if let Some(mount_point) = self.mount_point(used) {
-                return Err(InUse::Mounted { device: used.into(), mount_point });
+                return Some(InUse::Mounted { device: used.into(), mount_point });
             }
             let swaps = self.text("proc/swaps").unwrap_or_default();
             if swaps.lines().any(|line| line.split_whitespace().next() == Some(&format!("/dev/{used}"))) {
-                return Err(InUse::Swap { device: used.into() });
+                return Some(InUse::Swap { device: used.into() });
             }
         }
-        match uppers.into_iter().next() {
-            Some(upper) => Err(InUse::Stacked { device: device.into(), upper }),
-            None => Ok(()),
-        }
+        let upper = uppers.into_iter().next()?;
+        Some(InUse::Stacked { device: device.into(), upper })
     }
 
     /// Where a block device is mounted. By its number, which is right whatever it is called there, and by its name,
@@ -140,7 +133,7 @@ impl HostFiles {
 
     /// Refuses the interface that leads out of the host, and warns of one that is merely in use: its loss is what the
     /// user asked for.
-    fn interface_is_spare(&self, address: HostPciAddress, interface: &str) -> Result<(), InUse> {
+    fn use_of_interface(&self, address: HostPciAddress, interface: &str) -> Option<InUse> {
         let uppers =
             self.above(interface, |name| format!("sys/class/net/{name}"), |name| name.strip_prefix("upper_"));
         let ours = |name: &str| name == interface || uppers.contains(name);
@@ -162,14 +155,14 @@ impl HostFiles {
         });
         let routes: Vec<_> = routes.chain(routes6).filter(|(name, _)| ours(name)).collect();
         if routes.iter().any(|(_, default)| *default) {
-            return Err(InUse::DefaultRoute { interface: interface.into() });
+            return Some(InUse::DefaultRoute { interface: interface.into() });
         }
         if !routes.is_empty() {
             tracing::warn!(
                 "{address}: the host loses its network interface {interface}, which is up with addresses"
             );
         }
-        Ok(())
+        None
     }
 
     /// All devices that are made from `name`, directly or not: the names in `place` that `upper` picks, and so on.

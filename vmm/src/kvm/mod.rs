@@ -70,6 +70,9 @@ pub enum HostError {
         /// The highest of KVM.
         limit: usize,
     },
+    /// The CPU has more CPUID leaves than KVM takes.
+    #[error("KVM does not take as many CPUID leaves as this CPU has")]
+    TooManyLeaves,
     /// A step of building the VM failed.
     #[error("cannot {what}: {source}")]
     Setup {

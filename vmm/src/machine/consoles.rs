@@ -1,8 +1,7 @@
 //! The host's ends of the guest's character devices.
 
-use crate::console::{self, Console, Releaser};
+use crate::console::{self, Console, ConsoleError, Releaser};
 use crate::events::EventLog;
-use crate::outcome::Failure;
 use crate::watch::Watcher;
 
 /// The host's ends of the guest's character devices.
@@ -19,10 +18,9 @@ impl Consoles {
         debug: Option<console::Reserved>,
         watcher: Watcher,
         events: &EventLog,
-    ) -> Result<Self, Failure> {
-        let failed = |error: console::ConsoleError| Failure::Refused(error.to_string());
-        let debug = debug.map(|debug| debug.start(attended, None, events)).transpose().map_err(failed)?;
-        let serial = serial.start(attended, Some(watcher), events).map_err(failed)?;
+    ) -> Result<Self, ConsoleError> {
+        let debug = debug.map(|debug| debug.start(attended, None, events)).transpose()?;
+        let serial = serial.start(attended, Some(watcher), events)?;
         Ok(Self { serial, debug })
     }
 

@@ -24,6 +24,7 @@ use crate::control::{
 use crate::cpu::conductor::Request;
 use crate::device::Display;
 use crate::device::disk::DiskFacts;
+use crate::finding::{Findings, Section};
 use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
 use crate::screenshot::MachineFile;
@@ -54,8 +55,10 @@ impl Control {
         files: &[MachineFile],
         began: Instant,
     ) -> Result<Option<Self>, Failure> {
-        let door = Door::open(&plan.machine.control, &plan.name)
-            .map_err(|error| Failure::Refused(error.to_string()))?;
+        let door = Door::open(&plan.machine.control, &plan.name).map_err(|error| {
+            let key = Section::Machine.key("control");
+            Findings::from(plan.problem(key, error.to_string()).about_host())
+        })?;
         let Some(door) = door else { return Ok(None) };
         let announcer = Announcer::new().map_err(refused("create an event"))?;
         let lent = |device: &crate::plan::PlannedPassthrough| PassedDevice {
@@ -229,7 +232,22 @@ fn cause(end: &End, quit: bool) -> ShutdownCause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::host::HostFacts;
+    use crate::outcome::status;
+    use crate::plan::plan;
     use crate::signals::Signal;
+
+    #[test]
+    fn a_socket_that_cannot_be_had_is_told_with_its_line() {
+        let text = "[firmware]\ncode = \"c.fd\"\n[machine]\ncontrol = \"unix:/none/at/all\"\n";
+        let config = config::parse(text, Path::new("/vm/test.toml")).unwrap();
+        let plan = plan(config, &HostFacts::default()).unwrap();
+        let failure = Control::open(&plan, &[], Instant::now()).err().unwrap();
+        let said = failure.to_string();
+        assert!(said.starts_with("/vm/test.toml:4:11: cannot open the control socket: "), "{said}");
+        assert_eq!(failure.status(), status::HOST);
+    }
 
     #[test]
     fn ends_have_the_reason_that_they_have() {

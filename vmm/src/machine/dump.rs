@@ -10,8 +10,7 @@ use vocabulary::AddressRange;
 use super::acpi::{self, CpuFacts, Firmware};
 use super::additions::Additions;
 use super::refused;
-use crate::config::ConfigError;
-use crate::outcome::Failure;
+use crate::outcome::{DecompileError, Failure};
 use crate::plan::MachinePlan;
 use crate::programs;
 
@@ -25,11 +24,10 @@ const ECAM_LEN: u64 = 256 << 20;
 /// # Errors
 /// The tables cannot be built from the configuration, a file cannot be written, or `iasl` is missing or fails.
 pub fn dump(plan: &MachinePlan, folder: &Path, dsl: bool) -> Result<Vec<PathBuf>, Failure> {
-    let additions = Additions::load(plan).map_err(ConfigError::from)?;
+    let additions = Additions::load(plan)?;
     let firmware = Firmware { ecam: AddressRange::new(ECAM_BASE, ECAM_LEN), claimed: Vec::new() };
     let tables = acpi::platform(plan, CpuFacts::of_host(plan), &firmware, &additions)
-        .and_then(|platform| ::acpi::build(&platform))
-        .map_err(|error| Failure::Input(error.to_string()))?;
+        .and_then(|platform| ::acpi::build(&platform))?;
 
     let written = |path: &Path| {
         let path = path.to_owned();
@@ -67,20 +65,14 @@ fn decompile(file: &Path) -> Result<PathBuf, Failure> {
     let output = iasl.and_then(|iasl| {
         programs::command(&iasl).arg("-p").arg(arguments.0).arg("-d").arg(arguments.1).output()
     });
-    let output = output.map_err(|error| {
-        Failure::Refused(match error.kind() {
-            io::ErrorKind::NotFound => "cannot decompile the tables: `iasl` is not installed; it is in the package \
-                                        acpica-tools of Debian, Ubuntu and Fedora, and in acpica of Arch and openSUSE. \
-                                        Without --dsl the tables are written all the same"
-                .to_owned(),
-            _ => format!("cannot decompile the tables: iasl cannot be started: {error}"),
-        })
+    let output = output.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => DecompileError::NotInstalled,
+        _ => DecompileError::Start(error),
     })?;
     if !output.status.success() || !source.exists() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().last().unwrap_or_default();
-        let why = format!("cannot decompile {}: iasl ended with {}: {said}", file.display(), output.status);
-        return Err(Failure::Refused(why));
+        let said = said.lines().last().unwrap_or_default().to_owned();
+        return Err(DecompileError::Failed { file: file.into(), status: output.status, said }.into());
     }
     Ok(source)
 }

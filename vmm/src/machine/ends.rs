@@ -13,11 +13,10 @@ use vocabulary::ConsoleSpec;
 use super::control::Control;
 use super::shot::Shot;
 use crate::cli::RunOptions;
-use crate::config::ConfigError;
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
 use crate::finding::{Findings, Key, Section};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, OverwriteError};
 use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
 use crate::screenshot::MachineFile;
@@ -48,9 +47,7 @@ impl Ends {
         let events = options.events.as_deref().map(|path| files.events(path)).transpose()?;
         if let Some(path) = &options.screenshot {
             // It takes the place of what is there at the end.
-            files
-                .claim(Identity::at(path), || format!("--screenshot {}", path.display()))
-                .map_err(Failure::Input)?;
+            files.claim(Identity::at(path), || format!("--screenshot {}", path.display()))?;
         }
         let shot = Shot::new(options.screenshot.as_deref(), used)?;
         Ok(Self { control, serial, debug, shot, events })
@@ -89,10 +86,10 @@ impl Files {
     }
 
     /// Notes that `what` writes to a file, unless another has it: then why not.
-    fn claim(&mut self, identity: Option<Identity>, what: impl Fn() -> String) -> Result<(), String> {
+    fn claim(&mut self, identity: Option<Identity>, what: impl Fn() -> String) -> Result<(), OverwriteError> {
         let Some(identity) = identity else { return Ok(()) };
         if let Some((_, other)) = self.0.iter().find(|(known, _)| *known == identity) {
-            return Err(format!("{} would overwrite {other}: choose another file", what()));
+            return Err(OverwriteError { what: what(), other: other.clone() });
         }
         self.0.push((identity, format!("the file of {}", what())));
         Ok(())
@@ -107,16 +104,16 @@ impl Files {
     ) -> Result<console::Reserved, Failure> {
         // Before it is opened: another output of this machine has its lock.
         self.claim(file_of(spec), || format!("the {device} ({spec})"))
-            .map_err(|why| ConfigError::from(Findings::from(plan.problem(key, why))))?;
-        let end =
-            console::Reserved::open(spec, device).map_err(|error| Failure::Refused(error.to_string()))?;
+            .map_err(|error| Findings::from(plan.problem(key, error.to_string())))?;
+        let end = console::Reserved::open(spec, device)
+            .map_err(|error| Findings::from(plan.problem(key, error.to_string()).about_host()))?;
         self.note(end.file(), || format!("the {device} ({spec})"));
         Ok(end)
     }
 
     fn events(&mut self, path: &Path) -> Result<Output, Failure> {
         let what = || format!("--events {}", path.display());
-        self.claim(Identity::at(path), what).map_err(Failure::Input)?;
+        self.claim(Identity::at(path), what)?;
         let output = Output::open(path).map_err(|source| Failure::Write { path: path.into(), source })?;
         self.note(Some(&output), what);
         Ok(output)

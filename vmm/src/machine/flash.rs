@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "the code is read and checked where the guest will see it, not in a copy")]
 
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,9 +13,10 @@ use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{self, NvramError, NvramStore};
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{Bytes, MmapRegion, VolatileMemory};
+use vm_memory::{MmapRegion, VolatileMemory};
 use vocabulary::AddressRange;
 
+use super::refused;
 use crate::config::{Firmware, FirmwareKind};
 use crate::finding::{Finding, Section};
 use crate::kvm::slots::Slots;
@@ -36,15 +38,13 @@ fn map(size: usize) -> Result<MmapRegion, Failure> {
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .with_mmap_flags(flags)
         .build()
-        .map_err(|error| Failure::Refused(format!("cannot map memory for the flash: {error}")))
+        .map_err(io::Error::other)
+        .map_err(refused("map memory for the flash"))
 }
 
 fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
     let region = map(contents.len())?;
-    region
-        .as_volatile_slice()
-        .write_slice(contents, 0)
-        .map_err(|error| Failure::Refused(format!("cannot fill the flash: {error}")))?;
+    region.as_volatile_slice().copy_from(contents);
     Ok(Arc::new(region))
 }
 
@@ -123,14 +123,13 @@ impl FlashFiles {
                     image::check_smm(&path, bytes)
                 }
             })
-            .map_err(|error| Failure::Refused(format!("cannot start a thread: {error}")))?;
+            .map_err(refused("start a thread"))?;
         Ok(Self { code, vars, map, smm: Some(smm) })
     }
 
     /// Puts the units on the memory bus.
     pub(super) fn attach(self, memory: &Bus, slots: &Slots, alarm: Arc<dyn Alarm>) -> Result<Flash, Failure> {
         let Self { code, vars, map, smm } = self;
-        let failed = |error: devices::pflash::Error| Failure::Refused(error.to_string());
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
             if let Some(range) = AddressRange::new(base, size) {
                 memory.insert(
@@ -141,13 +140,12 @@ impl FlashFiles {
             }
         };
         let slot = Box::new(slots.rom(map.code, Arc::clone(&code)));
-        let code = Pflash::read_only("CODE", code, slot).map_err(failed)?;
+        let code = Pflash::read_only("CODE", code, slot)?;
         put(map.code, &code, map.code_size);
         let mut units = vec![code];
         if let Some((contents, store)) = vars {
             let slot = Box::new(slots.rom(map.vars, Arc::clone(&contents)));
-            let vars = Pflash::writable("VARS", contents, slot, Box::new(Backing { store, alarm }))
-                .map_err(failed)?;
+            let vars = Pflash::writable("VARS", contents, slot, Box::new(Backing { store, alarm }))?;
             put(map.vars, &vars, map.vars_size);
             units.push(vars);
         }
@@ -167,7 +165,7 @@ impl Flash {
     pub(super) fn check_smm(&mut self) -> Result<(), Failure> {
         match self.smm.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => Err(error.into()),
-            Some(Err(_)) => Err(Failure::Refused("the check of the firmware image ended by a panic".into())),
+            Some(Err(panic)) => resume_unwind(panic),
             Some(Ok(Ok(_))) | None => Ok(()),
         }
     }

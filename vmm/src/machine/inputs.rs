@@ -11,7 +11,7 @@ use vocabulary::fw_cfg::Content;
 use super::additions::Additions;
 use super::flash::{self, FlashFiles};
 use super::passthrough::Roms;
-use crate::config::{self, ConfigError, FwCfgContent};
+use crate::config::{self, FwCfgContent};
 use crate::device::{Opened, Opening, Purpose};
 use crate::finding::{Finding, Findings, Key, Section};
 use crate::outcome::Failure;
@@ -40,7 +40,7 @@ impl Inputs {
     /// A file is missing, wrong, or in use.
     pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
         let mut files = Files::open(plan, Purpose::Run);
-        Findings::check(std::mem::take(&mut files.problems)).map_err(ConfigError::from)?;
+        Findings::check(std::mem::take(&mut files.problems))?;
         let Files { additions, roms, kernel, items, devices, problems: _ } = files;
         // The variables come last: they are made from their template at the first run.
         let flash = FlashFiles::open(plan)?;

@@ -23,12 +23,9 @@ use super::passthrough::OpRegion;
 use crate::cpu::cpuid::Supported;
 use crate::device::screen;
 use crate::events::{Event, EventLog, Milestone};
+use crate::finding::{Findings, Section};
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, verify};
-
-fn input(error: impl std::fmt::Display) -> Failure {
-    Failure::Input(error.to_string())
-}
 
 /// What does not follow from the plan.
 pub(super) struct Extras {
@@ -93,18 +90,18 @@ pub(super) fn build(
     }
     let tables = Tables { plan: Arc::clone(plan), cpu, live, additions };
     builder = tables.announce(builder)?;
-    builder.build(ram.clone()).map_err(input)
+    Ok(builder.build(ram.clone())?)
 }
 
 /// Makes the SMBIOS tables.
 pub(super) fn smbios(plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
     smbios::smbios(&smbios_config(plan), &processors(supported, plan), &memory(plan))
-        .map_err(|error| Failure::Input(format!("[smbios]: {error}")))
+        .map_err(|error| Findings::from(plan.problem(Section::Smbios, format!("[smbios]: {error}"))).into())
 }
 
 fn memory_map(plan: &MachinePlan, cpu: CpuFacts) -> Result<Vec<u8>, Failure> {
     let high = plan.memory.high.map(|range| Range { base: range.base(), length: range.len() });
-    e820(plan.memory.low.len(), high, &acpi::reserved(cpu)).map_err(input)
+    Ok(e820(plan.memory.low.len(), high, &acpi::reserved(cpu))?)
 }
 
 fn with_kernel(builder: FwCfgBuilder, handoff: KernelHandoff) -> FwCfgBuilder {
@@ -208,7 +205,7 @@ struct Tables {
 
 impl Tables {
     fn announce(self, builder: FwCfgBuilder) -> Result<FwCfgBuilder, Failure> {
-        let first = self.make(&acpi::Firmware::default()).map_err(input)?;
+        let first = self.make(&acpi::Firmware::default())?;
         let sizes = first.sizes();
         let size = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let files = [

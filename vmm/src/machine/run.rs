@@ -61,7 +61,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let began = Instant::now();
     let config = config::load_with(&options.config, &options.overrides)?;
     let facts = HostFacts::gather(config.lent_devices());
-    let plan = Arc::new(plan::plan(config, &facts).map_err(config::ConfigError::from)?);
+    let plan = Arc::new(plan::plan(config, &facts)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }

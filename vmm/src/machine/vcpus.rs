@@ -86,9 +86,7 @@ impl Vcpus {
         let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
         for (index, (&apic_id, tally)) in plan.apic_ids.iter().zip(&tallies).enumerate() {
             let vcpu = board.vm.create_vcpu(u64::from(apic_id)).map_err(setup("create a vCPU"))?;
-            let cpuid = supported.for_vcpu(&profile, apic_id).ok_or_else(|| {
-                Failure::Refused("KVM does not take as many CPUID leaves as this CPU has".into())
-            })?;
+            let cpuid = supported.for_vcpu(&profile, apic_id).ok_or(HostError::TooManyLeaves)?;
             vcpu.set_cpuid2(&cpuid).map_err(setup("set the CPUID of a vCPU"))?;
             let events = events.clone();
             threads.push(

@@ -17,9 +17,9 @@ use vocabulary::printable::printable;
 
 use super::output;
 use super::report::label_line;
-use super::{Answer, read, tool};
+use super::{Answer, CommandError, read, tool};
 use crate::cli::FindArgs;
-use crate::outcome::{Failure, status};
+use crate::outcome::status;
 use crate::programs;
 
 /// Larger files are no BIOS.
@@ -93,14 +93,14 @@ impl Surroundings for World {
     }
 }
 
-pub(super) fn run(args: &FindArgs, verbose: bool) -> Result<Answer, Failure> {
+pub(super) fn run(args: &FindArgs, verbose: bool) -> Result<Answer, CommandError> {
     let progress = verbose || std::io::stderr().is_terminal();
     let mut world = World::new(programs::user_path(), progress);
     find(args, &Limits::default(), &mut world)
 }
 
 /// Searches the file that `args` name, or those in the folder, and writes what is found.
-pub(super) fn find(args: &FindArgs, limits: &Limits, world: &mut World) -> Result<Answer, Failure> {
+pub(super) fn find(args: &FindArgs, limits: &Limits, world: &mut World) -> Result<Answer, CommandError> {
     let mut writer = Writer::new(args);
     if args.file.is_dir() {
         return folder::find(args, limits, world, &mut writer);
@@ -115,7 +115,7 @@ pub(super) fn find(args: &FindArgs, limits: &Limits, world: &mut World) -> Resul
 }
 
 /// Searches one file.
-fn search(file: &Path, limits: &Limits, world: &mut World) -> Result<Survey, Failure> {
+fn search(file: &Path, limits: &Limits, world: &mut World) -> Result<Survey, CommandError> {
     let too_large = "a BIOS update or a flash dump is smaller";
     let bytes = read(file, "the file", MAX_FILE, too_large)?;
     let name = file.file_name().map_or_else(|| file.display().to_string(), |n| n.to_string_lossy().into());
@@ -152,11 +152,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the ROMs of a search, and adds what became of each to `text`.
-    fn write(&mut self, text: &mut String, survey: &Survey) -> Result<Written, Failure> {
+    fn write(&mut self, text: &mut String, survey: &Survey) -> Result<Written, CommandError> {
         let mut written = Written { failed: None, ids: Vec::new() };
         if !survey.roms.is_empty() {
             let output = &self.args.output;
-            fs::create_dir_all(output).map_err(|source| Failure::Write { path: output.clone(), source })?;
+            fs::create_dir_all(output)
+                .map_err(|source| CommandError::Write { path: output.clone(), source })?;
         }
         for found in &survey.roms {
             let Some(main) = found.rom.main() else { continue };

@@ -3,6 +3,7 @@
 //! What the bytes mean is known by [`firmware::option_rom`]; here are files and words for people.
 
 mod dump;
+mod error;
 mod find;
 mod info;
 mod output;
@@ -16,7 +17,8 @@ use std::path::Path;
 use firmware::input::{self, InputError};
 
 use crate::cli::{VbiosArgs, VbiosCommand};
-use crate::outcome::Failure;
+
+pub use error::CommandError;
 
 /// What a command has to say on standard output, and its exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// A file cannot be read or written, or is none; the GPU gives no ROM.
-pub fn run(args: &VbiosArgs, verbose: bool) -> Result<Answer, Failure> {
+pub fn run(args: &VbiosArgs, verbose: bool) -> Result<Answer, CommandError> {
     match &args.command {
         VbiosCommand::Dump(args) => dump::run(args),
         VbiosCommand::Find(args) => find::run(args, verbose),
@@ -40,15 +42,17 @@ pub fn run(args: &VbiosArgs, verbose: bool) -> Result<Answer, Failure> {
 }
 
 /// Reads a regular file of at most `limit` bytes; `what` names it in messages.
-fn read(path: &Path, what: &str, limit: u64, too_large: &str) -> Result<Vec<u8>, Failure> {
-    let cannot =
-        |error: std::io::Error| Failure::Input(format!("cannot read {what} {}: {error}", path.display()));
-    let refuse = |why: String| Failure::Input(format!("{what} {} {why}", path.display()));
-    match input::read(path, limit) {
-        Err(InputError::NotAFile(_)) => Err(refuse("is not a regular file".into())),
-        Err(InputError::TooLarge { size, limit }) => {
-            Err(refuse(format!("has {size} bytes, more than {limit}; {too_large}")))
+fn read(
+    path: &Path,
+    what: &'static str,
+    limit: u64,
+    too_large: &'static str,
+) -> Result<Vec<u8>, CommandError> {
+    input::read(path, limit).map_err(|error| match error {
+        InputError::NotAFile(_) => CommandError::NotAFile { what, path: path.into() },
+        InputError::TooLarge { size, limit } => {
+            CommandError::TooLarge { what, path: path.into(), size, limit, advice: too_large }
         }
-        read => read.map_err(|error| cannot(error.into())),
-    }
+        error => CommandError::Read { what, path: path.into(), source: error.into() },
+    })
 }

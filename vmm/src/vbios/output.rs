@@ -7,7 +7,7 @@ use std::path::Path;
 use firmware::input;
 use firmware::new_file::{NewFile, folder_of};
 
-use crate::outcome::Failure;
+use super::CommandError;
 
 /// What became of a file that was to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub(super) enum Written {
 
 /// Writes `bytes` to `path`. A file with other bytes is replaced only if
 /// `force` says so; `--force` is what the message names.
-pub(super) fn write(path: &Path, bytes: &[u8], force: bool) -> Result<Written, Failure> {
-    let failed = |source| Failure::Write { path: path.into(), source };
+pub(super) fn write(path: &Path, bytes: &[u8], force: bool) -> Result<Written, CommandError> {
+    let failed = |source| CommandError::Write { path: path.into(), source };
     if input::read(path, bytes.len() as u64).is_ok_and(|old| old == bytes) {
         return Ok(Written::Same);
     }
@@ -31,10 +31,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], force: bool) -> Result<Written, F
     new.file().sync_all().map_err(failed)?;
     let named = if force { new.replace(path).map(Some) } else { new.link(path) };
     if named.map_err(failed)?.is_none() {
-        return Err(Failure::Input(format!(
-            "{} exists and holds something else; name another place with -o, or replace it with --force",
-            path.display()
-        )));
+        return Err(CommandError::Exists(path.into()));
     }
     File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(Written::New)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fake::{AUDIO, Fake, FakeKernel, Fault, GPU, NVME, PORT, address, gpu_and_audio, manager_of};
 use crate::host::step::StepError;
-use crate::host::{BindError, GiveBackError, Unready};
+use crate::host::{BindError, GiveBackError, NotLent, Obstacle, Unready};
 
 fn lent(control: &str) -> [String; 4] {
     ["vfio-pci", "vfio-pci", control, "0"].map(String::from)
@@ -89,7 +89,12 @@ fn loads_the_module_or_says_how() {
 fn a_group_with_others_is_refused_before_any_change() {
     let fake = Fake::new();
     let error = fake.manager().bind("vm", &[address(GPU)]).unwrap_err();
-    assert!(matches!(&error, BindError::Unready(Unready::NotViable { culprits, .. }) if culprits.len() == 1));
+    let BindError::Refused(obstacles) = &error else { panic!("{error}") };
+    let [Obstacle { device, why: NotLent::Function(Unready::NotViable { culprits, .. }) }] = &obstacles[..]
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((device.function(), culprits.len()), (Some(address(GPU)), 1));
     assert!(error.to_string().contains("functions = \"all\""), "{error}");
     assert!(fake.log().is_empty() && fake.journal_names().is_empty());
 }

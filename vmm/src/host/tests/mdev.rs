@@ -14,7 +14,7 @@ use super::fake::{Copies, Fake, Fault, gpu_and_audio, observe, revive};
 use crate::host::files::{names, text};
 use crate::host::recover::Recovery;
 use crate::host::step::StepError;
-use crate::host::{BindError, GiveBackError, HostFacts, WantedMdev, WriteError};
+use crate::host::{BindError, GiveBackError, HostFacts, NotLent, Obstacle, WantedMdev, WriteError};
 
 const IGPU: &str = "0000:00:02.0";
 const UUID: &str = "af5972fb-5530-41a7-0000-fd836204445b";
@@ -116,7 +116,8 @@ fn one() -> (Vec<String>, String) {
 
 fn refusal(fake: &Fake, wanted: WantedMdev) -> String {
     let error = fake.manager().lend("vm", &[], &[wanted], &|| false).unwrap_err();
-    assert!(matches!(error, BindError::Mdev(_)), "{error}");
+    let BindError::Refused(obstacles) = &error else { panic!("{error}") };
+    assert!(matches!(&obstacles[..], [Obstacle { why: NotLent::Mdev(_), .. }]), "{error}");
     assert!(fake.journal_names().is_empty());
     error.to_string()
 }

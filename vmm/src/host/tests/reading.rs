@@ -7,7 +7,9 @@ use vocabulary::{LentDevice, VfioBackend};
 
 use super::fake::{AUDIO, Fake, GPU, NVME, PORT, address, gpu_and_audio};
 use crate::host::check::{culprits, lent};
-use crate::host::{Culprit, HostFacts, HostFiles, HostFunction, MdevError, NotLent, Unready, check};
+use crate::host::{
+    Culprit, HostFacts, HostFiles, HostFunction, MdevError, NotLent, Obstacle, Unready, check,
+};
 
 #[test]
 fn facts_have_the_slots_and_lack_what_is_missing() {
@@ -47,7 +49,10 @@ fn ports_are_found_above_and_not_on_root_buses() {
 }
 
 fn complaint(fake: &Fake, host: &str) -> String {
-    check(&fake.files(), &[address(host)], &[], VfioBackend::Auto).unwrap_err().to_string()
+    let obstacles = check(&fake.files(), &[address(host)], &[address(AUDIO)], VfioBackend::Auto);
+    let [only] = &obstacles[..] else { panic!("{obstacles:?}") };
+    assert_eq!(only.device.function(), Some(address(host)));
+    only.to_string()
 }
 
 #[test]
@@ -110,15 +115,36 @@ fn every_culprit_of_a_group_is_named() {
     fake.function("0000:03:00.1", "", "0x8086 0x0002 0x058000", None, Some(1));
     fake.function("0000:03:00.2", "", "0x8086 0x0003 0x058000", Some("mlx5_vfio_pci"), Some(1));
     let functions = [address(GPU)];
-    let error = check(&fake.files(), &functions, &[], VfioBackend::Auto).unwrap_err();
-    let Unready::NotViable { group: 1, culprits, .. } = &error else { panic!("{error}") };
+    let obstacles = check(&fake.files(), &functions, &[], VfioBackend::Auto);
+    let [Obstacle { why: NotLent::Function(error), .. }] = &obstacles[..] else { panic!("{obstacles:?}") };
+    let Unready::NotViable { group: 1, culprits, .. } = error else { panic!("{error}") };
     let culprit = |name: &str, driver: &str| Culprit { name: name.into(), driver: driver.into() };
     assert_eq!(*culprits, [culprit(AUDIO, "snd_hda_intel"), culprit("0000:03:00.0", "iwlwifi")]);
     let said = error.to_string();
     assert!(said.contains("0000:01:00.1 (driver snd_hda_intel), 0000:03:00.0 (driver iwlwifi)"), "{said}");
     // What is about to be bound is in nobody's way.
     let soon = [address(AUDIO), address("0000:03:00.0")];
-    check(&fake.files(), &functions, &soon, VfioBackend::Auto).unwrap();
+    assert!(check(&fake.files(), &functions, &soon, VfioBackend::Auto).is_empty());
+}
+
+#[test]
+fn everything_in_the_way_is_told_and_a_group_once() {
+    let fake = Fake::new();
+    fake.function("0000:03:00.0", "", "0x8086 0x0001 0x028000", Some("iwlwifi"), Some(1));
+    let functions = ["0000:09:00.0", GPU, AUDIO, PORT, NVME].map(address);
+    let obstacles = check(&fake.files(), &functions, &[], VfioBackend::Auto);
+    let expected = [
+        "this host has no PCI device 0000:09:00.0",
+        "0000:01:00.0 is bound to nouveau, not bound to vfio-pci",
+        "the IOMMU group 1 of 0000:01:00.0 is not viable, because the host uses 0000:03:00.0 (driver iwlwifi)",
+        "0000:01:00.1 is bound to snd_hda_intel, not bound to vfio-pci",
+        "0000:00:01.0 is a PCI bridge",
+        "0000:02:00.0 is bound to nvme, not bound to vfio-pci",
+    ];
+    assert_eq!(obstacles.len(), expected.len(), "{obstacles:?}");
+    for (obstacle, expected) in obstacles.iter().zip(expected) {
+        assert!(obstacle.to_string().starts_with(expected), "{obstacle}");
+    }
 }
 
 #[test]
@@ -168,7 +194,7 @@ fn a_bound_device_is_ready() {
     let fake = Fake::new();
     fake.link(&format!("sys/bus/pci/devices/{NVME}/driver"), "drivers/vfio-pci");
     fake.file("dev/vfio/2", "");
-    check(&fake.files(), &[address(NVME)], &[], VfioBackend::Auto).unwrap();
+    assert!(check(&fake.files(), &[address(NVME)], &[], VfioBackend::Auto).is_empty());
     assert!(fake.log().is_empty());
 }
 

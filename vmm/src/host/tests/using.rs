@@ -6,7 +6,7 @@ use std::thread;
 
 use super::fake::{AUDIO, Fake, GPU, NVME, address};
 use crate::host::usage::InUse;
-use crate::host::{BindError, Holders, HostFiles};
+use crate::host::{BindError, Holders, HostFiles, NotLent, Obstacle};
 use crate::privileges;
 
 /// Gives the NVMe disk a namespace with a partition, with a volume of LVM on that.
@@ -20,15 +20,22 @@ fn disk(fake: &Fake, home: &str) {
 
 const DIRECT: &str = "sys/devices/pci0000:00/0000:00:1d.0/0000:02:00.0/nvme/nvme0";
 
-fn use_of(fake: &Fake, host: &str) -> InUse {
-    match fake.manager().bind("vm", &[address(host)]).unwrap_err() {
-        BindError::InUse { source, .. } => {
-            assert!(fake.log().is_empty(), "{:?}", fake.log());
-            assert!(fake.journal_names().is_empty());
-            source
-        }
+/// All that is in the way of binding a function, if that is uses of the host.
+fn uses_of(fake: &Fake, host: &str) -> Vec<InUse> {
+    let error = fake.manager().bind("vm", &[address(host)]).unwrap_err();
+    assert!(fake.log().is_empty(), "{:?}", fake.log());
+    assert!(fake.journal_names().is_empty());
+    let BindError::Refused(obstacles) = error else { panic!("{error}") };
+    let uses = obstacles.into_iter().map(|Obstacle { why, .. }| match why {
+        NotLent::InUse { source, .. } => source,
         other => panic!("{other}"),
-    }
+    });
+    uses.collect()
+}
+
+fn use_of(fake: &Fake, host: &str) -> InUse {
+    let [only] = <[InUse; 1]>::try_from(uses_of(fake, host)).unwrap();
+    only
 }
 
 #[test]
@@ -36,7 +43,7 @@ fn an_unused_disk_is_spare() {
     let fake = Fake::new();
     disk(&fake, DIRECT);
     fake.file("proc/self/mountinfo", "25 1 259:9 / / rw - ext4 /dev/nvme1n1p2 rw\n");
-    fake.files().spare(address(NVME)).unwrap();
+    assert_eq!(fake.files().uses(address(NVME)), []);
 }
 
 #[test]
@@ -53,6 +60,41 @@ fn mounts_are_found_by_number_and_by_name() {
             InUse::Mounted { device: "nvme0n1p2".into(), mount_point: "/mnt/a b".into() }
         );
     }
+}
+
+#[test]
+fn all_uses_of_all_devices_are_told_before_any_change() {
+    let fake = Fake::new();
+    disk(&fake, DIRECT);
+    fake.file(&format!("{DIRECT}/nvme0n1/nvme0n1p3/uevent"), "DEVNAME=nvme0n1p3\nDEVTYPE=partition\n");
+    fake.file(&format!("{DIRECT}/nvme0n1/nvme0n1p3/dev"), "259:3\n");
+    fake.link("sys/class/block/nvme0n1p3", &format!("../../../{DIRECT}/nvme0n1/nvme0n1p3"));
+    fake.file("proc/swaps", "Filename\tType\n/dev/nvme0n1p3 partition 1 0 -2\n");
+    fake.file("proc/self/mountinfo", "25 1 259:2 / /home rw - ext4 /dev/nvme0n1p2 rw\n");
+    fake.attribute(NVME, "sriov_numvfs", "3\n");
+    assert_eq!(
+        uses_of(&fake, NVME),
+        [
+            InUse::VirtualFunctions { address: address(NVME), count: 3 },
+            InUse::Mounted { device: "nvme0n1p2".into(), mount_point: "/home".into() },
+            InUse::Swap { device: "nvme0n1p3".into() },
+        ]
+    );
+    let taken = fake.manager().bind("first", &[address(GPU), address(AUDIO)]).unwrap();
+    let log = fake.log().len();
+    let functions = [GPU, NVME, "0000:09:00.0"].map(address);
+    let error = fake.manager().bind("second", &functions).unwrap_err();
+    let BindError::Refused(obstacles) = &error else { panic!("{error}") };
+    let devices: Vec<_> = obstacles.iter().map(|obstacle| obstacle.device.to_string()).collect();
+    assert_eq!(devices, [GPU, NVME, NVME, NVME, "0000:09:00.0"], "{error}");
+    // The same without a start.
+    let again = fake.manager().obstacles(&functions, &[], &[], &|| false).unwrap();
+    assert_eq!(
+        again.iter().map(|obstacle| format!("{obstacle}\n")).collect::<String>().trim_end(),
+        error.to_string()
+    );
+    assert_eq!(fake.log().len(), log);
+    taken.give_back().unwrap();
 }
 
 #[test]
@@ -83,12 +125,12 @@ fn the_way_out_is_not_taken_away_but_other_interfaces_are() {
     fake.attribute(NVME, "net/eth1/flags", "0x1003\n");
     let head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU\n";
     fake.file("proc/net/route", &format!("{head}eth1 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0\n"));
-    fake.files().spare(address(NVME)).unwrap();
+    assert_eq!(fake.files().uses(address(NVME)), []);
     fake.file("proc/net/route", &format!("{head}eth1 00000000 0100A8C0 0003 0 0 0 00000000 0\n"));
     assert_eq!(use_of(&fake, NVME), InUse::DefaultRoute { interface: "eth1".into() });
     // Through a bridge.
     fake.file("proc/net/route", &format!("{head}br0 00000000 0100A8C0 0003 0 0 0 00000000 0\n"));
-    fake.files().spare(address(NVME)).unwrap();
+    assert_eq!(fake.files().uses(address(NVME)), []);
     fake.file("sys/class/net/eth1/upper_br0", "");
     assert_eq!(use_of(&fake, NVME), InUse::DefaultRoute { interface: "eth1".into() });
     // By IPv6.

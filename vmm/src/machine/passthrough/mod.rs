@@ -1,6 +1,7 @@
 //! The passed-through devices of a machine: taken from the host, opened for the VM, and given back.
 
 mod igpu;
+mod loan;
 mod rom;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use kvm_ioctls::VmFd;
 use vocabulary::interrupts::{Pin, Pirq};
 
 use super::listen::Notice;
-use crate::host::{self, Bound, GiveBackError, HostFiles, Manager, WantedMdev};
+use crate::finding::Findings;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::memory::layout::Layout;
 use crate::outcome::PassthroughError;
@@ -24,50 +25,8 @@ use crate::topology::{PlannedFunction, Role};
 use crate::vfio::{Notification, NotificationKind, Vfio, VfioHostDevice};
 use igpu::DisplayGpu;
 pub(super) use igpu::OpRegion;
+pub(super) use loan::Loan;
 pub(super) use rom::Roms;
-
-/// What was borrowed from the host for the time of a run.
-///
-/// Dropping it gives everything back, but tells of what goes wrong in the log only.
-pub(super) struct Loan {
-    bound: Option<Bound>,
-}
-
-impl Loan {
-    /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
-    /// makes the mediated ones that do not exist.
-    ///
-    /// `interrupted` says whether to give up: what was taken by then is given back.
-    pub(super) fn take(plan: &MachinePlan, interrupted: &dyn Fn() -> bool) -> Result<Self, PassthroughError> {
-        let all = || plan.passthrough.iter();
-        if all().len() == 0 {
-            return Ok(Self { bound: None });
-        }
-        let functions = |manage| {
-            all().filter(move |device| device.manage == manage).filter_map(|device| device.host.function())
-        };
-        let (managed, ready) = (functions(true).collect::<Vec<_>>(), functions(false).collect::<Vec<_>>());
-        let mdevs: Vec<_> = all().filter_map(mediated).collect();
-        let manager = if managed.is_empty() && mdevs.is_empty() { None } else { Some(Manager::new()?) };
-        if let Some(manager) = &manager {
-            // It tells of each by itself.
-            manager.recover(interrupted);
-        }
-        host::check(&HostFiles::default(), &ready, &managed, plan.machine.vfio_backend)?;
-        let bound =
-            manager.map(|manager| manager.lend(&plan.name, &managed, &mdevs, interrupted)).transpose()?;
-        Ok(Self { bound })
-    }
-
-    /// Gives everything back. Every device has been closed.
-    pub(super) fn give_back(self) -> Result<(), GiveBackError> {
-        self.bound.map_or(Ok(()), Bound::give_back)
-    }
-}
-
-fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
-    Some(WantedMdev { uuid: device.host.uuid()?, create: device.create.clone() })
-}
 
 /// What a VM has been lent.
 pub(super) struct Passthrough {
@@ -105,7 +64,7 @@ impl Passthrough {
                     && let Some(device) = plan.passthrough.get(index)
                 {
                     let (host, function) =
-                        surroundings.open(&vfio, device, roms, (index, placement, planned, slot))?;
+                        surroundings.open(&vfio, plan, device, roms, (index, placement, planned, slot))?;
                     if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
                         display = Some(DisplayGpu::new(&igpu, &host, &function)?);
                     }
@@ -188,12 +147,14 @@ impl Surroundings<'_> {
     fn open(
         &self,
         vfio: &Vfio,
+        plan: &MachinePlan,
         device: &PlannedPassthrough,
         roms: &Roms,
         (index, placement, planned, slot): (usize, Placement, &PlannedFunction, &PlannedFunction),
     ) -> Result<(Arc<VfioHostDevice>, Arc<VfioPci>), PassthroughError> {
         let host = vfio.open(device.host)?;
-        let rom = roms.of(index, device, host.as_ref())?;
+        let rom = roms.of(index, device, host.as_ref());
+        let rom = rom.map_err(|error| Findings::from(rom::finding(plan, device, &error)))?;
         let options = Options {
             identity: device.identity,
             multifunction: planned.multifunction,

@@ -1,17 +1,18 @@
 //! The expansion ROM that a passed-through function shows: a file that the user names, or the device's own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devices::vfio::Rom;
 use devices::vfio::host::{HostDevice, region};
 use firmware::input;
 use firmware::option_rom::{self, Checked, Expect, Problem, RomError, Severity};
+use vocabulary::LentDevice;
 
 use crate::config::RomSource;
 use crate::finding::{Finding, Section};
-use crate::outcome::PassthroughError;
 use crate::plan::{MachinePlan, PlannedPassthrough};
 
 /// Largest ROM that is read, in bytes.
@@ -22,6 +23,36 @@ const DISPLAY: u8 = 0x03;
 /// Bytes that are read from a device at once.
 const CHUNK: usize = 0x1000;
 
+/// Why a file is not shown as a function's ROM.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RomFileError {
+    /// It cannot be read.
+    #[error("cannot read {path}, the ROM of {device}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The device.
+        device: LentDevice,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is none, or for another device.
+    #[error(
+        "{path} is no ROM for {device}{}: {source}. `optimus-vmm vbios info {path}` shows what it is; `rom = \"off\"` goes \
+         without", ids.map(|(vendor, id)| format!(" ({vendor:04x}:{id:04x})")).unwrap_or_default()
+    )]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The device.
+        device: LentDevice,
+        /// Vendor and device ID, if they are known already.
+        ids: Option<(u16, u16)>,
+        /// What is wrong with it.
+        source: RomError,
+    },
+}
+
 /// The ROM files of the plan's functions, by the index of the function.
 #[derive(Debug, Default)]
 pub(in crate::machine) struct Roms(BTreeMap<usize, RomFile>);
@@ -30,7 +61,7 @@ pub(in crate::machine) struct Roms(BTreeMap<usize, RomFile>);
 enum RomFile {
     /// It is for the device.
     Checked(Arc<[u8]>),
-    /// It is a ROM; for which device can be told when that is open.
+    /// It is a ROM; whether for the device can be told when that is open.
     Unchecked(Vec<u8>),
 }
 
@@ -42,9 +73,7 @@ impl Roms {
             let RomSource::File(path) = &device.rom else { continue };
             match load(path, device) {
                 Ok(file) => drop(files.insert(index, file)),
-                Err(error) => {
-                    problems.push(plan.problem(device.section.key("rom"), error.to_string()));
-                }
+                Err(error) => problems.push(finding(plan, device, &error)),
             }
         }
         Self(files)
@@ -56,22 +85,27 @@ impl Roms {
         index: usize,
         device: &PlannedPassthrough,
         host: &dyn HostDevice,
-    ) -> Result<Rom, PassthroughError> {
+    ) -> Result<Rom, RomFileError> {
         match (&device.rom, self.0.get(&index)) {
             (RomSource::Off, _) | (RomSource::File(_), None) => Ok(Rom::Off),
             (RomSource::File(_), Some(RomFile::Checked(image))) => Ok(Rom::Image(Arc::clone(image))),
             (RomSource::File(path), Some(RomFile::Unchecked(bytes))) => {
                 let Some(own) = own_ids(host) else { return Ok(Rom::Image(bytes.as_slice().into())) };
-                check_file(path, bytes, device, own, is_display(host)).map(Rom::Image)
+                check_file(path, bytes, device, Some(own), is_display(host)).map(Rom::Image)
             }
             (RomSource::Host, _) => Ok(from_device(device, host)),
         }
     }
 }
 
+/// The error, with the line that names the file.
+pub(super) fn finding(plan: &MachinePlan, device: &PlannedPassthrough, error: &RomFileError) -> Finding {
+    plan.problem(device.section.key("rom"), error.to_string())
+}
+
 /// Reads a file and checks it by what the host says of the device without opening it.
-fn load(path: &Path, device: &PlannedPassthrough) -> Result<RomFile, PassthroughError> {
-    let bytes = input::read(path, MAX_SIZE).map_err(|error| PassthroughError::ReadRom {
+fn load(path: &Path, device: &PlannedPassthrough) -> Result<RomFile, RomFileError> {
+    let bytes = input::read(path, MAX_SIZE).map_err(|error| RomFileError::Read {
         path: path.into(),
         device: device.host,
         source: error.into(),
@@ -79,29 +113,33 @@ fn load(path: &Path, device: &PlannedPassthrough) -> Result<RomFile, Passthrough
     match &device.facts {
         Some(facts) => {
             let display = facts.class >> 16 == u32::from(DISPLAY);
-            check_file(path, &bytes, device, (facts.vendor, facts.device), display).map(RomFile::Checked)
+            check_file(path, &bytes, device, Some((facts.vendor, facts.device)), display)
+                .map(RomFile::Checked)
         }
-        None => Ok(RomFile::Unchecked(bytes)),
+        None => {
+            check_file(path, &bytes, device, None, device.section == Section::Igpu)?;
+            Ok(RomFile::Unchecked(bytes))
+        }
     }
 }
 
-/// Checks the contents of a file for the device with these IDs.
+/// Checks the contents of a file for the device, as far as its IDs are known.
 fn check_file(
     path: &Path,
     bytes: &[u8],
     device: &PlannedPassthrough,
-    own: (u16, u16),
+    own: Option<(u16, u16)>,
     display: bool,
-) -> Result<Arc<[u8]>, PassthroughError> {
-    let expect = Expect { vendor: own.0, device: own.1, also: Some(shown_ids(device, own)) };
-    let checked = check(bytes, expect, device, display).map_err(|source| PassthroughError::Rom {
+) -> Result<Arc<[u8]>, RomFileError> {
+    let expect = own.map(|own| Expect { vendor: own.0, device: own.1, also: Some(shown_ids(device, own)) });
+    let checked = check(bytes, expect, device, display).map_err(|source| RomFileError::Wrong {
         path: path.into(),
         device: device.host,
-        vendor: own.0,
-        id: own.1,
+        ids: own,
         source,
     })?;
-    for warning in &checked.warnings {
+    // Once: what has no IDs yet is checked again.
+    for warning in checked.warnings.iter().filter(|_| own.is_some()) {
         tracing::warn!("{}: {warning}", path.display());
     }
     Ok(checked.image.into())
@@ -111,14 +149,14 @@ fn check_file(
 /// card's boots from the network.
 fn check(
     bytes: &[u8],
-    expect: Expect,
+    expect: Option<Expect>,
     device: &PlannedPassthrough,
     display: bool,
 ) -> Result<Checked, RomError> {
     let rom = option_rom::parse(bytes)?;
     let findings = match device.section == Section::Igpu {
-        true => rom.findings_of_driver(Some(expect)),
-        false => rom.findings(Some(expect)),
+        true => rom.findings_of_driver(expect),
+        false => rom.findings(expect),
     };
     let (errors, warnings): (Vec<_>, Vec<_>) = findings
         .into_iter()
@@ -164,7 +202,7 @@ fn from_device(device: &PlannedPassthrough, host: &dyn HostDevice) -> Rom {
         offset += chunk.len() as u64;
     }
     let Some(own) = own_ids(host) else { return Rom::Off };
-    match check(&image, Expect::new(own.0, own.1), device, is_display(host)) {
+    match check(&image, Some(Expect::new(own.0, own.1)), device, is_display(host)) {
         Ok(checked) => {
             let missing = |warning: &&Problem| matches!(warning, Problem::PrivateMissing { .. });
             for warning in checked.warnings.iter().filter(missing) {

@@ -176,7 +176,7 @@ fn what_cannot_be_used_is_refused_with_file_and_field() {
             let help = problem.help().unwrap();
             assert!(help.contains("vbios info") && help.contains("--device 10de:1c8d"), "{help}");
         }
-        assert_eq!(Failure::from(config::ConfigError::from(problems)).status(), status::CONFIG);
+        assert_eq!(Failure::from(problems).status(), status::CONFIG);
     }
 }
 

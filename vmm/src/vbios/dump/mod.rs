@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use firmware::option_rom::{Checked, Expect, Problem, check};
 
-use super::Answer;
 use super::output::{self, Written};
+use super::{Answer, CommandError};
 use crate::cli::DumpArgs;
-use crate::outcome::{Failure, status};
+use crate::outcome::status;
 
 pub(super) use acpi_call::AcpiCall;
 #[cfg(test)]
@@ -24,10 +24,6 @@ pub(super) use acpi_call::Caller;
 use prom::Prom;
 pub(super) use sysfs::{Awake, Sysfs};
 use vocabulary::HostPciAddress;
-
-/// Where to look when nothing here gives a ROM.
-const ELSEWHERE: &str =
-    "the video BIOS may be in the laptop's BIOS: search the vendor's update with `optimus-vmm vbios find`";
 
 /// A GPU of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +37,16 @@ pub(super) struct Gpu {
 
 impl Gpu {
     /// Finds the function at `address` below `devices`, the directory `/sys/bus/pci/devices` of a running host.
-    fn at(devices: &Path, address: HostPciAddress) -> Result<Self, Failure> {
+    fn at(devices: &Path, address: HostPciAddress) -> Result<Self, CommandError> {
         let folder = devices.join(address.to_string());
         let id = |name: &str| {
-            let text = std::fs::read_to_string(folder.join(name)).map_err(|error| {
-                Failure::Refused(format!(
-                    "there is no PCI function {address} to dump the video BIOS of: cannot read {}: {error}; list the \
-                     GPUs with `lspci -D -d ::0300` and `lspci -D -d ::0302`",
-                    folder.join(name).display()
-                ))
-            })?;
+            let path = folder.join(name);
+            let text = match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(source) => return Err(CommandError::NoFunction { address, path, source }),
+            };
             let digits = text.trim().trim_start_matches("0x");
-            u16::from_str_radix(digits, 16).map_err(|_| {
-                Failure::Refused(format!("{} holds no ID: {text:?}", folder.join(name).display()))
-            })
+            u16::from_str_radix(digits, 16).map_err(|_| CommandError::NoId { path, text })
         };
         let (vendor, device) = (id("vendor")?, id("device")?);
         Ok(Self { address, folder, vendor, device })
@@ -78,7 +70,7 @@ fn sources() -> Vec<Box<dyn Source>> {
     vec![Box::new(Sysfs), Box::new(Prom), Box::new(AcpiCall::of_host())]
 }
 
-pub(super) fn run(args: &DumpArgs) -> Result<Answer, Failure> {
+pub(super) fn run(args: &DumpArgs) -> Result<Answer, CommandError> {
     dump(args, Path::new("/sys/bus/pci/devices"), sources())
 }
 
@@ -87,7 +79,7 @@ pub(super) fn dump(
     args: &DumpArgs,
     devices: &Path,
     sources: Vec<Box<dyn Source>>,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, CommandError> {
     let gpu = Gpu::at(devices, args.host)?;
     let awake = Awake::keep(&gpu);
     let mut failures = String::new();
@@ -112,9 +104,7 @@ pub(super) fn dump(
         return finish(args, &gpu, name, &checked, &failures);
     }
     let Gpu { address, vendor, device, .. } = gpu;
-    Err(Failure::Refused(format!(
-        "the video BIOS of {address} ({vendor:04x}:{device:04x}) cannot be read:\n{failures}{ELSEWHERE}"
-    )))
+    Err(CommandError::Unreadable { address, vendor, device, failures })
 }
 
 fn attempt(source: &mut dyn Source, gpu: &Gpu) -> Result<Checked, String> {
@@ -134,7 +124,7 @@ fn finish(
     source: &str,
     checked: &Checked,
     failures: &str,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, CommandError> {
     let name = || format!("vbios_{:04x}_{:04x}.rom", gpu.vendor, gpu.device).into();
     let path = args.output.clone().unwrap_or_else(name);
     let there = match output::write(&path, &checked.image, args.force)? {

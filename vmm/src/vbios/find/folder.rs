@@ -8,8 +8,8 @@ use firmware::unpack::{Limits, Survey};
 
 use super::{ELSEWHERE, NONE, World, Writer, conclude, search};
 use crate::cli::FindArgs;
-use crate::outcome::{Failure, status};
-use crate::vbios::Answer;
+use crate::outcome::status;
+use crate::vbios::{Answer, CommandError};
 
 /// Folders in folders to look into.
 const MAX_DEPTH: usize = 32;
@@ -24,14 +24,14 @@ pub(super) fn find(
     limits: &Limits,
     world: &mut World,
     writer: &mut Writer<'_>,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, CommandError> {
     let mut files = Vec::new();
     list(&args.file, MAX_DEPTH, &mut files)?;
     // A place for the ROMs within the folder holds no input.
     let within = args.output.strip_prefix(&args.file).is_ok_and(|rest| !rest.as_os_str().is_empty());
     files.retain(|file| !within || !file.starts_with(&args.output));
     if files.is_empty() {
-        return Err(Failure::Input(format!("there is no file in {}", args.file.display())));
+        return Err(CommandError::NoFile(args.file.clone()));
     }
     let mut text = String::new();
     let mut table = Vec::new();
@@ -73,13 +73,9 @@ pub(super) fn find(
 }
 
 /// The regular files below a folder, in the order of their names. Links lead elsewhere and are left alone.
-fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let cannot = |error: std::io::Error| {
-        Failure::Input(format!("cannot read the folder {}: {error}", folder.display()))
-    };
-    let too_many =
-        |what: &str| Failure::Input(format!("{} holds {what}; search parts of it", folder.display()));
-    let depth = depth.checked_sub(1).ok_or_else(|| too_many("too many folders in folders"))?;
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), CommandError> {
+    let cannot = |source| CommandError::Folder { path: folder.into(), source };
+    let depth = depth.checked_sub(1).ok_or_else(|| CommandError::TooDeep(folder.into()))?;
     let mut entries = fs::read_dir(folder).map_err(cannot)?.collect::<Result<Vec<_>, _>>().map_err(cannot)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -90,7 +86,7 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Fai
             files.push(entry.path());
         }
         if files.len() > MAX_FILES {
-            return Err(too_many(&format!("more than {MAX_FILES} files")));
+            return Err(CommandError::TooManyFiles { path: folder.into(), limit: MAX_FILES });
         }
     }
     Ok(())

@@ -8,10 +8,9 @@ use std::rc::Rc;
 
 use firmware::option_rom::testing::{AMPERE_STANDARD, ampere, muxless, with_gop};
 
-use super::super::Answer;
 use super::super::dump::{AcpiCall, Caller, Source, Sysfs, dump};
+use super::super::{Answer, CommandError};
 use crate::cli::DumpArgs;
-use crate::outcome::Failure;
 
 const ADDRESS: &str = "0000:01:00.0";
 
@@ -76,12 +75,12 @@ impl Host {
         self.dir.path().join("gpu.rom")
     }
 
-    fn dump(&self, sources: Vec<Box<dyn Source>>) -> Result<Answer, Failure> {
+    fn dump(&self, sources: Vec<Box<dyn Source>>) -> Result<Answer, CommandError> {
         let args = DumpArgs { host: ADDRESS.parse().unwrap(), output: Some(self.output()), force: false };
         dump(&args, &self.dir.path().join("devices"), sources)
     }
 
-    fn acpi(&self, caller: impl Caller + 'static) -> Result<Answer, Failure> {
+    fn acpi(&self, caller: impl Caller + 'static) -> Result<Answer, CommandError> {
         self.dump(vec![Box::new(Sysfs), Box::new(AcpiCall::with(Some(Box::new(caller))))])
     }
 }

@@ -10,10 +10,9 @@ use firmware::option_rom::testing::{ImageBuilder, muxless, put_bit, with_gop};
 use firmware::uefi_volume::testing::{file, section, volume};
 use firmware::unpack::Limits;
 
-use super::super::Answer;
 use super::super::find::{World, find};
+use super::super::{Answer, CommandError};
 use crate::cli::FindArgs;
-use crate::outcome::Failure;
 
 struct Case {
     dir: tempfile::TempDir,
@@ -39,11 +38,11 @@ impl Case {
         format!("{}:/usr/bin:/bin", folder.display()).into()
     }
 
-    fn find(&self, limits: &Limits, search: OsString) -> Result<Answer, Failure> {
+    fn find(&self, limits: &Limits, search: OsString) -> Result<Answer, CommandError> {
         find(&self.args, limits, &mut World::new(search, false))
     }
 
-    fn run(&self) -> Result<Answer, Failure> {
+    fn run(&self) -> Result<Answer, CommandError> {
         self.find(&Limits::default(), OsString::new())
     }
 

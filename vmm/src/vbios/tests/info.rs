@@ -3,11 +3,10 @@
 use clap::Parser;
 use firmware::option_rom::testing::{AMPERE_STANDARD, ImageBuilder, ampere, muxless, put_bit, with_gop};
 
-use super::super::{Answer, run};
+use super::super::{Answer, CommandError, run};
 use crate::cli::{Cli, Command};
-use crate::outcome::Failure;
 
-fn info(bytes: &[u8], options: &[&str]) -> Result<Answer, Failure> {
+fn info(bytes: &[u8], options: &[&str]) -> Result<Answer, CommandError> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gpu.rom");
     std::fs::write(&file, bytes).unwrap();

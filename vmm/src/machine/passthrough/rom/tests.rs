@@ -10,11 +10,12 @@ use firmware::option_rom::testing::{AMPERE_STANDARD, ImageBuilder, ampere, with_
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::LentDevice;
 
-use super::{Roms, load};
-use crate::config::RomSource;
-use crate::finding::Section;
-use crate::outcome::PassthroughError;
-use crate::plan::PlannedPassthrough;
+use super::{RomFileError, Roms, load};
+use crate::config::{self, RomSource};
+use crate::finding::{Findings, Section};
+use crate::host::HostFacts;
+use crate::outcome::{Failure, status};
+use crate::plan::{PlannedPassthrough, plan};
 
 /// A device of these IDs and this base class, with a ROM BAR that holds `rom`.
 struct Device {
@@ -87,7 +88,7 @@ fn planned(section: Section, rom: RomSource, identity: Identity) -> PlannedPasst
 }
 
 /// Reads the file, if it is to be one, and gives what the guest sees.
-fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<Rom, PassthroughError> {
+fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<Rom, RomFileError> {
     let mut roms = Roms::default();
     if let RomSource::File(path) = &device.rom {
         roms.0.insert(0, load(path, device)?);
@@ -96,7 +97,7 @@ fn of(device: &PlannedPassthrough, host: &dyn HostDevice) -> Result<Rom, Passthr
 }
 
 /// What a file is for a device of this section.
-fn file(section: Section, device: &Device, bytes: &[u8]) -> Result<Rom, PassthroughError> {
+fn file(section: Section, device: &Device, bytes: &[u8]) -> Result<Rom, RomFileError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gpu.rom");
     fs::write(&path, bytes).unwrap();
@@ -155,4 +156,45 @@ fn a_rom_bar_without_the_private_images_is_used() {
     let broken = Device { rom: [&bar[..0x3000], &[0xff; 0x1000]].concat(), ..gpu };
     let rom = of(&planned(Section::Dgpu, RomSource::Host, Identity::default()), &broken).unwrap();
     assert!(matches!(rom, Rom::Off));
+}
+
+/// Nobody knows the IDs of a virtual GPU that is yet to be made, nor waits for its end in a FIFO.
+#[test]
+fn a_wrong_file_is_found_before_any_device_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| folder.path().join(name);
+    let good = with_gop(0x8086, 0x5917);
+    fs::write(named("cut"), &good[..0x800]).unwrap();
+    fs::write(named("empty"), []).unwrap();
+    let network = ImageBuilder::efi(0x8086, 0xffff, 8).class(0x02_0000).last().build();
+    fs::write(named("network"), network).unwrap();
+    fs::write(named("good"), &good).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(named("fifo")).status().unwrap();
+    assert!(made.success());
+    let load = |rom: &str| {
+        let text = format!(
+            "[firmware]\ncode = \"c.fd\"\n[igpu]\nmdev = \"af5972fb-5530-41a7-0000-fd836204445b\"\n{rom}\
+             [[vfio]]\nhost = \"03:00.0\"\nrom = \"{}\"\n",
+            named("good").display()
+        );
+        let config = config::parse(&text, &named("vm.toml")).unwrap();
+        let mut problems = Vec::new();
+        Roms::load(&plan(config, &HostFacts::default()).unwrap(), &mut problems);
+        problems
+    };
+    assert_eq!(load("rom = \"./good\"\n"), []);
+    for (name, said) in [
+        ("none", "No such file"),
+        (".", "not a regular file"),
+        ("fifo", "not a regular file"),
+        ("empty", "is no ROM for mdev af5972fb-5530-41a7-0000-fd836204445b: the file is empty"),
+        ("cut", "is truncated"),
+        ("network", "the class code"),
+    ] {
+        let problems = load(&format!("rom = \"./{name}\"\n"));
+        let [problem] = &problems[..] else { panic!("{name}: {problems:?}") };
+        assert!(problem.message().contains(said), "{problem}");
+        assert_eq!(problem.location().unwrap().line, 5, "{problem}");
+        assert_eq!(Failure::from(Findings::from(problem.clone())).status(), status::CONFIG);
+    }
 }

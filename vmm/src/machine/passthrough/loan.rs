@@ -1,0 +1,105 @@
+//! What a machine takes from the host, and all that is in the way of that: each with the line that wants the device.
+
+use vocabulary::LentDevice;
+
+use crate::finding::{Finding, Findings, Key};
+use crate::host::{
+    self, BindError, Bound, GiveBackError, HostFiles, Manager, MdevError, NotLent, Obstacle, WantedMdev,
+};
+use crate::outcome::PassthroughError;
+use crate::plan::{MachinePlan, PlannedPassthrough};
+
+/// What was borrowed from the host for the time of a run.
+///
+/// Dropping it gives everything back, but tells of what goes wrong in the log only.
+pub(in crate::machine) struct Loan {
+    bound: Option<Bound>,
+}
+
+impl Loan {
+    /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
+    /// makes the mediated ones that do not exist.
+    ///
+    /// `interrupted` says whether to give up: what was taken by then is given back.
+    ///
+    /// # Errors
+    /// All that is in the way, while nothing is changed; after that, what fails first.
+    pub(in crate::machine) fn take(
+        plan: &MachinePlan,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Self, PassthroughError> {
+        let all = || plan.passthrough.iter();
+        if all().len() == 0 {
+            return Ok(Self { bound: None });
+        }
+        let functions = |manage| {
+            all().filter(move |device| device.manage == manage).filter_map(|device| device.host.function())
+        };
+        let (managed, ready) = (functions(true).collect::<Vec<_>>(), functions(false).collect::<Vec<_>>());
+        let mdevs: Vec<_> = all().filter_map(mediated).collect();
+        let manager = match managed.is_empty() && mdevs.is_empty() {
+            true => None,
+            false => Some(Manager::new()?),
+        };
+        if let Some(manager) = &manager {
+            // It tells of each by itself.
+            manager.recover(interrupted);
+        }
+        let mut obstacles = host::check(&HostFiles::default(), &ready, &managed, plan.machine.vfio_backend);
+        let bound = match manager {
+            None => None,
+            Some(manager) if obstacles.is_empty() => {
+                match manager.lend(&plan.name, &managed, &mdevs, interrupted) {
+                    Ok(bound) => Some(bound),
+                    Err(BindError::Refused(found)) => {
+                        obstacles = found;
+                        None
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // There is nothing to lend any more, but the user wants to know all there is to mend.
+            Some(manager) => {
+                obstacles.extend(manager.obstacles(&managed, &mdevs, &ready, interrupted)?);
+                None
+            }
+        };
+        Findings::check(findings(plan, &obstacles))?;
+        Ok(Self { bound })
+    }
+
+    /// Gives everything back. Every device has been closed.
+    pub(in crate::machine) fn give_back(self) -> Result<(), GiveBackError> {
+        self.bound.map_or(Ok(()), Bound::give_back)
+    }
+}
+
+fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
+    Some(WantedMdev { uuid: device.host.uuid()?, create: device.create.clone() })
+}
+
+/// The obstacles, each with the line that wants the device.
+fn findings(plan: &MachinePlan, obstacles: &[Obstacle]) -> Vec<Finding> {
+    plan.passthrough
+        .iter()
+        .flat_map(|device| {
+            let its = obstacles.iter().filter(|obstacle| obstacle.device == device.host);
+            its.map(|obstacle| plan.problem(key(device, &obstacle.why), obstacle.to_string()).about_host())
+        })
+        .collect()
+}
+
+/// The key to blame.
+fn key(device: &PlannedPassthrough, why: &NotLent) -> Key {
+    device.section.key(match (device.host, why) {
+        (LentDevice::Function(_), _) => "host",
+        (_, NotLent::Mdev(MdevError::NoType { .. } | MdevError::Full { .. })) if device.create.is_some() => {
+            "type"
+        }
+        (LentDevice::Mediated(_), _) if device.create.is_some() => "parent",
+        (LentDevice::Mediated(_), _) => "mdev",
+    })
+}
+
+#[cfg(test)]
+mod tests;
