@@ -40,7 +40,7 @@ pub enum VfioError {
     /// The configuration asks for iommufd and the host does not have it.
     #[error(
         "cannot pass {address} through by iommufd: {path} does not exist. Kernels from 6.6 on have it when built with \
-         CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (`sudo modprobe iommufd`); `backend = \"group\"` needs neither",
+         CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (`sudo modprobe iommufd`); `vfio_backend = \"group\"` needs neither",
         path = .path.display()
     )]
     NoIommufd {
@@ -52,7 +52,7 @@ pub enum VfioError {
     /// The kernel has no file for the group.
     #[error(
         "cannot pass {address} through by its IOMMU group: {path} does not exist. This kernel may have been built without \
-         CONFIG_VFIO_GROUP; then use `backend = \"iommufd\"`",
+         CONFIG_VFIO_GROUP; then use `vfio_backend = \"iommufd\"`",
         path = .path.display()
     )]
     NoGroup {

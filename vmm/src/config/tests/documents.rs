@@ -89,6 +89,21 @@ fn the_complete_file_of_the_documentation_is_enough() {
 }
 
 #[test]
+fn every_piece_of_a_file_in_the_documentation_parses() {
+    let mut pieces = 0;
+    let pages = std::fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for page in pages.chain([repository().join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap_or_default();
+        for rest in text.split("```toml\n").skip(1) {
+            let (piece, _) = rest.split_once("```").unwrap();
+            super::parse(piece).unwrap_or_else(|problems| panic!("{}:\n{problems}", page.display()));
+            pieces += 1;
+        }
+    }
+    assert!(pieces >= 8, "{pieces}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.toml");

@@ -2,6 +2,7 @@
 
 mod documents;
 mod large;
+mod mentions;
 mod messages;
 mod passthrough;
 mod random;

@@ -104,7 +104,7 @@ fn each_refusal_names_cause_and_remedy() {
         (obstructed(by_cdev()), bind(libc::EBUSY), &["snd_hda_intel"]),
         (by_cdev(), attach(libc::EPERM), &["iommufd/parameters/allow_unsafe_interrupts"]),
         (by_cdev(), attach(libc::EINVAL), &["RMRR"]),
-        (by_cdev(), iommufd(libc::ENOENT), &["/dev/iommu", "CONFIG_IOMMUFD", "backend = \"group\""]),
+        (by_cdev(), iommufd(libc::ENOENT), &["/dev/iommu", "CONFIG_IOMMUFD", "`vfio_backend = \"group\"`"]),
         (by_cdev(), iommufd(libc::EACCES), &["permission", "/dev/iommu", "KERNEL==\"iommu\""]),
         (by_cdev(), iommufd(libc::EMFILE), &["/dev/iommu", "Too many open files"]),
         (by_cdev(), Crate::InvalidVfioDev, &["vfio-dev", "CONFIG_VFIO_DEVICE_CDEV"]),
