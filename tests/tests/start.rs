@@ -146,6 +146,31 @@ fn wrong_files_are_told_with_their_lines() {
     }
 }
 
+/// The configuration may be right, and the host does not give what it asks for.
+#[test]
+fn ends_that_cannot_be_had_are_told_with_their_lines() {
+    for (toml, line, words) in [
+        ("[serial]\noutput = \"file:none/log\"\n", 5, "cannot connect the serial port to file:"),
+        (
+            "[serial]\noutput = \"none\"\n[debugcon]\noutput = \"unix:none/s\"\n",
+            7,
+            "cannot connect the debug port to unix:",
+        ),
+        (
+            "[serial]\noutput = \"none\"\n[display]\nvnc = \"192.0.2.1:5900\"\npassword_file = \"pw\"\n",
+            7,
+            "no such address",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("pw"), "secret").unwrap();
+        fs::set_permissions(folder.path().join("pw"), fs::Permissions::from_mode(0o600)).unwrap();
+        let (status, said) = run(folder.path(), toml, &[]);
+        assert!(status == 3 && said.contains(words), "{toml}: status {status}: {said}");
+        assert!(said.contains(&format!("vm.toml:{line}:")), "{toml}: {said}");
+    }
+}
+
 /// Whatever it is called: by its own name, another one, or a link.
 #[test]
 fn outputs_that_are_files_of_the_machine_are_refused() {

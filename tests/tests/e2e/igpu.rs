@@ -149,6 +149,12 @@ fn refused() -> Outcome {
     refusal(&no_type, &[3], &["mbochs offers no type mbochs-huge", "mbochs-small"])?;
     let no_parent = run(section("parent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n"))?;
     refusal(&no_parent, &[3], &["0000:00:02.0 makes no mediated devices"])?;
+    // All at once, each with its line.
+    let gone = "[[vfio]]\nhost = \"0000:7f:1f.7\"\n[[vfio]]\nhost = \"0000:7f:1f.6\"\n";
+    let several = run(section("parent = \"mbochs\"\ntype = \"mbochs-huge\"\n") + gone)?;
+    let told =
+        ["| type = \"mbochs-huge\"", "| host = \"0000:7f:1f.7\"", "no PCI device 0000:7f:1f.6", "3 problems"];
+    refusal(&several, &[3], &told)?;
     let missing = run(format!("[igpu]\nmdev = \"{UUID}\"\n"))?;
     refusal(&missing, &[3], &[UUID, "mdevctl list --defined"])?;
     none_left()?;
