@@ -171,6 +171,73 @@ fn ends_that_cannot_be_had_are_told_with_their_lines() {
     }
 }
 
+/// `plan` says what `run` would, without making or locking anything; with `--offline` it does not look.
+#[test]
+fn plan_says_what_run_would_refuse() {
+    let vbios = "[dgpu]\nvbios = \"file\"\n";
+    let vars = "[firmware]\nvars = \"file\"\n";
+    let code = "[firmware]\ncode = \"file\"\n";
+    let template = "[firmware]\nvars_template = \"file\"\n";
+    let others = [
+        "[[disk]]\npath = \"file\"\nformat = \"raw\"\n",
+        "[[disk]]\npath = \"file\"\nformat = \"qcow2\"\n",
+        "[kernel]\nimage = \"file\"\n",
+        "[[acpi.table]]\nfile = \"file\"\n",
+        "[[fw_cfg]]\nname = \"opt/a\"\nfile = \"file\"\n",
+        "[[vfio]]\nhost = \"0000:7f:1f.7\"\nguest = \"00:10.0\"\nrom = \"./file\"\n",
+        "[display]\nvnc = \"unix:vnc\"\npassword_file = \"file\"\n",
+    ];
+    type Make = fn(&Path);
+    let kinds: [(&str, Make); 4] = [
+        ("missing", |_| ()),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a FIFO", make_fifo),
+        ("empty", |path| fs::write(path, "").unwrap()),
+    ];
+    for toml in [vbios, vars, code, template].into_iter().chain(others) {
+        for (kind, make) in kinds {
+            // Variables are made at the first run, and an item may be empty.
+            if (kind, toml) == ("missing", vars) || kind == "empty" && toml.contains("[[fw_cfg]]") {
+                continue;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            make(&folder.path().join("file"));
+            let (status, refused) = run(folder.path(), toml, &["--serial", "none"]);
+            assert_eq!(status, 2, "{kind}: {toml}: {refused}");
+            let _ = fs::remove_file(folder.path().join("vm_VARS.fd"));
+            let before = names(folder.path());
+            let (status, planned) = plan(folder.path(), &[]);
+            assert_eq!(status, 2, "{kind}: {toml}: {planned}");
+            // The run has the line of a mistake in the firmware's files only here.
+            let message = refused.trim_start_matches("optimus-vmm: ").trim_end();
+            assert!(planned.contains(message), "{kind}: {toml}:\n{planned}\nrun says:\n{refused}");
+            assert!(planned.contains("vm.toml:"), "{kind}: {toml}: {planned}");
+            assert_eq!(plan(folder.path(), &["--offline"]).0, 0, "{kind}: {toml}");
+            assert_eq!(names(folder.path()), before);
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+/// Plans the machine that [`run`] has run in `folder`.
+fn plan(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let done = Command::new("timeout")
+        .args(["--signal=KILL", "60"])
+        .arg(program())
+        .arg("plan")
+        .args(arguments)
+        .arg("vm.toml")
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (done.status.code().unwrap_or(-1), String::from_utf8_lossy(&done.stderr).into_owned())
+}
+
 /// Whatever it is called: by its own name, another one, or a link.
 #[test]
 fn outputs_that_are_files_of_the_machine_are_refused() {
