@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vocabulary::{ConsoleSpec, PciAddress};
 
-use super::acpi_table::AcpiSection;
-use super::firmware::FirmwareKind;
-use super::igpu::IgpuSection;
-use super::machine::Machine;
-use super::passthrough_sections::{DgpuSection, VfioSection};
-use super::smbios::Smbios;
+use super::sections::acpi_table::AcpiSection;
+use super::sections::firmware::FirmwareKind;
+use super::sections::igpu::IgpuSection;
+use super::sections::machine::Machine;
+use super::sections::passthrough_sections::{DgpuSection, VfioSection};
+use super::sections::smbios::Smbios;
 use crate::device::battery::BatterySection;
 use crate::device::disk::DiskSection;
 use crate::device::display::DisplaySection;
@@ -23,7 +23,7 @@ use crate::device::rng::RngSection;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "vm.toml")]
-pub(super) struct VmFile {
+pub struct VmFile {
     /// The machine's name, from which the names of its files and sockets are made: letters, digits, `.`, `_`
     /// and `-`, at most 63.
     #[schemars(extend("format" = "vm-name", "x-default" = "the file's name without `.toml`"))]
@@ -56,7 +56,7 @@ pub(super) struct VmFile {
 /// The processors: either `topology` or `count`, by default one processor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct CpuSection {
+pub struct CpuSection {
     /// Sockets, cores per socket and threads per core, as `{ sockets = 1, cores = 4, threads = 2 }`.
     #[schemars(extend("x-default" = "one of each"))]
     pub topology: Option<TopologySection>,
@@ -72,7 +72,7 @@ pub(super) struct CpuSection {
 /// The shape of the processors. Their product is the number of vCPUs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct TopologySection {
+pub struct TopologySection {
     /// Processor packages.
     #[schemars(range(min = 1, max = 255))]
     pub sockets: u32,
@@ -93,7 +93,7 @@ impl Default for TopologySection {
 /// The firmware: stock OVMF as distributions package it, split into code and variables; or a flat image of your own.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct FirmwareSection {
+pub struct FirmwareSection {
     /// What `code` is: `"ovmf"`, which is checked before it runs, or `"raw"`: any flat image of whole 4 KiB blocks, 8 MiB
     /// at most, which ends at 4 GiB and starts at the reset vector. A raw image has no variables: `vars` and
     /// `vars_template` are not used.
@@ -112,7 +112,7 @@ pub(super) struct FirmwareSection {
 /// A PCIe root port.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RootPortSection {
+pub struct RootPortSection {
     /// The port's own PCI address on bus 00, such as `"00:01.0"`.
     pub address: PciAddress,
 }
@@ -120,7 +120,7 @@ pub(super) struct RootPortSection {
 /// A fw_cfg item: its name, and its content from exactly one of `string` and `file`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FwCfgSection {
+pub struct FwCfgSection {
     /// The item's name: `opt/` and at most 51 more ASCII characters.
     #[schemars(extend("format" = "fw-cfg-name"))]
     pub name: String,
@@ -135,7 +135,7 @@ pub(super) struct FwCfgSection {
 /// The serial port COM1 (16550 at 0x3F8, IRQ 4).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct SerialSection {
+pub struct SerialSection {
     /// Where it leads: `"stdio"`, `"file:PATH"`, `"unix:PATH"`, `"pty"` or `"none"`.
     pub output: ConsoleSpec,
 }
@@ -149,7 +149,7 @@ impl Default for SerialSection {
 /// The firmware's debug port (0x402). Release builds of OVMF are silent.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct DebugconSection {
+pub struct DebugconSection {
     /// Where it leads: `"stdio"`, `"file:PATH"`, `"unix:PATH"`, `"pty"` or `"none"`.
     pub output: ConsoleSpec,
 }
@@ -164,7 +164,7 @@ impl Default for DebugconSection {
 /// boots from the disks.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KernelSection {
+pub struct KernelSection {
     /// The kernel image (a bzImage with EFI stub).
     #[schemars(extend("format" = "path"))]
     pub image: String,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use vocabulary::{ByteSize, ConsoleSpec};
 
-use super::control::ControlSpec;
+use super::sections::control::ControlSpec;
 
 /// Values that replace those of the file, each for the key it names. Relative paths are those of the
 /// process, not of the file.

@@ -8,10 +8,9 @@ use uuid::Uuid;
 use vocabulary::ConsoleSpec;
 
 use super::file::{FwCfgSection, KernelSection, VmFile};
-use super::{
-    ChassisType, Config, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, RootPort, Smbios,
-    acpi_table, text,
-};
+use super::reading::text;
+use super::sections::acpi_table;
+use super::{ChassisType, Config, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, RootPort, Smbios};
 use crate::device::{Devices, Disk, Display, disk, display};
 use crate::finding::{Findings, Origin, Resolver, Section};
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use regex::{Captures, Regex};
 
-use super::super::schema;
 use super::reference::sections;
 use super::repository;
+use crate::config::schema;
 
 /// What is looked for, and what there is.
 struct Known {

@@ -4,8 +4,8 @@
 use regex::Regex;
 use serde_json::Value;
 
-use super::super::schema;
 use super::{parse, repository};
+use crate::config::schema;
 
 /// Whether `value` is valid, by those keywords of draft 2020-12 that the schema uses.
 fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
@@ -199,6 +199,9 @@ fn every_format_of_the_schema_is_checked() {
     assert!(found.len() > 20, "{found:?}");
     for format in found {
         let value = vocabulary::Scalar::Text(String::new());
-        assert!(super::super::scalar::check_format(&format, &value).is_some(), "{format} is never checked");
+        assert!(
+            crate::config::reading::scalar::check_format(&format, &value).is_some(),
+            "{format} is never checked"
+        );
     }
 }

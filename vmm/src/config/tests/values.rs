@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use vocabulary::{ByteSize, ConsoleSpec, DiskFormat, Hugepages, PciAddress, Scalar, VncAddress};
 
-use super::super::{
-    Action, ControlSpec, FirmwareKind, FwCfgContent, Overrides, Rtc, firmware_paths, parse_on, suggest,
-};
+use super::super::{Action, ControlSpec, FirmwareKind, FwCfgContent, Overrides, Rtc, parse_on};
 use super::{parse, parse_with};
+use crate::config::reading::suggest;
+use crate::config::sections::firmware_paths;
 use crate::device::battery::BatteryMode;
 use crate::device::disk::{Backing, Cache, Discard};
 use crate::device::{Battery, Disk, Display, Rng, Spec};

@@ -4,7 +4,7 @@
 ///
 /// Complaints that are not known here are passed on as they are, so that another version of the parser only
 /// costs friendliness.
-pub(super) fn explain(complaint: &str, marked: &str) -> (String, Option<String>) {
+pub fn explain(complaint: &str, marked: &str) -> (String, Option<String>) {
     let complaint = complaint.strip_suffix(", expected nothing").unwrap_or(complaint);
     let marked_word = marked.trim();
     let plain = |c: char| c.is_alphanumeric() || "._-/:~".contains(c);

@@ -109,8 +109,8 @@ pub enum Action {
 }
 
 impl Action {
-    pub(super) const FORMAT: &str = "lifecycle-action";
-    pub(super) const EXPECTED: &str = "\"destroy\", \"restart\" or \"preserve\"";
+    pub const FORMAT: &str = "lifecycle-action";
+    pub const EXPECTED: &str = "\"destroy\", \"restart\" or \"preserve\"";
 }
 
 impl TryFrom<Scalar> for Action {
@@ -154,7 +154,7 @@ inline_schema!(Action, {
 
 impl Resolver {
     /// The amount of memory.
-    pub(super) fn check_memory(&mut self, machine: &Machine) {
+    pub fn check_memory(&mut self, machine: &Machine) {
         let memory = machine.memory;
         let (key, bytes) = (Section::Machine.key("memory"), memory.bytes());
         if memory < MEMORY_MIN {

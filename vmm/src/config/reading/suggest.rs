@@ -34,7 +34,7 @@ const OTHER_NAMES: [(&str, &str); 29] = [
 ];
 
 /// The candidate that `word` is most likely a slip for, if any is near.
-pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let other_name = OTHER_NAMES.iter().find(|(other, _)| *other == word).map(|(_, ours)| *ours);
     // One slip per three letters, at least one: more would find a neighbour for everything.

@@ -8,11 +8,11 @@ use vocabulary::{
     VncAddress,
 };
 
-use super::control::ControlSpec;
-use super::machine::Action;
-use super::passthrough::RomSource;
-use super::pci_ids::{PciId, SubsystemId};
-use super::smbios::ChassisType;
+use super::super::sections::control::ControlSpec;
+use super::super::sections::machine::Action;
+use super::super::sections::passthrough::RomSource;
+use super::super::sections::pci_ids::{PciId, SubsystemId};
+use super::super::sections::smbios::ChassisType;
 use super::text;
 use crate::device::display::KeyboardLayout;
 
@@ -20,7 +20,7 @@ use crate::device::display::KeyboardLayout;
 ///
 /// `None` means that the name is not one of ours (JSON Schema and schemars have formats of their own, such
 /// as `uint32`), and that the plain type and range checks apply.
-pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint>> {
+pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint>> {
     fn typed<T: TryFrom<Scalar, Error = Complaint>>(value: &Scalar) -> Result<(), Complaint> {
         T::try_from(value.clone()).map(drop)
     }
@@ -58,7 +58,7 @@ pub(super) fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Co
 }
 
 /// What a value of a named format is, in words.
-pub(super) fn expected(format: &str) -> Option<&'static str> {
+pub fn expected(format: &str) -> Option<&'static str> {
     Some(match format {
         ByteSize::FORMAT => ByteSize::EXPECTED,
         PciAddress::FORMAT => PciAddress::EXPECTED,

@@ -21,7 +21,7 @@ const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x2b7e_9c44_58a1_4d0e_8c35_71f6_d90
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["mdev"] }, { "required": ["parent"] }, { "required": ["host"] }]))]
-pub(super) struct IgpuSection {
+pub struct IgpuSection {
     /// The UUID of a mediated device that exists already and is left as it is at the end, or of one that mdevctl has
     /// defined and that is made for the time of a run.
     #[schemars(extend("format" = "mdev-uuid", "x-default" = "none"))]
@@ -85,7 +85,7 @@ const GUEST: Option<PciAddress> = PciAddress::new(0, 2, 0);
 
 impl Resolver {
     /// The display GPU and the device that it is. `None` also for a section that says something wrong.
-    pub(super) fn igpu(&mut self, section: IgpuSection, machine: &str) -> Option<(Igpu, Passthrough)> {
+    pub fn igpu(&mut self, section: IgpuSection, machine: &str) -> Option<(Igpu, Passthrough)> {
         self.check_igpu(&section);
         let uuid = |text: &Option<String>| text.as_deref().and_then(|text| Uuid::try_parse(text).ok());
         let (host, create) = if let Some(host) = section.host {

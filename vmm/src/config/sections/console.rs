@@ -2,13 +2,13 @@
 
 use vocabulary::ConsoleSpec;
 
-use super::Overrides;
+use super::super::Overrides;
 use crate::finding::Resolver;
 use crate::finding::Section;
 
 impl Resolver {
     /// The serial port and the debug port, which cannot have the same end.
-    pub(super) fn consoles(
+    pub fn consoles(
         &mut self,
         serial: ConsoleSpec,
         debugcon: ConsoleSpec,

@@ -5,10 +5,10 @@ use schemars::transform::RecursiveTransform;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
-use super::file::VmFile;
+use super::super::file::VmFile;
 
 /// The schema as a value.
-pub(super) fn value() -> Value {
+pub fn value() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
     let generator: SchemaGenerator = settings.into_generator();
     generator.into_root_schema_for::<VmFile>().to_value()

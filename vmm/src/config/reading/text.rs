@@ -23,7 +23,7 @@ const SMBIOS_STRING_MAX: usize = 255;
 const COMMAND_LINE_MAX: usize = 2047;
 
 /// A machine name: file and socket names are made from it.
-pub(super) fn check_name(text: &str) -> Result<(), Complaint> {
+pub fn check_name(text: &str) -> Result<(), Complaint> {
     if text.is_empty() {
         return Err("the name is empty".into());
     }
@@ -45,7 +45,7 @@ pub(super) fn check_name(text: &str) -> Result<(), Complaint> {
 }
 
 /// A UUID that a firmware reports as set.
-pub(super) fn check_uuid(text: &str) -> Result<(), Complaint> {
+pub fn check_uuid(text: &str) -> Result<(), Complaint> {
     match uuid::Uuid::try_parse(text) {
         Err(_) => Err(format!(
             "\"{}\" is not a UUID: write 32 hexadecimal digits, as in \
@@ -62,7 +62,7 @@ pub(super) fn check_uuid(text: &str) -> Result<(), Complaint> {
 }
 
 /// The UUID of a mediated device.
-pub(super) fn check_mdev_uuid(text: &str) -> Result<(), Complaint> {
+pub fn check_mdev_uuid(text: &str) -> Result<(), Complaint> {
     match uuid::Uuid::try_parse(text) {
         Err(_) => Err(format!(
             "\"{}\" is not the UUID of a mediated device: `mdevctl list` and `ls /sys/bus/mdev/devices` show them",
@@ -74,7 +74,7 @@ pub(super) fn check_mdev_uuid(text: &str) -> Result<(), Complaint> {
 }
 
 /// A string of an SMBIOS structure.
-pub(super) fn check_smbios(text: &str) -> Result<(), Complaint> {
+pub fn check_smbios(text: &str) -> Result<(), Complaint> {
     printable_ascii("SMBIOS strings", text)?;
     if text.len() > SMBIOS_STRING_MAX {
         return Err(format!("the string has {} bytes; at most {SMBIOS_STRING_MAX} fit", text.len()));
@@ -83,7 +83,7 @@ pub(super) fn check_smbios(text: &str) -> Result<(), Complaint> {
 }
 
 /// A virtio-blk serial number.
-pub(super) fn check_disk_serial(text: &str) -> Result<(), Complaint> {
+pub fn check_disk_serial(text: &str) -> Result<(), Complaint> {
     if text.is_empty() {
         return Err("the serial number is empty: leave the key out for a disk without one".into());
     }
@@ -99,7 +99,7 @@ pub(super) fn check_disk_serial(text: &str) -> Result<(), Complaint> {
 }
 
 /// The name of a user's fw_cfg item.
-pub(super) fn check_fw_cfg_name(text: &str) -> Result<(), Complaint> {
+pub fn check_fw_cfg_name(text: &str) -> Result<(), Complaint> {
     printable_ascii("fw_cfg names", text)?;
     if text.len() > FW_CFG_NAME_MAX {
         return Err(format!("the name has {} bytes; fw_cfg has room for {FW_CFG_NAME_MAX}", text.len()));
@@ -115,7 +115,7 @@ pub(super) fn check_fw_cfg_name(text: &str) -> Result<(), Complaint> {
 }
 
 /// A kernel command line.
-pub(super) fn check_command_line(text: &str) -> Result<(), Complaint> {
+pub fn check_command_line(text: &str) -> Result<(), Complaint> {
     if let Some(wrong) = text.chars().find(|c| c.is_control()) {
         return Err(format!("the command line contains {}", describe(wrong)));
     }

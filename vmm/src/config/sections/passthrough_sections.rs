@@ -19,7 +19,7 @@ use crate::finding::Section;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["vbios"] }]))]
-pub(super) struct DgpuSection {
+pub struct DgpuSection {
     /// The GPU's address on the host, as `lspci -D` shows it, such as `"0000:01:00.0"`.
     #[schemars(extend("x-default" = "no GPU; `vbios` is required then"))]
     pub host: Option<HostPciAddress>,
@@ -60,7 +60,7 @@ pub(super) struct DgpuSection {
 /// section for more. Needs an IOMMU.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct VfioSection {
+pub struct VfioSection {
     /// The function's address on the host, as `lspci -D` shows it, such as `"0000:03:00.0"`.
     pub host: HostPciAddress,
     /// Its address in the guest. The plan adds the root port that the bus needs.
@@ -96,12 +96,12 @@ const DGPU_GUEST: Option<PciAddress> = PciAddress::new(1, 0, 0);
 
 impl DgpuSection {
     /// Where the guest finds the GPU.
-    pub(super) fn guest(&self) -> Option<PciAddress> {
+    pub fn guest(&self) -> Option<PciAddress> {
         self.guest.or(DGPU_GUEST)
     }
 
     /// The GPU, if the host has one. Relative paths start from `folder`.
-    pub(super) fn into_passthrough(self, folder: &Path) -> Option<Passthrough> {
+    pub fn into_passthrough(self, folder: &Path) -> Option<Passthrough> {
         let guest = self.guest();
         let Self {
             host,
@@ -135,7 +135,7 @@ impl DgpuSection {
 
 impl Resolver {
     /// The passed-through devices, `[dgpu]` first, then `igpu`, the one of `[igpu]`, and the GPU's video BIOS.
-    pub(super) fn passthrough(
+    pub fn passthrough(
         &mut self,
         dgpu: Option<DgpuSection>,
         igpu: Option<Passthrough>,

@@ -11,7 +11,7 @@ use crate::finding::{Finding, Origin, Section};
 /// Additions to the machine's ACPI tables.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct AcpiSection {
+pub struct AcpiSection {
     /// The tables to add, each a section `[[acpi.table]]`.
     #[schemars(extend("x-default" = "none"))]
     pub table: Vec<AcpiTableSection>,
@@ -21,14 +21,14 @@ pub(super) struct AcpiSection {
 /// more. Header, length and checksum are checked; the AML in it is not.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AcpiTableSection {
+pub struct AcpiTableSection {
     /// The table as `iasl` compiles it, at most 1 MiB.
     #[schemars(extend("format" = "path"))]
     pub file: String,
 }
 
 /// The files. The same one twice would define everything in it twice.
-pub(super) fn resolve(
+pub fn resolve(
     section: AcpiSection,
     folder: &Path,
     origin: &Origin,

@@ -36,18 +36,18 @@ const PAIRS: [(&str, &str); 14] = [
 ];
 
 /// What to install where no firmware is found.
-pub(super) const INSTALL_HINT: &str = "install it (Debian and Ubuntu: `apt install ovmf`; Fedora: `dnf install \
+pub const INSTALL_HINT: &str = "install it (Debian and Ubuntu: `apt install ovmf`; Fedora: `dnf install \
      edk2-ovmf`; Arch: `pacman -S edk2-ovmf`; openSUSE: `zypper install qemu-ovmf-x86_64`), or name it by \
      `code` in [firmware]";
 
 /// The first installed code image. `exists` tells whether the host has a file.
-pub(super) fn installed_code(exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+pub fn installed_code(exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     PAIRS.iter().map(|(code, _)| Path::new(code)).find(|code| exists(code)).map(PathBuf::from)
 }
 
 /// The variable template that belongs to a code image: of the same pair, or else of the same naming in the
 /// same folder.
-pub(super) fn template_for(code: &Path) -> Option<PathBuf> {
+pub fn template_for(code: &Path) -> Option<PathBuf> {
     if let Some((_, vars)) = PAIRS.iter().find(|(known, _)| Path::new(known) == code) {
         return Some(PathBuf::from(vars));
     }

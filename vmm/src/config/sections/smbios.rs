@@ -136,11 +136,11 @@ const CHASSIS_NAMES: [&str; 36] = [
 pub struct ChassisType(u8);
 
 impl ChassisType {
-    pub(super) const FORMAT: &str = "chassis-type";
-    pub(super) const EXPECTED: &str = "a chassis type from 1 to 36 or its name, such as \"laptop\"";
+    pub const FORMAT: &str = "chassis-type";
+    pub const EXPECTED: &str = "a chassis type from 1 to 36 or its name, such as \"laptop\"";
 
     /// A notebook.
-    pub(super) const NOTEBOOK: Self = Self(10);
+    pub const NOTEBOOK: Self = Self(10);
 
     /// The byte of the SMBIOS structure, without the chassis lock bit.
     pub const fn number(self) -> u8 {
@@ -167,7 +167,7 @@ impl TryFrom<Scalar> for ChassisType {
                 .zip(CHASSIS_NAMES)
                 .find(|(_, name)| *name == text)
                 .map(|(number, _)| Self(number))
-                .ok_or_else(|| match super::suggest::closest(&text, CHASSIS_NAMES) {
+                .ok_or_else(|| match crate::config::reading::suggest::closest(&text, CHASSIS_NAMES) {
                     Some(name) => {
                         format!("\"{}\" is no chassis type: did you mean \"{name}\"?", shorten(&text))
                     }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::file::FirmwareSection;
-use super::{Firmware, firmware_paths};
+use super::super::Firmware;
+use super::super::file::FirmwareSection;
+use super::firmware_paths;
 use crate::finding::Resolver;
 use crate::finding::Section;
 
@@ -24,7 +25,7 @@ pub enum FirmwareKind {
 
 impl Resolver {
     /// The firmware. `exists` tells whether the host has a file.
-    pub(super) fn firmware(
+    pub fn firmware(
         &mut self,
         section: FirmwareSection,
         name: &str,

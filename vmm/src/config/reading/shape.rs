@@ -12,13 +12,13 @@ use toml::de::{DeTable, DeValue};
 use vocabulary::Scalar;
 use vocabulary::printable::shorten;
 
-use super::pci_ids::PciId;
+use super::super::sections::pci_ids::PciId;
 use super::scalar::{self, check_format};
 use super::suggest;
 use crate::finding::{Finding, Origin, Spans};
 
 /// Checks a document and records its keys in `origin`.
-pub(super) fn check(schema: &Value, document: &Spanned<DeTable<'_>>, origin: &mut Origin) -> Vec<Finding> {
+pub fn check(schema: &Value, document: &Spanned<DeTable<'_>>, origin: &mut Origin) -> Vec<Finding> {
     let mut walk = Walk { root: schema, origin, problems: Vec::new() };
     if let Some(schema) = schema.as_object() {
         walk.table("", schema, document.get_ref(), &(0..0));

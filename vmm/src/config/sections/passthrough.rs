@@ -25,11 +25,11 @@ pub enum RomSource {
 }
 
 impl RomSource {
-    pub(super) const FORMAT: &str = "rom-source";
-    pub(super) const EXPECTED: &str = "\"off\", \"host\" or the path of a ROM file";
+    pub const FORMAT: &str = "rom-source";
+    pub const EXPECTED: &str = "\"off\", \"host\" or the path of a ROM file";
 
     /// The same source, where a relative path starts from `folder`.
-    pub(super) fn relative_to(self, folder: &Path) -> Self {
+    pub fn relative_to(self, folder: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(folder.join(path)),
             other => other,

@@ -11,14 +11,14 @@ use vocabulary::{Scalar, inline_schema};
 /// A vendor or device ID: four hexadecimal digits in quotes, or a number that is written in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
-pub(super) struct PciId(pub(super) u16);
+pub struct PciId(pub(super) u16);
 
 impl PciId {
-    pub(super) const FORMAT: &str = "pci-id";
-    pub(super) const EXPECTED: &str = "a PCI ID of four hexadecimal digits such as \"10de\"";
+    pub const FORMAT: &str = "pci-id";
+    pub const EXPECTED: &str = "a PCI ID of four hexadecimal digits such as \"10de\"";
 
     /// The complaint about a number in decimal, which nobody writes on purpose: `1180` is meant to be 0x1180.
-    pub(super) fn decimal(digits: &str) -> Complaint {
+    pub fn decimal(digits: &str) -> Complaint {
         let shown = shorten(digits);
         format!(
             "PCI IDs are hexadecimal: write \"{shown}\" or 0x{shown}, if the ID is {shown} as lspci shows it"
@@ -67,11 +67,11 @@ inline_schema!(PciId, {
 /// Subsystem vendor ID and subsystem ID: `17aa:39d1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
-pub(super) struct SubsystemId(pub(super) u16, pub(super) u16);
+pub struct SubsystemId(pub(super) u16, pub(super) u16);
 
 impl SubsystemId {
-    pub(super) const FORMAT: &str = "pci-subsystem";
-    pub(super) const EXPECTED: &str = "a subsystem as VENDOR:DEVICE in hexadecimal such as \"17aa:39d1\"";
+    pub const FORMAT: &str = "pci-subsystem";
+    pub const EXPECTED: &str = "a subsystem as VENDOR:DEVICE in hexadecimal such as \"17aa:39d1\"";
 }
 
 impl TryFrom<Scalar> for SubsystemId {

@@ -1,7 +1,7 @@
 //! What the `[cpu]` section comes to.
 
-use super::Cpu;
-use super::file::CpuSection;
+use super::super::Cpu;
+use super::super::file::CpuSection;
 use crate::finding::Resolver;
 use crate::finding::Section;
 
@@ -11,7 +11,7 @@ const APIC_ID_MAX: u32 = 254;
 
 impl Resolver {
     /// The processors.
-    pub(super) fn cpu(&mut self, section: &CpuSection) -> Cpu {
+    pub fn cpu(&mut self, section: &CpuSection) -> Cpu {
         let phys_bits = section.phys_bits;
         let Some(topology) = &section.topology else {
             return Cpu { sockets: 1, cores: section.count.unwrap_or(1), threads: 1, phys_bits };

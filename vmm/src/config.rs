@@ -10,28 +10,12 @@
 //! machine (whether files exist, whether PCI addresses collide) is left to the machine plan and to the
 //! devices, who point at the lines of the file through [`Config::origin`].
 
-mod acpi_table;
-mod console;
-mod control;
-mod cpu;
 mod error;
 mod file;
-mod firmware;
-mod firmware_paths;
-mod igpu;
-mod machine;
 mod overrides;
-mod passthrough;
-mod passthrough_sections;
-mod pci_ids;
+mod reading;
 mod resolve;
-mod scalar;
-mod schema;
-mod shape;
-mod smbios;
-mod suggest;
-mod syntax;
-mod text;
+mod sections;
 
 #[cfg(test)]
 mod tests;
@@ -45,17 +29,18 @@ use toml::de::DeTable;
 use uuid::Uuid;
 use vocabulary::{ConsoleSpec, LentDevice, PciAddress};
 
+use self::reading::{schema as written_schema, shape, syntax};
 use crate::device::Devices;
 use crate::finding::{Finding, Findings, Key, Origin};
 
-pub use control::ControlSpec;
 pub use error::ConfigError;
-pub use firmware::FirmwareKind;
-pub use igpu::Igpu;
-pub use machine::{Action, Machine, Rtc};
 pub use overrides::Overrides;
-pub use passthrough::{GpuFunctions, Passthrough, RomSource};
-pub use smbios::{ChassisType, Smbios};
+pub use sections::control::ControlSpec;
+pub use sections::firmware::FirmwareKind;
+pub use sections::igpu::Igpu;
+pub use sections::machine::{Action, Machine, Rtc};
+pub use sections::passthrough::{GpuFunctions, Passthrough, RomSource};
+pub use sections::smbios::{ChassisType, Smbios};
 
 /// A virtual machine as the user wants it. Paths are absolute, or as resolved as the file's own path is.
 #[derive(Debug, Clone)]
@@ -263,7 +248,7 @@ fn parse_on(
     }
     Findings::check(problems)?;
 
-    Findings::check(shape::check(&schema::value(), &document, &mut origin))?;
+    Findings::check(shape::check(&written_schema::value(), &document, &mut origin))?;
 
     // The shape check leaves serde nothing to find; should it find something all the same, that is told.
     let file: file::VmFile = toml::from_str(text).map_err(|error| {
@@ -274,7 +259,7 @@ fn parse_on(
 
 /// The JSON schema of `vm.toml` (draft 2020-12).
 pub fn schema() -> String {
-    let mut text = format!("{:#}", schema::value());
+    let mut text = format!("{:#}", written_schema::value());
     text.push('\n');
     text
 }

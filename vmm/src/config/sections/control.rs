@@ -9,7 +9,7 @@ use vocabulary::path::check_path;
 use vocabulary::printable::shorten;
 use vocabulary::{ConsoleSpec, Scalar, inline_schema, text_scalar};
 
-use super::Overrides;
+use super::super::Overrides;
 use crate::finding::Resolver;
 use crate::finding::Section;
 
@@ -29,8 +29,8 @@ pub enum ControlSpec {
 }
 
 impl ControlSpec {
-    pub(super) const FORMAT: &str = "control";
-    pub(super) const EXPECTED: &str = "one of \"auto\", \"on\", \"off\" and \"unix:PATH\"";
+    pub const FORMAT: &str = "control";
+    pub const EXPECTED: &str = "one of \"auto\", \"on\", \"off\" and \"unix:PATH\"";
 
     /// The same socket with a relative path taken from `folder`.
     #[must_use]
@@ -94,7 +94,7 @@ inline_schema!(ControlSpec, {
 
 impl Resolver {
     /// The control socket's place, which nothing else may have: neither `consoles` nor the VNC server of `display`.
-    pub(super) fn control(
+    pub fn control(
         &mut self,
         spec: &mut ControlSpec,
         overrides: &Overrides,
