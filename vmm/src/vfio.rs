@@ -10,37 +10,29 @@
 //!
 //! What remains open is closed by the last owner of each device: interrupts, mappings of its memory, the device, the
 //! address space of DMA, KVM's VFIO device. The kernel resets a device again when it is closed.
+//!
+//! | module | what it is about |
+//! |---|---|
+//! | `space` | the address space of DMA, over groups or iommufd, in which devices are opened |
+//! | `device` | one open device: its regions and their mappings, interrupts, the kernel's notifications, how it is closed |
+//! | `dma` | guest memory for the devices, and their BARs for each other |
+//! | `display` | what a GPU has beside: planes of the guest's screen and how they are read, EDID, OpRegion |
+//! | `reset`, `reset_methods` | resets of one function or of a whole bus, and by which methods a function can be reset |
+//! | `ioctl`, `bytes` | ioctls that `vfio-ioctls` lacks, and the fields of their answers |
+//! | `error`, `explain` | what went wrong, in words for the user |
 
-mod buffer;
 mod bytes;
 mod device;
 mod display;
 mod dma;
-mod edid;
-#[cfg(feature = "egl")]
-mod egl;
 mod error;
 mod explain;
-mod extra;
-mod gfx;
-mod gpu;
-mod guarded;
 mod ioctl;
-mod iova;
-mod irqs;
-mod mapping;
-mod means;
-mod memlock;
-mod notify;
-mod opregion;
-mod pixels;
-mod populate;
-mod region;
 mod reset;
+mod reset_methods;
 mod space;
 #[cfg(test)]
 mod tests;
-mod windows;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -54,20 +46,18 @@ use vfio_ioctls::VfioDeviceFd;
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::{LentDevice, VfioBackend};
 
-pub use device::VfioHostDevice;
+pub use device::{Notification, NotificationKind, VfioHostDevice};
+pub use display::OpRegionError;
 pub use error::VfioError;
-pub use notify::{Notification, NotificationKind};
-pub use opregion::OpRegionError;
 
 use crate::host::HostFiles;
 use crate::kvm::io_error;
 use crate::memory::layout::WindowObserver;
 use device::Core;
-use dma::Dma;
+use dma::{Dma, Windows};
 use explain::Attempt;
 use reset::{Hardware, Resets};
 use space::{IOMMUFD, Offer, Space, cdev_path, prefers_iommufd, usable};
-use windows::Windows;
 
 /// The functions of the host that are lent to one VM, and the address space of their DMA.
 pub struct Vfio {

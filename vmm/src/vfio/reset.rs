@@ -10,7 +10,7 @@ use devices::vfio::host::ResetDone;
 use vocabulary::{HostPciAddress, LentDevice};
 
 use super::bytes::{u16_at, u32_at};
-use super::means::Means;
+use super::reset_methods::ResetMethods;
 use crate::host::list;
 
 /// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are told with the iommufd's IDs in place of groups.
@@ -120,8 +120,8 @@ pub(super) fn decide(affected: &[Affected], ours: &BTreeMap<LentDevice, Ours>) -
 
 /// What a reset does to a device. The kernel's implements it, and a made-up one in tests.
 pub(super) trait Hardware: Send + Sync {
-    /// By which means its function can be reset; `None` if the kernel has no way.
-    fn means(&self) -> Option<Means>;
+    /// By which methods its function can be reset; `None` if the kernel has no way.
+    fn reset_methods(&self) -> Option<ResetMethods>;
     /// Whether it is a mediated device, which is on no bus and is always reset alone.
     fn is_mediated(&self) -> bool {
         false
@@ -203,13 +203,13 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The mildest way that resets everything, then what else there is.
     fn run(mut self) -> io::Result<ResetDone> {
-        let means = self.hardware.means();
+        let methods = self.hardware.reset_methods();
         self.hardware.quiet();
         if self.hardware.is_mediated() {
             return self.mediated();
         }
         let mut failure = None;
-        if means.is_some_and(Means::prefers_function) {
+        if methods.is_some_and(ResetMethods::prefers_function) {
             match self.hardware.reset_function() {
                 Ok(()) => return Ok(ResetDone::Function),
                 Err(error) => failure = Some(error),
@@ -219,7 +219,7 @@ impl Attempt<'_> {
             Ok(()) => return Ok(ResetDone::Bus),
             Err(obstacle) => obstacle,
         };
-        if means.is_some_and(|means| !means.prefers_function()) {
+        if methods.is_some_and(|methods| !methods.prefers_function()) {
             match self.hardware.reset_function() {
                 Ok(()) => return Ok(ResetDone::Function),
                 Err(error) => failure = Some(error),

@@ -12,8 +12,8 @@ use iommufd_ioctls::{IommuFd, IommufdError};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioDeviceFd, VfioIommufd, VfioOps};
 use vocabulary::VfioBackend;
 
+use super::dma::Ranges;
 use super::ioctl;
-use super::iova::Ranges;
 
 /// The file of containers.
 pub(super) const CONTAINER: &str = "/dev/vfio/vfio";

@@ -2,16 +2,9 @@
 
 use vocabulary::{HostPciAddress, LentDevice};
 
-mod dma;
-mod edid;
 mod explain;
-mod gfx;
-mod irqs;
-mod mapping;
-mod means;
-mod opregion;
-mod region;
 mod reset;
+mod reset_methods;
 
 /// The function `01:00.function`.
 fn gpu(function: u8) -> LentDevice {

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 
-use super::bytes::{capability, u32_at};
-use super::ioctl;
 use super::region::Region;
+use crate::vfio::bytes::{capability, u32_at};
+use crate::vfio::ioctl;
 
 /// The first index behind BARs, ROM, configuration space and VGA (`VFIO_PCI_NUM_REGIONS`).
 const FIRST: u32 = 9;
@@ -15,18 +15,18 @@ const CAP_TYPE: u32 = 2;
 
 /// Type and subtype of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(in crate::vfio) struct Kind {
     pub(super) kind: u32,
     pub(super) subtype: u32,
 }
 
 /// `VFIO_REGION_TYPE_GFX` and `VFIO_REGION_SUBTYPE_GFX_EDID`.
-pub(super) const EDID: Kind = Kind { kind: 1, subtype: 1 };
+pub(in crate::vfio) const EDID: Kind = Kind { kind: 1, subtype: 1 };
 /// `VFIO_REGION_TYPE_PCI_VENDOR_TYPE` with Intel's vendor ID, and `VFIO_REGION_SUBTYPE_INTEL_IGD_OPREGION`.
-pub(super) const OPREGION: Kind = Kind { kind: 1 << 31 | 0x8086, subtype: 1 };
+pub(in crate::vfio) const OPREGION: Kind = Kind { kind: 1 << 31 | 0x8086, subtype: 1 };
 
 /// The index and the region of this kind, if `device` has one. `page` is the page size.
-pub(super) fn find(device: &File, wanted: Kind, page: u64) -> Option<(u32, Region)> {
+pub(in crate::vfio) fn find(device: &File, wanted: Kind, page: u64) -> Option<(u32, Region)> {
     let count = ioctl::region_count(device).unwrap_or_default().min(MOST);
     (FIRST..count).find_map(|index| {
         let info = ioctl::region_info(device, index).ok()?;

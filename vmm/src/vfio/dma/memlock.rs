@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::error::DmaError;
+use crate::vfio::error::DmaError;
 
 /// `CAP_IPC_LOCK` (capabilities(7)): the limit does not apply.
 const CAP_IPC_LOCK: u32 = 14;

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::means::Means;
+use super::super::reset_methods::ResetMethods;
 
 /// A configuration space with these capabilities, as offset and bytes, in a list.
 fn config(capabilities: &[(u8, &[u8])]) -> Vec<u8> {
@@ -25,7 +25,7 @@ const ADVANCED: &[u8] = &[0x13, 0, 6, 3];
 const ADVANCED_WITHOUT: &[u8] = &[0x13, 0, 6, 1];
 
 #[test]
-fn capabilities_tell_the_means() {
+fn capabilities_say_which_methods_there_are() {
     for (capabilities, function_level, power, prefers_function) in [
         (&[][..], false, false, true),
         (&[(0x60, PM_NO_SOFT), (0x78, EXPRESS)], false, false, true),
@@ -34,18 +34,18 @@ fn capabilities_tell_the_means() {
         (&[(0xa0, ADVANCED), (0x60, PM_SOFT)], true, true, true),
         (&[(0xa0, ADVANCED_WITHOUT), (0x60, PM_SOFT)], false, true, false),
     ] {
-        let means = Means::of(&config(capabilities));
-        assert_eq!((means.function_level, means.power), (function_level, power), "{capabilities:?}");
-        assert_eq!(means.prefers_function(), prefers_function, "{capabilities:?}");
+        let methods = ResetMethods::of(&config(capabilities));
+        assert_eq!((methods.function_level, methods.power), (function_level, power), "{capabilities:?}");
+        assert_eq!(methods.prefers_function(), prefers_function, "{capabilities:?}");
     }
-    assert_eq!(Means::of(&config(&[(0x60, PM_SOFT)])).pmcsr, Some(0x64));
+    assert_eq!(ResetMethods::of(&config(&[(0x60, PM_SOFT)])).pmcsr, Some(0x64));
 }
 
 #[test]
 fn without_a_list_there_is_nothing() {
     let mut config = config(&[(0x60, PM_SOFT), (0x78, EXPRESS_FLR)]);
     config[6] = 0;
-    assert_eq!(Means::of(&config), Means::default());
+    assert_eq!(ResetMethods::of(&config), ResetMethods::default());
 }
 
 proptest! {
@@ -54,7 +54,7 @@ proptest! {
         if let Some(status) = config.get_mut(6) {
             *status |= 0x10;
         }
-        let means = Means::of(&config);
-        prop_assert!(means.pmcsr.is_none_or(|at| (0x44..=0x100).contains(&at)));
+        let methods = ResetMethods::of(&config);
+        prop_assert!(methods.pmcsr.is_none_or(|at| (0x44..=0x100).contains(&at)));
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use devices::memory::{HostMemory, HostMemoryKind};
 
-use super::space::Space;
 use crate::memory::layout::WindowObserver;
+use crate::vfio::space::Space;
 
 /// The windows that devices can reach.
-pub(super) struct Windows {
+pub(in crate::vfio) struct Windows {
     space: Arc<Space>,
     /// By guest-physical address; the memory stays mapped for as long as devices reach it.
     open: Mutex<BTreeMap<u64, HostMemory>>,
@@ -20,7 +20,7 @@ pub(super) struct Windows {
 
 impl Windows {
     /// For the devices of `space`.
-    pub(super) fn new(space: Arc<Space>) -> Self {
+    pub(in crate::vfio) fn new(space: Arc<Space>) -> Self {
         Self { space, open: Mutex::default(), told: AtomicBool::new(false) }
     }
 

@@ -51,7 +51,7 @@ pub(super) enum PlugError {
 }
 
 /// A display's plug, from the first time it is plugged in until the device is closed.
-pub(super) struct Connector {
+pub(in crate::vfio) struct Connector {
     device: String,
     registers: Arc<dyn Registers>,
     wanted: (u32, u32),
@@ -99,7 +99,7 @@ impl Connector {
     }
 
     /// The device was reset. Plugs the display in again if the driver has forgotten it, or if that was still to be done.
-    pub(super) fn after_reset(&self) {
+    pub(in crate::vfio) fn after_reset(&self) {
         let register = |at| dword(self.registers.as_ref(), at, "read its registers");
         let kept = register(LINK).and_then(|link| Ok(link == UP && register(SIZE)? == edid::BLOCK as u32));
         match kept {

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use devices::display::{Plane, PlaneSource};
 
 use super::buffer::{Buffer, Layout};
-use super::bytes::{u32_at, u64_at};
 use super::gpu::{Gpu, GpuError};
-use super::ioctl;
 use super::pixels::{Bounce, Pixels};
+use crate::vfio::bytes::{u32_at, u64_at};
+use crate::vfio::ioctl;
 
 /// `VFIO_GFX_PLANE_TYPE_PROBE`, `…_DMABUF` and `…_REGION`.
 const PROBE: u32 = 1;

@@ -1,4 +1,4 @@
-//! By which means a PCI function can be reset, as its configuration space says (PCI Express base specification 6.0
+//! By which methods a PCI function can be reset, as its configuration space says (PCI Express base specification 6.0
 //! §6.6.2, §7.5.3.3; PCI bus power management 1.2 §3.2.4; conventional PCI Advanced Features ECN).
 
 /// Status register, bit 4: there is a capability list.
@@ -9,9 +9,9 @@ const POWER_MANAGEMENT: u8 = 0x01;
 const EXPRESS: u8 = 0x10;
 const ADVANCED_FEATURES: u8 = 0x13;
 
-/// A function's means.
+/// A function's methods of reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Means {
+pub(super) struct ResetMethods {
     /// Function-level reset, of PCI Express or Advanced Features.
     pub(super) function_level: bool,
     /// The way from D3hot to D0 resets it.
@@ -28,12 +28,12 @@ fn word(config: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([byte(config, at), byte(config, at.saturating_add(1))])
 }
 
-impl Means {
+impl ResetMethods {
     /// Of a function with this configuration space.
     pub(super) fn of(config: &[u8]) -> Self {
-        let mut means = Self::default();
+        let mut methods = Self::default();
         if word(config, STATUS) & CAPABILITY_LIST == 0 {
-            return means;
+            return methods;
         }
         let mut at = byte(config, CAPABILITIES) & !3;
         // No more capabilities than these fit; a list that turns back ends here.
@@ -45,19 +45,19 @@ impl Means {
             match byte(config, capability) {
                 POWER_MANAGEMENT => {
                     let pmcsr = capability + 4;
-                    means.pmcsr = u16::try_from(pmcsr).ok();
+                    methods.pmcsr = u16::try_from(pmcsr).ok();
                     // No_Soft_Reset.
-                    means.power = word(config, pmcsr) & (1 << 3) == 0;
+                    methods.power = word(config, pmcsr) & (1 << 3) == 0;
                 }
                 // Device Capabilities bit 28.
-                EXPRESS => means.function_level |= word(config, capability + 6) & (1 << 12) != 0,
+                EXPRESS => methods.function_level |= word(config, capability + 6) & (1 << 12) != 0,
                 // Transactions Pending and Function Level Reset.
-                ADVANCED_FEATURES => means.function_level |= byte(config, capability + 3) & 3 == 3,
+                ADVANCED_FEATURES => methods.function_level |= byte(config, capability + 3) & 3 == 3,
                 _ => {}
             }
             at = byte(config, capability + 1) & !3;
         }
-        means
+        methods
     }
 
     /// Whether a reset of the function by the kernel is better than one of its bus: it is one by power management only if

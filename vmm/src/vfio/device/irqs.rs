@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use devices::vfio::host::{IrqInfo, irq};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::ioctl;
+use crate::vfio::ioctl;
 
 /// `VFIO_PCI_ERR_IRQ_INDEX`: the device has reported an error that cannot be corrected.
 pub(super) const ERROR: u32 = 3;

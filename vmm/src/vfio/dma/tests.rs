@@ -1,13 +1,17 @@
+//! Guest memory in pieces, taken and locked; and the addresses at which devices reach it.
+
+mod iova;
+
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
-use super::super::dma::{explain, pieces};
-use super::super::iova::Ranges;
-use super::super::memlock::{self, Verdict, compare};
-use super::super::populate::{Piece, Populate, chunks, populate, threads};
+use super::iova::Ranges;
+use super::memlock::{self, Verdict, compare};
+use super::populate::{Piece, Populate, chunks, populate, threads};
+use super::{explain, pieces};
 use crate::vfio::error::DmaError;
 
 const GIB: u64 = 1 << 30;

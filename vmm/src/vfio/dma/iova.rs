@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::bytes::{u32_at, u64_at};
-use super::error::DmaError;
+use crate::vfio::bytes::{u32_at, u64_at};
+use crate::vfio::error::DmaError;
 
 /// `VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE`.
 const CAP_IOVA_RANGE: u32 = 1;
@@ -15,7 +15,7 @@ pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
     /// Of first and last addresses in any order.
-    pub(super) fn new(mut ranges: Vec<(u64, u64)>) -> Self {
+    pub(in crate::vfio) fn new(mut ranges: Vec<(u64, u64)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
         ranges.sort_unstable();
         let mut merged: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
@@ -29,8 +29,8 @@ impl Ranges {
     }
 
     /// Out of the answer to `VFIO_IOMMU_GET_INFO`; `None` if the kernel does not tell.
-    pub(super) fn from_type1_info(info: &[u8]) -> Option<Self> {
-        let capability = super::bytes::capability(info, u32_at(info, 16)?, CAP_IOVA_RANGE)?;
+    pub(in crate::vfio) fn from_type1_info(info: &[u8]) -> Option<Self> {
+        let capability = crate::vfio::bytes::capability(info, u32_at(info, 16)?, CAP_IOVA_RANGE)?;
         let count = usize::try_from(u32_at(capability, 8)?).ok()?;
         let ranges = capability.get(16..)?.chunks_exact(16).take(count);
         Some(Self::new(ranges.filter_map(|range| Some((u64_at(range, 0)?, u64_at(range, 8)?))).collect()))

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use devices::vfio::host::{RegionInfo, region};
 
-use super::bytes::{capability, u32_at, u64_at};
-use super::ioctl;
+use crate::vfio::bytes::{capability, u32_at, u64_at};
+use crate::vfio::ioctl;
 
 /// `VFIO_REGION_INFO_FLAG_READ`.
 pub(super) const READ: u32 = 1;
@@ -23,18 +23,18 @@ const CONFIG_SPACE: u64 = 4096;
 
 /// A region.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Region {
+pub(in crate::vfio) struct Region {
     /// What it allows: [`READ`], [`WRITE`].
-    pub(super) flags: u32,
+    pub(in crate::vfio) flags: u32,
     /// Of its first byte in the device's file.
-    pub(super) offset: u64,
+    pub(in crate::vfio) offset: u64,
     /// Size and the parts that can be mapped.
-    pub(super) info: RegionInfo,
+    pub(in crate::vfio) info: RegionInfo,
 }
 
 impl Region {
     /// Asks the kernel; `None` if the device has no such region.
-    pub(super) fn query(device: &File, index: u32, page: u64) -> Option<Self> {
+    pub(in crate::vfio) fn query(device: &File, index: u32, page: u64) -> Option<Self> {
         match ioctl::region_info(device, index) {
             Ok(info) => Self::parse(&info, page),
             Err(error) => {
@@ -76,7 +76,7 @@ impl Region {
     }
 
     /// Whether `len` bytes at `offset` are whole pages of one of its areas.
-    pub(super) fn allows(&self, offset: u64, len: u64, page: u64) -> bool {
+    pub(in crate::vfio) fn allows(&self, offset: u64, len: u64, page: u64) -> bool {
         let within = |area: &(u64, u64)| {
             offset
                 .checked_sub(area.0)
@@ -87,12 +87,24 @@ impl Region {
     }
 
     /// Reads all of `data`.
-    pub(super) fn read(&self, device: &File, index: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+    pub(in crate::vfio) fn read(
+        &self,
+        device: &File,
+        index: u32,
+        offset: u64,
+        data: &mut [u8],
+    ) -> io::Result<()> {
         device.read_exact_at(data, self.place(index, offset, data.len())?).map_err(short)
     }
 
     /// Writes all of `data`.
-    pub(super) fn write(&self, device: &File, index: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+    pub(in crate::vfio) fn write(
+        &self,
+        device: &File,
+        index: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> io::Result<()> {
         device.write_all_at(data, self.place(index, offset, data.len())?).map_err(short)
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use vfio_ioctls::VfioDevice;
 use vocabulary::LentDevice;
 
-use super::space::Space;
 use crate::host::HostFiles;
+use crate::vfio::space::Space;
 
 /// A device of the crate's, whose drop takes two things for granted: that the kernel still knows the device's group, and
 /// that the device is the last open one of it.
-pub(super) struct Guarded {
+pub(super) struct OpenDevice {
     device: Option<VfioDevice>,
     space: Arc<Space>,
     files: HostFiles,
@@ -22,7 +22,7 @@ pub(super) struct Guarded {
     group: u32,
 }
 
-impl Guarded {
+impl OpenDevice {
     /// With a second handle of the device's file, which must be closed before.
     pub(super) fn new(
         device: VfioDevice,
@@ -33,12 +33,12 @@ impl Guarded {
     ) -> io::Result<(Self, File)> {
         space.enter(group);
         let file = file_of(&device);
-        let guarded = Self { device: Some(device), space, files, address, group };
-        Ok((guarded, file?))
+        let open = Self { device: Some(device), space, files, address, group };
+        Ok((open, file?))
     }
 }
 
-impl Drop for Guarded {
+impl Drop for OpenDevice {
     fn drop(&mut self) {
         let others = self.space.leave(self.group);
         let known = self.files.device_group(self.address) == Some(self.group);

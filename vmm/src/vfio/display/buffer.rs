@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use devices::display::{Fourcc, PixelFormat, PlaneMemory, is_showable};
 
 use super::gpu::{Gpu, GpuError, Picture};
-use super::ioctl;
 use super::pixels::{Bounce, Pixels};
+use crate::vfio::ioctl;
 
 /// `DRM_FORMAT_MOD_LINEAR` (include/uapi/drm/drm_fourcc.h): row after row.
 const LINEAR: u64 = 0;
