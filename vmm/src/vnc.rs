@@ -2,32 +2,22 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `server`, `listener`, `client` | threads and sockets |
-//! | `admission`, `clients` | who may be connected, and who is |
-//! | `session`, `running` | a client without its socket: bytes in, bytes out |
-//! | `handshake`, `password`, `protocol`, `features` | what clients say |
-//! | `painter`, `picture`, `region`, `pixel`, `encode` | what they are told |
+//! | `server` | threads and sockets: who may be connected, and who is |
+//! | `session` | a client without its socket: bytes in, bytes out, from the handshake on |
+//! | `protocol`, `features`, `password` | what clients say, can do, and have to know |
+//! | `painter`, `encode`, `pixel` | updates of the screen, and how their pixels are sent |
 //! | `input`, `keyboard` | keys and pointer |
 //!
 //! Each client has a thread that sleeps until its socket, its view of the screen or the end of the server wakes it.
 
-mod admission;
-mod client;
-mod clients;
 mod encode;
-mod events;
 mod features;
-mod handshake;
 mod input;
 mod keyboard;
-mod listener;
 mod painter;
 mod password;
-mod picture;
 mod pixel;
 mod protocol;
-mod region;
-mod running;
 mod server;
 mod session;
 #[cfg(feature = "testing")]

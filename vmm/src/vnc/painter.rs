@@ -1,14 +1,16 @@
 //! What a client has of the screen, and the updates that bring it up to date: FramebufferUpdate, RFC 6143 §7.6.1.
 
+mod picture;
+mod region;
+
 use devices::display::{Rect, View};
 use devices::input::Lamps;
 
 use super::encode::{Block, Encoder};
 use super::features::{Features, LampKind, pseudo};
-use super::picture;
 use super::pixel::{Converter, PixelFormat};
 use super::protocol::Area;
-use super::region::{Region, intersection, pieces};
+use region::{Region, intersection, pieces};
 
 /// The screen while the guest shows nothing yet.
 const NOTHING: (u32, u32) = (640, 480);

@@ -1,5 +1,11 @@
 //! The server: accepts clients, each of which gets a thread, and ends all of them.
 
+mod admission;
+mod client;
+mod clients;
+mod events;
+mod listener;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -13,13 +19,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::VncAddress;
 
-use super::admission::{Peer, Stage, Stranger};
-use super::client::{Over, serve};
-use super::clients::{Client, Clients, EndNotice, make_room};
-use super::events::{event, signalled};
-use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password};
-use super::session::{Context, End, REFUSAL, Session};
+use super::session::{Context, End, REFUSAL, Session, Stage};
+use admission::{Peer, Stranger};
+use client::{Over, serve};
+use clients::{Client, Clients, EndNotice, make_room};
+use events::{event, signalled};
+use listener::{ListenError, Listener};
 
 /// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
 const MOST_THREADS: usize = 64;

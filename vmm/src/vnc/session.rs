@@ -3,17 +3,19 @@
 //! At most one update is under way. While the client does not read, nothing is looked at for it, and when it reads again it
 //! gets the newest picture.
 
+mod handshake;
+mod running;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devices::display::Screen;
 use devices::input::{Input, Layout};
 
-use super::admission::Stage;
-use super::handshake::{Handshake, Progress};
 use super::password::{CHALLENGE, Password};
 use super::protocol::{self, Message, Violation};
-use super::running::Running;
+use handshake::{Handshake, Progress};
+use running::Running;
 
 /// What a client has to send within this time: its part of the handshake, or the rest of a message.
 pub(super) const SEND_WITHIN: Duration = Duration::from_secs(10);
@@ -28,6 +30,19 @@ const MOST_UNREAD: usize = 16 << 10;
 
 /// What those are told who are too many.
 const TOO_MANY: &str = "There are too many VNC clients already.";
+
+/// How far a client is, in ascending order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It has sent nothing.
+    Silent,
+    /// It has sent something.
+    Spoke,
+    /// It was asked for the password.
+    Asked,
+    /// It is done with the handshake, and no stranger any more.
+    Admitted,
+}
 
 /// Why a client's session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

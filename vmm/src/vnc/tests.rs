@@ -1,12 +1,10 @@
 //! Tests of the VNC server with a client of its own (`viewer`), which decodes with none of the server's code.
 
-mod admission;
 mod handshake;
 mod hostile;
 mod input;
 mod keyboard;
 mod pictures;
-mod region;
 mod server;
 mod viewer;
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Canvas, Direct, Notes, talk};
-use crate::vnc::admission::Stage;
 use crate::vnc::password::{Password, PasswordError};
 use crate::vnc::protocol::Violation;
-use crate::vnc::session::End;
+use crate::vnc::session::{End, Stage};
 
 const CHALLENGE: &[u8; 16] = b"0123456789abcdef";
 

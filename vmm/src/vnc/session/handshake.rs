@@ -1,7 +1,7 @@
 //! From the first byte to the client's initialisation: RFC 6143 §7.1 to §7.3.1, for clients of versions 3.3, 3.7 and 3.8.
 
-use super::password::{CHALLENGE, Password};
-use super::protocol::Violation;
+use crate::vnc::password::{CHALLENGE, Password};
+use crate::vnc::protocol::Violation;
 
 /// What is announced.
 const VERSION: &[u8; 12] = b"RFB 003.008\n";

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use devices::display::Rect;
 use proptest::prelude::*;
 
-use crate::vnc::region::{Region, pieces};
+use super::{Region, pieces};
 
 fn pixels(rect: Rect) -> impl Iterator<Item = (u32, u32)> {
     (rect.y..rect.y + rect.height).flat_map(move |y| (rect.x..rect.x + rect.width).map(move |x| (x, y)))

@@ -7,11 +7,11 @@ use devices::display::View;
 use devices::input::Key;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::features::Features;
-use super::input::ClientInput;
-use super::painter::Painter;
-use super::protocol::{Area, Message};
-use super::session::Context;
+use super::Context;
+use crate::vnc::features::Features;
+use crate::vnc::input::ClientInput;
+use crate::vnc::painter::Painter;
+use crate::vnc::protocol::{Area, Message};
 
 /// How long the screen is watched on for a client that asks for nothing: it usually asks soon.
 const INTEREST: Duration = Duration::from_secs(1);

@@ -8,9 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::admission::Stage;
 use super::events::signalled;
-use super::session::{End, Session};
+use crate::vnc::session::{End, Session, Stage};
 
 /// Read at once.
 const CHUNK: usize = 4096;

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use vmm_sys_util::eventfd::EventFd;
 
-use super::admission::{Peer, Place, Stage, Stranger, place};
+use super::admission::{Peer, Place, Stranger, place};
 use super::events::event;
-use super::session::End;
+use crate::vnc::session::{End, Stage};
 
 /// More viewers than this are sent away.
 const MOST_VIEWERS: usize = 16;

@@ -1,5 +1,8 @@
 //! Sets of pixels as a few rectangles that do not overlap.
 
+#[cfg(test)]
+mod tests;
+
 use devices::display::Rect;
 
 /// More rectangles than this become one around all: a few pixels too many cost less than many headers.

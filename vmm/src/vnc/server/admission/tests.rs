@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use crate::vnc::admission::{MOST_STRANGERS, Peer, Place, Stage, Stranger, place};
+use super::{MOST_STRANGERS, Peer, Place, Stranger, place};
+use crate::vnc::session::Stage;
 
 fn peer(number: u8) -> Peer {
     Peer::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)))

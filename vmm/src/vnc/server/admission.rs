@@ -1,8 +1,13 @@
 //! Who may be connected without having come to an end with the handshake. Strangers that stay silent, or come in numbers, must
 //! not keep the owner of the screen from typing a password.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+use crate::vnc::session::Stage;
 
 /// Strangers at once.
 pub(super) const MOST_STRANGERS: usize = 16;
@@ -40,19 +45,6 @@ impl std::fmt::Display for Peer {
             Self::User(user) => write!(f, "user {user}"),
         }
     }
-}
-
-/// How far a client is, in ascending order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    /// It has sent nothing.
-    Silent,
-    /// It has sent something.
-    Spoke,
-    /// It was asked for the password.
-    Asked,
-    /// It is done with the handshake, and no stranger any more.
-    Admitted,
 }
 
 /// A client that is not done with the handshake.

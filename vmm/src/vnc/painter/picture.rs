@@ -2,9 +2,9 @@
 
 use devices::display::{Cursor, Frame, Rect};
 
-use super::encode::Block;
-use super::pixel::Converter;
 use super::region::intersection;
+use crate::vnc::encode::Block;
+use crate::vnc::pixel::Converter;
 
 /// The pixels of a rectangle, black outside of the frame.
 pub(super) fn block(
