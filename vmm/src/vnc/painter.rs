@@ -4,10 +4,10 @@ mod picture;
 mod region;
 
 use devices::display::{Rect, View};
-use devices::input::Lamps;
+use devices::input::Leds;
 
 use super::encode::{Block, Encoder};
-use super::features::{Features, LampKind, pseudo};
+use super::features::{Features, LedKind, pseudo};
 use super::pixel::{Converter, PixelFormat};
 use super::protocol::Area;
 use region::{Region, intersection, pieces};
@@ -43,9 +43,9 @@ pub(super) struct Painter {
     new_cursor: bool,
     new_keys: bool,
     new_motion: bool,
-    /// The lamps as the client knows them.
-    told: Option<Lamps>,
-    lamps: Lamps,
+    /// The LEDs as the client knows them.
+    sent_leds: Option<Leds>,
+    leds: Leds,
     /// Where the pointer was drawn for a client that does not.
     drawn: Option<Rect>,
 }
@@ -67,8 +67,8 @@ impl Painter {
             new_cursor: false,
             new_keys: false,
             new_motion: false,
-            told: None,
-            lamps: Lamps::default(),
+            sent_leds: None,
+            leds: Leds::default(),
             drawn: None,
         };
         this.view.look();
@@ -131,8 +131,8 @@ impl Painter {
         }
     }
 
-    pub(super) fn set_lamps(&mut self, lamps: Lamps) {
-        self.lamps = lamps;
+    pub(super) fn set_leds(&mut self, leds: Leds) {
+        self.leds = leds;
     }
 
     pub(super) fn refuse_resize(&mut self) {
@@ -201,11 +201,11 @@ impl Painter {
     }
 
     fn has_news(&self) -> bool {
-        self.new_name || self.new_cursor || self.new_keys || self.new_motion || self.news_of_lamps().is_some()
+        self.new_name || self.new_cursor || self.new_keys || self.new_motion || self.news_of_leds().is_some()
     }
 
-    fn news_of_lamps(&self) -> Option<LampKind> {
-        self.features.lamps.filter(|_| self.told != Some(self.lamps))
+    fn news_of_leds(&self) -> Option<LedKind> {
+        self.features.leds.filter(|_| self.sent_leds != Some(self.leds))
     }
 
     /// Pseudo-rectangles; how many.
@@ -243,20 +243,20 @@ impl Painter {
             head(out, [0; 4], pseudo::DESKTOP_NAME);
             put_text(out, &self.name);
         }
-        if let Some(kind) = self.news_of_lamps() {
-            let Lamps { scroll, num, caps } = self.lamps;
+        if let Some(kind) = self.news_of_leds() {
+            let Leds { scroll, num, caps } = self.leds;
             let bits = u8::from(scroll) | u8::from(num) << 1 | u8::from(caps) << 2;
             match kind {
-                LampKind::Qemu => {
+                LedKind::Qemu => {
                     head(out, [0; 4], pseudo::LED_STATE);
                     out.push(bits);
                 }
-                LampKind::Vmware => {
+                LedKind::Vmware => {
                     head(out, [0; 4], pseudo::VMWARE_LED_STATE);
                     out.extend_from_slice(&u32::from(bits).to_be_bytes());
                 }
             }
-            self.told = Some(self.lamps);
+            self.sent_leds = Some(self.leds);
         }
         if std::mem::take(&mut self.new_cursor) {
             self.put_cursor(out);

@@ -240,7 +240,7 @@ impl Session {
             self.messages(now)?;
         }
         if let Phase::Running(running) = &mut self.phase {
-            running.watch_lamps(now);
+            running.watch_leds(now);
             if self.output.is_empty() && running.paint(&self.context, &mut self.output) {
                 self.update = self.output.len();
             }

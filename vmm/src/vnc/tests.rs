@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use devices::display::{Change, Cursor, Frame, Rect, Screen, View};
-use devices::input::{Input, Key, Lamps, Layout, PointerEvent, Taken};
+use devices::input::{Input, Key, Layout, Leds, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
@@ -167,7 +167,7 @@ pub(super) struct Notes {
     pub(super) stalled: Mutex<bool>,
     /// Its driver of the mouse has not started.
     pub(super) mouseless: Mutex<bool>,
-    pub(super) lamps: Mutex<Lamps>,
+    pub(super) leds: Mutex<Leds>,
     /// Who waits for it to take something.
     pub(super) room: Mutex<Vec<Arc<EventFd>>>,
 }
@@ -208,8 +208,8 @@ impl Input for Notes {
         self.room.lock().unwrap().push(Arc::clone(event));
     }
 
-    fn lamps(&self) -> Lamps {
-        *self.lamps.lock().unwrap()
+    fn leds(&self) -> Leds {
+        *self.leds.lock().unwrap()
     }
 }
 

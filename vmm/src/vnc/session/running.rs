@@ -15,8 +15,8 @@ use crate::vnc::protocol::{Area, Message};
 
 /// How long the screen is watched on for a client that asks for nothing: it usually asks soon.
 const INTEREST: Duration = Duration::from_secs(1);
-/// The lamps follow a key of theirs after some time, without any event.
-const LAMPS: [Duration; 3] =
+/// The LEDs follow a key of theirs after some time, without any event.
+const LED_DELAYS: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(300), Duration::from_millis(1000)];
 /// Updates on the way to a client that wants them without asking, by the fences that come back.
 const MOST_FENCES: u32 = 2;
@@ -43,8 +43,8 @@ pub(super) struct Running {
     /// Whether the client waits for a change, and if not, until when it did.
     waits: bool,
     waited: Instant,
-    /// Since when the lamps are looked after, and how often they were.
-    lamps: Option<(Instant, usize)>,
+    /// Since when the LEDs are looked after, and how often they were.
+    leds: Option<(Instant, usize)>,
 }
 
 impl Running {
@@ -60,7 +60,7 @@ impl Running {
             interested: true,
             waits: false,
             waited: now,
-            lamps: None,
+            leds: None,
         }
     }
 
@@ -173,7 +173,7 @@ impl Running {
                 reason.map_or_else(|| context.name.clone(), |reason| format!("{}: {reason}", context.name));
             self.painter.set_name(name);
         }
-        self.painter.set_lamps(self.input.lamps());
+        self.painter.set_leds(self.input.leds());
         if !self.painter.update(area, out) {
             return false;
         }
@@ -201,29 +201,29 @@ impl Running {
         }
     }
 
-    /// The guest answers a key on the screen, and some by its lamps.
+    /// The guest answers a key on the screen, and some by its LEDs.
     fn expect_change(&mut self, key: Option<Key>, now: Instant) {
         self.painter.view().hurry();
         if key.is_some_and(|key| [Key::CAPS_LOCK, Key::NUM_LOCK, Key::SCROLL_LOCK].contains(&key)) {
-            self.lamps = Some((now, 0));
+            self.leds = Some((now, 0));
         }
     }
 
-    fn lamps_due(&self) -> Option<Instant> {
-        self.lamps.and_then(|(since, count)| Some(since + *LAMPS.get(count)?))
+    fn leds_due(&self) -> Option<Instant> {
+        self.leds.and_then(|(since, count)| Some(since + *LED_DELAYS.get(count)?))
     }
 
     /// An update is tried at each call; here is only noted that one was due.
-    pub(super) fn watch_lamps(&mut self, now: Instant) {
-        while self.lamps_due().is_some_and(|at| at <= now) {
-            self.lamps = self.lamps.map(|(since, count)| (since, count + 1));
+    pub(super) fn watch_leds(&mut self, now: Instant) {
+        while self.leds_due().is_some_and(|at| at <= now) {
+            self.leds = self.leds.map(|(since, count)| (since, count + 1));
         }
     }
 
     /// When there is something to do without any event.
     pub(super) fn due(&self) -> Option<Instant> {
         let idle = (self.interested && !self.waits).then(|| self.waited + INTEREST);
-        [idle, self.input.due(), self.lamps_due()].into_iter().flatten().min()
+        [idle, self.input.due(), self.leds_due()].into_iter().flatten().min()
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devices::input::{Buttons, Key, Lamps, PointerEvent};
+use devices::input::{Buttons, Key, Leds, PointerEvent};
 
 use super::viewer::Viewer;
 use super::{Canvas, Direct, Note, Notes};
@@ -77,7 +77,7 @@ fn shift_is_what_the_symbol_needs() {
         &[(shift, true), (of('/'), true), (of('/'), false), (shift, false)],
         &[("shift", true), ("shift", false), ("slash", true), ("slash", false)],
     );
-    *input.lamps.lock().unwrap() = Lamps { caps: true, ..Lamps::default() };
+    *input.leds.lock().unwrap() = Leds { caps: true, ..Leds::default() };
     typed(&mut viewer, &[(of('A'), true), (of('A'), false)], &[("a", true), ("a", false)]);
     typed(
         &mut viewer,
