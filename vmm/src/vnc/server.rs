@@ -21,7 +21,7 @@ use vocabulary::VncAddress;
 
 use super::password::{CHALLENGE, Password};
 use super::session::{Context, End, REFUSAL, Session, Stage};
-use admission::{Peer, Stranger};
+use admission::{Peer, Unauthenticated};
 use client::{Over, serve};
 use clients::{Client, Clients, EndNotice, make_room};
 use events::{event, signalled};
@@ -261,7 +261,7 @@ impl Acceptor {
                 over => devices::limited_debug!("VNC client {id} is disconnected: {over}"),
             }
         })?;
-        let standing = Stranger { peer, stage: Stage::Silent, heard: now };
+        let standing = Unauthenticated { peer, stage: Stage::Silent, heard: now };
         all.push(Client { id, dismiss, thread, done, shared: None, leaving: !room, standing });
         Ok(())
     }

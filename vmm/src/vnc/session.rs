@@ -40,7 +40,7 @@ pub(super) enum Stage {
     Spoke,
     /// It was asked for the password.
     Asked,
-    /// It is done with the handshake, and no stranger any more.
+    /// It is done with the handshake.
     Admitted,
 }
 
@@ -173,7 +173,7 @@ impl Session {
     pub(super) fn stage(&self) -> Stage {
         match &self.phase {
             Phase::Running(_) => Stage::Admitted,
-            // Who has given the password has not become a stranger by it.
+            // Who has given the password has not become unauthenticated by it.
             Phase::Handshake(handshake) if handshake.is_asking() || handshake.is_authenticated() => {
                 Stage::Asked
             }

@@ -1,5 +1,5 @@
-//! Who may be connected without having come to an end with the handshake. Strangers that stay silent, or come in numbers, must
-//! not keep the owner of the screen from typing a password.
+//! Who may be connected without having come to an end with the handshake. Unauthenticated clients that stay silent, or come in
+//! numbers, must not keep the owner of the screen from typing a password.
 
 #[cfg(test)]
 mod tests;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::vnc::session::Stage;
 
-/// Strangers at once.
-pub(super) const MOST_STRANGERS: usize = 16;
-/// Strangers from one place at once.
+/// Unauthenticated clients at once.
+pub(super) const MOST_UNAUTHENTICATED: usize = 16;
+/// Unauthenticated clients from one place at once.
 const MOST_OF_A_PEER: usize = 8;
 /// A human types a password within this time. A client that was asked for one is safe for so long.
 const TYPING: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ impl std::fmt::Display for Peer {
 
 /// A client that is not done with the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stranger {
+pub(super) struct Unauthenticated {
     pub(super) peer: Peer,
     pub(super) stage: Stage,
     /// When it was last heard, or else when it came.
@@ -61,31 +61,32 @@ pub(super) struct Stranger {
 pub(super) enum Place {
     /// There is room.
     Free,
-    /// It takes the place of the stranger with this index.
+    /// It takes the place of the unauthenticated client with this index.
     InsteadOf(usize),
     /// There is no room.
     Nowhere,
 }
 
-/// Finds a place for a newcomer among `strangers`.
-pub(super) fn place(strangers: &[Stranger], newcomer: Peer, now: Instant) -> Place {
-    let count = |peer: Peer| strangers.iter().filter(|stranger| stranger.peer == peer).count();
+/// Finds a place for a newcomer among the `unauthenticated` clients.
+pub(super) fn place(unauthenticated: &[Unauthenticated], newcomer: Peer, now: Instant) -> Place {
+    let count = |peer: Peer| unauthenticated.iter().filter(|client| client.peer == peer).count();
     let crowded = count(newcomer) >= MOST_OF_A_PEER;
-    if !crowded && strangers.len() < MOST_STRANGERS {
+    if !crowded && unauthenticated.len() < MOST_UNAUTHENTICATED {
         return Place::Free;
     }
-    let safe = |stranger: &Stranger| {
-        stranger.stage >= Stage::Asked && now.saturating_duration_since(stranger.heard) < TYPING
+    let safe = |client: &Unauthenticated| {
+        client.stage >= Stage::Asked && now.saturating_duration_since(client.heard) < TYPING
     };
-    let candidates = || strangers.iter().enumerate().filter(|(_, other)| !crowded || other.peer == newcomer);
+    let candidates =
+        || unauthenticated.iter().enumerate().filter(|(_, other)| !crowded || other.peer == newcomer);
     // Who has said least, of the peer with the most, and of those who has been silent for longest.
-    let victim = candidates().filter(|(_, stranger)| !safe(stranger)).min_by_key(|(_, stranger)| {
-        (stranger.stage, std::cmp::Reverse(count(stranger.peer)), stranger.heard)
-    });
+    let victim = candidates()
+        .filter(|(_, client)| !safe(client))
+        .min_by_key(|(_, client)| (client.stage, std::cmp::Reverse(count(client.peer)), client.heard));
     // All may be typing: then the latest of a peer that has more than the newcomer's will have.
     let victim = victim.or_else(|| {
-        let many = candidates().filter(|(_, stranger)| count(stranger.peer) > count(newcomer) + 1);
-        many.max_by_key(|(_, stranger)| (count(stranger.peer), stranger.heard))
+        let many = candidates().filter(|(_, client)| count(client.peer) > count(newcomer) + 1);
+        many.max_by_key(|(_, client)| (count(client.peer), client.heard))
     });
     victim.map_or(Place::Nowhere, |(index, _)| Place::InsteadOf(index))
 }

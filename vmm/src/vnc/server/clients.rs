@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use vmm_sys_util::eventfd::EventFd;
 
-use super::admission::{Peer, Place, Stranger, place};
+use super::admission::{Peer, Place, Unauthenticated, place};
 use super::events::event;
 use crate::vnc::session::{End, Stage};
 
@@ -28,7 +28,7 @@ pub(super) struct Client {
     /// It was told to go, or that it is one too many, and takes no place.
     pub(super) leaving: bool,
     /// How far it is.
-    pub(super) standing: Stranger,
+    pub(super) standing: Unauthenticated,
 }
 
 /// All clients.
@@ -84,7 +84,7 @@ impl Clients {
     /// Notes how far a client is.
     pub(super) fn note(&self, id: u64, stage: Stage, heard: Instant) {
         if let Some(client) = self.lock().iter_mut().find(|client| client.id == id) {
-            client.standing = Stranger { stage, heard, ..client.standing };
+            client.standing = Unauthenticated { stage, heard, ..client.standing };
         }
     }
 
@@ -116,18 +116,18 @@ impl Drop for EndNotice {
     }
 }
 
-/// Whether there is room for a newcomer, for which a stranger may have to go.
+/// Whether there is room for a newcomer, for which an unauthenticated client may have to go.
 pub(super) fn make_room(all: &mut [Client], peer: Peer, now: Instant) -> bool {
     let viewers = all.iter().filter(|client| client.shared.is_some()).count();
-    let mut strangers: Vec<&mut Client> =
+    let mut unauthenticated: Vec<&mut Client> =
         all.iter_mut().filter(|client| client.shared.is_none() && !client.leaving).collect();
-    let standings: Vec<Stranger> = strangers.iter().map(|client| client.standing).collect();
+    let standings: Vec<Unauthenticated> = unauthenticated.iter().map(|client| client.standing).collect();
     match place(&standings, peer, now) {
         _ if viewers >= MOST_VIEWERS => false,
         Place::Free => true,
         Place::InsteadOf(index) => {
-            if let Some(stranger) = strangers.get_mut(index) {
-                stranger.dismiss();
+            if let Some(client) = unauthenticated.get_mut(index) {
+                client.dismiss();
             }
             true
         }

@@ -103,7 +103,7 @@ fn what_is_no_handshake_ends_it_at_once() {
 }
 
 #[test]
-fn who_has_given_the_password_is_no_stranger_again() {
+fn who_has_given_the_password_stays_authenticated() {
     let mut viewer = direct(Some(b"secret"));
     let answer = Password::new(b"secret").answer(*CHALLENGE);
     let mut stages = vec![viewer.session.stage()];

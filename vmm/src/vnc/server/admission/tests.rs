@@ -3,15 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use super::{MOST_STRANGERS, Peer, Place, Stranger, place};
+use super::{MOST_UNAUTHENTICATED, Peer, Place, Unauthenticated, place};
 use crate::vnc::session::Stage;
 
 fn peer(number: u8) -> Peer {
     Peer::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)))
 }
 
-fn stranger(number: u8, stage: Stage, heard: Instant) -> Stranger {
-    Stranger { peer: peer(number), stage, heard }
+fn client(number: u8, stage: Stage, heard: Instant) -> Unauthenticated {
+    Unauthenticated { peer: peer(number), stage, heard }
 }
 
 /// Ten newcomers a second from one address or from many, none of which says a word, do not reach one who types.
@@ -19,27 +19,25 @@ fn stranger(number: u8, stage: Stage, heard: Instant) -> Stranger {
 fn silent_newcomers_replace_each_other() {
     for addresses in [1, 200] {
         let start = Instant::now();
-        let mut strangers = vec![stranger(0, Stage::Asked, start)];
+        let mut clients = vec![client(0, Stage::Asked, start)];
         for step in 0..290_u32 {
             let now = start + Duration::from_millis(100) * step;
             let number = u8::try_from(1 + step % addresses).unwrap();
-            match place(&strangers, peer(number), now) {
+            match place(&clients, peer(number), now) {
                 Place::Free => {}
                 Place::InsteadOf(index) => {
-                    let gone = strangers.remove(index);
+                    let gone = clients.remove(index);
                     assert_eq!(gone.stage, Stage::Silent);
                     assert!(
-                        strangers
-                            .iter()
-                            .all(|other| other.stage > Stage::Silent || other.heard >= gone.heard)
+                        clients.iter().all(|other| other.stage > Stage::Silent || other.heard >= gone.heard)
                     );
                 }
                 Place::Nowhere => panic!("a silent one is in the way"),
             }
-            strangers.push(stranger(number, Stage::Silent, now));
-            assert_eq!(strangers[0], stranger(0, Stage::Asked, start));
-            assert!(strangers.len() <= MOST_STRANGERS);
-            assert!(strangers.iter().filter(|other| other.peer == peer(1)).count() <= 8);
+            clients.push(client(number, Stage::Silent, now));
+            assert_eq!(clients[0], client(0, Stage::Asked, start));
+            assert!(clients.len() <= MOST_UNAUTHENTICATED);
+            assert!(clients.iter().filter(|other| other.peer == peer(1)).count() <= 8);
         }
     }
 }
@@ -48,39 +46,39 @@ fn silent_newcomers_replace_each_other() {
 #[test]
 fn newcomers_that_are_asked_do_not_replace_who_types() {
     let start = Instant::now();
-    let mut strangers = vec![];
+    let mut clients = vec![];
     for step in 0..100_u32 {
         let now = start + Duration::from_millis(50) * step;
         if step == 50 {
             // The owner comes late, and there is a place.
-            let place = place(&strangers, peer(9), now);
+            let place = place(&clients, peer(9), now);
             assert_eq!(place, Place::Free);
-            strangers.push(stranger(9, Stage::Asked, now));
+            clients.push(client(9, Stage::Asked, now));
         }
-        match place(&strangers, peer(1), now) {
-            Place::Free => strangers.push(stranger(1, Stage::Asked, now)),
+        match place(&clients, peer(1), now) {
+            Place::Free => clients.push(client(1, Stage::Asked, now)),
             Place::Nowhere => {}
-            Place::InsteadOf(index) => panic!("{:?} has to go", strangers[index]),
+            Place::InsteadOf(index) => panic!("{:?} has to go", clients[index]),
         }
     }
-    assert!(strangers.contains(&stranger(9, Stage::Asked, start + Duration::from_millis(2500))));
+    assert!(clients.contains(&client(9, Stage::Asked, start + Duration::from_millis(2500))));
     // Whoever waits for longer than a human needs gives way.
     let later = start + Duration::from_secs(40);
-    assert_eq!(place(&strangers, peer(1), later), Place::InsteadOf(0));
+    assert_eq!(place(&clients, peer(1), later), Place::InsteadOf(0));
 }
 
 #[test]
 fn the_peer_with_the_most_gives_way() {
     let now = Instant::now();
-    let mut strangers: Vec<_> = (0..8).map(|_| stranger(1, Stage::Asked, now)).collect();
-    strangers.extend((0..8).map(|index| stranger(10 + index, Stage::Asked, now)));
-    let Place::InsteadOf(index) = place(&strangers, peer(99), now) else {
+    let mut clients: Vec<_> = (0..8).map(|_| client(1, Stage::Asked, now)).collect();
+    clients.extend((0..8).map(|index| client(10 + index, Stage::Asked, now)));
+    let Place::InsteadOf(index) = place(&clients, peer(99), now) else {
         panic!("there is a place for a new peer")
     };
-    assert_eq!(strangers[index].peer, peer(1));
+    assert_eq!(clients[index].peer, peer(1));
     // With one each, nobody has to go for another one.
-    let strangers: Vec<_> = (0..16).map(|index| stranger(index, Stage::Asked, now)).collect();
-    assert_eq!(place(&strangers, peer(99), now), Place::Nowhere);
+    let clients: Vec<_> = (0..16).map(|index| client(index, Stage::Asked, now)).collect();
+    assert_eq!(place(&clients, peer(99), now), Place::Nowhere);
 }
 
 #[test]
