@@ -1,6 +1,14 @@
 //! What a guest shows: the surface of the firmware ([`ramfb`]) or of a virtual GPU ([`plane`]), as those who look at it see it.
 //!
 //! Sinks (a VNC server, a screenshot) look through a [`View`] each and know neither where the pixels lie nor in which format.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `ramfb`, `plane` | who shows something: the firmware, and virtual GPUs |
+//! | `core`, `scan`, `tiles`, `written` | the one copy of the screen, and which parts of it have changed |
+//! | `surface`, `format`, `pointer` | where pixels lie and in which format; the pointer's plane |
+//! | `refresh`, `pace` | when the screen is looked at |
+//! | `view`, `frame` | what lookers get |
 
 mod core;
 mod format;
@@ -53,7 +61,7 @@ pub trait View: Send {
     fn hurry(&self) {}
 
     /// Brings the copy up to date, at once, and says what of it is new. The first look finds everything new. A look that follows
-    /// [`View::changed`] at once finds what that was told of, and does not search the screen again.
+    /// [`View::changed`] at once finds what that was signalled for, and does not search the screen again.
     fn look(&mut self) -> Change;
 
     /// The copy. Empty (0 × 0) while nothing is shown and before the first look.

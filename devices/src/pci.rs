@@ -46,7 +46,7 @@ pub enum Space {
     Memory,
 }
 
-/// Where in the PCI hierarchy a function sits, which its PCI Express capability tells (PCIe 6.0, 7.5.3.2).
+/// Where in the PCI hierarchy a function sits, which its PCI Express capability says (PCIe 6.0, 7.5.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// On bus 0, without a link.

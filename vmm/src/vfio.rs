@@ -205,7 +205,7 @@ impl Vfio {
         self.devices().iter().all(|device| device.is_fresh())
     }
 
-    /// The events by which the kernel tells about devices on its own behalf. A device that has none of a kind is left out.
+    /// The events by which the kernel reports on devices on its own behalf. A device that has none of a kind is left out.
     pub fn notifications(&self) -> io::Result<Vec<Notification>> {
         let mut notifications = Vec::new();
         for device in self.devices() {

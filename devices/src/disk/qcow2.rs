@@ -1,7 +1,7 @@
 //! qcow2 images, versions 2 and 3 (QEMU's docs/interop/qcow2.rst).
 //!
 //! The disk is cut into clusters, which lie in the file wherever there was room. The L1 table, in memory, points to L2
-//! tables, whose entries tell where each cluster is ([`entry`]); refcounts tell how often each cluster of the file is
+//! tables, whose entries say where each cluster is ([`entry`]); refcounts say how often each cluster of the file is
 //! used ([`refcounts`]). Both are kept in write-back caches ([`cache`]).
 //!
 //! # Trust
@@ -94,7 +94,7 @@ fn damage(error: &io::Error) -> Option<String> {
 /// What is needed to change an image.
 struct Writable {
     refcounts: Refcounts,
-    /// The header's autoclear bits, which tell of data that each change makes stale.
+    /// The header's autoclear bits, for data that each change makes stale.
     autoclear: u64,
     discard: bool,
     /// Refcounts or copied data have changed, and have to be durable before tables refer to them.

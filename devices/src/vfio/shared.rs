@@ -76,6 +76,9 @@ impl Shared {
         state.table.overlay(register, data);
     }
 
+    /// Takes the lock twice: once inside [`Shared::admit_bus_mastering`], which may wait long without it, and then for the
+    /// write itself. What it has looked at in between, the Command register, changes by configuration writes and resets
+    /// alone, and the root complex lets only one of these at a time go all the way.
     pub(super) fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let write = self.admit_bus_mastering(ConfigWrite::new(register, data));
         let mut state = self.lock();

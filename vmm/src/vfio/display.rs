@@ -29,7 +29,7 @@ pub(super) use edid::Connector;
 pub use opregion::OpRegionError;
 
 impl VfioHostDevice {
-    /// The pictures that the device's guest shows, `None` if its driver on the host does not tell.
+    /// The pictures that the device's guest shows, `None` if its driver on the host does not report them.
     ///
     /// # Errors
     /// The process has no room for them: open files or memory.
@@ -39,7 +39,7 @@ impl VfioHostDevice {
     }
 
     /// Plugs in a display whose preferred mode is `wanted`, width and height in pixels, or as much of it as the device can
-    /// show. What stands against it is told in the log: the guest has a picture all the same.
+    /// show. What stands against it goes to the log: the guest has a picture all the same.
     pub fn plug_display(&self, wanted: (u32, u32)) {
         let name = self.core.name();
         let Some((index, region)) = find_region(self.core.file(), EDID, self.core.page()) else {

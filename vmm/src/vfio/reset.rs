@@ -13,7 +13,7 @@ use super::bytes::{u16_at, u32_at};
 use super::reset_methods::ResetMethods;
 use crate::host::list;
 
-/// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are told with the iommufd's IDs in place of groups.
+/// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are named by the iommufd's IDs in place of groups.
 const FLAG_DEV_ID: u32 = 1;
 /// `VFIO_PCI_DEVID_NOT_OWNED`.
 const NOT_OWNED: u32 = u32::MAX;
@@ -148,7 +148,7 @@ struct Member {
     group: u32,
     hardware: Weak<dyn Hardware>,
     due: Due,
-    told: bool,
+    logged: bool,
 }
 
 /// The functions of this VM, which resets concern together.
@@ -164,7 +164,7 @@ impl Resets {
 
     /// Adds a function.
     pub(super) fn join(&self, address: LentDevice, group: u32, hardware: Weak<dyn Hardware>) {
-        self.members().insert(address, Member { group, hardware, due: Due::No, told: false });
+        self.members().insert(address, Member { group, hardware, due: Due::No, logged: false });
     }
 
     /// Says that a reset of the function is due.
@@ -225,14 +225,14 @@ impl Attempt<'_> {
                 Err(error) => failure = Some(error),
             }
         }
-        self.tell(failure.as_ref(), &obstacle);
+        self.log(failure.as_ref(), &obstacle);
         failure.map_or(Ok(ResetDone::Nothing), Err)
     }
 
     /// Mediated devices need not say that they can be reset: the kernel's samples can and do not.
     fn mediated(&mut self) -> io::Result<ResetDone> {
         let Err(error) = self.hardware.reset_function() else { return Ok(ResetDone::Function) };
-        self.tell(Some(&error), "there is no other way for a mediated device");
+        self.log(Some(&error), "there is no other way for a mediated device");
         match error.raw_os_error() {
             Some(libc::ENOTTY | libc::EINVAL) => Ok(ResetDone::Nothing),
             _ => Err(error),
@@ -283,10 +283,10 @@ impl Attempt<'_> {
     }
 
     /// Once for each function: the guest can reset as often as it likes.
-    fn tell(&mut self, failure: Option<&io::Error>, obstacle: &str) {
+    fn log(&mut self, failure: Option<&io::Error>, obstacle: &str) {
         let Self { address, members, .. } = self;
-        let Some(member) = members.get_mut(address).filter(|member| !member.told) else { return };
-        member.told = true;
+        let Some(member) = members.get_mut(address).filter(|member| !member.logged) else { return };
+        member.logged = true;
         let alone = failure.map_or_else(
             || "it has no reset of its own".to_owned(),
             |error| format!("its own reset failed: {error}"),

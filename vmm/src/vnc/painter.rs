@@ -20,13 +20,13 @@ const LARGEST: u32 = 16384;
 /// Why a rectangle of ExtendedDesktopSize is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resize {
-    /// The guest has changed the size, or the client has just told that it knows of sizes.
+    /// The guest has changed the size, or the client has just announced that it knows of sizes.
     Server,
     /// The client wants another size, which is the guest's to choose.
     Refused,
 }
 
-/// A client's copy of the screen, and what it has not been told yet.
+/// A client's copy of the screen, and what it has not been sent yet.
 pub(super) struct Painter {
     view: Box<dyn View>,
     name: String,
@@ -174,7 +174,7 @@ impl Painter {
         }
     }
 
-    /// Appends an update of this area; false if there is nothing to tell.
+    /// Appends an update of this area; false if there is nothing to send.
     pub(super) fn update(&mut self, area: Area, out: &mut Vec<u8>) -> bool {
         let area = rect_of(area);
         let resized = self.resize.is_some();

@@ -27,7 +27,7 @@ use clients::{Client, Clients, EndNotice, make_room};
 use events::{event, signalled};
 use listener::{ListenError, Listener};
 
-/// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
+/// Threads of clients, with those that are being refused as too many or are on their way out. More are disconnected unheard.
 const MOST_THREADS: usize = 64;
 /// How long nobody is accepted when the host has no descriptor or thread left.
 const EXHAUSTED: Duration = Duration::from_millis(500);
@@ -234,7 +234,7 @@ impl Acceptor {
         let now = Instant::now();
         let mut all = self.clients.lock();
         let room = all.len() < MOST_THREADS && make_room(&mut all, peer, now);
-        // Those that are only told that they are too many take none of the threads of others.
+        // Those that are only refused as too many take none of the threads of others.
         if all.len() >= if room { MOST_THREADS } else { MOST_THREADS / 2 } {
             refused(peer, &End::TooMany);
             return Ok(());

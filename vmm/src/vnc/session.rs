@@ -28,7 +28,7 @@ pub(super) const REFUSAL: Duration = Duration::from_secs(2);
 /// Answers that a client has not read. Then its requests wait.
 const MOST_UNREAD: usize = 16 << 10;
 
-/// What those are told who are too many.
+/// What is sent to those who are too many.
 const TOO_MANY: &str = "There are too many VNC clients already.";
 
 /// How far a client is, in ascending order.
@@ -94,9 +94,9 @@ pub(super) struct Context {
 
 enum Phase {
     Handshake(Handshake),
-    /// The refusal is told at that time.
+    /// The refusal is sent at that time.
     Refusing(Handshake, Instant),
-    /// It has been told.
+    /// It has been sent.
     Refused(End),
     Running(Box<Running>),
 }
@@ -128,7 +128,7 @@ impl Session {
         Self::greet(id, context, challenge, None, now)
     }
 
-    /// Greets a client that there is no room for: it is told so.
+    /// Greets a client that there is no room for: it is sent the refusal.
     pub(super) fn one_too_many(id: u64, context: Arc<Context>, now: Instant) -> Self {
         Self::greet(id, context, [0; CHALLENGE], Some(TOO_MANY), now)
     }

@@ -208,10 +208,10 @@ impl State {
         self.frame = Frame { width, height, pixels };
         self.change.resized = true;
         self.change.damage = vec![Rect { x: 0, y: 0, width, height }];
-        self.tell();
+        self.signal();
     }
 
-    fn tell(&self) {
+    fn signal(&self) {
         if let Some(changed) = &self.changed {
             let _ = changed.write(1);
         }
@@ -247,7 +247,7 @@ impl Canvas {
         } else {
             vec![Rect { x: 0, y: 0, width: columns, height: rows }]
         };
-        state.tell();
+        state.signal();
     }
 
     fn resize(&self, width: u32, height: u32) {
@@ -269,7 +269,7 @@ impl Canvas {
             pixels: (0..12).map(|index| index * 0x1111_1111).collect(),
         });
         (state.change.cursor_shape, state.change.cursor_moved) = (y & 1 != 0, true);
-        state.tell();
+        state.signal();
     }
 }
 

@@ -50,9 +50,9 @@ impl Canvas {
         self.0.lock().unwrap()
     }
 
-    fn tell(&self, tell: impl Fn(&mut Change)) {
+    fn signal(&self, change: impl Fn(&mut Change)) {
         for view in &mut self.lock().views {
-            tell(&mut view.change);
+            change(&mut view.change);
             view.event.write(1).unwrap();
         }
     }
@@ -60,7 +60,7 @@ impl Canvas {
     pub(super) fn resize(&self, width: u32, height: u32) {
         let pixels = (0..width * height).map(|index| index.wrapping_mul(0x0001_0203) & 0xFF_FFFF).collect();
         self.lock().frame = Frame { width, height, pixels };
-        self.tell(|change| {
+        self.signal(|change| {
             change.resized = true;
             change.damage = vec![Rect { x: 0, y: 0, width, height }];
         });
@@ -76,12 +76,12 @@ impl Canvas {
             }
         }
         drop(state);
-        self.tell(|change| change.damage.push(rect));
+        self.signal(|change| change.damage.push(rect));
     }
 
     pub(super) fn point(&self, cursor: Option<Cursor>) {
         self.lock().cursor = cursor;
-        self.tell(|change| (change.cursor_shape, change.cursor_moved) = (true, true));
+        self.signal(|change| (change.cursor_shape, change.cursor_moved) = (true, true));
     }
 
     pub(super) fn frame(&self) -> Frame {

@@ -1,4 +1,4 @@
-//! What the kernel tells about a passed-through device on its own behalf: errors that cannot be corrected, and the host's
+//! What the kernel reports on a passed-through device on its own behalf: errors that cannot be corrected, and the host's
 //! wish to have the device back.
 
 use std::fs::File;

@@ -17,7 +17,7 @@ pub(super) const WRITE: u32 = 2;
 const MMAP: u32 = 4;
 /// `VFIO_REGION_INFO_CAP_SPARSE_MMAP`.
 const CAP_SPARSE_MMAP: u32 = 1;
-/// Configuration space may be accessed up to here, whatever size the kernel tells: some devices tell one too small by a
+/// Configuration space may be accessed up to here, whatever size the kernel reports: some devices report one too small by a
 /// byte.
 const CONFIG_SPACE: u64 = 4096;
 

@@ -17,7 +17,7 @@ const LINEAR: u64 = 0;
 /// `DRM_FORMAT_MOD_INVALID`: the driver does not say.
 pub(super) const UNSAID: u64 = 0x00ff_ffff_ffff_ffff;
 
-/// How a picture lies in its buffer, as the driver tells.
+/// How a picture lies in its buffer, as the driver reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The region's index, or the dma-buf's number.
@@ -64,7 +64,7 @@ pub(super) struct Buffer {
 enum Content {
     Mapped {
         pixels: Pixels,
-        /// To be told when it is read.
+        /// To be reported when it is read.
         dmabuf: Option<OwnedFd>,
     },
     Copied {
@@ -131,7 +131,7 @@ impl Buffer {
         }
     }
 
-    /// Whether it is the one that `layout` tells of, and still good.
+    /// Whether it is the one that `layout` describes, and still good.
     pub(super) fn is(&self, layout: &Layout) -> bool {
         self.layout == *layout && !self.failed.load(Ordering::Relaxed)
     }

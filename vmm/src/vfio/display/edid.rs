@@ -55,8 +55,8 @@ pub(in crate::vfio) struct Connector {
     device: String,
     registers: Arc<dyn Registers>,
     wanted: (u32, u32),
-    /// That the display is another than wanted is told once, and not at every reset.
-    told: Once,
+    /// That the display is another than wanted is logged once, and not at every reset.
+    logged: Once,
     /// Plugs the display in when its time has come.
     pending: Mutex<Option<Pending>>,
 }
@@ -64,7 +64,7 @@ pub(in crate::vfio) struct Connector {
 impl Connector {
     /// For a display with the preferred mode `wanted`, in pixels, on the device of this name.
     pub(super) fn new(device: &str, registers: Arc<dyn Registers>, wanted: (u32, u32)) -> Self {
-        Self { device: device.to_owned(), registers, wanted, told: Once::new(), pending: Mutex::default() }
+        Self { device: device.to_owned(), registers, wanted, logged: Once::new(), pending: Mutex::default() }
     }
 
     /// Unplugs what is there and plugs the display in, the latter a while later.
@@ -73,7 +73,7 @@ impl Connector {
         // The old one must not interfere.
         *pending = None;
         let result = exchange(self.registers.as_ref(), self.wanted).and_then(|edid| {
-            self.tell(edid);
+            self.log(edid);
             Pending::start(self.device.clone(), Arc::clone(&self.registers))
                 .map_err(|source| PlugError::Step { what: "start a thread that plugs it in", source })
         });
@@ -83,13 +83,13 @@ impl Connector {
         }
     }
 
-    fn tell(&self, edid: Edid) {
+    fn log(&self, edid: Edid) {
         let (width, height) = (edid.width, edid.height);
         if (width, height) == self.wanted {
             devices::limited_debug!(device = self.device, width, height, "the guest gets a display");
         } else {
             let (x, y) = self.wanted;
-            self.told.call_once(|| {
+            self.logged.call_once(|| {
                 tracing::warn!(
                     "{} shows no more than {width}x{height}: its display is that, and not {x}x{y}",
                     self.device

@@ -1,4 +1,4 @@
-//! What the guest of a virtual GPU shows, as the GPU's driver on the host tells (Linux include/uapi/linux/vfio.h,
+//! What the guest of a virtual GPU shows, as the GPU's driver on the host reports it (Linux include/uapi/linux/vfio.h,
 //! `VFIO_DEVICE_QUERY_GFX_PLANE`): each plane is a dma-buf, or lies in a region of the device.
 
 use std::io;
@@ -37,7 +37,7 @@ pub(super) trait Display: Send + Sync {
     fn gpu(&self) -> Result<Arc<dyn Gpu>, GpuError>;
 }
 
-/// How planes are told of.
+/// How planes are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Dmabuf,
@@ -85,12 +85,12 @@ impl Planes {
             Way::Dmabuf => DMABUF,
             Way::Region => REGION,
         };
-        let told = match self.device.plane(flags, plane) {
+        let answer = match self.device.plane(flags, plane) {
             // mbochs answers so once after each change of the mode, and has made the buffer by then.
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => self.device.plane(flags, plane),
-            told => told,
+            answer => answer,
         };
-        let info = match told {
+        let info = match answer {
             Ok(info) => info,
             // So do drivers answer while the guest's is still at setting the plane up.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EFAULT)) => {
@@ -106,7 +106,7 @@ impl Planes {
         Ok(Some(info.plane(buffer)))
     }
 
-    /// The buffer that `layout` tells of.
+    /// The buffer that `layout` describes.
     fn buffer(&self, layout: Layout) -> io::Result<Arc<Buffer>> {
         let mut open = self.lock();
         let open = &mut *open;

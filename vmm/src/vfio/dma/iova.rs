@@ -28,7 +28,7 @@ impl Ranges {
         Self(merged)
     }
 
-    /// Out of the answer to `VFIO_IOMMU_GET_INFO`; `None` if the kernel does not tell.
+    /// Out of the answer to `VFIO_IOMMU_GET_INFO`; `None` if the kernel does not report any.
     pub(in crate::vfio) fn from_type1_info(info: &[u8]) -> Option<Self> {
         let capability = crate::vfio::bytes::capability(info, u32_at(info, 16)?, CAP_IOVA_RANGE)?;
         let count = usize::try_from(u32_at(capability, 8)?).ok()?;

@@ -122,7 +122,7 @@ fn the_soft_limit_is_raised_only_if_that_is_enough() {
 }
 
 #[test]
-fn the_status_tells_capabilities_and_locked_memory() {
+fn the_status_says_capabilities_and_locked_memory() {
     let status = "Name:\tx\nVmLck:\t     128 kB\nCapPrm:\tffff\nCapEff:\t0000000000004000\n";
     assert!(memlock::exempt(status));
     assert_eq!(memlock::locked(status), 128 << 10);

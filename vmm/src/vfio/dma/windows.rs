@@ -1,5 +1,5 @@
 //! The BARs of passed-through devices as targets of each other's DMA (peer to peer). They come and go as the guest moves
-//! them. Few guests use this, so what fails is told once and left out.
+//! them. Few guests use this, so what fails is logged once and left out.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ pub(in crate::vfio) struct Windows {
     space: Arc<Space>,
     /// By guest-physical address; the memory stays mapped for as long as devices reach it.
     open: Mutex<BTreeMap<u64, HostMemory>>,
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 impl Windows {
     /// For the devices of `space`.
     pub(in crate::vfio) fn new(space: Arc<Space>) -> Self {
-        Self { space, open: Mutex::default(), told: AtomicBool::new(false) }
+        Self { space, open: Mutex::default(), logged: AtomicBool::new(false) }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, HostMemory>> {
@@ -43,7 +43,7 @@ impl WindowObserver for Windows {
             Ok(()) => {
                 open.insert(base, memory.clone());
             }
-            Err(error) if !self.told.swap(true, Ordering::Relaxed) => tracing::info!(
+            Err(error) if !self.logged.swap(true, Ordering::Relaxed) => tracing::info!(
                 %error,
                 base = format_args!("{base:#x}"),
                 "passed-through devices cannot reach each other's memory (peer-to-peer DMA); few guests need that"

@@ -47,23 +47,23 @@ struct Ready {
     readable: bool,
 }
 
-/// Serves a client until it goes or has to. `socket` does not block; `dismiss` ends it; `tell` hears how far the client is.
+/// Serves a client until it goes or has to. `socket` does not block; `dismiss` ends it; `report` hears how far the client is.
 pub(super) fn serve(
     mut session: Session,
     socket: &OwnedFd,
     dismiss: &EventFd,
-    mut tell: impl FnMut(Stage, Instant),
+    mut report: impl FnMut(Stage, Instant),
 ) -> Over {
-    let mut told = Stage::Silent;
+    let mut reported = Stage::Silent;
     loop {
-        // Told before anything is sent: a client that was asked is known to be safe when it hears the question.
-        let tell = |session: &Session| {
+        // Reported before anything is sent: a client that was asked is known to be safe when it hears the question.
+        let report = |session: &Session| {
             let stage = session.stage();
-            if std::mem::replace(&mut told, stage) != stage {
-                tell(stage, session.heard());
+            if std::mem::replace(&mut reported, stage) != stage {
+                report(stage, session.heard());
             }
         };
-        if let Err(over) = turn(&mut session, socket, dismiss, tell) {
+        if let Err(over) = turn(&mut session, socket, dismiss, report) {
             return over;
         }
     }
@@ -73,11 +73,11 @@ fn turn(
     session: &mut Session,
     socket: &OwnedFd,
     dismiss: &EventFd,
-    mut tell: impl FnMut(&Session),
+    mut report: impl FnMut(&Session),
 ) -> Result<(), Over> {
     loop {
         session.advance(Instant::now())?;
-        tell(session);
+        report(session);
         // What was sent entirely may have been waited for.
         if !send(session, socket)? {
             break;

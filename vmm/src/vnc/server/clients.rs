@@ -25,7 +25,7 @@ pub(super) struct Client {
     pub(super) done: Arc<AtomicBool>,
     /// Whether it shares the screen, once it has said so.
     pub(super) shared: Option<bool>,
-    /// It was told to go, or that it is one too many, and takes no place.
+    /// It was dismissed, or is being refused because it is one too many, and takes no place.
     pub(super) leaving: bool,
     /// How far it is.
     pub(super) standing: Unauthenticated,
@@ -39,7 +39,7 @@ pub(super) struct Clients {
 }
 
 impl Client {
-    /// Tells it to go. It no longer counts, though its thread may still be on the way out.
+    /// Asks it to go. It no longer counts, though its thread may still be on the way out.
     fn dismiss(&mut self) {
         self.shared = None;
         self.leaving = true;
@@ -103,7 +103,7 @@ impl Clients {
     }
 }
 
-/// Tells that a client's thread ends.
+/// Reports that a client's thread ends.
 pub(super) struct EndNotice {
     pub(super) clients: Arc<Clients>,
     pub(super) done: Arc<AtomicBool>,

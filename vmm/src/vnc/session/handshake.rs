@@ -38,9 +38,9 @@ enum State {
     /// The client chooses among the security types.
     Security(Version),
     Answer(Version, [u8; CHALLENGE]),
-    /// The answer was wrong. It is told later.
+    /// The answer was wrong. It is reported later.
     Refused(Version),
-    /// The client was told why it cannot be served.
+    /// The client was sent the reason why it cannot be served.
     TurnedAway,
     Initialisation,
 }
@@ -50,9 +50,9 @@ enum State {
 pub(super) enum Progress {
     /// It waits for the client.
     Waiting,
-    /// A wrong password; [`Handshake::refuse`] tells it, when the client has waited long enough.
+    /// A wrong password; [`Handshake::refuse`] reports it, when the client has waited long enough.
     Refused,
-    /// There is no room for the client, and it was told so.
+    /// There is no room for the client, and it was sent that.
     TurnedAway,
     /// Done; whether the client shares the screen with others.
     Done {
@@ -72,7 +72,7 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Begins. `challenge` is random, and only used once. With a `refusal` the client is told that in place of an offer.
+    /// Begins. `challenge` is random, and only used once. With a `refusal` the client is sent that in place of an offer.
     pub(super) fn new(
         password: Option<Password>,
         challenge: [u8; CHALLENGE],
@@ -139,7 +139,7 @@ impl Handshake {
         if begins { Ok(Progress::Waiting) } else { Err(Violation::Version) }
     }
 
-    /// Tells a client that its password was wrong.
+    /// Reports to a client that its password was wrong.
     pub(super) fn refuse(&self, out: &mut Vec<u8>) {
         let State::Refused(version) = self.state else { return };
         out.extend_from_slice(&1_u32.to_be_bytes());

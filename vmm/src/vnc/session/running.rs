@@ -165,8 +165,8 @@ impl Running {
     /// Appends an update, if there is something new that the client wants to see.
     pub(super) fn paint(&mut self, context: &Context, out: &mut Vec<u8>) -> bool {
         let Some(area) = self.wanted() else { return false };
-        let told = self.painter.view().changed().read().is_ok();
-        if std::mem::take(&mut self.fresh) || told {
+        let changed = self.painter.view().changed().read().is_ok();
+        if std::mem::take(&mut self.fresh) || changed {
             self.painter.look();
             let reason = if self.painter.is_blank() { context.screen.blank_reason() } else { None };
             let name =

@@ -133,8 +133,8 @@ fn a_client_that_can_sends_motion() {
     viewer.set_encodings(&[0, -257, -258]).unwrap();
     viewer.request(false).unwrap();
     viewer.update().unwrap();
-    let told: Vec<_> = viewer.rects.iter().filter(|(number, _)| *number != 0).copied().collect();
-    assert_eq!(told, [(-258, [0, 0, 64, 64]), (-257, [0, 0, 64, 64])]);
+    let announced: Vec<_> = viewer.rects.iter().filter(|(number, _)| *number != 0).copied().collect();
+    assert_eq!(announced, [(-258, [0, 0, 64, 64]), (-257, [0, 0, 64, 64])]);
     point(&mut viewer, 0, 0x7FFF + 3, 0x7FFF - 4);
     point(&mut viewer, 0, 0x7FFF + 3, 0x7FFF - 4);
     point(&mut viewer, 0, 0x7FFF, 0x7FFF);

@@ -174,7 +174,7 @@ fn a_client_follows_the_size_if_it_can() {
         viewer.request(false).unwrap();
         viewer.update().unwrap();
         if number == Some(-308) {
-            assert_eq!(viewer.rects, [(-308, [0, 0, 80, 60])], "told that it is known");
+            assert_eq!(viewer.rects, [(-308, [0, 0, 80, 60])], "announced as known");
             viewer.request(false).unwrap();
             viewer.update().unwrap();
         }
@@ -357,5 +357,5 @@ fn continuous_updates_need_no_requests_and_wait_for_fences() {
     std::io::Write::write_all(&mut viewer.stream, &[150, 0, 0, 0, 0, 0, 0, 64, 0, 64]).unwrap();
     viewer.request(false).unwrap();
     viewer.update().unwrap();
-    assert_eq!(viewer.others.last(), Some(&150), "the end is told");
+    assert_eq!(viewer.others.last(), Some(&150), "the end is announced");
 }

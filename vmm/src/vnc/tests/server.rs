@@ -151,7 +151,7 @@ fn sixteen_are_enough() {
     let canvas = Canvas::new(32, 32);
     let server = start(&canvas);
     let mut viewers: Vec<_> = (0..16).map(|_| Viewer::new(connect(&server), true).unwrap()).collect();
-    // The next one is told why.
+    // The next one is sent the reason.
     for (version, offer) in [("003.008", &[0][..]), ("003.007", &[0]), ("003.003", &[0; 4])] {
         let mut stream = connect(&server);
         stream.write_all(format!("RFB {version}\n").as_bytes()).unwrap();
@@ -214,7 +214,7 @@ fn a_socket_of_the_file_system_comes_and_goes() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told() {
+fn a_port_that_is_taken_is_reported() {
     let canvas = Canvas::new(32, 32);
     let server = start(&canvas);
     let again = options(server.address().clone());

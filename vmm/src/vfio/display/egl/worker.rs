@@ -127,7 +127,7 @@ fn serve(context: &Context, todo: &Receiver<Job>, silent: &AtomicBool) {
     while let Ok(job) = todo.recv() {
         match job {
             Job::Import(dmabuf, layout, reply) => {
-                // The first copy is the slow one, and tells whether there can be others.
+                // The first copy is the slow one, and shows whether there can be others.
                 let tried = context.import(&dmabuf, &layout).and_then(|image: Image| {
                     image.copy(Vec::new())?;
                     Ok(image)

@@ -30,7 +30,7 @@ fn memory(pages: u8) -> File {
 
 /// What `struct vfio_device_gfx_plane_info` holds from the format on.
 #[derive(Clone, Copy)]
-struct Told {
+struct PlaneInfo {
     modifier: u64,
     size: u32,
     position: [u32; 2],
@@ -38,13 +38,13 @@ struct Told {
     source: u32,
 }
 
-const SHOWN: Told = Told { modifier: 0, size: 8192, position: [0, 0], hot: [0, 0], source: 1 };
+const SHOWN: PlaneInfo = PlaneInfo { modifier: 0, size: 8192, position: [0, 0], hot: [0, 0], source: 1 };
 
 #[derive(Default)]
 struct Gpu {
     /// The flags that it knows.
     knows: u32,
-    planes: Mutex<BTreeMap<u32, Told>>,
+    planes: Mutex<BTreeMap<u32, PlaneInfo>>,
     /// What queries fail with.
     failure: Mutex<Option<i32>>,
     /// What the next query alone fails with.
@@ -61,8 +61,8 @@ impl Gpu {
         Arc::new(Self { knows, ..Self::default() })
     }
 
-    fn show(&self, plane: u32, told: Told) {
-        self.planes.lock().unwrap().insert(plane, told);
+    fn show(&self, plane: u32, info: PlaneInfo) {
+        self.planes.lock().unwrap().insert(plane, info);
     }
 
     fn buffer(&self, id: u32, file: impl Into<OwnedFd>) {
@@ -92,12 +92,12 @@ impl Display for Gpu {
         let mut fields = vec![64, flags, plane];
         match self.planes.lock().unwrap().get(&plane).filter(|_| flags & 1 == 0) {
             None => fields.resize(16, 0),
-            Some(told) => fields.extend(
+            Some(info) => fields.extend(
                 [
-                    &[XR24, told.modifier as u32, (told.modifier >> 32) as u32, 32, 64, 128, told.size][..],
-                    &told.position,
-                    &told.hot,
-                    &[told.source, 0],
+                    &[XR24, info.modifier as u32, (info.modifier >> 32) as u32, 32, 64, 128, info.size][..],
+                    &info.position,
+                    &info.hot,
+                    &[info.source, 0],
                 ]
                 .concat(),
             ),
@@ -139,7 +139,7 @@ fn a_device_without_planes_has_none() {
 }
 
 #[test]
-fn a_plane_is_what_the_kernel_tells() {
+fn a_plane_is_what_the_kernel_reports() {
     let gpu = Gpu::new(DMABUF);
     let planes = planes(&gpu);
     assert!(planes.primary().unwrap().is_none(), "the driver shows nothing yet");
@@ -160,7 +160,7 @@ fn a_pointer_may_leave_the_screen_and_may_have_no_hot_spot() {
     gpu.buffer(1, memory(2));
     let planes = planes(&gpu);
     for (hot, expected) in [([3, 4], Some((3, 4))), ([u32::MAX, u32::MAX], None), ([u32::MAX, 0], None)] {
-        gpu.show(CURSOR, Told { position: [(-5_i32) as u32, 7], hot, ..SHOWN });
+        gpu.show(CURSOR, PlaneInfo { position: [(-5_i32) as u32, 7], hot, ..SHOWN });
         let cursor = planes.cursor().unwrap().unwrap();
         assert_eq!((cursor.x, cursor.y, cursor.hot), (-5, 7, expected));
     }
@@ -172,7 +172,7 @@ fn buffers_are_opened_once_and_closed_when_others_come() {
     let planes = planes(&gpu);
     (1..=7).for_each(|id| gpu.buffer(id, memory(2)));
     let mut show = |source| {
-        gpu.show(PRIMARY, Told { source, ..SHOWN });
+        gpu.show(PRIMARY, PlaneInfo { source, ..SHOWN });
         planes.primary().unwrap().unwrap().memory.id()
     };
     let ids: Vec<_> = [1, 2, 1, 2, 3, 4, 5].into_iter().map(&mut show).collect();
@@ -195,7 +195,7 @@ fn a_buffer_that_has_grown_is_opened_again() {
     gpu.buffer(1, memory(3));
     gpu.show(PRIMARY, SHOWN);
     let before = planes.primary().unwrap().unwrap().memory;
-    gpu.show(PRIMARY, Told { size: 12288, ..SHOWN });
+    gpu.show(PRIMARY, PlaneInfo { size: 12288, ..SHOWN });
     let after = planes.primary().unwrap().unwrap().memory;
     assert_ne!(before.id(), after.id());
     assert_eq!(bytes(&*after, 8192, 1).unwrap(), [3]);
@@ -215,10 +215,10 @@ fn a_reset_forgets_all_buffers() {
 }
 
 #[test]
-fn failures_are_told_and_a_plane_in_the_making_is_none() {
+fn failures_are_reported_and_a_plane_in_the_making_is_none() {
     let gpu = Gpu::new(DMABUF);
     let planes = planes(&gpu);
-    gpu.show(PRIMARY, Told { source: 9, ..SHOWN });
+    gpu.show(PRIMARY, PlaneInfo { source: 9, ..SHOWN });
     assert_eq!(planes.primary().err().unwrap().raw_os_error(), Some(libc::ENOENT), "no such buffer");
     for (errno, none) in [(libc::EINVAL, true), (libc::EFAULT, true), (libc::EIO, false)] {
         *gpu.failure.lock().unwrap() = Some(errno);
@@ -234,8 +234,8 @@ fn planes_of_a_region_have_no_pointer() {
     let gpu = Gpu::new(REGION);
     let planes = planes(&gpu);
     gpu.buffer(16, memory(2));
-    gpu.show(PRIMARY, Told { source: 16, ..SHOWN });
-    gpu.show(CURSOR, Told { source: 16, ..SHOWN });
+    gpu.show(PRIMARY, PlaneInfo { source: 16, ..SHOWN });
+    gpu.show(CURSOR, PlaneInfo { source: 16, ..SHOWN });
     assert_eq!(bytes(&*planes.primary().unwrap().unwrap().memory, 4096, 2).unwrap(), [2, 2]);
     assert!(planes.cursor().unwrap().is_none());
     planes.primary().unwrap();

@@ -1,4 +1,4 @@
-//! Who has to go for whom, and how often that is told.
+//! Who has to go for whom, and how often that is logged.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

@@ -9,7 +9,7 @@ use devices::display::PlaneSource;
 use super::super::super::buffer::Layout;
 use super::super::super::gfx::PRIMARY;
 use super::super::super::gpu::{Gpu as Copier, GpuError, Picture};
-use super::{DMABUF, Gpu, SHOWN, Told, XR24, bytes, memory, planes};
+use super::{DMABUF, Gpu, PlaneInfo, SHOWN, XR24, bytes, memory, planes};
 
 /// Copies with all bytes equal: one more in each.
 #[derive(Default)]
@@ -91,14 +91,14 @@ fn tiled_pixels_are_copied_even_if_they_can_be_mapped() {
     let (gpu, copier) = unmapped();
     gpu.buffer(1, memory(2));
     for (modifier, copied) in [(X_TILED, true), (0x00ff_ffff_ffff_ffff, false), (0, false)] {
-        gpu.show(PRIMARY, Told { modifier, ..SHOWN });
+        gpu.show(PRIMARY, PlaneInfo { modifier, ..SHOWN });
         let plane = planes(&gpu).primary().unwrap().unwrap();
         assert_eq!(plane.modifier, 0, "what is read is in order");
         assert_eq!(plane.format == XR24, !copied, "{modifier:#x}");
         assert!(bytes(&*plane.memory, 0, 4).is_ok());
     }
-    let told: Vec<_> = copier.imported.lock().unwrap().iter().map(|layout| layout.modifier).collect();
-    assert_eq!(told, [X_TILED]);
+    let modifiers: Vec<_> = copier.imported.lock().unwrap().iter().map(|layout| layout.modifier).collect();
+    assert_eq!(modifiers, [X_TILED]);
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn a_gpu_that_was_silent_is_asked_again() {
 fn the_gpu_is_given_no_picture_that_its_buffer_cannot_hold() {
     let (gpu, copier) = unmapped();
     for (size, held) in [(8191, false), (8192, true)] {
-        gpu.show(PRIMARY, Told { size, ..SHOWN });
+        gpu.show(PRIMARY, PlaneInfo { size, ..SHOWN });
         let read = bytes(&*planes(&gpu).primary().unwrap().unwrap().memory, 0, 4);
-        assert_eq!(read.is_ok(), held, "{size} bytes are told");
+        assert_eq!(read.is_ok(), held, "{size} bytes are reported");
     }
-    // A buffer that is shorter than told: tiled, so that it is not mapped.
+    // A buffer that is shorter than reported: tiled, so that it is not mapped.
     gpu.buffer(1, memory(1));
-    gpu.show(PRIMARY, Told { modifier: 1 << 56 | 1, ..SHOWN });
+    gpu.show(PRIMARY, PlaneInfo { modifier: 1 << 56 | 1, ..SHOWN });
     let error = bytes(&*planes(&gpu).primary().unwrap().unwrap().memory, 0, 4).unwrap_err();
     assert!(error.to_string().contains("does not fit its own memory"), "{error}");
     assert_eq!(copier.imported.lock().unwrap().len(), 1);
@@ -149,7 +149,7 @@ fn a_picture_that_nothing_can_read_says_why_and_seeks_a_gpu_once() {
     gpu.buffer(2, unmappable());
     let planes = planes(&gpu);
     for source in [1, 2, 1] {
-        gpu.show(PRIMARY, Told { source, ..SHOWN });
+        gpu.show(PRIMARY, PlaneInfo { source, ..SHOWN });
         let error = bytes(&*planes.primary().unwrap().unwrap().memory, 0, 4).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         for part in ["that the processor cannot map", "no render node", "ramfb = true"] {
