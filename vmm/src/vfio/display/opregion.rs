@@ -1,5 +1,5 @@
-//! The OpRegion of an Intel GPU (Intel, "IGD OpRegion/Software SCI specification"): what the firmware of the host passes to the GPU's
-//! driver, with the video BIOS table. VFIO offers a copy as a region of its own.
+//! The OpRegion of an Intel GPU (Intel, "IGD OpRegion/Software SCI specification"): what the firmware of the host passes to the
+//! GPU's driver, with the video BIOS table. VFIO offers a copy as a region of its own.
 
 use std::io;
 
