@@ -26,7 +26,7 @@ const MAX_BACKING: usize = 100;
 pub struct DiskOptions {
     /// An image file, or a block device for raw.
     pub path: PathBuf,
-    /// Its format; `None` goes by the file's name ([`DiskFormat::of_path`]), and is raw if that does not tell.
+    /// Its format; `None` goes by the file's name ([`DiskFormat::of_path`]), and is raw if that does not say.
     pub format: Option<DiskFormat>,
     /// Never write to it.
     pub read_only: bool,
@@ -288,10 +288,10 @@ fn make_direct(file: &File) -> io::Result<()> {
 
 /// What O_DIRECT demands of `file`, in bytes: the stricter of memory and offset alignment.
 fn direct_alignment(file: &File) -> u32 {
-    // Kernels before 6.1 and some file systems do not tell; a page satisfies all of them.
+    // Kernels before 6.1 and some file systems do not say; a page satisfies all of them.
     const SAFE: u32 = 4096;
-    let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
-    match told.map(|told| told.stx_dio_mem_align.max(told.stx_dio_offset_align)) {
+    let reported = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+    match reported.map(|stat| stat.stx_dio_mem_align.max(stat.stx_dio_offset_align)) {
         Ok(alignment) if alignment.is_power_of_two() && alignment <= SAFE => alignment.max(SECTOR as u32),
         _ => SAFE,
     }

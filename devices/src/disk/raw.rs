@@ -175,7 +175,7 @@ impl BlockBackend for RawFile {
             && len > 0
             && self.allocate(FallocateFlags::PUNCH_HOLE, offset, len)? == Supported::No
         {
-            // A discard is advice: the guest has been told that it is possible and loses nothing.
+            // A discard is advice, which was offered to the guest: it loses nothing.
             self.can_discard = false;
         }
         Ok(())

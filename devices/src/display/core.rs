@@ -24,7 +24,7 @@ pub struct Sources {
     pub ramfb: Option<Arc<Ramfb>>,
     /// The virtual GPU's planes, which cover it while there are some.
     pub planes: Option<Arc<dyn PlaneSource>>,
-    /// Tells written pages of guest memory.
+    /// Reports written pages of guest memory.
     pub tracker: Option<Arc<dyn WriteTracker>>,
 }
 
@@ -150,7 +150,7 @@ impl Core {
         let resized = self.shadow.size() != (surface.width, surface.height);
         let mut fresh = resized.then(|| Shadow::new(surface.width, surface.height, generation));
         let shadow = fresh.as_mut().unwrap_or(&mut self.shadow);
-        // After an error, what was told of as written may be unread.
+        // After an error, what was reported as written may be unread.
         let different =
             self.scan.run(surface, shadow, effort, generation).inspect_err(|_| self.scan.unwatch())?;
         if let Some(fresh) = fresh {

@@ -9,7 +9,7 @@ pub(super) const ACTIVE: Duration = Duration::from_millis(30);
 const IDLE: Duration = Duration::from_millis(100);
 /// After a long while.
 const DROWSY: Duration = Duration::from_millis(250);
-/// After a very long one. Waking up is most of what it costs where written pages are told.
+/// After a very long one. Waking up is most of what it costs where written pages are reported.
 const ASLEEP: Duration = Duration::from_millis(500);
 
 /// Refreshes without a change at the full rate, half a second of them; then slower and slower.

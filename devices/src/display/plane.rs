@@ -22,7 +22,7 @@ pub struct Plane {
     pub x: i32,
     /// Upper edge on the screen, likewise.
     pub y: i32,
-    /// The hot spot within the pointer's plane, where the driver has told one.
+    /// The hot spot within the pointer's plane, where the driver has reported one.
     pub hot: Option<(u32, u32)>,
     /// The pixels.
     pub memory: Arc<dyn PlaneMemory>,

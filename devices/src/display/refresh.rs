@@ -13,7 +13,7 @@ use super::scan::Effort;
 use super::view::{Copy, Look, Lookers};
 use super::{Change, Screen, View};
 
-/// A look right after a refresh, which it was told of, does not need another one.
+/// A look right after a refresh, which it was signalled, does not need another one.
 const FRESH: Duration = Duration::from_millis(10);
 
 pub(super) struct State {
@@ -58,8 +58,8 @@ impl State {
     pub(super) fn look(&mut self, id: u64, copy: &mut Copy, now: Instant) -> Change {
         let fresh = self.refreshed.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
         let Some(looker) = self.lookers.get(id) else { return Change::default() };
-        let (seen, told) = (looker.seen, looker.signalled);
-        if !(fresh && told && seen != 0) {
+        let (seen, signalled) = (looker.seen, looker.signalled);
+        if !(fresh && signalled && seen != 0) {
             let effort = if seen == 0 { Effort::Everything } else { Effort::Written };
             self.refresh(effort, now);
         }
@@ -179,7 +179,7 @@ impl Drop for Display {
         self.shared.wake();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It has no panic of its own; one of a source's was told when it happened.
+            // It has no panic of its own; one of a source's was logged when it happened.
             let _ = thread.join();
         }
     }

@@ -28,7 +28,7 @@ pub(super) enum Effort {
 enum Watch {
     /// Not tried.
     None,
-    /// The host told which pages were written.
+    /// The host reported which pages were written.
     Armed(Box<dyn WrittenPages>),
     /// It is not possible for this surface.
     Impossible,

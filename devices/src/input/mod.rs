@@ -67,9 +67,9 @@ pub struct Buttons {
     pub extra: bool,
 }
 
-/// The lamps of a keyboard.
+/// The LEDs of a keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lamps {
+pub struct Leds {
     /// Scroll Lock.
     pub scroll: bool,
     /// Num Lock.
@@ -113,6 +113,6 @@ pub trait Input: Send + Sync {
     /// owner drops it.
     fn signal_room(&self, event: &Arc<EventFd>);
 
-    /// The lamps as the guest has set them.
-    fn lamps(&self) -> Lamps;
+    /// The LEDs as the guest has set them.
+    fn leds(&self) -> Leds;
 }

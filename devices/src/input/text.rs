@@ -124,7 +124,7 @@ pub fn strokes(text: &str) -> Result<Vec<Stroke>, TextError> {
 }
 
 /// What is pressed (true) and released to type `text`, with Shift held where it is needed. `caps` says that Caps Lock is
-/// on in the guest ([`super::Lamps::caps`]), which letters make up for.
+/// on in the guest ([`super::Leds::caps`]), which letters make up for.
 pub fn events(text: &str, caps: bool) -> Result<Vec<(Key, bool)>, TextError> {
     let mut events = Vec::new();
     for Stroke { key, shift } in strokes(text)? {

@@ -18,7 +18,7 @@ use super::keyboard::Keyboard;
 use super::mouse::Mouse;
 use super::translate::Translator;
 use crate::bus::{Action, BusDevice};
-use crate::input::{Input, Key, Lamps, PointerEvent, Taken};
+use crate::input::{Input, Key, Leds, PointerEvent, Taken};
 use crate::interrupt::IrqLine;
 
 /// Status register.
@@ -335,8 +335,8 @@ impl Input for I8042 {
         self.lock().room.signal(event);
     }
 
-    fn lamps(&self) -> Lamps {
+    fn leds(&self) -> Leds {
         let leds = self.lock().keyboard.leds();
-        Lamps { scroll: leds & 1 != 0, num: leds & 2 != 0, caps: leds & 4 != 0 }
+        Leds { scroll: leds & 1 != 0, num: leds & 2 != 0, caps: leds & 4 != 0 }
     }
 }

@@ -61,7 +61,7 @@ impl Keyboard {
         self.scanning && self.keys.has_room()
     }
 
-    /// The lamps: Scroll, Num and Caps Lock in bits 0–2.
+    /// The LEDs: Scroll, Num and Caps Lock in bits 0–2.
     pub(super) fn leds(&self) -> u8 {
         self.leds
     }
@@ -88,7 +88,7 @@ impl Keyboard {
                 self.scanning = true;
                 self.forget_unread();
             }
-            // Default disable, set default: the lamps stay.
+            // Default disable, set default: the LEDs stay.
             0xf5 | 0xf6 => {
                 self.scanning = byte == 0xf6;
                 self.form = Form::POWER_ON;

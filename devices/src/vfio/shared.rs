@@ -76,6 +76,9 @@ impl Shared {
         state.table.overlay(register, data);
     }
 
+    /// Takes the lock twice: [`Shared::admit_bus_mastering`] may wait for long between a look at the table and the write.
+    /// A write by way of a BAR may come in between and change what was seen, without harm: bus mastering that was on has
+    /// waited for the guest's memory once, and the device finds it from then on.
     pub(super) fn config_write(&self, register: u16, data: &[u8]) -> Written {
         let write = self.admit_bus_mastering(ConfigWrite::new(register, data));
         let mut state = self.lock();

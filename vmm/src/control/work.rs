@@ -122,7 +122,7 @@ impl Resources {
             }
             Slow::Type(text) => {
                 let guard = self.lock_input(cancel)?;
-                let caps = guard.input.lamps().caps;
+                let caps = guard.input.leds().caps;
                 let events =
                     input::text::events(text, caps).map_err(|error| Refusal::new(error.to_string()))?;
                 guard.press_all(&events)?;

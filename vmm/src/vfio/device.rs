@@ -1,35 +1,47 @@
 //! One function or mediated device of the host, open for this VM.
 
+mod extra;
+mod irqs;
+mod mapping;
+mod notify;
+mod open_device;
+mod region;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use devices::memory::{HostMemory, HostMemoryKind};
-use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone, region};
+use devices::vfio::host::region::CONFIG;
+use devices::vfio::host::{HostDevice, IrqInfo, RegionInfo, ResetDone};
 use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::LentDevice;
 
+use super::display::Connector;
 use super::dma::Dma;
-use super::edid::Connector;
-use super::guarded::Guarded;
-use super::irqs::{self, Irqs};
-use super::mapping::Mapping;
-use super::means::Means;
-use super::notify::{self, Notification};
-use super::region::Region;
 use super::reset::{Affected, Hardware, Resets, affected};
+use super::reset_methods::ResetMethods;
 use super::space::{Space, group_files};
 use super::{VfioError, ioctl};
 use crate::host::{self, HostFiles};
+use irqs::Irqs;
+use mapping::Mapping;
+use open_device::OpenDevice;
+
+pub(super) use extra::{EDID, OPREGION, find as find_region};
+pub use notify::{Notification, NotificationKind};
+pub(super) use region::Region;
 
 /// `VFIO_DEVICE_FLAGS_RESET`.
 const FLAG_RESET: u32 = 1;
 /// `VFIO_IRQ_INFO_NORESIZE`.
 const NO_RESIZE: u32 = 8;
 /// Regions of a PCI device: six BARs, ROM, configuration space.
-const REGIONS: u32 = region::CONFIG + 1;
+const REGIONS: u32 = CONFIG + 1;
 const COMMAND: u64 = 0x04;
 /// I/O and memory decoding, bus mastering, and the mask of INTx.
 const COMMAND_ACTIVE: u16 = 1 | 1 << 1 | 1 << 2 | 1 << 10;
@@ -43,14 +55,14 @@ pub(super) struct Core {
     name: String,
     irqs: Irqs,
     regions: Vec<Option<Region>>,
-    means: Means,
+    reset_methods: ResetMethods,
     /// The kernel has found a way to reset the function.
     resettable: bool,
     notifications: Vec<Notification>,
     page: u64,
     /// A second handle; the device counts as open while it is there.
     file: File,
-    _device: Guarded,
+    _device: OpenDevice,
     space: Arc<Space>,
 }
 
@@ -73,7 +85,7 @@ impl Core {
             })
         });
         // In this order: the second handle must be closed first, also when an error ends this function.
-        let (guarded, file) = Guarded::new(device, Arc::clone(&space), files.clone(), address, group)
+        let (open, file) = OpenDevice::new(device, Arc::clone(&space), files.clone(), address, group)
             .map_err(setup("duplicate its file"))?;
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
         let regions: Vec<_> = (0..REGIONS).map(|index| Region::query(&file, index, page)).collect();
@@ -85,22 +97,22 @@ impl Core {
                 |address| host::all_ones(&files, address).into(),
             ));
         }
-        let means = Means::of(&config);
+        let reset_methods = ResetMethods::of(&config);
         let resettable = flags & FLAG_RESET != 0;
         let notifications = notify::register(&file, &irqs, &name).map_err(VfioError::Event)?;
-        tracing::debug!(%address, group, ?means, resettable, "a function of the host is open");
+        tracing::debug!(%address, group, ?reset_methods, resettable, "a function of the host is open");
         Ok(Self {
             address,
             files,
             name,
             irqs,
             regions,
-            means,
+            reset_methods,
             resettable,
             notifications,
             page,
             file,
-            _device: guarded,
+            _device: open,
             space,
         })
     }
@@ -119,15 +131,15 @@ impl Core {
     }
 
     fn update_config(&self, offset: u64, change: impl Fn(u16) -> u16) -> io::Result<()> {
-        let config = self.region(region::CONFIG)?;
+        let config = self.region(CONFIG)?;
         let mut bytes = [0; 2];
-        config.read(&self.file, region::CONFIG, offset, &mut bytes)?;
+        config.read(&self.file, CONFIG, offset, &mut bytes)?;
         let value = u16::from_le_bytes(bytes);
         let changed = change(value);
         if changed == value {
             return Ok(());
         }
-        config.write(&self.file, region::CONFIG, offset, &changed.to_le_bytes())
+        config.write(&self.file, CONFIG, offset, &changed.to_le_bytes())
     }
 
     /// The events of this device, each with a handle of the caller's own.
@@ -179,14 +191,14 @@ fn read_config(file: &File, regions: &[Option<Region>]) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 256];
     // In dwords, as the bus has it: one that cannot be read does not hide the others.
     for (offset, dword) in (0..).step_by(4).zip(bytes.chunks_exact_mut(4)) {
-        config.read(file, region::CONFIG, offset, dword)?;
+        config.read(file, CONFIG, offset, dword)?;
     }
     Ok(bytes)
 }
 
 impl Hardware for Core {
-    fn means(&self) -> Option<Means> {
-        self.resettable.then_some(self.means)
+    fn reset_methods(&self) -> Option<ResetMethods> {
+        self.resettable.then_some(self.reset_methods)
     }
 
     fn is_mediated(&self) -> bool {
@@ -195,7 +207,7 @@ impl Hardware for Core {
 
     fn quiet(&self) {
         let command = self.update_config(COMMAND, |command| command & !COMMAND_ACTIVE);
-        let power = match self.means.pmcsr {
+        let power = match self.reset_methods.pmcsr {
             // The other bits that can be written clear events: they read as 0 or stay as they are.
             Some(pmcsr) => self.update_config(pmcsr.into(), |pmcsr| pmcsr & !PMCSR_STATE),
             None => Ok(()),

@@ -1,5 +1,16 @@
 //! What makes a device a GPU with a screen: its planes, the display that is plugged into it, its OpRegion.
 
+mod buffer;
+mod edid;
+#[cfg(feature = "egl")]
+mod egl;
+mod gfx;
+mod gpu;
+mod opregion;
+mod pixels;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,18 +18,18 @@ use std::sync::Arc;
 use devices::display::PlaneSource;
 use devices::vfio::host::{HostDevice, region};
 
-use super::device::{Core, VfioHostDevice};
-use super::edid::{Connector, Registers, crashes};
-use super::extra;
-use super::gfx::{Display, Planes};
-use super::gpu::{self, Gpu, GpuError};
+use super::device::{Core, EDID, OPREGION, Region, VfioHostDevice, find_region};
 use super::ioctl;
-use super::opregion::{self, OpRegionError};
-use super::pixels::{Bounce, Pixels};
-use super::region::Region;
+use edid::{Registers, crashes};
+use gfx::{Display, Planes};
+use gpu::{Gpu, GpuError};
+use pixels::{Bounce, Pixels};
+
+pub(super) use edid::Connector;
+pub use opregion::OpRegionError;
 
 impl VfioHostDevice {
-    /// The pictures that the device's guest shows, `None` if its driver on the host does not tell.
+    /// The pictures that the device's guest shows, `None` if its driver on the host does not report them.
     ///
     /// # Errors
     /// The process has no room for them: open files or memory.
@@ -28,10 +39,10 @@ impl VfioHostDevice {
     }
 
     /// Plugs in a display whose preferred mode is `wanted`, width and height in pixels, or as much of it as the device can
-    /// show. What stands against it is told in the log: the guest has a picture all the same.
+    /// show. What stands against it goes to the log: the guest has a picture all the same.
     pub fn plug_display(&self, wanted: (u32, u32)) {
         let name = self.core.name();
-        let Some((index, region)) = extra::find(self.core.file(), extra::EDID, self.core.page()) else {
+        let Some((index, region)) = find_region(self.core.file(), EDID, self.core.page()) else {
             let (width, height) = wanted;
             tracing::warn!(
                 "{name} lets nobody choose its display: the guest has the modes that the host's driver offers, and not \
@@ -65,7 +76,7 @@ impl VfioHostDevice {
     /// There is none, or it cannot be read, or is not what it should be.
     pub fn opregion(&self) -> Result<Vec<u8>, OpRegionError> {
         let device = || self.core.name().to_owned();
-        let (index, region) = extra::find(self.core.file(), extra::OPREGION, self.core.page())
+        let (index, region) = find_region(self.core.file(), OPREGION, self.core.page())
             .ok_or_else(|| OpRegionError::Absent(device()))?;
         let len = usize::try_from(region.info.size.min(opregion::MOST)).unwrap_or_default();
         let mut bytes = vec![0; len];

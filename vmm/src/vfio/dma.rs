@@ -1,6 +1,13 @@
 //! Guest memory for the DMA of passed-through devices: taken from the host, pinned and mapped by a thread of its own while
 //! the guest already runs. Whoever is about to let a device become bus master waits for it.
 
+mod iova;
+mod memlock;
+mod populate;
+#[cfg(test)]
+mod tests;
+mod windows;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,10 +21,11 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::error::DmaError;
-use super::iova::Ranges;
-use super::memlock;
-use super::populate::{Piece, Populate, populate, threads};
 use super::space::Space;
+use populate::{Piece, Populate, populate, threads};
+
+pub use iova::Ranges;
+pub(super) use windows::Windows;
 
 /// Bytes mapped at once: the largest page of an IOMMU, and little enough to stop in between.
 const PIECE: u64 = 1 << 30;
@@ -43,7 +51,7 @@ pub(super) struct Dma {
 }
 
 /// The pieces of one region of guest memory, cut at guest-physical multiples of [`PIECE`].
-pub(super) fn pieces(guest: u64, host: u64, len: u64, page: Option<u64>) -> Vec<Piece> {
+fn pieces(guest: u64, host: u64, len: u64, page: Option<u64>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut done = 0;
     while done < len {
@@ -74,7 +82,7 @@ fn huge_page(file: &impl AsFd) -> Option<u64> {
 }
 
 /// What the kernel's refusal to map a piece means.
-pub(super) fn explain(
+fn explain(
     error: io::Error,
     piece: &Piece,
     shortage: Option<(u64, u64)>,

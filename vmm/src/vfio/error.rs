@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use vocabulary::{ByteSize, LentDevice};
 
-use super::iova::Ranges;
+use super::dma::Ranges;
 use crate::host::{Holders, NotLent, Unready};
 
 fn in_use_by(path: &std::path::Path, holders: &Holders) -> String {

@@ -70,7 +70,7 @@ impl Attempt {
     fn setup(self, what: &'static str, error: vfio_ioctls::VfioError) -> VfioError {
         use vfio_ioctls::VfioError as E;
         let source: Box<dyn std::error::Error + Send + Sync> = match error {
-            // These do not tell what is inside.
+            // These do not say what is inside.
             E::NewVfioIommufd(inside) | E::IommufdIoctlError(inside) => Box::new(inside),
             E::OpenDeviceCdev(inside) => Box::new(inside),
             error => Box::new(error),

@@ -145,14 +145,14 @@ pub(super) fn hot_reset(device: &impl AsRawFd, groups: &[i32]) -> io::Result<()>
     call(device, PCI_HOT_RESET, &mut request).map(drop)
 }
 
-/// `struct vfio_device_gfx_plane_info` of a plane: `plane` is its DRM type, `flags` how it is to be told.
+/// `struct vfio_device_gfx_plane_info` of a plane: `plane` is its DRM type, `flags` how it is to be reported.
 pub(super) fn gfx_plane(device: &impl AsRawFd, flags: u32, plane: u32) -> io::Result<Vec<u8>> {
     let mut info = structure(64, &[flags, plane]);
     call(device, QUERY_GFX_PLANE, &mut info)?;
     Ok(info)
 }
 
-/// A handle of the pixels that a plane has told of as `id`.
+/// A handle of the pixels that a plane has reported as `id`.
 pub(super) fn gfx_dmabuf(device: &impl AsRawFd, id: u32) -> io::Result<OwnedFd> {
     // SAFETY: the request reads a u32, which outlives the call.
     let file = unsafe { ioctl_with_ref(device, GET_GFX_DMABUF, &id) };

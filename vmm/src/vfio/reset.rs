@@ -10,10 +10,10 @@ use devices::vfio::host::ResetDone;
 use vocabulary::{HostPciAddress, LentDevice};
 
 use super::bytes::{u16_at, u32_at};
-use super::means::Means;
+use super::reset_methods::ResetMethods;
 use crate::host::list;
 
-/// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are told with the iommufd's IDs in place of groups.
+/// `VFIO_PCI_HOT_RESET_FLAG_DEV_ID`: functions are named by the iommufd's IDs in place of groups.
 const FLAG_DEV_ID: u32 = 1;
 /// `VFIO_PCI_DEVID_NOT_OWNED`.
 const NOT_OWNED: u32 = u32::MAX;
@@ -120,8 +120,8 @@ pub(super) fn decide(affected: &[Affected], ours: &BTreeMap<LentDevice, Ours>) -
 
 /// What a reset does to a device. The kernel's implements it, and a made-up one in tests.
 pub(super) trait Hardware: Send + Sync {
-    /// By which means its function can be reset; `None` if the kernel has no way.
-    fn means(&self) -> Option<Means>;
+    /// By which methods its function can be reset; `None` if the kernel has no way.
+    fn reset_methods(&self) -> Option<ResetMethods>;
     /// Whether it is a mediated device, which is on no bus and is always reset alone.
     fn is_mediated(&self) -> bool {
         false
@@ -148,7 +148,7 @@ struct Member {
     group: u32,
     hardware: Weak<dyn Hardware>,
     due: Due,
-    told: bool,
+    logged: bool,
 }
 
 /// The functions of this VM, which resets concern together.
@@ -164,7 +164,7 @@ impl Resets {
 
     /// Adds a function.
     pub(super) fn join(&self, address: LentDevice, group: u32, hardware: Weak<dyn Hardware>) {
-        self.members().insert(address, Member { group, hardware, due: Due::No, told: false });
+        self.members().insert(address, Member { group, hardware, due: Due::No, logged: false });
     }
 
     /// Says that a reset of the function is due.
@@ -203,13 +203,13 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The mildest way that resets everything, then what else there is.
     fn run(mut self) -> io::Result<ResetDone> {
-        let means = self.hardware.means();
+        let methods = self.hardware.reset_methods();
         self.hardware.quiet();
         if self.hardware.is_mediated() {
             return self.mediated();
         }
         let mut failure = None;
-        if means.is_some_and(Means::prefers_function) {
+        if methods.is_some_and(ResetMethods::prefers_function) {
             match self.hardware.reset_function() {
                 Ok(()) => return Ok(ResetDone::Function),
                 Err(error) => failure = Some(error),
@@ -219,20 +219,20 @@ impl Attempt<'_> {
             Ok(()) => return Ok(ResetDone::Bus),
             Err(obstacle) => obstacle,
         };
-        if means.is_some_and(|means| !means.prefers_function()) {
+        if methods.is_some_and(|methods| !methods.prefers_function()) {
             match self.hardware.reset_function() {
                 Ok(()) => return Ok(ResetDone::Function),
                 Err(error) => failure = Some(error),
             }
         }
-        self.tell(failure.as_ref(), &obstacle);
+        self.log(failure.as_ref(), &obstacle);
         failure.map_or(Ok(ResetDone::Nothing), Err)
     }
 
     /// Mediated devices need not say that they can be reset: the kernel's samples can and do not.
     fn mediated(&mut self) -> io::Result<ResetDone> {
         let Err(error) = self.hardware.reset_function() else { return Ok(ResetDone::Function) };
-        self.tell(Some(&error), "there is no other way for a mediated device");
+        self.log(Some(&error), "there is no other way for a mediated device");
         match error.raw_os_error() {
             Some(libc::ENOTTY | libc::EINVAL) => Ok(ResetDone::Nothing),
             _ => Err(error),
@@ -283,10 +283,10 @@ impl Attempt<'_> {
     }
 
     /// Once for each function: the guest can reset as often as it likes.
-    fn tell(&mut self, failure: Option<&io::Error>, obstacle: &str) {
+    fn log(&mut self, failure: Option<&io::Error>, obstacle: &str) {
         let Self { address, members, .. } = self;
-        let Some(member) = members.get_mut(address).filter(|member| !member.told) else { return };
-        member.told = true;
+        let Some(member) = members.get_mut(address).filter(|member| !member.logged) else { return };
+        member.logged = true;
         let alone = failure.map_or_else(
             || "it has no reset of its own".to_owned(),
             |error| format!("its own reset failed: {error}"),

@@ -12,8 +12,8 @@ use iommufd_ioctls::{IommuFd, IommufdError};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioDeviceFd, VfioIommufd, VfioOps};
 use vocabulary::VfioBackend;
 
+use super::dma::Ranges;
 use super::ioctl;
-use super::iova::Ranges;
 
 /// The file of containers.
 pub(super) const CONTAINER: &str = "/dev/vfio/vfio";
@@ -100,7 +100,7 @@ impl Space {
         *count = count.saturating_add(1);
     }
 
-    /// Takes it off again, and tells whether others of its group are open.
+    /// Takes it off again, and says whether others of its group are open.
     pub(super) fn leave(&self, group: u32) -> bool {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = groups.get_mut(&group) else { return false };
@@ -115,16 +115,16 @@ impl Space {
         }
     }
 
-    /// What its devices reach; `None` if the kernel does not tell.
+    /// What its devices reach; `None` if the kernel does not report it.
     pub(super) fn ranges(&self) -> Option<Ranges> {
-        let told = match &self.interface {
+        let ranges = match &self.interface {
             Interface::Groups(container) => {
                 ioctl::iommu_info(container.as_ref()).map(|info| Ranges::from_type1_info(&info))
             }
             Interface::Iommufd(space) => ioctl::ioas_ranges(space.iommufd().as_ref(), space.ioas().id())
                 .map(|ranges| Some(Ranges::new(ranges))),
         };
-        told.unwrap_or_else(|error| {
+        ranges.unwrap_or_else(|error| {
             tracing::debug!(%error, "the IOMMU's address ranges are unknown");
             None
         })

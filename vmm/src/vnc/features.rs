@@ -20,9 +20,9 @@ pub(super) mod pseudo {
     pub(in crate::vnc) const LEVEL_9: i32 = -247;
 }
 
-/// How a client hears of the keyboard's lamps.
+/// How a client hears of the keyboard's LEDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LampKind {
+pub(super) enum LedKind {
     /// A byte.
     Qemu,
     /// Four bytes.
@@ -42,7 +42,7 @@ pub(super) struct Features {
     pub(super) name: bool,
     pub(super) extended_keys: bool,
     pub(super) pointer_motion: bool,
-    pub(super) lamps: Option<LampKind>,
+    pub(super) leds: Option<LedKind>,
     pub(super) fence: bool,
     pub(super) continuous: bool,
 }
@@ -75,10 +75,10 @@ impl Features {
             name: knows(pseudo::DESKTOP_NAME),
             extended_keys: knows(pseudo::EXTENDED_KEYS),
             pointer_motion: knows(pseudo::POINTER_MOTION),
-            lamps: if knows(pseudo::LED_STATE) {
-                Some(LampKind::Qemu)
+            leds: if knows(pseudo::LED_STATE) {
+                Some(LedKind::Qemu)
             } else {
-                knows(pseudo::VMWARE_LED_STATE).then_some(LampKind::Vmware)
+                knows(pseudo::VMWARE_LED_STATE).then_some(LedKind::Vmware)
             },
             fence: knows(pseudo::FENCE),
             continuous: knows(pseudo::CONTINUOUS_UPDATES),

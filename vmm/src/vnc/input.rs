@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::input::{Buttons, Input, Key, Lamps, Layout, PointerEvent, Taken};
+use devices::input::{Buttons, Input, Key, Layout, Leds, PointerEvent, Taken};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::keyboard::Keyboard;
@@ -56,9 +56,9 @@ impl ClientInput {
         }
     }
 
-    /// The lamps of the guest's keyboard.
-    pub(super) fn lamps(&self) -> Lamps {
-        self.input.lamps()
+    /// The LEDs of the guest's keyboard.
+    pub(super) fn leds(&self) -> Leds {
+        self.input.leds()
     }
 
     /// Whether so much waits that the client has to.
@@ -88,7 +88,7 @@ impl ClientInput {
     /// A key by what it means on the client's keyboard. Returns it if the guest's has one.
     pub(super) fn key_by_symbol(&mut self, symbol: u32, pressed: bool, now: Instant) -> Option<Key> {
         let mut keys = Vec::new();
-        let caps = pressed && self.input.lamps().caps;
+        let caps = pressed && self.input.leds().caps;
         let key = self.keyboard.symbol(symbol, pressed, caps, &mut keys);
         self.put_keys(keys, now);
         key

@@ -1,14 +1,16 @@
 //! What a client has of the screen, and the updates that bring it up to date: FramebufferUpdate, RFC 6143 §7.6.1.
 
+mod picture;
+mod region;
+
 use devices::display::{Rect, View};
-use devices::input::Lamps;
+use devices::input::Leds;
 
 use super::encode::{Block, Encoder};
-use super::features::{Features, LampKind, pseudo};
-use super::picture;
+use super::features::{Features, LedKind, pseudo};
 use super::pixel::{Converter, PixelFormat};
 use super::protocol::Area;
-use super::region::{Region, intersection, pieces};
+use region::{Region, intersection, pieces};
 
 /// The screen while the guest shows nothing yet.
 const NOTHING: (u32, u32) = (640, 480);
@@ -18,13 +20,13 @@ const LARGEST: u32 = 16384;
 /// Why a rectangle of ExtendedDesktopSize is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resize {
-    /// The guest has changed the size, or the client has just told that it knows of sizes.
+    /// The guest has changed the size, or the client has just announced that it knows of sizes.
     Server,
     /// The client wants another size, which is the guest's to choose.
     Refused,
 }
 
-/// A client's copy of the screen, and what it has not been told yet.
+/// A client's copy of the screen, and what it has not been sent yet.
 pub(super) struct Painter {
     view: Box<dyn View>,
     name: String,
@@ -41,9 +43,9 @@ pub(super) struct Painter {
     new_cursor: bool,
     new_keys: bool,
     new_motion: bool,
-    /// The lamps as the client knows them.
-    told: Option<Lamps>,
-    lamps: Lamps,
+    /// The LEDs as the client knows them.
+    sent_leds: Option<Leds>,
+    leds: Leds,
     /// Where the pointer was drawn for a client that does not.
     drawn: Option<Rect>,
 }
@@ -65,8 +67,8 @@ impl Painter {
             new_cursor: false,
             new_keys: false,
             new_motion: false,
-            told: None,
-            lamps: Lamps::default(),
+            sent_leds: None,
+            leds: Leds::default(),
             drawn: None,
         };
         this.view.look();
@@ -129,8 +131,8 @@ impl Painter {
         }
     }
 
-    pub(super) fn set_lamps(&mut self, lamps: Lamps) {
-        self.lamps = lamps;
+    pub(super) fn set_leds(&mut self, leds: Leds) {
+        self.leds = leds;
     }
 
     pub(super) fn refuse_resize(&mut self) {
@@ -172,7 +174,7 @@ impl Painter {
         }
     }
 
-    /// Appends an update of this area; false if there is nothing to tell.
+    /// Appends an update of this area; false if there is nothing to send.
     pub(super) fn update(&mut self, area: Area, out: &mut Vec<u8>) -> bool {
         let area = rect_of(area);
         let resized = self.resize.is_some();
@@ -199,11 +201,11 @@ impl Painter {
     }
 
     fn has_news(&self) -> bool {
-        self.new_name || self.new_cursor || self.new_keys || self.new_motion || self.news_of_lamps().is_some()
+        self.new_name || self.new_cursor || self.new_keys || self.new_motion || self.news_of_leds().is_some()
     }
 
-    fn news_of_lamps(&self) -> Option<LampKind> {
-        self.features.lamps.filter(|_| self.told != Some(self.lamps))
+    fn news_of_leds(&self) -> Option<LedKind> {
+        self.features.leds.filter(|_| self.sent_leds != Some(self.leds))
     }
 
     /// Pseudo-rectangles; how many.
@@ -241,20 +243,20 @@ impl Painter {
             head(out, [0; 4], pseudo::DESKTOP_NAME);
             put_text(out, &self.name);
         }
-        if let Some(kind) = self.news_of_lamps() {
-            let Lamps { scroll, num, caps } = self.lamps;
+        if let Some(kind) = self.news_of_leds() {
+            let Leds { scroll, num, caps } = self.leds;
             let bits = u8::from(scroll) | u8::from(num) << 1 | u8::from(caps) << 2;
             match kind {
-                LampKind::Qemu => {
+                LedKind::Qemu => {
                     head(out, [0; 4], pseudo::LED_STATE);
                     out.push(bits);
                 }
-                LampKind::Vmware => {
+                LedKind::Vmware => {
                     head(out, [0; 4], pseudo::VMWARE_LED_STATE);
                     out.extend_from_slice(&u32::from(bits).to_be_bytes());
                 }
             }
-            self.told = Some(self.lamps);
+            self.sent_leds = Some(self.leds);
         }
         if std::mem::take(&mut self.new_cursor) {
             self.put_cursor(out);

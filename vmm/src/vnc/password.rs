@@ -1,5 +1,5 @@
-//! VNC authentication: RFC 6143 §7.2.2. A challenge is encrypted by DES with the password as key. It keeps strangers out of a
-//! private network and is no protection on others: docs/display.md tells of ssh.
+//! VNC authentication: RFC 6143 §7.2.2. A challenge is encrypted by DES with the password as key. It keeps clients without
+//! the password out of a private network and is no protection on others: docs/display.md describes ssh.
 
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;

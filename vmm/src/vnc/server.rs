@@ -1,5 +1,11 @@
 //! The server: accepts clients, each of which gets a thread, and ends all of them.
 
+mod admission;
+mod client;
+mod clients;
+mod events;
+mod listener;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -13,15 +19,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::VncAddress;
 
-use super::admission::{Peer, Stage, Stranger};
-use super::client::{Over, serve};
-use super::clients::{Client, Clients, EndNotice, make_room};
-use super::events::{event, signalled};
-use super::listener::{ListenError, Listener};
 use super::password::{CHALLENGE, Password};
-use super::session::{Context, End, REFUSAL, Session};
+use super::session::{Context, End, REFUSAL, Session, Stage};
+use admission::{Peer, Unauthenticated};
+use client::{Over, serve};
+use clients::{Client, Clients, EndNotice, make_room};
+use events::{event, signalled};
+use listener::{ListenError, Listener};
 
-/// Threads of clients, with those that are told that they are too many or are on their way out. More are disconnected unheard.
+/// Threads of clients, with those that are being refused as too many or are on their way out. More are disconnected unheard.
 const MOST_THREADS: usize = 64;
 /// How long nobody is accepted when the host has no descriptor or thread left.
 const EXHAUSTED: Duration = Duration::from_millis(500);
@@ -228,7 +234,7 @@ impl Acceptor {
         let now = Instant::now();
         let mut all = self.clients.lock();
         let room = all.len() < MOST_THREADS && make_room(&mut all, peer, now);
-        // Those that are only told that they are too many take none of the threads of others.
+        // Those that are only refused as too many take none of the threads of others.
         if all.len() >= if room { MOST_THREADS } else { MOST_THREADS / 2 } {
             refused(peer, &End::TooMany);
             return Ok(());
@@ -255,7 +261,7 @@ impl Acceptor {
                 over => devices::limited_debug!("VNC client {id} is disconnected: {over}"),
             }
         })?;
-        let standing = Stranger { peer, stage: Stage::Silent, heard: now };
+        let standing = Unauthenticated { peer, stage: Stage::Silent, heard: now };
         all.push(Client { id, dismiss, thread, done, shared: None, leaving: !room, standing });
         Ok(())
     }

@@ -3,17 +3,19 @@
 //! At most one update is under way. While the client does not read, nothing is looked at for it, and when it reads again it
 //! gets the newest picture.
 
+mod handshake;
+mod running;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devices::display::Screen;
 use devices::input::{Input, Layout};
 
-use super::admission::Stage;
-use super::handshake::{Handshake, Progress};
 use super::password::{CHALLENGE, Password};
 use super::protocol::{self, Message, Violation};
-use super::running::Running;
+use handshake::{Handshake, Progress};
+use running::Running;
 
 /// What a client has to send within this time: its part of the handshake, or the rest of a message.
 pub(super) const SEND_WITHIN: Duration = Duration::from_secs(10);
@@ -26,8 +28,21 @@ pub(super) const REFUSAL: Duration = Duration::from_secs(2);
 /// Answers that a client has not read. Then its requests wait.
 const MOST_UNREAD: usize = 16 << 10;
 
-/// What those are told who are too many.
+/// What is sent to those who are too many.
 const TOO_MANY: &str = "There are too many VNC clients already.";
+
+/// How far a client is, in ascending order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It has sent nothing.
+    Silent,
+    /// It has sent something.
+    Spoke,
+    /// It was asked for the password.
+    Asked,
+    /// It is done with the handshake.
+    Admitted,
+}
 
 /// Why a client's session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -79,9 +94,9 @@ pub(super) struct Context {
 
 enum Phase {
     Handshake(Handshake),
-    /// The refusal is told at that time.
+    /// The refusal is sent at that time.
     Refusing(Handshake, Instant),
-    /// It has been told.
+    /// It has been sent.
     Refused(End),
     Running(Box<Running>),
 }
@@ -113,7 +128,7 @@ impl Session {
         Self::greet(id, context, challenge, None, now)
     }
 
-    /// Greets a client that there is no room for: it is told so.
+    /// Greets a client that there is no room for: it is sent the refusal.
     pub(super) fn one_too_many(id: u64, context: Arc<Context>, now: Instant) -> Self {
         Self::greet(id, context, [0; CHALLENGE], Some(TOO_MANY), now)
     }
@@ -158,7 +173,7 @@ impl Session {
     pub(super) fn stage(&self) -> Stage {
         match &self.phase {
             Phase::Running(_) => Stage::Admitted,
-            // Who has given the password has not become a stranger by it.
+            // Who has given the password has not become unauthenticated by it.
             Phase::Handshake(handshake) if handshake.is_asking() || handshake.is_authenticated() => {
                 Stage::Asked
             }
@@ -225,7 +240,7 @@ impl Session {
             self.messages(now)?;
         }
         if let Phase::Running(running) = &mut self.phase {
-            running.watch_lamps(now);
+            running.watch_leds(now);
             if self.output.is_empty() && running.paint(&self.context, &mut self.output) {
                 self.update = self.output.len();
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use devices::display::{Change, Cursor, Frame, Rect, Screen, View};
-use devices::input::{Input, Key, Lamps, Layout, PointerEvent, Taken};
+use devices::input::{Input, Key, Layout, Leds, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
@@ -33,7 +33,7 @@ const ANSWERS: usize = 40 << 10;
 pub fn converse(script: &[u8]) {
     let Some((flags, mut rest)) = script.split_first() else { return };
     let guest = Arc::new(Guest {
-        deaf: AtomicBool::new(flags & 2 != 0),
+        stalled: AtomicBool::new(flags & 2 != 0),
         caps: flags & 4 != 0,
         held: Mutex::default(),
     });
@@ -86,7 +86,7 @@ pub fn converse(script: &[u8]) {
                 !advance(&mut session, now)
             }
             0xF5 => {
-                guest.deaf.fetch_xor(true, Ordering::Relaxed);
+                guest.stalled.fetch_xor(true, Ordering::Relaxed);
                 !advance(&mut session, now)
             }
             kind => {
@@ -144,14 +144,14 @@ fn advance(session: &mut Session, now: Instant) -> bool {
 }
 
 struct Guest {
-    deaf: AtomicBool,
+    stalled: AtomicBool,
     caps: bool,
     held: Mutex<BTreeSet<Key>>,
 }
 
 impl Guest {
-    fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Relaxed)
+    fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeSet<Key>> {
@@ -161,24 +161,24 @@ impl Guest {
 
 impl Input for Guest {
     fn key(&self, key: Key, pressed: bool) -> bool {
-        let deaf = self.is_deaf();
+        let stalled = self.is_stalled();
         if !pressed {
             self.held().remove(&key);
-        } else if !deaf {
+        } else if !stalled {
             self.held().insert(key);
         }
-        !pressed || !deaf
+        !pressed || !stalled
     }
 
     fn pointer(&self, _: PointerEvent) -> Taken {
-        if self.is_deaf() { Taken::Full } else { Taken::Yes }
+        if self.is_stalled() { Taken::Full } else { Taken::Yes }
     }
 
     /// The session has a turn after each step.
     fn signal_room(&self, _: &Arc<EventFd>) {}
 
-    fn lamps(&self) -> Lamps {
-        Lamps { caps: self.caps, ..Lamps::default() }
+    fn leds(&self) -> Leds {
+        Leds { caps: self.caps, ..Leds::default() }
     }
 }
 
@@ -208,10 +208,10 @@ impl State {
         self.frame = Frame { width, height, pixels };
         self.change.resized = true;
         self.change.damage = vec![Rect { x: 0, y: 0, width, height }];
-        self.tell();
+        self.signal();
     }
 
-    fn tell(&self) {
+    fn signal(&self) {
         if let Some(changed) = &self.changed {
             let _ = changed.write(1);
         }
@@ -247,7 +247,7 @@ impl Canvas {
         } else {
             vec![Rect { x: 0, y: 0, width: columns, height: rows }]
         };
-        state.tell();
+        state.signal();
     }
 
     fn resize(&self, width: u32, height: u32) {
@@ -269,7 +269,7 @@ impl Canvas {
             pixels: (0..12).map(|index| index * 0x1111_1111).collect(),
         });
         (state.change.cursor_shape, state.change.cursor_moved) = (y & 1 != 0, true);
-        state.tell();
+        state.signal();
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn check(file: &ImageFile, header: &Header, l1: &L1Table) -> Result<R
 #[derive(Default)]
 struct Referred {
     times: u16,
-    /// By the active L1 table, which tells what may be changed in place.
+    /// By the active L1 table, which says what may be changed in place.
     active: bool,
 }
 

@@ -216,7 +216,7 @@ impl Header {
     }
 }
 
-/// Sets the bit that tells all users that the image is corrupt. Version 2 has none.
+/// Sets the bit that says to all users that the image is corrupt. Version 2 has none.
 pub(super) fn mark_corrupt(file: &mut ImageFile, version: u32) -> io::Result<()> {
     if version < 3 {
         return Ok(());

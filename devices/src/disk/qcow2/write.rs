@@ -124,7 +124,7 @@ impl Qcow2Image {
     }
 
     /// Writes to the clusters from `host` on what belongs before `at` and behind `next`, the disk's bytes that are
-    /// written otherwise: the present contents for new clusters, of which it is told whether they are `fresh`, and
+    /// written otherwise: the present contents for new clusters, for which it is given whether they are `fresh`, and
     /// zeroes for a kept one.
     fn surround(&mut self, host: u64, at: u64, next: u64, fresh: Option<bool>) -> io::Result<()> {
         let begin = at - self.geometry.within(at);

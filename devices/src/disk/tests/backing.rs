@@ -6,7 +6,7 @@ fn allow(options: &mut DiskOptions) {
     options.allow_backing = true;
 }
 
-/// An overlay in `dir` whose header says what it is told, whether there is such a file or not.
+/// An overlay in `dir` with this header, whether there is such a file or not.
 fn overlay(dir: &Path, name: &str, backing: &str, format: Option<&str>) -> PathBuf {
     let path = create(dir, name, "qcow2", "", 1 << 20);
     rebase(&path, backing, format);

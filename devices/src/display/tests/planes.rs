@@ -124,12 +124,12 @@ fn a_buffer_that_vanishes_is_forgiven_for_a_while() {
 }
 
 #[test]
-fn what_was_read_before_a_failure_is_told() {
+fn what_was_read_before_a_failure_is_reported() {
     let (mut bench, memory) = showing(0);
     let before = bench.core.generation();
     memory.draw(4 * 3, &[9, 9, 9, 9]);
     memory.breaks_at.store(64 * 4 * 40, Ordering::Relaxed);
-    assert!(bench.core.refresh(Effort::Everything), "lookers are to be told");
+    assert!(bench.core.refresh(Effort::Everything), "lookers are to be signalled");
     assert!(bench.core.generation() > before);
     memory.breaks_at.store(u64::MAX, Ordering::Relaxed);
     bench.look(Effort::Everything);

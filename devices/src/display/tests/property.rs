@@ -82,7 +82,7 @@ impl World {
             Step::Move(to) => {
                 // Overlapping places: what is at one is seen at the other, in part.
                 let base = (1 << 20) + to * 4096;
-                // The kernel tells written pages by their address: those of the former place count at the new one, wherever
+                // The kernel reports written pages by their address: those of the former place count at the new one, wherever
                 // they are in it.
                 let mut written = self.bench.tracker.written.lock().unwrap();
                 if !written.is_empty() && self.base != Some(base) {

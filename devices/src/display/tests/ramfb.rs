@@ -72,7 +72,7 @@ fn an_idle_watched_screen_is_not_read() {
     bench.look(Effort::Written);
     assert!(bench.core.watch(false), "a watch begins");
     bench.look(Effort::Everything);
-    // Changes that nobody told of would be seen if anything were read.
+    // Changes that nobody reported would be seen if anything were read.
     bench.ram.write_slice(&[0xff; 8192], GuestAddress(1 << 20)).unwrap();
     for _ in 0..100 {
         assert!(!bench.core.watch(false), "one watch is enough");
@@ -90,13 +90,13 @@ fn a_written_page_is_found_in_its_rows_only() {
     bench.look(Effort::Written);
     bench.core.watch(false);
     bench.look(Effort::Everything);
-    // Two pages of 16 rows each. The second is drawn, and told of; the first is drawn behind the watch's back.
+    // Two pages of 16 rows each. The second is drawn, and reported; the first is drawn behind the watch's back.
     bench.ram.write_slice(&[1, 2, 3, 4], GuestAddress(1 << 20)).unwrap();
     bench.draw(4096 + 4 * 40, &[0x11, 0x22, 0x33, 0x44]);
     let change = bench.look(Effort::Sample);
     assert_eq!(change.damage, [Rect { x: 32, y: 0, width: 32, height: 32 }]);
     assert_eq!(bench.copy.frame.pixels[16 * 64 + 40], 0x33_2211);
-    assert_eq!(bench.copy.frame.pixels[0], 0, "nobody told");
+    assert_eq!(bench.copy.frame.pixels[0], 0, "nobody has reported it");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn until(view: &mut dyn View, wanted: impl Fn(&Frame) -> bool) {
     let begin = Instant::now();
     while !wanted(view.frame()) {
         assert!(begin.elapsed() < PATIENCE, "the picture does not come");
-        assert!(signalled(view, PATIENCE), "nobody tells of the change");
+        assert!(signalled(view, PATIENCE), "nobody signals the change");
         view.look();
     }
 }

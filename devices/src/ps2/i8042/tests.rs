@@ -216,17 +216,17 @@ fn controller_ram() {
 }
 
 #[test]
-fn lamps() {
+fn leds() {
     let mut kbc = fixture();
-    for (leds, lamps) in [
-        (0x01, Lamps { scroll: true, ..Lamps::default() }),
-        (0x02, Lamps { num: true, ..Lamps::default() }),
-        (0xe4, Lamps { caps: true, ..Lamps::default() }),
-        (0x00, Lamps::default()),
+    for (byte, leds) in [
+        (0x01, Leds { scroll: true, ..Leds::default() }),
+        (0x02, Leds { num: true, ..Leds::default() }),
+        (0xe4, Leds { caps: true, ..Leds::default() }),
+        (0x00, Leds::default()),
     ] {
         kbc.data(0xed);
-        kbc.data(leds);
-        assert_eq!(kbc.controller.lamps(), lamps, "{leds:#x}");
+        kbc.data(byte);
+        assert_eq!(kbc.controller.leds(), leds, "{byte:#x}");
     }
 }
 
@@ -260,7 +260,7 @@ proptest! {
         prop_assert!(!kbc.keyboard.is_high() && !kbc.mouse.is_high());
         prop_assert_eq!(kbc.status(), 0x18);
         prop_assert_eq!(kbc.read(DATA_PORT), 0);
-        prop_assert_eq!(kbc.controller.lamps(), Lamps::default());
+        prop_assert_eq!(kbc.controller.leds(), Leds::default());
         kbc.command(0x20);
         kbc.expect(&[0x03]);
         kbc.command(0xd0);

@@ -116,7 +116,7 @@ fn run(steps: &[Step]) -> (Vec<(Key, bool)>, BTreeSet<Key>, Decoder) {
 }
 
 proptest! {
-    /// Commands that change nothing about keys: lamps, rate of repetition, and values for both.
+    /// Commands that change nothing about keys: LEDs, rate of repetition, and values for both.
     #[test]
     fn what_is_taken_arrives_whole_and_in_order(steps in steps(&[0xed, 0xf3, 0x00, 0x02])) {
         let (taken, _, decoder) = run(&steps);

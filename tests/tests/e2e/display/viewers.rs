@@ -68,11 +68,11 @@ fn rude(machine: &Machine, running: &mut Running) -> Outcome {
     }
     garbage()?;
     // One that asks for pictures all the time and reads none.
-    let mut deaf = connect()?;
-    handshake(&mut deaf)?;
-    deaf.set_write_timeout(Some(Duration::from_millis(100)))?;
+    let mut stalled = connect()?;
+    handshake(&mut stalled)?;
+    stalled.set_write_timeout(Some(Duration::from_millis(100)))?;
     for _ in 0..200 {
-        if ask(&mut deaf).is_err() {
+        if ask(&mut stalled).is_err() {
             break;
         }
     }
@@ -80,7 +80,7 @@ fn rude(machine: &Machine, running: &mut Running) -> Outcome {
     vncdo(["type", "echo still-$((40+2)) >/dev/ttyS0", "key", "enter"])?;
     running.expect("still-42\r?\n")?;
     let _ = screenshot(&machine.file("rude.png"))?;
-    drop(deaf);
+    drop(stalled);
 
     let after = settled(running, Some(before))?;
     ensure(after == before, format!("files and threads were {before:?} and are {after:?}"))

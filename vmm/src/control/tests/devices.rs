@@ -1,6 +1,6 @@
 //! Keyboard, mouse and screen behind the socket.
 
-use ::devices::input::{Buttons, Key, Lamps, PointerEvent, Taken};
+use ::devices::input::{Buttons, Key, Leds, PointerEvent, Taken};
 
 use super::*;
 use crate::screenshot::wall::Wall;
@@ -34,8 +34,8 @@ impl Input for Desk {
 
     fn signal_room(&self, _event: &Arc<EventFd>) {}
 
-    fn lamps(&self) -> Lamps {
-        Lamps { caps: self.caps.load(Ordering::SeqCst), ..Lamps::default() }
+    fn leds(&self) -> Leds {
+        Leds { caps: self.caps.load(Ordering::SeqCst), ..Leds::default() }
     }
 }
 

@@ -6,8 +6,8 @@ use devices::vfio::host::ResetDone;
 use proptest::prelude::*;
 use vocabulary::LentDevice;
 
-use super::super::means::Means;
 use super::super::reset::{Affected, Hardware, Ours, Owner, Resets, Verdict, affected, decide};
+use super::super::reset_methods::ResetMethods;
 use super::gpu;
 
 fn member(function: u8, owner: Owner) -> Affected {
@@ -127,7 +127,7 @@ proptest! {
 /// A function on a bus with others.
 struct Fake {
     function: u8,
-    means: Option<Means>,
+    methods: Option<ResetMethods>,
     /// What a reset of its function says; `None` for success.
     refusal: Option<i32>,
     bus: Result<Vec<Affected>, i32>,
@@ -141,8 +141,8 @@ impl Fake {
 }
 
 impl Hardware for Fake {
-    fn means(&self) -> Option<Means> {
-        self.means
+    fn reset_methods(&self) -> Option<ResetMethods> {
+        self.methods
     }
 
     fn quiet(&self) {
@@ -164,8 +164,8 @@ impl Hardware for Fake {
     }
 }
 
-const FLR: Means = Means { function_level: true, power: true, pmcsr: None };
-const POWER: Means = Means { function_level: false, power: true, pmcsr: None };
+const FLR: ResetMethods = ResetMethods { function_level: true, power: true, pmcsr: None };
+const POWER: ResetMethods = ResetMethods { function_level: false, power: true, pmcsr: None };
 
 struct Slot {
     resets: Resets,
@@ -174,14 +174,14 @@ struct Slot {
 }
 
 impl Slot {
-    /// Two functions of group 9, the second always without means of its own, and `bus` as what the bus reset reaches.
-    fn new(means: Option<Means>, refusal: Option<i32>, bus: Result<Vec<Affected>, i32>) -> Self {
+    /// Two functions of group 9, the second always without methods of its own, and `bus` as what the bus reset reaches.
+    fn new(methods: Option<ResetMethods>, refusal: Option<i32>, bus: Result<Vec<Affected>, i32>) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         let resets = Resets::default();
-        let devices: Vec<_> = [(0, means), (1, None)]
+        let devices: Vec<_> = [(0, methods), (1, None)]
             .into_iter()
-            .map(|(function, means)| {
-                let fake = Fake { function, means, refusal, bus: bus.clone(), log: Arc::clone(&log) };
+            .map(|(function, methods)| {
+                let fake = Fake { function, methods, refusal, bus: bus.clone(), log: Arc::clone(&log) };
                 Arc::new(fake)
             })
             .collect();
@@ -240,8 +240,8 @@ fn a_reset_due_again_is_performed_again() {
 }
 
 #[test]
-fn the_mildest_means_come_first() {
-    for (means, refusal, bus, expected, log) in [
+fn the_mildest_methods_come_first() {
+    for (methods, refusal, bus, expected, log) in [
         (Some(FLR), None, both(), Some(ResetDone::Function), vec!["quiet 0", "function 0"]),
         (Some(POWER), None, Err(libc::ENODEV), Some(ResetDone::Function), vec!["quiet 0", "function 0"]),
         (Some(POWER), None, both(), Some(ResetDone::Bus), vec!["quiet 0", "quiet 1", "bus [9] 0"]),
@@ -255,11 +255,11 @@ fn the_mildest_means_come_first() {
             vec!["quiet 0", "function 0", "quiet 1", "bus [9] 0"],
         ),
     ] {
-        let slot = Slot::new(means, refusal, bus);
+        let slot = Slot::new(methods, refusal, bus);
         slot.resets.announce(gpu(0));
         slot.resets.announce(gpu(1));
-        assert_eq!(slot.resets.reset(gpu(0)).ok(), expected, "{means:?} {refusal:?}");
-        assert_eq!(slot.log(), log, "{means:?} {refusal:?}");
+        assert_eq!(slot.resets.reset(gpu(0)).ok(), expected, "{methods:?} {refusal:?}");
+        assert_eq!(slot.log(), log, "{methods:?} {refusal:?}");
     }
 }
 
@@ -276,7 +276,7 @@ fn a_closed_function_holds_up_nobody() {
 struct Virtual(Option<i32>);
 
 impl Hardware for Virtual {
-    fn means(&self) -> Option<Means> {
+    fn reset_methods(&self) -> Option<ResetMethods> {
         None
     }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Canvas, Direct, Notes, talk};
-use crate::vnc::admission::Stage;
 use crate::vnc::password::{Password, PasswordError};
 use crate::vnc::protocol::Violation;
-use crate::vnc::session::End;
+use crate::vnc::session::{End, Stage};
 
 const CHALLENGE: &[u8; 16] = b"0123456789abcdef";
 
@@ -104,7 +103,7 @@ fn what_is_no_handshake_ends_it_at_once() {
 }
 
 #[test]
-fn who_has_given_the_password_is_no_stranger_again() {
+fn who_has_given_the_password_stays_authenticated() {
     let mut viewer = direct(Some(b"secret"));
     let answer = Password::new(b"secret").answer(*CHALLENGE);
     let mut stages = vec![viewer.session.stage()];
@@ -120,19 +119,19 @@ fn who_has_given_the_password_is_no_stranger_again() {
 }
 
 #[test]
-fn a_wrong_password_is_told_after_a_while() {
-    for (version, choice, told) in [("003", &b""[..], 4), ("007", b"\x02", 4), ("008", b"\x02", 4 + 4 + 22)] {
+fn a_wrong_password_is_reported_after_a_while() {
+    for (version, choice, len) in [("003", &b""[..], 4), ("007", b"\x02", 4), ("008", b"\x02", 4 + 4 + 22)] {
         let mut direct = direct(Some(b"secret"));
         let says = [format!("RFB 003.{version}\n").as_bytes(), choice, &[7; 16]].concat();
         let heard = talk(&mut direct, &says);
-        assert!(heard.ends_with(CHALLENGE), "nothing is told yet");
+        assert!(heard.ends_with(CHALLENGE), "nothing is sent yet");
         // Nothing more is read meanwhile: one guess at a time.
         assert_eq!(direct.session.room(), 0);
         direct.pass(Duration::from_millis(500));
         assert!(direct.session.output().is_empty());
         direct.pass(Duration::from_secs(2));
         let heard = talk(&mut direct, &[]);
-        assert_eq!((heard.len(), &heard[..4]), (told, &[0, 0, 0, 1][..]));
+        assert_eq!((heard.len(), &heard[..4]), (len, &[0, 0, 0, 1][..]));
         direct.pass(Duration::ZERO);
         assert_eq!(direct.end, Some(End::WrongPassword));
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devices::input::{Buttons, Key, Lamps, PointerEvent};
+use devices::input::{Buttons, Key, Leds, PointerEvent};
 
 use super::viewer::Viewer;
 use super::{Canvas, Direct, Note, Notes};
@@ -77,7 +77,7 @@ fn shift_is_what_the_symbol_needs() {
         &[(shift, true), (of('/'), true), (of('/'), false), (shift, false)],
         &[("shift", true), ("shift", false), ("slash", true), ("slash", false)],
     );
-    *input.lamps.lock().unwrap() = Lamps { caps: true, ..Lamps::default() };
+    *input.leds.lock().unwrap() = Leds { caps: true, ..Leds::default() };
     typed(&mut viewer, &[(of('A'), true), (of('A'), false)], &[("a", true), ("a", false)]);
     typed(
         &mut viewer,
@@ -133,8 +133,8 @@ fn a_client_that_can_sends_motion() {
     viewer.set_encodings(&[0, -257, -258]).unwrap();
     viewer.request(false).unwrap();
     viewer.update().unwrap();
-    let told: Vec<_> = viewer.rects.iter().filter(|(number, _)| *number != 0).copied().collect();
-    assert_eq!(told, [(-258, [0, 0, 64, 64]), (-257, [0, 0, 64, 64])]);
+    let announced: Vec<_> = viewer.rects.iter().filter(|(number, _)| *number != 0).copied().collect();
+    assert_eq!(announced, [(-258, [0, 0, 64, 64]), (-257, [0, 0, 64, 64])]);
     point(&mut viewer, 0, 0x7FFF + 3, 0x7FFF - 4);
     point(&mut viewer, 0, 0x7FFF + 3, 0x7FFF - 4);
     point(&mut viewer, 0, 0x7FFF, 0x7FFF);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devices::display::{Cursor, Rect};
-use devices::input::Lamps;
+use devices::input::Leds;
 use proptest::prelude::*;
 
 use super::viewer::{Viewer, expected};
@@ -174,7 +174,7 @@ fn a_client_follows_the_size_if_it_can() {
         viewer.request(false).unwrap();
         viewer.update().unwrap();
         if number == Some(-308) {
-            assert_eq!(viewer.rects, [(-308, [0, 0, 80, 60])], "told that it is known");
+            assert_eq!(viewer.rects, [(-308, [0, 0, 80, 60])], "announced as known");
             viewer.request(false).unwrap();
             viewer.update().unwrap();
         }
@@ -308,19 +308,19 @@ fn the_pointer_is_sent_to_clients_that_draw_it() {
 }
 
 #[test]
-fn lamps_are_told() {
+fn leds_are_sent() {
     let (canvas, input) = (Canvas::new(16, 16), Arc::new(Notes::default()));
     for (number, on) in [(-261, vec![0b110]), (0x574D_5668, vec![0, 0, 0, 0b110])] {
-        *input.lamps.lock().unwrap() = Lamps::default();
+        *input.leds.lock().unwrap() = Leds::default();
         let mut viewer = Viewer::new(Direct::new(&canvas, &input, None), true).unwrap();
         viewer.set_encodings(&[0, number]).unwrap();
         viewer.request(false).unwrap();
         viewer.update().unwrap();
         assert_eq!(viewer.extra, vec![0; on.len()]);
         viewer.request(true).unwrap();
-        // Caps Lock, upon which the guest's driver switches the lamps, after a while.
+        // Caps Lock, upon which the guest's driver switches the LEDs, after a while.
         viewer.key(0xFFE5, true).unwrap();
-        *input.lamps.lock().unwrap() = Lamps { caps: true, num: true, scroll: false };
+        *input.leds.lock().unwrap() = Leds { caps: true, num: true, scroll: false };
         let due = viewer.stream.session.due().unwrap();
         viewer.stream.pass(due - viewer.stream.now);
         viewer.update().unwrap();
@@ -357,5 +357,5 @@ fn continuous_updates_need_no_requests_and_wait_for_fences() {
     std::io::Write::write_all(&mut viewer.stream, &[150, 0, 0, 0, 0, 0, 0, 64, 0, 64]).unwrap();
     viewer.request(false).unwrap();
     viewer.update().unwrap();
-    assert_eq!(viewer.others.last(), Some(&150), "the end is told");
+    assert_eq!(viewer.others.last(), Some(&150), "the end is announced");
 }

@@ -151,7 +151,7 @@ fn sixteen_are_enough() {
     let canvas = Canvas::new(32, 32);
     let server = start(&canvas);
     let mut viewers: Vec<_> = (0..16).map(|_| Viewer::new(connect(&server), true).unwrap()).collect();
-    // The next one is told why.
+    // The next one is sent the reason.
     for (version, offer) in [("003.008", &[0][..]), ("003.007", &[0]), ("003.003", &[0; 4])] {
         let mut stream = connect(&server);
         stream.write_all(format!("RFB {version}\n").as_bytes()).unwrap();
@@ -214,7 +214,7 @@ fn a_socket_of_the_file_system_comes_and_goes() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told() {
+fn a_port_that_is_taken_is_reported() {
     let canvas = Canvas::new(32, 32);
     let server = start(&canvas);
     let again = options(server.address().clone());
@@ -263,7 +263,7 @@ fn a_password_is_asked_for() {
 }
 
 #[test]
-fn a_password_can_be_typed_while_strangers_storm() {
+fn a_password_can_be_typed_while_unauthenticated_clients_storm() {
     let canvas = Canvas::new(32, 32);
     let address = VncAddress::Tcp(([127, 0, 0, 1], 0).into());
     let options = Options { password: Some(Password::new(b"secret")), ..options(address) };
@@ -277,18 +277,18 @@ fn a_password_can_be_typed_while_strangers_storm() {
     };
     let (mut owner, challenge) = ask().unwrap();
     // Silent ones, half ones, and some that are as far as the owner is.
-    let mut strangers = Vec::new();
+    let mut others = Vec::new();
     for round in 0..90 {
-        let mut stranger = connect(&server);
+        let mut other = connect(&server);
         if round % 3 == 1 {
             // The server may have sent it away already.
-            let _ = stranger.write_all(b"RFB 003");
+            let _ = other.write_all(b"RFB 003");
         }
-        strangers.push(stranger);
+        others.push(other);
         if round % 10 == 0
-            && let Ok((stranger, _)) = ask()
+            && let Ok((other, _)) = ask()
         {
-            strangers.push(stranger);
+            others.push(other);
         }
     }
     owner.write_all(&Password::new(b"secret").answer(challenge)).unwrap();
@@ -298,10 +298,10 @@ fn a_password_can_be_typed_while_strangers_storm() {
     owner.write_all(&[1]).unwrap();
     let mut owner = Viewer::initialise(owner).unwrap();
     // Once it is in, nobody takes its place.
-    strangers.extend((0..40).map(|_| connect(&server)));
+    others.extend((0..40).map(|_| connect(&server)));
     assert_sees(&mut owner, &canvas);
-    drop(strangers);
-    until("the strangers are gone", || server.clients() == 1);
+    drop(others);
+    until("the others are gone", || server.clients() == 1);
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! Planes, displays and OpRegions of made-up devices.
+
+mod edid;
+mod gfx;
+mod opregion;
