@@ -73,7 +73,7 @@ impl Feed {
     }
 }
 
-/// Adds a descriptor to an event loop; without it the console is deaf, which is no reason to end a guest.
+/// Adds a descriptor to an event loop; without it the console is stalled, which is no reason to end a guest.
 pub(crate) fn add(ops: &mut EventOps<'_>, fd: &impl AsRawFd, events: EventSet) {
     if let Err(error) = ops.add(Events::new(fd, events)) {
         devices::limited_error!("cannot wait for console input: {error}");

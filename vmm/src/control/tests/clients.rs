@@ -57,7 +57,7 @@ fn other_users_are_refused_whatever_the_permissions_are() {
 #[test]
 fn who_never_reads_holds_up_nobody_and_is_dropped() {
     let rig = Rig::new();
-    let mut deaf = rig.client();
+    let mut stalled = rig.client();
     let mut other = rig.client();
     // More than the kernel and the server keep for it; the server takes them as they come.
     for _ in 0..20_000 {
@@ -69,7 +69,7 @@ fn who_never_reads_holds_up_nobody_and_is_dropped() {
     }
     assert_eq!(other.ask("query-name", json!({}))["return"]["name"], "vm");
     let mut heard = 0;
-    while deaf.try_line().is_some() {
+    while stalled.try_line().is_some() {
         heard += 1;
     }
     assert!(heard < 20_000);
