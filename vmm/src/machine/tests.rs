@@ -62,10 +62,9 @@ fn the_tables_offer_the_buses_that_there_are() {
         assert_eq!(buses("", last_bus), Some(offered), "{last_bus}");
     }
     // 17 root ports, which the firmware has not numbered yet.
-    let disks: String = (1..=17)
-        .map(|bus| format!("[[disk]]\npath = \"{bus}.raw\"\naddress = \"{bus:02x}:00.0\"\n"))
-        .collect();
-    assert_eq!(buses(&disks, 0), Some(32));
+    let ports: String =
+        (3..20).map(|device| format!("[[root_port]]\naddress = \"00:{device:02x}.0\"\n")).collect();
+    assert_eq!(buses(&ports, 0), Some(32));
 }
 
 #[test]
