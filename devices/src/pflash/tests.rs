@@ -163,8 +163,8 @@ fn run_of_programs_is_one_write_and_no_switch() {
 fn what_is_there_already_is_not_stored_again() {
     let guest = Guest::new(true);
     let there = guest.contents();
-    for offset in 0x20..0x30 {
-        guest.write(offset, &[0x10, there[offset]]);
+    for (offset, byte) in (0x20..0x30).zip(&there[0x20..]) {
+        guest.write(offset, &[0x10, *byte]);
     }
     guest.write(0x20, &[0xff]);
     guest.write(BLOCK_SIZE, &[0x20, 0xd0, 0xff]);
