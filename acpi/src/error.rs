@@ -37,6 +37,9 @@ pub enum Error {
         /// Number of buses.
         buses: u16,
     },
+    /// There cannot be so many buses.
+    #[error("there cannot be {0} PCI buses: a segment has 1 to 256")]
+    Buses(u16),
     /// The power-management block is not where an ICH9 can have it.
     #[error(
         "the ACPI power-management block cannot be at I/O port {0:#x}: use a multiple of 0x80 that is not 0"

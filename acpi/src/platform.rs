@@ -69,8 +69,18 @@ pub struct Cpu {
 pub struct Ecam {
     /// Guest physical address of bus 0, 1 MiB aligned.
     pub base: u64,
-    /// Number of buses, 1 to 256.
+    /// Number of buses for which it has room, 1 to 256.
     pub buses: u16,
+}
+
+impl Platform {
+    /// The last bus below the host bridge: for its `_CRS` and for MCFG, which must agree (PCI Firmware Specification 3.3,
+    /// 4.1.2).
+    pub(crate) fn last_bus(&self) -> u8 {
+        let decoded = self.ecam.map_or(check::BUSES, |ecam| ecam.buses);
+        let buses = self.pci.buses.map_or(decoded, |buses| buses.min(decoded));
+        u8::try_from(buses.saturating_sub(1)).unwrap_or(u8::MAX)
+    }
 }
 
 impl Ecam {
@@ -136,6 +146,9 @@ pub struct IoRange {
 /// and do not appear here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PciRoot {
+    /// How many buses there are, from bus 0 on, 1 to 256; `None` for all that the ECAM window has. An operating system looks
+    /// for devices on each of them (Linux with 32 accesses), so a machine without hot-plug does not offer all 256.
+    pub buses: Option<u16>,
     /// Ports passed to PCI, without 0xCF8-0xCFF.
     pub io: Vec<IoRange>,
     /// Addresses between 1 MiB and 4 GiB passed to PCI. The ECAM window may lie inside: it is cut out.

@@ -96,7 +96,7 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
     let fadt = builder.add(fixed::fadt(platform));
     let mut listed = vec![fadt.clone(), builder.add(fixed::madt(platform))];
     if let Some(ecam) = platform.ecam {
-        listed.push(builder.add(fixed::mcfg(ecam, platform.oem)));
+        listed.push(builder.add(fixed::mcfg(ecam, platform.last_bus(), platform.oem)));
     }
     listed.push(builder.add(fixed::waet(platform.oem)));
     let vrom = match &platform.vrom {

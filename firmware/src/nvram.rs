@@ -8,14 +8,15 @@
 //! The firmware writes flash so that power may fail between any two operations: it programs bytes in an order in
 //! which every prefix is a valid store, or one that the fault-tolerant write driver repairs at the next boot. The
 //! store keeps that promise for the file:
-//! - each program or erase goes to the file at once, in order, before the guest sees it in memory. What the kernel
-//!   has accepted survives the death of the process, so a SIGKILL leaves the file at a prefix of the operations;
+//! - each program or erase goes to the file at once, in order. What the kernel has accepted survives the death of the
+//!   process, so a SIGKILL leaves the file at a prefix of the operations;
 //! - [`NvramFlusher::sync`] makes them survive a power failure of the host. It may be called from another thread, so
 //!   no vCPU waits for the disk;
-//! - an operation that the host refuses (disk full, I/O error) changes neither file nor memory: the flash device
-//!   reports a failed program or erase, as real flash does, and the order is kept.
+//! - an operation that the host refuses (disk full, I/O error) is reported: the flash device tells of a failed program
+//!   or erase, as real flash does, tries the same range again later, and keeps the order.
 //!
-//! Memory here is private: nothing maps the file, so nobody can kill the process by truncating it.
+//! The contents in memory are the flash device's, and private: nothing maps the file, so nobody can kill the process by
+//! truncating it.
 
 use std::fs::File;
 use std::io;
@@ -39,10 +40,10 @@ pub const BLOCK: usize = 4096;
 /// What an erased byte reads as.
 const ERASED: u8 = 0xff;
 
-/// An open variable store: locked, validated, and written through.
+/// An open variable store: locked and written through.
 #[derive(Debug)]
 pub struct NvramStore {
-    bytes: Vec<u8>,
+    size: usize,
     shared: Arc<Shared>,
 }
 
@@ -61,7 +62,8 @@ struct Shared {
 }
 
 impl NvramStore {
-    /// Opens the store at `path`, creating it from `template` (`None`: it must exist) at the first run.
+    /// Opens the store at `path`, creating it from `template` (`None`: it must exist) at the first run. What it holds is
+    /// checked by [`Self::read_into`].
     ///
     /// The new file has mode 0600 and appears under its name only when it is complete and on the disk. The template
     /// is never written. The lock is held until the store and all its flushers are dropped.
@@ -70,21 +72,31 @@ impl NvramStore {
     /// ([`FlashLayout::vars_size`](crate::image::FlashLayout::vars_size)); `None` accepts any.
     ///
     /// # Errors
-    /// A missing, foreign, wrongly sized or invalid file or template; a file in use by another process; whatever the
-    /// kernel refuses. The message names the file.
+    /// A missing, foreign or wrongly sized file or template; an invalid template; a file in use by another process; whatever
+    /// the kernel refuses. The message names the file.
     pub fn open(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<Self, NvramError> {
         let file = create::open_or_create(path, template, size)?;
-        let bytes = contents(path, &file, size)?;
-        Ok(Self {
-            bytes,
-            shared: Arc::new(Shared { path: path.into(), file, dirty: AtomicBool::new(false) }),
-        })
+        let size = measure(path, &file, size)?;
+        Ok(Self { size, shared: Arc::new(Shared { path: path.into(), file, dirty: AtomicBool::new(false) }) })
     }
 
-    /// The contents: what the guest reads from flash, and what the file holds.
+    /// Size of the unit in bytes.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Reads what the guest is to see in flash into `buffer`, whose length must be [`Self::size`], and checks that it is a
+    /// variable store.
+    ///
+    /// # Errors
+    /// Reading fails, or the file is no variable store, or has become shorter since it was opened.
+    pub fn read_into(&self, buffer: &mut [u8]) -> Result<(), NvramError> {
+        let Shared { path, file, dirty: _ } = &*self.shared;
+        if buffer.len() != self.size {
+            return Err(NvramError::Read { path: path.clone(), source: io::ErrorKind::InvalidInput.into() });
+        }
+        read_checked(path, file, buffer)
     }
 
     /// The file of the store.
@@ -93,38 +105,22 @@ impl NvramStore {
         &self.shared.path
     }
 
-    /// Programs `data` at `offset`: into the file first, then into [`NvramStore::bytes`].
+    /// Programs `data` at `offset`.
     ///
     /// Like the flash of QEMU's machines, and unlike NOR cells, this stores the value and does not AND it.
     ///
     /// # Errors
-    /// [`NvramError::OutOfRange`], or [`NvramError::Write`] with neither file nor memory changed, except that a write
-    /// across a 4 KiB boundary may have stored a part in both.
+    /// [`NvramError::OutOfRange`] with the file unchanged, or [`NvramError::Write`], after which the file may have a part of
+    /// `data`: whoever writes the same range again brings it in order.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), NvramError> {
         let out_of_range = || NvramError::OutOfRange { offset, length: data.len() as u64 };
-        let start = usize::try_from(offset).map_err(|_| out_of_range())?;
-        let end = start.checked_add(data.len()).ok_or_else(out_of_range)?;
-        let target = self.bytes.get_mut(start..end).ok_or_else(out_of_range)?;
-        // Programming what is there already costs the host nothing.
-        if target == data {
-            return Ok(());
+        let end = offset.checked_add(data.len() as u64).ok_or_else(out_of_range)?;
+        if end > self.size as u64 {
+            return Err(out_of_range());
         }
         self.shared.dirty.store(true, Ordering::Release);
-        match self.shared.file.write_all_at(data, offset) {
-            Ok(()) => {
-                target.copy_from_slice(data);
-                Ok(())
-            }
-            Err(source) => {
-                // A part may have been stored: whatever the file has now is the truth. If it cannot be read
-                // either, memory keeps the old bytes, and a retry writes the same range again.
-                let mut now = vec![0; target.len()];
-                if self.shared.file.read_exact_at(&mut now, offset).is_ok() {
-                    target.copy_from_slice(&now);
-                }
-                Err(NvramError::Write { path: self.shared.path.clone(), offset, source })
-            }
-        }
+        let written = self.shared.file.write_all_at(data, offset);
+        written.map_err(|source| NvramError::Write { path: self.shared.path.clone(), offset, source })
     }
 
     /// Erases the 4 KiB block that contains `offset` to 0xFF.
@@ -158,27 +154,30 @@ impl NvramStore {
 /// As [`NvramStore::open`].
 pub fn look(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<(), NvramError> {
     match create::look(path, template, size)? {
-        Some(file) => contents(path, &file, size).map(drop),
+        Some(file) => read_checked(path, &file, &mut vec![0; measure(path, &file, size)?]),
         None => Ok(()),
     }
 }
 
-/// Reads and checks the store in `file`.
-fn contents(path: &Path, file: &File, size: Option<u64>) -> Result<Vec<u8>, NvramError> {
+/// Size in bytes of the store in `file`, if it is none of a container and the expected one.
+fn measure(path: &Path, file: &File, expected: Option<u64>) -> Result<usize, NvramError> {
     check::check_not_qcow2(path, file)?;
-    let length = file.metadata().map_err(|source| NvramError::Open { path: path.into(), source })?.len();
-    check::check_size(path, length, size)?;
-    let read = |source| NvramError::Read { path: path.into(), source };
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| read(io::ErrorKind::FileTooLarge.into()))?];
-    file.read_exact_at(&mut bytes, 0).map_err(read)?;
-    match check::check_store(path, &bytes)? {
-        StoreState::Clean => {}
-        StoreState::MidUpdate => tracing::warn!(
+    let size = file.metadata().map_err(|source| NvramError::Open { path: path.into(), source })?.len();
+    check::check_size(path, size, expected)?;
+    let too_large = |_| NvramError::Read { path: path.into(), source: io::ErrorKind::FileTooLarge.into() };
+    usize::try_from(size).map_err(too_large)
+}
+
+/// Reads the store in `file` into `buffer`, which is of its size, and checks it there.
+fn read_checked(path: &Path, file: &File, buffer: &mut [u8]) -> Result<(), NvramError> {
+    file.read_exact_at(buffer, 0).map_err(|source| NvramError::Read { path: path.into(), source })?;
+    if check::check_store(path, buffer)? == StoreState::MidUpdate {
+        tracing::warn!(
             "the variable store {} was left in the middle of an update; the firmware will complete it",
             path.display()
-        ),
+        );
     }
-    Ok(bytes)
+    Ok(())
 }
 
 impl NvramFlusher {

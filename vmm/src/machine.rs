@@ -11,6 +11,7 @@ mod dump;
 mod end;
 mod ends;
 mod flash;
+mod heap;
 mod inputs;
 mod items;
 mod listen;

@@ -85,9 +85,8 @@ fn push_osc(terms: &mut Terms) {
 /// What is passed on to PCI. An OS moves devices only within these windows.
 fn push_windows(terms: &mut Terms, platform: &Platform) {
     let pci = &platform.pci;
-    let last_bus = platform.ecam.map_or(0xFF, |ecam| ecam.buses.saturating_sub(1));
     let mut resources: Vec<Box<dyn Aml>> = vec![
-        Box::new(AddressSpace::new_bus_number(0u16, last_bus)),
+        Box::new(AddressSpace::new_bus_number(0u16, u16::from(platform.last_bus()))),
         // The configuration ports are the bridge's own.
         Box::new(IO::new(PCI_CONFIG.first(), PCI_CONFIG.first(), 1, PCI_CONFIG.count())),
     ];

@@ -3,8 +3,7 @@
 use super::header::table;
 use crate::platform::{Ecam, OemIds};
 
-pub(crate) fn mcfg(ecam: Ecam, oem: OemIds) -> Vec<u8> {
-    let last_bus = u8::try_from(ecam.buses.saturating_sub(1)).unwrap_or(u8::MAX);
+pub(crate) fn mcfg(ecam: Ecam, last_bus: u8, oem: OemIds) -> Vec<u8> {
     let mut body = vec![0; 8];
     body.extend_from_slice(&ecam.base.to_le_bytes());
     // Segment 0, buses from 0 on.

@@ -17,6 +17,9 @@ pub(super) const HIGHEST_ADDRESS: u64 = (1 << 52) - 1;
 /// x2APIC ids from here on are broadcasts or reserved (Intel SDM volume 3, 11.12.9).
 const BROADCAST_APIC_ID: u32 = 0xFFFF_FFFF;
 
+/// Buses of a segment.
+pub(super) const BUSES: u16 = 256;
+
 /// Bridges below each other: each takes a bus of the 256.
 const MAX_DEPTH: usize = 255;
 
@@ -24,7 +27,7 @@ pub(super) fn platform(platform: &Platform) -> Result<(), Error> {
     cpus(platform)?;
     if let Some(ecam) = platform.ecam {
         let aligned = ecam.base.is_multiple_of(1 << 20);
-        if !(1..=256).contains(&ecam.buses) || !aligned || ecam.range().is_none() {
+        if !(1..=BUSES).contains(&ecam.buses) || !aligned || ecam.range().is_none() {
             return Err(Error::Ecam { base: ecam.base, buses: ecam.buses });
         }
     }
@@ -34,6 +37,9 @@ pub(super) fn platform(platform: &Platform) -> Result<(), Error> {
     let oem = platform.oem;
     if !oem.id.iter().chain(&oem.table_id).all(|byte| (b' '..=b'~').contains(byte)) {
         return Err(Error::Oem);
+    }
+    if let Some(buses) = platform.pci.buses.filter(|buses| !(1..=BUSES).contains(buses)) {
+        return Err(Error::Buses(buses));
     }
     windows(&platform.pci)?;
     let root = "\\_SB.PCI0".to_owned();

@@ -47,6 +47,24 @@ fn ecam_is_checked() {
 }
 
 #[test]
+fn buses_are_those_of_the_machine_and_of_the_ecam() {
+    let with = |buses, ecam: u16| {
+        let pci = PciRoot { buses, ..PciRoot::default() };
+        Platform { ecam: Some(Ecam { base: 0xE000_0000, buses: ecam }), pci, ..smallest() }
+    };
+    for (buses, ecam, last) in
+        [(None, 256, 255), (None, 64, 63), (Some(16), 256, 15), (Some(128), 64, 63), (Some(1), 256, 0)]
+    {
+        assert_eq!(with(buses, ecam).last_bus(), last, "{buses:?} {ecam}");
+        assert!(build(&with(buses, ecam)).is_ok());
+    }
+    assert_eq!(Platform { ecam: None, ..with(Some(32), 256) }.last_bus(), 31);
+    for buses in [0, 257] {
+        assert_eq!(build(&with(Some(buses), 256)), Err(Error::Buses(buses)));
+    }
+}
+
+#[test]
 fn ecam_is_cut_out_of_the_windows() {
     let range = |start, end| AddressRange::inclusive(start, end).unwrap();
     let pci = PciRoot { mmio32: vec![range(0x8000_0000, 0xFEBF_FFFF)], ..PciRoot::default() };

@@ -172,7 +172,7 @@ fn host_bridge_windows_leave_out_ecam() {
     assert_eq!(
         windows(&samples::laptop()),
         [
-            (0, 0xFF),
+            (0, 15),
             (0, 0xCF7),
             (0xD00, 0xFFFF),
             (0xA_0000, 0xB_FFFF),

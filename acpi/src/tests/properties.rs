@@ -83,11 +83,11 @@ fn nonsense() -> impl Strategy<Value = Platform> {
     let io = vec((any::<u16>(), any::<u16>()).prop_map(|(start, end)| IoRange { start, end }), 0..3);
     let function = (any::<u8>(), any::<u8>(), "[A-C_]{1,4}", vec(any::<u8>(), 0..9));
     let functions = vec(function, 0..4);
-    let windows = (vec(range(1 << 33), 0..3), vec(range(u64::MAX), 0..3));
+    let windows = (vec(range(1 << 33), 0..3), vec(range(u64::MAX), 0..3), prop::option::of(any::<u16>()));
     let user = vec(vec(any::<u8>(), 0..64), 0..2);
     let vrom = prop::option::of((vec((0u8..34, 0u8..9), 0..4), vec(any::<u8>(), 0..9000)));
     (ecam, cpus, io, functions, windows, any::<u16>(), any::<[u8; 6]>(), user, vrom).prop_map(
-        |(ecam, cpus, io, functions, (mmio32, mmio64), pm_base, id, user_tables, vrom)| {
+        |(ecam, cpus, io, functions, (mmio32, mmio64, buses), pm_base, id, user_tables, vrom)| {
             let functions = functions.into_iter().map(|(device, function, name, aml)| PciFunction {
                 aml,
                 ..samples::endpoint(device, function, &name)
@@ -95,7 +95,7 @@ fn nonsense() -> impl Strategy<Value = Platform> {
             Platform {
                 ecam,
                 cpus: cpus.into_iter().map(|apic_id| Cpu { apic_id }).collect(),
-                pci: PciRoot { io, mmio32, mmio64, functions: functions.collect() },
+                pci: PciRoot { buses, io, mmio32, mmio64, functions: functions.collect() },
                 pm_base,
                 oem: OemIds { id, ..OemIds::default() },
                 user_tables,

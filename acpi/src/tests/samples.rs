@@ -55,6 +55,7 @@ pub(crate) fn laptop() -> Platform {
         pm_base: 0x600,
         pm_profile: PmProfile::Mobile,
         pci: PciRoot {
+            buses: Some(16),
             io: vec![IoRange { start: 0, end: 0xCF7 }, IoRange { start: 0xD00, end: 0xFFFF }],
             mmio32: vec![AddressRange::inclusive(0x8000_0000, 0xFEBF_FFFF).unwrap()],
             mmio64: vec![AddressRange::inclusive(0x70_0000_0000, 0x7F_FFFF_FFFF).unwrap()],
@@ -85,7 +86,7 @@ pub(crate) fn many_cpus() -> Platform {
     Platform {
         cpus: (0..300).map(|cpu| Cpu { apic_id: cpu * 2 }).collect(),
         ecam: Some(Ecam { base: 0x10_0000_0000, buses: 64 }),
-        pci: PciRoot { mmio64: Vec::new(), ..laptop().pci },
+        pci: PciRoot { buses: None, mmio64: Vec::new(), ..laptop().pci },
         user_tables: Vec::new(),
         ..laptop()
     }

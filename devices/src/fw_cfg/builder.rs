@@ -1,6 +1,6 @@
 //! Collects the items of a machine and checks them once, when all are known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vocabulary::fw_cfg::Content;
@@ -43,7 +43,9 @@ pub enum Error {
     },
 }
 
-/// Describes a [`FwCfg`].
+/// Describes a [`FwCfg`]. The directory names files in the order in which they are added. OVMF reads it from its start, four
+/// transfers for each file, until it has found the one that it looks for, and does so some fifty times: what it looks for
+/// most comes first.
 #[derive(Default)]
 pub struct FwCfgBuilder {
     numeric: Vec<(u16, u32, Body)>,
@@ -146,26 +148,23 @@ impl FwCfgBuilder {
             }
         }
 
-        let mut by_name = BTreeMap::new();
-        let count = files.len();
-        for (name, len, body) in files {
+        let mut names = BTreeSet::new();
+        for (name, ..) in &files {
             if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(Error::Name(name));
+                return Err(Error::Name(name.clone()));
             }
-            if by_name.insert(name.clone(), (len, body)).is_some() {
-                return Err(Error::DuplicateName(name));
+            if !names.insert(name) {
+                return Err(Error::DuplicateName(name.clone()));
             }
         }
-        if count > usize::from(keys::FILE_END - keys::FILE_FIRST) {
-            return Err(Error::TooManyFiles(count));
+        if files.len() > usize::from(keys::FILE_END - keys::FILE_FIRST) {
+            return Err(Error::TooManyFiles(files.len()));
         }
+        let keys = keys::FILE_FIRST..keys::FILE_END;
         let directory = directory::encode(
-            by_name
-                .iter()
-                .zip(keys::FILE_FIRST..keys::FILE_END)
-                .map(|((name, (len, _)), key)| (key, *len, name.as_str())),
+            files.iter().zip(keys.clone()).map(|((name, len, _), key)| (key, *len, name.as_str())),
         );
-        for ((name, (len, body)), key) in by_name.into_iter().zip(keys::FILE_FIRST..keys::FILE_END) {
+        for ((name, len, body), key) in files.into_iter().zip(keys) {
             items.insert(key, Item { key, name: Some(name), len, body });
         }
 

@@ -181,13 +181,13 @@ fn firmware_finds_the_device() {
 }
 
 #[test]
-fn directory_is_sorted() {
+fn directory_has_the_order_of_the_files() {
     let expected = [
-        ("broken", 0x20, 8),
-        ("etc/acpi/tables", 0x21, 4),
-        ("etc/e820", 0x22, 5),
-        ("etc/ramfb", 0x23, 28),
-        ("etc/table-loader", 0x24, 4),
+        ("etc/e820", 0x20, 5),
+        ("broken", 0x21, 8),
+        ("etc/ramfb", 0x22, 28),
+        ("etc/table-loader", 0x23, 4),
+        ("etc/acpi/tables", 0x24, 4),
     ];
     assert_eq!(Guest::new().directory(), expected.map(|(name, key, size)| (name.to_owned(), key, size)));
 }

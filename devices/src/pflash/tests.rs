@@ -160,6 +160,28 @@ fn run_of_programs_is_one_write_and_no_switch() {
 }
 
 #[test]
+fn what_is_there_already_is_not_stored_again() {
+    let guest = Guest::new(true);
+    let there = guest.contents();
+    for (offset, byte) in (0x20..0x30).zip(&there[0x20..]) {
+        guest.write(offset, &[0x10, *byte]);
+    }
+    guest.write(0x20, &[0xff]);
+    guest.write(BLOCK_SIZE, &[0x20, 0xd0, 0xff]);
+    for _ in 0..10 {
+        guest.write(BLOCK_SIZE, &[0x20, 0xd0, 0xff]);
+    }
+    assert_eq!(guest.store.lock().unwrap().writes, [(BLOCK_SIZE as u64, BLOCK_SIZE)]);
+    // In the middle of a run it belongs to the run.
+    for (offset, byte) in [(0x41, 1), (0x42, there[0x42]), (0x43, 2)] {
+        guest.write(offset, &[0x10, byte]);
+    }
+    guest.write(0x43, &[0xff]);
+    assert_eq!(guest.store.lock().unwrap().writes[1..], [(0x41, 3)]);
+    assert_eq!(guest.stored(), guest.contents());
+}
+
+#[test]
 fn erase_fills_its_block_only_and_is_stored_at_once() {
     let guest = Guest::new(true);
     let mut expected = pattern();
@@ -283,8 +305,8 @@ fn sync_is_not_repeated_within_the_interval() {
     let syncs = || guest.store.lock().unwrap().syncs;
     guest.write(0, &[0xff]);
     assert_eq!(syncs(), 0, "nothing changed");
-    for _ in 0..10 {
-        guest.write(0, &[0x10, 0x11, 0xff]);
+    for round in 0x80..0x90 {
+        guest.write(0, &[0x10, round, 0xff]);
     }
     assert_eq!(syncs(), 1);
     guest.flash.flush().unwrap();

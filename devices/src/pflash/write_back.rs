@@ -79,6 +79,11 @@ impl WriteBack {
         failed.unwrap_or_default()
     }
 
+    /// Whether memory and store differ.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Writes out what is pending. On failure it stays pending and the user is told once.
     pub(super) fn write_out(&mut self, memory: &MmapRegion) -> Result<(), WriteError> {
         let Some(pending) = &self.pending else { return Ok(()) };

@@ -97,7 +97,7 @@ impl State {
             last_output: 0,
             answers: VecDeque::new(),
             translator: Translator::default(),
-            keyboard: Keyboard::new(),
+            keyboard: Keyboard::powered_on(),
             mouse: Mouse::new(),
             room: Room::default(),
         };
@@ -129,7 +129,7 @@ impl State {
         *last_output = 0;
         answers.clear();
         *translator = Translator::default();
-        keyboard.reset();
+        *keyboard = Keyboard::powered_on();
         mouse.reset();
     }
 
@@ -278,7 +278,9 @@ pub struct I8042 {
 impl I8042 {
     /// A controller with both devices attached. Both lines are edge-triggered.
     pub fn new(keyboard_irq: Arc<dyn IrqLine>, mouse_irq: Arc<dyn IrqLine>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::new()), keyboard_irq, mouse_irq })
+        let controller = Self { state: Mutex::new(State::new()), keyboard_irq, mouse_irq };
+        controller.update(&mut controller.lock());
+        Arc::new(controller)
     }
 
     /// What to put on the bus at [`vocabulary::ports::I8042_DATA`], one port.

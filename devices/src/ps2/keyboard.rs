@@ -42,9 +42,12 @@ impl Keyboard {
         }
     }
 
-    /// Power-on state. Keys that are pressed are forgotten.
-    pub(super) fn reset(&mut self) {
-        *self = Self::new();
+    /// As after power-on: when its self test is done, the keyboard says so unasked (IBM PS/2 reference, "Keyboards", power-on
+    /// routine). Firmware that looks for a keyboard waits for that.
+    pub(super) fn powered_on() -> Self {
+        let mut keyboard = Self::new();
+        keyboard.outbox.answer(&[SELF_TEST_PASSED]);
+        keyboard
     }
 
     /// Presses or releases a key. False when the guest wants no keys or too many presses wait.
@@ -100,7 +103,8 @@ impl Keyboard {
             }
             RESEND => return self.outbox.resend(),
             0xff => {
-                self.reset();
+                // Keys that are pressed are forgotten.
+                *self = Self::new();
                 return self.outbox.answer(&[ACK, SELF_TEST_PASSED]);
             }
             _ => return self.outbox.answer(&[RESEND]),

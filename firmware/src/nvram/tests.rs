@@ -18,7 +18,20 @@ fn template_bytes() -> Vec<u8> {
 }
 
 fn open(path: &Path) -> Result<NvramStore, NvramError> {
-    NvramStore::open(path, Some(Path::new(TEMPLATE)), Some(SIZE))
+    open_with(path, Some(Path::new(TEMPLATE)), Some(SIZE))
+}
+
+/// Opens a store and checks what it holds, as whoever shows it to a guest.
+fn open_with(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<NvramStore, NvramError> {
+    let store = NvramStore::open(path, template, size)?;
+    store.read_into(&mut vec![0; store.size()])?;
+    Ok(store)
+}
+
+fn contents(store: &NvramStore) -> Vec<u8> {
+    let mut bytes = vec![0; store.size()];
+    store.read_into(&mut bytes).unwrap();
+    bytes
 }
 
 fn dir_with(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
@@ -33,7 +46,7 @@ fn first_run_copies_the_template_and_the_second_keeps_the_changes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vm_VARS.fd");
     let mut store = open(&path).unwrap();
-    assert_eq!(store.bytes(), template_bytes());
+    assert_eq!(contents(&store), template_bytes());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     store.write(0x64, b"variable").unwrap();
     store.erase(0x4_2fff).unwrap();
@@ -42,10 +55,10 @@ fn first_run_copies_the_template_and_the_second_keeps_the_changes() {
     assert!(!store.flusher().is_dirty());
     drop(store);
     let store = open(&path).unwrap();
-    assert_eq!(&store.bytes()[0x64..0x6c], b"variable");
+    assert_eq!(&contents(&store)[0x64..0x6c], b"variable");
     // Without the template too, once the store is there; and nothing else was left in the directory.
     drop(store);
-    NvramStore::open(&path, None, None).unwrap();
+    open_with(&path, None, None).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     assert_eq!(fs::read(TEMPLATE).unwrap(), template_bytes());
 }
@@ -134,9 +147,8 @@ fn wrong_stores_are_refused_and_left_alone() {
 fn wrong_templates_and_paths() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vm_VARS.fd");
-    let try_with = |template: &str| {
-        NvramStore::open(&path, Some(Path::new(template)), Some(SIZE)).unwrap_err().to_string()
-    };
+    let try_with =
+        |template: &str| open_with(&path, Some(Path::new(template)), Some(SIZE)).unwrap_err().to_string();
     assert!(try_with("/nonexistent").contains("template /nonexistent"));
     assert!(try_with("/tmp").contains("/tmp is not a regular file"));
     assert!(try_with("/usr/share/OVMF/OVMF_CODE_4M.fd").contains("holds firmware code"));
@@ -144,7 +156,7 @@ fn wrong_templates_and_paths() {
     assert!(!path.exists(), "a failed first run leaves nothing");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 
-    let missing = NvramStore::open(&path, None, None).unwrap_err();
+    let missing = open_with(&path, None, None).unwrap_err();
     assert!(matches!(missing, NvramError::Missing { .. }), "{missing}");
     assert!(matches!(open(dir.path()), Err(NvramError::NotAFile { .. })));
     assert!(matches!(open(Path::new("/dev/null")), Err(NvramError::NotAFile { .. })));
@@ -152,7 +164,7 @@ fn wrong_templates_and_paths() {
     assert!(matches!(no_directory, NvramError::Create { .. }), "{no_directory}");
 
     fs::copy(TEMPLATE, &path).unwrap();
-    let same = NvramStore::open(&path, Some(&path), None).unwrap_err();
+    let same = open_with(&path, Some(&path), None).unwrap_err();
     assert!(matches!(same, NvramError::IsTemplate { .. }), "{same}");
 }
 
@@ -168,8 +180,8 @@ fn images_in_qcow2_format_are_refused_with_the_cure() {
     convert(&["-f", "raw", "-O", "qcow2", TEMPLATE, container.to_str().unwrap()]);
     let store = dir.path().join("vm_VARS.fd");
     for (what, result) in [
-        ("template", NvramStore::open(&store, Some(&container), Some(SIZE))),
-        ("store", NvramStore::open(&container, None, Some(SIZE))),
+        ("template", open_with(&store, Some(&container), Some(SIZE))),
+        ("store", open_with(&container, None, Some(SIZE))),
     ] {
         let message = result.unwrap_err().to_string();
         let command = format!(
@@ -181,7 +193,7 @@ fn images_in_qcow2_format_are_refused_with_the_cure() {
     }
     let raw = container.with_extension("fd");
     convert(&["-O", "raw", container.to_str().unwrap(), raw.to_str().unwrap()]);
-    NvramStore::open(&store, Some(&raw), Some(SIZE)).unwrap();
+    open_with(&store, Some(&raw), Some(SIZE)).unwrap();
 }
 
 #[test]
@@ -206,6 +218,9 @@ fn writes_outside_the_unit_are_refused() {
     assert!(matches!(store.erase(SIZE), Err(NvramError::OutOfRange { .. })));
     assert!(store.erase(u64::MAX).is_err());
     store.write(SIZE, &[]).unwrap();
+    for length in [SIZE - 1, SIZE + 1] {
+        assert!(store.read_into(&mut vec![0; length as usize]).is_err());
+    }
     assert_eq!(fs::read(&path).unwrap(), template_bytes());
 }
 
@@ -217,7 +232,7 @@ const VICTIM: std::ops::Range<usize> = 0x1_0000..0x1_4000;
 #[test]
 fn victim() {
     let Some(path) = std::env::var_os("VICTIM_STORE") else { return };
-    let mut store = NvramStore::open(Path::new(&path), None, None).unwrap();
+    let mut store = open_with(Path::new(&path), None, None).unwrap();
     println!("writing");
     for round in (0..=u8::MAX).cycle() {
         for at in VICTIM {
@@ -244,7 +259,7 @@ fn a_killed_process_leaves_a_prefix() {
         // The lock died with the process, and all that it wrote is there: one round up to a byte, behind it the
         // round before (in the first round, the erased bytes of the template).
         let store = open(&path).unwrap();
-        let area = &store.bytes()[VICTIM];
+        let area = &contents(&store)[VICTIM];
         let round = area[0];
         let written = area.iter().take_while(|byte| **byte == round).count();
         let rest = &area[written..];
@@ -306,7 +321,6 @@ proptest! {
         for operation in &operations {
             prop_assert_eq!(apply(&mut store, operation), apply_to_model(&mut model, operation), "{:?}", operation);
             prop_assert!(fs::read(&path).unwrap() == model, "file after {:?}", operation);
-            prop_assert!(store.bytes() == model, "memory after {:?}", operation);
         }
     }
 

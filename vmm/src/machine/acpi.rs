@@ -22,6 +22,8 @@ pub struct Firmware {
     pub ecam: Option<AddressRange>,
     /// BARs and open bridge windows.
     pub claimed: Vec<AddressRange>,
+    /// The highest bus behind a bridge; 0 while there is none.
+    pub last_bus: u8,
 }
 
 /// What OVMF's choice of the 64-bit window depends on, beside the plan.
@@ -97,6 +99,7 @@ pub fn platform(
         pm_base: pm::OVMF_BASE,
         pm_profile: profile(plan),
         pci: PciRoot {
+            buses: Some(buses(plan, firmware)),
             io: vec![
                 IoRange { start: 0, end: PCI_CONFIG.first() - 1 },
                 IoRange { start: PCI_CONFIG.last() + 1, end: u16::MAX },
@@ -123,6 +126,18 @@ pub fn platform(
         platform.pm_profile = PmProfile::Mobile;
     }
     Ok(platform)
+}
+
+/// The fewest buses that the operating system is offered, which room for some more does not make expensive.
+const FEWEST_BUSES: u16 = 16;
+
+/// The buses behind the host bridge: a power of two as for any decoder, with all that exist. Linux looks for devices on
+/// every bus of MCFG that no bridge leads to (`pcibios_fixup_peer_bridges`), 32 times two accesses to ports: for 256 buses
+/// that is more than half of all that a boot accesses.
+fn buses(plan: &MachinePlan, firmware: &Firmware) -> u16 {
+    let ports = plan.pci.functions.iter().filter(|function| matches!(function.role, Role::RootPort { .. }));
+    let last = u16::try_from(ports.count()).unwrap_or(u16::MAX).max(firmware.last_bus.into());
+    (last.min(255) + 1).next_power_of_two().max(FEWEST_BUSES)
 }
 
 fn profile(plan: &MachinePlan) -> PmProfile {

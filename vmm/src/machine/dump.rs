@@ -25,7 +25,7 @@ const ECAM_LEN: u64 = 256 << 20;
 /// The tables cannot be built from the configuration, a file cannot be written, or `iasl` is missing or fails.
 pub fn dump(plan: &MachinePlan, folder: &Path, dsl: bool) -> Result<Vec<PathBuf>, Failure> {
     let additions = Additions::load(plan)?;
-    let firmware = Firmware { ecam: AddressRange::new(ECAM_BASE, ECAM_LEN), claimed: Vec::new() };
+    let firmware = Firmware { ecam: AddressRange::new(ECAM_BASE, ECAM_LEN), ..Firmware::default() };
     let tables = acpi::platform(plan, CpuFacts::of_host(plan), &firmware, &additions)
         .and_then(|platform| ::acpi::build(&platform))?;
 

@@ -12,8 +12,8 @@ use devices::pflash::{FlashBacking, Pflash};
 use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{self, NvramError, NvramStore};
+use vm_memory::MmapRegion;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{MmapRegion, VolatileMemory};
 use vocabulary::AddressRange;
 
 use super::refused;
@@ -42,10 +42,19 @@ fn map(size: usize) -> Result<MmapRegion, Failure> {
         .map_err(refused("map memory for the flash"))
 }
 
-fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
-    let region = map(contents.len())?;
-    region.as_volatile_slice().copy_from(contents);
-    Ok(Arc::new(region))
+/// The contents of a new mapping.
+fn contents(region: &mut MmapRegion) -> &mut [u8] {
+    // SAFETY: the mapping is of this size, was filled with zeros by the kernel, and is known to its one owner only, who lends
+    // it for as long as the slice lives.
+    unsafe { std::slice::from_raw_parts_mut(region.as_ptr(), region.size()) }
+}
+
+/// The store of the variables, and what it holds in memory for the guest.
+fn variables(firmware: &Firmware, size: Option<u64>) -> Result<(Arc<MmapRegion>, NvramStore), Failure> {
+    let store = NvramStore::open(&firmware.vars, firmware.vars_template.as_deref(), size)?;
+    let mut region = map(store.size())?;
+    store.read_into(contents(&mut region))?;
+    Ok((Arc::new(region), store))
 }
 
 /// What [`FlashFiles::open`] would refuse, with its line. Nothing is locked or made.
@@ -83,33 +92,28 @@ impl FlashFiles {
     pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
         let path = &plan.firmware.code;
         let file = CodeFile::open(path)?;
-        let code = map(file.size())?;
-        // SAFETY: the mapping is of this size, was filled with zeros by the kernel just now, and is known to nobody else.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(code.as_ptr(), code.size()) };
+        let mut code = map(file.size())?;
+        let bytes = contents(&mut code);
         if plan.firmware.kind == FirmwareKind::Raw {
             file.read_raw_into(bytes)?;
             let map = image::flash_map(bytes.len() as u64, 0)?;
             return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
         }
         let info = file.read_into(bytes)?;
-        let code = Arc::new(code);
         let vars = match info.builtin_vars {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
-            None => {
-                let template = plan.firmware.vars_template.as_deref();
-                let store = match NvramStore::open(&plan.firmware.vars, template, info.layout.vars_size()) {
-                    Ok(store) => store,
-                    Err(error) => {
-                        // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
-                        image::check_smm(path, bytes)?;
-                        return Err(error.into());
-                    }
-                };
-                Some((region(store.bytes())?, store))
-            }
+            None => match variables(&plan.firmware, info.layout.vars_size()) {
+                Ok(vars) => Some(vars),
+                Err(error) => {
+                    // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
+                    image::check_smm(path, bytes)?;
+                    return Err(error);
+                }
+            },
         };
         let vars_size = vars.as_ref().map_or(0, |(region, _)| region.size() as u64);
+        let code = Arc::new(code);
         let map = image::flash_map(code.size() as u64, vars_size)?;
         // Unpacking takes longer than the rest of the start: it goes on beside it.
         let smm = std::thread::Builder::new()

@@ -189,9 +189,11 @@ impl Live {
             .into_iter()
             .filter(|(space, _)| *space == Space::Memory)
             .map(|(_, range)| range);
-        let windows = self.root.bridges().into_iter().flat_map(|(_, forwarding)| forwarding.memory);
+        let bridges = self.root.bridges();
+        let last_bus = bridges.iter().map(|(_, forwarding)| forwarding.subordinate).max().unwrap_or(0);
+        let windows = bridges.into_iter().flat_map(|(_, forwarding)| forwarding.memory);
         let claimed: Vec<AddressRange> = bars.chain(windows).collect();
-        acpi::Firmware { ecam: self.mch.ecam(), claimed }
+        acpi::Firmware { ecam: self.mch.ecam(), claimed, last_bus }
     }
 }
 

@@ -14,6 +14,7 @@ use super::control::{self, Clients, Control};
 use super::diagnose::{self, Looks};
 use super::end::{self, End, Machine, conclude};
 use super::ends::Ends;
+use super::heap;
 use super::inputs::Inputs;
 use super::items;
 use super::listen::{Sources, Subscriber, Wake, subscribe};
@@ -147,6 +148,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         end::stop(vcpus, &consoles, board.passthrough.as_ref());
         return Err(failure);
     }
+    heap::give_back();
     if let Some(limit) = options.timeout {
         timeout.arm_in(Some(limit.saturating_sub(began.elapsed())));
     }

@@ -41,19 +41,37 @@ fn tables_fit_what_was_announced_wherever_the_firmware_puts_things() {
         let firmware = Firmware {
             ecam: Some(range(ecam, 256 << 20)),
             claimed: vec![range(0xe0_0000_0000, 1 << 30), range(0x8000_0000, 1 << 20)],
+            last_bus: 1,
         };
         let tables = ::acpi::build(&platform(&plan, CPU, &firmware, &Additions::default()).unwrap()).unwrap();
         let tables = tables.fit(announced).unwrap();
         let mcfg = tables.individual().into_iter().find(|table| &table.signature == b"MCFG").unwrap();
         assert_eq!(mcfg.bytes[44..52], ecam.to_le_bytes());
+        assert_eq!(mcfg.bytes[54..56], [0, 15]);
     }
+}
+
+#[test]
+fn the_tables_offer_the_buses_that_there_are() {
+    let buses = |toml: &str, last_bus| {
+        let plan = machine(toml);
+        let firmware = Firmware { last_bus, ..Firmware::default() };
+        platform(&plan, CPU, &firmware, &Additions::default()).unwrap().pci.buses
+    };
+    for (last_bus, offered) in [(0, 16), (15, 16), (16, 32), (100, 128), (128, 256), (255, 256)] {
+        assert_eq!(buses("", last_bus), Some(offered), "{last_bus}");
+    }
+    // 17 root ports, which the firmware has not numbered yet.
+    let ports: String =
+        (3..20).map(|device| format!("[[root_port]]\naddress = \"00:{device:02x}.0\"\n")).collect();
+    assert_eq!(buses(&ports, 0), Some(32));
 }
 
 #[test]
 fn the_high_window_holds_what_the_firmware_placed_and_no_ram() {
     let plan = machine("[machine]\nmemory = \"5G\"\n");
     let placed = range(0x38_0000_0000, 1 << 32);
-    let firmware = Firmware { ecam: None, claimed: vec![placed, range(0x8000_0000, 1 << 20)] };
+    let firmware = Firmware { claimed: vec![placed, range(0x8000_0000, 1 << 20)], ..Firmware::default() };
     let platform = platform(&plan, CPU, &firmware, &Additions::default()).unwrap();
     let [window] = platform.pci.mmio64[..] else { panic!("{:?}", platform.pci.mmio64) };
     assert!(window.covers(placed));

@@ -20,6 +20,7 @@ impl Guest {
     /// With translation to set 1 or without, interrupts off.
     pub(super) fn new(translate: bool) -> Self {
         let guest = Self(I8042::new(Arc::new(Line::default()), Arc::new(Line::default())));
+        assert_eq!(guest.drain(), [0xaa], "the keyboard's self test");
         guest.controller(0x60);
         guest.keyboard(if translate { 0x40 } else { 0 });
         guest
