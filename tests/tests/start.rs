@@ -208,7 +208,6 @@ fn plan_says_what_run_would_refuse() {
             let before = names(folder.path());
             let (status, planned) = plan(folder.path(), &[]);
             assert_eq!(status, 2, "{kind}: {toml}: {planned}");
-            // The run has the line of a mistake in the firmware's files only here.
             let message = refused.trim_start_matches("optimus-vmm: ").trim_end();
             assert!(planned.contains(message), "{kind}: {toml}:\n{planned}\nrun says:\n{refused}");
             assert!(planned.contains("vm.toml:"), "{kind}: {toml}: {planned}");

@@ -75,7 +75,10 @@ impl Conversation {
                     }
                 }
                 let sent = !self.dialogue.is_sent();
-                assert!(!self.dialogue.is_flooded(), "so much is said to a client that it is taken for stalled");
+                assert!(
+                    !self.dialogue.is_flooded(),
+                    "so much is said to a client that it is taken for stalled"
+                );
                 heard.extend(self.dialogue.output().drain(..));
                 if self.dialogue.is_working() {
                     self.dialogue.finished(Ok(json!({})));

@@ -18,7 +18,7 @@ use vocabulary::AddressRange;
 
 use super::refused;
 use crate::config::{Firmware, FirmwareKind};
-use crate::finding::{Finding, Section};
+use crate::finding::{Finding, Findings, Section};
 use crate::kvm::slots::Slots;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -71,18 +71,37 @@ pub(super) fn look(plan: &MachinePlan) -> Vec<Finding> {
         Ok(Some(info))
     };
     let info = match read() {
-        Err(error) => return vec![plan.problem(Section::Firmware.key("code"), error.to_string())],
+        Err(error) => return vec![about_code(plan, &error)],
         Ok(info) => info,
     };
     let Some(info) = info.filter(|info| info.builtin_vars.is_none()) else { return Vec::new() };
     match nvram::look(vars, vars_template.as_deref(), info.layout.vars_size()) {
         Ok(()) => Vec::new(),
-        Err(error) => {
-            let about_template =
-                vars_template.as_ref().is_some_and(|template| error.path() == Some(template.as_path()));
-            let key = if about_template { "vars_template" } else { "vars" };
-            vec![plan.problem(Section::Firmware.key(key), error.to_string())]
-        }
+        Err(error) => vec![about_vars(plan, &error)],
+    }
+}
+
+fn about_code(plan: &MachinePlan, error: &ImageError) -> Finding {
+    plan.problem(Section::Firmware.key("code"), error.to_string())
+}
+
+fn about_vars(plan: &MachinePlan, error: &NvramError) -> Finding {
+    let template = plan.firmware.vars_template.as_deref();
+    let key = if template.is_some() && error.path() == template { "vars_template" } else { "vars" };
+    let finding = plan.problem(Section::Firmware.key(key), error.to_string());
+    match error {
+        // The file is right; somebody else is in the way.
+        NvramError::InUse { .. } => finding.about_host(),
+        _ => finding,
+    }
+}
+
+/// Why the flash cannot be had, with the line of its file.
+pub(super) fn with_line(plan: &MachinePlan, failure: Failure) -> Failure {
+    match failure {
+        Failure::Image(error) => Findings::from(about_code(plan, &error)).into(),
+        Failure::Nvram(error) => Findings::from(about_vars(plan, &error)).into(),
+        other => other,
     }
 }
 

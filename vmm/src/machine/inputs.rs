@@ -43,7 +43,7 @@ impl Inputs {
         Findings::check(std::mem::take(&mut files.problems))?;
         let Files { additions, roms, kernel, items, devices, problems: _ } = files;
         // The variables come last: they are made from their template at the first run.
-        let flash = FlashFiles::open(plan)?;
+        let flash = FlashFiles::open(plan).map_err(|failure| flash::with_line(plan, failure))?;
         Ok(Self { additions, roms, kernel, items, flash, devices })
     }
 }

@@ -14,6 +14,7 @@ use super::control::{self, Clients, Control};
 use super::diagnose::{self, Looks};
 use super::end::{self, End, Machine, conclude};
 use super::ends::Ends;
+use super::flash;
 use super::heap;
 use super::inputs::Inputs;
 use super::items;
@@ -146,7 +147,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     // firmware that this machine cannot run has done nothing by then.
     if let Err(failure) = board.devices.flash.check_smm() {
         end::stop(vcpus, &consoles, board.passthrough.as_ref());
-        return Err(failure);
+        return Err(flash::with_line(&plan, failure));
     }
     heap::give_back();
     if let Some(limit) = options.timeout {
