@@ -24,7 +24,7 @@ const RCBA: u16 = 0xf0;
 /// The first port that functions get.
 const IO_BASE: u64 = 0x6000;
 /// RAM is taken to end at least here, as by OVMF, whose MTRR for what is behind needs a power of two.
-const LOWEST_HOLE: u64 = 0x8000_0000;
+pub(super) const LOWEST_HOLE: u64 = 0x8000_0000;
 
 /// The 8259 interrupts of PIRQA to PIRQD, and of PIRQE to PIRQH.
 const ROUTES: [u8; 4] = [10, 10, 11, 11];
