@@ -7,6 +7,7 @@
 //! | [`pci`] | bus numbers, bridge windows, base address registers |
 //! | [`mtrr`] | memory types |
 //! | [`memory_map`](mod@memory_map) | what the kernel is told of memory |
+//! | [`tables`] | room for ACPI's and SMBIOS's tables |
 //! | [`kernel`] | the kernel: bzImage and ELF, with initrd and command line |
 //! | [`entry`] | the boot processor's state at the kernel's first instruction |
 
@@ -18,3 +19,4 @@ mod layout;
 pub mod memory_map;
 pub mod mtrr;
 pub mod pci;
+pub mod tables;

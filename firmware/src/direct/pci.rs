@@ -26,6 +26,7 @@ pub trait ConfigAccess {
 mod reg {
     pub(super) const VENDOR_ID: u16 = 0x00;
     pub(super) const COMMAND: u16 = 0x04;
+    pub(super) const BASE_CLASS: u16 = 0x0b;
     pub(super) const HEADER_TYPE: u16 = 0x0e;
     pub(super) const BAR0: u16 = 0x10;
     pub(super) const BUS_NUMBERS: u16 = 0x18;
@@ -41,6 +42,8 @@ mod reg {
 
     /// Bit of [`HEADER_TYPE`].
     pub(super) const MULTIFUNCTION: u32 = 0x80;
+    /// Value of [`BASE_CLASS`].
+    pub(super) const BRIDGE_CLASS: u32 = 6;
     /// Bits of [`COMMAND`].
     pub(super) const IO: u32 = 1 << 0;
     pub(super) const MEMORY: u32 = 1 << 1;

@@ -15,6 +15,10 @@ pub use config::{
 
 use structure::Writer;
 
+/// fw_cfg file of [`Smbios::anchor`].
+pub const ANCHOR_FILE: &str = "etc/smbios/smbios-anchor";
+/// fw_cfg file of [`Smbios::tables`].
+pub const TABLES_FILE: &str = "etc/smbios/smbios-tables";
 /// Size of the 64-bit entry point in bytes.
 pub const ANCHOR: usize = 24;
 /// The version that the tables keep to.

@@ -50,7 +50,7 @@ fn region(contents: &[u8]) -> Result<Arc<MmapRegion>, Failure> {
 
 /// What [`FlashFiles::open`] would refuse, with its line. Nothing is locked or made.
 pub(super) fn look(plan: &MachinePlan) -> Vec<Finding> {
-    let Firmware { kind, code, vars, vars_template } = &plan.firmware;
+    let Some(Firmware { kind, code, vars, vars_template }) = &plan.firmware else { return Vec::new() };
     let read = || {
         let file = CodeFile::open(code)?;
         let mut bytes = vec![0; file.size()];
@@ -80,13 +80,13 @@ pub(super) fn look(plan: &MachinePlan) -> Vec<Finding> {
 impl FlashFiles {
     /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
     /// it is.
-    pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
-        let path = &plan.firmware.code;
+    pub(super) fn open(firmware: &Firmware) -> Result<Self, Failure> {
+        let path = &firmware.code;
         let file = CodeFile::open(path)?;
         let code = map(file.size())?;
         // SAFETY: the mapping is of this size, was filled with zeros by the kernel just now, and is known to nobody else.
         let bytes = unsafe { std::slice::from_raw_parts_mut(code.as_ptr(), code.size()) };
-        if plan.firmware.kind == FirmwareKind::Raw {
+        if firmware.kind == FirmwareKind::Raw {
             file.read_raw_into(bytes)?;
             let map = image::flash_map(bytes.len() as u64, 0)?;
             return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
@@ -97,8 +97,8 @@ impl FlashFiles {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
             None => {
-                let template = plan.firmware.vars_template.as_deref();
-                let store = match NvramStore::open(&plan.firmware.vars, template, info.layout.vars_size()) {
+                let template = firmware.vars_template.as_deref();
+                let store = match NvramStore::open(&firmware.vars, template, info.layout.vars_size()) {
                     Ok(store) => store,
                     Err(error) => {
                         // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
@@ -153,7 +153,8 @@ impl FlashFiles {
     }
 }
 
-/// The units of a machine.
+/// The units of a machine; one that starts a kernel without firmware has none.
+#[derive(Default)]
 pub(super) struct Flash {
     units: Vec<Arc<Pflash>>,
     smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,

@@ -67,20 +67,24 @@ impl Wires {
     }
 }
 
-/// Lets functions decode, those behind a bridge before the bridge. Only bridges may start transactions: an endpoint is
-/// for its driver to let loose.
+/// Lets functions decode, those behind a bridge before the bridge. Only bridges, the chipset's among them, may start
+/// transactions: an endpoint is for its driver to let loose.
 fn enable(access: &impl ConfigAccess, functions: &[Function], resources: &Resources, wires: Wires) {
     for function in functions {
         let at = function.at;
-        if let Some(pin) = Pin::from_register(function.pin) {
-            let line = chipset::interrupt_line(wires.pirq(at.device(), pin));
-            access.write(at, reg::INTERRUPT_LINE, u32::from(line), 1);
-        }
+        let line = match Pin::from_register(function.pin) {
+            Some(pin) => chipset::interrupt_line(wires.pirq(at.device(), pin)),
+            // Not connected (PCI Local Bus 3.0, 6.2.4).
+            None => u8::MAX,
+        };
+        access.write(at, reg::INTERRUPT_LINE, u32::from(line), 1);
         if let Some(bridge) = &function.bridge {
             enable(access, &bridge.behind, resources, wires.behind(at.device()));
             access.write(at, reg::COMMAND, reg::IO | reg::MEMORY | reg::BUS_MASTER, 2);
         } else if !resources.missing.iter().any(|(lacking, _)| *lacking == at) {
-            access.write(at, reg::COMMAND, decoded(function), 2);
+            let chipset = access.read(at, reg::BASE_CLASS, 1) == reg::BRIDGE_CLASS;
+            let master = if chipset { reg::BUS_MASTER } else { 0 };
+            access.write(at, reg::COMMAND, decoded(function) | master, 2);
         }
     }
 }

@@ -57,7 +57,7 @@ fn scan_behind(access: &impl ConfigAccess, at: PciAddress, depth: u8, last_bus: 
     let secondary = last_bus.checked_add(1).filter(|_| depth < DEEPEST)?;
     *last_bus = secondary;
     let number = |subordinate: u8| {
-        let numbers = u32::from(subordinate) << 16 | u32::from(secondary) << 8 | u32::from(at.bus);
+        let numbers = u32::from(subordinate) << 16 | u32::from(secondary) << 8 | u32::from(at.bus());
         // The byte behind them is the latency timer, which PCI Express does not have.
         access.write(at, reg::BUS_NUMBERS, numbers, 4);
     };

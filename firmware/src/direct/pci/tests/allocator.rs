@@ -199,7 +199,7 @@ proptest! {
                 let forwards = open.iter().flatten().any(|window| window.covers(range));
                 let touches = open.iter().flatten().any(|window| window.overlaps(range));
                 let node = functions.iter().find(|function| function.at == *bridge).unwrap();
-                let own = node.bridge.as_ref().unwrap().secondary == one.at.bus;
+                let own = node.bridge.as_ref().unwrap().secondary == one.at.bus();
                 prop_assert_eq!((forwards, touches), (own, own));
             }
         }

@@ -18,8 +18,10 @@ fn laptop() -> Machine {
         .with(0x1c, 0xc, 32 << 20)
         .with(0x24, 1, 128)
         .with(0x30, 0, 512 << 10);
+    let mut host_bridge = Registers::new(0, 0);
+    host_bridge.bytes[0x0b] = 6;
     let functions: Functions = [
-        ((None, (0, 0)), Registers::new(0, 0)),
+        ((None, (0, 0)), host_bridge),
         ((None, (1, 0)), Registers::port(true, 1)),
         ((None, (1, 1)), Registers::port(false, 2)),
         ((Some((1, 0)), (0, 0)), gpu),
@@ -60,6 +62,7 @@ fn a_machine_is_left_as_by_firmware() {
     assert_eq!((gpu_port.get(0x24, 4), gpu_port.get(0x28, 8)), (0x01f1_0001, 0x72_0000_0070));
 
     // Nothing behind it, all closed: the bases are above the limits.
+    assert_eq!(machine.get(None, (0, 0)).get(4, 2), 4, "the host bridge is a bus master");
     let empty = machine.get(None, (1, 1));
     assert_eq!((empty.get(0x1c, 2), empty.get(0x20, 4), empty.get(0x24, 4)), (0x00f0, 0xfff0, 0x1_fff1));
     assert_eq!((empty.get(0x28, 4), empty.get(0x2c, 4)), (0xffff_ffff, 0));
@@ -72,7 +75,7 @@ fn a_machine_is_left_as_by_firmware() {
         (Some((1, 0)), (0, 1), 11),
         (None, (3, 0), 11),
         (Some((0x1c, 0)), (0, 0), 10),
-        (None, (0x1f, 0), 0),
+        (None, (0x1f, 0), 0xff),
     ] {
         assert_eq!(machine.get(above, own).bytes[0x3c], line, "{above:?} {own:?}");
     }

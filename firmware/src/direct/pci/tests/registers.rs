@@ -56,8 +56,11 @@ impl Registers {
     }
 }
 
-/// Functions by the device and function of the port above (or none) and their own.
-pub(super) type Functions = BTreeMap<(Option<(u8, u8)>, (u8, u8)), Registers>;
+/// Device and function of the port above, if there is one, and of the function itself.
+type Place = (Option<(u8, u8)>, (u8, u8));
+
+/// Functions by their places.
+pub(super) type Functions = BTreeMap<Place, Registers>;
 
 /// A root complex of such functions.
 pub(super) struct Machine {
@@ -65,14 +68,14 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    fn key(&self, at: PciAddress) -> Option<(Option<(u8, u8)>, (u8, u8))> {
+    fn key(&self, at: PciAddress) -> Option<Place> {
         let own = (at.device(), at.function());
-        if at.bus == 0 {
+        if at.bus() == 0 {
             return Some((None, own));
         }
         let functions = self.functions.borrow();
         let mut ports = functions.iter().filter(|(_, registers)| registers.bytes[0x0e] & 0x7f == 1);
-        ports.find(|(_, port)| port.bytes[0x19] == at.bus).map(|((_, port), _)| (Some(*port), own))
+        ports.find(|(_, port)| port.bytes[0x19] == at.bus()).map(|((_, port), _)| (Some(*port), own))
     }
 
     pub(super) fn get(&self, above: Option<(u8, u8)>, own: (u8, u8)) -> Registers {
