@@ -37,11 +37,7 @@ pub struct Kernel {
 
 impl Resolver {
     /// The kernel.
-    pub fn kernel(
-        &mut self,
-        section: Option<KernelSection>,
-        overrides: &Overrides,
-    ) -> Option<Kernel> {
+    pub fn kernel(&mut self, section: Option<KernelSection>, overrides: &Overrides) -> Option<Kernel> {
         let Overrides { kernel, initrd, append, direct, .. } = overrides;
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         if let Some(append) = append
