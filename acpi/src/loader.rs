@@ -15,8 +15,11 @@
 
 use core::ops::Range;
 
+mod execute;
 #[cfg(test)]
 mod tests;
+
+pub use execute::{ExecuteError, Executed, LoadedBlob, WrittenPointer, execute};
 
 /// Bytes of an entry.
 pub const ENTRY_SIZE: usize = 128;

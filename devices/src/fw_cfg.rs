@@ -21,6 +21,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use builder::{Error, FwCfgBuilder};
@@ -69,6 +70,19 @@ impl FwCfg {
     /// Serves string input (`rep insb`) at the data port: the next `data.len()` bytes.
     pub fn read_stream(&self, data: &mut [u8]) {
         self.lock().read_ahead(&self.config, data);
+    }
+
+    /// The whole contents of a file, for a machine that does its firmware's work itself; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// The host cannot deliver its bytes.
+    pub fn file(&self, name: &str) -> Option<io::Result<Vec<u8>>> {
+        self.lock().whole(&self.config, name)
+    }
+
+    /// Writes into a file as the guest can. Returns false if there is no such file or it has not that many bytes.
+    pub fn write_file(&self, name: &str, offset: u32, bytes: &[u8]) -> bool {
+        self.lock().overwrite(&self.config, name, offset, bytes).is_some()
     }
 
     /// The platform's reset: writable files are zeros, lazy ones will be made anew, milestones are armed again.

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`direct`] | starting a kernel without firmware |
 //! | [`edid`] | what a display of a wanted resolution says of itself |
 //! | [`input`] | opening files of the user's without waiting for what is no file |
 //! | [`new_file`] | making and replacing files as a whole |
@@ -13,6 +14,7 @@
 //! | [`fw_cfg`] | the contents behind the fw_cfg device: e820, SMBIOS, boot order, kernel, user items |
 //! | [`pci_window`] | where OVMF will put the 64-bit PCI window, so that ACPI can agree with it |
 
+pub mod direct;
 pub mod edid;
 pub mod fw_cfg;
 pub mod image;

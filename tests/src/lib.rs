@@ -22,6 +22,7 @@ pub mod toml;
 pub mod transcript;
 pub mod vbios;
 pub mod vfio;
+pub mod vmlinux;
 
 /// What a step of a test gives: a value, or why the test failed.
 pub type Outcome<T = ()> = Result<T, libtest_mimic::Failed>;

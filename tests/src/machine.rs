@@ -111,6 +111,8 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// The kernel, if the firmware gets one.
     pub kernel: Option<Kernel>,
+    /// The kernel starts without firmware.
+    pub direct: bool,
     /// PCI addresses of root ports.
     pub root_ports: Vec<String>,
     /// Devices of the host.
@@ -134,6 +136,7 @@ impl Machine {
             firmware: (usual.code(), usual.vars()),
             disks: Vec::new(),
             kernel: None,
+            direct: false,
             root_ports: Vec::new(),
             passthrough: Passthrough::default(),
             machine_keys: Vec::new(),
@@ -145,6 +148,17 @@ impl Machine {
     /// One that starts the small Linux guest with these words on its command line.
     pub fn small(words: &str) -> Outcome<Self> {
         Ok(Self { kernel: Some(Kernel::small(words)?), ..Self::new()? })
+    }
+
+    /// Starts the kernel without firmware.
+    pub fn directly(self) -> Self {
+        Self { direct: true, ..self }
+    }
+
+    /// Whether its kernel starts without firmware. `OPTIMUS_E2E_DIRECT=1` starts every kernel so, to try out scenarios.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
+            || self.kernel.is_some() && std::env::var("OPTIMUS_E2E_DIRECT").is_ok_and(|value| value == "1")
     }
 
     /// Changes the firmware.

@@ -29,13 +29,15 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
         "[cpu]\ntopology = {{ sockets = {}, cores = {}, threads = {} }}",
         topology.sockets, topology.cores, topology.threads
     )?;
-    writeln!(
-        out,
-        "[firmware]\ncode = {}\nvars = {}\nvars_template = {}",
-        string(machine.firmware.0.display()),
-        string(machine.vars().display()),
-        string(machine.firmware.1.display())
-    )?;
+    if !machine.is_direct() {
+        writeln!(
+            out,
+            "[firmware]\ncode = {}\nvars = {}\nvars_template = {}",
+            string(machine.firmware.0.display()),
+            string(machine.vars().display()),
+            string(machine.firmware.1.display())
+        )?;
+    }
     for disk in &machine.disks {
         writeln!(
             out,
@@ -58,6 +60,9 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
             writeln!(out, "initrd = {}", string(initrd.display()))?;
         }
         writeln!(out, "cmdline = {}", string(&kernel.cmdline))?;
+        if machine.is_direct() {
+            writeln!(out, "boot = \"direct\"")?;
+        }
     }
     if let Some(lines) = &machine.screen {
         writeln!(out, "[display]\n{lines}")?;

@@ -83,7 +83,7 @@ pub struct RunArgs {
     #[arg(value_name = "VM.TOML")]
     pub config: PathBuf,
 
-    /// Let the firmware start this Linux kernel, in place of `kernel.image`
+    /// Start this Linux kernel, in place of `kernel.image`
     #[arg(long, value_name = "FILE", help_heading = "Instead of vm.toml")]
     pub kernel: Option<PathBuf>,
 
@@ -94,6 +94,10 @@ pub struct RunArgs {
     /// Command line of the kernel, in place of the whole `kernel.cmdline`
     #[arg(long, value_name = "STRING", allow_hyphen_values = true, help_heading = "Instead of vm.toml")]
     pub append: Option<String>,
+
+    /// Start the kernel without firmware, in place of `kernel.boot`
+    #[arg(long, help_heading = "Instead of vm.toml")]
+    pub direct: bool,
 
     /// Guest memory such as 2G, in place of `machine.memory`
     #[arg(long, value_name = "SIZE", help_heading = "Instead of vm.toml")]
@@ -216,6 +220,7 @@ impl From<RunArgs> for RunOptions {
             kernel,
             initrd,
             append,
+            direct,
             memory,
             serial,
             debugcon,
@@ -228,7 +233,8 @@ impl From<RunArgs> for RunOptions {
             events,
         } = args;
         let screen = screenshot.is_some();
-        let overrides = Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen };
+        let overrides =
+            Overrides { memory, kernel, initrd, append, direct, serial, debugcon, control, screen };
         Self { config, overrides, headless, timeout, script, fail_on, screenshot, events }
     }
 }

@@ -38,6 +38,7 @@ pub use overrides::Overrides;
 pub use sections::control::ControlSpec;
 pub use sections::firmware::FirmwareKind;
 pub use sections::igpu::Igpu;
+pub use sections::kernel::{Boot, Kernel};
 pub use sections::machine::{Action, Machine, Rtc};
 pub use sections::passthrough::{GpuFunctions, Passthrough, RomSource};
 pub use sections::smbios::{ChassisType, Smbios};
@@ -53,8 +54,8 @@ pub struct Config {
     pub machine: Machine,
     /// The processors.
     pub cpu: Cpu,
-    /// The firmware's files.
-    pub firmware: Firmware,
+    /// The firmware's files; `None` where a kernel starts without firmware.
+    pub firmware: Option<Firmware>,
     /// SMBIOS strings.
     pub smbios: Smbios,
     /// Disks and all other optional devices that are models of ours.
@@ -73,7 +74,7 @@ pub struct Config {
     pub serial: ConsoleSpec,
     /// Where the firmware's debug port leads.
     pub debugcon: ConsoleSpec,
-    /// The kernel that the firmware is to start, if it is not to boot from a disk.
+    /// The kernel that is started, if the firmware is not to boot from a disk.
     pub kernel: Option<Kernel>,
     /// Where the values come from.
     pub origin: Origin,
@@ -137,17 +138,6 @@ pub enum FwCfgContent {
     Bytes(Vec<u8>),
     /// In this file.
     File(PathBuf),
-}
-
-/// A kernel for the firmware to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kernel {
-    /// The kernel image.
-    pub image: PathBuf,
-    /// The initial RAM disk.
-    pub initrd: Option<PathBuf>,
-    /// The command line, without a final NUL.
-    pub cmdline: String,
 }
 
 impl Config {

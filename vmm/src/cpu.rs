@@ -4,6 +4,7 @@ pub mod conductor;
 pub mod cpuid;
 pub mod exit;
 pub mod report;
+pub mod start;
 pub mod state;
 pub mod tally;
 pub mod thread;

@@ -7,6 +7,7 @@ mod build;
 mod consoles;
 mod control;
 mod diagnose;
+mod direct;
 mod dump;
 mod end;
 mod ends;

@@ -1,5 +1,6 @@
 //! How a run ends, and the exit status that says so.
 
+mod direct;
 mod files;
 mod passthrough;
 
@@ -14,6 +15,7 @@ use crate::kvm::HostError;
 use crate::memory::MemoryError;
 use crate::signals::Signal;
 
+pub use direct::TablesError;
 pub use files::{DecompileError, OverwriteError};
 pub use passthrough::PassthroughError;
 
@@ -150,6 +152,12 @@ pub enum Failure {
     /// An output of the run would destroy another file of it.
     #[error(transparent)]
     Overwrite(#[from] OverwriteError),
+    /// The kernel that is to start without firmware has changed since it was opened.
+    #[error(transparent)]
+    Kernel(#[from] firmware::fw_cfg::kernel::KernelError),
+    /// There is no room for tables without firmware.
+    #[error(transparent)]
+    DirectTables(#[from] TablesError),
     /// The firmware cannot be told of the memory.
     #[error(transparent)]
     MemoryMap(#[from] firmware::fw_cfg::e820::E820Error),
@@ -185,6 +193,8 @@ impl Failure {
             | Self::Image(_)
             | Self::Tables(_)
             | Self::Overwrite(_)
+            | Self::Kernel(_)
+            | Self::DirectTables(_)
             | Self::MemoryMap(_)
             | Self::FwCfg(_)
             | Self::Nvram(_) => status::CONFIG,

@@ -4,6 +4,7 @@
 //! `vm.toml` that causes it. The plan takes over what the configuration has decided already, so nothing behind it needs both: it alone
 //! feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
+mod direct;
 mod files;
 mod headers;
 mod igpu;
@@ -45,8 +46,8 @@ pub struct MachinePlan {
     pub uuid: Uuid,
     /// Clock, control socket, and what ends the machine.
     pub machine: Machine,
-    /// The firmware's files.
-    pub firmware: Firmware,
+    /// The firmware's files; `None` where the kernel starts without firmware.
+    pub firmware: Option<Firmware>,
     /// What the machine says of itself.
     pub smbios: Smbios,
     /// The user's fw_cfg items.
@@ -57,7 +58,7 @@ pub struct MachinePlan {
     pub serial: ConsoleSpec,
     /// Where the firmware's debug port leads.
     pub debugcon: ConsoleSpec,
-    /// The kernel that the firmware is to start.
+    /// The kernel that is started in place of a boot loader.
     pub kernel: Option<Kernel>,
     /// Width of guest-physical addresses in bits; `None` is the host's.
     pub phys_bits: Option<u8>,
@@ -115,9 +116,9 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
             None => config.devices.add([Display { ramfb: igpu.ramfb, ..Display::default() }]),
         }
     }
-    let claims =
-        resources::plan(&config.machine, &config.debugcon, &config.devices, &config.origin, &mut problems);
+    let claims = resources::plan(&config, &mut problems);
     Findings::check(problems)?;
+    let warnings = warnings.into_iter().chain(direct::warnings(&config)).collect();
     let Config {
         name,
         uuid,

@@ -132,3 +132,40 @@ fn live_data_is_kept_below_4_gib() {
     let table = installed.of(b"SSDT")[0];
     assert_eq!(table[length - 4..length], (base as u32).to_le_bytes());
 }
+
+#[test]
+fn scripts_that_cannot_be_executed_are_refused() {
+    let (mut script, ids) = script_with(&["a", "b"]);
+    script.add_pointer((ids[0], 20), PointerSize::Four, (ids[1], 0)).unwrap();
+    script.add_checksum((ids[0], 1), 0..20).unwrap();
+    script.write_pointer("address", 8, 0, PointerSize::Eight, (ids[1], 8)).unwrap();
+    let (blobs, entries) = script.finish();
+    let file = |name: &str| blobs.iter().find(|blob| blob.name == name).map(|blob| blob.bytes.clone());
+    let run = |entries: &[u8]| execute(entries, file, |_, _, _| Some(0x1000));
+    assert_eq!(run(&entries).unwrap().pointers[0].bytes, 0x1008u64.to_le_bytes());
+    assert_eq!(run(&[0; 300]), Ok(Executed::default()));
+
+    assert_eq!(execute(&entries, |_| None, |_, _, _| Some(0)), Err(ExecuteError::NoFile("a".into())));
+    let no_room = execute(&entries, file, |_, _, _| None);
+    assert_eq!(no_room, Err(ExecuteError::NoRoom { name: "a".into(), size: 64 }));
+    let high = execute(&entries, file, |_, _, _| Some(1 << 32));
+    assert_eq!(high, Err(ExecuteError::Entry(2)), "an address that does not fit its field");
+    // Of each entry behind the allocations: a name without its NUL, another blob, a place outside.
+    for (entry, at, bytes) in [
+        (2, 4, [b'x'; 56].as_slice()),
+        (2, 60, b"c\0"),
+        (2, 116, &[61]),
+        (2, 120, &[3]),
+        (3, 4, b"c\0"),
+        (3, 60, &[64]),
+        (3, 64, &[0xff; 4]),
+        (3, 68, &[65]),
+        (4, 60, b"c\0"),
+        (4, 124, &[9]),
+    ] {
+        let mut wrong = entries.clone();
+        let at = entry * ENTRY_SIZE + at;
+        wrong[at..at + bytes.len()].copy_from_slice(bytes);
+        assert_eq!(run(&wrong), Err(ExecuteError::Entry(entry)), "{entry} at {at:#x}");
+    }
+}

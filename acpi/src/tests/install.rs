@@ -166,3 +166,37 @@ fn every_registered_signature_is_accepted() {
         assert_eq!(check_table(&table), Ok(()), "{signature}");
     }
 }
+
+/// The interpreter that a machine without firmware has makes the same of a script as OVMF does.
+#[test]
+fn own_interpreter_agrees_with_the_firmware() {
+    for (which, platform) in samples::all() {
+        let opregion = Some(samples::opregion(8192).into());
+        let set = build(&Platform { opregion, ..platform }).unwrap();
+        let installed = install(&set).unwrap();
+        let asked = std::cell::RefCell::new(String::new());
+        let files = [
+            (TABLES_FILE, &set.tables),
+            (RSDP_FILE, &set.rsdp),
+            (VROM_FILE, &set.vrom),
+            (OPREGION_FILE, &set.opregion),
+        ];
+        let file = |name: &str| {
+            name.clone_into(&mut asked.borrow_mut());
+            files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| bytes.to_vec())
+        };
+        let place = |size: usize, align: u64, _| {
+            let there = &installed.blobs[asked.borrow().as_str()];
+            assert_eq!((there.bytes.len(), there.base % align), (size, 0), "{which}");
+            Some(there.base)
+        };
+        let executed = loader::execute(&set.loader, file, place).unwrap();
+        assert_eq!(executed.blobs.len(), installed.blobs.len(), "{which}");
+        for blob in &executed.blobs {
+            assert_eq!(blob.bytes, installed.blobs[&blob.name].bytes, "{which}: {}", blob.name);
+        }
+        let [pointer] = executed.pointers.as_slice() else { panic!("{which}: {:?}", executed.pointers) };
+        assert_eq!((pointer.file.as_str(), pointer.offset), (OPREGION_ADDRESS_FILE, 0), "{which}");
+        assert_eq!(pointer.bytes, installed.written[OPREGION_ADDRESS_FILE], "{which}");
+    }
+}

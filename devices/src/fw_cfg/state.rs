@@ -157,6 +157,37 @@ impl State {
         Some((config.writable.get(index)?, contents, start..end))
     }
 
+    /// Everything in a file; the guest's selection stays what it is.
+    pub(super) fn whole(&mut self, config: &Configuration, name: &str) -> Option<io::Result<Vec<u8>>> {
+        let index = file_of(config, name)?;
+        let item = config.items.get(index)?;
+        if let Body::Lazy(group, _) = item.body {
+            self.make(config, group);
+        }
+        let before = (self.offset, std::mem::take(&mut self.ahead.1));
+        self.offset = 0;
+        let mut bytes = vec![0; usize::try_from(item.len).ok()?];
+        let read = self.fetch(item, &mut bytes);
+        (self.offset, self.ahead.1) = before;
+        Some(read.map(|()| bytes))
+    }
+
+    /// Writes into a file that the guest can write, and tells its listener.
+    pub(super) fn overwrite(
+        &mut self,
+        config: &Configuration,
+        name: &str,
+        offset: u32,
+        bytes: &[u8],
+    ) -> Option<()> {
+        let Body::Writable(index) = config.items.get(file_of(config, name)?)?.body else { return None };
+        let contents = self.writable.get_mut(index)?;
+        let start = usize::try_from(offset).ok()?;
+        contents.get_mut(start..start.checked_add(bytes.len())?)?.copy_from_slice(bytes);
+        config.writable.get(index)?.listener.written(contents);
+        Some(())
+    }
+
     fn item<'a>(&self, config: &'a Configuration) -> Option<&'a Item> {
         config.items.get(self.selected?)
     }
@@ -219,6 +250,10 @@ impl State {
             tracing::warn!("cannot read fw_cfg {name} for the guest: {source}; it may not start");
         }
     }
+}
+
+fn file_of(config: &Configuration, name: &str) -> Option<usize> {
+    config.items.iter().position(|item| item.name.as_deref() == Some(name))
 }
 
 fn index_of(config: &Configuration, key: u16) -> Option<usize> {

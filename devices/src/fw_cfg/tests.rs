@@ -1,3 +1,5 @@
+mod whole;
+
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -4,10 +4,11 @@
 //! count as memory of the VM process.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 use vocabulary::fw_cfg::{Content, within};
 
 /// A range of an open file.
@@ -29,6 +30,19 @@ impl FileRange {
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
+    }
+}
+
+impl FileRange {
+    /// Copies all of it into guest memory.
+    pub(crate) fn load<M: GuestMemoryBackend>(&self, memory: &M, at: GuestAddress) -> io::Result<()> {
+        let mut file = &*self.file;
+        file.seek(SeekFrom::Start(self.start))?;
+        let len = usize::try_from(self.len).map_err(io::Error::other)?;
+        memory.read_exact_volatile_from(at, &mut file, len).map_err(|error| match error {
+            GuestMemoryError::IOError(source) => source,
+            error => io::Error::other(error),
+        })
     }
 }
 

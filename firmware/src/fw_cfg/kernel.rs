@@ -25,10 +25,10 @@ mod format;
 
 pub use error::KernelError;
 
-use format::Format;
+pub(crate) use format::Format;
 
 /// Offset of the setup header in the image, in bytes.
-const SETUP_HEADER: usize = 0x1f1;
+pub(crate) const SETUP_HEADER: usize = 0x1f1;
 /// "HdrS"
 const SETUP_MAGIC: u32 = 0x5372_6448;
 const BOOT_FLAG: u16 = 0xaa55;
@@ -36,7 +36,7 @@ const SECTOR: u64 = 512;
 /// `setup_sects` 0 stands for this many.
 const DEFAULT_SETUP_SECTS: u64 = 4;
 /// What is read of the image to judge it, in bytes: enough for the setup header and the PE header.
-const HEAD: usize = 0x1000;
+pub(crate) const HEAD: usize = 0x1000;
 /// Longest command line of kernels before boot protocol 2.06, in characters.
 const OLD_CMDLINE: usize = 255;
 /// No kernel takes a longer command line; larger claims in a header are not believed.
@@ -73,7 +73,8 @@ impl KernelHandoff {
             .map_err(|source| KernelError::Open { path: kernel.into(), source })?;
         let header = inspect(kernel, &head, len)?;
         let initrd = initrd.map(open_initrd).transpose()?;
-        let cmdline = check_cmdline(cmdline, header.cmdline_limit, initrd.is_some())?;
+        let reserve = if initrd.is_some() { INITRD_ARGUMENT.len() } else { 0 };
+        let cmdline = check_cmdline(cmdline, header.cmdline_limit, reserve)?;
         let len = u32::try_from(len).map_err(|_| KernelError::TooLarge { path: kernel.into(), size: len })?;
         Ok(Self {
             image: FileRange::new(Arc::clone(&file), 0, len),
@@ -99,6 +100,26 @@ pub struct KernelHeader {
 /// # Errors
 /// See [`KernelError`].
 pub fn inspect(path: &Path, head: &[u8], len: u64) -> Result<KernelHeader, KernelError> {
+    let judge = || match format::pe_machine(head) {
+        Some(format::MACHINE_AMD64) => Ok(()),
+        Some(format::MACHINE_I386) => Err(KernelError::Not64Bit { path: path.into() }),
+        _ => Err(KernelError::NoEfiStub { path: path.into() }),
+    };
+    setup_if(path, head, len, judge).map(|(_, header)| header)
+}
+
+/// The setup header of a kernel image of `len` bytes that begins with `head`, whatever can start it.
+pub(crate) fn setup(path: &Path, head: &[u8], len: u64) -> Result<(setup_header, KernelHeader), KernelError> {
+    setup_if(path, head, len, || Ok(()))
+}
+
+/// The setup header, if the kernel is what `judge` wants, and complete.
+fn setup_if(
+    path: &Path,
+    head: &[u8],
+    len: u64,
+    judge: impl FnOnce() -> Result<(), KernelError>,
+) -> Result<(setup_header, KernelHeader), KernelError> {
     let path = || PathBuf::from(path);
     if len == 0 {
         return Err(KernelError::Empty { path: path() });
@@ -106,11 +127,7 @@ pub fn inspect(path: &Path, head: &[u8], len: u64) -> Result<KernelHeader, Kerne
     let Some(header) = parse_setup_header(head) else {
         return Err(KernelError::NotAKernel { path: path(), format: Format::of(head) });
     };
-    match format::pe_machine(head) {
-        Some(format::MACHINE_AMD64) => {}
-        Some(format::MACHINE_I386) => return Err(KernelError::Not64Bit { path: path() }),
-        _ => return Err(KernelError::NoEfiStub { path: path() }),
-    }
+    judge()?;
     let sectors = match u64::from(header.setup_sects) {
         0 => DEFAULT_SETUP_SECTS,
         sectors => sectors,
@@ -128,7 +145,7 @@ pub fn inspect(path: &Path, head: &[u8], len: u64) -> Result<KernelHeader, Kerne
     };
     let setup_size =
         u32::try_from(setup_size).map_err(|_| KernelError::TooLarge { path: path(), size: len })?;
-    Ok(KernelHeader { setup_size, cmdline_limit })
+    Ok((header, KernelHeader { setup_size, cmdline_limit }))
 }
 
 /// The setup header, if its magic numbers are there.
@@ -140,9 +157,8 @@ fn parse_setup_header(head: &[u8]) -> Option<setup_header> {
     (boot_flag == BOOT_FLAG && magic == SETUP_MAGIC).then_some(header)
 }
 
-/// The command line with its NUL, if it fits `limit` characters.
-fn check_cmdline(cmdline: &str, limit: usize, with_initrd: bool) -> Result<Vec<u8>, KernelError> {
-    let reserve = if with_initrd { INITRD_ARGUMENT.len() } else { 0 };
+/// The command line with its NUL, if it fits `limit` characters less `reserve`.
+pub(crate) fn check_cmdline(cmdline: &str, limit: usize, reserve: usize) -> Result<Vec<u8>, KernelError> {
     let limit = limit.saturating_sub(reserve);
     let convert = |error: CmdlineError| match error {
         CmdlineError::TooLarge => KernelError::CmdlineTooLong { length: cmdline.trim().len(), limit },
@@ -156,7 +172,7 @@ fn check_cmdline(cmdline: &str, limit: usize, with_initrd: bool) -> Result<Vec<u
     Ok(checked.as_cstring().map_err(convert)?.into_bytes_with_nul())
 }
 
-fn open_initrd(path: &Path) -> Result<FileRange, KernelError> {
+pub(crate) fn open_initrd(path: &Path) -> Result<FileRange, KernelError> {
     let (file, size) = open(path).map_err(|source| KernelError::Initrd { path: path.into(), source })?;
     if size == 0 {
         return Err(KernelError::Empty { path: path.into() });
@@ -165,7 +181,7 @@ fn open_initrd(path: &Path) -> Result<FileRange, KernelError> {
     Ok(FileRange::new(file, 0, len))
 }
 
-fn open(path: &Path) -> io::Result<(Arc<File>, u64)> {
+pub(crate) fn open(path: &Path) -> io::Result<(Arc<File>, u64)> {
     let (file, metadata) = input::open(path)?;
     Ok((Arc::new(file), metadata.len()))
 }

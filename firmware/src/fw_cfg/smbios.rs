@@ -15,6 +15,10 @@ pub use config::{
 
 use structure::Writer;
 
+/// fw_cfg file of [`Smbios::anchor`].
+pub const ANCHOR_FILE: &str = "etc/smbios/smbios-anchor";
+/// fw_cfg file of [`Smbios::tables`].
+pub const TABLES_FILE: &str = "etc/smbios/smbios-tables";
 /// Size of the 64-bit entry point in bytes.
 pub const ANCHOR: usize = 24;
 /// The version that the tables keep to.
@@ -56,7 +60,7 @@ pub fn smbios(
 }
 
 /// The 64-bit entry point (DSP0134 section 5.2.2) for tables of `size` bytes at `address`.
-fn anchor(size: u32, address: u64) -> [u8; ANCHOR] {
+pub fn anchor(size: u32, address: u64) -> [u8; ANCHOR] {
     let [s0, s1, s2, s3] = size.to_le_bytes();
     let [a0, a1, a2, a3, a4, a5, a6, a7] = address.to_le_bytes();
     let (major, minor) = VERSION;

@@ -12,6 +12,12 @@ pub(crate) fn samples(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
     }
     put("old", &sample("", &bzimage(0x8664, 0x202, 0)))?;
     put("long", &sample(&"a=b ".repeat(600), &bzimage(0x8664, 0x20f, 2047)))?;
+    // What starts without firmware.
+    put("direct", &sample("quiet", &direct()))?;
+    let note = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\0\x20\0";
+    put("pvh", &sample("quiet", &elf(note, 64)))?;
+    put("pvh-bss", &sample("quiet", &elf(note, 0x1_0000)))?;
+    put("elf-other-note", &sample("quiet", &elf(b"\x04\0\0\0\0\0\0\0\x01\0\0\0GNU\0", 64)))?;
     let heads: [(&str, &[u8]); 6] = [
         ("elf", b"\x7fELF\x02\x01\x01"),
         ("gzip", b"\x1f\x8b\x08"),
@@ -24,6 +30,43 @@ pub(crate) fn samples(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
         put(name, &sample("quiet", &[head, &[0; 600]].concat()))?;
     }
     Ok(())
+}
+
+/// The same with a 64-bit entry, for 1 MiB of memory from 2 MiB on.
+fn direct() -> Vec<u8> {
+    let mut image = bzimage(0x8664, 0x20f, 2047);
+    let mut write = |at: usize, bytes: &[u8]| {
+        image.iter_mut().skip(at).zip(bytes).for_each(|(byte, value)| *byte = *value);
+    };
+    write(0x201, &[0x6a]);
+    write(0x211, &[1]);
+    write(0x22c, &0x7fff_ffff_u32.to_le_bytes());
+    write(0x230, &0x20_0000_u32.to_le_bytes());
+    write(0x234, &[1, 21, 1, 0]);
+    write(0x258, &0x20_0000_u64.to_le_bytes());
+    write(0x260, &0x10_0000_u32.to_le_bytes());
+    image
+}
+
+/// An ELF file with a segment at 2 MiB, of which 64 bytes are in the file, and these notes.
+fn elf(note: &[u8], memory: u64) -> Vec<u8> {
+    let mut image = vec![0; 512];
+    let mut write = |at: usize, bytes: &[u8]| {
+        image.iter_mut().skip(at).zip(bytes).for_each(|(byte, value)| *byte = *value);
+    };
+    write(0, b"\x7fELF\x02\x01\x01");
+    write(16, &[2, 0, 62, 0, 1]);
+    write(32, &[64]);
+    write(54, &[56, 0, 2]);
+    let headers = [(1_u32, 384_u64, 0x20_0000_u64, 64_u64, memory), (4, 256, 0, note.len() as u64, 0)];
+    for (at, (kind, offset, address, size, memory)) in [64, 120].into_iter().zip(headers) {
+        write(at, &kind.to_le_bytes());
+        for (field, value) in [(8, offset), (24, address), (32, size), (40, memory)] {
+            write(at + field, &value.to_le_bytes());
+        }
+    }
+    write(256, note);
+    image
 }
 
 /// Linux, Documentation/arch/x86/boot.rst: two sectors of setup and one of kernel, with a PE header.

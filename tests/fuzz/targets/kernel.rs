@@ -1,16 +1,24 @@
-//! Kernel images: `[kernel]` of vm.toml, from the first bytes to what the firmware is handed.
+//! Kernel images: `[kernel]` of vm.toml, from the first bytes to what the firmware is handed, and to what is in guest memory
+//! when they start without firmware.
 #![no_main]
 
 use std::io::{Seek, Write};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use firmware::direct::kernel::{DirectKernel, Handover};
+use firmware::direct::memory_map::memory_map;
 use firmware::fw_cfg::kernel::{KernelHandoff, inspect};
 use libfuzzer_sys::fuzz_target;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vocabulary::AddressRange;
 use vocabulary::fw_cfg::Content;
 
 /// What is read of an image to judge it.
 const HEAD: usize = 0x1000;
+/// Guest memory: 7 MiB for kernel and initrd, from 1 MiB on, and 32 MiB behind them that are kept for tables.
+const RAM: u64 = 40 << 20;
+const TABLES: u64 = 8 << 20;
 
 fuzz_target!(|data: &[u8]| {
     // The first two bytes are the length of a command line in front of the image.
@@ -36,6 +44,7 @@ fuzz_target!(|data: &[u8]| {
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(image));
         assert!(written.is_ok());
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        start(&path, &cmdline);
         let handoff = match KernelHandoff::open(&path, Some(&path), &cmdline) {
             Ok(handoff) => handoff,
             Err(error) => return assert!(!error.to_string().is_empty()),
@@ -49,6 +58,40 @@ fuzz_target!(|data: &[u8]| {
         assert!(text.len() <= header.cmdline_limit && !text.contains(&0));
     });
 });
+
+/// Without firmware. What is beside kernel, initrd and boot parameters stays as it is.
+fn start(path: &Path, cmdline: &str) {
+    thread_local!(static MEMORY: GuestMemoryMmap<()> = memory());
+    let kernel = match DirectKernel::open(path, Some(path), cmdline, RAM) {
+        Ok(kernel) => kernel,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    MEMORY.with(|memory| {
+        // VGA's memory, and both ends of the room for tables.
+        let kept = [0xa_0000, 0xe_f000, TABLES, RAM - 4096].map(GuestAddress);
+        for at in kept {
+            assert!(memory.write_slice(&[0xa5; 4096], at).is_ok());
+        }
+        let map = memory_map(RAM, None, AddressRange::new(RAM - 4096, 4096), &[]);
+        if let Err(error) = kernel.load(memory, &Handover { memory: &map, rsdp: 0xf_0000 }) {
+            assert!(!error.to_string().is_empty());
+        }
+        for at in kept {
+            let mut page = [0; 4096];
+            assert!(
+                memory.read_slice(&mut page, at).is_ok() && page == [0xa5; 4096],
+                "{at:?} was written to"
+            );
+        }
+    });
+}
+
+fn memory() -> GuestMemoryMmap<()> {
+    match GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM as usize)]) {
+        Ok(memory) => memory,
+        Err(error) => panic!("no memory: {error}"),
+    }
+}
 
 fn read(content: &impl Content) -> Vec<u8> {
     let mut bytes = vec![0; content.len() as usize];

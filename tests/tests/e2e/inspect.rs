@@ -1,7 +1,7 @@
 //! What dmidecode, lspci, acpidump with iasl and the kernel's log say of the machine.
 //!
 //! With `OPTIMUS_E2E_OUT=DIRECTORY` everything is kept there, with the same from the peer, QEMU's q35: the
-//! source of `docs/q35-differences.md`.
+//! source of `docs/q35-differences.md`; and with the same from a kernel that starts without firmware.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,10 @@ use tests::{Outcome, ensure, image, machine::Format, report};
 
 use crate::{Scenario, scenario};
 
-pub(crate) const SCENARIOS: &[Scenario] = &[scenario("tables_and_devices_raise_no_complaint", 90, inspect)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("tables_and_devices_raise_no_complaint", 90, by_firmware),
+    scenario("direct_tables_and_devices_raise_no_complaint", 60, directly),
+];
 
 /// The machine, the same for the peer: with a slot of two root ports.
 fn machine() -> Outcome<Machine> {
@@ -26,19 +29,32 @@ fn machine() -> Outcome<Machine> {
     Ok(machine.with_disk(disk))
 }
 
-fn inspect() -> Outcome {
-    let kept = std::env::var_os("OPTIMUS_E2E_OUT").map(PathBuf::from);
-    let machine = machine()?;
+/// Where reports are kept.
+fn kept() -> Option<PathBuf> {
+    std::env::var_os("OPTIMUS_E2E_OUT").map(PathBuf::from)
+}
+
+fn by_firmware() -> Outcome {
+    if let Some(kept) = kept() {
+        let machine = machine()?;
+        let peer = machine.run(&Options::peer().within(300))?;
+        report::unpack(&machine.file("report.img"), &machine.file("report"))?;
+        keep(&peer, &machine.file("report"), &kept.join("peer"))?;
+    }
+    inspect(&machine()?, "optimus")
+}
+
+fn directly() -> Outcome {
+    inspect(&machine()?.directly(), "direct")
+}
+
+fn inspect(machine: &Machine, name: &str) -> Outcome {
     let finished = machine.run(&Options::default().within(300))?;
     let report = machine.file("report");
     report::unpack(&machine.file("report.img"), &report)?;
     // Kept before it is judged.
-    if let Some(kept) = &kept {
-        keep(&finished, &report, &kept.join("optimus"))?;
-        let machine = self::machine()?;
-        let peer = machine.run(&Options::peer().within(300))?;
-        report::unpack(&machine.file("report.img"), &machine.file("report"))?;
-        keep(&peer, &machine.file("report"), &kept.join("peer"))?;
+    if let Some(kept) = kept() {
+        keep(&finished, &report, &kept.join(name))?;
     }
     finished.passed("report")?;
 

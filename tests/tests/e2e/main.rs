@@ -3,12 +3,14 @@
 //! Every scenario is a trial with a name. Outside the lab all are reported as ignored. `scripts/test` runs
 //! them, each half in a lab of its own with `--shard 1/2` and `--shard 2/2`; one trial is run with
 //! `scripts/lab exec --memory 8G -- PROGRAM NAME…`. `OPTIMUS_BINARY` names the program under test, and
-//! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness.
+//! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness; `OPTIMUS_E2E_DIRECT=1` starts
+//! all kernels without firmware.
 
 mod battery;
 mod boot;
 mod crash;
 mod debian;
+mod direct;
 mod disk;
 mod display;
 mod igpu;
@@ -68,6 +70,7 @@ fn main() -> std::process::ExitCode {
 
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
+        direct::SCENARIOS,
         inspect::SCENARIOS,
         crash::SCENARIOS,
         lifecycle::SCENARIOS,

@@ -11,6 +11,7 @@ use vocabulary::{ConsoleSpec, PciAddress};
 use super::sections::acpi_table::AcpiSection;
 use super::sections::firmware::FirmwareKind;
 use super::sections::igpu::IgpuSection;
+use super::sections::kernel::Boot;
 use super::sections::machine::Machine;
 use super::sections::passthrough_sections::{DgpuSection, VfioSection};
 use super::sections::smbios::Smbios;
@@ -160,14 +161,19 @@ impl Default for DebugconSection {
     }
 }
 
-/// A Linux kernel that the firmware starts in place of a boot loader. Without this section the firmware
-/// boots from the disks.
+/// A Linux kernel that is started in place of a boot loader, by the firmware or without it. Without this section the
+/// firmware boots from the disks.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KernelSection {
-    /// The kernel image (a bzImage with EFI stub).
+    /// The kernel image: a bzImage, with EFI stub for the firmware; without firmware also an ELF file with PVH entry
+    /// point (`vmlinux`).
     #[schemars(extend("format" = "path"))]
     pub image: String,
+    /// Who starts it: `"firmware"`, or `"direct"`: nobody before it. The machine then has no firmware, no variables and
+    /// no boot order, and reads nothing of `[firmware]`.
+    #[serde(default)]
+    pub boot: Boot,
     /// The initial RAM disk.
     #[schemars(extend("format" = "path", "x-default" = "none"))]
     pub initrd: Option<String>,

@@ -18,6 +18,8 @@ pub struct Overrides {
     pub initrd: Option<PathBuf>,
     /// `kernel.cmdline`, by `--append`.
     pub append: Option<String>,
+    /// `kernel.boot` is `"direct"`, by `--direct`.
+    pub direct: bool,
     /// `serial.output`, by `--serial`.
     pub serial: Option<ConsoleSpec>,
     /// `debugcon.output`, by `--debugcon`.

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use vocabulary::ConsoleSpec;
 
-use super::file::{FwCfgSection, KernelSection, VmFile};
+use super::file::{FwCfgSection, VmFile};
 use super::reading::text;
 use super::sections::acpi_table;
-use super::{ChassisType, Config, FwCfgContent, FwCfgItem, Kernel, Overrides, Passthrough, RootPort, Smbios};
+use super::{
+    Boot, ChassisType, Config, Firmware, FwCfgContent, FwCfgItem, Overrides, Passthrough, RootPort, Smbios,
+};
 use crate::device::{Devices, Disk, Display, disk, display};
 use crate::finding::{Findings, Origin, Resolver, Section};
 
@@ -56,11 +58,12 @@ pub(super) fn resolve(
     machine.memory = overrides.memory.unwrap_or(machine.memory);
     resolver.check_memory(&machine);
     let cpu = resolver.cpu(&cpu);
-    let firmware = resolver.firmware(firmware, &name, exists);
+    let kernel = resolver.kernel(kernel, overrides);
+    let direct = kernel.as_ref().is_some_and(|kernel| kernel.boot == Boot::Direct);
+    let firmware = (!direct).then(|| resolver.firmware(firmware, &name, exists));
     let disks: Vec<Disk> =
         disk.into_iter().enumerate().map(|(index, disk)| disk.resolve(index, &mut resolver)).collect();
-    let firmware_files = [Some(&firmware.code), Some(&firmware.vars), firmware.vars_template.as_ref()];
-    let firmware_files: Vec<&Path> = firmware_files.into_iter().flatten().map(PathBuf::as_path).collect();
+    let firmware_files: Vec<&Path> = firmware.iter().flat_map(Firmware::files).collect();
     disk::check_files(&mut resolver, &firmware_files, &disks);
     let mut devices = Devices::default();
     devices.add(disks);
@@ -86,7 +89,6 @@ pub(super) fn resolve(
     resolver.control(&mut machine.control, overrides, [&serial, &debugcon], socket);
     devices.add(display);
     devices.add(battery.map(|battery| battery.resolve()));
-    let kernel = resolver.kernel(kernel, overrides);
 
     let Resolver { origin, problems, .. } = resolver;
     Findings::check(problems)?;
@@ -118,12 +120,14 @@ fn folder_of(path: &Path) -> PathBuf {
 
 impl Resolver {
     fn note_overrides(&mut self, overrides: &Overrides) {
-        let Overrides { memory, kernel, initrd, append, serial, debugcon, control, screen: _ } = overrides;
+        let Overrides { memory, kernel, initrd, append, direct, serial, debugcon, control, screen: _ } =
+            overrides;
         let replaced = [
             (memory.is_some(), Section::Machine.key("memory"), "--memory"),
             (kernel.is_some(), Section::Kernel.key("image"), "--kernel"),
             (initrd.is_some(), Section::Kernel.key("initrd"), "--initrd"),
             (append.is_some(), Section::Kernel.key("cmdline"), "--append"),
+            (*direct, Section::Kernel.key("boot"), "--direct"),
             (serial.is_some(), Section::Serial.key("output"), "--serial"),
             (debugcon.is_some(), Section::Debugcon.key("output"), "--debugcon"),
             (control.is_some(), Section::Machine.key("control"), "--control"),
@@ -208,37 +212,5 @@ impl Resolver {
             items.push(FwCfgItem { name, content });
         }
         items
-    }
-
-    fn kernel(&mut self, section: Option<KernelSection>, overrides: &Overrides) -> Option<Kernel> {
-        let Overrides { kernel, initrd, append, .. } = overrides;
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        if let Some(append) = append
-            && let Err(why) = text::check_command_line(append)
-        {
-            self.problem(Section::Kernel.key("cmdline"), why);
-        }
-        let (image, own_initrd, cmdline) = match section {
-            Some(section) => (Some(section.image), section.initrd, section.cmdline),
-            None => (None, None, String::new()),
-        };
-        let Some(image) = kernel.as_ref().map(absolute).or_else(|| image.map(|image| self.path(image)))
-        else {
-            for (key, given) in [("initrd", initrd.is_some()), ("cmdline", append.is_some())] {
-                if given {
-                    self.problem_with_help(
-                        Section::Kernel.key(key),
-                        "there is no kernel that this is for",
-                        "give a kernel by `--kernel` or by `image` in [kernel]",
-                    );
-                }
-            }
-            return None;
-        };
-        Some(Kernel {
-            image,
-            initrd: initrd.as_ref().map(absolute).or_else(|| own_initrd.map(|initrd| self.path(initrd))),
-            cmdline: append.clone().unwrap_or(cmdline),
-        })
     }
 }

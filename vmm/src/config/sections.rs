@@ -8,6 +8,7 @@ pub(super) mod cpu;
 pub(super) mod firmware;
 pub(super) mod firmware_paths;
 pub(super) mod igpu;
+pub(super) mod kernel;
 pub(super) mod machine;
 pub(super) mod passthrough;
 pub(super) mod passthrough_sections;

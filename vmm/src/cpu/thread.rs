@@ -14,6 +14,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 use super::conductor::{Conductor, Next, Request};
 use super::exit::{Dispatcher, Turn};
 use super::report::CpuReport;
+use super::start::Start;
 use super::state::PowerOnState;
 
 /// What a thread needs.
@@ -30,6 +31,8 @@ pub struct VcpuParts {
     pub conductor: Arc<Conductor>,
     /// Registers that belong to the power-on state.
     pub msrs: Arc<MsrList>,
+    /// Laid over the power-on state, where no firmware does it.
+    pub start: Option<Start>,
     /// Called right before the first instruction of vCPU 0.
     pub before_first_entry: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -88,14 +91,17 @@ impl VcpuThread {
 }
 
 fn run(parts: VcpuParts) -> crate::events::ExitCounts {
-    let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, mut before_first_entry } = parts;
+    let VcpuParts { index, mut vcpu, mut dispatcher, ram, conductor, msrs, start, mut before_first_entry } =
+        parts;
+    let apply = |vcpu: &VcpuFd| start.as_ref().map_or(Ok(()), |start| start.apply(vcpu));
     dispatcher.tally.started();
-    let power_on = match PowerOnState::take(&vcpu, &msrs) {
+    let taken = PowerOnState::take(&vcpu, &msrs);
+    let power_on = match taken.and_then(|state| apply(&vcpu).map(|()| state)) {
         Ok(state) => state,
         Err(error) => {
             let why = crate::kvm::io_error(error);
             conductor
-                .request(Request::Failed(format!("cannot read the power-on state of vCPU {index}: {why}")));
+                .request(Request::Failed(format!("cannot set up the power-on state of vCPU {index}: {why}")));
             conductor.park(None);
             return dispatcher.counts;
         }
@@ -114,7 +120,7 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
                 Next::Exit => return dispatcher.counts,
                 Next::Resume { resets: now } if now != resets => {
                     resets = now;
-                    if let Err(error) = power_on.restore(&vcpu) {
+                    if let Err(error) = power_on.restore(&vcpu).and_then(|()| apply(&vcpu)) {
                         let why = crate::kvm::io_error(error);
                         conductor.request(Request::Failed(format!("cannot reset vCPU {index}: {why}")));
                         continue;

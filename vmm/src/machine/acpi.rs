@@ -170,13 +170,26 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<A
     let ram_end = plan.memory.end().max(FOUR_GIB);
     let limit = (1u64 << cpu.physical_bits.clamp(32, 52)) - 1;
     let claimed = firmware.claimed.iter().filter(|range| range.base() >= ram_end && range.last() <= limit);
+    let expected = expected_windows(plan, cpu).into_iter().flatten();
+    let hull = claimed.copied().chain(expected).reduce(|hull, range| {
+        let (base, last) = (hull.base().min(range.base()), hull.last().max(range.last()));
+        AddressRange::inclusive(base, last).unwrap_or(hull)
+    });
+    hull.filter(|hull| hull.base() >= ram_end)
+        .and_then(|hull| AddressRange::inclusive(hull.base(), hull.last().min(limit)))
+        .into_iter()
+        .collect()
+}
+
+/// Where builds of OVMF put large BARs: those of 2022, and those since 2024.
+pub(super) fn expected_windows(plan: &MachinePlan, cpu: CpuFacts) -> [Option<AddressRange>; 2] {
     let mut e820: Vec<Range> = [Some(plan.memory.low), plan.memory.high]
         .into_iter()
         .flatten()
         .map(|range| Range { base: range.base(), length: range.len() })
         .collect();
     e820.extend(reserved(cpu));
-    let expected = pci_windows(&WindowInputs {
+    let windows = pci_windows(&WindowInputs {
         phys_bits: cpu.physical_bits,
         guest_phys_bits: 0,
         vendor: cpu.vendor,
@@ -187,14 +200,5 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<A
         override_mib: None,
         e820: &e820,
     });
-    let expected =
-        expected.into_iter().flatten().filter_map(|range| AddressRange::new(range.base, range.length));
-    let hull = claimed.copied().chain(expected).reduce(|hull, range| {
-        let (base, last) = (hull.base().min(range.base()), hull.last().max(range.last()));
-        AddressRange::inclusive(base, last).unwrap_or(hull)
-    });
-    hull.filter(|hull| hull.base() >= ram_end)
-        .and_then(|hull| AddressRange::inclusive(hull.base(), hull.last().min(limit)))
-        .into_iter()
-        .collect()
+    windows.map(|window| window.and_then(|range| AddressRange::new(range.base, range.length)))
 }

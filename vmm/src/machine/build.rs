@@ -24,8 +24,9 @@ use vocabulary::AddressRange;
 use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ};
 use vocabulary::ports::{self, Ports};
 
+use super::direct::Direct;
 use super::flash::Flash;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, OpenedKernel};
 use super::items;
 use super::passthrough::{Passthrough, Surroundings};
 use super::refused;
@@ -81,6 +82,8 @@ pub(super) struct Board {
     pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     /// What others are told of the disks.
     pub disks: Vec<DiskFacts>,
+    /// The kernel that starts without firmware.
+    pub direct: Option<Direct>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
     pub passthrough: Option<Passthrough>,
 }
@@ -181,7 +184,15 @@ pub(super) fn board(
     connections.events.emit(Event::MemoryReady { bytes: plan.memory.size });
 
     let (io, memory) = (Bus::new(), Bus::new());
-    let flash = flash.attach(&memory, &slots, connections.flash_alarm)?;
+    let flash = match flash {
+        Some(files) => files.attach(&memory, &slots, connections.flash_alarm)?,
+        None => Flash::default(),
+    };
+    let (kernel, direct) = match kernel {
+        Some(OpenedKernel::ByFirmware(kernel)) => (Some(kernel), None),
+        Some(OpenedKernel::Direct(kernel)) => (None, Some(Direct::new(*kernel, plan, supported))),
+        None => (None, None),
+    };
     let interrupts = Interrupts::new(Arc::clone(&vm)).map_err(refused("set up interrupt routes"))?;
     let doorbells = Arc::new(kvm::Doorbells::new(Arc::clone(&vm)));
     let layout = Layout::new(slots);
@@ -282,6 +293,7 @@ pub(super) fn board(
         vnc,
         power,
         disks,
+        direct,
         passthrough,
     })
 }

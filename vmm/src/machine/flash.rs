@@ -59,7 +59,7 @@ fn variables(firmware: &Firmware, size: Option<u64>) -> Result<(Arc<MmapRegion>,
 
 /// What [`FlashFiles::open`] would refuse, with its line. Nothing is locked or made.
 pub(super) fn look(plan: &MachinePlan) -> Vec<Finding> {
-    let Firmware { kind, code, vars, vars_template } = &plan.firmware;
+    let Some(Firmware { kind, code, vars, vars_template }) = &plan.firmware else { return Vec::new() };
     let read = || {
         let file = CodeFile::open(code)?;
         let mut bytes = vec![0; file.size()];
@@ -86,7 +86,7 @@ fn about_code(plan: &MachinePlan, error: &ImageError) -> Finding {
 }
 
 fn about_vars(plan: &MachinePlan, error: &NvramError) -> Finding {
-    let template = plan.firmware.vars_template.as_deref();
+    let template = plan.firmware.as_ref().and_then(|firmware| firmware.vars_template.as_deref());
     let key = if template.is_some() && error.path() == template { "vars_template" } else { "vars" };
     let finding = plan.problem(Section::Firmware.key(key), error.to_string());
     match error {
@@ -108,12 +108,12 @@ pub(super) fn with_line(plan: &MachinePlan, failure: Failure) -> Failure {
 impl FlashFiles {
     /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
     /// it is.
-    pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
-        let path = &plan.firmware.code;
+    pub(super) fn open(firmware: &Firmware) -> Result<Self, Failure> {
+        let path = &firmware.code;
         let file = CodeFile::open(path)?;
         let mut code = map(file.size())?;
         let bytes = contents(&mut code);
-        if plan.firmware.kind == FirmwareKind::Raw {
+        if firmware.kind == FirmwareKind::Raw {
             file.read_raw_into(bytes)?;
             let map = image::flash_map(bytes.len() as u64, 0)?;
             return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
@@ -122,7 +122,7 @@ impl FlashFiles {
         let vars = match info.builtin_vars {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
-            None => match variables(&plan.firmware, info.layout.vars_size()) {
+            None => match variables(firmware, info.layout.vars_size()) {
                 Ok(vars) => Some(vars),
                 Err(error) => {
                     // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
@@ -176,7 +176,8 @@ impl FlashFiles {
     }
 }
 
-/// The units of a machine.
+/// The units of a machine; one that starts a kernel without firmware has none.
+#[derive(Default)]
 pub(super) struct Flash {
     units: Vec<Arc<Pflash>>,
     smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,

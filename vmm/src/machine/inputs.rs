@@ -4,6 +4,7 @@
 //! All mistakes are reported together, each with its line of the configuration. What belongs to one machine at a time, the
 //! variables and the disks, is locked from here on.
 
+use firmware::direct::kernel::DirectKernel;
 use firmware::fw_cfg::kernel::{KernelError, KernelHandoff};
 use firmware::fw_cfg::user_item::{Source, UserItem};
 use vocabulary::fw_cfg::Content;
@@ -11,7 +12,7 @@ use vocabulary::fw_cfg::Content;
 use super::additions::Additions;
 use super::flash::{self, FlashFiles};
 use super::passthrough::Roms;
-use crate::config::{self, FwCfgContent};
+use crate::config::{self, Boot, FwCfgContent};
 use crate::device::{Opened, Opening, Purpose};
 use crate::finding::{Finding, Findings, Key, Section};
 use crate::outcome::Failure;
@@ -23,14 +24,22 @@ pub(super) struct Inputs {
     pub(super) additions: Additions,
     /// ROMs of passed-through functions.
     pub(super) roms: Roms,
-    /// What the firmware is to start.
-    pub(super) kernel: Option<KernelHandoff>,
+    /// What is started in place of a boot loader.
+    pub(super) kernel: Option<OpenedKernel>,
     /// The user's fw_cfg items, by name.
     pub(super) items: Vec<(String, Box<dyn Content>)>,
-    /// Firmware and variables.
-    pub(super) flash: FlashFiles,
+    /// Firmware and variables, if there are any.
+    pub(super) flash: Option<FlashFiles>,
     /// Optional devices in the order of the plan.
     pub(super) devices: Vec<Box<dyn Opened>>,
+}
+
+/// A kernel, and who starts it.
+pub(super) enum OpenedKernel {
+    /// The firmware.
+    ByFirmware(KernelHandoff),
+    /// The machine itself.
+    Direct(Box<DirectKernel>),
 }
 
 impl Inputs {
@@ -43,7 +52,8 @@ impl Inputs {
         Findings::check(std::mem::take(&mut files.problems))?;
         let Files { additions, roms, kernel, items, devices, problems: _ } = files;
         // The variables come last: they are made from their template at the first run.
-        let flash = FlashFiles::open(plan).map_err(|failure| flash::with_line(plan, failure))?;
+        let flash = plan.firmware.as_ref().map(FlashFiles::open).transpose();
+        let flash = flash.map_err(|failure| flash::with_line(plan, failure))?;
         Ok(Self { additions, roms, kernel, items, flash, devices })
     }
 }
@@ -59,7 +69,7 @@ pub fn refused_files(plan: &MachinePlan) -> Vec<Finding> {
 struct Files {
     additions: Additions,
     roms: Roms,
-    kernel: Option<KernelHandoff>,
+    kernel: Option<OpenedKernel>,
     items: Vec<(String, Box<dyn Content>)>,
     devices: Vec<Box<dyn Opened>>,
     problems: Vec<Finding>,
@@ -87,9 +97,17 @@ fn or_problem<T, E: std::fmt::Display>(
     result.map_err(|error| problems.push(problem(&error))).ok()
 }
 
-fn kernel(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<KernelHandoff> {
+fn kernel(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<OpenedKernel> {
     let kernel = plan.kernel.as_ref()?;
-    let opened = KernelHandoff::open(&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline);
+    let (image, initrd, cmdline) = (&kernel.image, kernel.initrd.as_deref(), &kernel.cmdline);
+    let opened = match kernel.boot {
+        Boot::Firmware => KernelHandoff::open(image, initrd, cmdline).map(OpenedKernel::ByFirmware),
+        Boot::Direct => {
+            let low_ram_end = plan.memory.low.last().saturating_add(1);
+            DirectKernel::open(image, initrd, cmdline, low_ram_end)
+                .map(|kernel| OpenedKernel::Direct(Box::new(kernel)))
+        }
+    };
     let problem = |error: &KernelError| plan.problem(kernel_key(kernel, error), error.to_string());
     or_problem(opened, problem, problems)
 }
@@ -97,7 +115,7 @@ fn kernel(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Option<KernelHando
 /// The key to blame.
 fn kernel_key(kernel: &config::Kernel, error: &KernelError) -> Key {
     Section::Kernel.key(match error {
-        KernelError::Initrd { .. } => "initrd",
+        KernelError::Initrd { .. } | KernelError::InitrdNoRoom { .. } => "initrd",
         KernelError::Empty { path } | KernelError::TooLarge { path, .. }
             if Some(path) == kernel.initrd.as_ref() =>
         {

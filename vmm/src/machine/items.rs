@@ -58,8 +58,11 @@ pub(super) fn build(
         .u16(keys::MAX_CPUS, u16::try_from(highest + 1).unwrap_or(u16::MAX))
         .u16(keys::BOOT_MENU, u16::from(plan.machine.boot_menu > 0))
         .file("etc/e820", memory_map(plan, cpu)?)
-        .file("etc/system-states", system_states().to_vec())
-        .observer(Arc::new(Milestones(events.clone())));
+        .file("etc/system-states", system_states().to_vec());
+    // Without firmware only drivers of the guest's read, whose progress is their own.
+    if plan.firmware.is_some() {
+        builder = builder.observer(Arc::new(Milestones(events.clone())));
+    }
     if plan.machine.boot_menu > 0 {
         let milliseconds = u16::try_from(plan.machine.boot_menu.saturating_mul(1000)).unwrap_or(u16::MAX);
         builder = builder.file("etc/boot-menu-wait", milliseconds.to_le_bytes().to_vec());
@@ -67,10 +70,8 @@ pub(super) fn build(
     if let Some(order) = boot_order::of(plan) {
         builder = builder.file("bootorder", order);
     }
-    let Extras { mut additions, kernel, items, smbios, opregion } = extras;
-    builder = builder
-        .file("etc/smbios/smbios-anchor", smbios.anchor.to_vec())
-        .file("etc/smbios/smbios-tables", smbios.tables);
+    let Extras { mut additions, kernel, items, smbios: Smbios { anchor, tables }, opregion } = extras;
+    builder = builder.file(smbios::ANCHOR_FILE, anchor.to_vec()).file(smbios::TABLES_FILE, tables);
     if let Some(kernel) = kernel {
         builder = with_kernel(builder, kernel);
     }
@@ -125,12 +126,16 @@ fn smbios_config(plan: &MachinePlan) -> smbios::SmbiosConfig {
     let or = |text: &String, default: &str| if text.is_empty() { default.to_owned() } else { text.clone() };
     let from = &plan.smbios;
     smbios::SmbiosConfig {
-        bios: from.describes_bios().then(|| smbios::BiosInfo {
-            vendor: set(&from.bios_vendor),
-            version: set(&from.bios_version),
-            date: set(&from.bios_date),
-            release: None,
-        }),
+        bios: from
+            .describes_bios()
+            .then(|| smbios::BiosInfo {
+                vendor: set(&from.bios_vendor),
+                version: set(&from.bios_version),
+                date: set(&from.bios_date),
+                release: None,
+                uefi: plan.firmware.is_some(),
+            })
+            .or_else(|| plan.firmware.is_none().then(no_bios)),
         system: smbios::SystemInfo {
             manufacturer: or(&from.manufacturer, "optimus-vmm"),
             product: or(&from.product, "Q35"),
@@ -148,6 +153,17 @@ fn smbios_config(plan: &MachinePlan) -> smbios::SmbiosConfig {
             asset: set(&from.board_asset),
         },
         chassis: smbios::ChassisInfo { kind: from.chassis_type.number(), ..Default::default() },
+    }
+}
+
+/// Where no firmware describes itself. Operating systems tell by the date whether they have to expect old faults.
+fn no_bios() -> smbios::BiosInfo {
+    smbios::BiosInfo {
+        vendor: Some("optimus-vmm".into()),
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+        date: Some("01/01/2026".into()),
+        release: None,
+        uefi: false,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use event_manager::EventManager;
+use firmware::direct::entry::Entry;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::build::{self, Board, Connections};
@@ -30,7 +31,7 @@ use crate::console::{Console, Releaser};
 use crate::control::Announcement;
 use crate::cpu::conductor::{Request, gravest};
 use crate::cpu::cpuid::Supported;
-use crate::events::{Event, EventLog, ProcessStart};
+use crate::events::{Event, EventLog, Milestone, ProcessStart};
 use crate::host::{BindError, HostFacts};
 use crate::kvm::{self, probe, setup};
 use crate::memory;
@@ -116,7 +117,9 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         },
     )?;
     check_signals(&signals)?;
-    let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, &events)?;
+    let entry = start_directly(&board, &events)?;
+    check_signals(&signals)?;
+    let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, entry, &events)?;
 
     let power = board.power.take();
     let (wake, woken) = channel();
@@ -172,6 +175,15 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     shot.at_end(board.screen().as_deref());
     let machine = Machine { vcpus, consoles, board, loan };
     Ok(conclude(end, options, machine, &observer, &events))
+}
+
+/// Readies a kernel that starts without firmware, and tells where.
+fn start_directly(board: &Board, events: &EventLog) -> Result<Option<Entry>, Failure> {
+    let entry = board.direct.as_ref().map(|direct| direct.start(board)).transpose()?;
+    if entry.is_some() {
+        events.reach(Milestone::KernelHandedOver, || Event::KernelHandedOver);
+    }
+    Ok(entry)
 }
 
 struct Supervisor<'a> {
@@ -335,6 +347,9 @@ impl Supervisor<'_> {
         self.board.devices.reset();
         self.releasers.iter().for_each(Releaser::hold);
         let runs = !self.paused;
+        if let Err(error) = start_directly(self.board, self.events) {
+            return Some(End::Itself(Outcome::Failed(error.to_string())));
+        }
         match self.vcpus.restart(self.board, runs) {
             Ok(()) => {
                 self.announce(&Announcement::Reset { guest, runs });

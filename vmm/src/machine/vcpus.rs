@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use firmware::direct::entry::Entry;
 use kvm_ioctls::Kvm;
 
 use super::acpi::CpuFacts;
@@ -11,6 +12,7 @@ use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::{Profile, Supported};
 use crate::cpu::exit::Dispatcher;
 use crate::cpu::report::CpuReport;
+use crate::cpu::start::Start;
 use crate::cpu::tally::{ExitTally, Moment};
 use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
@@ -66,12 +68,13 @@ pub(super) struct Vcpus {
 }
 
 impl Vcpus {
-    /// Creates them, parked before their first instruction.
+    /// Creates them, parked before their first instruction, which is at `entry` where no firmware runs.
     pub(super) fn create(
         kvm: &Kvm,
         supported: &Supported,
         plan: &MachinePlan,
         board: &Board,
+        entry: Option<Entry>,
         events: &EventLog,
     ) -> Result<Self, Failure> {
         let thread_setup =
@@ -102,6 +105,10 @@ impl Vcpus {
                     ram: board.ram.clone(),
                     conductor: Arc::clone(&conductor),
                     msrs: Arc::clone(&msrs),
+                    start: board.direct.as_ref().map(|direct| Start {
+                        entry: entry.filter(|_| index == 0),
+                        memory_types: direct.memory_types(),
+                    }),
                     before_first_entry: (index == 0).then(|| -> Box<dyn FnOnce() + Send> {
                         Box::new(move || {
                             events.reach(Milestone::FirstInstruction, || Event::FirstInstruction)

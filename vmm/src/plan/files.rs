@@ -1,7 +1,7 @@
 //! The host's files that a machine is made from.
 
 use super::MachinePlan;
-use crate::config::{FirmwareKind, FwCfgContent, RomSource};
+use crate::config::{Firmware, FirmwareKind, FwCfgContent, RomSource};
 use crate::device::UsedFile;
 
 impl MachinePlan {
@@ -9,11 +9,13 @@ impl MachinePlan {
     pub(crate) fn files(&self) -> Vec<UsedFile<'_>> {
         let mut files: Vec<UsedFile<'_>> = Vec::new();
         let mut add = |what: &str, path| files.push((what.to_owned(), path));
-        add("the firmware's image (`code` in [firmware])", self.firmware.code.as_path());
-        if self.firmware.kind == FirmwareKind::Ovmf {
-            add("the machine's variables (`vars` in [firmware])", &self.firmware.vars);
-            if let Some(template) = &self.firmware.vars_template {
-                add("the template of the variables", template);
+        if let Some(Firmware { kind, code, vars, vars_template }) = &self.firmware {
+            add("the firmware's image (`code` in [firmware])", code.as_path());
+            if *kind == FirmwareKind::Ovmf {
+                add("the machine's variables (`vars` in [firmware])", vars);
+                if let Some(template) = vars_template {
+                    add("the template of the variables", template);
+                }
             }
         }
         if let Some(kernel) = &self.kernel {

@@ -12,7 +12,7 @@ use vocabulary::interrupts::Pirq;
 use vocabulary::memory::PCI_HOLE_LAST;
 
 use super::{MachinePlan, PlannedPassthrough, PortRange};
-use crate::config::FirmwareKind;
+use crate::config::{Boot, FirmwareKind};
 use crate::device::{self, Spec};
 use crate::finding::Finding;
 use crate::topology::{PlannedFunction, Role};
@@ -102,7 +102,11 @@ pub struct Report {
     /// Guest RAM in bytes.
     pub memory: u64,
     /// Firmware files.
-    pub firmware: Firmware,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
+    /// A kernel that starts without firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
     /// Who answers where.
     pub memory_map: Vec<MemoryRange>,
     /// PCI functions of bus 0, with those behind root ports.
@@ -163,6 +167,16 @@ pub struct Firmware {
     pub kernel: Option<String>,
 }
 
+/// A kernel that starts without firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Direct {
+    /// The kernel image.
+    pub kernel: String,
+    /// The initial RAM disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
+}
+
 /// Makes the report of a plan, and of what is wrong with its files.
 pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
     let text = |path: &std::path::Path| path.display().to_string();
@@ -176,12 +190,17 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
             apic_ids: plan.apic_ids.clone(),
         },
         memory: plan.memory.size,
-        firmware: Firmware {
-            code: text(&plan.firmware.code),
-            vars: (plan.firmware.kind == FirmwareKind::Ovmf).then(|| text(&plan.firmware.vars)),
-            vars_template: plan.firmware.vars_template.as_deref().map(text),
+        firmware: plan.firmware.as_ref().map(|firmware| Firmware {
+            code: text(&firmware.code),
+            vars: (firmware.kind == FirmwareKind::Ovmf).then(|| text(&firmware.vars)),
+            vars_template: firmware.vars_template.as_deref().map(text),
             kernel: plan.kernel.as_ref().map(|kernel| text(&kernel.image)),
-        },
+        }),
+        direct: plan
+            .kernel
+            .as_ref()
+            .filter(|kernel| kernel.boot == Boot::Direct)
+            .map(|kernel| Direct { kernel: text(&kernel.image), initrd: kernel.initrd.as_deref().map(text) }),
         memory_map: memory_map(plan),
         pci: plan.pci.functions.iter().map(|function| printable(plan, function)).collect(),
         igpu: plan.igpu.as_ref().map(Igpu::from),
@@ -197,11 +216,11 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
 fn memory_map(plan: &MachinePlan) -> Vec<MemoryRange> {
     let entry = |base, last, what: &str| MemoryRange { base, last, what: what.to_owned() };
     let low = entry(0, plan.memory.low.last(), "RAM");
-    let hole = entry(
-        plan.memory.low.last() + 1,
-        PCI_HOLE_LAST,
-        "PCI: BARs and the ECAM, where the firmware puts them",
-    );
+    let what = match plan.firmware {
+        Some(_) => "PCI: BARs and the ECAM, where the firmware puts them",
+        None => "PCI: BARs and the ECAM",
+    };
+    let hole = entry(plan.memory.low.last() + 1, PCI_HOLE_LAST, what);
     let fixed = plan.claims.memory().map(|(range, what)| entry(range.base(), range.last(), what));
     let high = plan.memory.high.map(|high| entry(high.base(), high.last(), "RAM"));
     [low, hole].into_iter().chain(fixed).chain(high).collect()
@@ -283,16 +302,25 @@ impl Report {
             apic_ids.len(),
             ByteSize::from_bytes(self.memory)
         )?;
-        writeln!(out, "\nFirmware")?;
-        writeln!(out, "  code      {}", self.firmware.code)?;
-        if let Some(vars) = &self.firmware.vars {
-            writeln!(out, "  variables {vars}")?;
+        if let Some(Firmware { code, vars, vars_template, kernel }) = &self.firmware {
+            writeln!(out, "\nFirmware")?;
+            writeln!(out, "  code      {code}")?;
+            if let Some(vars) = vars {
+                writeln!(out, "  variables {vars}")?;
+            }
+            if let Some(template) = vars_template {
+                writeln!(out, "  made from {template}")?;
+            }
+            if let Some(kernel) = kernel {
+                writeln!(out, "  starts    {kernel}")?;
+            }
         }
-        if let Some(template) = &self.firmware.vars_template {
-            writeln!(out, "  made from {template}")?;
-        }
-        if let Some(kernel) = &self.firmware.kernel {
-            writeln!(out, "  starts    {kernel}")?;
+        if let Some(Direct { kernel, initrd }) = &self.direct {
+            writeln!(out, "\nStarts without firmware")?;
+            writeln!(out, "  kernel    {kernel}")?;
+            if let Some(initrd) = initrd {
+                writeln!(out, "  initrd    {initrd}")?;
+            }
         }
         writeln!(out, "\nMemory map")?;
         for range in &self.memory_map {

@@ -5,9 +5,9 @@ use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, PIT_IRQ, RTC_IRQ
 use vocabulary::memory::{FLASH, IO_APIC, KVM_PAGES, LOCAL_APICS, ROOT_COMPLEX};
 use vocabulary::{AddressRange, ConsoleSpec, ports};
 
-use crate::config::Machine;
-use crate::device::{Devices, Resource};
-use crate::finding::{Finding, Key, Origin};
+use crate::config::{Config, Machine};
+use crate::device::Resource;
+use crate::finding::{Finding, Key};
 
 /// Something at a fixed place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct PortRange {
 }
 
 /// The chipset's, which every machine has.
-fn chipset(machine: &Machine, debugcon: &ConsoleSpec) -> Vec<Claim> {
+fn chipset(machine: &Machine, debugcon: &ConsoleSpec, flash: bool) -> Vec<Claim> {
     let ports = [
         (ports::PIC_MASTER, "interrupt controller (8259, first)"),
         (ports::PIT, "timer (8254)"),
@@ -57,8 +57,8 @@ fn chipset(machine: &Machine, debugcon: &ConsoleSpec) -> Vec<Claim> {
         (ROOT_COMPLEX, "chipset configuration (RCBA)"),
         (LOCAL_APICS, "local APICs and message-signalled interrupts"),
         (KVM_PAGES, "KVM's own pages"),
-        (FLASH, "firmware flash: variables, then code up to 4 GiB"),
     ];
+    let flash = flash.then_some((FLASH, "firmware flash: variables, then code up to 4 GiB"));
     let interrupts = [
         (PIT_IRQ, "PIT"),
         (KEYBOARD_IRQ, "PS/2 keyboard"),
@@ -71,20 +71,15 @@ fn chipset(machine: &Machine, debugcon: &ConsoleSpec) -> Vec<Claim> {
     let ports = ports.into_iter().chain(optional.into_iter().flatten());
     ports
         .map(|(ports, owner)| claim(Resource::Ports(ports), owner))
-        .chain(memory.map(|(range, owner)| claim(Resource::Memory(range), owner)))
+        .chain(memory.into_iter().chain(flash).map(|(range, owner)| claim(Resource::Memory(range), owner)))
         .chain(interrupts.map(|(gsi, owner)| claim(Resource::Interrupt(gsi), owner)))
         .collect()
 }
 
 /// Gives the chipset's resources to it and devices theirs, unless somebody has them.
-pub(super) fn plan(
-    machine: &Machine,
-    debugcon: &ConsoleSpec,
-    devices: &Devices,
-    origin: &Origin,
-    problems: &mut Vec<Finding>,
-) -> Claims {
-    let mut claims = Claims(chipset(machine, debugcon));
+pub(super) fn plan(config: &Config, problems: &mut Vec<Finding>) -> Claims {
+    let Config { machine, debugcon, devices, origin, firmware, .. } = config;
+    let mut claims = Claims(chipset(machine, debugcon, firmware.is_some()));
     for device in devices.iter() {
         for resource in device.resources() {
             let claim = Claim { resource, owner: device.describe() };
@@ -167,7 +162,7 @@ mod tests {
     #[test]
     fn the_chipset_is_without_conflicts() {
         let mut claims = Claims::default();
-        for one in chipset(&Machine::default(), &ConsoleSpec::Stdio) {
+        for one in chipset(&Machine::default(), &ConsoleSpec::Stdio, true) {
             claims.add(one).unwrap();
         }
         assert!(claims.ports().windows(2).all(|pair| pair[0].last < pair[1].first));
@@ -175,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_somebody_has_is_refused_with_the_owner() {
-        let mut claims = Claims(chipset(&Machine::default(), &ConsoleSpec::None));
+        let mut claims = Claims(chipset(&Machine::default(), &ConsoleSpec::None, true));
         let tpm = AddressRange::inclusive(0xfed4_0000, 0xfed4_4fff).unwrap();
         claims.add(claim(Resource::Memory(tpm))).unwrap();
         claims.add(claim(Resource::Ports(ports::BATTERY))).unwrap();

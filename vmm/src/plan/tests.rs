@@ -1,5 +1,6 @@
 //! Machine plans from configurations.
 
+mod direct;
 mod igpu;
 mod numbering;
 mod passthrough;

@@ -50,7 +50,7 @@ pub enum KernelError {
         format: Format,
     },
     /// A 32-bit kernel.
-    #[error("the kernel {} is built for 32-bit x86; the firmware starts 64-bit kernels only", path.display())]
+    #[error("the kernel {} is built for 32-bit x86; only 64-bit kernels can be started", path.display())]
     Not64Bit {
         /// The file.
         path: PathBuf,
@@ -63,6 +63,60 @@ pub enum KernelError {
     NoEfiStub {
         /// The file.
         path: PathBuf,
+    },
+    /// Not startable by PVH.
+    #[error(
+        "the kernel {} has no PVH entry point, by which an ELF kernel starts without firmware; use one built with \
+         CONFIG_PVH=y, or the bzImage of the same build",
+        path.display()
+    )]
+    NoPvhEntry {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A header that contradicts itself or asks for the impossible.
+    #[error("the kernel {} cannot be started without firmware: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No room in guest memory.
+    #[error(
+        "the kernel {} needs {size} bytes of guest memory from {base:#x} on, where there is not as much below 4 GiB: \
+         raise `memory` in [machine]",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Where it wants to be.
+        base: u64,
+        /// What it needs, in bytes.
+        size: u64,
+    },
+    /// No room for the initrd behind the kernel.
+    #[error(
+        "the initrd {} has {size} bytes; behind the kernel there is room for {room} in guest memory: raise `memory` in \
+         [machine], or use a smaller one",
+        path.display()
+    )]
+    InitrdNoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// What there is, in bytes.
+        room: u64,
+    },
+    /// What was checked cannot be loaded any more.
+    #[error("cannot load the kernel {}: {why}; it has changed since the machine was started", path.display())]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// Shorter than its header says.
     #[error("the kernel {} is truncated: its header asks for {needed} bytes, the file has {size}", path.display())]

@@ -31,7 +31,7 @@ pub enum Format {
 }
 
 impl Format {
-    pub(super) fn of(head: &[u8]) -> Self {
+    pub(crate) fn of(head: &[u8]) -> Self {
         let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
         match () {
             () if at(0, b"\x7fELF") => Self::Elf,
@@ -54,7 +54,8 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elf => f.write_str(
-                "it is an ELF file, perhaps the vmlinux of a kernel build; use arch/x86/boot/bzImage of that build",
+                "it is an ELF file, perhaps the vmlinux of a kernel build; use arch/x86/boot/bzImage of that build, or \
+                 start it without firmware (`boot = \"direct\"` in [kernel], `--direct`)",
             ),
             Self::Compressed(with) => write!(f, "it is compressed with {with}; use the vmlinuz or bzImage itself"),
             Self::Arm64 => f.write_str("it is a kernel for 64-bit ARM"),

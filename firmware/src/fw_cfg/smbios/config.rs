@@ -29,6 +29,8 @@ pub struct BiosInfo {
     pub date: Option<String>,
     /// System BIOS release: major and minor.
     pub release: Option<(u8, u8)>,
+    /// It is UEFI firmware.
+    pub uefi: bool,
 }
 
 /// System Information (type 1).

@@ -42,7 +42,8 @@ pub(super) fn bios(writer: &mut Writer, bios: &BiosInfo) {
             .u8(0) // ROM size: 64 KiB × (n + 1), of no meaning here
             .u64(1 << 3) // characteristics are not supported
             .u8(0)
-            .u8(1 << 2 | 1 << 3 | 1 << 4) // targeted content distribution, UEFI, virtual machine
+            // Targeted content distribution, UEFI, virtual machine.
+            .u8(1 << 2 | u8::from(bios.uefi) << 3 | 1 << 4)
             .u8(major)
             .u8(minor)
             .u8(0xff) // no embedded controller firmware

@@ -62,6 +62,7 @@ fn dmidecode_reads_every_value() {
             version: some("F.17"),
             date: some("03/26/2019"),
             release: Some((15, 17)),
+            uefi: true,
         }),
         system: SystemInfo {
             manufacturer: "HP".into(),

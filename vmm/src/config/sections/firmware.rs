@@ -23,6 +23,14 @@ pub enum FirmwareKind {
     Raw,
 }
 
+impl Firmware {
+    /// All its files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let Self { kind: _, code, vars, vars_template } = self;
+        [Some(code), Some(vars), vars_template.as_ref()].into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
 impl Resolver {
     /// The firmware. `exists` tells whether the host has a file.
     pub fn firmware(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vocabulary::{ByteSize, ConsoleSpec, DiskFormat, Hugepages, PciAddress, Scalar, VncAddress};
 
-use super::super::{Action, ControlSpec, FirmwareKind, FwCfgContent, Overrides, Rtc, parse_on};
+use super::super::{Action, Boot, ControlSpec, FirmwareKind, FwCfgContent, Overrides, Rtc, parse_on};
 use super::{parse, parse_with};
 use crate::config::reading::suggest;
 use crate::config::sections::firmware_paths;
@@ -26,10 +26,11 @@ fn an_empty_file_is_a_machine() {
     assert_eq!(config.machine.grace_period().as_secs(), 30);
     assert!(config.machine.pvpanic && !config.machine.shared);
     assert_eq!(config.cpu.count(), 1);
-    assert_eq!(config.firmware.code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
-    assert_eq!(config.firmware.kind, FirmwareKind::Ovmf);
-    assert_eq!(config.firmware.vars, Path::new("/vm/test_VARS.fd"));
-    assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd")));
+    let firmware = config.firmware.unwrap();
+    assert_eq!(firmware.code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
+    assert_eq!(firmware.kind, FirmwareKind::Ovmf);
+    assert_eq!(firmware.vars, Path::new("/vm/test_VARS.fd"));
+    assert_eq!(firmware.vars_template.as_deref(), Some(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd")));
     assert_eq!(config.smbios.chassis_type.number(), 1);
     assert!(!config.smbios.describes_bios());
     assert!(config.passthrough.is_empty());
@@ -95,9 +96,10 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.machine.memory.bytes(), 4 << 30);
     assert_eq!(config.machine.hugepages.page_size(), Some(ByteSize::from_mib(1024)));
     assert_eq!((config.cpu.count(), config.cpu.phys_bits), (12, Some(39)));
-    assert_eq!(config.firmware.code, Path::new("/vm/fw/OVMF_CODE.fd"));
-    assert_eq!(config.firmware.vars, Path::new("/vm/../nvram.fd"));
-    assert_eq!(config.firmware.vars_template.as_deref(), Some(Path::new("/vm/fw/OVMF_VARS.fd")));
+    let firmware = config.firmware.unwrap();
+    assert_eq!(firmware.code, Path::new("/vm/fw/OVMF_CODE.fd"));
+    assert_eq!(firmware.vars, Path::new("/vm/../nvram.fd"));
+    assert_eq!(firmware.vars_template.as_deref(), Some(Path::new("/vm/fw/OVMF_VARS.fd")));
     assert_eq!(config.smbios.chassis_type.number(), 10);
     assert!(config.smbios.describes_bios());
     assert_eq!(config.devices.one::<Rng>(), None);
@@ -129,7 +131,7 @@ fn every_key_reaches_the_configuration() {
 
 #[test]
 fn a_raw_firmware_has_no_variables() {
-    let firmware = parse("[firmware]\nkind = \"raw\"\ncode = \"OVMF_CODE.fd\"").unwrap().firmware;
+    let firmware = parse("[firmware]\nkind = \"raw\"\ncode = \"OVMF_CODE.fd\"").unwrap().firmware.unwrap();
     assert_eq!((firmware.kind, firmware.vars_template), (FirmwareKind::Raw, None));
     assert_eq!(firmware.code, Path::new("/vm/OVMF_CODE.fd"));
     // What is not used is in nobody's way.
@@ -165,6 +167,7 @@ fn options_replace_single_keys() {
         memory: Some(ByteSize::from_mib(512)),
         initrd: Some("/boot/other".into()),
         append: Some("console=ttyS0".into()),
+        direct: false,
         serial: Some(ConsoleSpec::None),
         debugcon: Some(ConsoleSpec::Stdio),
         control: Some(ControlSpec::Off),
@@ -187,6 +190,26 @@ fn options_replace_single_keys() {
     let kernel = Overrides { kernel: Some("bzImage".into()), ..Overrides::default() };
     let image = parse_with("", &kernel).unwrap().kernel.unwrap().image;
     assert_eq!(image, std::env::current_dir().unwrap().join("bzImage"));
+}
+
+#[test]
+fn a_kernel_that_starts_directly_needs_no_firmware() {
+    let nowhere = |text: &str, overrides: &Overrides| {
+        parse_on(text, Path::new("/vm/test.toml"), overrides, &|_: &Path| false)
+    };
+    let kernel = "[kernel]\nimage = \"vmlinuz\"\n";
+    let config = nowhere(&format!("{kernel}boot = \"direct\""), &Overrides::default()).unwrap();
+    assert_eq!((config.kernel.unwrap().boot, config.firmware), (Boot::Direct, None));
+    // What is written of it does not matter.
+    let firmware = "[firmware]\nkind = \"raw\"\n";
+    let direct = Overrides { direct: true, ..Overrides::default() };
+    let config = nowhere(&format!("{firmware}{kernel}boot = \"firmware\""), &direct).unwrap();
+    assert_eq!((config.kernel.unwrap().boot, config.firmware), (Boot::Direct, None));
+
+    let config = parse_with(kernel, &Overrides::default()).unwrap();
+    assert_eq!((config.kernel.unwrap().boot, config.firmware.is_some()), (Boot::Firmware, true));
+    let error = parse_with("", &direct).unwrap_err().to_string();
+    assert!(error.contains("--direct: there is no kernel that this is for"), "{error}");
 }
 
 #[test]
@@ -233,12 +256,12 @@ fn firmware_is_found_where_distributions_put_it() {
             installed.iter().any(|file| Path::new(file) == path)
         })
     };
-    let fedora = on_host(&["/usr/share/edk2/ovmf/OVMF_CODE.fd"]).unwrap().firmware;
+    let fedora = on_host(&["/usr/share/edk2/ovmf/OVMF_CODE.fd"]).unwrap().firmware.unwrap();
     assert_eq!(fedora.vars_template, Some("/usr/share/edk2/ovmf/OVMF_VARS.fd".into()));
-    let qemu = on_host(&["/usr/share/qemu/edk2-x86_64-code.fd"]).unwrap().firmware;
+    let qemu = on_host(&["/usr/share/qemu/edk2-x86_64-code.fd"]).unwrap().firmware.unwrap();
     assert_eq!(qemu.vars_template, Some("/usr/share/qemu/edk2-i386-vars.fd".into()));
     let both = on_host(&["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"]).unwrap();
-    assert_eq!(both.firmware.code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
+    assert_eq!(both.firmware.unwrap().code, Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
     let none = on_host(&[]).unwrap_err().to_string();
     assert!(none.starts_with("/vm/test.toml: no OVMF firmware is installed"), "{none}");
     assert!(none.contains("apt install ovmf"), "{none}");
