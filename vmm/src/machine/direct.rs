@@ -111,6 +111,8 @@ fn translate_keys(board: &Board) {
     const COMMAND_BYTE: u8 = 0x67;
     const WRITE_COMMAND_BYTE: u8 = 0x60;
     let mut io = board.io.view();
+    // What the keyboard says after power-on: firmware takes it.
+    let _ = io.read(ports::I8042_DATA.first().into(), &mut [0]);
     for (ports, value) in [(ports::I8042_COMMAND, WRITE_COMMAND_BYTE), (ports::I8042_DATA, COMMAND_BYTE)] {
         // The controller resets the machine by other commands only.
         let _ = io.write(ports.first().into(), &[value]);
