@@ -48,7 +48,7 @@ pub use tee::Tee;
 
 use channel::{Channel, Output};
 pub(crate) use feed::Feed;
-use peer::{Door, PeerInput};
+use peer::{PeerInput, PeerListener};
 use pty::Pty;
 use stdin::StdinInput;
 use writer::{Delays, Sink, Writer};
@@ -98,7 +98,7 @@ enum Input {
     /// Standard input.
     Stdin(OwnedFd),
     /// A client.
-    Peer(Door),
+    Peer(PeerListener),
 }
 
 /// A host's end that is open, and of which nothing was used yet.
@@ -115,7 +115,7 @@ enum End {
     Nowhere,
     Stdio,
     File(output::Output),
-    Peer(Door),
+    Peer(PeerListener),
 }
 
 impl Reserved {
@@ -132,8 +132,8 @@ impl Reserved {
             ConsoleSpec::File(path) => output::Output::open(path).map(End::File),
             ConsoleSpec::Unix(path) => Listener::bind(path, 1)
                 .and_then(|socket| Acceptor::new(socket, "a console", EXHAUSTED))
-                .map(|socket| End::Peer(Door::Socket(socket))),
-            ConsoleSpec::Pty => Pty::new().map(|pty| End::Peer(Door::Pty(pty))),
+                .map(|socket| End::Peer(PeerListener::Socket(socket))),
+            ConsoleSpec::Pty => Pty::new().map(|pty| End::Peer(PeerListener::Pty(pty))),
         };
         let (device, console) = (device.to_owned(), spec.to_string());
         match end {
@@ -203,10 +203,10 @@ impl Console {
                 let input = attended.then(|| own(rustix::stdio::stdin())).transpose()?;
                 return Self::with_stdio(device, input, own(rustix::stdio::stdout())?, watcher);
             }
-            End::Peer(door) => (Sink::Peer(VecDeque::new()), Input::Peer(door)),
+            End::Peer(listener) => (Sink::Peer(VecDeque::new()), Input::Peer(listener)),
         };
         let mut this = Self::start(device, name.into(), sink, input, watcher, Delays::default())?;
-        if let Input::Peer(Door::Pty(pty)) = &this.input {
+        if let Input::Peer(PeerListener::Pty(pty)) = &this.input {
             let path = pty.path().to_owned();
             tracing::info!("the {device} is connected to {}", path.display());
             events.emit(Event::Console { device: device.into(), path: path.clone() });
@@ -285,7 +285,7 @@ impl Console {
                 let terminal = self.terminal.clone();
                 Some(Box::new(StdinInput::new(fd, terminal, feed, channel, Box::new(pressed))?))
             }
-            Input::Peer(door) => Some(Box::new(PeerInput::new(door, feed, channel))),
+            Input::Peer(listener) => Some(Box::new(PeerInput::new(listener, feed, channel))),
         })
     }
 

@@ -22,7 +22,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use announcer::{Announcement, Announcer};
-pub use machine::{Ask, CharDevice, Disk, Facts, Machine, PassedDevice, Shape, Vnc};
+pub use machine::{CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Shape, Vnc};
 pub(crate) use protocol::GREETING;
 pub use protocol::{PanicAction, ShutdownCause};
 pub use server::Server;
@@ -38,12 +38,12 @@ pub struct ControlError(#[from] place::PlaceError);
 
 /// A control socket that takes connections, which nobody serves yet.
 #[derive(Debug)]
-pub struct Door {
+pub struct Reserved {
     listener: Listener,
     path: PathBuf,
 }
 
-impl Door {
+impl Reserved {
     /// Opens the control socket of the machine `name` as the configuration says. By default there is one where that is
     /// possible: its absence is no reason not to run.
     ///

@@ -101,10 +101,10 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         Topology { sockets: config.cpu.sockets, cores: config.cpu.cores, threads: config.cpu.threads };
     let apic_ids: Vec<u32> = (0..topology.count()).map(|index| topology.apic_id(index)).collect();
     let memory = memory::plan(&config, &mut problems);
-    let passthrough::Wanted { functions, wishes, warnings } =
+    let passthrough::Wanted { functions, unplaced, warnings } =
         passthrough::wanted(&config, facts, &mut problems);
     let igpu = igpu::plan(&config, &functions, &mut problems);
-    let pci = place::plan(&config, &wishes, &mut problems);
+    let pci = place::plan(&config, &unplaced, &mut problems);
     let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);
     if let Some(vbios) = config.devices.one_mut::<Vbios>() {
         vbios::plan(vbios, &pci, &functions, gpu_named, &config.origin, &mut problems);

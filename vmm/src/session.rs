@@ -5,7 +5,7 @@
 //! does nothing: a caller feeds a [`Session`] with [`Trigger`]s, performs the [`Request`]s, and arms one
 //! timer with the grace period after [`Request::PowerButton`], whose end is [`Trigger::GraceOver`].
 //!
-//! A signal insists only [`INSISTING`] after the end began: who ends a run often sends one wish twice, as
+//! A signal insists only [`INSISTING`] after the end began: who ends a run often sends one request twice, as
 //! timeout(1) does, which signals the program and then its process group, or a terminal's Ctrl-C that a shell's
 //! trap passes on.
 

@@ -14,14 +14,14 @@ use crate::socket::Acceptor;
 
 /// Where clients come from.
 #[derive(Debug)]
-pub(super) enum Door {
+pub(super) enum PeerListener {
     Socket(Acceptor),
     Pty(Pty),
 }
 
 /// The input of a `unix` or `pty` console.
 pub(super) struct PeerInput {
-    door: Door,
+    listener: PeerListener,
     feed: Feed,
     channel: Arc<Channel>,
     client: Option<Client>,
@@ -36,13 +36,13 @@ struct Client {
 }
 
 impl PeerInput {
-    pub(super) fn new(door: Door, feed: Feed, channel: Arc<Channel>) -> Self {
-        Self { door, feed, channel, client: None }
+    pub(super) fn new(listener: PeerListener, feed: Feed, channel: Arc<Channel>) -> Self {
+        Self { listener, feed, channel, client: None }
     }
 
     /// Somebody has opened the pseudoterminal, or may have.
     fn look(&mut self, ops: &mut EventOps<'_>) {
-        let Door::Pty(pty) = &self.door else { return };
+        let PeerListener::Pty(pty) = &self.listener else { return };
         // Only the fact that there were openings counts.
         let mut events = [0; 4096];
         while rustix::io::read(&pty.opened, &mut events).is_ok_and(|count| count > 0) {}
@@ -59,7 +59,7 @@ impl PeerInput {
     }
 
     fn admit(&mut self, fd: Arc<OwnedFd>, ops: &mut EventOps<'_>) {
-        if let Door::Socket(acceptor) = &mut self.door {
+        if let PeerListener::Socket(acceptor) = &mut self.listener {
             // One at a time: the next waits in the kernel's queue.
             acceptor.listen(false, ops);
         }
@@ -73,11 +73,11 @@ impl PeerInput {
         let Some(client) = self.client.take() else { return };
         remove(ops, &client.fd);
         self.channel.set_peer(None);
-        match &mut self.door {
-            Door::Socket(acceptor) => acceptor.listen(true, ops),
+        match &mut self.listener {
+            PeerListener::Socket(acceptor) => acceptor.listen(true, ops),
             // Somebody may have come between the hang-up and now, whose opening was already read.
-            Door::Pty(pty) if !is_hung_up(&*pty.master) => self.admit(client.fd, ops),
-            Door::Pty(_) => {}
+            PeerListener::Pty(pty) if !is_hung_up(&*pty.master) => self.admit(client.fd, ops),
+            PeerListener::Pty(_) => {}
         }
     }
 
@@ -114,13 +114,13 @@ impl MutEventSubscriber for PeerInput {
     fn process(&mut self, event: Events, ops: &mut EventOps<'_>) {
         if self.feed.process(&event) {
             // The rest is below.
-        } else if let Door::Socket(acceptor) = &mut self.door
+        } else if let PeerListener::Socket(acceptor) = &mut self.listener
             && acceptor.concerns(&event)
         {
             if let Some(client) = acceptor.process(&event, ops) {
                 self.admit(Arc::new(client), ops);
             }
-        } else if let Door::Pty(pty) = &self.door
+        } else if let PeerListener::Pty(pty) = &self.listener
             && pty.opened.as_raw_fd() == event.fd()
         {
             self.look(ops);
@@ -136,9 +136,9 @@ impl MutEventSubscriber for PeerInput {
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
         self.feed.init(ops);
-        match &mut self.door {
-            Door::Socket(acceptor) => acceptor.init(ops),
-            Door::Pty(pty) => {
+        match &mut self.listener {
+            PeerListener::Socket(acceptor) => acceptor.init(ops),
+            PeerListener::Pty(pty) => {
                 add(ops, &pty.opened, EventSet::IN);
                 self.look(ops);
             }

@@ -20,7 +20,7 @@ struct State {
     /// Bytes written so far, the kept ones included.
     total: u64,
     /// Rung with every output, while somebody listens.
-    bell: Option<Arc<EventFd>>,
+    wakeup: Option<Arc<EventFd>>,
 }
 
 impl State {
@@ -43,15 +43,15 @@ impl Tee {
         let surplus = state.bytes.len().saturating_sub(KEPT);
         state.bytes.drain(..surplus);
         state.total = state.total.saturating_add(output.len() as u64);
-        if let Some(bell) = &state.bell {
+        if let Some(wakeup) = &state.wakeup {
             // Fails only when the counter is full: then it rings already.
-            let _ = bell.write(1);
+            let _ = wakeup.write(1);
         }
     }
 
-    /// Rings `bell` from now on when there is more; `None` stops it.
-    pub(crate) fn listen(&self, bell: Option<Arc<EventFd>>) {
-        self.lock().bell = bell;
+    /// Signals `wakeup` from now on when there is more; `None` stops it.
+    pub(crate) fn listen(&self, wakeup: Option<Arc<EventFd>>) {
+        self.lock().wakeup = wakeup;
     }
 
     /// Where a new reader begins: some of the past comes first.
@@ -113,14 +113,14 @@ mod tests {
 
     #[test]
     fn the_bell_rings_for_who_listens_only() {
-        let (tee, bell) = (Tee::default(), Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap()));
+        let (tee, wakeup) = (Tee::default(), Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap()));
         tee.push(b"a");
-        assert!(bell.read().is_err());
-        tee.listen(Some(Arc::clone(&bell)));
+        assert!(wakeup.read().is_err());
+        tee.listen(Some(Arc::clone(&wakeup)));
         tee.push(b"b");
-        assert_eq!(bell.read().unwrap(), 1);
+        assert_eq!(wakeup.read().unwrap(), 1);
         tee.listen(None);
         tee.push(b"c");
-        assert!(bell.read().is_err());
+        assert!(wakeup.read().is_err());
     }
 }

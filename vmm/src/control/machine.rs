@@ -19,7 +19,7 @@ use crate::screenshot::MachineFile;
 
 /// What a client may have the machine do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum MachineRequest {
     /// Press the power button.
     PowerButton,
     /// Press the reset button.
@@ -128,7 +128,7 @@ pub struct Machine {
     /// Its PCI functions, as they are now.
     pub functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
     /// Has the machine do something, from the event loop.
-    pub ask: Box<dyn Fn(Ask) + Send>,
+    pub ask: Box<dyn Fn(MachineRequest) + Send>,
     /// Stops its vCPUs and lets them go on, from the event loop.
     pub run: Arc<Run>,
     /// What COM1 wrote.

@@ -28,7 +28,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::place::listen_in;
 use super::work::Delays;
 use super::{
-    Announcement, Announcer, Ask, CharDevice, Disk, Facts, Machine, PassedDevice, Server, Shape,
+    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Server, Shape,
     ShutdownCause, Vnc,
 };
 use crate::console::{InputSink, Tee};
@@ -65,7 +65,7 @@ impl InputSink for Port {
 struct Rig {
     path: PathBuf,
     announcer: Announcer,
-    asked: Arc<Mutex<Vec<Ask>>>,
+    asked: Arc<Mutex<Vec<MachineRequest>>>,
     output: Arc<Tee>,
     port: Arc<Port>,
     room: EventFd,
@@ -83,7 +83,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let (listener, path) = listen_in(&folder.path().join("optimus-vmm"), "vm").unwrap();
         let announcer = Announcer::new().unwrap();
-        let (asked, output) = (Arc::<Mutex<Vec<Ask>>>::default(), Arc::<Tee>::default());
+        let (asked, output) = (Arc::<Mutex<Vec<MachineRequest>>>::default(), Arc::<Tee>::default());
         let port = Arc::new(Port { room: AtomicUsize::new(usize::MAX / 2), ..Port::default() });
         let room = EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let (notes, pauses) = (Arc::clone(&asked), announcer.clone());

@@ -28,7 +28,7 @@ use super::direct::Direct;
 use super::flash::Flash;
 use super::inputs::{Inputs, OpenedKernel};
 use super::items;
-use super::passthrough::{Passthrough, Surroundings};
+use super::passthrough::{MachineContext, Passthrough};
 use super::refused;
 use crate::config;
 use crate::cpu::cpuid::Supported;
@@ -203,8 +203,8 @@ pub(super) fn board(
     ecam.connect(&root);
     let mch = Mch::new(ecam);
     let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
-    let surroundings = Surroundings { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
-    let passthrough = Passthrough::open(plan, &roms, &surroundings)?;
+    let context = MachineContext { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
+    let passthrough = Passthrough::open(plan, &roms, &context)?;
     populate(&root, plan, passthrough.as_ref(), &mch, &lpc)?;
 
     let reset_control = Arc::new(ResetControl::default());

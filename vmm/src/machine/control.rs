@@ -18,8 +18,8 @@ use super::vcpus::Vcpus;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
-    Announcement, Announcer, Ask, CharDevice, Disk, Door, Facts, Machine, PanicAction, PassedDevice, Server,
-    Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PanicAction, PassedDevice,
+    Reserved, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
 use crate::device::Display;
@@ -32,7 +32,7 @@ use crate::session::{Cause, Trigger};
 
 /// A control socket that is open and not served yet.
 pub(super) struct Control {
-    door: Door,
+    reserved: Reserved,
     clients: Clients,
     facts: Facts,
     files: Arc<[MachineFile]>,
@@ -55,11 +55,11 @@ impl Control {
         files: &[MachineFile],
         began: Instant,
     ) -> Result<Option<Self>, Failure> {
-        let door = Door::open(&plan.machine.control, &plan.name).map_err(|error| {
+        let reserved = Reserved::open(&plan.machine.control, &plan.name).map_err(|error| {
             let key = Section::Machine.key("control");
             Findings::from(plan.problem(key, error.to_string()).about_host())
         })?;
-        let Some(door) = door else { return Ok(None) };
+        let Some(reserved) = reserved else { return Ok(None) };
         let announcer = Announcer::new().map_err(refused("create an event"))?;
         let lent = |device: &crate::plan::PlannedPassthrough| PassedDevice {
             key: device.section.to_string(),
@@ -77,11 +77,11 @@ impl Control {
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
             disks: Vec::new(),
-            chardevs: chardevs(plan, door.path()),
+            chardevs: chardevs(plan, reserved.path()),
             vnc: None,
         };
         let files = files.into();
-        Ok(Some(Self { door, clients: Clients { announcer, quit: Arc::default() }, facts, files, began }))
+        Ok(Some(Self { reserved, clients: Clients { announcer, quit: Arc::default() }, facts, files, began }))
     }
 
     /// What the run loop needs of it.
@@ -99,7 +99,7 @@ impl Control {
         room: EventFd,
         wake: Sender<Wake>,
     ) -> Result<Server, Failure> {
-        let Self { door, clients: Clients { announcer, quit }, mut facts, files, began } = self;
+        let Self { reserved, clients: Clients { announcer, quit }, mut facts, files, began } = self;
         facts.vnc = vnc;
         facts.disks = board.disks.iter().map(told).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
@@ -113,12 +113,12 @@ impl Control {
         let ask = move |what| {
             // The receiver lives as long as the loop.
             let _ = match what {
-                Ask::PowerButton => wake.send(Wake::Trigger(Trigger::PowerKey)),
-                Ask::Quit => {
+                MachineRequest::PowerButton => wake.send(Wake::Trigger(Trigger::PowerKey)),
+                MachineRequest::Quit => {
                     quit.store(true, Ordering::Relaxed);
                     wake.send(Wake::Trigger(Trigger::Quit))
                 }
-                Ask::Reset => {
+                MachineRequest::Reset => {
                     conductor.request(Request::ResetButton);
                     Ok(())
                 }
@@ -146,7 +146,7 @@ impl Control {
             input: Some(board.input()),
             files,
         };
-        door.serve(machine, announcer).map_err(refused("serve the control socket"))
+        reserved.serve(machine, announcer).map_err(refused("serve the control socket"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::build::Board;
 use super::consoles::Consoles;
-use super::passthrough::{Loan, Passthrough};
+use super::passthrough::{HostBinding, Passthrough};
 use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
 use crate::config::Action;
@@ -30,7 +30,7 @@ pub(super) struct Machine {
     pub(super) vcpus: Vcpus,
     pub(super) consoles: Consoles,
     pub(super) board: Board,
-    pub(super) loan: Loan,
+    pub(super) binding: HostBinding,
 }
 
 /// Whether what the guest came to is its end, whose `action` was to be taken. `ending`: somebody is ending the machine.
@@ -83,7 +83,7 @@ pub(super) fn conclude(
     observer: &Observer,
     events: &EventLog,
 ) -> Outcome {
-    let Machine { vcpus, consoles, mut board, loan } = machine;
+    let Machine { vcpus, consoles, mut board, binding } = machine;
     // Nobody looks at a machine that is taken apart.
     drop(board.vnc.take());
     let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
@@ -91,7 +91,7 @@ pub(super) fn conclude(
     let slot_switches = board.devices.flash.slot_switches();
     // Workers stop and disks are closed before the console says its last.
     drop(board);
-    let given_back = loan.give_back();
+    let given_back = binding.give_back();
     consoles.finish();
     let mut outcome = match end {
         End::Unfit(error) => Outcome::HostUnfit(error.to_string()),

@@ -1,7 +1,7 @@
 //! The passed-through devices of a machine: taken from the host, opened for the VM, and given back.
 
+mod binding;
 mod igpu;
-mod loan;
 mod rom;
 
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ use crate::plan::{MachinePlan, PlannedPassthrough};
 use crate::session::Trigger;
 use crate::topology::{PlannedFunction, Role};
 use crate::vfio::{Notification, NotificationKind, Vfio, VfioHostDevice};
+pub(super) use binding::HostBinding;
 use igpu::DisplayGpu;
 pub(super) use igpu::OpRegion;
-pub(super) use loan::Loan;
 pub(super) use rom::Roms;
 
 /// What a VM has been lent.
@@ -36,7 +36,7 @@ pub(super) struct Passthrough {
 }
 
 /// What opening devices needs of the machine.
-pub(super) struct Surroundings<'a> {
+pub(super) struct MachineContext<'a> {
     pub(super) vm: &'a VmFd,
     pub(super) ram: &'a GuestRam,
     pub(super) interrupts: &'a Arc<Interrupts>,
@@ -48,12 +48,12 @@ impl Passthrough {
     pub(super) fn open(
         plan: &MachinePlan,
         roms: &Roms,
-        surroundings: &Surroundings<'_>,
+        context: &MachineContext<'_>,
     ) -> Result<Option<Self>, PassthroughError> {
         if plan.passthrough.is_empty() {
             return Ok(None);
         }
-        let vfio = Arc::new(Vfio::new(surroundings.vm, plan.machine.vfio_backend)?);
+        let vfio = Arc::new(Vfio::new(context.vm, plan.machine.vfio_backend)?);
         let mut functions = BTreeMap::new();
         let mut display = None;
         for slot in &plan.pci.functions {
@@ -64,7 +64,7 @@ impl Passthrough {
                     && let Some(device) = plan.passthrough.get(index)
                 {
                     let (host, function) =
-                        surroundings.open(&vfio, plan, device, roms, (index, placement, planned, slot))?;
+                        context.open(&vfio, plan, device, roms, (index, placement, planned, slot))?;
                     if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
                         display = Some(DisplayGpu::new(&igpu, &host, &function)?);
                     }
@@ -72,9 +72,9 @@ impl Passthrough {
                 }
             }
         }
-        vfio.start_dma(surroundings.ram)?;
+        vfio.start_dma(context.ram)?;
         if let Some(windows) = vfio.windows() {
-            surroundings.layout.subscribe(windows);
+            context.layout.subscribe(windows);
         }
         Ok(Some(Self { vfio, functions, display }))
     }
@@ -141,7 +141,7 @@ fn meaning(kind: NotificationKind, device: &str) -> Trigger {
     }
 }
 
-impl Surroundings<'_> {
+impl MachineContext<'_> {
     /// Opens `device`, the plan's of this index, for its place there. `slot` is the function of the root bus that it is, or sits behind, by
     /// which its interrupt line is wired.
     fn open(

@@ -20,7 +20,7 @@ use super::heap;
 use super::inputs::Inputs;
 use super::items;
 use super::listen::{Sources, Subscriber, Wake, subscribe};
-use super::passthrough::{Loan, Passthrough};
+use super::passthrough::{HostBinding, Passthrough};
 use super::refused;
 use super::shot::Shot;
 use super::timers::TimerAlarm;
@@ -82,14 +82,14 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let observer = watcher.observer();
     check_signals(&signals)?;
     // Nothing of the host has been changed up to here.
-    let loan = match Loan::take(&plan, &|| signals.ended().is_some()) {
-        Ok(loan) => Ok(loan),
+    let binding = match HostBinding::take(&plan, &|| signals.ended().is_some()) {
+        Ok(binding) => Ok(binding),
         Err(PassthroughError::Bind(BindError::Interrupted)) => Err(BindError::Interrupted),
         // Of what could not be given back the user has to know.
         Err(error) => return Err(error.into()),
     };
     check_signals(&signals)?;
-    let loan = loan.map_err(PassthroughError::from)?;
+    let binding = binding.map_err(PassthroughError::from)?;
     // Threads that start from here on have no more privileges than this one.
     privileges::drop_unneeded();
     let events = ends.events(start)?;
@@ -173,7 +173,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     };
     let end = supervisor.supervise(subscribers, &woken);
     shot.at_end(board.screen().as_deref());
-    let machine = Machine { vcpus, consoles, board, loan };
+    let machine = Machine { vcpus, consoles, board, binding };
     Ok(conclude(end, options, machine, &observer, &events))
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::passthrough::Wish;
+use super::passthrough::Unplaced;
 use super::place::{HOST_BRIDGE, Planner};
 use crate::topology::Role;
 
@@ -32,22 +32,22 @@ impl Planner<'_> {
     }
 
     /// The passed-through functions that are to say that their device has several, whether or not it has.
-    pub(super) fn several_functions(&mut self, wishes: &[Wish]) -> BTreeSet<usize> {
+    pub(super) fn several_functions(&mut self, unplaced: &[Unplaced]) -> BTreeSet<usize> {
         let mut several = BTreeSet::new();
-        for wish in wishes {
-            match wish.multifunction {
+        for unplaced in unplaced {
+            match unplaced.multifunction {
                 Some(true) => {
-                    several.insert(wish.index);
+                    several.insert(unplaced.index);
                 }
-                Some(false) => self.check_lone(wish),
+                Some(false) => self.check_lone(unplaced),
                 None => {}
             }
         }
         several
     }
 
-    fn check_lone(&mut self, wish: &Wish) {
-        let role = Role::Passthrough(wish.index);
+    fn check_lone(&mut self, unplaced: &Unplaced) {
+        let role = Role::Passthrough(unplaced.index);
         let Some((&(bus, device, own), _)) = self.taken.iter().find(|(_, (other, _))| *other == role) else {
             return;
         };
@@ -60,11 +60,11 @@ impl Planner<'_> {
         }
         let message =
             format!("with `multifunction = false` the guest would never find {}", hidden.join(", "));
-        let help = if wish.dgpu {
+        let help = if unplaced.dgpu {
             "leave it out, or pass through the GPU alone: `functions = \"gpu\"`"
         } else {
             "leave it out"
         };
-        self.problem_with_help(wish.key.section().key("multifunction"), message, help);
+        self.problem_with_help(unplaced.key.section().key("multifunction"), message, help);
     }
 }

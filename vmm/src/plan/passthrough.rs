@@ -46,7 +46,7 @@ pub(super) enum Place {
 
 /// A passed-through function without its address.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
+pub(super) struct Unplaced {
     /// Index into [`super::MachinePlan::passthrough`].
     pub index: usize,
     /// Where it should go.
@@ -67,7 +67,7 @@ pub(super) struct Wish {
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub functions: Vec<PlannedPassthrough>,
-    pub wishes: Vec<Wish>,
+    pub unplaced: Vec<Unplaced>,
     pub warnings: Vec<Finding>,
 }
 
@@ -104,7 +104,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
             facts: own.cloned(),
             mdev: host.uuid().and_then(|uuid| facts.mdevs.get(&uuid).cloned()),
         });
-        wanted.wishes.push(Wish {
+        wanted.unplaced.push(Unplaced {
             index,
             place: match (section.guest, section.root_port) {
                 (Some(guest), _) => Place::At(guest),
@@ -123,7 +123,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
                 continue;
             }
             owners.insert(own.address.into(), section.section);
-            wanted.wishes.push(Wish {
+            wanted.unplaced.push(Unplaced {
                 index: wanted.functions.len(),
                 place: Place::At(guest),
                 key: section.section.key("functions"),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vocabulary::PciAddress;
 
-use super::passthrough::{Place, Wish};
+use super::passthrough::{Place, Unplaced};
 use super::pci;
 use super::ports::Ports;
 use crate::config::Config;
@@ -28,22 +28,27 @@ struct Request<'a> {
     key: Key,
     address: Option<PciAddress>,
     /// What more there is to know of a passed-through function.
-    wish: Option<&'a Wish>,
+    unplaced: Option<&'a Unplaced>,
 }
 
-fn requests<'a>(config: &Config, wishes: &'a [Wish]) -> Vec<Request<'a>> {
+fn requests<'a>(config: &Config, unplaced: &'a [Unplaced]) -> Vec<Request<'a>> {
     let devices = config.devices.iter().enumerate().filter_map(|(index, device)| {
         let address = device.pci()?.address;
-        Some(Request { role: Role::Device(index), key: device.section().key("address"), address, wish: None })
+        Some(Request {
+            role: Role::Device(index),
+            key: device.section().key("address"),
+            address,
+            unplaced: None,
+        })
     });
-    let passthrough = wishes.iter().map(|wish| Request {
-        role: Role::Passthrough(wish.index),
-        key: wish.key,
-        address: match wish.place {
+    let passthrough = unplaced.iter().map(|unplaced| Request {
+        role: Role::Passthrough(unplaced.index),
+        key: unplaced.key,
+        address: match unplaced.place {
             Place::At(address) => Some(address),
             Place::OwnPort | Place::RootBus => None,
         },
-        wish: Some(wish),
+        unplaced: Some(unplaced),
     });
     devices.chain(passthrough).collect()
 }
@@ -104,7 +109,7 @@ impl Planner<'_> {
 /// Places everything. The order matters: what the user has placed comes first, then the ports that these places need,
 /// and what the plan may place as it likes comes last, behind all ports there are. So it shifts no bus that an address
 /// of the user's is on.
-pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Finding>) -> PciPlan {
+pub(super) fn plan(config: &Config, unplaced: &[Unplaced], problems: &mut Vec<Finding>) -> PciPlan {
     let mut planner = Planner { config, problems, taken: Taken::new(), ports: Ports::default() };
     for ((device, function), role) in [(HOST_BRIDGE, Role::HostBridge), (LPC, Role::Lpc)] {
         planner.taken.insert((0, device, function), (role, None));
@@ -118,22 +123,23 @@ pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Finding>
         planner.take_port((port.address.device(), port.address.function()), key);
     }
     let (placed, free): (Vec<_>, Vec<_>) =
-        requests(config, wishes).into_iter().partition(|request| request.address.is_some());
+        requests(config, unplaced).into_iter().partition(|request| request.address.is_some());
     let (on_root_bus, behind_ports): (Vec<_>, Vec<_>) = placed
         .into_iter()
         .filter_map(|request| Some((request.address?, request)))
         .partition(|(address, _)| address.bus() == 0);
     // Of a section whose first function has no place, the others need none.
-    let mut homeless: BTreeSet<usize> = BTreeSet::new();
+    let mut without_place: BTreeSet<usize> = BTreeSet::new();
     for (address, request) in &on_root_bus {
-        planner.place(*address, request, &mut homeless);
+        planner.place(*address, request, &mut without_place);
     }
     planner.add_ports(&behind_ports);
     for (address, request) in &behind_ports {
-        planner.place(*address, request, &mut homeless);
+        planner.place(*address, request, &mut without_place);
     }
-    let (own_port, root_bus): (Vec<_>, Vec<_>) =
-        free.into_iter().partition(|request| request.wish.is_some_and(|wish| wish.place == Place::OwnPort));
+    let (own_port, root_bus): (Vec<_>, Vec<_>) = free
+        .into_iter()
+        .partition(|request| request.unplaced.is_some_and(|unplaced| unplaced.place == Place::OwnPort));
     for request in own_port {
         planner.place_behind_own_port(&request);
     }
@@ -142,15 +148,16 @@ pub(super) fn plan(config: &Config, wishes: &[Wish], problems: &mut Vec<Finding>
     }
     planner.number_ports();
     planner.check_function_zero();
-    let several = planner.several_functions(wishes);
+    let several = planner.several_functions(unplaced);
     let mut functions = pci::tree(&planner.taken, &config.devices, &several);
-    name_display(&mut functions, wishes);
+    name_display(&mut functions, unplaced);
     PciPlan { functions }
 }
 
 /// The display GPU has the name that it has on laptops if it is in its place there.
-fn name_display(functions: &mut [PlannedFunction], wishes: &[Wish]) {
-    let igpu = |role| wishes.iter().any(|wish| wish.igpu && role == Role::Passthrough(wish.index));
+fn name_display(functions: &mut [PlannedFunction], unplaced: &[Unplaced]) {
+    let igpu =
+        |role| unplaced.iter().any(|unplaced| unplaced.igpu && role == Role::Passthrough(unplaced.index));
     for function in functions.iter_mut().filter(|function| igpu(function.role)) {
         if (function.at.device(), function.at.function()) == IGPU {
             function.acpi_name = "GFX0".into();
@@ -160,15 +167,19 @@ fn name_display(functions: &mut [PlannedFunction], wishes: &[Wish]) {
 
 impl Planner<'_> {
     /// Puts a function where the user wants it.
-    fn place(&mut self, address: PciAddress, request: &Request<'_>, homeless: &mut BTreeSet<usize>) {
-        if request.wish.and_then(|wish| wish.beside).is_some_and(|first| homeless.contains(&first)) {
+    fn place(&mut self, address: PciAddress, request: &Request<'_>, without_place: &mut BTreeSet<usize>) {
+        if request
+            .unplaced
+            .and_then(|unplaced| unplaced.beside)
+            .is_some_and(|first| without_place.contains(&first))
+        {
             return;
         }
         let (bus, device, function) = (address.bus(), address.device(), address.function());
         let count = self.ports.count();
         let placed = if usize::from(bus) > count {
             // Why there is no port above a passed-through function is told already.
-            if request.wish.is_none() {
+            if request.unplaced.is_none() {
                 let message = match count {
                     0 => format!(
                         "{address} is on bus {bus}, but the machine has only bus 0: add a [[root_port]]"
@@ -189,8 +200,8 @@ impl Planner<'_> {
         } else {
             self.take((bus, device, function), request.role, request.key)
         };
-        if let Some(wish) = request.wish.filter(|_| !placed) {
-            homeless.insert(wish.index);
+        if let Some(unplaced) = request.unplaced.filter(|_| !placed) {
+            without_place.insert(unplaced.index);
         }
     }
 
@@ -198,9 +209,9 @@ impl Planner<'_> {
     fn add_ports(&mut self, behind_ports: &[(PciAddress, Request<'_>)]) {
         let mut asked: Vec<(u8, Key, bool)> = behind_ports
             .iter()
-            .filter_map(|(address, request)| Some((address.bus(), request.wish?)))
-            .filter(|(_, wish)| wish.beside.is_none())
-            .map(|(bus, wish)| (bus, wish.key, wish.dgpu))
+            .filter_map(|(address, request)| Some((address.bus(), request.unplaced?)))
+            .filter(|(_, unplaced)| unplaced.beside.is_none())
+            .map(|(bus, unplaced)| (bus, unplaced.key, unplaced.dgpu))
             .collect();
         asked.sort_unstable();
         if let Some((_, key, _)) = asked.iter().find(|(bus, _, dgpu)| *dgpu && *bus == 1)

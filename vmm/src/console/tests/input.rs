@@ -127,7 +127,7 @@ fn a_client_is_taken_when_there_are_descriptors_again() {
     let path = folder.path().join("serial.sock");
     let acceptor =
         Acceptor::new(Listener::bind(&path, 1).unwrap(), "a console", Duration::from_millis(5)).unwrap();
-    let (sink, input) = (Sink::Peer(VecDeque::new()), Input::Peer(Door::Socket(acceptor)));
+    let (sink, input) = (Sink::Peer(VecDeque::new()), Input::Peer(PeerListener::Socket(acceptor)));
     let mut console =
         Console::start("serial port", "unix".into(), sink, input, None, Delays::default()).unwrap();
     let (mut manager, _keys) = attach(&mut console, &Fifo::new());
@@ -158,7 +158,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not_disturbed() {
     assert!(path.exists());
     // The refused one did not connect: the first to be accepted is this client.
     let _client = UnixStream::connect(&path).unwrap();
-    let Input::Peer(Door::Socket(acceptor)) = &console.input else { panic!() };
+    let Input::Peer(PeerListener::Socket(acceptor)) = &console.input else { panic!() };
     acceptor.listener().accept().unwrap();
     acceptor.listener().accept().unwrap_err();
     drop(console);
@@ -227,7 +227,7 @@ fn a_pseudoterminal_serves_who_opens_it() {
 
 #[test]
 fn a_pseudoterminal_without_a_reader_holds_up_nobody() {
-    let (sink, input) = (Sink::Peer(VecDeque::new()), Input::Peer(Door::Pty(Pty::new().unwrap())));
+    let (sink, input) = (Sink::Peer(VecDeque::new()), Input::Peer(PeerListener::Pty(Pty::new().unwrap())));
     // A reader would be given more time than this test has.
     let delays = Delays { patience: 2 * LONG, ..Delays::default() };
     let mut console = Console::start("serial port", "pty".into(), sink, input, None, delays).unwrap();

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Command, Context, Slow, Step, devices, input, inspect, power, stepping};
-use crate::control::machine::Ask;
+use crate::control::machine::MachineRequest;
 use crate::control::protocol::{DIALECT, PACKAGE, Refusal, short};
 use crate::screenshot::Format;
 
@@ -43,8 +43,8 @@ fn perform(context: &Context<'_>, line: &str) -> Result<Step, Refusal> {
             None => format!("unknown command: 'info {}'\r\n", short(what)),
         }),
         ["system_powerdown"] => power::power_button(context).and_then(|_| text(String::new())),
-        ["system_reset"] => power::ask(context, Ask::Reset).and_then(|_| text(String::new())),
-        ["quit" | "q"] => power::ask(context, Ask::Quit).and_then(|_| text(String::new())),
+        ["system_reset"] => power::ask(context, MachineRequest::Reset).and_then(|_| text(String::new())),
+        ["quit" | "q"] => power::ask(context, MachineRequest::Quit).and_then(|_| text(String::new())),
         ["stop" | "s"] => slow(Slow::Run(false)),
         ["cont" | "c"] => slow(Slow::Run(true)),
         ["sendkey", keys] => slow(send_key(keys, None)?),

@@ -110,7 +110,7 @@ fn what_was_sent_before_the_end_counts() {
         assert_eq!(hasty.line(), json!({ "return": {} }));
     }
     assert_eq!(hasty.try_line(), None);
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Quit]);
+    assert_eq!(*rig.asked.lock().unwrap(), [MachineRequest::PowerButton, MachineRequest::Quit]);
     let mut gone = rig.client();
     gone.send(b"{\"execute\":\"system_reset\"}\n");
     drop(gone);

@@ -35,7 +35,10 @@ fn every_command_arrives() {
     assert_eq!(ctl(&["pause"]).unwrap(), "");
     assert!(ctl(&["status"]).unwrap().contains("status       paused\n"));
     assert_eq!(ctl(&["resume"]).unwrap(), "");
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Reset, Ask::Quit]);
+    assert_eq!(
+        *rig.asked.lock().unwrap(),
+        [MachineRequest::PowerButton, MachineRequest::Reset, MachineRequest::Quit]
+    );
 
     let long = "ab".repeat(600);
     ctl(&["type", &long]).unwrap();
@@ -109,7 +112,7 @@ fn the_end_is_waited_for() {
     assert_eq!((error.status(), error.to_string().as_str()), (4, "vm has not ended within 0.02 s"));
     let error = run(&rig.path, &["powerdown", "--wait", "--timeout", "0.01"]).unwrap_err();
     assert_eq!(error.status(), 4);
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton]);
+    assert_eq!(*rig.asked.lock().unwrap(), [MachineRequest::PowerButton]);
 
     // A pause is no end; a machine that is kept has ended for its guest.
     let path = rig.path.clone();

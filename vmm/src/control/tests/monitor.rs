@@ -35,7 +35,10 @@ fn what_scripts_ask_is_answered_in_qemus_words() {
     ] {
         assert_eq!(monitor(&mut client, line), expected, "{line}");
     }
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Reset, Ask::Quit]);
+    assert_eq!(
+        *rig.asked.lock().unwrap(),
+        [MachineRequest::PowerButton, MachineRequest::Reset, MachineRequest::Quit]
+    );
     let version = monitor(&mut client, "info version");
     assert!(version.starts_with("10.0.0 optimus-vmm"), "{version}");
     let mistaken = json!({ "command-line": "info cpus", "cpu-index": 2 });

@@ -86,7 +86,10 @@ fn the_crate_qapi_understands_all_answers() {
     assert_eq!(panic.action, qmp::GuestPanicAction::pause);
     assert_eq!((reset.guest, reset.reason), (true, qmp::ShutdownCause::guest_reset));
     assert_eq!((shutdown.guest, shutdown.reason), (false, qmp::ShutdownCause::host_ui));
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Reset, Ask::Quit]);
+    assert_eq!(
+        *rig.asked.lock().unwrap(),
+        [MachineRequest::PowerButton, MachineRequest::Reset, MachineRequest::Quit]
+    );
 }
 
 /// A program of the package `qemu.qmp`.
@@ -108,7 +111,10 @@ fn the_package_qemu_qmp_understands_all_answers() {
         .unwrap();
     let (said, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
     assert!(told.status.success() && said.ends_with("done\n"), "{said}{errors}");
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Reset, Ask::Quit]);
+    assert_eq!(
+        *rig.asked.lock().unwrap(),
+        [MachineRequest::PowerButton, MachineRequest::Reset, MachineRequest::Quit]
+    );
 }
 
 #[test]

@@ -17,7 +17,10 @@ fn commands_are_performed() {
     ] {
         assert_eq!(client.ask(execute, json!({})), json!({ "return": expected }), "{execute}");
     }
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton, Ask::Reset, Ask::Quit]);
+    assert_eq!(
+        *rig.asked.lock().unwrap(),
+        [MachineRequest::PowerButton, MachineRequest::Reset, MachineRequest::Quit]
+    );
     let commands = client.ask("query-commands", json!({}));
     let commands = commands["return"].as_array().unwrap();
     for command in commands {
@@ -216,7 +219,7 @@ fn stopping_is_announced_before_it_is_answered() {
     assert_eq!(client.line()["event"], "STOP");
     assert_eq!(client.line(), json!({ "return": {} }));
     assert_eq!(client.ask("system_powerdown", json!({})), json!({ "return": {} }));
-    assert_eq!(*rig.asked.lock().unwrap(), [Ask::PowerButton]);
+    assert_eq!(*rig.asked.lock().unwrap(), [MachineRequest::PowerButton]);
     // A reset leaves it paused.
     rig.announcer.announce(&Announcement::Reset { guest: false, runs: false });
     assert_eq!(client.line()["event"], "RESET");

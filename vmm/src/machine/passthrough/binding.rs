@@ -12,11 +12,11 @@ use crate::plan::{MachinePlan, PlannedPassthrough};
 /// What was borrowed from the host for the time of a run.
 ///
 /// Dropping it gives everything back, but tells of what goes wrong in the log only.
-pub(in crate::machine) struct Loan {
+pub(in crate::machine) struct HostBinding {
     bound: Option<Bound>,
 }
 
-impl Loan {
+impl HostBinding {
     /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
     /// makes the mediated ones that do not exist.
     ///
