@@ -13,7 +13,7 @@
 //! | [`interrupts`] | ISA interrupts, PCI pins and the PIRQ router |
 //! | [`pm`] | the power management block |
 //! | [`battery`] | registers of the battery |
-//! | [`cpu`] | vendors, sockets, cores and threads |
+//! | [`cpu`] | vendors, sockets, cores and threads, names of hypervisors |
 //! | [`cpuid`] | bits of CPUID and their names |
 //! | [`fw_cfg`] | contents of fw_cfg items |
 //! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
@@ -50,7 +50,7 @@ pub mod vfio;
 pub mod vnc;
 
 pub use console::ConsoleSpec;
-pub use cpu::{CpuVendor, Topology};
+pub use cpu::{CpuVendor, Hypervisor, HypervisorVendor, Topology};
 pub use cpuid::{CpuFeature, CpuidBit};
 pub use disk::DiskFormat;
 pub use hugepages::Hugepages;

@@ -12,8 +12,10 @@
 //! | 7 EDX bit 15, 0x1A | hybrid processors, of which the guest sees one kind |
 //! | 0x12 | SGX: needs protected memory that the machine has not |
 //! | 0x80000008 EAX | width of addresses |
+//! | 1 ECX bit 31, 0x40000000 and up | the hypervisor (`hypervisor`) |
 
 mod host;
+mod hypervisor;
 mod needs;
 mod show;
 mod table;
@@ -23,7 +25,7 @@ mod topology;
 
 use kvm_ioctls::Kvm;
 use vocabulary::cpuid::bits_named;
-use vocabulary::{CpuVendor, Topology};
+use vocabulary::{CpuVendor, CpuidBit, Hypervisor, Topology};
 
 use table::{field, set_field};
 
@@ -38,15 +40,15 @@ pub struct Profile {
     pub topology: Topology,
     /// Guest-physical address bits; never more than the host's.
     pub physical_bits: u8,
+    /// What the guest finds of the hypervisor.
+    pub hypervisor: Hypervisor,
+    /// Features to take away.
+    pub remove: Vec<CpuidBit>,
 }
 
-/// Features that no guest has, whatever KVM says of them.
-const HIDDEN: [&str; 4] = [
-    // Newer OVMF would enter five-level paging from the reset vector.
-    "la57", // KVM knows one kind of CPU.
-    "hybrid", // The machine has no protected memory for SGX.
-    "sgx", "sgxlc",
-];
+/// Features that no guest has, whatever KVM says of them: five-level paging, which newer OVMF would enter from the reset vector;
+/// processors of two kinds, of which KVM knows one; SGX, for which the machine has no protected memory.
+const HIDDEN: [&str; 4] = ["la57", "hybrid", "sgx", "sgxlc"];
 
 /// Characters in registers, up to the first NUL; anything but printable ASCII becomes a question mark.
 fn text(registers: &[u32]) -> String {
@@ -110,19 +112,23 @@ impl Supported {
         self.table.get(1, 0).map_or(0, |leaf| u64::from(leaf.edx) << 32 | u64::from(leaf.eax))
     }
 
+    /// Whether KVM can show this bit.
+    pub fn has(&self, bit: CpuidBit) -> bool {
+        self.table.has(bit) || self.tsc_deadline && bits_named("tsc-deadline").contains(&bit)
+    }
+
     /// The CPUID of the vCPU with `apic_id`.
     pub fn guest(&self, profile: &Profile, apic_id: u32) -> Table {
         let mut table = self.table.clone();
-        for bit in HIDDEN.into_iter().flat_map(bits_named) {
+        for bit in HIDDEN.into_iter().flat_map(bits_named).chain(profile.remove.iter().copied()) {
             table.set(bit, false);
         }
         table.retain(|entry| !matches!(entry.function, 0x12 | 0x1a));
         table.edit(0x1, 0, |leaf| {
-            // The leaves from 0x4000_0000, with KVM's clock among them, are looked for only behind this bit, which KVM
-            // itself leaves out.
-            set_field(&mut leaf.ecx, 31, 31, 1);
-            set_field(&mut leaf.ecx, 24, 24, u32::from(self.tsc_deadline));
+            let removed = profile.remove.iter().any(|bit| bits_named("tsc-deadline").contains(bit));
+            set_field(&mut leaf.ecx, 24, 24, u32::from(self.tsc_deadline && !removed));
         });
+        hypervisor::describe(&mut table, profile.hypervisor);
         // ARAT: KVM's APIC timer runs in every C-state.
         table.edit(0x6, 0, |leaf| set_field(&mut leaf.eax, 2, 2, 1));
         table.edit(0x8000_0008, 0, |leaf| {

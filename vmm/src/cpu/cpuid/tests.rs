@@ -68,7 +68,8 @@ fn supported(host: &Table) -> Supported {
 }
 
 fn profile(sockets: u32, cores: u32, threads: u32, physical_bits: u8) -> Profile {
-    Profile { topology: Topology { sockets, cores, threads }, physical_bits }
+    let hypervisor = Hypervisor::Present { kvm: true, vendor: None };
+    Profile { topology: Topology { sockets, cores, threads }, physical_bits, hypervisor, remove: Vec::new() }
 }
 
 /// Compares a guest's table with the golden one.
@@ -176,6 +177,64 @@ fn hybrid() {
     assert_eq!(sharing(&table, 4), [2, 2, 2, 16]);
     assert_eq!(field(table.get(4, 2).unwrap().eax, 4, 0), 3, "the L2 of a P core");
     golden("i9-13900h-6x2", &table);
+}
+
+/// The names that drivers look for, at all places where they look, as NVIDIA's does up to 0x40000F00 and Linux up to 0x40010000.
+fn names(table: &Table) -> Vec<(u32, String)> {
+    let leaves = (0x4000_0000..0x4001_0000).step_by(0x100).filter_map(|leaf| table.get(leaf, 0));
+    leaves.map(|leaf| (leaf.function, text(&[leaf.ebx, leaf.ecx, leaf.edx]))).collect()
+}
+
+#[test]
+fn the_hypervisor_is_shown_as_asked() {
+    let supported = supported(&host("i7-8750h"));
+    let table = |hypervisor| supported.guest(&Profile { hypervisor, ..profile(1, 4, 2, 39) }, 0);
+    let vendor = "abcdef".parse().ok();
+    for (hypervisor, bit, expected) in [
+        (Hypervisor::Present { kvm: true, vendor: None }, true, &[(0x4000_0000, "KVMKVMKVM")][..]),
+        (
+            Hypervisor::Present { kvm: true, vendor },
+            true,
+            &[(0x4000_0000, "abcdef"), (0x4000_0100, "KVMKVMKVM")],
+        ),
+        (Hypervisor::Present { kvm: false, vendor }, true, &[(0x4000_0000, "abcdef")]),
+        (Hypervisor::Present { kvm: false, vendor: None }, true, &[(0x4000_0000, "")]),
+        (Hypervisor::Absent, false, &[]),
+    ] {
+        let table = table(hypervisor);
+        assert_eq!(has(&table, "hypervisor"), bit, "{hypervisor:?}");
+        let found = names(&table);
+        assert_eq!(found.iter().map(|(leaf, name)| (*leaf, name.as_str())).collect::<Vec<_>>(), expected);
+        let most = found.first().map(|(leaf, _)| table.get(*leaf, 0).unwrap().eax);
+        let kvm_first = expected.first().is_some_and(|(_, name)| *name == "KVMKVMKVM");
+        assert_eq!(most, bit.then_some(0x4000_0000 + u32::from(kvm_first)));
+        let beyond = table.entries().iter().filter(|entry| entry.function >> 28 == 4).count();
+        assert_eq!(beyond, found.len() + found.iter().filter(|(_, name)| name == "KVMKVMKVM").count());
+    }
+    let aside = table(Hypervisor::Present { kvm: true, vendor });
+    assert_eq!(aside.get(0x4000_0100, 0).unwrap().eax, 0x4000_0101);
+    assert_eq!(aside.get(0x4000_0101, 0).unwrap().eax, 0x0100_7efb, "KVM's features");
+}
+
+#[test]
+fn a_feature_that_is_taken_away_takes_others_along() {
+    let supported = supported(&host("i9-13900h"));
+    let without = |names: &[&str]| {
+        let remove = names.iter().flat_map(|name| bits_named(name)).collect();
+        let profile = Profile { remove, ..profile(1, 6, 2, 46) };
+        let table = supported.guest(&profile, 0);
+        check(&table, profile.topology, 0);
+        table
+    };
+    let table = without(&["avx", "tsc-deadline", "invtsc"]);
+    for name in ["avx", "avx2", "vaes", "fma", "tsc-deadline", "invtsc"] {
+        assert!(!has(&table, name), "{name}");
+    }
+    assert_eq!(table.get(0xd, 0).unwrap().eax, 0x203, "PKRU is left");
+    assert!(has(&table, "aes"));
+    assert!(without(&["xsaves"]).get(0xd, 1).is_some_and(|leaf| leaf.ecx == 0), "no state of supervisors");
+    let none = supported.guest(&Profile { remove: bits_named("xsave"), ..profile(1, 1, 1, 46) }, 0);
+    assert!(none.get(0xd, 0).is_none() && !has(&none, "pku") && !has(&none, "xsavec"));
 }
 
 /// Threads of a core share its caches, also where the host has only one of each.
