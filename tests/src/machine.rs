@@ -119,6 +119,8 @@ pub struct Machine {
     pub passthrough: Passthrough,
     /// Lines of `[machine]`, each as vm.toml has it.
     pub machine_keys: Vec<String>,
+    /// Lines for the section `[cpu]`.
+    pub cpu_keys: Vec<String>,
     /// Lines of `[display]`, if there is a screen for the firmware.
     pub screen: Option<String>,
     /// Whole sections of vm.toml.
@@ -140,6 +142,7 @@ impl Machine {
             root_ports: Vec::new(),
             passthrough: Passthrough::default(),
             machine_keys: Vec::new(),
+            cpu_keys: vec!["os = \"linux\"".into()],
             screen: None,
             sections: String::new(),
         })

@@ -29,6 +29,9 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
         "[cpu]\ntopology = {{ sockets = {}, cores = {}, threads = {} }}",
         topology.sockets, topology.cores, topology.threads
     )?;
+    for line in &machine.cpu_keys {
+        writeln!(out, "{line}")?;
+    }
     if !machine.is_direct() {
         writeln!(
             out,

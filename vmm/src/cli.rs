@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use vocabulary::{ByteSize, ConsoleSpec};
 
 use crate::config::{ControlSpec, Overrides};
@@ -153,9 +153,23 @@ pub struct PlanArgs {
     #[arg(long)]
     pub offline: bool,
 
+    /// Print instead what CPUID says in the guest on this host, all of it as `cpuid -r` does, or what is different from
+    /// the host's
+    #[arg(long, value_name = "VIEW", num_args = 0..=1, require_equals = true, default_missing_value = "guest", conflicts_with = "offline")]
+    pub cpuid: Option<CpuidView>,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is shown of CPUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CpuidView {
+    /// All of the guest's, vCPU by vCPU
+    Guest,
+    /// What the first vCPU has different from the host's processor
+    Diff,
 }
 
 /// What to do with ACPI tables.

@@ -4,7 +4,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cli::{AcpiCommand, AcpiDumpArgs, Cli, Command, CtlArgs, PlanArgs, RunArgs, RunOptions};
+use crate::cli::{
+    AcpiCommand, AcpiDumpArgs, Cli, Command, CpuidView, CtlArgs, PlanArgs, RunArgs, RunOptions,
+};
 use crate::config;
 use crate::ctl;
 use crate::events::ProcessStart;
@@ -73,6 +75,9 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let config = config::load(&args.config)?;
     let facts = HostFacts::gather(config.lent_devices());
     let plan = plan::plan(config, &facts)?;
+    if let Some(view) = args.cpuid {
+        return show_cpuid(&machine::cpuid(&plan, view == CpuidView::Diff)?, args.json);
+    }
     let problems = if args.offline { Vec::new() } else { machine::refused_files(&plan) };
     let report = plan::report::report(&plan, &problems);
     show_report(&report, args.json)?;
@@ -81,13 +86,17 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
 }
 
 fn show_report(report: &Report, json: bool) -> Result<u8, Failure> {
-    if json {
-        let mut json = report.json().map_err(Failure::Json)?;
-        json.push('\n');
-        print_raw(&json)
-    } else {
-        print(&report.text())
-    }
+    if json { print_json(report.json()) } else { print(&report.text()) }
+}
+
+fn show_cpuid(cpuid: &machine::Cpuid, json: bool) -> Result<u8, Failure> {
+    if json { print_json(serde_json::to_string_pretty(cpuid)) } else { print(&cpuid.text()) }
+}
+
+fn print_json(json: serde_json::Result<String>) -> Result<u8, Failure> {
+    let mut json = json.map_err(Failure::Json)?;
+    json.push('\n');
+    print_raw(&json)
 }
 
 fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {

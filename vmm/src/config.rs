@@ -36,6 +36,7 @@ use crate::finding::{Finding, Findings, Key, Origin};
 pub use error::ConfigError;
 pub use overrides::Overrides;
 pub use sections::control::ControlSpec;
+pub use sections::cpu::{CpuIdentity, Os};
 pub use sections::firmware::FirmwareKind;
 pub use sections::igpu::Igpu;
 pub use sections::kernel::{Boot, Kernel};
@@ -54,6 +55,8 @@ pub struct Config {
     pub machine: Machine,
     /// The processors.
     pub cpu: Cpu,
+    /// What they say of themselves.
+    pub identity: CpuIdentity,
     /// The firmware's files; `None` where a kernel starts without firmware.
     pub firmware: Option<Firmware>,
     /// SMBIOS strings.

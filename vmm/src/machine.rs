@@ -6,6 +6,7 @@ mod boot_order;
 mod build;
 mod consoles;
 mod control;
+mod cpuid;
 mod diagnose;
 mod direct;
 mod dump;
@@ -25,6 +26,7 @@ mod timers;
 mod user_tables;
 mod vcpus;
 
+pub use cpuid::{Cpuid, cpuid};
 pub use dump::dump;
 pub use inputs::refused_files;
 pub use run::run;

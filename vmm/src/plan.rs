@@ -4,6 +4,7 @@
 //! `vm.toml` that causes it. The plan takes over what the configuration has decided already, so nothing behind it needs both: it alone
 //! feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
+mod cpu;
 mod direct;
 mod files;
 mod headers;
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use vocabulary::{ConsoleSpec, Topology};
 
-use crate::config::{Config, Firmware, FwCfgItem, Kernel, Machine, Passthrough, Smbios};
+use crate::config::{Config, CpuIdentity, Firmware, FwCfgItem, Kernel, Machine, Passthrough, Smbios};
 use crate::device::{Devices, Display, Vbios};
 use crate::finding::{Finding, Findings, Key, Origin};
 use crate::host::HostFacts;
@@ -68,6 +69,8 @@ pub struct MachinePlan {
     pub(crate) claims: Claims,
     /// Shape of the processors.
     pub topology: Topology,
+    /// What the processors say of themselves.
+    pub identity: CpuIdentity,
     /// The APIC ID of each vCPU, in order; a vCPU's index is its ACPI UID.
     pub apic_ids: Vec<u32>,
     /// Guest RAM.
@@ -101,8 +104,9 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         Topology { sockets: config.cpu.sockets, cores: config.cpu.cores, threads: config.cpu.threads };
     let apic_ids: Vec<u32> = (0..topology.count()).map(|index| topology.apic_id(index)).collect();
     let memory = memory::plan(&config, &mut problems);
-    let passthrough::Wanted { functions, unplaced, warnings } =
+    let passthrough::Wanted { functions, unplaced, mut warnings } =
         passthrough::wanted(&config, facts, &mut problems);
+    warnings.extend(cpu::warnings(&config));
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &unplaced, &mut problems);
     let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);
@@ -124,6 +128,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         uuid,
         machine,
         cpu,
+        identity,
         firmware,
         smbios,
         devices,
@@ -152,6 +157,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         devices,
         claims,
         topology,
+        identity,
         apic_ids,
         memory,
         pci,

@@ -1,4 +1,12 @@
-//! The guest's processors: who made them, and how many there are of what.
+//! The guest's processors: who made them, how many there are of what, and what they say of the hypervisor.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::printable::shorten;
+use crate::scalar::{Complaint, Scalar};
 
 /// The vendor in CPUID leaf 0, as far as firmware and tables tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +28,71 @@ impl CpuVendor {
             _ => Self::Other,
         }
     }
+}
+
+/// The name of a hypervisor in CPUID leaf 0x40000000: up to twelve characters, with zeros behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub struct HypervisorVendor([u8; 12]);
+
+impl HypervisorVendor {
+    /// The name of its format.
+    pub const FORMAT: &str = "hypervisor-vendor";
+    /// What it is, in words.
+    pub const EXPECTED: &str = "a hypervisor's name of 1 to 12 ASCII characters in quotes";
+    /// That of Intel's processors, which no driver takes for a hypervisor's.
+    pub const GENUINE_INTEL: Self = Self(*b"GenuineIntel");
+
+    /// EBX, ECX and EDX of the leaf.
+    pub fn registers(self) -> [u32; 3] {
+        let Self([b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3]) = self;
+        [[b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]].map(u32::from_le_bytes)
+    }
+}
+
+impl FromStr for HypervisorVendor {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let mut name = [0; 12];
+        let fits = (1..=12).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        match name.get_mut(..text.len()).filter(|_| fits) {
+            Some(start) => start.copy_from_slice(text.as_bytes()),
+            None => return Err(format!("\"{}\" is not {}", shorten(text), Self::EXPECTED)),
+        }
+        Ok(Self(name))
+    }
+}
+
+impl fmt::Display for HypervisorVendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let characters = self.0.iter().take_while(|byte| **byte != 0);
+        characters
+            .map(|byte| char::from(*byte))
+            .try_for_each(|character| fmt::Write::write_char(f, character))
+    }
+}
+
+crate::text_scalar!(HypervisorVendor);
+
+crate::inline_schema!(HypervisorVendor, {
+    "type": "string",
+    "format": HypervisorVendor::FORMAT,
+    "pattern": "^[ -~]{1,12}$",
+});
+
+/// What the guest's CPUID says of the hypervisor beneath it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hypervisor {
+    /// That there is none: neither the bit of leaf 1 nor leaves from 0x40000000 on.
+    Absent,
+    /// That there is one.
+    Present {
+        /// Whether KVM's leaves are there: at 0x40000000, or, if `vendor` has that place, at 0x40000100.
+        kvm: bool,
+        /// The name in leaf 0x40000000, instead of KVM's.
+        vendor: Option<HypervisorVendor>,
+    },
 }
 
 /// Sockets, cores of each and threads of each core.
@@ -74,6 +147,18 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hypervisor_has_a_name_of_twelve_characters() {
+        let name: HypervisorVendor = "Microsoft Hv".parse().unwrap();
+        assert_eq!(name.registers(), [0x7263_694d, 0x666f_736f, 0x7648_2074]);
+        assert_eq!(name.to_string(), "Microsoft Hv");
+        let short: HypervisorVendor = "abc".parse().unwrap();
+        assert_eq!((short.registers(), short.to_string().as_str()), ([0x0063_6261, 0, 0], "abc"));
+        for wrong in ["", "thirteen-long", "caf\u{e9}", "a\tb"] {
+            assert!(wrong.parse::<HypervisorVendor>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn apic_ids_leave_gaps() {

@@ -13,7 +13,8 @@
 //! | [`interrupts`] | ISA interrupts, PCI pins and the PIRQ router |
 //! | [`pm`] | the power management block |
 //! | [`battery`] | registers of the battery |
-//! | [`cpu`] | vendors, sockets, cores and threads |
+//! | [`cpu`] | vendors, sockets, cores and threads, names of hypervisors |
+//! | [`cpuid`] | bits of CPUID and their names |
 //! | [`fw_cfg`] | contents of fw_cfg items |
 //! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
 //! | [`disk`] | formats of disk images |
@@ -29,6 +30,7 @@
 pub mod battery;
 pub mod console;
 pub mod cpu;
+pub mod cpuid;
 pub mod disk;
 pub mod fw_cfg;
 pub mod hugepages;
@@ -48,7 +50,8 @@ pub mod vfio;
 pub mod vnc;
 
 pub use console::ConsoleSpec;
-pub use cpu::{CpuVendor, Topology};
+pub use cpu::{CpuVendor, Hypervisor, HypervisorVendor, Topology};
+pub use cpuid::{CpuFeature, CpuidBit};
 pub use disk::DiskFormat;
 pub use hugepages::Hugepages;
 pub use mdev::{MdevParent, MdevType, NewMdev};

@@ -41,16 +41,32 @@ fn interactive() -> Options {
     Options { interactive: true, ..Options::default().within(900) }
 }
 
+/// What the guest's tools make of the hypervisor: `systemd-detect-virt`'s word, whether the processor has its bit, and whether
+/// Linux has KVM's clock.
+fn hypervisor(running: &mut Running) -> Outcome<(String, bool, bool)> {
+    let word = shell(running, "systemd-detect-virt; true")?;
+    let bit = shell(running, "grep -c '^flags.* hypervisor' /proc/cpuinfo; true")?;
+    let clocks = shell(running, "cat /sys/devices/system/clocksource/clocksource0/available_clocksource")?;
+    let word = word.lines().last().unwrap_or_default().trim().to_owned();
+    Ok((word, bit.lines().last().unwrap_or_default().trim() != "0", clocks.contains("kvm-clock")))
+}
+
 fn raw() -> Outcome {
     let machine = Machine::new()?;
     let disk = image::debian(&machine.file("disk.img"), Format::Raw)?.bootable();
     let mut machine = machine.with_disk(disk);
+    machine.cpu_keys = vec!["hypervisor = false".into()];
     machine.sections = "[[fw_cfg]]\nname = \"opt/org.example/word\"\nstring = \"handed over\"\n".into();
     let mut running = machine.start(&interactive())?;
     login(&mut running)?;
     let booted =
         shell(&mut running, "findmnt -no SOURCE,FSTYPE / && uname -r && cat /sys/class/dmi/id/product_name")?;
     tests::ensure(booted.contains("/dev/vda2 ext4"), format!("the root is not the disk's: {booted}"))?;
+    let found = hypervisor(&mut running)?;
+    tests::ensure(
+        found == ("none".into(), false, false),
+        format!("without a hypervisor, the guest finds {found:?}"),
+    )?;
     let word = shell(
         &mut running,
         "modprobe qemu_fw_cfg && cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.example/word/raw",
@@ -67,13 +83,19 @@ fn raw() -> Outcome {
 fn qcow2() -> Outcome {
     let machine = Machine::new()?.with_firmware(Firmware::ALL[3]);
     let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?.bootable();
-    let machine = machine.with_disk(disk.clone());
+    let mut machine = machine.with_disk(disk.clone());
+    machine.cpu_keys = vec!["hide_hypervisor = true".into()];
     let mut running = machine.start(&interactive())?;
     login(&mut running)?;
     shell(&mut running, "head -c 20000000 /dev/urandom >/root/data && md5sum /root/data >/root/sum && sync")?;
     running.send("systemctl reboot\n")?;
     login(&mut running)?;
     shell(&mut running, "md5sum -c /root/sum")?;
+    let found = hypervisor(&mut running)?;
+    tests::ensure(
+        found == ("vm-other".into(), true, false),
+        format!("with KVM hidden, the guest finds {found:?}"),
+    )?;
     running.send("systemctl poweroff\n")?;
     running.expect("reboot: Power down")?;
     let finished = running.wait()?;

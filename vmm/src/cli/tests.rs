@@ -10,8 +10,8 @@ use vocabulary::{ByteSize, ConsoleSpec};
 
 use super::vbios::DeviceId;
 use super::{
-    AcpiCommand, Chord, Cli, Command, CtlCommand, DumpArgs, FindArgs, InfoArgs, MouseAction, PointerButton,
-    RunOptions, VbiosCommand,
+    AcpiCommand, Chord, Cli, Command, CpuidView, CtlCommand, DumpArgs, FindArgs, InfoArgs, MouseAction,
+    PointerButton, RunOptions, VbiosCommand,
 };
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
@@ -114,6 +114,22 @@ fn wrong_values_are_explained() {
         let error = run(&args).unwrap_err();
         assert!(error.contains(expected), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn cpuid_is_shown_whole_or_as_a_difference() {
+    let view = |words: &[&str]| {
+        let words = ["optimus-vmm", "plan", "x.toml"].iter().chain(words);
+        Cli::try_parse_from(words).map(|cli| match cli.command {
+            Command::Plan(args) => args.cpuid,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(view(&[]).unwrap(), None);
+    assert_eq!(view(&["--cpuid"]).unwrap(), Some(CpuidView::Guest));
+    assert_eq!(view(&["--cpuid=diff", "--json"]).unwrap(), Some(CpuidView::Diff));
+    assert!(view(&["--cpuid=all"]).is_err());
+    assert!(view(&["--cpuid", "--offline"]).is_err(), "what KVM offers is asked of the host");
 }
 
 #[test]

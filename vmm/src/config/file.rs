@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vocabulary::{ConsoleSpec, PciAddress};
 
 use super::sections::acpi_table::AcpiSection;
+use super::sections::cpu::CpuSection;
 use super::sections::firmware::FirmwareKind;
 use super::sections::igpu::IgpuSection;
 use super::sections::kernel::Boot;
@@ -52,43 +53,6 @@ pub struct VmFile {
     pub serial: SerialSection,
     pub debugcon: DebugconSection,
     pub kernel: Option<KernelSection>,
-}
-
-/// The processors: either `topology` or `count`, by default one processor.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CpuSection {
-    /// Sockets, cores per socket and threads per core, as `{ sockets = 1, cores = 4, threads = 2 }`.
-    #[schemars(extend("x-default" = "one of each"))]
-    pub topology: Option<TopologySection>,
-    /// The number of vCPUs: short for so many cores of one thread in one socket.
-    #[schemars(range(min = 1, max = 255), extend("x-default" = "`1`"))]
-    pub count: Option<u32>,
-    /// Width of guest physical addresses in bits. Less than the host's keeps BARs below the reach of a
-    /// narrow IOMMU.
-    #[schemars(range(min = 36, max = 52), extend("x-default" = "as the host's processor"))]
-    pub phys_bits: Option<u8>,
-}
-
-/// The shape of the processors. Their product is the number of vCPUs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TopologySection {
-    /// Processor packages.
-    #[schemars(range(min = 1, max = 255))]
-    pub sockets: u32,
-    /// Cores in each socket.
-    #[schemars(range(min = 1, max = 255))]
-    pub cores: u32,
-    /// Hardware threads of each core.
-    #[schemars(range(min = 1, max = 255))]
-    pub threads: u32,
-}
-
-impl Default for TopologySection {
-    fn default() -> Self {
-        Self { sockets: 1, cores: 1, threads: 1 }
-    }
 }
 
 /// The firmware: stock OVMF as distributions package it, split into code and variables; or a flat image of your own.

@@ -11,8 +11,10 @@ use super::file::{FwCfgSection, VmFile};
 use super::reading::text;
 use super::sections::acpi_table;
 use super::{
-    Boot, ChassisType, Config, Firmware, FwCfgContent, FwCfgItem, Overrides, Passthrough, RootPort, Smbios,
+    Boot, ChassisType, Config, Firmware, FwCfgContent, FwCfgItem, Machine, Os, Overrides, Passthrough,
+    RootPort, Rtc, Smbios,
 };
+use crate::device::battery::{Battery, BatteryMode};
 use crate::device::{Devices, Disk, Display, disk, display};
 use crate::finding::{Findings, Origin, Resolver, Section};
 
@@ -57,7 +59,8 @@ pub(super) fn resolve(
         .unwrap_or_else(|| Uuid::new_v5(&UUID_NAMESPACE, name.as_bytes()));
     machine.memory = overrides.memory.unwrap_or(machine.memory);
     resolver.check_memory(&machine);
-    let cpu = resolver.cpu(&cpu);
+    let (cpu, identity) = (resolver.cpu_count(&cpu), resolver.cpu_identity(cpu, dgpu.is_some()));
+    resolver.clock(&mut machine, identity.os);
     let kernel = resolver.kernel(kernel, overrides);
     let direct = kernel.as_ref().is_some_and(|kernel| kernel.boot == Boot::Direct);
     let firmware = (!direct).then(|| resolver.firmware(firmware, &name, exists));
@@ -73,7 +76,8 @@ pub(super) fn resolve(
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);
         resolver.problem(Section::RootPort(index).key("address"), message);
     }
-    resolver.chassis(&mut smbios, dgpu.is_some());
+    let laptop = dgpu.is_some();
+    resolver.chassis(&mut smbios, laptop);
     let igpu = igpu.and_then(|section| resolver.igpu(section, &name));
     let (igpu, display_gpu) = igpu.unzip();
     let (passthrough, vbios) = resolver.passthrough(dgpu, display_gpu, vfio);
@@ -88,7 +92,10 @@ pub(super) fn resolve(
     resolver.check_display(socket, [&serial, &debugcon]);
     resolver.control(&mut machine.control, overrides, [&serial, &debugcon], socket);
     devices.add(display);
-    devices.add(battery.map(|battery| battery.resolve()));
+    devices.add(match battery {
+        Some(battery) => battery.resolve(),
+        None => laptop.then_some(Battery { mode: BatteryMode::Full }),
+    });
 
     let Resolver { origin, problems, .. } = resolver;
     Findings::check(problems)?;
@@ -97,6 +104,7 @@ pub(super) fn resolve(
         uuid,
         machine,
         cpu,
+        identity,
         firmware,
         smbios,
         devices,
@@ -156,6 +164,13 @@ impl Resolver {
     fn chassis(&self, smbios: &mut Smbios, dgpu: bool) {
         if dgpu && self.origin.locate(Section::Smbios.key("chassis_type")).is_none() {
             smbios.chassis_type = ChassisType::NOTEBOOK;
+        }
+    }
+
+    /// Windows keeps its clock in local time.
+    fn clock(&self, machine: &mut Machine, os: Os) {
+        if os == Os::Windows && !self.is_written(Section::Machine.key("rtc")) {
+            machine.rtc = Rtc::Localtime;
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tests of the configuration: messages word by word, values, the schema and the documentation.
 
+mod cpu;
 mod documents;
 mod large;
 mod mentions;

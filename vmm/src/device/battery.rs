@@ -13,19 +13,31 @@ use crate::finding::Section;
 use crate::power_supply::PowerSupplies;
 use crate::topology::Placed;
 
-/// A battery and a power adapter, which drivers of mobile GPUs look for. Without this section there is neither.
+/// A battery and a power adapter, which drivers of mobile GPUs look for. Without this section there is neither, but for a machine
+/// with a `[dgpu]`, whose battery is full.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatterySection {
     /// What the battery shows: `"full"`, that it is always full and the adapter plugged in, or `"mirror"`, what the
-    /// host's does, with its adapter. The sum of several batteries is shown as one.
-    pub mode: BatteryMode,
+    /// host's does, with its adapter; `"none"`, that there is neither. The sum of several batteries is shown as one.
+    pub mode: BatteryChoice,
 }
 
-/// What the guest's battery shows.
+/// What is written of the guest's battery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
+pub(crate) enum BatteryChoice {
+    /// Always full, the adapter plugged in.
+    Full,
+    /// What the host's shows.
+    Mirror,
+    /// There is none.
+    None,
+}
+
+/// What the guest's battery shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatteryMode {
     /// Always full, the adapter plugged in.
     Full,
@@ -41,9 +53,14 @@ pub struct Battery {
 }
 
 impl BatterySection {
-    /// The device.
-    pub(crate) fn resolve(&self) -> Battery {
-        Battery { mode: self.mode }
+    /// The device, if there is one.
+    pub(crate) fn resolve(&self) -> Option<Battery> {
+        let mode = match self.mode {
+            BatteryChoice::Full => BatteryMode::Full,
+            BatteryChoice::Mirror => BatteryMode::Mirror,
+            BatteryChoice::None => return None,
+        };
+        Some(Battery { mode })
     }
 }
 

@@ -13,8 +13,8 @@ use firmware::fw_cfg::e820::{Range, e820};
 use firmware::fw_cfg::kernel::KernelHandoff;
 use firmware::fw_cfg::smbios::{self, Smbios};
 use firmware::fw_cfg::system_states;
-use vocabulary::AddressRange;
 use vocabulary::fw_cfg::Content;
+use vocabulary::{AddressRange, Hypervisor};
 
 use super::acpi::{self, CpuFacts};
 use super::additions::Additions;
@@ -125,15 +125,17 @@ fn smbios_config(plan: &MachinePlan) -> smbios::SmbiosConfig {
     let set = |text: &String| (!text.is_empty()).then(|| text.clone());
     let or = |text: &String, default: &str| if text.is_empty() { default.to_owned() } else { text.clone() };
     let from = &plan.smbios;
+    let not_virtual = plan.identity.hypervisor == Hypervisor::Absent;
     smbios::SmbiosConfig {
-        bios: from
-            .describes_bios()
+        // Without this table OVMF makes its own, which says that this is a virtual machine.
+        bios: (from.describes_bios() || not_virtual)
             .then(|| smbios::BiosInfo {
                 vendor: set(&from.bios_vendor),
                 version: set(&from.bios_version),
                 date: set(&from.bios_date),
                 release: None,
                 uefi: plan.firmware.is_some(),
+                not_virtual,
             })
             .or_else(|| plan.firmware.is_none().then(no_bios)),
         system: smbios::SystemInfo {
@@ -164,6 +166,7 @@ fn no_bios() -> smbios::BiosInfo {
         date: Some("01/01/2026".into()),
         release: None,
         uefi: false,
+        not_virtual: false,
     }
 }
 

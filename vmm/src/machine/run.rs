@@ -12,6 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::build::{self, Board, Connections};
 use super::consoles::Consoles;
 use super::control::{self, Clients, Control};
+use super::cpuid;
 use super::diagnose::{self, Looks};
 use super::end::{self, End, Machine, conclude};
 use super::ends::Ends;
@@ -75,6 +76,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let kvm = kvm::open()?;
     kvm::check_vcpus(&plan.apic_ids, kvm.get_max_vcpus(), kvm.get_max_vcpu_id())?;
     let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
+    cpuid::check(&plan, &supported)?;
     let smbios = items::smbios(&plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())

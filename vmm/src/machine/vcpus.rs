@@ -6,10 +6,10 @@ use std::time::Duration;
 use firmware::direct::entry::Entry;
 use kvm_ioctls::Kvm;
 
-use super::acpi::CpuFacts;
 use super::build::Board;
+use super::cpuid::profile;
 use crate::cpu::conductor::{Conductor, Request};
-use crate::cpu::cpuid::{Profile, Supported};
+use crate::cpu::cpuid::Supported;
 use crate::cpu::exit::Dispatcher;
 use crate::cpu::report::CpuReport;
 use crate::cpu::start::Start;
@@ -80,8 +80,7 @@ impl Vcpus {
         let thread_setup =
             |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
         install_kick_handler().map_err(thread_setup)?;
-        let profile =
-            Profile { topology: plan.topology, physical_bits: CpuFacts::new(supported, plan).physical_bits };
+        let profile = profile(plan, supported);
         let msrs = Arc::new(kvm.get_msr_index_list().map_err(setup("list the MSRs of a vCPU"))?);
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
         let chips = Chips::take(&board.vm)?;
@@ -89,7 +88,8 @@ impl Vcpus {
         let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
         for (index, (&apic_id, tally)) in plan.apic_ids.iter().zip(&tallies).enumerate() {
             let vcpu = board.vm.create_vcpu(u64::from(apic_id)).map_err(setup("create a vCPU"))?;
-            let cpuid = supported.for_vcpu(&profile, apic_id).ok_or(HostError::TooManyLeaves)?;
+            let table = supported.guest(&profile, apic_id);
+            let cpuid = table.for_kvm().ok_or(HostError::TooManyLeaves)?;
             vcpu.set_cpuid2(&cpuid).map_err(setup("set the CPUID of a vCPU"))?;
             let events = events.clone();
             threads.push(

@@ -1,5 +1,6 @@
 //! The plan for people and for scripts: what `optimus-vmm plan` prints.
 
+mod cpu;
 mod igpu;
 mod passthrough;
 mod vbios;
@@ -17,6 +18,7 @@ use crate::device::{self, Spec};
 use crate::finding::Finding;
 use crate::topology::{PlannedFunction, Role};
 
+pub use cpu::Identity;
 pub use igpu::Igpu;
 pub use passthrough::Passthrough;
 pub use vbios::Vbios;
@@ -99,6 +101,8 @@ pub struct Report {
     pub uuid: String,
     /// vCPUs with sockets, cores and threads.
     pub cpus: Cpus,
+    /// What they say of themselves.
+    pub identity: Identity,
     /// Guest RAM in bytes.
     pub memory: u64,
     /// Firmware files.
@@ -189,6 +193,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
             threads: plan.topology.threads,
             apic_ids: plan.apic_ids.clone(),
         },
+        identity: Identity::from(&plan.identity),
         memory: plan.memory.size,
         firmware: plan.firmware.as_ref().map(|firmware| Firmware {
             code: text(&firmware.code),
@@ -302,6 +307,7 @@ impl Report {
             apic_ids.len(),
             ByteSize::from_bytes(self.memory)
         )?;
+        self.identity.write(out)?;
         if let Some(Firmware { code, vars, vars_template, kernel }) = &self.firmware {
             writeln!(out, "\nFirmware")?;
             writeln!(out, "  code      {code}")?;

@@ -1,5 +1,6 @@
 //! Machine plans from configurations.
 
+mod cpu;
 mod direct;
 mod igpu;
 mod numbering;

@@ -31,6 +31,8 @@ pub struct BiosInfo {
     pub release: Option<(u8, u8)>,
     /// It is UEFI firmware.
     pub uefi: bool,
+    /// Leave out that this is a virtual machine.
+    pub not_virtual: bool,
 }
 
 /// System Information (type 1).

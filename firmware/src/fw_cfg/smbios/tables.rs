@@ -43,7 +43,7 @@ pub(super) fn bios(writer: &mut Writer, bios: &BiosInfo) {
             .u64(1 << 3) // characteristics are not supported
             .u8(0)
             // Targeted content distribution, UEFI, virtual machine.
-            .u8(1 << 2 | u8::from(bios.uefi) << 3 | 1 << 4)
+            .u8(1 << 2 | u8::from(bios.uefi) << 3 | u8::from(!bios.not_virtual) << 4)
             .u8(major)
             .u8(minor)
             .u8(0xff) // no embedded controller firmware

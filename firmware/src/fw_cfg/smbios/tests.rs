@@ -54,6 +54,19 @@ fn assert_lines(text: &str, lines: &[&str]) {
 }
 
 #[test]
+fn a_machine_that_is_not_to_be_virtual_does_not_say_so() {
+    for not_virtual in [false, true] {
+        let config = SmbiosConfig {
+            bios: Some(BiosInfo { not_virtual, uefi: true, ..Default::default() }),
+            ..Default::default()
+        };
+        let text = dmidecode(&smbios(&config, &processors(), &memory(&[(0, GIB)])).unwrap());
+        assert_eq!(text.contains("System is a virtual machine"), !not_virtual, "{text}");
+        assert!(text.contains("UEFI is supported"), "{text}");
+    }
+}
+
+#[test]
 fn dmidecode_reads_every_value() {
     let some = |text: &str| Some(text.to_owned());
     let config = SmbiosConfig {
@@ -63,6 +76,7 @@ fn dmidecode_reads_every_value() {
             date: some("03/26/2019"),
             release: Some((15, 17)),
             uefi: true,
+            not_virtual: false,
         }),
         system: SystemInfo {
             manufacturer: "HP".into(),

@@ -4,11 +4,12 @@
 use vocabulary::path::check_path;
 use vocabulary::scalar::{Complaint, wrong_kind};
 use vocabulary::{
-    ByteSize, ConsoleSpec, HostPciAddress, Hugepages, MdevParent, MdevType, PciAddress, Resolution, Scalar,
-    VncAddress,
+    ByteSize, ConsoleSpec, CpuFeature, HostPciAddress, Hugepages, HypervisorVendor, MdevParent, MdevType,
+    PciAddress, Resolution, Scalar, VncAddress,
 };
 
 use super::super::sections::control::ControlSpec;
+use super::super::sections::cpu::check_feature;
 use super::super::sections::machine::Action;
 use super::super::sections::passthrough::RomSource;
 use super::super::sections::pci_ids::{PciId, SubsystemId};
@@ -45,6 +46,8 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
+        HypervisorVendor::FORMAT => typed::<HypervisorVendor>(value),
+        CpuFeature::FORMAT => string(check_feature),
         "vm-name" => string(text::check_name),
         "path" => string(check_path),
         "uuid" => string(text::check_uuid),
@@ -76,6 +79,8 @@ pub fn expected(format: &str) -> Option<&'static str> {
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,
         ChassisType::FORMAT => ChassisType::EXPECTED,
+        HypervisorVendor::FORMAT => HypervisorVendor::EXPECTED,
+        CpuFeature::FORMAT => CpuFeature::EXPECTED,
         "vm-name" | "fw-cfg-name" => "a name in quotes",
         "path" => "a path in quotes",
         "uuid" | "mdev-uuid" => "a UUID in quotes",

@@ -127,6 +127,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the items of a list are sections, and not values.
+    fn holds_sections(&self, list: &'a Node) -> bool {
+        let items = list.get("items").and_then(Value::as_object);
+        items.is_some_and(|items| self.resolve(items).contains_key("properties"))
+    }
+
     fn value(&mut self, path: &str, schema: &'a Node, value: &Spanned<DeValue<'_>>, key: &Range<usize>) {
         let schema = self.resolve(schema);
         let span = value.span();
@@ -144,6 +150,11 @@ impl<'a> Walk<'a> {
                     self.value(&child, item_schema, item, &item.span());
                 }
             }
+            found if takes("array") && !self.holds_sections(schema) => self.complain(
+                &span,
+                format!("`{name}` is a list, not {}", describe(found)),
+                Some(format!("write {name} = [\"…\"]")),
+            ),
             DeValue::Table(_) if takes("array") => self.complain(
                 key,
                 format!("`{name}` is a list of sections"),

@@ -32,7 +32,8 @@ pub struct Machine {
     pub hugepages: Hugepages,
     /// Back the memory with a memfd that other processes can map (vhost-user and the like).
     pub shared: bool,
-    /// What the real-time clock shows. Windows expects `"localtime"`, everything else `"utc"`.
+    /// What the real-time clock shows. Windows expects `"localtime"`, which is the default if `os` in `[cpu]` says so; everything else
+    /// expects `"utc"`.
     pub rtc: Rtc,
     /// When the guest powers itself off: `"destroy"` ends the process, `"restart"` boots again, `"preserve"`
     /// keeps the stopped machine until a signal ends the process.

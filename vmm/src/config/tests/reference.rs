@@ -102,6 +102,8 @@ fn kind(node: &Node) -> String {
         ("mdev-type", _) => "name".into(),
         ("resolution", _) => "WIDTHxHEIGHT".into(),
         ("rom-source", _) => "`\"off\"`, `\"host\"` or path".into(),
+        ("hypervisor-vendor", _) => "name of 12 characters at most".into(),
+        ("cpu-feature", _) => "list of CPU features".into(),
         ("chassis-type", _) => "number or name".into(),
         ("path", _) => "path".into(),
         ("uuid" | "mdev-uuid", _) => "UUID".into(),
