@@ -191,11 +191,16 @@ impl ClientInput {
 
 impl Drop for ClientInput {
     fn drop(&mut self) {
-        // A key whose press still waits was never pressed; to release it does nothing.
-        for key in self.keyboard.down() {
+        // A key whose press still waits was never pressed; to release it does nothing. One whose release still waits is.
+        let waiting = self.waiting.iter().filter_map(|event| match event {
+            Event::Key(key, false) => Some(*key),
+            _ => None,
+        });
+        for key in waiting.chain(self.keyboard.down()) {
             self.input.key(key, false);
         }
-        if self.buttons != 0 {
+        let pointer_waits = self.waiting.iter().any(|event| matches!(event, Event::Pointer(_)));
+        if self.buttons != 0 || pointer_waits {
             let _ = self.input.pointer(PointerEvent::default());
         }
     }

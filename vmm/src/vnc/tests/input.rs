@@ -105,6 +105,24 @@ fn what_a_client_holds_is_released_when_it_goes() {
     assert!(released.contains(&Note::Pointer(PointerEvent::default())));
 }
 
+/// The guest takes nothing any more when a key and a button are released, and then the client goes.
+#[test]
+fn what_waits_to_be_released_is_released_when_the_client_goes() {
+    let (mut viewer, input) = setup();
+    viewer.key(u32::from('a'), true).unwrap();
+    point(&mut viewer, 1, 5, 5);
+    *input.stalled.lock().unwrap() = true;
+    viewer.key(u32::from('b'), true).unwrap();
+    viewer.key(u32::from('a'), false).unwrap();
+    point(&mut viewer, 0, 5, 5);
+    assert_eq!(input.take().len(), 2, "the presses of before");
+    *input.stalled.lock().unwrap() = false;
+    drop(viewer);
+    let released = input.take();
+    assert!(released.contains(&key("a", false)), "{released:?}");
+    assert!(released.contains(&Note::Pointer(PointerEvent::default())), "{released:?}");
+}
+
 #[test]
 fn positions_become_motion() {
     let (mut viewer, input) = setup();
