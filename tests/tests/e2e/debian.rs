@@ -73,7 +73,10 @@ fn raw() -> Outcome {
     )?;
     tests::ensure(word.contains("handed over"), format!("the fw_cfg item reads {word}"))?;
     let errors = shell(&mut running, "dmesg --level=emerg,alert,crit,err")?;
-    tests::ensure(errors.trim().is_empty(), format!("the kernel complains: {errors}"))?;
+    // Where Linux finds no hypervisor it expects performance counters, which KVM in the lab has none of.
+    let expected = |line: &&str| line.trim().is_empty() || line.contains("perfctr msr");
+    let errors: Vec<&str> = errors.lines().filter(|line| !expected(line)).collect();
+    tests::ensure(errors.is_empty(), format!("the kernel complains: {errors:?}"))?;
     running.send("systemctl poweroff\n")?;
     let finished = running.wait()?;
     finished.status(0)?;
