@@ -9,12 +9,10 @@ use std::time::Instant;
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::{ConsoleSpec, DiskFormat};
 
-use super::build::Board;
 use super::consoles::Consoles;
 use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
-use super::vcpus::Vcpus;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
@@ -25,6 +23,8 @@ use crate::cpu::conductor::Request;
 use crate::device::Display;
 use crate::device::disk::DiskFacts;
 use crate::finding::{Findings, Section};
+use crate::machine::assembly::build::Board;
+use crate::machine::assembly::vcpus::Vcpus;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
 use crate::screenshot::MachineFile;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use firmware::new_file;
 use vocabulary::AddressRange;
 
-use super::acpi::{self, CpuFacts, Firmware};
-use super::additions::Additions;
 use super::refused;
+use crate::machine::assembly::acpi::{self, CpuFacts, Firmware};
+use crate::machine::files::additions::Additions;
 use crate::outcome::{DecompileError, Failure};
 use crate::plan::MachinePlan;
 use crate::programs;

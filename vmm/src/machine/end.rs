@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::build::Board;
 use super::consoles::Consoles;
 use super::passthrough::{HostBinding, Passthrough};
-use super::vcpus::Vcpus;
 use crate::cli::RunOptions;
 use crate::config::Action;
 use crate::events::{Event, EventLog, ExitCounts};
 use crate::kvm::HostError;
+use crate::machine::assembly::build::Board;
+use crate::machine::assembly::vcpus::Vcpus;
 use crate::outcome::{Outcome, status};
 use crate::session::{Cause, Trigger};
 use crate::watch::{Observer, Verdict};

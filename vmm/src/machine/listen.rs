@@ -8,14 +8,14 @@ use devices::chipset::MirroredBattery;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::build::Board;
 use super::consoles::Consoles;
 use super::control::Control;
 use super::refused;
 use super::timers::TimerAlarm;
-use super::vcpus::Vcpus;
 use crate::console::{Discard, Feed, InputSink, Key};
 use crate::control::Vnc;
+use crate::machine::assembly::build::Board;
+use crate::machine::assembly::vcpus::Vcpus;
 use crate::outcome::Failure;
 use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use vocabulary::{AddressRange, CpuVendor};
 
-use super::acpi::{CpuFacts, Firmware, platform};
-use super::additions::Additions;
 use super::dump;
 use crate::config;
 use crate::host::HostFacts;
+use crate::machine::assembly::acpi::{CpuFacts, Firmware, platform};
+use crate::machine::files::additions::Additions;
 use crate::plan::{MachinePlan, plan};
 
 const CPU: CpuFacts = CpuFacts { physical_bits: 40, vendor: CpuVendor::Amd, gib_pages: true };

@@ -25,11 +25,7 @@ use vocabulary::interrupts::{COM1_IRQ, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ
 use vocabulary::ports::{self, Ports};
 
 use super::direct::Direct;
-use super::flash::Flash;
-use super::inputs::{Inputs, OpenedKernel};
 use super::items;
-use super::passthrough::{MachineContext, Passthrough};
-use super::refused;
 use crate::config;
 use crate::cpu::cpuid::Supported;
 use crate::device::disk::DiskFacts;
@@ -38,6 +34,10 @@ use crate::events::{Event, EventLog};
 use crate::kvm;
 use crate::kvm::irq::Interrupts;
 use crate::kvm::slots::Slots;
+use crate::machine::files::flash::Flash;
+use crate::machine::files::inputs::{Inputs, OpenedKernel};
+use crate::machine::passthrough::{MachineContext, Passthrough};
+use crate::machine::refused;
 use crate::memory::layout::Layout;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -46,7 +46,7 @@ use crate::topology::Role;
 use crate::vnc::Server;
 
 /// What the host side of the machine brings along.
-pub(super) struct Connections {
+pub(in crate::machine) struct Connections {
     /// Where COM1's output goes.
     pub serial_output: Box<dyn Write + Send>,
     /// Signalled when COM1 can take more input.
@@ -66,7 +66,7 @@ pub(super) struct Connections {
 }
 
 /// Everything of a machine but its vCPUs.
-pub(super) struct Board {
+pub(in crate::machine) struct Board {
     /// The VM.
     pub vm: Arc<VmFd>,
     /// Guest memory.
@@ -90,12 +90,12 @@ pub(super) struct Board {
 
 impl Board {
     /// Keyboard and mouse.
-    pub(super) fn input(&self) -> Arc<dyn Input> {
+    pub(in crate::machine) fn input(&self) -> Arc<dyn Input> {
         Arc::clone(&self.devices.i8042) as _
     }
 
     /// What the guest shows, if the machine has a screen.
-    pub(super) fn screen(&self) -> Option<Arc<dyn Screen>> {
+    pub(in crate::machine) fn screen(&self) -> Option<Arc<dyn Screen>> {
         self.devices.screen.clone()
     }
 }
@@ -110,7 +110,7 @@ impl Drop for Board {
 }
 
 /// The devices that a reset, a signal or an alarm concerns.
-pub(super) struct Devices {
+pub(in crate::machine) struct Devices {
     /// All PCI functions.
     pub root: Arc<RootComplex>,
     /// CF8/CFC.
@@ -139,7 +139,7 @@ pub(super) struct Devices {
 
 impl Devices {
     /// Puts every device in its power-on state. All vCPUs are parked.
-    pub(super) fn reset(&self) {
+    pub(in crate::machine) fn reset(&self) {
         let Self {
             root,
             config_ports,
@@ -169,7 +169,7 @@ impl Devices {
 }
 
 /// Builds everything but the vCPUs.
-pub(super) fn board(
+pub(in crate::machine) fn board(
     kvm: &Kvm,
     supported: &Supported,
     plan: &Arc<MachinePlan>,

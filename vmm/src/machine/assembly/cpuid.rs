@@ -11,7 +11,7 @@ use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 
 /// What the plan asks of the CPUs.
-pub(super) fn profile(plan: &MachinePlan, supported: &Supported) -> Profile {
+pub(in crate::machine) fn profile(plan: &MachinePlan, supported: &Supported) -> Profile {
     let identity = &plan.identity;
     Profile {
         topology: plan.topology,
@@ -25,7 +25,7 @@ pub(super) fn profile(plan: &MachinePlan, supported: &Supported) -> Profile {
 ///
 /// # Errors
 /// It cannot show some, each with the line that asks for it.
-pub(super) fn check(plan: &MachinePlan, supported: &Supported) -> Result<(), Findings> {
+pub(in crate::machine) fn check(plan: &MachinePlan, supported: &Supported) -> Result<(), Findings> {
     let table = supported.guest(&profile(plan, supported), 0);
     let problems = plan.identity.add.iter().filter_map(|feature| {
         let all = |shown: &dyn Fn(CpuidBit) -> bool| feature.bits().iter().all(|bit| shown(*bit));

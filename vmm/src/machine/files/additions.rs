@@ -34,7 +34,7 @@ impl Additions {
     }
 
     /// Reads the user's tables; what cannot be used is added to `problems`.
-    pub(super) fn read(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
+    pub(in crate::machine) fn read(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
         Self { tables: user_tables::load(plan, problems), ..Self::default() }
     }
 }

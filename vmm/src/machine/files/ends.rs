@@ -10,23 +10,23 @@ use std::time::Instant;
 
 use vocabulary::ConsoleSpec;
 
-use super::control::Control;
 use super::shot::Shot;
 use crate::cli::RunOptions;
 use crate::console;
 use crate::events::{EventLog, ProcessStart};
 use crate::finding::{Findings, Key, Section};
+use crate::machine::control::Control;
 use crate::outcome::{Failure, OverwriteError};
 use crate::output::{Identity, Output, open_files};
 use crate::plan::MachinePlan;
 use crate::screenshot::MachineFile;
 
 /// All of a machine's ends.
-pub(super) struct Ends {
-    pub(super) control: Option<Control>,
-    pub(super) serial: console::Reserved,
-    pub(super) debug: Option<console::Reserved>,
-    pub(super) shot: Shot,
+pub(in crate::machine) struct Ends {
+    pub(in crate::machine) control: Option<Control>,
+    pub(in crate::machine) serial: console::Reserved,
+    pub(in crate::machine) debug: Option<console::Reserved>,
+    pub(in crate::machine) shot: Shot,
     events: Option<Output>,
 }
 
@@ -35,7 +35,11 @@ impl Ends {
     ///
     /// # Errors
     /// One cannot be had, or would overwrite another file of the machine.
-    pub(super) fn open(plan: &MachinePlan, options: &RunOptions, began: Instant) -> Result<Self, Failure> {
+    pub(in crate::machine) fn open(
+        plan: &MachinePlan,
+        options: &RunOptions,
+        began: Instant,
+    ) -> Result<Self, Failure> {
         let used = files(plan);
         let control = Control::open(plan, &used, began)?;
         let mut files = Files::of(&used);
@@ -57,7 +61,7 @@ impl Ends {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn events(&mut self, start: ProcessStart) -> Result<EventLog, Failure> {
+    pub(in crate::machine) fn events(&mut self, start: ProcessStart) -> Result<EventLog, Failure> {
         let Some(output) = self.events.take() else { return Ok(EventLog::disabled()) };
         let path = output.path().to_owned();
         let events = EventLog::begin(output).map_err(|source| Failure::Write { path, source })?;

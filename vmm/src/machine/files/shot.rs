@@ -8,7 +8,7 @@ use crate::outcome::Failure;
 use crate::screenshot::{self, Format, MachineFile};
 
 /// The picture that is to be taken, if one is wanted and was not taken yet.
-pub(super) struct Shot {
+pub(in crate::machine) struct Shot {
     path: Option<PathBuf>,
     /// What the machine is made from.
     files: Vec<MachineFile>,
@@ -16,7 +16,7 @@ pub(super) struct Shot {
 
 impl Shot {
     /// Looks at the place of the file already, since the run may be long.
-    pub(super) fn new(path: Option<&Path>, files: Vec<MachineFile>) -> Result<Self, Failure> {
+    pub(in crate::machine) fn new(path: Option<&Path>, files: Vec<MachineFile>) -> Result<Self, Failure> {
         if let Some(path) = path {
             screenshot::check_place(path, &files)
                 .map_err(|source| Failure::Write { path: path.into(), source })?;
@@ -25,7 +25,7 @@ impl Shot {
     }
 
     /// Takes it now. The caller waits, for the guest's next step may change what is seen.
-    pub(super) fn now(&mut self, screen: Option<&dyn Screen>) {
+    pub(in crate::machine) fn now(&mut self, screen: Option<&dyn Screen>) {
         let (Some(path), Some(screen)) = (self.path.take(), screen) else { return };
         match screenshot::save(screen, &path, Format::Png, &self.files) {
             Ok(size) => tracing::info!("{}: {} × {} pixels", path.display(), size.width, size.height),
@@ -34,7 +34,7 @@ impl Shot {
     }
 
     /// Takes it if that was not done before.
-    pub(super) fn at_end(mut self, screen: Option<&dyn Screen>) {
+    pub(in crate::machine) fn at_end(mut self, screen: Option<&dyn Screen>) {
         self.now(screen);
     }
 }

@@ -31,7 +31,7 @@ pub enum TableFileError {
 }
 
 /// Reads and checks all tables. Those that cannot be used become problems, each with its line of the configuration.
-pub(super) fn load(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<Vec<u8>> {
+pub(in crate::machine) fn load(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Vec<Vec<u8>> {
     let mut tables = Vec::new();
     for (index, path) in plan.acpi_tables.iter().enumerate() {
         match read(path) {

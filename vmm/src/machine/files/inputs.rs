@@ -11,31 +11,31 @@ use vocabulary::fw_cfg::Content;
 
 use super::additions::Additions;
 use super::flash::{self, FlashFiles};
-use super::passthrough::Roms;
 use crate::config::{self, Boot, FwCfgContent};
 use crate::device::{Opened, Opening, Purpose};
 use crate::finding::{Finding, Findings, Key, Section};
+use crate::machine::passthrough::Roms;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 
 /// All of a machine's files.
-pub(super) struct Inputs {
+pub(in crate::machine) struct Inputs {
     /// Behind the ACPI tables.
-    pub(super) additions: Additions,
+    pub(in crate::machine) additions: Additions,
     /// ROMs of passed-through functions.
-    pub(super) roms: Roms,
+    pub(in crate::machine) roms: Roms,
     /// What is started in place of a boot loader.
-    pub(super) kernel: Option<OpenedKernel>,
+    pub(in crate::machine) kernel: Option<OpenedKernel>,
     /// The user's fw_cfg items, by name.
-    pub(super) items: Vec<(String, Box<dyn Content>)>,
+    pub(in crate::machine) items: Vec<(String, Box<dyn Content>)>,
     /// Firmware and variables, if there are any.
-    pub(super) flash: Option<FlashFiles>,
+    pub(in crate::machine) flash: Option<FlashFiles>,
     /// Optional devices in the order of the plan.
-    pub(super) devices: Vec<Box<dyn Opened>>,
+    pub(in crate::machine) devices: Vec<Box<dyn Opened>>,
 }
 
 /// A kernel, and who starts it.
-pub(super) enum OpenedKernel {
+pub(in crate::machine) enum OpenedKernel {
     /// The firmware.
     ByFirmware(KernelHandoff),
     /// The machine itself.
@@ -47,7 +47,7 @@ impl Inputs {
     ///
     /// # Errors
     /// A file is missing, wrong, or in use.
-    pub(super) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
+    pub(in crate::machine) fn open(plan: &MachinePlan) -> Result<Self, Failure> {
         let mut files = Files::open(plan, Purpose::Run);
         Findings::check(std::mem::take(&mut files.problems))?;
         let Files { additions, roms, kernel, items, devices, problems: _ } = files;

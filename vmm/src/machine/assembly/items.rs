@@ -17,18 +17,18 @@ use vocabulary::fw_cfg::Content;
 use vocabulary::{AddressRange, Hypervisor};
 
 use super::acpi::{self, CpuFacts};
-use super::additions::Additions;
 use super::boot_order;
-use super::passthrough::OpRegion;
 use crate::cpu::cpuid::Supported;
 use crate::device::screen;
 use crate::events::{Event, EventLog, Milestone};
 use crate::finding::{Findings, Section};
+use crate::machine::files::additions::Additions;
+use crate::machine::passthrough::OpRegion;
 use crate::outcome::Failure;
 use crate::plan::{MachinePlan, verify};
 
 /// What does not follow from the plan.
-pub(super) struct Extras {
+pub(in crate::machine) struct Extras {
     /// The user's files behind the ACPI tables.
     pub additions: Additions,
     /// What the firmware is to start.
@@ -42,7 +42,7 @@ pub(super) struct Extras {
 }
 
 /// Builds the device with everything in it.
-pub(super) fn build(
+pub(in crate::machine) fn build(
     plan: &Arc<MachinePlan>,
     supported: &Supported,
     live: Live,
@@ -95,7 +95,7 @@ pub(super) fn build(
 }
 
 /// Makes the SMBIOS tables.
-pub(super) fn smbios(plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
+pub(in crate::machine) fn smbios(plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
     smbios::smbios(&smbios_config(plan), &processors(supported, plan), &memory(plan))
         .map_err(|error| Findings::from(plan.problem(Section::Smbios, format!("[smbios]: {error}"))).into())
 }
@@ -191,7 +191,7 @@ fn memory(plan: &MachinePlan) -> smbios::MemoryInfo {
 }
 
 /// Where to look for what the firmware has programmed, and where it programs more.
-pub(super) struct Live {
+pub(in crate::machine) struct Live {
     /// For the picture that it shows.
     pub ramfb: Option<Arc<Ramfb>>,
     /// For PCIEXBAR.

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const BRIEF: Duration = Duration::from_secs(2);
 
 /// What may keep a vCPU from stopping, although nothing is wrong with it.
-pub(super) trait Waits {
+pub(in crate::machine) trait Waits {
     /// Lets it go on if it waits for a console that nobody reads.
     fn release(&self);
     /// How far the work is that it may wait for, the opening of guest memory to devices; `None` when there is none (any
@@ -60,7 +60,7 @@ fn or_go_on(parked: Result<Vec<CpuReport>, String>, conductor: &Conductor) -> Re
 }
 
 /// All vCPUs of a machine.
-pub(super) struct Vcpus {
+pub(in crate::machine) struct Vcpus {
     conductor: Arc<Conductor>,
     threads: Vec<VcpuThread>,
     tallies: Vec<Arc<ExitTally>>,
@@ -69,7 +69,7 @@ pub(super) struct Vcpus {
 
 impl Vcpus {
     /// Creates them, parked before their first instruction, which is at `entry` where no firmware runs.
-    pub(super) fn create(
+    pub(in crate::machine) fn create(
         kvm: &Kvm,
         supported: &Supported,
         plan: &MachinePlan,
@@ -122,29 +122,29 @@ impl Vcpus {
     }
 
     /// Where their requests arrive.
-    pub(super) fn conductor(&self) -> &Arc<Conductor> {
+    pub(in crate::machine) fn conductor(&self) -> &Arc<Conductor> {
         &self.conductor
     }
 
     /// Counts how often they have left the guest so far, all together.
-    pub(super) fn exits(&self) -> impl Fn() -> u64 + Send + use<> {
+    pub(in crate::machine) fn exits(&self) -> impl Fn() -> u64 + Send + use<> {
         let tallies = self.tallies.clone();
         move || tallies.iter().fold(0, |sum, tally| sum.wrapping_add(tally.exits()))
     }
 
     /// Tells the numbers of their threads, in order.
-    pub(super) fn thread_ids(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
+    pub(in crate::machine) fn thread_ids(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
         let tallies = self.tallies.clone();
         move || tallies.iter().map(|tally| tally.thread()).collect()
     }
 
     /// Where they are now, in order. They run on.
-    pub(super) fn moments(&self) -> Vec<Moment> {
+    pub(in crate::machine) fn moments(&self) -> Vec<Moment> {
         self.tallies.iter().map(|tally| tally.moment()).collect()
     }
 
     /// What they ask.
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(in crate::machine) fn requests(&self) -> Vec<Request> {
         self.conductor.take_requests()
     }
 
@@ -153,7 +153,7 @@ impl Vcpus {
     }
 
     /// Stops all of them where they are; what each was doing. An error names the failure.
-    pub(super) fn park(&self, waits: &dyn Waits) -> Result<Vec<CpuReport>, String> {
+    pub(in crate::machine) fn park(&self, waits: &dyn Waits) -> Result<Vec<CpuReport>, String> {
         let parked = self.conductor.park_all(&|| self.kick(), BRIEF) || {
             waits.release();
             patiently(|| self.conductor.park_all(&|| self.kick(), PATIENCE), waits)
@@ -166,25 +166,25 @@ impl Vcpus {
     }
 
     /// Like [`Self::park`], but when one does not stop, the others go on.
-    pub(super) fn pause(&self, waits: &dyn Waits) -> Result<(), String> {
+    pub(in crate::machine) fn pause(&self, waits: &dyn Waits) -> Result<(), String> {
         or_go_on(self.park(waits), &self.conductor)
     }
 
     /// Lets them go on.
-    pub(super) fn resume(&self) {
+    pub(in crate::machine) fn resume(&self) {
         self.conductor.resume();
     }
 
     /// Resets the interrupt controllers and lets all vCPUs start again from their power-on state, at once or when they are
     /// resumed. They are parked, and the devices are reset.
-    pub(super) fn restart(&self, board: &Board, at_once: bool) -> Result<(), HostError> {
+    pub(in crate::machine) fn restart(&self, board: &Board, at_once: bool) -> Result<(), HostError> {
         self.chips.restore(&board.vm)?;
         self.conductor.restart(at_once);
         Ok(())
     }
 
     /// Ends the threads; what they counted.
-    pub(super) fn end(self) -> ExitCounts {
+    pub(in crate::machine) fn end(self) -> ExitCounts {
         if self.conductor.end_all(&|| self.kick(), PATIENCE) {
             self.threads.into_iter().for_each(VcpuThread::join);
         } else {

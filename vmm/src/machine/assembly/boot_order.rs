@@ -7,7 +7,7 @@ use firmware::fw_cfg::bootorder::{BootDevice, BootKind, bootorder};
 
 /// The devices that have a place in the order; without any, our own as they stand in the file. `None` leaves the order
 /// to the firmware.
-pub(super) fn of(plan: &MachinePlan) -> Option<Vec<u8>> {
+pub(in crate::machine) fn of(plan: &MachinePlan) -> Option<Vec<u8>> {
     let own: Vec<Boot> = plan.devices.iter().filter_map(Spec::boot).collect();
     let ordered = own.iter().any(|boot| boot.index.is_some())
         || plan.passthrough.iter().any(|device| device.boot_index.is_some());

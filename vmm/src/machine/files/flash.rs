@@ -16,15 +16,15 @@ use vm_memory::MmapRegion;
 use vm_memory::mmap::MmapRegionBuilder;
 use vocabulary::AddressRange;
 
-use super::refused;
 use crate::config::{Firmware, FirmwareKind};
 use crate::finding::{Finding, Findings, Section};
 use crate::kvm::slots::Slots;
+use crate::machine::refused;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 
 /// The units' contents, read and checked, before there is a VM.
-pub(super) struct FlashFiles {
+pub(in crate::machine) struct FlashFiles {
     code: Arc<MmapRegion>,
     vars: Option<(Arc<MmapRegion>, NvramStore)>,
     map: FlashMap,
@@ -58,7 +58,7 @@ fn variables(firmware: &Firmware, size: Option<u64>) -> Result<(Arc<MmapRegion>,
 }
 
 /// What [`FlashFiles::open`] would refuse, with its line. Nothing is locked or made.
-pub(super) fn look(plan: &MachinePlan) -> Vec<Finding> {
+pub(in crate::machine) fn look(plan: &MachinePlan) -> Vec<Finding> {
     let Some(Firmware { kind, code, vars, vars_template }) = &plan.firmware else { return Vec::new() };
     let read = || {
         let file = CodeFile::open(code)?;
@@ -97,7 +97,7 @@ fn about_vars(plan: &MachinePlan, error: &NvramError) -> Finding {
 }
 
 /// Why the flash cannot be had, with the line of its file.
-pub(super) fn with_line(plan: &MachinePlan, failure: Failure) -> Failure {
+pub(in crate::machine) fn with_line(plan: &MachinePlan, failure: Failure) -> Failure {
     match failure {
         Failure::Image(error) => Findings::from(about_code(plan, &error)).into(),
         Failure::Nvram(error) => Findings::from(about_vars(plan, &error)).into(),
@@ -108,7 +108,7 @@ pub(super) fn with_line(plan: &MachinePlan, failure: Failure) -> Failure {
 impl FlashFiles {
     /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
     /// it is.
-    pub(super) fn open(firmware: &Firmware) -> Result<Self, Failure> {
+    pub(in crate::machine) fn open(firmware: &Firmware) -> Result<Self, Failure> {
         let path = &firmware.code;
         let file = CodeFile::open(path)?;
         let mut code = map(file.size())?;
@@ -151,7 +151,12 @@ impl FlashFiles {
     }
 
     /// Puts the units on the memory bus.
-    pub(super) fn attach(self, memory: &Bus, slots: &Slots, alarm: Arc<dyn Alarm>) -> Result<Flash, Failure> {
+    pub(in crate::machine) fn attach(
+        self,
+        memory: &Bus,
+        slots: &Slots,
+        alarm: Arc<dyn Alarm>,
+    ) -> Result<Flash, Failure> {
         let Self { code, vars, map, smm } = self;
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
             if let Some(range) = AddressRange::new(base, size) {
@@ -178,7 +183,7 @@ impl FlashFiles {
 
 /// The units of a machine; one that starts a kernel without firmware has none.
 #[derive(Default)]
-pub(super) struct Flash {
+pub(in crate::machine) struct Flash {
     units: Vec<Arc<Pflash>>,
     smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
 }
@@ -186,7 +191,7 @@ pub(super) struct Flash {
 impl Flash {
     /// Refuses a firmware that needs System Management Mode, which this machine does not have: it would hang before its
     /// first output.
-    pub(super) fn check_smm(&mut self) -> Result<(), Failure> {
+    pub(in crate::machine) fn check_smm(&mut self) -> Result<(), Failure> {
         match self.smm.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => Err(error.into()),
             Some(Err(panic)) => resume_unwind(panic),
@@ -195,13 +200,13 @@ impl Flash {
     }
 
     /// Back to the power-on state, with all changes on the disk.
-    pub(super) fn reset(&self) {
+    pub(in crate::machine) fn reset(&self) {
         let Self { units, smm: _ } = self;
         units.iter().for_each(|unit| unit.reset());
     }
 
     /// How often the units were shown to or hidden from the guest.
-    pub(super) fn slot_switches(&self) -> u64 {
+    pub(in crate::machine) fn slot_switches(&self) -> u64 {
         self.units.iter().map(|unit| unit.slot_switches()).sum()
     }
 
@@ -211,7 +216,7 @@ impl Flash {
     }
 
     /// Puts all changes on the disk.
-    pub(super) fn flush(&self) -> io::Result<()> {
+    pub(in crate::machine) fn flush(&self) -> io::Result<()> {
         self.units.iter().try_for_each(|unit| unit.flush())
     }
 }

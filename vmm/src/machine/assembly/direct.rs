@@ -23,7 +23,7 @@ use crate::outcome::{Failure, TablesError};
 use crate::plan::MachinePlan;
 
 /// A kernel that starts without firmware, and what has to be known of the machine for that.
-pub(super) struct Direct {
+pub(in crate::machine) struct Direct {
     kernel: DirectKernel,
     plan: Arc<MachinePlan>,
     cpu: CpuFacts,
@@ -50,12 +50,16 @@ impl ConfigAccess for Cycles<'_> {
 }
 
 impl Direct {
-    pub(super) fn new(kernel: DirectKernel, plan: &Arc<MachinePlan>, supported: &Supported) -> Self {
+    pub(in crate::machine) fn new(
+        kernel: DirectKernel,
+        plan: &Arc<MachinePlan>,
+        supported: &Supported,
+    ) -> Self {
         Self { kernel, plan: Arc::clone(plan), cpu: CpuFacts::new(supported, plan) }
     }
 
     /// Memory types of each processor, as model-specific registers and their values.
-    pub(super) fn memory_types(&self) -> Vec<(u32, u64)> {
+    pub(in crate::machine) fn memory_types(&self) -> Vec<(u32, u64)> {
         mtrr::registers(self.cpu.physical_bits, self.high_window())
     }
 
@@ -70,7 +74,7 @@ impl Direct {
     ///
     /// # Errors
     /// A file has changed or can no longer be read, or the tables need more memory than is set aside for them.
-    pub(super) fn start(&self, board: &Board) -> Result<Entry, Failure> {
+    pub(in crate::machine) fn start(&self, board: &Board) -> Result<Entry, Failure> {
         let cycles = Cycles(&board.devices.root);
         chipset::set_up(&cycles);
         translate_keys(board);
@@ -112,7 +116,7 @@ fn translate_keys(board: &Board) {
     const WRITE_COMMAND_BYTE: u8 = 0x60;
     let mut io = board.io.view();
     // What the keyboard says after power-on: firmware takes it.
-    let _ = io.read(ports::I8042_DATA.first().into(), &mut [0]);
+    io.read(ports::I8042_DATA.first().into(), &mut [0]);
     for (ports, value) in [(ports::I8042_COMMAND, WRITE_COMMAND_BYTE), (ports::I8042_DATA, COMMAND_BYTE)] {
         // The controller resets the machine by other commands only.
         let _ = io.write(ports.first().into(), &[value]);

@@ -10,8 +10,8 @@ use vocabulary::{AddressRange, CpuVendor, pm};
 use firmware::fw_cfg::e820::Range;
 use firmware::pci_window::{WindowInputs, pci_windows};
 
-use super::additions::Additions;
 use crate::cpu::cpuid::Supported;
+use crate::machine::files::additions::Additions;
 use crate::plan::MachinePlan;
 use crate::topology::{PlannedFunction, Role};
 
@@ -182,7 +182,7 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<A
 }
 
 /// Where builds of OVMF put large BARs: those of 2022, and those since 2024.
-pub(super) fn expected_windows(plan: &MachinePlan, cpu: CpuFacts) -> [Option<AddressRange>; 2] {
+pub(in crate::machine) fn expected_windows(plan: &MachinePlan, cpu: CpuFacts) -> [Option<AddressRange>; 2] {
     let mut e820: Vec<Range> = [Some(plan.memory.low), plan.memory.high]
         .into_iter()
         .flatten()
