@@ -4,21 +4,16 @@
 //! [`HostFiles`] only reads. [`check`] says what keeps a device from being passed through without changing anything.
 //! [`Manager`] is what `manage = true` asks for: it changes the host, and puts it back.
 
-mod bind;
+mod binding;
 mod check;
-mod claim;
 mod device;
 mod drm;
 mod facts;
 mod files;
 mod holders;
-mod journal;
-mod kernel;
 mod mdev;
 mod nodes;
 mod obstacle;
-mod recover;
-mod step;
 mod sysfs;
 #[cfg(test)]
 mod tests;
@@ -29,15 +24,15 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 use vocabulary::HostPciAddress;
 
-pub use bind::{BindError, Bound, GiveBackError, Manager};
+pub use binding::bind::{BindError, Bound, GiveBackError, Manager};
+pub use binding::journal::JournalError;
+pub use binding::kernel::{ChildWriter, Kernel, WriteError};
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
 pub use files::HostFiles;
 #[cfg(test)]
 pub use holders::Holder;
 pub use holders::Holders;
-pub use journal::JournalError;
-pub use kernel::{ChildWriter, Kernel, WriteError};
 pub use mdev::{HostMdev, MdevError, WantedMdev};
 pub use obstacle::{NotLent, Obstacle};
 pub use sysfs::GroupMember;

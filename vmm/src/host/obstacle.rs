@@ -6,8 +6,8 @@ use vocabulary::{HostPciAddress, LentDevice};
 
 use super::check::Unready;
 use super::mdev::MdevError;
-use super::step::StepError;
 use super::usage::InUse;
+use crate::host::binding::step::StepError;
 
 /// Why a device is not lent. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]

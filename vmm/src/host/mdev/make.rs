@@ -9,7 +9,7 @@ use uuid::Uuid;
 use vocabulary::{HostPciAddress, MdevParent, MdevType, NewMdev};
 
 use super::{HostMdev, MdevError, WantedMdev};
-use crate::host::step::{Host, StepError};
+use crate::host::binding::step::{Host, StepError};
 use crate::host::{HostFiles, WriteError};
 
 /// How long making or removing one may take. The kernel waits for its users before it removes one.

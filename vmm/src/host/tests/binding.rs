@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::fake::{AUDIO, Fake, FakeKernel, Fault, GPU, NVME, PORT, address, gpu_and_audio, manager_of};
-use crate::host::step::StepError;
+use crate::host::binding::step::StepError;
 use crate::host::{BindError, GiveBackError, NotLent, Obstacle, Unready};
 
 fn lent(control: &str) -> [String; 4] {

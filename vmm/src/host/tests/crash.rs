@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::fake::{AUDIO, Copies, Fake, FakeKernel, GPU, PORT, gpu_and_audio, manager_of, observe, revive};
-use crate::host::recover::Recovery;
+use crate::host::binding::recover::Recovery;
 
 /// A moment at which all functions are bound.
 const BOUND: usize = 26;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use vocabulary::HostPciAddress;
 
+use crate::host::binding::journal::JournalDir;
 use crate::host::files::link_name;
-use crate::host::journal::JournalDir;
 use crate::host::{BindError, Bound, HostFiles, Kernel, Manager, WriteError};
 
 pub(super) const PORT: &str = "0000:00:01.0";

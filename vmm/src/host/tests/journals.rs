@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 
 use super::fake::{Fake, gpu_and_audio, revive};
-use crate::host::recover::Recovery;
+use crate::host::binding::recover::Recovery;
 
 fn journal(fake: &Fake, name: &str, text: &[u8]) {
     fs::create_dir_all(fake.journals()).unwrap();

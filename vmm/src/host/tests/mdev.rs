@@ -11,9 +11,9 @@ use uuid::Uuid;
 use vocabulary::{LentDevice, NewMdev};
 
 use super::fake::{Copies, Fake, Fault, gpu_and_audio, observe, revive};
+use crate::host::binding::recover::Recovery;
+use crate::host::binding::step::StepError;
 use crate::host::files::{names, text};
-use crate::host::recover::Recovery;
-use crate::host::step::StepError;
 use crate::host::{BindError, GiveBackError, HostFacts, NotLent, Obstacle, WantedMdev, WriteError};
 
 const IGPU: &str = "0000:00:02.0";

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use vocabulary::LentDevice;
 
 use super::bind::{GiveBackError, Manager};
-use super::check::list;
 use super::journal::{Found, Journal, JournalError};
+use crate::host::check::list;
 
 /// What became of one journal of a machine that does not run any more.
 #[derive(Debug)]

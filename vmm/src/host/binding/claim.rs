@@ -4,11 +4,11 @@ use vocabulary::LentDevice;
 
 use super::journal::{Found, Journal, JournalDir, JournalError, Record};
 use super::step::Step;
-use super::{NotLent, Obstacle};
+use crate::host::{NotLent, Obstacle};
 
 /// The journals whose processes are gone and that have something of `devices`, as they are: recovery has tried to
 /// undo them and could not. Those of machines that run must not have any: `obstacles` get what they have.
-pub(super) fn leftovers(
+pub(in crate::host) fn leftovers(
     found: Vec<Found>,
     devices: &[LentDevice],
     obstacles: &mut Vec<Obstacle>,
@@ -36,7 +36,7 @@ pub(super) fn leftovers(
 
 /// The steps of a new journal that takes the place of `leftovers`: what those knew of the former state counts, as the
 /// present one is not what the user had.
-pub(super) fn merge(leftovers: &[Journal], boot: &str, steps: Vec<Step>) -> Vec<Step> {
+pub(in crate::host) fn merge(leftovers: &[Journal], boot: &str, steps: Vec<Step>) -> Vec<Step> {
     let known = leftovers.iter().filter(|journal| journal.record.boot == boot);
     let mut merged: Vec<Step> = Vec::new();
     for step in known.flat_map(|journal| journal.record.steps.iter().cloned()).chain(steps) {
@@ -48,7 +48,7 @@ pub(super) fn merge(leftovers: &[Journal], boot: &str, steps: Vec<Step>) -> Vec<
 }
 
 /// Writes the journal, then removes those it replaces: a crash in between leaves both, which say the same.
-pub(super) fn write(
+pub(in crate::host) fn write(
     dir: &JournalDir,
     lock: &std::fs::File,
     record: Record,

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
-use super::sysfs::{VFIO_PCI, lends};
-use super::{Holders, HostFiles, Kernel, WriteError};
+use crate::host::sysfs::{VFIO_PCI, lends};
+use crate::host::{Holders, HostFiles, Kernel, WriteError};
 
 /// How long a driver may take to let go of a device.
-pub(super) const UNBIND: Duration = Duration::from_secs(10);
+pub(in crate::host) const UNBIND: Duration = Duration::from_secs(10);
 /// How long a driver may take to start a device; those of GPUs load firmware and train links.
 const PROBE: Duration = Duration::from_secs(30);
 /// How long an attribute may take; waking a device is the longest.
@@ -27,7 +27,7 @@ const ATTRIBUTE: Duration = Duration::from_secs(10);
 /// The name of a driver, as a directory in sysfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct DriverName(String);
+pub(in crate::host) struct DriverName(String);
 
 impl TryFrom<String> for DriverName {
     type Error = &'static str;
@@ -51,7 +51,7 @@ impl From<DriverName> for String {
 /// `power/control` of a device (Linux `Documentation/ABI/testing/sysfs-devices-power`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum PowerControl {
+pub(in crate::host) enum PowerControl {
     /// The device stays awake.
     On,
     /// The kernel may suspend it when idle.
@@ -70,7 +70,7 @@ impl PowerControl {
 /// A change to one device, with the state before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Step {
+pub(in crate::host) enum Step {
     /// `d3cold_allowed` becomes 0: the device's power is not cut.
     D3cold { address: HostPciAddress, former: bool },
     /// `power/control` becomes `on`.
@@ -83,7 +83,7 @@ pub(super) enum Step {
 
 impl Step {
     /// What it changes.
-    pub(super) fn device(&self) -> LentDevice {
+    pub(in crate::host) fn device(&self) -> LentDevice {
         match self {
             Self::D3cold { address, .. } | Self::Power { address, .. } | Self::Driver { address, .. } => {
                 LentDevice::Function(*address)
@@ -93,7 +93,7 @@ impl Step {
     }
 
     /// Whether both change the same thing.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    pub(in crate::host) fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other) && self.device() == other.device()
     }
 }
@@ -166,15 +166,15 @@ pub enum StepError {
 
 /// The host's files, and the way to change them.
 #[derive(Debug, Clone)]
-pub(super) struct Host {
-    pub(super) files: HostFiles,
-    pub(super) kernel: Arc<dyn Kernel>,
+pub(in crate::host) struct Host {
+    pub(in crate::host) files: HostFiles,
+    pub(in crate::host) kernel: Arc<dyn Kernel>,
 }
 
 impl Host {
     /// The steps that bring `functions` to vfio-pci and keep them and the ports above them awake. Those that would
     /// change nothing are left out.
-    pub(super) fn steps(&self, functions: &[HostPciAddress]) -> Vec<Step> {
+    pub(in crate::host) fn steps(&self, functions: &[HostPciAddress]) -> Vec<Step> {
         let ports: BTreeSet<_> =
             functions.iter().filter_map(|address| self.files.upstream_port(*address)).collect();
         let mut steps = Vec::new();
@@ -218,7 +218,7 @@ impl Host {
     }
 
     /// Whether this process may change the function's driver, found without a change.
-    pub(super) fn may_change(&self, address: HostPciAddress) -> Result<(), StepError> {
+    pub(in crate::host) fn may_change(&self, address: HostPciAddress) -> Result<(), StepError> {
         let path = self.files.function_path(address).join("driver_override");
         let access = rustix::fs::accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS);
         access.map_err(|error| StepError::Denied {
@@ -228,7 +228,7 @@ impl Host {
     }
 
     /// Takes a step.
-    pub(super) fn take(&self, step: &Step) -> Result<(), StepError> {
+    pub(in crate::host) fn take(&self, step: &Step) -> Result<(), StepError> {
         match step {
             Step::D3cold { address, .. } => self.set(*address, "d3cold_allowed", "0"),
             Step::Power { address, .. } => self.set(*address, "power/control", "on"),
@@ -263,7 +263,7 @@ impl Host {
     }
 
     /// Undoes a step, if it was taken. A function that has left the host needs nothing.
-    pub(super) fn undo(&self, step: &Step) -> Result<(), StepError> {
+    pub(in crate::host) fn undo(&self, step: &Step) -> Result<(), StepError> {
         if let LentDevice::Function(address) = step.device()
             && !self.files.function_path(address).exists()
         {

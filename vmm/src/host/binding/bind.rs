@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use vocabulary::{HostPciAddress, LentDevice, NewMdev};
 
-use super::check::{Groups, list, passable};
 use super::claim;
 use super::journal::{Journal, JournalDir, JournalError, Record};
 use super::step::{Host, Step, StepError};
-use super::sysfs::{VFIO_PCI, lends};
-use super::{ChildWriter, HostFiles, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
+use crate::host::check::{Groups, list, passable};
+use crate::host::sysfs::{VFIO_PCI, lends};
+use crate::host::{ChildWriter, HostFiles, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);
@@ -93,7 +93,7 @@ fn describe(left: &Left) -> String {
 #[derive(Debug, Clone)]
 pub struct Manager {
     host: Host,
-    pub(super) journals: JournalDir,
+    pub(in crate::host) journals: JournalDir,
 }
 
 impl Manager {
@@ -264,13 +264,17 @@ impl Manager {
     }
 
     /// What tells this run of the kernel from others.
-    pub(super) fn boot(&self) -> String {
+    pub(in crate::host) fn boot(&self) -> String {
         self.host.files.text("proc/sys/kernel/random/boot_id").unwrap_or_default()
     }
 
     /// Undoes the journal's steps in reverse, leaving out the devices that hang, and removes it; or keeps it with the
     /// steps that could not be undone.
-    pub(super) fn undo(&self, mut journal: Journal, hung: &[LentDevice]) -> Result<(), GiveBackError> {
+    pub(in crate::host) fn undo(
+        &self,
+        mut journal: Journal,
+        hung: &[LentDevice],
+    ) -> Result<(), GiveBackError> {
         let mut hung = hung.to_vec();
         let mut kept: Vec<Step> = Vec::new();
         let mut left: Vec<Left> = Vec::new();

@@ -21,8 +21,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use vocabulary::LentDevice;
 
-use super::files::names;
 use super::step::Step;
+use crate::host::files::names;
 
 /// The version of the format. Version 1 had no mediated devices, and is read as this one.
 const FORMAT: u32 = 2;
@@ -71,39 +71,44 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalE
 /// What a journal says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Record {
+pub(in crate::host) struct Record {
     format: u32,
     /// The machine's name.
-    pub(super) machine: String,
+    pub(in crate::host) machine: String,
     /// The process that made it.
-    pub(super) pid: u32,
+    pub(in crate::host) pid: u32,
     /// The kernel's `boot_id`: a reboot undoes everything by itself.
-    pub(super) boot: String,
+    pub(in crate::host) boot: String,
     /// The devices that the machine has.
-    pub(super) claims: Vec<LentDevice>,
+    pub(in crate::host) claims: Vec<LentDevice>,
     /// What was, or was about to be, changed, in order.
-    pub(super) steps: Vec<Step>,
+    pub(in crate::host) steps: Vec<Step>,
 }
 
 impl Record {
-    pub(super) fn new(machine: &str, boot: String, claims: Vec<LentDevice>, steps: Vec<Step>) -> Self {
+    pub(in crate::host) fn new(
+        machine: &str,
+        boot: String,
+        claims: Vec<LentDevice>,
+        steps: Vec<Step>,
+    ) -> Self {
         Self { format: FORMAT, machine: machine.into(), pid: std::process::id(), boot, claims, steps }
     }
 }
 
 /// A journal of this process, or one whose process is gone: locked either way.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(in crate::host) struct Journal {
     dir: JournalDir,
-    pub(super) path: PathBuf,
-    pub(super) record: Record,
+    pub(in crate::host) path: PathBuf,
+    pub(in crate::host) record: Record,
     /// Keeps the lock.
     file: File,
 }
 
 impl Journal {
     /// Replaces the steps.
-    pub(super) fn keep(&mut self, steps: Vec<Step>) -> Result<(), JournalError> {
+    pub(in crate::host) fn keep(&mut self, steps: Vec<Step>) -> Result<(), JournalError> {
         let lock = self.dir.lock()?;
         let record = Record { steps, ..self.record.clone() };
         self.file = replace(&lock, &self.path, &record)?;
@@ -112,19 +117,19 @@ impl Journal {
     }
 
     /// Removes the file: there is nothing left to undo.
-    pub(super) fn remove(self) -> Result<(), JournalError> {
+    pub(in crate::host) fn remove(self) -> Result<(), JournalError> {
         let lock = self.dir.lock()?;
         self.remove_locked(&lock)
     }
 
-    pub(super) fn remove_locked(self, lock: &File) -> Result<(), JournalError> {
+    pub(in crate::host) fn remove_locked(self, lock: &File) -> Result<(), JournalError> {
         fs::remove_file(&self.path).and_then(|()| lock.sync_all()).map_err(failed("remove", &self.path))
     }
 }
 
 /// A file in the directory.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(in crate::host) enum Found {
     /// Of a living process.
     Live(Record),
     /// Of a process that is gone.
@@ -159,18 +164,21 @@ impl JournalDir {
         state.map(|state| Self::at(state.join("optimus-vmm"))).ok_or(JournalError::NoPlace)
     }
 
-    pub(super) fn exists(&self) -> bool {
+    pub(in crate::host) fn exists(&self) -> bool {
         self.path.is_dir()
     }
 
     /// Makes the directory if there is none, and waits for its lock.
-    pub(super) fn lock(&self) -> Result<File, JournalError> {
+    pub(in crate::host) fn lock(&self) -> Result<File, JournalError> {
         let locked = self.lock_unless(&|| false)?;
         locked.ok_or_else(|| failed("lock", &self.path)(io::ErrorKind::Interrupted.into()))
     }
 
     /// As [`Self::lock`], but `None` as soon as `interrupted` says so.
-    pub(super) fn lock_unless(&self, interrupted: &dyn Fn() -> bool) -> Result<Option<File>, JournalError> {
+    pub(in crate::host) fn lock_unless(
+        &self,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Option<File>, JournalError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -194,7 +202,7 @@ impl JournalDir {
     }
 
     /// All journals. What is left of a replacement that was cut short is removed, and what is no journal renamed.
-    pub(super) fn list(&self, _lock: &File) -> Vec<Found> {
+    pub(in crate::host) fn list(&self, _lock: &File) -> Vec<Found> {
         let mut found = Vec::new();
         for name in names(&self.path) {
             let path = self.path.join(&name);
@@ -237,7 +245,7 @@ impl JournalDir {
     }
 
     /// Writes a new journal.
-    pub(super) fn create(&self, lock: &File, record: Record) -> Result<Journal, JournalError> {
+    pub(in crate::host) fn create(&self, lock: &File, record: Record) -> Result<Journal, JournalError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let machine: String =
             record.machine.chars().take(64).map(|c| if plain(c) { c } else { '_' }).collect();

@@ -37,7 +37,7 @@ pub enum WriteError {
 
 impl WriteError {
     /// Whether more privileges would help.
-    pub(super) fn is_denial(&self) -> bool {
+    pub(in crate::host) fn is_denial(&self) -> bool {
         matches!(self, Self::Io(error)
             if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem))
     }
