@@ -173,9 +173,10 @@ mod tests {
         }
         let path = dir.path().join("attribute");
         fs::write(&path, "").unwrap();
-        let test = "host::kernel::tests::programs_of_the_callers_are_not_run";
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let test = format!("{module}::programs_of_the_callers_are_not_run");
         let done = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test])
+            .args(["--exact", &test])
             .env(ELSEWHERE, &path)
             .env("PATH", format!(":.:{}", dir.path().display()))
             .current_dir(dir.path())
