@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! bench guests FILE [OPTION]…     what needs firmware, as a rule in the lab; writes FILE
+//! bench direct FILE [OPTION]…     the start of a kernel without OVMF, as a rule in the lab; writes FILE
 //! bench passthrough FILE [OPTION]…  what needs a device of the lab; writes FILE
 //! bench display FILE [OPTION]…    what needs ramfb and VNC; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
 //! ```
 
+mod direct;
 mod display;
 mod guests;
 mod host;
@@ -109,7 +111,7 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|native|passthrough|display FILE [OPTION]…, or bench report FILE PART…"
+            "usage: bench guests|direct|native|passthrough|display FILE [OPTION]…, or bench report FILE PART…"
                 .into(),
         );
     };
@@ -117,6 +119,10 @@ fn run() -> Result<()> {
         "guests" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&guests::measure(&Options::parse(words)?, keep)?)
+        }
+        "direct" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&direct::measure(&Options::parse(words)?, keep)?)
         }
         "display" => {
             let keep = |part: &Part| write_json(&output, &part.json());

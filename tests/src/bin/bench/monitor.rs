@@ -20,7 +20,59 @@ pub(crate) enum Monitor {
         command: Vec<String>,
         /// The CPU model: `host`, with what KVM here needs changed.
         cpu: &'static str,
+        /// Machine type and BIOS.
+        board: Board,
     },
+}
+
+/// A machine type of QEMU's, as lean as it can be, and what starts it if there is no flash.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Board {
+    /// For people.
+    pub(crate) name: &'static str,
+    /// Whether the guest of the lab can use the disk and the random number generator.
+    pub(crate) complete: bool,
+    machine: &'static str,
+    bios: &'static str,
+}
+
+impl Board {
+    const Q35_LEAN: &str = "q35,accel=kvm,smm=off,hpet=off,vmport=off,usb=off,sata=off";
+
+    /// What is compared everywhere, with OVMF or a payload in the flash.
+    pub(crate) const Q35: Self =
+        Self { name: "QEMU q35, SeaBIOS", complete: true, machine: Self::Q35_LEAN, bios: "bios-256k.bin" };
+
+    /// All that start a kernel by themselves.
+    pub(crate) const DIRECT: [Self; 5] = [
+        Self::Q35,
+        Self { name: "QEMU q35, qboot", bios: "qboot.rom", ..Self::Q35 },
+        // SeaBIOS starts the kernel by an option ROM, qboot without.
+        Self {
+            name: "QEMU microvm, SeaBIOS",
+            complete: true,
+            machine: "microvm,accel=kvm,pcie=on,pit=off,pic=off",
+            bios: "bios-microvm.bin",
+        },
+        Self {
+            name: "QEMU microvm, qboot",
+            complete: true,
+            machine: "microvm,accel=kvm,pcie=on,pit=off,pic=off,x-option-roms=off",
+            bios: "qboot.rom",
+        },
+        // The leanest. Its devices are behind virtio-mmio, for which the guest's initramfs has no driver.
+        Self {
+            name: "QEMU microvm, no PCI or ACPI",
+            complete: false,
+            machine: "microvm,accel=kvm,acpi=off,pit=off,pic=off,x-option-roms=off",
+            bios: "qboot.rom",
+        },
+    ];
+
+    /// The transport of virtio devices, the end of their names.
+    fn transport(&self) -> &'static str {
+        if self.complete { "pci" } else { "device" }
+    }
 }
 
 /// What fills the flash.
@@ -30,6 +82,8 @@ pub(crate) enum Flash {
     Payload(PathBuf),
     /// OVMF: code, and variables that the guest may write.
     Ovmf(PathBuf, PathBuf),
+    /// There is no flash: the kernel starts directly, with QEMU by the board's BIOS.
+    Absent,
 }
 
 /// The machine: COM1 on standard output, a virtio-blk disk, a virtio random number generator, no display unless asked for.
@@ -81,7 +135,15 @@ impl Monitor {
                 );
             }
         };
-        Ok(Self::Qemu { command, cpu })
+        Ok(Self::Qemu { command, cpu, board: Board::Q35 })
+    }
+
+    /// The same with another board, which is QEMU's alone.
+    pub(crate) fn with_board(mut self, new: Board) -> Self {
+        if let Self::Qemu { board, .. } = &mut self {
+            *board = new;
+        }
+        self
     }
 
     /// What it calls itself.
@@ -105,9 +167,9 @@ impl Monitor {
                 command.args(["run", "--headless"]).arg(config);
                 Ok(command)
             }
-            Self::Qemu { command, cpu } => {
+            Self::Qemu { command, cpu, board } => {
                 let mut command = start(command)?;
-                command.args(qemu_arguments(machine, cpu));
+                command.args(qemu_arguments(machine, cpu, board));
                 Ok(command)
             }
         }
@@ -129,11 +191,16 @@ fn quoted(path: &Path) -> String {
 fn vm_toml(machine: &Machine) -> String {
     let Machine { memory, cpus, flash, disk, kernel, device, vnc, .. } = machine;
     let firmware = match flash {
-        Flash::Payload(image) => format!("kind = \"raw\"\ncode = {}", quoted(image)),
-        Flash::Ovmf(code, vars) => format!("code = {}\nvars = {}", quoted(code), quoted(vars)),
+        Flash::Payload(image) => format!("[firmware]\nkind = \"raw\"\ncode = {}\n", quoted(image)),
+        Flash::Ovmf(code, vars) => {
+            format!("[firmware]\ncode = {}\nvars = {}\n", quoted(code), quoted(vars))
+        }
+        Flash::Absent => String::new(),
     };
+    let boot = if matches!(flash, Flash::Absent) { "boot = \"direct\"\n" } else { "" };
     let kernel = kernel.as_ref().map_or_else(String::new, |(image, initrd, cmdline)| {
-        format!("[kernel]\nimage = {}\ninitrd = {}\ncmdline = \"{cmdline}\"\n", quoted(image), quoted(initrd))
+        let (image, initrd) = (quoted(image), quoted(initrd));
+        format!("[kernel]\nimage = {image}\ninitrd = {initrd}\ncmdline = \"{cmdline}\"\n{boot}")
     });
     let device = device.as_ref().map_or_else(String::new, |host| {
         format!("[[vfio]]\nhost = \"{host}\"\nguest = \"01:00.0\"\nroot_port = true\nmanage = false\n")
@@ -143,7 +210,7 @@ fn vm_toml(machine: &Machine) -> String {
         format!("[display]\nvnc = {address}\n")
     });
     format!(
-        "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n[firmware]\n{firmware}\n\
+        "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n{firmware}\
          [[disk]]\npath = {}\nformat = \"raw\"\n{device}{kernel}{display}",
         quoted(disk)
     )
@@ -151,7 +218,7 @@ fn vm_toml(machine: &Machine) -> String {
 
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
-fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
+fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
     let Machine { memory, cpus, flash, disk, kernel, device, vnc, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
@@ -159,13 +226,9 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
         "-display",
         "none",
         "-machine",
-        "q35,accel=kvm,smm=off,hpet=off,vmport=off,usb=off,sata=off",
+        board.machine,
         "-cpu",
         cpu,
-        "-device",
-        "virtio-rng-pci",
-        "-device",
-        "virtio-blk-pci,drive=disk",
         "-serial",
         "stdio",
     ]
@@ -183,6 +246,9 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
         option("-vnc", format!("unix:{}", socket.display()));
     }
     option("-drive", format!("if=none,id=disk,format=raw,file={}", disk.display()));
+    let transport = board.transport();
+    option("-device", format!("virtio-rng-{transport}"));
+    option("-device", format!("virtio-blk-{transport},drive=disk"));
     match flash {
         Flash::Payload(image) => {
             option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", image.display()));
@@ -191,6 +257,7 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
             option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", code.display()));
             option("-drive", format!("if=pflash,format=raw,file={}", vars.display()));
         }
+        Flash::Absent => option("-bios", board.bios.into()),
     }
     if let Some((image, initrd, cmdline)) = kernel {
         option("-kernel", image.display().to_string());
@@ -198,4 +265,49 @@ fn qemu_arguments(machine: &Machine, cpu: &str) -> Vec<String> {
         option("-append", cmdline.clone());
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(flash: Flash) -> Machine {
+        Machine {
+            directory: "/d".into(),
+            memory: 512,
+            cpus: 1,
+            flash,
+            disk: "/disk".into(),
+            kernel: Some(("/kernel".into(), "/initrd".into(), "quiet".into())),
+            device: None,
+            vnc: None,
+        }
+    }
+
+    #[test]
+    fn a_kernel_starts_directly_where_no_flash_is() {
+        let ours = vm_toml(&machine(Flash::Absent));
+        assert!(ours.contains("boot = \"direct\"") && !ours.contains("[firmware]"), "{ours}");
+        for board in Board::DIRECT {
+            let words = qemu_arguments(&machine(Flash::Absent), "host", &board);
+            let after = |option: &str| words.iter().skip_while(|word| *word != option).nth(1).cloned();
+            assert_eq!(after("-machine").as_deref(), Some(board.machine));
+            assert_eq!(after("-bios").as_deref(), Some(board.bios));
+            assert_eq!(after("-kernel").as_deref(), Some("/kernel"));
+            assert!(!words.iter().any(|word| word.contains("pflash")), "{words:?}");
+            let disk =
+                if board.complete { "virtio-blk-pci,drive=disk" } else { "virtio-blk-device,drive=disk" };
+            assert!(words.iter().any(|word| word == disk), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn firmware_gets_the_kernel_where_it_is() {
+        let flash = || Flash::Ovmf("/code".into(), "/vars".into());
+        let ours = vm_toml(&machine(flash()));
+        assert!(ours.contains("[firmware]\ncode = \"/code\"") && !ours.contains("boot ="), "{ours}");
+        let words = qemu_arguments(&machine(flash()), "host", &Board::Q35);
+        assert!(!words.contains(&"-bios".into()), "{words:?}");
+        assert_eq!(words.iter().filter(|word| word.contains("pflash")).count(), 2);
+    }
 }

@@ -10,7 +10,7 @@ use crate::{Result, host};
 
 /// Results of one host.
 pub(crate) struct Part {
-    /// What was measured: `guests` or `native`.
+    /// What was measured: `guests`, `direct`, `native` and so on.
     pub(crate) name: String,
     /// Where and with what.
     pub(crate) host: Value,
@@ -61,8 +61,8 @@ impl Part {
         writeln!(out, "{} | {} | {} | {}", text("optimus_vmm"), text("qemu"), text("kernel"), text("cpu"))?;
         writeln!(
             out,
-            "{:<44} {:>10} {:>10} {:>7} {:>7}  {:<11} {:<19} {:<19} {:>5}",
-            "metric", "ours", "QEMU", "ratio", "goal", "", "ours min–max", "QEMU min–max", "pairs"
+            "{:<44} {:>10} {:>10} {:>7} {:>14}  {:<12} {:<19} {:<19} {:>5}  peer",
+            "metric", "ours", "peer", "ratio", "goal", "", "ours min–max", "peer min–max", "pairs"
         )?;
         for comparison in &self.comparisons {
             let number = |value: Option<f64>| value.map_or_else(|| "-".into(), short);
@@ -71,11 +71,11 @@ impl Part {
                     .map_or_else(|| "-".into(), |(low, high)| format!("{}–{}", short(low), short(high)))
             };
             let ratio = comparison.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"));
-            let goal = match (comparison.limit, comparison.goal) {
-                (Some(limit), _) => format!("{limit} max"),
-                (None, Some(goal)) => format!("≤ {goal}"),
-                (None, None) => String::new(),
-            };
+            let goals = [
+                comparison.goal.map(|goal| format!("≤ {goal}")),
+                comparison.limit.map(|limit| format!("{limit} max")),
+            ];
+            let goal = goals.into_iter().flatten().collect::<Vec<_>>().join(", ");
             let verdict = match comparison.reached() {
                 Some(true) => "reached",
                 Some(false) => "** MISSED **",
@@ -83,13 +83,14 @@ impl Part {
             };
             writeln!(
                 out,
-                "{:<44} {:>10} {:>10} {ratio:>7} {goal:>7}  {verdict:<12}{:<19} {:<19} {:>5}",
+                "{:<44} {:>10} {:>10} {ratio:>7} {goal:>14}  {verdict:<12} {:<19} {:<19} {:>5}  {}",
                 label(comparison),
                 number(median(&comparison.ours)),
                 number(median(&comparison.peer)),
                 spread(&comparison.ours),
                 spread(&comparison.peer),
-                comparison.ours.len()
+                comparison.ours.len(),
+                comparison.peer_name
             )?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Samples of one metric for both monitors, in the order they were taken, and the goal.
+/// Samples of one metric for both that are compared, in the order they were taken, and the goal.
 #[derive(Debug, Clone)]
 pub(crate) struct Comparison {
     /// Where it was measured and what it is.
@@ -11,11 +11,13 @@ pub(crate) struct Comparison {
     pub(crate) unit: String,
     /// What the ratio of the medians is to be at most; `None` for what is only told.
     pub(crate) goal: Option<f64>,
-    /// What the median of ours is to be at most, where it is counted and not compared.
+    /// What the median of ours is to be at most, whatever the ratio.
     pub(crate) limit: Option<f64>,
     /// Samples of optimus-vmm.
     pub(crate) ours: Vec<f64>,
-    /// Samples of QEMU.
+    /// What ours is compared with: QEMU, unless told otherwise.
+    pub(crate) peer_name: String,
+    /// Samples of the peer.
     pub(crate) peer: Vec<f64>,
 }
 
@@ -28,11 +30,17 @@ impl Comparison {
             goal,
             limit: None,
             ours: Vec::new(),
+            peer_name: "QEMU".into(),
             peer: Vec::new(),
         }
     }
 
-    /// Makes a count of ours the goal.
+    /// Names another peer.
+    pub(crate) fn beside(self, name: &str) -> Self {
+        Self { peer_name: name.into(), ..self }
+    }
+
+    /// Makes an amount of ours a goal, beside that of the ratio if there is one.
     pub(crate) fn at_most(self, limit: f64) -> Self {
         Self { limit: Some(limit), ..self }
     }
@@ -48,27 +56,31 @@ impl Comparison {
             goal: value.get("goal").and_then(Value::as_f64),
             limit: value.get("limit").and_then(Value::as_f64),
             ours: samples("ours")?,
-            peer: samples("qemu")?,
+            peer_name: value.get("peer")?.get("name")?.as_str()?.into(),
+            peer: samples("peer")?,
         })
     }
 
-    /// Adds a sample of ours, or else of QEMU's.
+    /// Adds a sample of ours, or else of the peer's.
     pub(crate) fn add(&mut self, ours: bool, sample: f64) {
         if ours { self.ours.push(sample) } else { self.peer.push(sample) }
     }
 
-    /// The median of ours by the median of QEMU's.
+    /// The median of ours by the median of the peer's.
     pub(crate) fn ratio(&self) -> Option<f64> {
         let peer = median(&self.peer)?;
         (peer > 0.0).then_some(median(&self.ours)? / peer)
     }
 
-    /// Whether the goal is reached, if there is one.
+    /// Whether all goals are reached, if there is one.
     pub(crate) fn reached(&self) -> Option<bool> {
-        match self.limit {
-            Some(limit) => Some(median(&self.ours)? <= limit),
-            None => Some(self.ratio()? <= self.goal?),
-        }
+        let within = |goal: Option<f64>, value: Option<f64>| match goal {
+            Some(goal) => value.map(|value| Some(value <= goal)),
+            None => Some(None),
+        };
+        let ratio = within(self.goal, self.ratio())?;
+        let amount = within(self.limit, median(&self.ours))?;
+        [ratio, amount].into_iter().flatten().reduce(|one, other| one && other)
     }
 
     /// Everything, for machines.
@@ -81,7 +93,7 @@ impl Comparison {
             "ratio": self.ratio(),
             "reached": self.reached(),
             "ours": { "median": median(&self.ours), "samples": self.ours },
-            "qemu": { "median": median(&self.peer), "samples": self.peer },
+            "peer": { "name": self.peer_name, "median": median(&self.peer), "samples": self.peer },
         })
     }
 }
@@ -131,5 +143,17 @@ mod tests {
         assert_eq!(count.reached(), Some(true));
         count.ours = vec![1.0];
         assert_eq!(Comparison::from_json(&count.json()).unwrap().reached(), Some(false));
+    }
+
+    #[test]
+    fn a_ratio_and_an_amount_are_two_goals() {
+        let mut metric = Comparison::new("memory", "MiB", Some(0.15)).at_most(10.0).beside("another");
+        metric.ours = vec![9.0];
+        assert_eq!(metric.reached(), None);
+        for (ours, peer, reached) in [(9.0, 90.0, true), (9.0, 50.0, false), (12.0, 120.0, false)] {
+            (metric.ours, metric.peer) = (vec![ours], vec![peer]);
+            assert_eq!(metric.reached(), Some(reached), "{ours} {peer}");
+        }
+        assert_eq!(Comparison::from_json(&metric.json()).unwrap().peer_name, "another");
     }
 }
