@@ -64,7 +64,7 @@ impl Disk {
     }
 }
 
-/// A kernel that the firmware starts.
+/// A kernel that the firmware starts, or that starts without.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     /// The image.
@@ -109,7 +109,7 @@ pub struct Machine {
     pub firmware: (PathBuf, PathBuf),
     /// The disks.
     pub disks: Vec<Disk>,
-    /// The kernel, if the firmware gets one.
+    /// The kernel, if there is one beside what is on disks.
     pub kernel: Option<Kernel>,
     /// The kernel starts without firmware.
     pub direct: bool,

@@ -1,6 +1,7 @@
 //! Guests of a few instructions, which misbehave in one way each.
 //!
-//! They are EFI applications (see [`crate::efi_app`]): the firmware has set the machine up when they start.
+//! They are EFI applications, and kernels that start without firmware (see [`crate::efi_app`]): the machine is set up when
+//! they start.
 //! Each says on COM1 that it runs, without which a test could take a guest that never started for one that
 //! is wedged.
 
@@ -29,13 +30,15 @@ pub fn halt() -> Vec<u8> {
     program(&[0xfa, 0xf4, 0xeb, 0xfd])
 }
 
-/// Powers the machine off: S5 (SLP_TYP 0, SLP_EN) into PM1_CNT, where OVMF has put the chipset's PM block.
+/// Powers the machine off: S5 (SLP_TYP 0, SLP_EN) into PM1_CNT, where OVMF puts the chipset's PM block, and so a
+/// machine without firmware.
 pub fn power_off() -> Vec<u8> {
     // mov dx, 0x604; mov ax, 0x2000; out dx, ax; jmp $
     program(&[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xeb, 0xfe])
 }
 
-/// A triple fault: an interrupt table of no entries is loaded, then an exception raised.
+/// A triple fault: an interrupt table of no entries is loaded, then an exception raised. It needs a stack, as the firmware
+/// gives one.
 pub fn triple_fault() -> Vec<u8> {
     program(&[
         0xfa, // cli

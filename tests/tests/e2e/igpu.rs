@@ -10,17 +10,17 @@ use tests::run::Options;
 use tests::vfio::{Lent, ids};
 use tests::{Outcome, ensure, program};
 
-use crate::crash::application;
+use crate::crash::kernel;
 use crate::refusal::refusal;
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("virtual_gpu_is_made_for_the_run", 40, made),
-    scenario("virtual_gpu_without_edid_or_list_of_capabilities", 40, plainest),
+    scenario("virtual_gpu_without_edid_or_list_of_capabilities", 20, plainest),
     scenario("virtual_gpu_behind_a_root_port_beside_a_passed_device", 60, beside),
-    scenario("virtual_gpu_that_exists_is_left_alone", 40, existing),
-    scenario("virtual_gpu_of_a_killed_run_is_removed_by_the_next", 60, killed),
-    scenario("virtual_gpus_that_cannot_be_had_are_refused", 40, refused),
+    scenario("virtual_gpu_that_exists_is_left_alone", 10, existing),
+    scenario("virtual_gpu_of_a_killed_run_is_removed_by_the_next", 10, killed),
+    scenario("virtual_gpus_that_cannot_be_had_are_refused", 10, refused),
 ];
 
 const UUID: &str = "af5972fb-5530-41a7-0000-fd836204445b";
@@ -55,10 +55,6 @@ pub(crate) fn with_section(mut machine: Machine, section: String) -> Machine {
     }
 }
 
-fn small(section: String) -> Outcome<Machine> {
-    Ok(with_section(Machine::small("test=pci,boots boots=2")?, section))
-}
-
 /// A device that the test makes, and removes at the end.
 struct Existing(&'static str);
 
@@ -78,7 +74,8 @@ impl Drop for Existing {
 
 /// It is at its place in the guest, also after a reboot, and gone from the host at the end.
 fn made() -> Outcome {
-    let finished = small(section(MBOCHS))?.run(&Options::default())?;
+    let machine = with_section(Machine::small("test=pci,boots boots=2")?, section(MBOCHS));
+    let finished = machine.run(&Options::default())?;
     finished.passed("pci")?;
     finished.passed("boots")?;
     finished.printed("PCI 0000:00:02.0 0x1234 0x1111 0x1af4 0x1100")?;
@@ -88,7 +85,11 @@ fn made() -> Outcome {
 /// mdpy says nothing of its regions beyond the last, has no interrupts and a single capability.
 fn plainest() -> Outcome {
     let vga = section("parent = \"mdpy\"\ntype = \"mdpy-vga\"\nramfb = false\n");
-    let finished = small(vga)?.run(&Options::default())?;
+    let machine =
+        with_section(Machine::small("test=pci after=reboot")?.directly().with_key("grace = 0"), vga);
+    let twice = ["--expect", "L2-TEST-PASSED pci"].into_iter().cycle().take(2 * 2);
+    let options = Options::default().with(twice).with(["--fail-on", "L2-TEST-FAILED"]);
+    let finished = machine.run(&options)?;
     finished.passed("pci")?;
     finished.printed("PCI 0000:00:02.0 0x1b36 0x000f")?;
     none_left()
@@ -113,7 +114,7 @@ fn beside() -> Outcome {
 fn existing() -> Outcome {
     let _existing = Existing::make(UUID)?;
     for section in [section(MBOCHS), format!("[igpu]\nmdev = \"{UUID}\"\n")] {
-        let machine = with_section(application(&program::spin())?, section);
+        let machine = with_section(kernel(&program::spin())?, section);
         let mut running = machine.start(&Options::default())?;
         running.expect("APPLICATION-UP")?;
         let _ = running.kill()?;
@@ -123,7 +124,7 @@ fn existing() -> Outcome {
 }
 
 fn killed() -> Outcome {
-    let machine = with_section(application(&program::spin())?, section(MBOCHS));
+    let machine = with_section(kernel(&program::spin())?, section(MBOCHS));
     let mut running = machine.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     ensure(device(UUID).exists(), "no device was made")?;
@@ -131,8 +132,8 @@ fn killed() -> Outcome {
     ensure(device(UUID).exists(), "a killed process can't remove anything: who did?")?;
     // The next start of any machine removes it, here of one that makes another device.
     let other = format!("[igpu]\nuuid = \"{OTHER}\"\n{MBOCHS}");
-    // The application does not listen to its power button, and the grace period ends it.
-    let machine = with_section(application(&program::spin())?, other).with_key("grace = 1");
+    // The program does not listen to its power button, and the grace period ends it.
+    let machine = with_section(kernel(&program::spin())?, other).with_key("grace = 1");
     let mut running = machine.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     ensure(!device(UUID).exists() && device(OTHER).exists(), "the device of the killed run is still there")?;
@@ -143,8 +144,7 @@ fn killed() -> Outcome {
 }
 
 fn refused() -> Outcome {
-    let run =
-        |section: String| with_section(application(&program::spin())?, section).run(&Options::default());
+    let run = |section: String| with_section(kernel(&program::spin())?, section).run(&Options::default());
     let no_type = run(section("parent = \"mbochs\"\ntype = \"mbochs-huge\"\n"))?;
     refusal(&no_type, &[3], &["mbochs offers no type mbochs-huge", "mbochs-small"])?;
     let no_parent = run(section("parent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n"))?;
@@ -162,7 +162,7 @@ fn refused() -> Outcome {
     let _existing = Existing::make(UUID)?;
     let other = run(section("parent = \"mbochs\"\ntype = \"mbochs-large\"\n"))?;
     refusal(&other, &[3], &["exists already and is mbochs-small of mbochs"])?;
-    let first = with_section(application(&program::spin())?, section(MBOCHS));
+    let first = with_section(kernel(&program::spin())?, section(MBOCHS));
     let mut running = first.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     let holder = running.pid().to_string();

@@ -7,15 +7,15 @@ use tests::machine::Machine;
 use tests::run::Options;
 use tests::{Outcome, program};
 
-use crate::crash::application;
+use crate::crash::kernel;
 use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("reboots_ten_times_in_one_process", 260, reboots),
-    scenario("expectation_met_powers_down", 30, expectation),
-    scenario("forbidden_output_ends_the_run", 25, forbidden),
-    scenario("missed_expectation_is_told", 25, missed),
-    scenario("signals_end_the_run_with_grace", 40, signals),
+    scenario("expectation_met_powers_down", 15, expectation),
+    scenario("forbidden_output_ends_the_run", 15, forbidden),
+    scenario("missed_expectation_is_told", 15, missed),
+    scenario("signals_end_the_run_with_grace", 10, signals),
 ];
 
 fn reboots() -> Outcome {
@@ -29,7 +29,7 @@ fn reboots() -> Outcome {
 
 /// The small guest does not listen to its power button: the grace period ends it.
 fn expectation() -> Outcome {
-    let machine = Machine::small("test=sizes after=halt")?.with_key("grace = 2");
+    let machine = Machine::small("test=sizes after=halt")?.directly().with_key("grace = 2");
     let options = Options::default().with(["--expect", "L2-USERSPACE-UP", "--expect", "^CPUS-ONLINE 1"]);
     let finished = machine.run(&options)?;
     finished.status(0)?;
@@ -42,21 +42,21 @@ fn expectation() -> Outcome {
 
 fn forbidden() -> Outcome {
     let options = Options::default().with(["--fail-on", "USERSPACE-U[P]", "--expect", "never printed"]);
-    let finished = Machine::small("after=halt")?.run(&options)?;
+    let finished = Machine::small("after=halt")?.directly().run(&options)?;
     finished.status(5)?;
     finished.said("USERSPACE-U[P]")
 }
 
 fn missed() -> Outcome {
     let options = Options::default().with(["--expect", "never printed"]);
-    let finished = Machine::small("")?.run(&options)?;
+    let finished = Machine::small("")?.directly().run(&options)?;
     finished.status(5)?;
     finished.said("never printed")
 }
 
 fn signals() -> Outcome {
     // SIGTERM presses the power button; the guest does not listen, and the grace period ends it.
-    let machine = application(&program::halt())?.with_key("grace = 3");
+    let machine = kernel(&program::halt())?.with_key("grace = 3");
     let mut running = machine.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     running.signal(Signal::TERM)?;
@@ -66,7 +66,7 @@ fn signals() -> Outcome {
         .ensure(finished.events_of("power_button").count() == 1, "the power button should be pressed once")?;
 
     // A second one insists, unless it follows so soon that both are one wish, as those of timeout(1).
-    let machine = application(&program::spin())?.with_key("grace = 600");
+    let machine = kernel(&program::spin())?.with_key("grace = 600");
     let mut running = machine.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
     running.signal(Signal::INT)?;

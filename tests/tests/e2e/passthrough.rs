@@ -20,12 +20,16 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     [devices::SCENARIOS, gpu::SCENARIOS, life::SCENARIOS, refusal::SCENARIOS, unfit::SCENARIOS].concat()
 }
 
-/// Runs the small guest with these devices, and requires that its test passes and the host is as before.
+/// Runs the small guest with these devices, without firmware, and requires that its test passes and the host is as before.
 fn pass(devices: &[(u16, u16)], test: &str, words: &str, cores: u32) -> Outcome<Finished> {
+    let machine = Machine::small(&format!("test={test} {words}"))?.directly().with_topology(1, cores, 1);
+    pass_to(machine, devices, test)
+}
+
+/// The same with this machine.
+fn pass_to(machine: Machine, devices: &[(u16, u16)], test: &str) -> Outcome<Finished> {
     let lent = Lent::take(devices)?;
-    let machine = Machine::small(&format!("test={test} {words}"))?
-        .with_topology(1, cores, 1)
-        .with_functions(&lent.addresses());
+    let machine = machine.with_functions(&lent.addresses());
     let finished = machine.run(&Options::default().within(900))?;
     finished.passed(test)?;
     lent.unchanged()?;

@@ -18,7 +18,7 @@ use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("keys_and_mouse_arrive_in_the_guest", 130, arrive),
-    scenario("shell_on_the_serial_port_by_ctl", 40, console),
+    scenario("shell_on_the_serial_port_by_ctl", 20, console),
 ];
 
 fn arrive() -> Outcome {
@@ -133,7 +133,7 @@ fn powered(mut running: Running) -> Outcome {
 
 /// A shell on the serial port, which leads to a file: by pipes and at a terminal, twice at a time.
 fn console() -> Outcome {
-    let machine = Machine::small("test=shell console=ttyS0")?;
+    let machine = Machine::small("test=shell console=ttyS0")?.directly();
     let mut running = machine.start(&Options::default())?;
     running.expect("L2-USERSPACE-UP")?;
     let program = binary::path()?.display().to_string();
@@ -197,7 +197,7 @@ fn paused(running: &mut Running) -> Outcome {
     let (pci, _) = ask("query-pci")?;
     let devices = pci[0]["devices"].as_array().ok_or(format!("there are no PCI functions: {pci}"))?;
     ensure(devices[0]["id"]["device"] == 0x29c0, format!("the first PCI function is {}", devices[0]))?;
-    // The firmware has placed what virtio functions have.
+    // What virtio functions have was placed before the kernel started.
     let placed = devices.iter().flat_map(|device| device["regions"].as_array().into_iter().flatten());
     ensure(placed.clone().count() > 0, format!("no PCI function has a BAR: {pci}"))?;
     ensure(

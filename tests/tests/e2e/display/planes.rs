@@ -87,7 +87,8 @@ fn copied() -> Outcome {
 /// What is typed appears: pictures are copied again and again.
 fn copied_live() -> Outcome {
     let _unmappable = Unmappable::new()?;
-    let machine = Machine::small("test=screen screen=bochs console=tty0 console=ttyS0")?.with_screen(VNC);
+    let machine =
+        Machine::small("test=screen screen=bochs console=tty0 console=ttyS0")?.directly().with_screen(VNC);
     let machine = with_section(machine, section(MEDIUM));
     let mut running = machine.start(&Options::default().within(400))?;
     let first = shown(&machine, &mut running, "bochs", "copied-1.png")?;
@@ -136,7 +137,8 @@ fn switching() -> Outcome {
 
 /// Its picture is there all the time, whether the guest's driver runs or not.
 fn region() -> Outcome {
-    let machine = Machine::small("test=screen screen=mdpy-fb console=tty0 console=ttyS0")?.with_screen(VNC);
+    let machine =
+        Machine::small("test=screen screen=mdpy-fb console=tty0 console=ttyS0")?.directly().with_screen(VNC);
     let machine = with_section(machine, section("parent = \"mdpy\"\ntype = \"mdpy-xga\"\nramfb = false\n"));
     let mut running = machine.start(&Options::default().within(300))?;
     let picture = shown(&machine, &mut running, "mdpy-fb", "mdpy.png")?;

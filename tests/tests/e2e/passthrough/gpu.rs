@@ -38,7 +38,8 @@ pub(super) fn card(lent: &Lent, rom: Rom) -> Outcome<Passthrough> {
 
 /// Runs the guest with the card and gives what its test of the ROM printed.
 fn with_rom(lent: &Lent, rom: Rom) -> Outcome<String> {
-    let machine = Machine::small("test=pci,rom rom=0000:01:00.0")?.with_passthrough(card(lent, rom)?);
+    let machine =
+        Machine::small("test=pci,rom rom=0000:01:00.0")?.directly().with_passthrough(card(lent, rom)?);
     let finished = machine.run(&Options::default().within(200))?;
     finished.passed("pci")?;
     finished.passed("rom")?;

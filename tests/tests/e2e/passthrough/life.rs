@@ -8,7 +8,7 @@ use tests::vfio::{HostFunction, Lent, VFIO, View, ids};
 use tests::{Outcome, ensure, program};
 
 use super::gpu::SPOOFED;
-use crate::crash::application;
+use crate::crash::{application, kernel};
 use crate::refusal::refusal;
 use crate::{Scenario, scenario};
 
@@ -16,8 +16,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("passed_device_works_after_each_of_ten_reboots", 260, reboots),
     scenario("ten_runs_with_one_device", 240, runs),
     scenario("killed_with_a_busy_device_and_run_again", 70, killed),
-    scenario("a_device_in_use_is_refused", 30, in_use),
-    scenario("a_device_that_the_host_wants_back_ends_the_run", 30, wanted),
+    scenario("a_device_in_use_is_refused", 15, in_use),
+    scenario("a_device_that_the_host_wants_back_ends_the_run", 15, wanted),
     scenario("managed_devices_are_given_back", 80, managed),
     scenario("managed_devices_are_given_back_after_a_kill", 90, managed_after_kill),
 ];
@@ -63,10 +63,10 @@ fn killed() -> Outcome {
 
 fn in_use() -> Outcome {
     let lent = Lent::take(&[ids::EDU])?;
-    let first = application(&program::spin())?.with_functions(&lent.addresses());
+    let first = kernel(&program::spin())?.with_functions(&lent.addresses());
     let mut running = first.start(&Options::default())?;
     running.expect("APPLICATION-UP")?;
-    let second = application(&program::spin())?.with_functions(&lent.addresses());
+    let second = kernel(&program::spin())?.with_functions(&lent.addresses());
     let refused = second.run(&Options::default())?;
     let holder = running.pid().to_string();
     refusal(&refused, &[3], &[lent.addresses().first().copied().unwrap_or_default(), &holder])?;
@@ -83,7 +83,7 @@ fn in_use() -> Outcome {
 /// ends it.
 fn wanted() -> Outcome {
     let lent = Lent::take(&[ids::EDU])?;
-    let machine = application(&program::spin())?.with_functions(&lent.addresses()).with_key("grace = 2");
+    let machine = kernel(&program::spin())?.with_functions(&lent.addresses()).with_key("grace = 2");
     let mut running = machine.start(&Options::default().within(60))?;
     running.expect("APPLICATION-UP")?;
     let function = HostFunction::find(ids::EDU)?;

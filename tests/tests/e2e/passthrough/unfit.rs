@@ -12,13 +12,13 @@ use tests::run::Options;
 use tests::vfio::{HostFunction, Lent, VFIO, ids};
 use tests::{Outcome, ensure, lab, program};
 
-use crate::crash::application;
+use crate::crash::kernel;
 use crate::refusal::refusal;
 use crate::{Scenario, elsewhere, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("a_device_that_reads_all_ones_is_refused", 15, all_ones),
-    scenario("a_driver_that_does_not_let_go_is_told", 30, hanging_unbind),
+    scenario("a_device_that_reads_all_ones_is_refused", 10, all_ones),
+    scenario("a_driver_that_does_not_let_go_is_told", 20, hanging_unbind),
     elsewhere("a_host_without_iommu_is_refused", 10, "off", no_iommu),
     elsewhere("interrupts_that_are_not_remapped_are_refused", 25, "unsafe", unsafe_interrupts),
 ];
@@ -27,7 +27,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 fn with_edu(edu: &HostFunction, manage: bool) -> Outcome<Machine> {
     let function = Function { host: edu.address.clone(), guest: "01:00.0".into(), manage };
     let passthrough = Passthrough { gpu: None, functions: vec![function] };
-    Ok(application(&program::power_off())?.with_passthrough(passthrough))
+    Ok(kernel(&program::power_off())?.with_passthrough(passthrough))
 }
 
 /// A bus with a number by which nobody asks for it, as long as this lives: what is on it reads all ones.
@@ -126,7 +126,7 @@ fn no_iommu() -> Outcome {
 
 fn unsafe_interrupts() -> Outcome {
     let lent = Lent::take(&[ids::EDU])?;
-    let machine = application(&program::power_off())?.with_functions(&lent.addresses());
+    let machine = kernel(&program::power_off())?.with_functions(&lent.addresses());
     let refused = machine.run(&Options::default())?;
     let parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
     refusal(&refused, &[3], &["remap interrupts", "echo Y | sudo tee", parameter])?;
