@@ -28,6 +28,8 @@ mod session;
 mod signals;
 mod socket;
 mod terminal;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod timer;
 mod topology;
 mod vbios;
@@ -36,10 +38,3 @@ mod vnc;
 mod watch;
 
 pub use command::main;
-
-/// Sessions of clients without sockets, for fuzzing.
-#[cfg(feature = "testing")]
-pub mod testing {
-    pub use crate::control::testing::Conversation;
-    pub use crate::vnc::testing::converse;
-}

@@ -11,6 +11,7 @@ use rustix::pipe::pipe;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
+use crate::testing::own_process;
 
 fn stdio(input: OwnedFd) -> Console {
     let null: OwnedFd = File::options().write(true).open("/dev/null").unwrap().into();
@@ -114,14 +115,8 @@ fn a_socket_serves_one_client_after_the_other() {
 fn a_client_is_taken_when_there_are_descriptors_again() {
     const WITHIN: &str = "EXHAUSTED_CONSOLE_TEST";
     if std::env::var_os(WITHIN).is_none() {
-        let done = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "console::tests::input::a_client_is_taken_when_there_are_descriptors_again"])
-            .env(WITHIN, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success() && said.contains("1 passed"), "{said}");
-        return;
+        let test = "a_client_is_taken_when_there_are_descriptors_again";
+        return own_process::pass(own_process::command(module_path!(), test).env(WITHIN, "1"));
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("serial.sock");

@@ -8,6 +8,7 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, OutputModes, Termios, tcgetattr};
 
 use super::*;
+use crate::testing::own_process;
 use crate::watch::Verdict;
 
 /// Repeats after 251 bytes, which divides no buffer's size.
@@ -262,14 +263,8 @@ fn an_unattended_console_leaves_the_terminal_alone() {
     }
     let tty = Tty::new();
     rustix::io::write(&tty.user, b"typed\n").unwrap();
-    let done = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "console::tests::output::an_unattended_console_leaves_the_terminal_alone"])
-        .env(WITHIN, "1")
-        .stdin(tty.slave.try_clone().unwrap())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+    let mut again = own_process::command(module_path!(), "an_unattended_console_leaves_the_terminal_alone");
+    own_process::pass(again.env(WITHIN, "1").stdin(tty.slave.try_clone().unwrap()));
 }
 
 #[test]

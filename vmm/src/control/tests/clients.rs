@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::super::place::own_user;
 use super::super::server::MOST;
 use super::*;
+use crate::testing::own_process;
 
 #[test]
 fn so_many_clients_and_no_more() {
@@ -122,14 +123,8 @@ fn what_was_sent_before_the_end_counts() {
 fn a_client_is_taken_when_there_are_descriptors_again() {
     const WITHIN: &str = "EXHAUSTED_CONTROL_TEST";
     if std::env::var_os(WITHIN).is_none() {
-        let done = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "control::tests::clients::a_client_is_taken_when_there_are_descriptors_again"])
-            .env(WITHIN, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success() && said.contains("1 passed"), "{said}");
-        return;
+        let test = "a_client_is_taken_when_there_are_descriptors_again";
+        return own_process::pass(own_process::command(module_path!(), test).env(WITHIN, "1"));
     }
     let rig = Rig::new();
     // The server is there, has opened all it needs, and closes nothing meanwhile.

@@ -141,6 +141,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+    use crate::testing::own_process;
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -173,16 +174,9 @@ mod tests {
         }
         let path = dir.path().join("attribute");
         fs::write(&path, "").unwrap();
-        let (_, module) = module_path!().split_once("::").unwrap();
-        let test = format!("{module}::programs_of_the_callers_are_not_run");
-        let done = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &test])
-            .env(ELSEWHERE, &path)
-            .env("PATH", format!(":.:{}", dir.path().display()))
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        let mut again = own_process::command(module_path!(), "programs_of_the_callers_are_not_run");
+        again.env(ELSEWHERE, &path).env("PATH", format!(":.:{}", dir.path().display()));
+        own_process::pass(again.current_dir(dir.path()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "value");
         assert!(!dir.path().join("dd.ran").exists() && !dir.path().join("modprobe.ran").exists());
     }

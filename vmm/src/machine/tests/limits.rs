@@ -15,6 +15,7 @@ use vocabulary::ConsoleSpec;
 use crate::console::Console;
 use crate::events::{Event, EventLog};
 use crate::signals;
+use crate::testing::own_process;
 
 const FOLDER: &str = "FILE_SIZE_TEST_FOLDER";
 /// Bytes that a file may have.
@@ -36,12 +37,8 @@ fn a_file_size_limit_ends_nothing() {
         .unwrap();
     assert!(made.success());
     fs::copy(VARS, folder.path().join("vm_VARS.fd")).unwrap();
-    let done = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "machine::tests::limits::a_file_size_limit_ends_nothing"])
-        .env(FOLDER, folder.path())
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}: {}", done.status, String::from_utf8_lossy(&done.stdout));
+    let mut again = own_process::command(module_path!(), "a_file_size_limit_ends_nothing");
+    own_process::pass(again.env(FOLDER, folder.path()));
     assert_eq!(fs::metadata(folder.path().join("events")).unwrap().len(), LIMIT);
     assert_eq!(fs::metadata(folder.path().join("serial")).unwrap().len(), LIMIT);
 }
