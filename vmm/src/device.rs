@@ -3,12 +3,12 @@
 //!
 //! A device goes through these steps:
 //!
-//! 1. `Resolver::…` makes it from its section, with everything that the section alone can have wrong;
+//! 1. `…Section::resolve` makes it from its section, with everything that the section alone can have wrong;
 //! 2. [`Spec`] says what the plan is to know: a place on the PCI bus, fixed resources, a place in the boot order, files;
 //! 3. [`Spec::open`] opens the host's files, before KVM and before anything is taken from the host;
 //! 4. [`Opened::build`] adds it to the machine.
 //!
-//! The chipset's devices, which every machine has, are not among them (`machine::build` reads like a schematic), nor are
+//! The chipset's devices, which every machine has, are not among them (`machine::assembly::build` reads like a schematic), nor are
 //! passed-through ones, whose rules relate several of them.
 
 mod assembly;
@@ -44,7 +44,7 @@ macro_rules! devices {
         /// An optional device, as its section asks for it.
         #[derive(Debug, Clone)]
         pub enum Device {
-            $(#[allow(missing_docs, reason = "documented at its type")] $kind($kind),)*
+            $($kind($kind),)*
         }
 
         impl Device {

@@ -1,5 +1,6 @@
 //! The PCI functions of a planned machine: which there are, where they sit, what they are called and which interrupts they have.
 
+use devices::pci::Placement;
 use vocabulary::Devfn;
 
 /// Device and function on bus 0.
@@ -62,13 +63,6 @@ pub struct PciPlan {
     pub functions: Vec<PlannedFunction>,
 }
 
-impl PciPlan {
-    /// All functions, parents before their children.
-    pub fn iter(&self) -> impl Iterator<Item = &PlannedFunction> {
-        self.functions.iter().flat_map(|function| std::iter::once(function).chain(&function.children))
-    }
-}
-
 impl std::fmt::Display for PlannedFunction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:02x}:{}", self.bus, self.at)
@@ -84,7 +78,27 @@ pub(crate) struct Placed<'a> {
     pub port: Option<Devfn>,
 }
 
+impl Placed<'_> {
+    /// What its PCI Express capability says of its place.
+    pub(crate) fn placement(&self) -> Placement {
+        match self.port {
+            None => Placement::RootComplexIntegrated,
+            Some(_) => Placement::Endpoint,
+        }
+    }
+
+    /// The function of bus 0 that it is, or is behind, by which its interrupt pin is wired.
+    pub(crate) fn root_slot(&self) -> Devfn {
+        self.port.unwrap_or(self.function.at)
+    }
+}
+
 impl PciPlan {
+    /// All functions, parents before their children.
+    pub fn iter(&self) -> impl Iterator<Item = &PlannedFunction> {
+        self.placed().map(|placed| placed.function)
+    }
+
     /// All functions with the ports that they are behind, parents before their children.
     pub(crate) fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
         self.functions.iter().flat_map(|function| {

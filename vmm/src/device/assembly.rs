@@ -8,7 +8,7 @@ use devices::bus::Bus;
 use devices::chipset::{MirroredBattery, PowerManagement};
 use devices::display::{PlaneSource, Ramfb, Screen};
 use devices::input::Input;
-use devices::pci::{PciFunction, Placement, RootComplex, TopologyError};
+use devices::pci::{PciFunction, RootComplex, TopologyError};
 use devices::virtio::VirtioDevice;
 use devices::virtio::pci::VirtioPci;
 
@@ -116,13 +116,9 @@ impl Assembly<'_> {
         // The plan gives a place to whoever asks for one.
         let Some(placed) = placed else { return Ok(()) };
         let planned = placed.function;
-        let placement = match placed.port {
-            None => Placement::RootComplexIntegrated,
-            Some(_) => Placement::Endpoint,
-        };
         let line = self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
         let messages = Messages(Arc::clone(self.interrupts));
-        let function = VirtioPci::endpoint(device, self.ram.clone(), placement, &messages, line)
+        let function = VirtioPci::endpoint(device, self.ram.clone(), placed.placement(), &messages, line)
             .map_err(|error| DeviceError::Function { at: planned.to_string(), why: error.to_string() })?;
         if planned.multifunction {
             function.set_multifunction();

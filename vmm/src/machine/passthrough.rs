@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use devices::GuestRam;
 use devices::display::PlaneSource;
-use devices::pci::{PciFunction, Placement};
+use devices::pci::PciFunction;
 use devices::vfio::{InterruptSources, Options, VfioPci};
 use kvm_ioctls::VmFd;
 use vocabulary::interrupts::{Pin, Pirq};
@@ -21,7 +21,7 @@ use crate::memory::layout::Layout;
 use crate::outcome::PassthroughError;
 use crate::plan::{MachinePlan, PlannedPassthrough};
 use crate::session::Trigger;
-use crate::topology::{PlannedFunction, Role};
+use crate::topology::{Placed, Role};
 use crate::vfio::{Notification, NotificationKind, Vfio, VfioHostDevice};
 pub(super) use binding::HostBinding;
 use igpu::DisplayGpu;
@@ -56,20 +56,15 @@ impl Passthrough {
         let vfio = Arc::new(Vfio::new(context.vm, plan.machine.vfio_backend)?);
         let mut functions = BTreeMap::new();
         let mut display = None;
-        for slot in &plan.pci.functions {
-            let here = std::iter::once((Placement::RootComplexIntegrated, slot));
-            let behind = slot.children.iter().map(|child| (Placement::Endpoint, child));
-            for (placement, planned) in here.chain(behind) {
-                if let Role::Passthrough(index) = planned.role
-                    && let Some(device) = plan.passthrough.get(index)
-                {
-                    let (host, function) =
-                        context.open(&vfio, plan, device, roms, (index, placement, planned, slot))?;
-                    if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
-                        display = Some(DisplayGpu::new(&igpu, &host, &function)?);
-                    }
-                    functions.insert(index, function as Arc<dyn PciFunction>);
+        for placed in plan.pci.placed() {
+            if let Role::Passthrough(index) = placed.function.role
+                && let Some(device) = plan.passthrough.get(index)
+            {
+                let (host, function) = context.open(&vfio, plan, (index, device), roms, placed)?;
+                if let Some(igpu) = plan.igpu.filter(|igpu| igpu.index == index) {
+                    display = Some(DisplayGpu::new(&igpu, &host, &function)?);
                 }
+                functions.insert(index, function as Arc<dyn PciFunction>);
             }
         }
         vfio.start_dma(context.ram)?;
@@ -142,28 +137,27 @@ fn meaning(kind: NotificationKind, device: &str) -> Trigger {
 }
 
 impl MachineContext<'_> {
-    /// Opens `device`, the plan's of this index, for its place there. `slot` is the function of the root bus that it is, or sits behind, by
-    /// which its interrupt line is wired.
+    /// Opens `device`, the plan's of this index, for its place there.
     fn open(
         &self,
         vfio: &Vfio,
         plan: &MachinePlan,
-        device: &PlannedPassthrough,
+        (index, device): (usize, &PlannedPassthrough),
         roms: &Roms,
-        (index, placement, planned, slot): (usize, Placement, &PlannedFunction, &PlannedFunction),
+        placed: Placed<'_>,
     ) -> Result<(Arc<VfioHostDevice>, Arc<VfioPci>), PassthroughError> {
         let host = vfio.open(device.host)?;
         let rom = roms.of(index, device, host.as_ref());
         let rom = rom.map_err(|error| Findings::from(rom::finding(plan, device, &error)))?;
         let options = Options {
             identity: device.identity,
-            multifunction: planned.multifunction,
-            placement,
+            multifunction: placed.function.multifunction,
+            placement: placed.placement(),
             rom,
             mediated: device.host.function().is_none(),
         };
         let line = |pin| {
-            let gsi = Pirq::of_root_bus(slot.at.device(), Pin::wrapping(pin)).gsi();
+            let gsi = Pirq::of_root_bus(placed.root_slot().device(), Pin::wrapping(pin)).gsi();
             self.interrupts.resampled_line(gsi)
         };
         let messages = Arc::new(Messages(Arc::clone(self.interrupts)));

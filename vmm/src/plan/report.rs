@@ -83,11 +83,11 @@ pub struct Warning {
 }
 
 impl From<&Finding> for Warning {
-    fn from(diagnostic: &Finding) -> Self {
+    fn from(finding: &Finding) -> Self {
         Self {
-            message: diagnostic.message().to_owned(),
-            help: diagnostic.help().map(str::to_owned),
-            line: diagnostic.location().map(|place| place.line),
+            message: finding.message().to_owned(),
+            help: finding.help().map(str::to_owned),
+            line: finding.line(),
         }
     }
 }

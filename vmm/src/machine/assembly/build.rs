@@ -238,7 +238,7 @@ pub(in crate::machine) fn board(
         events: &connections.events,
         made: Made::default(),
     };
-    for (index, device) in devices.into_iter().enumerate() {
+    for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
     let Made { resets, power, screen, ramfb, vnc, disks, tables } = assembly.made;

@@ -30,8 +30,8 @@ pub(in crate::machine) struct Inputs {
     pub(in crate::machine) items: Vec<(String, Box<dyn Content>)>,
     /// Firmware and variables, if there are any.
     pub(in crate::machine) flash: Option<FlashFiles>,
-    /// Optional devices in the order of the plan.
-    pub(in crate::machine) devices: Vec<Box<dyn Opened>>,
+    /// Optional devices, each with its number in the plan.
+    pub(in crate::machine) devices: Vec<(usize, Box<dyn Opened>)>,
 }
 
 /// A kernel, and who starts it.
@@ -71,7 +71,7 @@ struct Files {
     roms: Roms,
     kernel: Option<OpenedKernel>,
     items: Vec<(String, Box<dyn Content>)>,
-    devices: Vec<Box<dyn Opened>>,
+    devices: Vec<(usize, Box<dyn Opened>)>,
     problems: Vec<Finding>,
 }
 
@@ -83,7 +83,9 @@ impl Files {
         let kernel = kernel(plan, &mut problems);
         let items = items(plan, &mut problems);
         let mut opening = Opening { name: &plan.name, purpose, origin: &plan.origin, problems };
-        let devices = plan.devices.iter().filter_map(|device| device.open(&mut opening)).collect();
+        let numbered = plan.devices.iter().enumerate();
+        let devices =
+            numbered.filter_map(|(index, device)| Some((index, device.open(&mut opening)?))).collect();
         Self { additions, roms, kernel, items, devices, problems: opening.problems }
     }
 }
