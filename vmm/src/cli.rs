@@ -211,7 +211,7 @@ pub struct AcpiDumpArgs {
 pub struct RunOptions {
     /// The configuration file.
     pub config: PathBuf,
-    /// What replaces values of the file, for [`crate::config::load_with`].
+    /// What replaces values of the file, for [`crate::config::load`].
     pub overrides: Overrides,
     /// Whether standard input and the terminal are left alone.
     pub headless: bool,

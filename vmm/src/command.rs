@@ -4,23 +4,22 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::Parser;
+use vocabulary::printable::{is_control, printable};
+
 use crate::cli::{
     AcpiCommand, AcpiDumpArgs, Cli, Command, CpuidView, CtlArgs, PlanArgs, RunArgs, RunOptions,
 };
-use crate::config;
+use crate::config::{self, Overrides};
 use crate::ctl;
 use crate::events::ProcessStart;
 use crate::finding::Findings;
-use crate::host::HostFacts;
 use crate::log;
 use crate::machine;
 use crate::outcome::{Failure, status};
-use crate::plan;
-use crate::plan::report::Report;
+use crate::plan::report::{self, Report};
 use crate::signals;
 use crate::vbios;
-use clap::Parser;
-use vocabulary::printable::{is_control, printable};
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
@@ -72,14 +71,12 @@ fn control(args: &CtlArgs) -> Result<u8, Failure> {
 }
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
-    let config = config::load(&args.config)?;
-    let facts = HostFacts::gather(config.lent_devices());
-    let plan = plan::plan(config, &facts)?;
+    let plan = machine::plan_of(&args.config, &Overrides::default())?;
     if let Some(view) = args.cpuid {
         return show_cpuid(&machine::cpuid(&plan, view == CpuidView::Diff)?, args.json);
     }
     let problems = if args.offline { Vec::new() } else { machine::refused_files(&plan) };
-    let report = plan::report::report(&plan, &problems);
+    let report = report::report(&plan, &problems);
     show_report(&report, args.json)?;
     Findings::check(problems)?;
     Ok(status::SUCCESS)
@@ -100,9 +97,7 @@ fn print_json(json: serde_json::Result<String>) -> Result<u8, Failure> {
 }
 
 fn dump_tables(args: &AcpiDumpArgs) -> Result<u8, Failure> {
-    let config = config::load(&args.config)?;
-    let facts = HostFacts::gather(config.lent_devices());
-    let plan = plan::plan(config, &facts)?;
+    let plan = machine::plan_of(&args.config, &Overrides::default())?;
     let files = machine::dump(&plan, &args.output, args.dsl)?;
     let names: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
     print(&names)

@@ -164,19 +164,11 @@ impl Config {
 /// Longest configuration that is read.
 const LONGEST: u64 = 1 << 20;
 
-/// Reads a configuration file.
-///
-/// # Errors
-/// The file cannot be read, or it is wrong.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    load_with(path, &Overrides::default())
-}
-
 /// Reads a configuration file, of which the command line replaces some values.
 ///
 /// # Errors
 /// The file cannot be read, or it is wrong, or the replaced values are.
-pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
     let failed = |source: io::Error| ConfigError::Read { path: path.into(), source };
     let bytes = match input::read(path, LONGEST) {
         Err(InputError::TooLarge { .. }) => {

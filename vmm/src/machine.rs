@@ -11,6 +11,7 @@ mod heap;
 mod listen;
 mod passthrough;
 mod run;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -21,9 +22,23 @@ pub use files::inputs::refused_files;
 pub use run::run;
 
 use std::io;
+use std::path::Path;
 
+use crate::config::{self, Overrides};
+use crate::host::HostFacts;
 use crate::kvm::HostError;
 use crate::outcome::Failure;
+use crate::plan::{self, MachinePlan};
+
+/// The machine of a configuration, on this host.
+///
+/// # Errors
+/// The configuration cannot be read, is wrong, or contradicts itself or the host.
+pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failure> {
+    let config = config::load(path, overrides)?;
+    let facts = HostFacts::gather(config.lent_devices());
+    Ok(plan::plan(config, &facts)?)
+}
 
 /// The host refused a step, named in the infinitive.
 fn refused(what: &'static str) -> impl FnOnce(io::Error) -> Failure {

@@ -1,48 +1,41 @@
-//! `optimus-vmm run`: builds the machine, then decides in one event loop all that is not a vCPU's or a worker's
-//! business: resets, the end, signals, time-outs, alarms, console input.
+//! `optimus-vmm run`: starts the machine in order, so that what can be refused is refused before anything is changed, has it
+//! supervised, and ends it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use event_manager::EventManager;
-use firmware::direct::entry::Entry;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::consoles::Consoles;
-use super::control::{self, Clients, Control};
-use super::diagnose::{self, Looks};
-use super::end::{self, End, Machine, conclude};
+use super::control::{self, Control};
+use super::end::{self, Machine, conclude};
 use super::heap;
-use super::listen::{Sources, Subscriber, Wake, subscribe};
+use super::listen::{Sources, subscribe};
 use super::passthrough::{HostBinding, Passthrough};
-use super::refused;
+use super::supervisor::Supervisor;
 use super::timers::TimerAlarm;
+use super::{plan_of, refused};
 use crate::cli::RunOptions;
-use crate::config::{self, Action};
-use crate::console::{Console, Releaser};
-use crate::control::Announcement;
-use crate::cpu::conductor::{Request, gravest};
+use crate::console::Console;
 use crate::cpu::cpuid::Supported;
-use crate::events::{Event, EventLog, Milestone, ProcessStart};
-use crate::host::{BindError, HostFacts};
-use crate::kvm::{self, probe, setup};
-use crate::machine::assembly::build::{self, Board, Connections};
+use crate::events::ProcessStart;
+use crate::host::BindError;
+use crate::kvm::{self, setup};
+use crate::machine::assembly::build::{self, Connections};
 use crate::machine::assembly::cpuid;
 use crate::machine::assembly::items;
-use crate::machine::assembly::vcpus::{Vcpus, Waits};
+use crate::machine::assembly::vcpus::Vcpus;
 use crate::machine::files::ends::Ends;
 use crate::machine::files::flash;
 use crate::machine::files::inputs::Inputs;
-use crate::machine::files::shot::Shot;
 use crate::memory;
 use crate::outcome::{Failure, Outcome, PassthroughError};
-use crate::plan::{self, MachinePlan};
 use crate::privileges;
-use crate::session::{self, Cause, Session, Trigger};
+use crate::session::Session;
 use crate::signals::SignalFd;
 use crate::timer::Timer;
-use crate::watch::{Verdict, Watcher};
+use crate::watch::Watcher;
 
 /// Runs the machine to its end.
 ///
@@ -63,9 +56,7 @@ fn check_signals(signals: &SignalFd) -> Result<(), Failure> {
 
 fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let config = config::load_with(&options.config, &options.overrides)?;
-    let facts = HostFacts::gather(config.lent_devices());
-    let plan = Arc::new(plan::plan(config, &facts)?);
+    let plan = Arc::new(plan_of(&options.config, &options.overrides)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -119,7 +110,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         },
     )?;
     check_signals(&signals)?;
-    let entry = start_directly(&board, &events)?;
+    let entry = board.start_directly(&events)?;
     check_signals(&signals)?;
     let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, entry, &events)?;
 
@@ -177,245 +168,4 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     shot.at_end(board.screen().as_deref());
     let machine = Machine { vcpus, consoles, board, binding };
     Ok(conclude(end, options, machine, &observer, &events))
-}
-
-/// Readies a kernel that starts without firmware, and tells where.
-fn start_directly(board: &Board, events: &EventLog) -> Result<Option<Entry>, Failure> {
-    let entry = board.direct.as_ref().map(|direct| direct.start(board)).transpose()?;
-    if entry.is_some() {
-        events.reach(Milestone::KernelHandedOver, || Event::KernelHandedOver);
-    }
-    Ok(entry)
-}
-
-struct Supervisor<'a> {
-    kvm: &'a kvm_ioctls::Kvm,
-    plan: &'a MachinePlan,
-    options: &'a RunOptions,
-    board: &'a Board,
-    vcpus: &'a Vcpus,
-    releasers: Vec<Releaser>,
-    events: &'a EventLog,
-    /// The clients of the control socket.
-    clients: Option<Clients>,
-    shot: &'a mut Shot,
-    grace: &'a Timer,
-    session: Session,
-    /// The machine is kept stopped for inspection; how it came to that.
-    preserved: Option<Outcome>,
-    /// A client stopped the vCPUs.
-    paused: bool,
-}
-
-impl Waits for Supervisor<'_> {
-    /// At the price of output that finds no room.
-    fn release(&self) {
-        self.releasers.iter().for_each(Releaser::release);
-    }
-
-    fn progress(&self) -> Option<u64> {
-        self.board.passthrough.as_ref().and_then(Passthrough::progress)
-    }
-}
-
-impl Supervisor<'_> {
-    fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
-        let end = self.serve(&mut manager, woken);
-        // Before the control socket goes with the loop.
-        if let Some(clients) = &self.clients {
-            clients.announcer.announce(&clients.ended(&end));
-        }
-        end
-    }
-
-    fn announce(&self, announcement: &Announcement) {
-        if let Some(clients) = &self.clients {
-            clients.announcer.announce(announcement);
-        }
-    }
-
-    fn serve(&mut self, manager: &mut EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
-        loop {
-            if let Err(error) = manager.run() {
-                return End::Itself(Outcome::Failed(format!("the event loop failed: {error}")));
-            }
-            while let Ok(wake) = woken.try_recv() {
-                let end = match wake {
-                    Wake::Requests => self.requests(),
-                    Wake::Trigger(trigger) => self.trigger(trigger),
-                    Wake::Run { run, done } => {
-                        let result = if run { self.go_on() } else { self.pause() };
-                        // The client may have left.
-                        let _ = done.send(result);
-                        None
-                    }
-                };
-                if let Some(end) = end {
-                    return end;
-                }
-            }
-        }
-    }
-
-    fn requests(&mut self) -> Option<End> {
-        let request = gravest(self.vcpus.requests(), self.preserved.is_some())?;
-        if let Err(why) = self.vcpus.park(self) {
-            return Some(End::Itself(Outcome::Failed(why)));
-        }
-        let machine = &self.plan.machine;
-        let (action, outcome) = match request {
-            Request::Failed(why) => return Some(End::Itself(Outcome::Failed(why))),
-            Request::Crashed { what, suspect_host, report } => {
-                if suspect_host && let Err(error) = probe::can_run_firmware(self.kvm) {
-                    return Some(End::Unfit(error));
-                }
-                let registers = report.map(|report| format!("\n{report}")).unwrap_or_default();
-                (machine.on_crash, Outcome::Crashed(format!("the guest crashed: {what}{registers}")))
-            }
-            Request::GuestPanicked => {
-                self.events.emit(Event::GuestPanic);
-                self.announce(&control::panicked(machine.on_crash));
-                let what = "the guest's kernel panicked; its last words are on its console".to_owned();
-                (machine.on_crash, Outcome::Crashed(what))
-            }
-            Request::PowerOff => {
-                self.events.emit(Event::GuestPoweroff);
-                (machine.on_poweroff, Outcome::PoweredOff)
-            }
-            Request::ResetButton => {
-                self.events.emit(Event::ResetButton);
-                // A machine that is kept for inspection starts anew, too.
-                self.preserved = None;
-                return self.restart(false);
-            }
-            Request::Reset => {
-                self.events.emit(Event::GuestReset);
-                (machine.on_reboot, Outcome::Rebooted)
-            }
-        };
-        if end::is_final(&outcome, action, self.session.cause().is_some()) {
-            return Some(End::Itself(outcome));
-        }
-        match action {
-            Action::Destroy => Some(End::Itself(outcome)),
-            Action::Restart => self.restart(true),
-            Action::Preserve => {
-                devices::limited_warn!(
-                    "{}; the machine is kept as it is until it is reset or ended (`optimus-vmm ctl`, a signal)",
-                    outcome.reason()
-                );
-                self.announce(&control::stopped(&outcome));
-                self.preserved = Some(outcome);
-                self.paused = false;
-                None
-            }
-        }
-    }
-
-    /// Stops all vCPUs for a client. Whoever asks again has nothing more to stop.
-    fn pause(&mut self) -> Result<(), String> {
-        if self.paused || self.preserved.is_some() {
-            return Ok(());
-        }
-        if let Err(why) = self.vcpus.pause(self) {
-            // Devices wait for room again.
-            self.releasers.iter().for_each(Releaser::hold);
-            devices::limited_warn!("the machine is not paused: {why}");
-            return Err(why);
-        }
-        self.paused = true;
-        devices::limited_info!("the machine is paused");
-        self.announce(&Announcement::Paused);
-        Ok(())
-    }
-
-    /// Lets vCPUs go on that a client has stopped.
-    fn go_on(&mut self) -> Result<(), String> {
-        if self.preserved.is_some() {
-            return Err("Resetting the Virtual Machine is required".into());
-        }
-        if std::mem::take(&mut self.paused) {
-            devices::limited_info!("the machine goes on");
-            self.announce(&Announcement::Resumed);
-            self.releasers.iter().for_each(Releaser::hold);
-            self.vcpus.resume();
-        }
-        Ok(())
-    }
-
-    /// Starts the machine anew, a paused one when it goes on. `guest`: because its guest wants it.
-    fn restart(&mut self, guest: bool) -> Option<End> {
-        devices::limited_info!("the machine is reset");
-        self.board.devices.reset();
-        self.releasers.iter().for_each(Releaser::hold);
-        let runs = !self.paused;
-        if let Err(error) = start_directly(self.board, self.events) {
-            return Some(End::Itself(Outcome::Failed(error.to_string())));
-        }
-        match self.vcpus.restart(self.board, runs) {
-            Ok(()) => {
-                self.announce(&Announcement::Reset { guest, runs });
-                None
-            }
-            Err(error) => Some(End::Itself(Outcome::Failed(error.to_string()))),
-        }
-    }
-
-    fn trigger(&mut self, trigger: Trigger) -> Option<End> {
-        if let Some(outcome) = self.preserved.take() {
-            return match end::of_kept(trigger, outcome) {
-                Ok(end) => Some(end),
-                Err(outcome) => {
-                    self.preserved = Some(outcome);
-                    None
-                }
-            };
-        }
-        if trigger == Trigger::Verdict(Verdict::AllSeen) {
-            self.shot.now(self.board.screen().as_deref());
-        }
-        match self.session.on(trigger, Instant::now())? {
-            session::Request::PowerButton { grace } => {
-                self.events.emit(Event::PowerButton);
-                self.announce(&Announcement::PowerButton);
-                self.board.devices.pm.power_button();
-                if grace {
-                    // A stopped guest could not write what it has to.
-                    if let Err(why) = self.go_on() {
-                        tracing::debug!("the guest does not go on: {why}");
-                    }
-                    self.grace.arm_in(Some(self.plan.machine.grace_period()));
-                }
-                None
-            }
-            session::Request::End => {
-                let cause = self.session.cause()?.clone();
-                let doing = (cause == Cause::TimedOut).then(|| self.look());
-                Some(End::Ended(cause, doing))
-            }
-        }
-    }
-
-    /// What the guest is doing, from two looks at its vCPUs.
-    fn look(&self) -> String {
-        let limit = self.options.timeout.unwrap_or_default().as_secs_f64();
-        if self.paused {
-            return format!("{limit} s are over; the machine is paused");
-        }
-        // While they run: who waits for us would be stopped only when it need not wait any more, if ever.
-        let before = self.vcpus.moments();
-        std::thread::sleep(diagnose::BETWEEN);
-        if let Some(waits) = diagnose::waiting(&before, &self.vcpus.moments(), self.progress().is_some()) {
-            return format!("{limit} s are over; {waits}");
-        }
-        let looks = self.vcpus.park(self).and_then(|before| {
-            self.vcpus.resume();
-            std::thread::sleep(diagnose::BETWEEN);
-            Ok(Looks { before, after: self.vcpus.park(self)? })
-        });
-        match looks {
-            Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),
-            Err(why) => format!("{limit} s are over; {why}"),
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::{load, schema};
+use super::super::{Overrides, load, schema};
 use super::reference::{markdown, sections};
 use super::repository;
 
@@ -107,16 +107,16 @@ fn every_piece_of_a_file_in_the_documentation_parses() {
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.toml");
-    let error = load(&missing).unwrap_err().to_string();
+    let error = load(&missing, &Overrides::default()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot read the configuration {}: No such", missing.display())));
 
     let latin1 = folder.path().join("latin1.toml");
     std::fs::write(&latin1, b"name = \"a\"\n# \xe4\n").unwrap();
-    let error = load(&latin1).unwrap_err().to_string();
+    let error = load(&latin1, &Overrides::default()).unwrap_err().to_string();
     assert!(error.ends_with("line 2 is not UTF-8 text"), "{error}");
 
     let huge = folder.path().join("huge.toml");
     std::fs::write(&huge, vec![b'\n'; (1 << 20) + 1]).unwrap();
-    let error = load(&huge).unwrap_err().to_string();
+    let error = load(&huge, &Overrides::default()).unwrap_err().to_string();
     assert!(error.contains("longer than 1 MiB"), "{error}");
 }

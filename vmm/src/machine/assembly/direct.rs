@@ -19,6 +19,7 @@ use vocabulary::{AddressRange, PciAddress, ports};
 use super::acpi::{self, CpuFacts};
 use super::build::Board;
 use crate::cpu::cpuid::Supported;
+use crate::events::{Event, EventLog, Milestone};
 use crate::outcome::{Failure, TablesError};
 use crate::plan::MachinePlan;
 
@@ -105,6 +106,20 @@ impl Direct {
     fn reserved(&self) -> Vec<AddressRange> {
         let fixed = acpi::reserved(self.cpu).into_iter();
         fixed.filter_map(|range| AddressRange::new(range.base, range.length)).chain(chipset::ecam()).collect()
+    }
+}
+
+impl Board {
+    /// Readies a kernel that starts without firmware, if there is one, and says how the boot processor begins.
+    ///
+    /// # Errors
+    /// See [`Direct::start`].
+    pub(in crate::machine) fn start_directly(&self, events: &EventLog) -> Result<Option<Entry>, Failure> {
+        let entry = self.direct.as_ref().map(|direct| direct.start(self)).transpose()?;
+        if entry.is_some() {
+            events.reach(Milestone::KernelHandedOver, || Event::KernelHandedOver);
+        }
+        Ok(entry)
     }
 }
 

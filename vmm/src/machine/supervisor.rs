@@ -1,0 +1,261 @@
+//! The run loop: decides all that is not a vCPU's or a worker's business: resets, the end, signals, time-outs, alarms, console
+//! input.
+
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use event_manager::EventManager;
+
+use super::control::{self, Clients};
+use super::diagnose::{self, Looks};
+use super::end::{self, End};
+use super::listen::{Subscriber, Wake};
+use super::passthrough::Passthrough;
+use crate::cli::RunOptions;
+use crate::config::Action;
+use crate::console::Releaser;
+use crate::control::Announcement;
+use crate::cpu::conductor::{Request, gravest};
+use crate::events::{Event, EventLog};
+use crate::kvm::probe;
+use crate::machine::assembly::build::Board;
+use crate::machine::assembly::vcpus::{Vcpus, Waits};
+use crate::machine::files::shot::Shot;
+use crate::outcome::Outcome;
+use crate::plan::MachinePlan;
+use crate::session::{self, Cause, Session, Trigger};
+use crate::timer::Timer;
+use crate::watch::Verdict;
+
+/// What the loop acts on.
+pub(super) struct Supervisor<'a> {
+    pub(super) kvm: &'a kvm_ioctls::Kvm,
+    pub(super) plan: &'a MachinePlan,
+    pub(super) options: &'a RunOptions,
+    pub(super) board: &'a Board,
+    pub(super) vcpus: &'a Vcpus,
+    pub(super) releasers: Vec<Releaser>,
+    pub(super) events: &'a EventLog,
+    /// The clients of the control socket.
+    pub(super) clients: Option<Clients>,
+    pub(super) shot: &'a mut Shot,
+    pub(super) grace: &'a Timer,
+    pub(super) session: Session,
+    /// The machine is kept stopped for inspection; how it came to that.
+    pub(super) preserved: Option<Outcome>,
+    /// A client stopped the vCPUs.
+    pub(super) paused: bool,
+}
+
+impl Waits for Supervisor<'_> {
+    /// At the price of output that finds no room.
+    fn release(&self) {
+        self.releasers.iter().for_each(Releaser::release);
+    }
+
+    fn progress(&self) -> Option<u64> {
+        self.board.passthrough.as_ref().and_then(Passthrough::progress)
+    }
+}
+
+impl Supervisor<'_> {
+    pub(super) fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
+        let end = self.serve(&mut manager, woken);
+        // Before the control socket goes with the loop.
+        if let Some(clients) = &self.clients {
+            clients.announcer.announce(&clients.ended(&end));
+        }
+        end
+    }
+
+    fn announce(&self, announcement: &Announcement) {
+        if let Some(clients) = &self.clients {
+            clients.announcer.announce(announcement);
+        }
+    }
+
+    fn serve(&mut self, manager: &mut EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
+        loop {
+            if let Err(error) = manager.run() {
+                return End::Itself(Outcome::Failed(format!("the event loop failed: {error}")));
+            }
+            while let Ok(wake) = woken.try_recv() {
+                let end = match wake {
+                    Wake::Requests => self.requests(),
+                    Wake::Trigger(trigger) => self.trigger(trigger),
+                    Wake::Run { run, done } => {
+                        let result = if run { self.go_on() } else { self.pause() };
+                        // The client may have left.
+                        let _ = done.send(result);
+                        None
+                    }
+                };
+                if let Some(end) = end {
+                    return end;
+                }
+            }
+        }
+    }
+
+    fn requests(&mut self) -> Option<End> {
+        let request = gravest(self.vcpus.requests(), self.preserved.is_some())?;
+        if let Err(why) = self.vcpus.park(self) {
+            return Some(End::Itself(Outcome::Failed(why)));
+        }
+        let machine = &self.plan.machine;
+        let (action, outcome) = match request {
+            Request::Failed(why) => return Some(End::Itself(Outcome::Failed(why))),
+            Request::Crashed { what, suspect_host, report } => {
+                if suspect_host && let Err(error) = probe::can_run_firmware(self.kvm) {
+                    return Some(End::Unfit(error));
+                }
+                let registers = report.map(|report| format!("\n{report}")).unwrap_or_default();
+                (machine.on_crash, Outcome::Crashed(format!("the guest crashed: {what}{registers}")))
+            }
+            Request::GuestPanicked => {
+                self.events.emit(Event::GuestPanic);
+                self.announce(&control::panicked(machine.on_crash));
+                let what = "the guest's kernel panicked; its last words are on its console".to_owned();
+                (machine.on_crash, Outcome::Crashed(what))
+            }
+            Request::PowerOff => {
+                self.events.emit(Event::GuestPoweroff);
+                (machine.on_poweroff, Outcome::PoweredOff)
+            }
+            Request::ResetButton => {
+                self.events.emit(Event::ResetButton);
+                // A machine that is kept for inspection starts anew, too.
+                self.preserved = None;
+                return self.restart(false);
+            }
+            Request::Reset => {
+                self.events.emit(Event::GuestReset);
+                (machine.on_reboot, Outcome::Rebooted)
+            }
+        };
+        if end::is_final(&outcome, action, self.session.cause().is_some()) {
+            return Some(End::Itself(outcome));
+        }
+        match action {
+            Action::Destroy => Some(End::Itself(outcome)),
+            Action::Restart => self.restart(true),
+            Action::Preserve => {
+                devices::limited_warn!(
+                    "{}; the machine is kept as it is until it is reset or ended (`optimus-vmm ctl`, a signal)",
+                    outcome.reason()
+                );
+                self.announce(&control::stopped(&outcome));
+                self.preserved = Some(outcome);
+                self.paused = false;
+                None
+            }
+        }
+    }
+
+    /// Stops all vCPUs for a client. Whoever asks again has nothing more to stop.
+    fn pause(&mut self) -> Result<(), String> {
+        if self.paused || self.preserved.is_some() {
+            return Ok(());
+        }
+        if let Err(why) = self.vcpus.pause(self) {
+            // Devices wait for room again.
+            self.releasers.iter().for_each(Releaser::hold);
+            devices::limited_warn!("the machine is not paused: {why}");
+            return Err(why);
+        }
+        self.paused = true;
+        devices::limited_info!("the machine is paused");
+        self.announce(&Announcement::Paused);
+        Ok(())
+    }
+
+    /// Lets vCPUs go on that a client has stopped.
+    fn go_on(&mut self) -> Result<(), String> {
+        if self.preserved.is_some() {
+            return Err("Resetting the Virtual Machine is required".into());
+        }
+        if std::mem::take(&mut self.paused) {
+            devices::limited_info!("the machine goes on");
+            self.announce(&Announcement::Resumed);
+            self.releasers.iter().for_each(Releaser::hold);
+            self.vcpus.resume();
+        }
+        Ok(())
+    }
+
+    /// Starts the machine anew, a paused one when it goes on. `guest`: because its guest wants it.
+    fn restart(&mut self, guest: bool) -> Option<End> {
+        devices::limited_info!("the machine is reset");
+        self.board.devices.reset();
+        self.releasers.iter().for_each(Releaser::hold);
+        let runs = !self.paused;
+        if let Err(error) = self.board.start_directly(self.events) {
+            return Some(End::Itself(Outcome::Failed(error.to_string())));
+        }
+        match self.vcpus.restart(self.board, runs) {
+            Ok(()) => {
+                self.announce(&Announcement::Reset { guest, runs });
+                None
+            }
+            Err(error) => Some(End::Itself(Outcome::Failed(error.to_string()))),
+        }
+    }
+
+    fn trigger(&mut self, trigger: Trigger) -> Option<End> {
+        if let Some(outcome) = self.preserved.take() {
+            return match end::of_kept(trigger, outcome) {
+                Ok(end) => Some(end),
+                Err(outcome) => {
+                    self.preserved = Some(outcome);
+                    None
+                }
+            };
+        }
+        if trigger == Trigger::Verdict(Verdict::AllSeen) {
+            self.shot.now(self.board.screen().as_deref());
+        }
+        match self.session.on(trigger, Instant::now())? {
+            session::Request::PowerButton { grace } => {
+                self.events.emit(Event::PowerButton);
+                self.announce(&Announcement::PowerButton);
+                self.board.devices.pm.power_button();
+                if grace {
+                    // A stopped guest could not write what it has to.
+                    if let Err(why) = self.go_on() {
+                        tracing::debug!("the guest does not go on: {why}");
+                    }
+                    self.grace.arm_in(Some(self.plan.machine.grace_period()));
+                }
+                None
+            }
+            session::Request::End => {
+                let cause = self.session.cause()?.clone();
+                let doing = (cause == Cause::TimedOut).then(|| self.look());
+                Some(End::Ended(cause, doing))
+            }
+        }
+    }
+
+    /// What the guest is doing, from two looks at its vCPUs.
+    fn look(&self) -> String {
+        let limit = self.options.timeout.unwrap_or_default().as_secs_f64();
+        if self.paused {
+            return format!("{limit} s are over; the machine is paused");
+        }
+        // While they run: who waits for us would be stopped only when it need not wait any more, if ever.
+        let before = self.vcpus.moments();
+        std::thread::sleep(diagnose::BETWEEN);
+        if let Some(waits) = diagnose::waiting(&before, &self.vcpus.moments(), self.progress().is_some()) {
+            return format!("{limit} s are over; {waits}");
+        }
+        let looks = self.vcpus.park(self).and_then(|before| {
+            self.vcpus.resume();
+            std::thread::sleep(diagnose::BETWEEN);
+            Ok(Looks { before, after: self.vcpus.park(self)? })
+        });
+        match looks {
+            Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),
+            Err(why) => format!("{limit} s are over; {why}"),
+        }
+    }
+}
