@@ -100,6 +100,9 @@ pub struct ExitCounts {
     pub halt: u64,
     /// Signals to the vCPU thread.
     pub interrupted: u64,
+    /// What KVM's implementation of Hyper-V's interface leaves to the program: pages of the synthetic interrupt controller
+    /// were moved, calls that are not known, resets and crashes that the guest reports.
+    pub hyperv: u64,
     /// Everything else.
     pub other: u64,
 }
@@ -114,6 +117,7 @@ impl ExitCounts {
             mmio_write: self.mmio_write.wrapping_add(other.mmio_write),
             halt: self.halt.wrapping_add(other.halt),
             interrupted: self.interrupted.wrapping_add(other.interrupted),
+            hyperv: self.hyperv.wrapping_add(other.hyperv),
             other: self.other.wrapping_add(other.other),
         }
     }

@@ -57,7 +57,7 @@ fn the_shape_of_a_line_is_what_scripts_were_told() {
     assert_eq!(line["event"], "exit");
     assert!(line["ns"].is_u64());
     assert_eq!(line["status"], 4);
-    for kind in ["io_in", "io_out", "mmio_read", "mmio_write", "halt", "interrupted", "other"] {
+    for kind in ["io_in", "io_out", "mmio_read", "mmio_write", "halt", "interrupted", "hyperv", "other"] {
         assert_eq!(line["exits"][kind], 0, "{kind}");
     }
 }

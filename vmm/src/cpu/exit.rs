@@ -1,5 +1,10 @@
 //! One turn of a vCPU: enter the guest, and bring what made it leave to the buses.
-#![allow(unsafe_code, reason = "string port I/O needs the operand size, which kvm-ioctls does not pass on")]
+#![allow(
+    unsafe_code,
+    reason = "kvm-ioctls does not pass on the operand size of string port I/O, nor the payload of Hyper-V's exits"
+)]
+
+mod hyperv;
 
 use std::sync::Arc;
 
@@ -68,6 +73,14 @@ impl Dispatcher {
             Ok(VcpuExit::Intr) => {
                 self.counts.interrupted += 1;
                 Turn::Interrupted
+            }
+            Ok(VcpuExit::Hyperv) => {
+                self.counts.hyperv += 1;
+                hyperv::answer(vcpu.get_kvm_run())
+            }
+            Ok(VcpuExit::SystemEvent(kind, _)) => {
+                self.counts.hyperv += 1;
+                hyperv::system_event(kind)
             }
             Ok(exit) => {
                 self.counts.other += 1;
