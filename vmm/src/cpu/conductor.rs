@@ -53,8 +53,10 @@ pub fn gravest(requests: Vec<Request>, kept: bool) -> Option<Request> {
 /// What a parked vCPU does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Run on, in the power-on state if the number of resets changed.
-    Resume {
+    /// Run on.
+    Resume,
+    /// Take the power-on state, say so by [`Conductor::has_reset`], and park again.
+    Reset {
         /// System resets so far.
         resets: u64,
     },
@@ -72,6 +74,8 @@ enum Command {
 struct State {
     command: Command,
     resets: u64,
+    /// vCPUs that have not taken the power-on state since the last reset.
+    stale: usize,
     parked: usize,
     running: usize,
     requests: Vec<Request>,
@@ -95,6 +99,7 @@ impl Conductor {
             state: Mutex::new(State {
                 command: Command::Park,
                 resets: 0,
+                stale: 0,
                 parked: 0,
                 running: cpus,
                 requests: Vec::new(),
@@ -142,20 +147,30 @@ impl Conductor {
         }
     }
 
-    /// From a vCPU: wait until the main thread says how to go on. `report` is what the vCPU was doing.
-    pub fn park(&self, report: Option<CpuReport>) -> Next {
+    /// From a vCPU: wait until the main thread says how to go on. `report` is what the vCPU was doing, and `resets` the
+    /// number of resets that it has gone through.
+    pub fn park(&self, report: Option<CpuReport>, resets: u64) -> Next {
         let mut state = self.state();
         state.parked += 1;
         state.reports.extend(report);
         self.changed.notify_all();
-        while state.command == Command::Park {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let next = loop {
+            match state.command {
+                Command::Exit => break Next::Exit,
+                _ if state.resets != resets => break Next::Reset { resets: state.resets },
+                Command::Run => break Next::Resume,
+                Command::Park => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
         state.parked -= 1;
-        match state.command {
-            Command::Exit => Next::Exit,
-            _ => Next::Resume { resets: state.resets },
-        }
+        next
+    }
+
+    /// From a vCPU: it has taken the power-on state, or has said by a request why it cannot.
+    pub fn has_reset(&self) {
+        let mut state = self.state();
+        state.stale = state.stale.saturating_sub(1);
+        self.changed.notify_all();
     }
 
     /// From a vCPU thread at its end.
@@ -219,11 +234,29 @@ impl Conductor {
         }
     }
 
-    /// Lets all start again from their power-on state: at once, or when they are resumed. They are parked, and what they have
-    /// asked for is moot, but for a failure of the host.
-    pub fn restart(&self, at_once: bool) {
+    /// Has all take their power-on state; false if one does not within `patience`. They are parked, and stay so. None runs
+    /// before all are reset: registers that belong to the machine are restored by each, and no interrupt of another's reaches
+    /// one that is not.
+    pub fn reset(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
         let mut state = self.state();
         state.resets += 1;
+        state.stale = state.running;
+        self.changed.notify_all();
+        while state.stale > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Lets all run after [`Self::reset`]: at once, or when they are resumed. What they have asked for before is moot, but
+    /// for a failure of the host.
+    pub fn restart(&self, at_once: bool) {
+        let mut state = self.state();
         state.requests.retain(|request| matches!(request, Request::Failed(_)));
         if at_once && state.requests.is_empty() {
             self.command(&mut state, Command::Run);

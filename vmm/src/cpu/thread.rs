@@ -102,7 +102,7 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
             let why = crate::kvm::io_error(error);
             conductor
                 .request(Request::Failed(format!("cannot set up the power-on state of vCPU {index}: {why}")));
-            conductor.park(None);
+            conductor.park(None, 0);
             return dispatcher.counts;
         }
     };
@@ -116,22 +116,25 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
             } else {
                 None
             };
-            match conductor.park(report) {
-                Next::Exit => return dispatcher.counts,
-                Next::Resume { resets: now } if now != resets => {
-                    resets = now;
-                    if let Err(error) = power_on.restore(&vcpu).and_then(|()| apply(&vcpu)) {
-                        let why = crate::kvm::io_error(error);
-                        conductor.request(Request::Failed(format!("cannot reset vCPU {index}: {why}")));
-                        continue;
-                    }
+            let mut next = conductor.park(report, resets);
+            let mut fresh = !entered;
+            while let Next::Reset { resets: now } = next {
+                resets = now;
+                fresh = true;
+                if let Err(error) = power_on.restore(&vcpu).and_then(|()| apply(&vcpu)) {
+                    let why = crate::kvm::io_error(error);
+                    conductor.request(Request::Failed(format!("cannot reset vCPU {index}: {why}")));
                 }
-                Next::Resume { .. } if entered => {
-                    // A guest with KVM's clock does not take the stop for a lockup of its own (kvm/api.rst,
-                    // KVM_KVMCLOCK_CTRL). One without it has no such flag, which is the error.
-                    let _ = vcpu.kvmclock_ctrl();
-                }
-                Next::Resume { .. } => {}
+                conductor.has_reset();
+                next = conductor.park(None, resets);
+            }
+            if next == Next::Exit {
+                return dispatcher.counts;
+            }
+            if !fresh {
+                // A guest with KVM's clock does not take the stop for a lockup of its own (kvm/api.rst,
+                // KVM_KVMCLOCK_CTRL). One without it has no such flag, which is the error.
+                let _ = vcpu.kvmclock_ctrl();
             }
         }
         if let Some(first) = before_first_entry.take() {

@@ -189,16 +189,16 @@ impl Supervisor<'_> {
         self.board.devices.reset();
         self.releasers.iter().for_each(Releaser::hold);
         let runs = !self.paused;
+        if let Err(why) = self.vcpus.reset(self.board) {
+            return Some(End::Itself(Outcome::Failed(why)));
+        }
+        // Only now: a timer of the guest's that KVM keeps would write into what is loaded here.
         if let Err(error) = self.board.start_directly(self.events) {
             return Some(End::Itself(Outcome::Failed(error.to_string())));
         }
-        match self.vcpus.restart(self.board, runs) {
-            Ok(()) => {
-                self.announce(&Announcement::Reset { guest, runs });
-                None
-            }
-            Err(error) => Some(End::Itself(Outcome::Failed(error.to_string()))),
-        }
+        self.vcpus.restart(runs);
+        self.announce(&Announcement::Reset { guest, runs });
+        None
     }
 
     fn trigger(&mut self, trigger: Trigger) -> Option<End> {

@@ -8,7 +8,7 @@ use super::*;
 /// Longer than a busy machine takes for anything here.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A thread that parks once, with what it was told to do then.
+/// A thread that parks, with what it was told to do then, until it is to go on.
 struct Cpu {
     thread: JoinHandle<()>,
     told: Receiver<Next>,
@@ -22,15 +22,26 @@ fn cpu(conductor: &Arc<Conductor>, request: Option<Request>) -> Cpu {
         if let Some(request) = request {
             conductor.request(request);
         }
-        tell.send(conductor.park(None)).unwrap();
+        let mut resets = 0;
+        loop {
+            let next = conductor.park(None, resets);
+            tell.send(next).unwrap();
+            let Next::Reset { resets: now } = next else { break };
+            resets = now;
+            conductor.has_reset();
+        }
         conductor.ended(ExitCounts::default());
     });
     Cpu { thread, told }
 }
 
 impl Cpu {
-    fn goes_on(self, expected: Next) {
+    fn is_told(&self, expected: Next) {
         assert_eq!(self.told.recv_timeout(LONG).unwrap(), expected);
+    }
+
+    fn goes_on(self) {
+        self.is_told(Next::Resume);
         self.thread.join().unwrap();
     }
 }
@@ -50,7 +61,7 @@ fn nobody_goes_past_an_unanswered_request() {
     assert!(waiting.told.try_recv().is_err());
     assert!(matches!(conductor.take_requests()[..], [Request::PowerOff]));
     conductor.resume();
-    waiting.goes_on(Next::Resume { resets: 0 });
+    waiting.goes_on();
 }
 
 /// As when another vCPU has powered off while a reset was under way.
@@ -66,12 +77,59 @@ fn a_reset_makes_requests_moot_but_failures_of_the_host() {
         let conductor = Conductor::new(1).unwrap();
         let waiting = cpu(&conductor, Some(request));
         assert!(parked(&conductor));
+        assert!(conductor.reset(LONG));
+        waiting.is_told(Next::Reset { resets: 1 });
         conductor.restart(true);
         assert_eq!(conductor.wants_attention(), stays);
         assert_eq!(conductor.take_requests().len(), usize::from(stays));
         conductor.resume();
-        waiting.goes_on(Next::Resume { resets: 1 });
+        waiting.goes_on();
     }
+}
+
+/// Else one that is late would undo what the first has set up for all, or miss its interrupt.
+#[test]
+fn nobody_runs_before_all_are_reset() {
+    let conductor = Conductor::new(2).unwrap();
+    let quick = cpu(&conductor, None);
+    let (go, wait) = channel();
+    let slow = thread::spawn({
+        let conductor = Arc::clone(&conductor);
+        move || {
+            assert_eq!(conductor.park(None, 0), Next::Reset { resets: 1 });
+            wait.recv().unwrap();
+            conductor.has_reset();
+            assert_eq!(conductor.park(None, 1), Next::Resume);
+            conductor.ended(ExitCounts::default());
+        }
+    });
+    assert!(parked(&conductor));
+    assert!(!conductor.reset(Duration::from_millis(50)), "one is not reset yet");
+    quick.is_told(Next::Reset { resets: 1 });
+    assert!(quick.told.recv_timeout(Duration::from_millis(20)).is_err(), "it waits for the other");
+    go.send(()).unwrap();
+    assert!(parked(&conductor));
+    conductor.restart(true);
+    quick.goes_on();
+    slow.join().unwrap();
+}
+
+/// A machine that is paused is reset, and stays paused.
+#[test]
+fn a_reset_machine_may_wait() {
+    let conductor = Conductor::new(1).unwrap();
+    let waiting = cpu(&conductor, None);
+    assert!(parked(&conductor));
+    for resets in 1..4 {
+        assert!(conductor.reset(LONG));
+        waiting.is_told(Next::Reset { resets });
+        conductor.restart(false);
+        assert!(conductor.wants_attention());
+        assert!(waiting.told.try_recv().is_err());
+        assert!(parked(&conductor));
+    }
+    conductor.resume();
+    waiting.goes_on();
 }
 
 #[test]

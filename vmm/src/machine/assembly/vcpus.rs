@@ -175,12 +175,20 @@ impl Vcpus {
         self.conductor.resume();
     }
 
-    /// Resets the interrupt controllers and lets all vCPUs start again from their power-on state, at once or when they are
-    /// resumed. They are parked, and the devices are reset.
-    pub(in crate::machine) fn restart(&self, board: &Board, at_once: bool) -> Result<(), HostError> {
-        self.chips.restore(&board.vm)?;
-        self.conductor.restart(at_once);
+    /// Puts the interrupt controllers and all vCPUs in their power-on state. They are parked, and the devices are reset. What
+    /// KVM writes into guest memory for a vCPU by itself, such as messages of its timers, has stopped after that: memory can
+    /// be loaded anew. An error names the failure.
+    pub(in crate::machine) fn reset(&self, board: &Board) -> Result<(), String> {
+        self.chips.restore(&board.vm).map_err(|error| error.to_string())?;
+        if !self.conductor.reset(PATIENCE) {
+            return Err(format!("a vCPU was not reset within {} seconds", PATIENCE.as_secs()));
+        }
         Ok(())
+    }
+
+    /// Lets all vCPUs run after [`Self::reset`], at once or when they are resumed.
+    pub(in crate::machine) fn restart(&self, at_once: bool) {
+        self.conductor.restart(at_once);
     }
 
     /// Ends the threads; what they counted.
@@ -218,14 +226,14 @@ mod tests {
         let conductor = Conductor::new(1).unwrap();
         let parked = thread::spawn({
             let conductor = Arc::clone(&conductor);
-            move || conductor.park(None)
+            move || conductor.park(None, 0)
         });
         assert!(conductor.park_all(&|| (), PATIENCE));
         assert_eq!(or_go_on(Ok(Vec::new()), &conductor), Ok(()));
         assert!(conductor.wants_attention(), "all have stopped");
         let why = or_go_on(Err("a vCPU thread did not stop".into()), &conductor).unwrap_err();
         assert_eq!(why, "a vCPU thread did not stop; the machine runs on");
-        assert_eq!(parked.join().unwrap(), Next::Resume { resets: 0 });
+        assert_eq!(parked.join().unwrap(), Next::Resume);
     }
 
     #[test]
