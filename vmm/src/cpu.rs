@@ -8,3 +8,6 @@ pub mod start;
 pub mod state;
 pub mod tally;
 pub mod thread;
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,13 @@
 //! The complete register state of a vCPU, taken before its first instruction and put back at each system reset.
 #![allow(unsafe_code, reason = "KVM's extended save area is set through an unsafe call")]
 
+mod msrs;
+
 use kvm_bindings::{
     MsrList, Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs,
     kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Error, VcpuFd};
-
-/// The time-stamp counter: it runs on through a reset, as on hardware behind a warm reset.
-const IA32_TSC: u32 = 0x10;
 
 /// Everything that a reset restores. Memory is not part of it.
 pub struct PowerOnState {
@@ -24,11 +23,9 @@ pub struct PowerOnState {
 }
 
 fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, Error> {
-    let mut wanted: Vec<kvm_msr_entry> = list
-        .as_slice()
-        .iter()
-        .filter(|&&index| index != IA32_TSC)
-        .map(|&index| kvm_msr_entry { index, ..Default::default() })
+    let mut wanted: Vec<kvm_msr_entry> = msrs::power_on(list.as_slice())
+        .into_iter()
+        .map(|index| kvm_msr_entry { index, ..Default::default() })
         .collect();
     let mut known = Vec::with_capacity(wanted.len());
     while !wanted.is_empty() {
