@@ -21,7 +21,7 @@ mod work;
 use std::io;
 use std::path::PathBuf;
 
-pub use announcer::{Announcement, Announcer};
+pub use announcer::{Announcement, Announcer, Crash};
 pub use machine::{CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Shape, Vnc};
 pub(crate) use protocol::GREETING;
 pub use protocol::{PanicAction, ShutdownCause};

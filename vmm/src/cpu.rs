@@ -2,6 +2,7 @@
 
 pub mod conductor;
 pub mod cpuid;
+pub mod crash;
 pub mod exit;
 pub mod report;
 pub mod start;

@@ -66,7 +66,11 @@ pub enum Event {
     /// The guest powered the machine off.
     GuestPoweroff,
     /// The guest reported a crash of its own.
-    GuestPanic,
+    GuestPanic {
+        /// What it told of it, if it did so by Hyper-V's crash registers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        crash: Option<ReportedCrash>,
+    },
     /// The power button was pressed.
     PowerButton,
     /// The reset button was pressed.
@@ -82,6 +86,19 @@ pub enum Event {
         /// Further counters by name.
         counters: BTreeMap<String, u64>,
     },
+}
+
+/// A guest's report of its crash by Hyper-V's crash registers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedCrash {
+    /// `windows`, `linux` or `other`.
+    pub system: String,
+    /// The name of Windows' bug check, if it is a known one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The registers P0 to P4, in hexadecimal: many readers of JSON do not keep 64 bits of a number. Of Windows the first is the
+    /// code of the bug check, the others are its parameters; of Linux the third is RIP.
+    pub parameters: [String; 5],
 }
 
 /// How often a vCPU left the guest, by kind.

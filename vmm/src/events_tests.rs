@@ -16,6 +16,11 @@ fn every_event_is_a_line_that_reads_back() {
     let path = folder.path().join("events");
     let log = EventLog::create(&path).unwrap();
     let exits = ExitCounts { io_in: 3, other: u64::MAX, ..ExitCounts::default() };
+    let crash = ReportedCrash {
+        system: "windows".into(),
+        name: Some("VIDEO_TDR_FAILURE".into()),
+        parameters: [0x116, 1, 2, 3, u64::MAX].map(|parameter| format!("{parameter:#x}")),
+    };
     let events = [
         Event::MemoryReady { bytes: 1 << 40 },
         Event::FirstInstruction,
@@ -27,7 +32,8 @@ fn every_event_is_a_line_that_reads_back() {
         Event::Display { vnc: "[::1]:5900".into() },
         Event::GuestReset,
         Event::GuestPoweroff,
-        Event::GuestPanic,
+        Event::GuestPanic { crash: None },
+        Event::GuestPanic { crash: Some(crash) },
         Event::PowerButton,
         Event::Exit {
             reason: "power-off".into(),
@@ -43,7 +49,7 @@ fn every_event_is_a_line_that_reads_back() {
     let read = lines(&path);
     assert_eq!(read.iter().map(|line| line.event.clone()).collect::<Vec<_>>(), events);
     assert!(read.is_sorted_by_key(|line| line.ns));
-    assert!(read[0].ns >= before && read[12].ns <= now_ns());
+    assert!(read[0].ns >= before && read[13].ns <= now_ns());
 }
 
 #[test]

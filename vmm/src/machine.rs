@@ -3,6 +3,7 @@
 mod assembly;
 mod consoles;
 mod control;
+mod crash;
 mod diagnose;
 mod dump;
 mod end;

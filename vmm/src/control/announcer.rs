@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::protocol::{Event, PanicAction, Panicked, ShutdownCause};
+use super::protocol::{Event, PanicAction, PanicInformation, Panicked, ShutdownCause};
 
 /// Announcements that wait for the event loop. It is woken by each, so that there are never many.
 const MOST_WAITING: usize = 64;
@@ -27,8 +27,13 @@ pub enum Announcement {
     },
     /// The power button was pressed.
     PowerButton,
-    /// The guest's kernel panicked; what is done about it.
-    Panicked(PanicAction),
+    /// The guest's kernel panicked.
+    Panicked {
+        /// What is done about it.
+        action: PanicAction,
+        /// What the guest told of it.
+        crash: Option<Crash>,
+    },
     /// The machine is kept as it is, stopped; why, in a word.
     Stopped(&'static str),
     /// All vCPUs were stopped by a client.
@@ -37,6 +42,15 @@ pub enum Announcement {
     Resumed,
     /// The machine ends; why.
     Ended(ShutdownCause),
+}
+
+/// What a guest told of its crash by Hyper-V's crash registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crash {
+    /// For people.
+    pub text: String,
+    /// P0 to P4.
+    pub parameters: [u64; 5],
 }
 
 /// The run loop's end of the control socket.
@@ -54,6 +68,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     stopped: Option<&'static str>,
+    /// What the guest told of its crash since the last reset.
+    crash: Option<String>,
     waiting: VecDeque<Value>,
 }
 
@@ -82,13 +98,18 @@ impl Announcer {
         let event = match announcement {
             Announcement::Reset { guest, runs } => {
                 state.stopped = (!runs).then_some(PAUSED);
+                state.crash = None;
                 self.0.resets.fetch_add(1, Ordering::Relaxed);
                 let by_guest =
                     if *guest { ShutdownCause::GuestReset } else { ShutdownCause::HostQmpSystemReset };
                 Event::Reset(by_guest.into())
             }
             Announcement::PowerButton => Event::Powerdown,
-            Announcement::Panicked(action) => Event::GuestPanicked(Panicked { action: *action }),
+            Announcement::Panicked { action, crash } => {
+                state.crash = crash.as_ref().map(|crash| crash.text.clone());
+                let info = crash.as_ref().map(|crash| PanicInformation::of_hyperv(crash.parameters));
+                Event::GuestPanicked(Panicked { action: *action, info })
+            }
             Announcement::Stopped(why) => {
                 state.stopped = Some(why);
                 Event::Stop
@@ -129,6 +150,11 @@ impl Announcer {
     /// Why the machine does not run, in a word.
     pub(super) fn stopped(&self) -> Option<&'static str> {
         self.state().stopped
+    }
+
+    /// What the guest told of its crash.
+    pub(super) fn crash(&self) -> Option<String> {
+        self.state().crash.clone()
     }
 
     /// Whether a client stopped it, and may let it go on.

@@ -6,7 +6,7 @@ pub(crate) mod stream;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use event::{Event, Panicked, events};
+pub(crate) use event::{Event, PanicInformation, Panicked, events};
 pub use event::{PanicAction, ShutdownCause};
 use stream::{LONGEST, Message};
 

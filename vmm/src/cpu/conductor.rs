@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::EventFd;
 
+use super::crash::GuestCrash;
 use super::report::CpuReport;
 use crate::events::ExitCounts;
 
@@ -80,6 +81,7 @@ struct State {
     running: usize,
     requests: Vec<Request>,
     reports: Vec<CpuReport>,
+    crashes: Vec<GuestCrash>,
     counts: ExitCounts,
 }
 
@@ -104,6 +106,7 @@ impl Conductor {
                 running: cpus,
                 requests: Vec::new(),
                 reports: Vec::new(),
+                crashes: Vec::new(),
                 counts: ExitCounts::default(),
             }),
             changed: Condvar::new(),
@@ -122,7 +125,7 @@ impl Conductor {
         self.changed.notify_all();
     }
 
-    /// Signalled with each request.
+    /// Signalled with each request and each report of a crash.
     pub fn requested(&self) -> &EventFd {
         &self.requested
     }
@@ -141,6 +144,22 @@ impl Conductor {
             self.command(&mut state, Command::Park);
         }
         drop(state);
+        self.wake();
+    }
+
+    /// From a vCPU: its guest reports a crash and goes on. Of a guest that does so again and again the first reports are kept.
+    pub fn crashed(&self, crash: GuestCrash) {
+        /// One for each vCPU of a guest that is broken on all of them, for the usual number of those.
+        const MOST: usize = 16;
+        let mut state = self.state();
+        if state.crashes.len() < MOST {
+            state.crashes.push(crash);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Err(error) = self.requested.write(1) {
             // The counter is at its maximum, so the main thread is being woken anyway.
             devices::limited_debug!(%error, "request event is full");
@@ -186,6 +205,12 @@ impl Conductor {
         // Resets the counter; empty when someone else was quicker.
         let _ = self.requested.read();
         std::mem::take(&mut self.state().requests)
+    }
+
+    /// Takes the crashes reported so far, in order. What a guest has reported before it made a request is here when the request
+    /// is.
+    pub fn take_crashes(&self) -> Vec<GuestCrash> {
+        std::mem::take(&mut self.state().crashes)
     }
 
     /// Parks all vCPUs and says what they were doing; false if one does not come back within `patience`. `kick` makes the
@@ -253,11 +278,12 @@ impl Conductor {
         true
     }
 
-    /// Lets all run after [`Self::reset`]: at once, or when they are resumed. What they have asked for before is moot, but
-    /// for a failure of the host.
+    /// Lets all run after [`Self::reset`]: at once, or when they are resumed. What they have asked for or reported before
+    /// is moot, but for a failure of the host.
     pub fn restart(&self, at_once: bool) {
         let mut state = self.state();
         state.requests.retain(|request| matches!(request, Request::Failed(_)));
+        state.crashes.clear();
         if at_once && state.requests.is_empty() {
             self.command(&mut state, Command::Run);
         }

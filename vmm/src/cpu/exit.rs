@@ -12,6 +12,7 @@ use devices::bus::{Action, BusView};
 use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
+use super::crash::GuestCrash;
 use super::tally::{Access, ExitTally};
 use crate::events::ExitCounts;
 
@@ -24,6 +25,8 @@ pub enum Turn {
     Interrupted,
     /// A device asks something of the machine.
     Act(Action),
+    /// The guest reports that it has crashed. It goes on.
+    Reported(GuestCrash),
     /// The CPU shut down: a triple fault.
     TripleFault,
     /// KVM cannot go on with this guest; the sub-error of KVM_EXIT_INTERNAL_ERROR.
@@ -80,7 +83,7 @@ impl Dispatcher {
             }
             Ok(VcpuExit::SystemEvent(kind, _)) => {
                 self.counts.hyperv += 1;
-                hyperv::system_event(kind)
+                hyperv::system_event(kind, || GuestCrash::read(vcpu))
             }
             Ok(exit) => {
                 self.counts.other += 1;

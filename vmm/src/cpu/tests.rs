@@ -11,6 +11,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::crash::{GuestCrash, System, allow_reports};
 use super::exit::{Dispatcher, Turn};
 use super::state::PowerOnState;
 use crate::events::ExitCounts;
@@ -184,7 +185,8 @@ fn a_guest_of_hyper_v_is_served() {
         turns.push(turn);
     }
     turns.retain(|turn| *turn != Turn::Continue);
-    assert_eq!(turns, [Turn::Act(Action::Reset), Turn::Act(Action::GuestPanicked)]);
+    let crash = GuestCrash { system: System::Linux, parameters: [0, 0x1111, 0x2222, 0x3333, 0x4444] };
+    assert_eq!(turns, [Turn::Act(Action::Reset), Turn::Reported(crash)]);
     assert_eq!(dispatcher.counts.hyperv, 6, "three registers, a call, a reset and a crash");
     assert_eq!(bare.ram.read_obj::<u32>(GuestAddress(RESULT)).unwrap(), 2, "INVALID_HYPERCALL_CODE");
 }
@@ -229,7 +231,7 @@ fn left_behind() -> Vec<(u32, u64)> {
 #[ignore = "needs KVM; scripts/test runs it in the lab"]
 fn nothing_of_a_guest_of_hyper_v_outlives_a_reset() {
     let mut bare = Bare::new();
-    bare.write(CRASH_CTL, 1 << 63);
+    allow_reports(&bare.vcpu);
     let listed = bare.kvm.get_msr_index_list().unwrap();
     let power_on = PowerOnState::take(&bare.vcpu, &listed).unwrap();
     let timers: Vec<(u32, u64)> = (0..4)

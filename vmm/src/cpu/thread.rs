@@ -149,6 +149,7 @@ fn run(parts: VcpuParts) -> crate::events::ExitCounts {
             Turn::Act(Action::Reset) => conductor.request(Request::Reset),
             Turn::Act(Action::PowerOff) => conductor.request(Request::PowerOff),
             Turn::Act(Action::GuestPanicked) => conductor.request(Request::GuestPanicked),
+            Turn::Reported(crash) => conductor.crashed(crash),
             Turn::Failed(why) => conductor.request(Request::Failed(why)),
             stop => {
                 let report = CpuReport::take(index, &vcpu, &ram, &mut dispatcher.memory).map(Box::new);

@@ -69,6 +69,9 @@ fn status(status: &Value) -> String {
     for device in status["devices"].as_array().into_iter().flatten() {
         rows.push(("device", format!("{} ({})", text(&device["host"]), text(&device["key"]))));
     }
+    if !status["crash"].is_null() {
+        rows.push(("crash", text(&status["crash"])));
+    }
     let mut lines = String::new();
     for (what, value) in rows {
         let _ = writeln!(lines, "{what:<12} {value}");
@@ -101,10 +104,11 @@ mod tests {
             "memory": 2_147_483_648_u64, "exits": 9, "resets": 1,
             "screen": { "present": true, "shown": false, "reason": "no driver" },
             "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
+            "crash": "Windows stopped: 0x000000e2\u{1b}",
         }));
         let expected = "name         a�[b\nstatus       running\nprocess      7\nrunning for  1:02:05\nvCPUs        2\n\
             memory       2G\nexits        9\nresets       1\nscreen       blank: no driver\n\
-            device       0000:01:00.0 (dgpu)\n";
+            device       0000:01:00.0 (dgpu)\ncrash        Windows stopped: 0x000000e2�\n";
         assert_eq!(shown, expected);
     }
 

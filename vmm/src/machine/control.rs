@@ -16,8 +16,8 @@ use super::refused;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
-    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PanicAction, PassedDevice,
-    Reserved, Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, PanicAction,
+    PassedDevice, Reserved, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
 use crate::device::Display;
@@ -195,13 +195,14 @@ pub(super) fn stopped(outcome: &Outcome) -> Announcement {
     })
 }
 
-/// What is done about a panic, in QMP's words.
-pub(super) fn panicked(action: Action) -> Announcement {
-    Announcement::Panicked(match action {
+/// What is done about a panic, and told of it, in QMP's words.
+pub(super) fn panicked(action: Action, crash: Option<Crash>) -> Announcement {
+    let action = match action {
         Action::Destroy => PanicAction::Poweroff,
         Action::Restart => PanicAction::Run,
         Action::Preserve => PanicAction::Pause,
-    })
+    };
+    Announcement::Panicked { action, crash }
 }
 
 impl Clients {

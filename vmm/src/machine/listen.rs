@@ -32,6 +32,8 @@ pub(super) enum Wake {
     Requests,
     /// Something may end the run.
     Trigger(Trigger),
+    /// A guest that has reported a crash is to be looked at.
+    AfterCrash,
     /// A client wants the vCPUs stopped, or to go on.
     Run {
         /// They are to go on.
@@ -91,6 +93,7 @@ pub(super) struct Sources<'a> {
     pub(super) alarms: [Arc<TimerAlarm>; 3],
     pub(super) notices: Vec<Notice>,
     pub(super) grace: &'a Timer,
+    pub(super) dump: &'a Timer,
     pub(super) timeout: &'a Timer,
     pub(super) power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     pub(super) control: Option<Control>,
@@ -109,6 +112,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         alarms,
         notices,
         grace,
+        dump,
         timeout,
         power,
         control,
@@ -167,6 +171,8 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     add(Arc::new(Mutex::new(signals.subscriber(received))));
     let to = send.clone();
     add(Arc::new(Mutex::new(grace.subscriber(move || trigger(&to, Trigger::GraceOver)))));
+    let to = send.clone();
+    add(Arc::new(Mutex::new(dump.subscriber(move || to(Wake::AfterCrash)))));
     let to = send.clone();
     add(Arc::new(Mutex::new(timeout.subscriber(move || trigger(&to, Trigger::TimedOut)))));
     let [rtc_alarm, pm_alarm, flash_alarm] = alarms;

@@ -117,6 +117,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let power = board.power.take();
     let (wake, woken) = channel();
     let grace = Timer::new().map_err(refused("create a timer"))?;
+    let dump = Timer::new().map_err(refused("create a timer"))?;
     let timeout = Timer::new().map_err(refused("create a timer"))?;
     let subscribers = subscribe(Sources {
         board: &board,
@@ -132,6 +133,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
             .map_or(Ok(Vec::new()), Passthrough::notices)
             .map_err(refused("listen to devices"))?,
         grace: &grace,
+        dump: &dump,
         timeout: &timeout,
         power,
         control,
@@ -160,8 +162,10 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         clients,
         shot: &mut shot,
         grace: &grace,
+        dump: &dump,
         session: Session::new(),
         preserved: None,
+        crash: None,
         paused: false,
     };
     let end = supervisor.supervise(subscribers, &woken);

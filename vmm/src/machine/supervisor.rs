@@ -7,6 +7,7 @@ use std::time::Instant;
 use event_manager::EventManager;
 
 use super::control::{self, Clients};
+use super::crash::Pending;
 use super::diagnose::{self, Looks};
 use super::end::{self, End};
 use super::listen::{Subscriber, Wake};
@@ -40,9 +41,13 @@ pub(super) struct Supervisor<'a> {
     pub(super) clients: Option<Clients>,
     pub(super) shot: &'a mut Shot,
     pub(super) grace: &'a Timer,
+    /// Rings when a guest that has reported a crash is to be looked at.
+    pub(super) dump: &'a Timer,
     pub(super) session: Session,
     /// The machine is kept stopped for inspection; how it came to that.
     pub(super) preserved: Option<Outcome>,
+    /// The guest has reported a crash, and may still write a dump of it.
+    pub(super) crash: Option<Pending>,
     /// A client stopped the vCPUs.
     pub(super) paused: bool,
 }
@@ -68,7 +73,7 @@ impl Supervisor<'_> {
         end
     }
 
-    fn announce(&self, announcement: &Announcement) {
+    pub(super) fn announce(&self, announcement: &Announcement) {
         if let Some(clients) = &self.clients {
             clients.announcer.announce(announcement);
         }
@@ -83,6 +88,7 @@ impl Supervisor<'_> {
                 let end = match wake {
                     Wake::Requests => self.requests(),
                     Wake::Trigger(trigger) => self.trigger(trigger),
+                    Wake::AfterCrash => self.look_after_crash(),
                     Wake::Run { run, done } => {
                         let result = if run { self.go_on() } else { self.pause() };
                         // The client may have left.
@@ -98,7 +104,18 @@ impl Supervisor<'_> {
     }
 
     fn requests(&mut self) -> Option<End> {
-        let request = gravest(self.vcpus.requests(), self.preserved.is_some())?;
+        let mut requests = self.vcpus.requests();
+        // Looked at behind the requests, for a guest reports before it resets.
+        self.vcpus.crashes().into_iter().for_each(|crash| self.reported(crash));
+        if self.crash.is_some() {
+            // The same crash again, by another device, before the dump is written.
+            let others = |request: &Request| !matches!(request, Request::GuestPanicked);
+            if !requests.is_empty() && !requests.iter().any(others) && !self.paused {
+                self.vcpus.resume();
+            }
+            requests.retain(others);
+        }
+        let request = gravest(requests, self.preserved.is_some())?;
         if let Err(why) = self.vcpus.park(self) {
             return Some(End::Itself(Outcome::Failed(why)));
         }
@@ -110,17 +127,22 @@ impl Supervisor<'_> {
                     return Some(End::Unfit(error));
                 }
                 let registers = report.map(|report| format!("\n{report}")).unwrap_or_default();
-                (machine.on_crash, Outcome::Crashed(format!("the guest crashed: {what}{registers}")))
+                let what = format!("{what}{registers}");
+                let outcome = match &self.crash {
+                    Some(pending) => pending.outcome(Some(&what)),
+                    None => Outcome::Crashed(format!("the guest crashed: {what}")),
+                };
+                (machine.on_crash, outcome)
             }
             Request::GuestPanicked => {
-                self.events.emit(Event::GuestPanic);
-                self.announce(&control::panicked(machine.on_crash));
+                self.events.emit(Event::GuestPanic { crash: None });
+                self.announce(&control::panicked(machine.on_crash, None));
                 let what = "the guest's kernel panicked; its last words are on its console".to_owned();
                 (machine.on_crash, Outcome::Crashed(what))
             }
             Request::PowerOff => {
                 self.events.emit(Event::GuestPoweroff);
-                (machine.on_poweroff, Outcome::PoweredOff)
+                self.or_crashed(machine.on_poweroff, Outcome::PoweredOff)
             }
             Request::ResetButton => {
                 self.events.emit(Event::ResetButton);
@@ -130,9 +152,22 @@ impl Supervisor<'_> {
             }
             Request::Reset => {
                 self.events.emit(Event::GuestReset);
-                (machine.on_reboot, Outcome::Rebooted)
+                self.or_crashed(machine.on_reboot, Outcome::Rebooted)
             }
         };
+        self.decide(action, outcome)
+    }
+
+    /// What the guest came to, and what is to be done about it: `outcome` by `action`, unless it has reported a crash before.
+    fn or_crashed(&self, action: Action, outcome: Outcome) -> (Action, Outcome) {
+        match &self.crash {
+            Some(pending) => (self.plan.machine.on_crash, pending.outcome(None)),
+            None => (action, outcome),
+        }
+    }
+
+    /// Does what is to be done about what the guest came to. The vCPUs are parked.
+    pub(super) fn decide(&mut self, action: Action, outcome: Outcome) -> Option<End> {
         if end::is_final(&outcome, action, self.session.cause().is_some()) {
             return Some(End::Itself(outcome));
         }
@@ -145,6 +180,7 @@ impl Supervisor<'_> {
                     outcome.reason()
                 );
                 self.announce(&control::stopped(&outcome));
+                self.forget_crash();
                 self.preserved = Some(outcome);
                 self.paused = false;
                 None
@@ -186,6 +222,7 @@ impl Supervisor<'_> {
     /// Starts the machine anew, a paused one when it goes on. `guest`: because its guest wants it.
     fn restart(&mut self, guest: bool) -> Option<End> {
         devices::limited_info!("the machine is reset");
+        self.forget_crash();
         self.board.devices.reset();
         self.releasers.iter().for_each(Releaser::hold);
         let runs = !self.paused;
@@ -210,6 +247,12 @@ impl Supervisor<'_> {
                     None
                 }
             };
+        }
+        if trigger == Trigger::TimedOut
+            && self.session.cause().is_none()
+            && let Some(pending) = &self.crash
+        {
+            return Some(End::Itself(pending.outcome(None)));
         }
         if trigger == Trigger::Verdict(Verdict::AllSeen) {
             self.shot.now(self.board.screen().as_deref());

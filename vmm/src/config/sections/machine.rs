@@ -41,7 +41,8 @@ pub struct Machine {
     /// When the guest resets itself: `"restart"`, `"destroy"` or `"preserve"`, as for `on_poweroff`.
     pub on_reboot: Action,
     /// When the guest crashes (triple fault, or a panic it reports): `"destroy"`, `"restart"` or
-    /// `"preserve"`, as for `on_poweroff`.
+    /// `"preserve"`, as for `on_poweroff`. A guest that reports it by Hyper-V's crash registers, as Windows does, may write a dump
+    /// before: until it resets, powers off or halts, for two minutes at most.
     pub on_crash: Action,
     /// Seconds a guest has to power itself off after SIGINT, SIGTERM or a met expectation pressed its power
     /// button. 0 ends it at once.

@@ -35,6 +35,9 @@ pub(in crate::control) struct Status {
     resets: u64,
     screen: Screen,
     devices: Vec<PassedDevice>,
+    /// What the guest told of its crash since the last reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crash: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -107,6 +110,7 @@ pub(in crate::control) fn status(context: &Context<'_>) -> Status {
         resets: announcer.resets(),
         screen,
         devices: facts.devices.clone(),
+        crash: announcer.crash(),
     }
 }
 

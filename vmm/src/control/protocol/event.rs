@@ -36,6 +36,22 @@ pub(crate) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Panicked {
     pub(crate) action: PanicAction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) info: Option<PanicInformation>,
+}
+
+/// What a guest told of its panic (QEMU's `GuestPanicInformation`, as far as it occurs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub(crate) enum PanicInformation {
+    /// By Hyper-V's crash registers, P0 to P4 (`GuestPanicInformationHyperV`).
+    HyperV { arg1: u64, arg2: u64, arg3: u64, arg4: u64, arg5: u64 },
+}
+
+impl PanicInformation {
+    pub(crate) fn of_hyperv([arg1, arg2, arg3, arg4, arg5]: [u64; 5]) -> Self {
+        Self::HyperV { arg1, arg2, arg3, arg4, arg5 }
+    }
 }
 
 /// Why a machine ends or is reset (QEMU's `ShutdownCause`, as far as it occurs).

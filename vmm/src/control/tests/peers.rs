@@ -69,7 +69,12 @@ fn the_crate_qapi_understands_all_answers() {
     client.execute(&qmp::screendump { filename, device: None, head: None, format: None }).unwrap();
     assert!(std::fs::read(&file).unwrap().starts_with(b"P6\n2 1\n255\n"));
 
-    rig.announcer.announce(&Announcement::Panicked(crate::control::PanicAction::Pause));
+    let crash = crate::control::Crash {
+        text: "Windows stopped: 0x000000e2".into(),
+        parameters: [0xe2, 1, 2, 3, u64::MAX],
+    };
+    rig.announcer
+        .announce(&Announcement::Panicked { action: crate::control::PanicAction::Pause, crash: Some(crash) });
     rig.announcer.announce(&Announcement::Reset { guest: true, runs: true });
     rig.announcer.announce(&Announcement::Ended(ShutdownCause::HostUi));
     until(|| rig.announcer.waiting() == 0);
@@ -84,6 +89,8 @@ fn the_crate_qapi_understands_all_answers() {
         panic!("{events:?}");
     };
     assert_eq!(panic.action, qmp::GuestPanicAction::pause);
+    let Some(qmp::GuestPanicInformation::hyper_v(told)) = &panic.info else { panic!("{panic:?}") };
+    assert_eq!((told.arg1, told.arg2, told.arg4, told.arg5), (0xe2, 1, 3, u64::MAX));
     assert_eq!((reset.guest, reset.reason), (true, qmp::ShutdownCause::guest_reset));
     assert_eq!((shutdown.guest, shutdown.reason), (false, qmp::ShutdownCause::host_ui));
     assert_eq!(

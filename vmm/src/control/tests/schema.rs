@@ -123,7 +123,10 @@ fn events_have_the_types_that_the_schema_gives_them() {
     let all = [
         Announcement::Reset { guest: false, runs: true },
         Announcement::PowerButton,
-        Announcement::Panicked(crate::control::PanicAction::Pause),
+        Announcement::Panicked {
+            action: crate::control::PanicAction::Pause,
+            crash: Some(crate::control::Crash { text: "stopped".into(), parameters: [1, 2, 3, 4, 5] }),
+        },
         Announcement::Stopped("shutdown"),
         Announcement::Resumed,
         Announcement::Ended(ShutdownCause::HostSignal),

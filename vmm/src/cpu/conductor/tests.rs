@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
 use super::*;
+use crate::cpu::crash::System;
 
 /// Longer than a busy machine takes for anything here.
 const LONG: Duration = Duration::from_secs(30);
@@ -112,6 +113,26 @@ fn nobody_runs_before_all_are_reset() {
     conductor.restart(true);
     quick.goes_on();
     slow.join().unwrap();
+}
+
+#[test]
+fn a_guest_that_reports_crashes_goes_on() {
+    let conductor = Conductor::new(1).unwrap();
+    let running = cpu(&conductor, None);
+    assert!(parked(&conductor));
+    conductor.resume();
+    running.goes_on();
+    let crash = |code| GuestCrash { system: System::Windows, parameters: [code, 0, 0, 0, 0] };
+    (0..1000).for_each(|code| conductor.crashed(crash(code)));
+    assert!(!conductor.wants_attention(), "nobody parks for it");
+    assert_eq!(conductor.requested().read().unwrap(), 1000);
+    let crashes = conductor.take_crashes();
+    assert_eq!((crashes.len(), crashes[0], crashes[15]), (16, crash(0), crash(15)));
+    assert!(conductor.take_crashes().is_empty());
+    // One of the boot before.
+    conductor.crashed(crash(1));
+    conductor.restart(true);
+    assert!(conductor.take_crashes().is_empty());
 }
 
 /// A machine that is paused is reset, and stays paused.

@@ -7,8 +7,10 @@ use kvm_bindings::{
     KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNDBG, KVM_EXIT_HYPERV_SYNIC, KVM_SYSTEM_EVENT_CRASH,
     KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, kvm_run,
 };
+use kvm_ioctls::Error;
 
 use super::{Turn, turn_of};
+use crate::cpu::crash::GuestCrash;
 
 /// HV_STATUS_INVALID_HYPERCALL_CODE: this hypervisor has no such call.
 const INVALID_HYPERCALL_CODE: u64 = 2;
@@ -36,14 +38,20 @@ pub(super) fn answer(run: &mut kvm_run) -> Turn {
     }
 }
 
-/// What KVM_EXIT_SYSTEM_EVENT of this `kind` comes to.
-pub(super) fn system_event(kind: u32) -> Turn {
+/// What KVM_EXIT_SYSTEM_EVENT of this `kind` comes to. `crash` reads what the guest reports of one.
+pub(super) fn system_event(kind: u32, crash: impl FnOnce() -> Result<GuestCrash, Error>) -> Turn {
     match kind {
         KVM_SYSTEM_EVENT_SHUTDOWN => turn_of(Action::PowerOff),
         // HV_X64_MSR_RESET.
         KVM_SYSTEM_EVENT_RESET => turn_of(Action::Reset),
         // HV_X64_MSR_CRASH_CTL.
-        KVM_SYSTEM_EVENT_CRASH => turn_of(Action::GuestPanicked),
+        KVM_SYSTEM_EVENT_CRASH => match crash() {
+            Ok(crash) => Turn::Reported(crash),
+            Err(error) => Turn::Failed(format!(
+                "KVM does not show the crash that the guest reports: {}",
+                crate::kvm::io_error(error)
+            )),
+        },
         kind => Turn::Failed(format!(
             "KVM reports a system event that this program does not know (KVM_EXIT_SYSTEM_EVENT of type {kind})"
         )),
@@ -53,6 +61,7 @@ pub(super) fn system_event(kind: u32) -> Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::crash::System;
 
     fn exit(kind: u32) -> kvm_run {
         let mut run = kvm_run::default();
@@ -93,18 +102,21 @@ mod tests {
             let Turn::Failed(why) = answer(&mut exit(kind)) else { panic!("type {kind}") };
             assert!(why.contains(&format!("type {kind})")), "{why}");
         }
+        let crash = GuestCrash { system: System::Windows, parameters: [0x116, 1, 2, 3, 4] };
         for (kind, expected) in [
             (1, Some(Turn::Act(Action::PowerOff))),
             (2, Some(Turn::Act(Action::Reset))),
-            (3, Some(Turn::Act(Action::GuestPanicked))),
+            (3, Some(Turn::Reported(crash))),
             (0, None),
             (4, None),
             (6, None),
         ] {
-            match (system_event(kind), expected) {
+            match (system_event(kind, || Ok(crash)), expected) {
                 (Turn::Failed(why), None) => assert!(why.contains(&format!("type {kind})")), "{why}"),
                 (turn, expected) => assert_eq!(Some(turn), expected),
             }
         }
+        let hidden = system_event(3, || Err(Error::new(libc::ENXIO)));
+        assert!(matches!(hidden, Turn::Failed(why) if why.contains("crash")));
     }
 }

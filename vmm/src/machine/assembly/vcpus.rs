@@ -10,6 +10,7 @@ use super::build::Board;
 use super::cpuid::profile;
 use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::Supported;
+use crate::cpu::crash::{GuestCrash, allow_reports};
 use crate::cpu::exit::Dispatcher;
 use crate::cpu::report::CpuReport;
 use crate::cpu::start::Start;
@@ -91,6 +92,9 @@ impl Vcpus {
             let table = supported.guest(&profile, apic_id);
             let cpuid = table.for_kvm().ok_or(HostError::TooManyLeaves)?;
             vcpu.set_cpuid2(&cpuid).map_err(setup("set the CPUID of a vCPU"))?;
+            if index == 0 {
+                allow_reports(&vcpu);
+            }
             let events = events.clone();
             threads.push(
                 VcpuThread::spawn(VcpuParts {
@@ -146,6 +150,11 @@ impl Vcpus {
     /// What they ask.
     pub(in crate::machine) fn requests(&self) -> Vec<Request> {
         self.conductor.take_requests()
+    }
+
+    /// The crashes that their guest has reported.
+    pub(in crate::machine) fn crashes(&self) -> Vec<GuestCrash> {
+        self.conductor.take_crashes()
     }
 
     fn kick(&self) {
