@@ -42,6 +42,8 @@ impl HypervisorVendor {
     pub const EXPECTED: &str = "a hypervisor's name of 1 to 12 ASCII characters in quotes";
     /// That of Intel's processors, which no driver takes for a hypervisor's.
     pub const GENUINE_INTEL: Self = Self(*b"GenuineIntel");
+    /// That of Hyper-V. Linux takes its interface for Hyper-V's under no other, and drivers that look for hypervisors know it.
+    pub const MICROSOFT: Self = Self(*b"Microsoft Hv");
 
     /// EBX, ECX and EDX of the leaf.
     pub fn registers(self) -> [u32; 3] {
@@ -93,6 +95,20 @@ pub enum Hypervisor {
         /// The name in leaf 0x40000000, instead of KVM's.
         vendor: Option<HypervisorVendor>,
     },
+}
+
+impl Hypervisor {
+    /// The name in leaf 0x40000000, if it is not KVM's. `hyperv`: Hyper-V's interface is there. It is found under any name, so it
+    /// does not give away the hypervisor where KVM is hidden.
+    pub fn vendor(self, hyperv: bool) -> Option<HypervisorVendor> {
+        match self {
+            Self::Present { vendor: None, kvm } if hyperv => {
+                Some(if kvm { HypervisorVendor::MICROSOFT } else { HypervisorVendor::GENUINE_INTEL })
+            }
+            Self::Present { vendor, .. } => vendor,
+            Self::Absent => None,
+        }
+    }
 }
 
 /// Sockets, cores of each and threads of each core.
@@ -158,6 +174,17 @@ mod tests {
         for wrong in ["", "thirteen-long", "caf\u{e9}", "a\tb"] {
             assert!(wrong.parse::<HypervisorVendor>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_name_is_the_users_or_fits_what_is_shown() {
+        let abc = "abc".parse().ok();
+        let vendor = |kvm, vendor, hyperv| Hypervisor::Present { kvm, vendor }.vendor(hyperv);
+        assert_eq!((vendor(true, None, false), vendor(false, None, false)), (None, None));
+        assert_eq!(vendor(true, None, true), Some(HypervisorVendor::MICROSOFT));
+        assert_eq!(vendor(false, None, true), Some(HypervisorVendor::GENUINE_INTEL));
+        assert_eq!((vendor(true, abc, true), vendor(false, abc, false)), (abc, abc));
+        assert_eq!(Hypervisor::Absent.vendor(true), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | [`battery`] | registers of the battery |
 //! | [`cpu`] | vendors, sockets, cores and threads, names of hypervisors |
 //! | [`cpuid`] | bits of CPUID and their names |
+//! | [`hyperv`] | enlightenments of Hyper-V's interface |
 //! | [`fw_cfg`] | contents of fw_cfg items |
 //! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
 //! | [`disk`] | formats of disk images |
@@ -34,6 +35,7 @@ pub mod cpuid;
 pub mod disk;
 pub mod fw_cfg;
 pub mod hugepages;
+pub mod hyperv;
 pub mod interrupts;
 pub mod mdev;
 pub mod memory;
@@ -54,6 +56,7 @@ pub use cpu::{CpuVendor, Hypervisor, HypervisorVendor, Topology};
 pub use cpuid::{CpuFeature, CpuidBit};
 pub use disk::DiskFormat;
 pub use hugepages::Hugepages;
+pub use hyperv::{Enlightenment, Enlightenments};
 pub use mdev::{MdevParent, MdevType, NewMdev};
 pub use pci::{Devfn, HostPciAddress, PciAddress};
 pub use ports::Ports;
