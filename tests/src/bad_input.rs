@@ -85,6 +85,18 @@ pub const CONFIG: &[Case] = &[
     case("decimal units", "[machine]\nmemory = \"2GB\"\n", &[], &["vm.toml:2:", "2G"]),
     case("too many processors", "[cpu]\ncount = 256\n", &[], &["vm.toml:2:", "255"]),
     case(
+        "synthetic timers without what they need",
+        "[cpu.hyperv]\nvpindex = true\nsynic = true\nstimer = true\n",
+        &[],
+        &["vm.toml:4:", "`stimer` needs `time`", "write `time = true`", "^"],
+    ),
+    case(
+        "a hypervisor's interface without a hypervisor",
+        "[cpu]\nhypervisor = false\nhyperv = { relaxed = true }\n",
+        &[],
+        &["vm.toml:3:", "(line 2)", "leave one of the two out"],
+    ),
+    case(
         "too large a topology",
         "[cpu]\ntopology = { sockets = 16, cores = 16, threads = 2 }\n",
         &[],

@@ -71,11 +71,17 @@ fn control(args: &CtlArgs) -> Result<u8, Failure> {
 }
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
-    let plan = machine::plan_of(&args.config, &Overrides::default())?;
+    let mut plan = machine::plan_of(&args.config, &Overrides::default())?;
     if let Some(view) = args.cpuid {
         return show_cpuid(&machine::cpuid(&plan, view == CpuidView::Diff)?, args.json);
     }
-    let problems = if args.offline { Vec::new() } else { machine::refused_files(&plan) };
+    let mut problems = Vec::new();
+    if !args.offline {
+        problems = machine::refused_files(&plan);
+        let lacking = machine::Lacking::query(&plan);
+        plan.warnings.extend(lacking.warnings);
+        problems.extend(lacking.problems);
+    }
     let report = report::report(&plan, &problems);
     show_report(&report, args.json)?;
     Findings::check(problems)?;

@@ -38,6 +38,7 @@ pub use overrides::Overrides;
 pub use sections::control::ControlSpec;
 pub use sections::cpu::{CpuIdentity, Os};
 pub use sections::firmware::FirmwareKind;
+pub use sections::hyperv::Hyperv;
 pub use sections::igpu::Igpu;
 pub use sections::kernel::{Boot, Kernel};
 pub use sections::machine::{Action, Machine, Rtc};
@@ -98,7 +99,6 @@ pub struct Cpu {
 
 impl Cpu {
     /// The number of vCPUs.
-    #[cfg(test)]
     pub const fn count(self) -> u32 {
         self.sockets.saturating_mul(self.cores).saturating_mul(self.threads)
     }

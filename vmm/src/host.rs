@@ -4,6 +4,7 @@
 //! [`HostFiles`] only reads. [`check`] says what keeps a device from being passed through without changing anything.
 //! [`Manager`] is what `manage = true` asks for: it changes the host, and puts it back.
 
+mod apic;
 mod binding;
 mod check;
 mod device;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 use vocabulary::HostPciAddress;
 
+pub use apic::HardwareApic;
 pub use binding::bind::{BindError, Bound, GiveBackError, Manager};
 pub use binding::journal::JournalError;
 pub use binding::kernel::{ChildWriter, Kernel, WriteError};
@@ -60,11 +62,13 @@ pub struct HostFunction {
 }
 
 /// What the plan may know of the host: the PCI functions that the configuration names, and the other functions of
-/// their slots, and the mediated devices. What does not exist is not in here.
+/// their slots, and the mediated devices, and what its processors do for guests. What does not exist is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// By address.
     pub functions: BTreeMap<HostPciAddress, HostFunction>,
     /// By UUID.
     pub mdevs: BTreeMap<Uuid, HostMdev>,
+    /// APIC virtualization.
+    pub apic: HardwareApic,
 }

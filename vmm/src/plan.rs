@@ -8,6 +8,7 @@ mod cpu;
 mod direct;
 mod files;
 mod headers;
+mod hyperv;
 mod igpu;
 pub mod memory;
 pub mod passthrough;
@@ -107,6 +108,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
     let passthrough::Wanted { functions, unplaced, mut warnings } =
         passthrough::wanted(&config, facts, &mut problems);
     warnings.extend(cpu::warnings(&config));
+    hyperv::settle(&mut config.identity.hyperv, facts.apic);
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &unplaced, &mut problems);
     let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);

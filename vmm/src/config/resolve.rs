@@ -59,7 +59,8 @@ pub(super) fn resolve(
         .unwrap_or_else(|| Uuid::new_v5(&UUID_NAMESPACE, name.as_bytes()));
     machine.memory = overrides.memory.unwrap_or(machine.memory);
     resolver.check_memory(&machine);
-    let (cpu, identity) = (resolver.cpu_count(&cpu), resolver.cpu_identity(cpu, dgpu.is_some()));
+    let processors = resolver.cpu_count(&cpu);
+    let identity = resolver.cpu_identity(cpu, processors.count(), dgpu.is_some());
     resolver.clock(&mut machine, identity.os);
     let kernel = resolver.kernel(kernel, overrides);
     let direct = kernel.as_ref().is_some_and(|kernel| kernel.boot == Boot::Direct);
@@ -103,7 +104,7 @@ pub(super) fn resolve(
         name,
         uuid,
         machine,
-        cpu,
+        cpu: processors,
         identity,
         firmware,
         smbios,

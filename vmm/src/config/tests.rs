@@ -2,6 +2,7 @@
 
 mod cpu;
 mod documents;
+mod hyperv;
 mod large;
 mod mentions;
 mod messages;

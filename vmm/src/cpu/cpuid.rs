@@ -12,9 +12,10 @@
 //! | 7 EDX bit 15, 0x1A | hybrid processors, of which the guest sees one kind |
 //! | 0x12 | SGX: needs protected memory that the machine has not |
 //! | 0x80000008 EAX | width of addresses |
-//! | 1 ECX bit 31, 0x40000000 and up | the hypervisor (`hypervisor`) |
+//! | 1 ECX bit 31, 0x40000000 and up | the hypervisor (`hypervisor`), under Hyper-V's interface where that is asked for (`hyperv`) |
 
 mod host;
+mod hyperv;
 mod hypervisor;
 mod needs;
 mod show;
@@ -25,7 +26,7 @@ mod topology;
 
 use kvm_ioctls::Kvm;
 use vocabulary::cpuid::bits_named;
-use vocabulary::{CpuVendor, CpuidBit, Hypervisor, Topology};
+use vocabulary::{CpuVendor, CpuidBit, Enlightenments, Hypervisor, Topology};
 
 use table::{field, set_field};
 
@@ -42,6 +43,10 @@ pub struct Profile {
     pub physical_bits: u8,
     /// What the guest finds of the hypervisor.
     pub hypervisor: Hypervisor,
+    /// What it may use of Hyper-V's interface, all of which KVM offers.
+    pub enlightenments: Enlightenments,
+    /// How often it is to try before it tells the hypervisor that it waits for a spinlock, if it may do that.
+    pub spinlock_retries: u32,
     /// Features to take away.
     pub remove: Vec<CpuidBit>,
 }
@@ -66,13 +71,15 @@ pub struct Supported {
     table: Table,
     /// The in-kernel APIC's TSC-deadline mode, which KVM_GET_SUPPORTED_CPUID leaves out (api.rst, 4.46).
     tsc_deadline: bool,
+    /// Hyper-V's interface.
+    hyperv: hyperv::Offer,
 }
 
 impl Supported {
     /// Asks KVM.
     ///
     /// # Errors
-    /// Whatever KVM_GET_SUPPORTED_CPUID says.
+    /// Whatever KVM_GET_SUPPORTED_CPUID and its counterpart for Hyper-V's interface say.
     pub fn query(kvm: &Kvm) -> Result<Self, kvm_ioctls::Error> {
         host::supported(kvm)
     }
@@ -117,6 +124,11 @@ impl Supported {
         self.table.has(bit) || self.tsc_deadline && bits_named("tsc-deadline").contains(&bit)
     }
 
+    /// The enlightenments of Hyper-V's interface that KVM can give.
+    pub fn enlightenments(&self) -> Enlightenments {
+        self.hyperv.enlightenments()
+    }
+
     /// The CPUID of the vCPU with `apic_id`.
     pub fn guest(&self, profile: &Profile, apic_id: u32) -> Table {
         let mut table = self.table.clone();
@@ -128,7 +140,7 @@ impl Supported {
             let removed = profile.remove.iter().any(|bit| bits_named("tsc-deadline").contains(bit));
             set_field(&mut leaf.ecx, 24, 24, u32::from(self.tsc_deadline && !removed));
         });
-        hypervisor::describe(&mut table, profile.hypervisor);
+        hypervisor::describe(&mut table, profile, &self.hyperv);
         // ARAT: KVM's APIC timer runs in every C-state.
         table.edit(0x6, 0, |leaf| set_field(&mut leaf.eax, 2, 2, 1));
         table.edit(0x8000_0008, 0, |leaf| {

@@ -11,6 +11,8 @@ pub enum Section {
     Machine,
     /// `[cpu]`.
     Cpu,
+    /// `[cpu.hyperv]`.
+    CpuHyperv,
     /// `[firmware]`.
     Firmware,
     /// `[smbios]`.
@@ -55,6 +57,7 @@ impl Section {
             Self::Name => ("name", None),
             Self::Machine => ("machine", None),
             Self::Cpu => ("cpu", None),
+            Self::CpuHyperv => ("cpu.hyperv", None),
             Self::Firmware => ("firmware", None),
             Self::Smbios => ("smbios", None),
             Self::Disk(index) => ("disk", Some(index)),

@@ -2,10 +2,10 @@
 
 use vocabulary::LentDevice;
 
-use super::{HostFacts, HostFiles};
+use super::{HardwareApic, HostFacts, HostFiles};
 
 impl HostFacts {
-    /// Reads what `devices` name, and all other functions of the slots of functions. Cannot fail: a device that
+    /// Reads what `devices` name, all other functions of the slots of functions, and parameters of KVM. Cannot fail: a device that
     /// is not there is not in the result, and the plan says what that means.
     pub fn gather(devices: impl Iterator<Item = LentDevice> + Clone) -> Self {
         Self::gather_from(&HostFiles::default(), devices)
@@ -21,6 +21,6 @@ impl HostFacts {
             .collect();
         let mdevs = devices.filter_map(|device| files.mdev(device.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
-        Self { functions, mdevs }
+        Self { functions, mdevs, apic: HardwareApic::read(files) }
     }
 }

@@ -5,5 +5,6 @@ pub(super) mod boot_order;
 pub(super) mod build;
 pub(super) mod cpuid;
 pub(super) mod direct;
+pub(super) mod hyperv;
 pub(super) mod items;
 pub(super) mod vcpus;

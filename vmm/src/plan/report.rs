@@ -129,7 +129,7 @@ pub struct Report {
     pub files: Vec<File>,
     /// What the user should know.
     pub warnings: Vec<Warning>,
-    /// What `run` would refuse because of files.
+    /// What `run` would refuse because of files, or of the host's KVM.
     pub problems: Vec<Warning>,
 }
 
@@ -181,7 +181,7 @@ pub struct Direct {
     pub initrd: Option<String>,
 }
 
-/// Makes the report of a plan, and of what is wrong with its files.
+/// Makes the report of a plan, and of what is wrong with its files and the host's KVM.
 pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
     let text = |path: &std::path::Path| path.display().to_string();
     Report {

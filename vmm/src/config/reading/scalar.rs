@@ -10,6 +10,7 @@ use vocabulary::{
 
 use super::super::sections::control::ControlSpec;
 use super::super::sections::cpu::check_feature;
+use super::super::sections::hyperv::SpinlockRetries;
 use super::super::sections::machine::Action;
 use super::super::sections::passthrough::RomSource;
 use super::super::sections::pci_ids::{PciId, SubsystemId};
@@ -47,6 +48,7 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         Action::FORMAT => typed::<Action>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
         HypervisorVendor::FORMAT => typed::<HypervisorVendor>(value),
+        SpinlockRetries::FORMAT => typed::<SpinlockRetries>(value),
         CpuFeature::FORMAT => string(check_feature),
         "vm-name" => string(text::check_name),
         "path" => string(check_path),
@@ -80,6 +82,7 @@ pub fn expected(format: &str) -> Option<&'static str> {
         Action::FORMAT => Action::EXPECTED,
         ChassisType::FORMAT => ChassisType::EXPECTED,
         HypervisorVendor::FORMAT => HypervisorVendor::EXPECTED,
+        SpinlockRetries::FORMAT => SpinlockRetries::EXPECTED,
         CpuFeature::FORMAT => CpuFeature::EXPECTED,
         "vm-name" | "fw-cfg-name" => "a name in quotes",
         "path" => "a path in quotes",

@@ -8,6 +8,7 @@ use vocabulary::{CpuFeature, CpuidBit, Hypervisor, HypervisorVendor};
 
 use super::super::Cpu;
 use super::super::reading::suggest;
+use super::hyperv::{Hyperv, HypervDefault, HypervSection};
 use crate::finding::Resolver;
 use crate::finding::Section;
 
@@ -25,28 +26,33 @@ pub struct CpuSection {
     /// narrow IOMMU.
     #[schemars(range(min = 36, max = 52), extend("x-default" = "as the host's processor"))]
     pub phys_bits: Option<u8>,
-    /// What runs in the guest. `"windows"`: the real-time clock shows local time, and nested virtualization (VMX, SVM) is hidden, with
-    /// which Windows may start a hypervisor of its own. `"linux"`: KVM is shown also beside a `[dgpu]`, for its clock. `"other"`:
-    /// neither. Each of these can be said otherwise: by `rtc`, `features` and `hide_hypervisor`.
+    /// What runs in the guest. `"windows"`: it finds Hyper-V's interface, the real-time clock shows local time, and nested
+    /// virtualization (VMX, SVM) is hidden, with which Windows may start a hypervisor of its own. `"linux"`: KVM is shown also beside
+    /// a `[dgpu]`, for its clock. `"other"`: none of this. Each can be said otherwise: by `hyperv`, `rtc`, `features` and
+    /// `hide_hypervisor`.
     #[schemars(extend("x-default" = "`\"other\"`"))]
     pub os: Option<Os>,
     /// A set of values for those of these keys that are not written. `"optimus"`, for Windows on an Optimus laptop's GPU:
-    /// `os = "windows"`, `hide_hypervisor = true` and `vendor_id = "GenuineIntel"`.
+    /// `os = "windows"`, `hide_hypervisor = true`, `vendor_id = "GenuineIntel"`, and a small set of `hyperv`.
     #[schemars(extend("x-default" = "none"))]
     pub preset: Option<Preset>,
     /// Whether CPUID says that there is a hypervisor (leaf 1, ECX bit 31). `false` takes all paravirtual clocks and timers from the
     /// guest.
     #[schemars(extend("x-default" = "`true`"))]
     pub hypervisor: Option<bool>,
-    /// Whether KVM's leaves and its name are taken out of CPUID. The guest still learns that there is a hypervisor.
+    /// Whether KVM's leaves and its name are taken out of CPUID. The guest still learns that there is a hypervisor, and finds
+    /// what `hyperv` shows.
     #[schemars(extend("x-default" = "`false`; `true` with a `[dgpu]`, unless `os` is `\"linux\"`"))]
     pub hide_hypervisor: Option<bool>,
     /// The name of the hypervisor in CPUID leaf 0x40000000. KVM's leaves, if they are not hidden, are at 0x40000100 then.
-    #[schemars(extend("x-default" = "KVM's own; none if it is hidden"))]
+    #[schemars(extend("x-default" = "KVM's own, none if it is hidden; for Hyper-V's interface `\"Microsoft Hv\"`, and `\"GenuineIntel\"` if KVM is hidden"))]
     pub vendor_id: Option<HypervisorVendor>,
     /// Features to show and to hide, as `{ add = ["vmx"], remove = ["avx512f"] }`.
     #[schemars(extend("x-default" = "as the host's, as far as KVM offers them"))]
     pub features: FeaturesSection,
+    /// Hyper-V's interface, as `{ synic = false, stimer = false }`.
+    #[schemars(extend("x-default" = "all that helps with `os = \"windows\"`, else none"))]
+    pub hyperv: HypervSection,
 }
 
 /// What runs in the guest.
@@ -154,6 +160,8 @@ pub struct CpuIdentity {
     pub hypervisor: Hypervisor,
     /// KVM is hidden because of a `[dgpu]`, and not because somebody wrote so.
     pub hidden_for_gpu: bool,
+    /// What it may use of Hyper-V's interface.
+    pub hyperv: Hyperv,
     /// Features that must be there.
     pub add: Vec<CpuFeature>,
     /// Features that are hidden.
@@ -215,8 +223,8 @@ fn fixed(bit: CpuidBit) -> Option<&'static str> {
 }
 
 impl Resolver {
-    /// What the processors say of themselves. `gpu`: there is a `[dgpu]`.
-    pub fn cpu_identity(&mut self, section: CpuSection, gpu: bool) -> CpuIdentity {
+    /// What the processors say of themselves, of which there are `count`. `gpu`: there is a `[dgpu]`.
+    pub fn cpu_identity(&mut self, section: CpuSection, count: u32, gpu: bool) -> CpuIdentity {
         let optimus = section.preset == Some(Preset::Optimus);
         let os = section.os.unwrap_or(if optimus { Os::Windows } else { Os::Other });
         let for_gpu = gpu && os != Os::Linux;
@@ -236,6 +244,12 @@ impl Resolver {
             }
             Hypervisor::Absent
         };
+        let default = match os {
+            Os::Windows if optimus => HypervDefault::Optimus,
+            Os::Windows => HypervDefault::Windows(count),
+            Os::Linux | Os::Other => HypervDefault::None,
+        };
+        let hyperv = self.hyperv(&section.hyperv, default, hypervisor != Hypervisor::Absent);
         let FeaturesSection { add, mut remove } = section.features;
         self.check_features("features.add", &add);
         self.check_features("features.remove", &remove);
@@ -251,7 +265,7 @@ impl Resolver {
         }
         let hidden_for_gpu =
             section.hide_hypervisor.is_none() && !optimus && for_gpu && hypervisor != Hypervisor::Absent;
-        CpuIdentity { os, hypervisor, hidden_for_gpu, add, remove }
+        CpuIdentity { os, hypervisor, hidden_for_gpu, hyperv, add, remove }
     }
 
     fn check_features(&mut self, key: &'static str, features: &[CpuFeature]) {

@@ -12,6 +12,7 @@ use kvm_ioctls::{Cap, Kvm};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Supported;
+use super::hyperv::Offer;
 use super::table::{Table, field};
 
 /// The CPUs of the P cores, which only hybrid processors have (Linux `Documentation/ABI/testing/sysfs-devices-cpu`).
@@ -61,7 +62,7 @@ fn there<T: Send>(ask: impl FnOnce() -> T + Send) -> T {
 /// Asks KVM.
 ///
 /// # Errors
-/// Whatever KVM_GET_SUPPORTED_CPUID says.
+/// Whatever KVM_GET_SUPPORTED_CPUID and its counterpart for Hyper-V's interface say.
 pub(super) fn supported(kvm: &Kvm) -> Result<Supported, kvm_ioctls::Error> {
     let (entries, processor) = there(|| (kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES), read()));
     let mut table = Table::new(entries?.as_slice().to_vec());
@@ -73,7 +74,8 @@ pub(super) fn supported(kvm: &Kvm) -> Result<Supported, kvm_ioctls::Error> {
             });
         }
     }
-    Ok(Supported { table, tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer) })
+    let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
+    Ok(Supported { table, tsc_deadline, hyperv: Offer::query(kvm)? })
 }
 
 /// What the host's processor says.

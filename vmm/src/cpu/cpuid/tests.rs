@@ -10,6 +10,8 @@ use vocabulary::cpuid::bits_named;
 
 use super::*;
 
+mod hyperv_leaves;
+
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cpu/cpuid/tests").join(name)
 }
@@ -64,12 +66,43 @@ fn supported(host: &Table) -> Supported {
     };
     table.put(kvm(0x4000_0000, 0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d));
     table.put(kvm(0x4000_0001, 0x0100_7efb, 0, 0, 0));
-    Supported { table, tsc_deadline: true }
+    Supported { table, tsc_deadline: true, hyperv: hyperv::Offer::new(enlightened(), true) }
+}
+
+/// What KVM_GET_SUPPORTED_HV_CPUID gave on Linux 6.12 (AMD, without nested virtualization), in its order.
+fn enlightened() -> Vec<kvm_cpuid_entry2> {
+    let leaves = [
+        (0x4000_0000, [0x4000_0082, 0x756e_694c, 0x564b_2078, 0x7648_204d]),
+        (0x4000_0001, [0x3123_7648, 0, 0, 0]),
+        (0x4000_0002, [0x3839, 0x000a_0000, 0, 0]),
+        (0x4000_0003, [0xaaff, 0x0010_0830, 0, 0x0008_4d12]),
+        (0x4000_0004, [0x0004_0e2c, 0xfff, 0, 0]),
+        (0x4000_0005, [0x1000, 64, 0, 0]),
+        (0x4000_0080, [0x4000_0082, 0x7263_694d, 0x666f_736f, 0x5356_2074]),
+        (0x4000_0081, [0x3123_5356, 0, 0, 0]),
+        (0x4000_0082, [2, 0, 0, 0]),
+    ];
+    let entry = |(function, [eax, ebx, ecx, edx]): (u32, [u32; 4])| kvm_cpuid_entry2 {
+        function,
+        eax,
+        ebx,
+        ecx,
+        edx,
+        ..Default::default()
+    };
+    leaves.map(entry).to_vec()
 }
 
 fn profile(sockets: u32, cores: u32, threads: u32, physical_bits: u8) -> Profile {
     let hypervisor = Hypervisor::Present { kvm: true, vendor: None };
-    Profile { topology: Topology { sockets, cores, threads }, physical_bits, hypervisor, remove: Vec::new() }
+    Profile {
+        topology: Topology { sockets, cores, threads },
+        physical_bits,
+        hypervisor,
+        enlightenments: Enlightenments::NONE,
+        spinlock_retries: 0,
+        remove: Vec::new(),
+    }
 }
 
 /// Compares a guest's table with the golden one.

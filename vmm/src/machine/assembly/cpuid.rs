@@ -4,6 +4,7 @@ use serde::Serialize;
 use vocabulary::{CpuFeature, CpuidBit};
 
 use super::acpi::CpuFacts;
+use super::hyperv::Lacking;
 use crate::cpu::cpuid::{Difference, Profile, ShownCpu, Supported, differences, differences_text, processor};
 use crate::finding::{Findings, Section};
 use crate::kvm::{self, setup};
@@ -17,15 +18,22 @@ pub(in crate::machine) fn profile(plan: &MachinePlan, supported: &Supported) -> 
         topology: plan.topology,
         physical_bits: CpuFacts::new(supported, plan).physical_bits,
         hypervisor: identity.hypervisor,
+        enlightenments: identity.hyperv.on.and(supported.enlightenments()),
+        spinlock_retries: identity.hyperv.retries,
         remove: identity.remove.iter().flat_map(CpuFeature::bits).copied().collect(),
     }
 }
 
-/// Whether this host can show the features that are asked for.
+/// Whether this host can show the features that are asked for. What it cannot show of those that nobody has asked for by name is told
+/// in the log.
 ///
 /// # Errors
 /// It cannot show some, each with the line that asks for it.
 pub(in crate::machine) fn check(plan: &MachinePlan, supported: &Supported) -> Result<(), Findings> {
+    let lacking = Lacking::of(plan, supported);
+    for warning in &lacking.warnings {
+        tracing::warn!("{warning}");
+    }
     let table = supported.guest(&profile(plan, supported), 0);
     let problems = plan.identity.add.iter().filter_map(|feature| {
         let all = |shown: &dyn Fn(CpuidBit) -> bool| feature.bits().iter().all(|bit| shown(*bit));
@@ -40,7 +48,7 @@ pub(in crate::machine) fn check(plan: &MachinePlan, supported: &Supported) -> Re
         let problem = plan.problem(key, format!("the CPU feature {feature} is asked for, {why}"));
         Some(problem.with_help("`optimus-vmm plan --cpuid=diff` shows what the guest gets without it"))
     });
-    Findings::check(problems.collect())
+    Findings::check(problems.chain(lacking.problems).collect())
 }
 
 /// What is to be shown of CPUID.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use firmware::direct::entry::Entry;
 use kvm_ioctls::Kvm;
+use vocabulary::Enlightenment;
 
 use super::build::Board;
 use super::cpuid::profile;
@@ -18,7 +19,7 @@ use crate::cpu::tally::{ExitTally, Moment};
 use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
 use crate::kvm::chips::Chips;
-use crate::kvm::{HostError, setup};
+use crate::kvm::{HostError, hyperv, setup};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 
@@ -89,6 +90,9 @@ impl Vcpus {
         let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
         for (index, (&apic_id, tally)) in plan.apic_ids.iter().zip(&tallies).enumerate() {
             let vcpu = board.vm.create_vcpu(u64::from(apic_id)).map_err(setup("create a vCPU"))?;
+            if profile.enlightenments.contains(Enlightenment::Synic) {
+                hyperv::enable_synic(&vcpu).map_err(setup("give a vCPU Hyper-V's interrupt controller"))?;
+            }
             let table = supported.guest(&profile, apic_id);
             let cpuid = table.for_kvm().ok_or(HostError::TooManyLeaves)?;
             vcpu.set_cpuid2(&cpuid).map_err(setup("set the CPUID of a vCPU"))?;

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use vocabulary::Hypervisor;
+use vocabulary::{Enlightenment, Hypervisor};
 
-use crate::config::CpuIdentity;
+use crate::config::{self, CpuIdentity};
 
 /// What the guest finds in CPUID that is not the host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,6 +14,9 @@ pub struct Identity {
     pub hypervisor: bool,
     /// Whether KVM's leaves are there.
     pub kvm: bool,
+    /// What is offered of Hyper-V's interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hyperv: Option<Hyperv>,
     /// The name that replaces KVM's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor_id: Option<String>,
@@ -27,15 +30,37 @@ pub struct Identity {
     pub remove: Vec<String>,
 }
 
+/// Hyper-V's interface, as far as KVM implements it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hyperv {
+    /// The enlightenments, by their keys.
+    pub enlightenments: Vec<String>,
+    /// How often the guest is to try to get a spinlock before it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spinlock_retries: Option<u32>,
+}
+
+impl From<&config::Hyperv> for Hyperv {
+    fn from(hyperv: &config::Hyperv) -> Self {
+        Self {
+            enlightenments: hyperv.on.iter().map(|one| one.to_string()).collect(),
+            spinlock_retries: hyperv.on.contains(Enlightenment::Spinlocks).then_some(hyperv.retries),
+        }
+    }
+}
+
 impl From<&CpuIdentity> for Identity {
     fn from(identity: &CpuIdentity) -> Self {
-        let (hypervisor, kvm, vendor) = match identity.hypervisor {
-            Hypervisor::Absent => (false, false, None),
-            Hypervisor::Present { kvm, vendor } => (true, kvm, vendor),
+        let (hypervisor, kvm) = match identity.hypervisor {
+            Hypervisor::Absent => (false, false),
+            Hypervisor::Present { kvm, .. } => (true, kvm),
         };
+        let hyperv = &identity.hyperv;
+        let vendor = identity.hypervisor.vendor(!hyperv.on.is_empty());
         Self {
             hypervisor,
             kvm,
+            hyperv: (!hyperv.on.is_empty()).then(|| Hyperv::from(hyperv)),
             vendor_id: vendor.map(|name| name.to_string()),
             hidden_for_dgpu: identity.hidden_for_gpu,
             add: identity.add.iter().map(ToString::to_string).collect(),
@@ -47,10 +72,12 @@ impl From<&CpuIdentity> for Identity {
 impl Identity {
     /// Its lines below the number of processors.
     pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
-        let shown = match (self.hypervisor, self.kvm) {
-            (false, _) => "no hypervisor",
-            (true, true) => "KVM",
-            (true, false) => "a hypervisor, but not KVM",
+        let shown = match (self.hypervisor, &self.hyperv, self.kvm) {
+            (false, ..) => "no hypervisor",
+            (true, None, true) => "KVM",
+            (true, None, false) => "a hypervisor, but not KVM",
+            (true, Some(_), true) => "Hyper-V's interface and KVM's",
+            (true, Some(_), false) => "Hyper-V's interface, but not KVM",
         };
         write!(out, "  CPUID shows {shown}")?;
         if let Some(name) = &self.vendor_id {
@@ -60,6 +87,13 @@ impl Identity {
             write!(out, ", for the driver of [dgpu]; `hide_hypervisor = false` in [cpu] shows it")?;
         }
         writeln!(out)?;
+        if let Some(Hyperv { enlightenments, spinlock_retries }) = &self.hyperv {
+            write!(out, "  Hyper-V: {}", enlightenments.join(", "))?;
+            match spinlock_retries {
+                Some(times) => writeln!(out, " ({times} attempts at a spinlock)")?,
+                None => writeln!(out)?,
+            }
+        }
         for (what, features) in [("with", &self.add), ("without", &self.remove)] {
             if !features.is_empty() {
                 writeln!(out, "  {what} {}", features.join(", "))?;
