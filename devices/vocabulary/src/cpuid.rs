@@ -5,6 +5,7 @@ mod names;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,15 +106,21 @@ pub fn feature_names() -> impl Iterator<Item = &'static str> {
 
 /// The bits of this name, of which most names have one; none for a word that is no name.
 pub fn bits_named(name: &str) -> Vec<CpuidBit> {
-    let all = names::WORDS.iter().flat_map(|word| word.names.iter().map(move |named| (word, named)));
-    all.filter(|(_, (_, known))| alike(known, name))
-        .map(|(word, &(bit, _))| CpuidBit {
-            leaf: word.leaf,
-            index: word.index,
-            register: word.register,
-            bit,
-        })
-        .collect()
+    /// All names by their length: a start looks up some hundred of them.
+    static BY_LENGTH: LazyLock<Vec<Vec<(&str, CpuidBit)>>> = LazyLock::new(|| {
+        let mut all = Vec::new();
+        for &names::Word { leaf, index, register, names } in names::WORDS {
+            for &(bit, name) in names {
+                all.resize_with(all.len().max(name.len() + 1), Vec::new);
+                if let Some(alike) = all.get_mut(name.len()) {
+                    alike.push((name, CpuidBit { leaf, index, register, bit }));
+                }
+            }
+        }
+        all
+    });
+    let candidates = BY_LENGTH.get(name.len()).into_iter().flatten();
+    candidates.filter(|(known, _)| alike(known, name)).map(|(_, bit)| *bit).collect()
 }
 
 /// A feature of the CPU, as a user writes it: a name of Linux' or QEMU's, or a bit by its place.
