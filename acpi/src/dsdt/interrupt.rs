@@ -23,9 +23,16 @@ pub(super) fn push_pic_mode(terms: &mut Terms) {
 pub(super) fn push_routes(terms: &mut Terms, devices: &[u8], wire: impl Fn(u8, Pin) -> Pirq) {
     for (name, link) in [(PIC_ROUTES, link::pic_path as fn(Pirq) -> Path), (APIC_ROUTES, link::apic_path)] {
         let mut routes = PackageBuilder::new();
+        // Many pins lead to one link: its name is encoded once.
+        let links = Pirq::ALL.map(|pirq| {
+            let mut path = Terms::new();
+            path.push(&link(pirq));
+            path
+        });
         for device in devices {
             for pin in Pin::ALL {
-                routes.add_element(&route(*device, pin, &link(wire(*device, pin))));
+                let Some(link) = links.get(usize::from(wire(*device, pin).index())) else { continue };
+                routes.add_element(&route(*device, pin, link));
             }
         }
         terms.push(&Name::new(name.path(), &routes));
