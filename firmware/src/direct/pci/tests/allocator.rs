@@ -138,8 +138,16 @@ fn what_has_no_room_is_told_and_the_rest_has_its_place() {
     assert_eq!(found.missing.len(), 2);
 }
 
-/// Functions with up to six registers of all kinds, behind ports or not, and large ones of 256 MiB to 16 GiB.
-fn topologies() -> impl Strategy<Value = Vec<Function>> {
+/// A function before buses have numbers.
+#[derive(Debug, Clone)]
+struct Node {
+    registers: Vec<(BarKind, u64)>,
+    /// Of a bridge: whether its prefetchable window has 64 bits, and what is behind it.
+    bridge: Option<(bool, Vec<Self>)>,
+}
+
+/// Registers of all kinds, and large ones of 256 MiB to 16 GiB.
+fn registers(most: usize) -> impl Strategy<Value = Vec<(BarKind, u64)>> {
     let register = prop_oneof![
         (2u32..9).prop_map(|log2| (IO, 1u64 << log2)),
         (4u32..26).prop_map(|log2| (M32, 1 << log2)),
@@ -148,25 +156,49 @@ fn topologies() -> impl Strategy<Value = Vec<Function>> {
         (28u32..35).prop_map(|log2| (P64, 1 << log2)),
         (11u32..21).prop_map(|log2| (BarKind::Rom, 1 << log2)),
     ];
-    let registers = prop::collection::vec(register, 0..4);
-    prop::collection::vec((registers, any::<bool>(), any::<bool>()), 1..20).prop_map(|wanted| {
-        let mut functions = Vec::new();
-        let mut bus = 0;
-        for (device, (registers, bridged, wide)) in wanted.into_iter().enumerate() {
-            let bars: Vec<Bar> =
-                (0..).zip(registers).map(|(index, (kind, size))| bar(2 * index, kind, size)).collect();
-            let device = device as u8;
-            if bridged {
-                bus += 1;
-                let mut port = port(device, bus, vec![endpoint(at(bus, 0), &bars)]);
-                port.bridge.as_mut().unwrap().wide = wide;
-                functions.push(port);
-            } else {
-                functions.push(endpoint(at(0, device), &bars));
-            }
-        }
-        functions
-    })
+    prop::collection::vec(register, 0..=most)
+}
+
+/// Functions with up to three registers, on bus 0 or behind up to four bridges, one behind the other. Bridges have
+/// up to one register themselves.
+fn topologies() -> impl Strategy<Value = Vec<Function>> {
+    let leaf = registers(3).prop_map(|registers| Node { registers, bridge: None });
+    let node = leaf.prop_recursive(4, 16, 4, |behind| {
+        (registers(1), any::<bool>(), prop::collection::vec(behind, 0..4))
+            .prop_map(|(registers, wide, behind)| Node { registers, bridge: Some((wide, behind)) })
+    });
+    prop::collection::vec(node, 1..12).prop_map(|nodes| number(nodes, 0, &mut 0))
+}
+
+/// Numbers buses depth first; `last` is the highest number so far.
+fn number(nodes: Vec<Node>, bus: u8, last: &mut u8) -> Vec<Function> {
+    let numbered = (0..).zip(nodes).map(|(device, Node { registers, bridge })| {
+        let bars = (0..).zip(registers).map(|(index, (kind, size))| bar(2 * index, kind, size)).collect();
+        let bridge = bridge.map(|(wide, behind)| {
+            *last += 1;
+            let secondary = *last;
+            let behind = number(behind, secondary, last);
+            Bridge { secondary, subordinate: *last, wide, behind }
+        });
+        Function { at: at(bus, device), bars, pin: 1, bridge }
+    });
+    numbered.collect()
+}
+
+/// Each function with the bridges above it, the nearest last.
+fn with_bridges(functions: &[Function], above: &[PciAddress]) -> Vec<(Function, Vec<PciAddress>)> {
+    let each = functions.iter().flat_map(|function| {
+        let behind = function
+            .bridge
+            .iter()
+            .flat_map(|bridge| with_bridges(&bridge.behind, &[above, &[function.at]].concat()));
+        std::iter::once((function.clone(), above.to_vec())).chain(behind)
+    });
+    each.collect()
+}
+
+fn memory_of(windows: &Windows) -> impl Iterator<Item = AddressRange> + '_ {
+    [windows.memory, windows.prefetchable].into_iter().flatten()
 }
 
 proptest! {
@@ -174,10 +206,9 @@ proptest! {
     fn nothing_overlaps_and_bridges_forward_everything(functions in topologies()) {
         let apertures = apertures();
         let found = allocate(&functions, &apertures);
-        let all: usize = functions.iter()
-            .map(|function| function.bars.len()
-                + function.bridge.iter().flat_map(|bridge| &bridge.behind).map(|child| child.bars.len()).sum::<usize>())
-            .sum();
+        let functions = with_bridges(&functions, &[]);
+        let above = |at: PciAddress| &functions.iter().find(|(function, _)| function.at == at).unwrap().1;
+        let all: usize = functions.iter().map(|(function, _)| function.bars.len()).sum();
         prop_assert_eq!(found.bars.len() + found.missing.len(), all);
 
         let is_io = |kind| kind == BarKind::Io;
@@ -193,22 +224,18 @@ proptest! {
                 let apart = is_io(one.bar.kind) != is_io(other.bar.kind) || !range.overlaps(other.range().unwrap());
                 prop_assert!(apart, "{one:?} {other:?}");
             }
-            // Its own bridge forwards it, and no other does.
+            // All bridges above it forward it, and no other does.
             for (bridge, windows) in &found.windows {
-                let open = if is_io(one.bar.kind) { vec![windows.io] } else { vec![windows.memory, windows.prefetchable] };
-                let forwards = open.iter().flatten().any(|window| window.covers(range));
-                let touches = open.iter().flatten().any(|window| window.overlaps(range));
-                let node = functions.iter().find(|function| function.at == *bridge).unwrap();
-                let own = node.bridge.as_ref().unwrap().secondary == one.at.bus();
+                let open: Vec<_> = if is_io(one.bar.kind) { windows.io.into_iter().collect() } else { memory_of(windows).collect() };
+                let forwards = open.iter().any(|window| window.covers(range));
+                let touches = open.iter().any(|window| window.overlaps(range));
+                let own = above(one.at).contains(bridge);
                 prop_assert_eq!((forwards, touches), (own, own));
             }
         }
-        for (index, (_, one)) in found.windows.iter().enumerate() {
-            for window in [one.memory, one.prefetchable].into_iter().flatten() {
+        for (bridge, one) in &found.windows {
+            for window in memory_of(one) {
                 prop_assert_eq!((window.base() % MIB, window.len() % MIB), (0, 0));
-                for (_, other) in &found.windows[..index] {
-                    prop_assert!([other.memory, other.prefetchable].into_iter().flatten().all(|other| !other.overlaps(window)));
-                }
             }
             if let Some(window) = one.io {
                 prop_assert_eq!((window.base() % 4096, window.len() % 4096), (0, 0));
@@ -217,6 +244,18 @@ proptest! {
                 prop_assert!(!memory.overlaps(prefetchable));
             }
             prop_assert!(one.memory.is_none_or(|window| window.last() < 4 * GIB));
+            // A bridge forwards to those behind it what they forward, and nothing to others.
+            for (other, theirs) in &found.windows {
+                let (behind, related) = (above(*bridge).contains(other), above(*other).contains(bridge) || bridge == other);
+                for window in memory_of(one) {
+                    prop_assert_eq!(memory_of(theirs).any(|open| open.covers(window)) && !related, behind);
+                    prop_assert!(behind || related || memory_of(theirs).all(|open| !open.overlaps(window)));
+                }
+                if let Some(window) = one.io {
+                    prop_assert_eq!(theirs.io.is_some_and(|open| open.covers(window)) && !related, behind);
+                    prop_assert!(behind || related || theirs.io.is_none_or(|open| !open.overlaps(window)));
+                }
+            }
         }
     }
 }
