@@ -1,3 +1,6 @@
+//! The device as a guest's driver sees it: keys, the directory, reads byte by byte and by DMA (QEMU
+//! `docs/specs/fw_cfg.rst`), with contents that the host fails to read and descriptors that no driver would write.
+
 mod whole;
 
 use std::io;

@@ -1,3 +1,6 @@
+//! The chip as drivers use it: edk2's, which polls nothing, and Linux', which polls its status (Intel/Sharp extended
+//! command set, JEDEC JEP137; JESD68.01 for the query), with what reaches the store behind it and when.
+
 use std::sync::atomic::AtomicBool;
 
 use super::*;
