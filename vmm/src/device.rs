@@ -197,6 +197,9 @@ pub(crate) trait Spec: fmt::Debug {
 
 /// A device whose files are open.
 pub(crate) trait Opened {
+    /// Adds what its files hold for the ACPI tables.
+    fn fill(&self, _tables: &mut Tables) {}
+
     /// Adds it to the machine. `placed` is its function, if it has asked for one.
     ///
     /// # Errors

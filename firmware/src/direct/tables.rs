@@ -18,6 +18,10 @@ pub struct TableRoom {
 }
 
 impl TableRoom {
+    /// Bytes that all ACPI tables together may have. What is left is for SMBIOS's tables and an OpRegion, whose sizes
+    /// are known later.
+    pub const FOR_ACPI: u64 = TABLES_ROOM - (1 << 20);
+
     /// All of it, with RAM that ends at `low_ram_end`.
     pub fn new(low_ram_end: u64) -> Self {
         Self { end: low_ram_end, top: low_ram_end, entry: ENTRY_POINTS }

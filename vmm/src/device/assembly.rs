@@ -60,8 +60,6 @@ pub(crate) struct Made {
     pub vnc: Option<Server>,
     /// What a client of the control socket is told of the disks.
     pub disks: Vec<DiskFacts>,
-    /// For the ACPI tables.
-    pub tables: Tables,
 }
 
 impl fmt::Debug for Made {

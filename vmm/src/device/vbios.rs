@@ -141,8 +141,12 @@ impl Spec for Vbios {
 struct OpenVbios(Arc<[u8]>);
 
 impl Opened for OpenVbios {
-    fn build(self: Box<Self>, _: Option<Placed<'_>>, machine: &mut Assembly<'_>) -> Result<(), DeviceError> {
-        machine.made.tables.vbios = Some(self.0);
+    fn fill(&self, tables: &mut Tables) {
+        tables.vbios = Some(Arc::clone(&self.0));
+    }
+
+    /// There is nothing but the tables.
+    fn build(self: Box<Self>, _: Option<Placed<'_>>, _: &mut Assembly<'_>) -> Result<(), DeviceError> {
         Ok(())
     }
 }

@@ -173,6 +173,42 @@ fn all_wrong_tables_are_told_with_file_and_field() {
     assert!(problems.iter().all(|problem| problem.location().is_some()));
 }
 
+/// A kernel that starts without firmware has 31 MiB for tables, of which the machine's own have less than one.
+#[test]
+fn tables_that_no_room_is_left_for_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = SSDT.to_vec();
+    table.resize(::acpi::MAX_USER_TABLE, 0);
+    table[4..8].copy_from_slice(&(::acpi::MAX_USER_TABLE as u32).to_le_bytes());
+    let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    table[9] = table[9].wrapping_sub(sum);
+    for number in 0..31 {
+        fs::write(folder.path().join(format!("{number}.aml")), &table).unwrap();
+    }
+    let refused = |boot: &str, count: usize| {
+        let kernel = format!("[kernel]\nimage = \"vmlinuz\"\nboot = \"{boot}\"\n");
+        let tables = (0..count).map(|number| format!("[[acpi.table]]\nfile = \"{number}.aml\"\n"));
+        let text = kernel + &tables.collect::<String>();
+        let config = config::parse(&text, &folder.path().join("test.toml")).unwrap();
+        let plan = plan(config, &HostFacts::default()).unwrap();
+        let problems = super::refused_files(&plan);
+        let found = problems.iter().find(|problem| problem.message().contains("the ACPI tables have"));
+        found.map(|problem| problem.to_string())
+    };
+    assert_eq!(refused("direct", 30), None);
+    assert_eq!(refused("firmware", 31), None);
+    let message = refused("direct", 31).unwrap();
+    for part in [
+        "have 31872 KiB",
+        "room for 31744 KiB",
+        "test.toml:3",
+        "boot = \"direct\"",
+        "have the firmware start",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
 #[test]
 fn tables_are_dumped_with_their_sources() {
     let (folder, plan) = with_files(&[("a.aml", SSDT), ("b.aml", SSDT)]);

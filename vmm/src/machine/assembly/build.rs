@@ -177,7 +177,7 @@ pub(in crate::machine) fn board(
     inputs: Inputs,
     connections: Connections,
 ) -> Result<Board, Failure> {
-    let Inputs { mut additions, roms, kernel, items, flash, devices } = inputs;
+    let Inputs { additions, roms, kernel, items, flash, devices } = inputs;
     let vm = kvm::create_vm(kvm)?;
     let slots = Slots::new(Arc::clone(&vm));
     slots.map_ram(&ram)?;
@@ -241,8 +241,7 @@ pub(in crate::machine) fn board(
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
-    let Made { resets, power, screen, ramfb, vnc, disks, tables } = assembly.made;
-    additions.devices = tables;
+    let Made { resets, power, screen, ramfb, vnc, disks } = assembly.made;
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use firmware::direct::tables::TableRoom;
+
 use super::user_tables;
+use crate::config::Boot;
 use crate::device::{Opening, Purpose, Tables, Vbios};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Section};
+use crate::machine::assembly::acpi::{CpuFacts, Firmware, platform};
 use crate::plan::MachinePlan;
 
 /// What the user adds to the machine's own tables.
@@ -36,5 +40,26 @@ impl Additions {
     /// Reads the user's tables; what cannot be used is added to `problems`.
     pub(in crate::machine) fn read(plan: &MachinePlan, problems: &mut Vec<Finding>) -> Self {
         Self { tables: user_tables::load(plan, problems), ..Self::default() }
+    }
+
+    /// What is wrong if a kernel that starts without firmware cannot have all of it in memory.
+    pub(in crate::machine) fn without_room(&self, plan: &MachinePlan) -> Option<Finding> {
+        let direct = plan.kernel.as_ref().is_some_and(|kernel| kernel.boot == Boot::Direct);
+        if !direct || self.tables.is_empty() && self.devices.vbios.is_none() {
+            return None;
+        }
+        let platform = platform(plan, CpuFacts::of_host(plan), &Firmware::default(), self).ok()?;
+        let sizes = acpi::build(&platform).ok()?.sizes();
+        let size = sizes.tables as u64 + sizes.vrom as u64;
+        (size > TableRoom::FOR_ACPI).then(|| {
+            let message = format!(
+                "the ACPI tables have {} KiB with those of [[acpi.table]] and the video BIOS; a kernel that starts \
+                 without firmware has room for {} KiB",
+                size >> 10,
+                TableRoom::FOR_ACPI >> 10
+            );
+            plan.problem(Section::Kernel.key("boot"), message)
+                .with_help("leave some out, or have the firmware start the kernel")
+        })
     }
 }

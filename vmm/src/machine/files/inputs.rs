@@ -78,15 +78,18 @@ struct Files {
 impl Files {
     fn open(plan: &MachinePlan, purpose: Purpose) -> Self {
         let mut problems = Vec::new();
-        let additions = Additions::read(plan, &mut problems);
+        let mut additions = Additions::read(plan, &mut problems);
         let roms = Roms::load(plan, &mut problems);
         let kernel = kernel(plan, &mut problems);
         let items = items(plan, &mut problems);
         let mut opening = Opening { name: &plan.name, purpose, origin: &plan.origin, problems };
         let numbered = plan.devices.iter().enumerate();
-        let devices =
+        let devices: Vec<_> =
             numbered.filter_map(|(index, device)| Some((index, device.open(&mut opening)?))).collect();
-        Self { additions, roms, kernel, items, devices, problems: opening.problems }
+        let mut problems = opening.problems;
+        devices.iter().for_each(|(_, device)| device.fill(&mut additions.devices));
+        problems.extend(additions.without_room(plan));
+        Self { additions, roms, kernel, items, devices, problems }
     }
 }
 
