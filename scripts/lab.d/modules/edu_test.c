@@ -257,7 +257,6 @@ static int edu_dma(struct edu *edu, unsigned int rounds)
 	status = edu_request(edu, PCI_IRQ_MSI);
 	if (status)
 		goto free;
-	pci_set_master(edu->pdev);
 	for (round = 0; round < rounds && !status; round++) {
 		length = lengths[round % ARRAY_SIZE(lengths)];
 		shift = (round * 37) % 512;
@@ -559,6 +558,8 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (status)
 		return status;
 	edu->regs = pcim_iomap_table(pdev)[0];
+	/* For messages as much as for transfers: both are writes to memory. */
+	pci_set_master(pdev);
 	pci_set_drvdata(pdev, edu);
 	mutex_lock(&edu_lock);
 	if (the_edu)
