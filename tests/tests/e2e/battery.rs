@@ -9,7 +9,7 @@ use tests::{Outcome, ensure};
 
 use crate::{Scenario, scenario};
 
-pub(crate) const SCENARIOS: &[Scenario] = &[scenario("battery_follows_the_hosts", 30, follows)];
+pub(crate) const SCENARIOS: &[Scenario] = &[scenario("battery_follows_the_hosts", 20, follows)];
 
 /// The host's module, unloaded at the end.
 struct HostBattery;
@@ -77,7 +77,7 @@ fn shows(running: &mut Running, what: &str, events: u64, limit: Duration) -> Out
 
 fn follows() -> Outcome {
     let battery = HostBattery::load()?;
-    let mut machine = Machine::small("test=power_watch")?;
+    let mut machine = Machine::small("test=power_watch")?.directly();
     machine.sections = "[battery]\nmode = \"mirror\"\n".into();
     let mut running = machine.start(&Options::default())?;
     let at_first = "online=1 status=Full energy=50000000 power=0";

@@ -17,7 +17,7 @@ use crate::{Scenario, scenario};
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("virtual_gpu_is_made_for_the_run", 40, made),
     scenario("virtual_gpu_without_edid_or_list_of_capabilities", 20, plainest),
-    scenario("virtual_gpu_behind_a_root_port_beside_a_passed_device", 60, beside),
+    scenario("virtual_gpu_behind_a_root_port_beside_a_passed_device", 35, beside),
     scenario("virtual_gpu_that_exists_is_left_alone", 10, existing),
     scenario("virtual_gpu_of_a_killed_run_is_removed_by_the_next", 10, killed),
     scenario("virtual_gpus_that_cannot_be_had_are_refused", 10, refused),
@@ -98,8 +98,9 @@ fn plainest() -> Outcome {
 /// A device behind the IOMMU and one that is not share the address space of DMA.
 fn beside() -> Outcome {
     let lent = Lent::take(&[ids::EDU])?;
-    let mut machine =
-        Machine::small("test=edu,pci edu=ident,msi:100,intx:100,dma:2")?.with_functions(&lent.addresses());
+    let mut machine = Machine::small("test=edu,pci edu=ident,msi:100,intx:100,dma:2")?
+        .directly()
+        .with_functions(&lent.addresses());
     // Which of VFIO's interfaces is used is said with the functions.
     machine.sections = section(&format!("{MBOCHS}guest = \"02:00.0\"\n"));
     let finished = machine.run(&Options::default().within(300))?;

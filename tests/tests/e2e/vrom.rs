@@ -12,7 +12,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("vbios_of_a_passed_gpu_under_ovmf_2022_11", 30, of_a_gpu),
     scenario("vbios_above_1_mib_without_a_gpu_under_ovmf_2025_02", 20, without_function),
     scenario("vbios_at_another_function_under_ovmf_2026_08", 25, elsewhere),
-    scenario("nouveau_shadows_the_vbios_by_acpi", 45, shadowed),
+    scenario("nouveau_shadows_the_vbios_by_acpi", 35, shadowed),
 ];
 
 /// 167936 bytes, as those of many laptops.
@@ -97,7 +97,7 @@ fn shadowed() -> Outcome {
     let lent = Lent::take(&[ids::GPU, ids::AUDIO])?;
     let [gpu, _] = lent.addresses()[..] else { return Err("the card has two functions".into()) };
     let text = format!("host = \"{gpu}\"\nvendor = \"10de\"\ndevice = \"1c8d\"\nsubsystem = \"17aa:39d1\"\n");
-    let mut machine = machine(Firmware::USUAL, "0000:01:00.0", ORDINARY, &text)?.with_tools()?;
+    let mut machine = machine(Firmware::USUAL, "0000:01:00.0", ORDINARY, &text)?.with_tools()?.directly();
     machine.set_words("test=nouveau,acpi_log nouveau=debug=bios=trace")?;
     let finished = machine.run(&Options::default())?;
     finished.passed("nouveau")?;

@@ -17,12 +17,13 @@ use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("keys_and_mouse_arrive_in_the_guest", 130, arrive),
+    scenario("keys_and_mouse_arrive_in_the_guest", 110, arrive),
     scenario("shell_on_the_serial_port_by_ctl", 20, console),
 ];
 
 fn arrive() -> Outcome {
     let machine = Machine::small("test=input console=tty0 console=ttyS0")?
+        .directly()
         .with_tools()?
         .with_screen(VNC)
         .with_key("grace = 300");
