@@ -15,6 +15,7 @@
 //! | [`battery`] | registers of the battery |
 //! | [`cpu`] | vendors, sockets, cores and threads, names of hypervisors |
 //! | [`cpuid`] | bits of CPUID and their names |
+//! | [`cpu_list`] | sets of the host's CPUs |
 //! | [`hyperv`] | enlightenments of Hyper-V's interface |
 //! | [`fw_cfg`] | contents of fw_cfg items |
 //! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
@@ -31,6 +32,7 @@
 pub mod battery;
 pub mod console;
 pub mod cpu;
+pub mod cpu_list;
 pub mod cpuid;
 pub mod disk;
 pub mod fw_cfg;
@@ -53,6 +55,7 @@ pub mod vnc;
 
 pub use console::ConsoleSpec;
 pub use cpu::{CpuVendor, Hypervisor, HypervisorVendor, Topology};
+pub use cpu_list::CpuList;
 pub use cpuid::{CpuFeature, CpuidBit};
 pub use disk::DiskFormat;
 pub use hugepages::Hugepages;
