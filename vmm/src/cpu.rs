@@ -5,6 +5,7 @@ pub mod cpuid;
 pub mod crash;
 pub mod exit;
 pub mod report;
+mod slice;
 pub mod start;
 pub mod state;
 pub mod tally;

@@ -14,6 +14,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 use super::conductor::{Conductor, Next, Request};
 use super::exit::{Dispatcher, Turn};
 use super::report::CpuReport;
+use super::slice;
 use super::start::Start;
 use super::state::PowerOnState;
 
@@ -65,6 +66,7 @@ impl VcpuThread {
         let flag = Arc::clone(&done);
         let handle = Builder::new().name(format!("vcpu{}", parts.index)).spawn(move || {
             let conductor = Arc::clone(&parts.conductor);
+            slice::shorten();
             let counts = run(parts);
             flag.store(true, Ordering::SeqCst);
             conductor.ended(counts);
