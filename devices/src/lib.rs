@@ -23,6 +23,7 @@ pub mod pvpanic;
 pub mod serial;
 #[cfg(test)]
 mod test_support;
+pub mod threads;
 pub mod time;
 pub mod vfio;
 pub mod virtio;

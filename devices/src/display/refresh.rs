@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -12,6 +12,7 @@ use super::pace::{ACTIVE, Pace};
 use super::scan::Effort;
 use super::view::{Copy, Look, Lookers};
 use super::{Change, Screen, View};
+use crate::threads;
 
 /// A look right after a refresh, which it was signalled, does not need another one.
 const FRESH: Duration = Duration::from_millis(10);
@@ -156,7 +157,7 @@ impl Display {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
             let shared = Arc::clone(&self.shared);
-            *thread = Some(thread::Builder::new().name("display".into()).spawn(move || shared.run())?);
+            *thread = Some(threads::start("display", move || shared.run())?);
         }
         Ok(())
     }

@@ -6,14 +6,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::GuestRam;
 use crate::pci::dma::Dma;
+use crate::{GuestRam, threads};
 
 use super::{ActiveQueue, Chain, QueueError};
 
@@ -111,7 +111,7 @@ impl Worker {
             return Ok(Self { stop, thread: None });
         }
         let shared = Arc::clone(&stop);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&waiter, &shared))?;
+        let thread = threads::start(name, move || work(&waiter, &shared))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
