@@ -103,6 +103,42 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:", "16 × 16 × 2", "fewer processors"],
     ),
     case(
+        "fewer lists of CPUs than vCPUs",
+        "[cpu]\ncount = 2\npin = [[2]]\n",
+        &[],
+        &["vm.toml:3:7", "`pin` has 1 list for 2 vCPUs", "auto", "^"],
+    ),
+    case(
+        "a vCPU without a CPU",
+        "[cpu]\npin = [[]]\n",
+        &[],
+        &["vm.toml:2:7", "vCPU 0 has no CPU of the host", "^"],
+    ),
+    case(
+        "a CPU that no host has",
+        "[cpu]\npin = [\"0-1024\"]\n",
+        &[],
+        &["vm.toml:2:8", "no CPU 1024", "0 to 1023", "^"],
+    ),
+    case(
+        "a CPU that this host does not have",
+        "[cpu]\npin = [1023]\n",
+        &[],
+        &["vm.toml:2:7", "the host has no CPU 1023", "lscpu -e", "^"],
+    ),
+    case(
+        "an unknown way to pin",
+        "[cpu]\npin = \"all\"\n",
+        &[],
+        &["vm.toml:2:7", "\"auto\"", "[[2], [3]]", "^"],
+    ),
+    case(
+        "polling for too long",
+        "[cpu]\nhalt_poll_ns = 1000000000\n",
+        &[],
+        &["vm.toml:2:16", "from 0 to 10000000", "^"],
+    ),
+    case(
         "a video BIOS that is blank",
         "[dgpu]\nvbios = \"gpu.rom\"\n",
         &[("gpu.rom", Content::Zeros(4096))],

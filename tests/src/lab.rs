@@ -15,6 +15,11 @@ pub fn iommu() -> String {
     std::env::var("OPTIMUS_LAB_IOMMU").unwrap_or_else(|_| "on".into())
 }
 
+/// How many CPUs the emulated host has.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The lab's directory. It is read-only in the emulated host.
 pub fn directory() -> PathBuf {
     std::env::var_os("OPTIMUS_LAB_DIR").map_or_else(|| "target/lab".into(), PathBuf::from)

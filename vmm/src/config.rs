@@ -43,6 +43,7 @@ pub use sections::igpu::Igpu;
 pub use sections::kernel::{Boot, Kernel};
 pub use sections::machine::{Action, Machine, Rtc};
 pub use sections::passthrough::{GpuFunctions, Passthrough, RomSource};
+pub use sections::scheduling::{Pin, Scheduling};
 pub use sections::smbios::{ChassisType, Smbios};
 
 /// A virtual machine as the user wants it. Paths are absolute, or as resolved as the file's own path is.
@@ -58,6 +59,8 @@ pub struct Config {
     pub cpu: Cpu,
     /// What they say of themselves.
     pub identity: CpuIdentity,
+    /// Where and how the host runs them.
+    pub scheduling: Scheduling,
     /// The firmware's files; `None` where a kernel starts without firmware.
     pub firmware: Option<Firmware>,
     /// SMBIOS strings.

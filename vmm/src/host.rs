@@ -7,6 +7,7 @@
 mod apic;
 mod binding;
 mod check;
+mod cpus;
 mod device;
 mod drm;
 mod facts;
@@ -31,6 +32,7 @@ pub use binding::journal::JournalError;
 pub use binding::kernel::{ChildWriter, Kernel, WriteError};
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
+pub use cpus::{HostCpu, HostCpus};
 pub use files::HostFiles;
 #[cfg(test)]
 pub use holders::Holder;
@@ -62,7 +64,8 @@ pub struct HostFunction {
 }
 
 /// What the plan may know of the host: the PCI functions that the configuration names, and the other functions of
-/// their slots, and the mediated devices, and what its processors do for guests. What does not exist is not in here.
+/// their slots, the mediated devices, its CPUs if vCPUs are to be pinned, and what its processors do for guests. What does not
+/// exist is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// By address.
@@ -71,4 +74,6 @@ pub struct HostFacts {
     pub mdevs: BTreeMap<Uuid, HostMdev>,
     /// APIC virtualization.
     pub apic: HardwareApic,
+    /// Its CPUs, if they matter.
+    pub cpus: Option<HostCpus>,
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
+use kvm_bindings::{KVM_CAP_HALT_POLL, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vocabulary::memory::KVM_PAGES;
 
@@ -155,6 +155,17 @@ pub fn create_vm(kvm: &Kvm) -> Result<Arc<VmFd>, HostError> {
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(setup("create the PIT in KVM"))?;
     Ok(Arc::new(vm))
+}
+
+/// Has KVM keep the CPU of a halted vCPU for `nanoseconds` at most while it looks for an interrupt, in place of the module's
+/// `halt_poll_ns` (kvm/api.rst, KVM_CAP_HALT_POLL).
+///
+/// # Errors
+/// EINVAL on a KVM without that capability.
+pub fn limit_halt_polling(vm: &VmFd, nanoseconds: u32) -> io::Result<()> {
+    let capability =
+        kvm_enable_cap { cap: KVM_CAP_HALT_POLL, args: [nanoseconds.into(), 0, 0, 0], ..Default::default() };
+    vm.enable_cap(&capability).map_err(io_error)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! is `pub` in a module is there for other modules (`scripts/modules` says for which), and the compiler finds what none of them uses.
 #![allow(unreachable_pub, reason = "the modules are private; what they offer to each other is pub in them")]
 
+mod affinity;
 mod cli;
 mod command;
 mod config;

@@ -39,6 +39,7 @@ use crate::plan::{self, MachinePlan};
 pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failure> {
     let config = config::load(path, overrides)?;
     let facts = HostFacts::gather(config.lent_devices());
+    let facts = if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts };
     Ok(plan::plan(config, &facts)?)
 }
 

@@ -13,6 +13,7 @@ mod igpu;
 pub mod memory;
 pub mod passthrough;
 mod pci;
+mod pin;
 mod place;
 mod ports;
 pub mod report;
@@ -36,6 +37,7 @@ use crate::topology::PciPlan;
 
 pub use igpu::PlannedIgpu;
 pub use passthrough::PlannedPassthrough;
+pub use pin::{Choice, CpuPlacement};
 pub(crate) use resources::Claims;
 pub use resources::PortRange;
 
@@ -72,6 +74,10 @@ pub struct MachinePlan {
     pub topology: Topology,
     /// What the processors say of themselves.
     pub identity: CpuIdentity,
+    /// Where vCPUs and other threads run, if that is not left to the host.
+    pub placement: Option<CpuPlacement>,
+    /// How long KVM keeps the CPU of a halted vCPU at most, in nanoseconds; `None` is the host's way.
+    pub halt_poll_ns: Option<u32>,
     /// The APIC ID of each vCPU, in order; a vCPU's index is its ACPI UID.
     pub apic_ids: Vec<u32>,
     /// Guest RAM.
@@ -109,6 +115,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         passthrough::wanted(&config, facts, &mut problems);
     warnings.extend(cpu::warnings(&config));
     hyperv::settle(&mut config.identity.hyperv, facts.apic);
+    let placement = pin::plan(&config, topology, facts, &mut problems, &mut warnings);
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &unplaced, &mut problems);
     let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);
@@ -131,6 +138,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         machine,
         cpu,
         identity,
+        scheduling,
         firmware,
         smbios,
         devices,
@@ -160,6 +168,8 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         claims,
         topology,
         identity,
+        placement,
+        halt_poll_ns: scheduling.halt_poll_ns,
         apic_ids,
         memory,
         pci,

@@ -18,6 +18,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         seconds: 60,
         large: true,
         iommu: "on",
+        cpus: 1,
         run: newest_and_largest,
     },
 ];

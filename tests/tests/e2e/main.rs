@@ -19,6 +19,7 @@ mod kill;
 mod lifecycle;
 mod nvram;
 mod passthrough;
+mod pinning;
 mod refusal;
 mod terminal;
 mod vrom;
@@ -38,17 +39,24 @@ struct Scenario {
     large: bool,
     /// The IOMMU that its lab must have, as `scripts/lab exec --iommu` takes it.
     iommu: &'static str,
+    /// How many CPUs its lab must have at least.
+    cpus: usize,
     run: fn() -> Outcome,
 }
 
 /// A scenario of ordinary size.
 const fn scenario(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, iommu: "on", run }
+    Scenario { name, seconds, large: false, iommu: "on", cpus: 1, run }
 }
 
 /// A scenario for a lab with another IOMMU than usual; it is reported as ignored in all others.
 const fn elsewhere(name: &'static str, seconds: u32, iommu: &'static str, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, iommu, run }
+    Scenario { name, seconds, large: false, iommu, cpus: 1, run }
+}
+
+/// A scenario for a lab of so many CPUs at least; it is reported as ignored in smaller ones.
+const fn several_cpus(name: &'static str, seconds: u32, cpus: usize, run: fn() -> Outcome) -> Scenario {
+    Scenario { name, seconds, large: false, iommu: "on", cpus, run }
 }
 
 fn main() -> std::process::ExitCode {
@@ -77,6 +85,7 @@ fn main() -> std::process::ExitCode {
         refusal::SCENARIOS,
         terminal::SCENARIOS,
         nvram::SCENARIOS,
+        pinning::SCENARIOS,
         disk::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
@@ -96,7 +105,7 @@ fn main() -> std::process::ExitCode {
         })
         .map(|(scenario, _)| {
             let run = scenario.run;
-            let ignored = !lab::inside() || scenario.iommu != lab::iommu();
+            let ignored = !lab::inside() || scenario.iommu != lab::iommu() || scenario.cpus > lab::cpus();
             Trial::test(scenario.name, move || timed(scenario.name, run)).with_ignored_flag(ignored)
         })
         .collect();

@@ -60,6 +60,7 @@ pub(super) fn resolve(
     machine.memory = overrides.memory.unwrap_or(machine.memory);
     resolver.check_memory(&machine);
     let processors = resolver.cpu_count(&cpu);
+    let scheduling = resolver.scheduling(&cpu, processors);
     let identity = resolver.cpu_identity(cpu, processors.count(), dgpu.is_some());
     resolver.clock(&mut machine, identity.os);
     let kernel = resolver.kernel(kernel, overrides);
@@ -106,6 +107,7 @@ pub(super) fn resolve(
         machine,
         cpu: processors,
         identity,
+        scheduling,
         firmware,
         smbios,
         devices,

@@ -14,4 +14,5 @@ pub(super) mod machine;
 pub(super) mod passthrough;
 pub(super) mod passthrough_sections;
 pub(super) mod pci_ids;
+pub(super) mod scheduling;
 pub(super) mod smbios;

@@ -76,12 +76,12 @@ pub struct Supported {
 }
 
 impl Supported {
-    /// Asks KVM.
+    /// Asks KVM, on the CPU that the first vCPU will run on, if that is decided.
     ///
     /// # Errors
     /// Whatever KVM_GET_SUPPORTED_CPUID and its counterpart for Hyper-V's interface say.
-    pub fn query(kvm: &Kvm) -> Result<Self, kvm_ioctls::Error> {
-        host::supported(kvm)
+    pub fn query(kvm: &Kvm, on: Option<u32>) -> Result<Self, kvm_ioctls::Error> {
+        host::supported(kvm, on)
     }
 
     /// Width of the host's physical addresses in bits.

@@ -2,13 +2,19 @@
 
 use vocabulary::LentDevice;
 
-use super::{HardwareApic, HostFacts, HostFiles};
+use super::{HardwareApic, HostCpus, HostFacts, HostFiles};
 
 impl HostFacts {
     /// Reads what `devices` name, all other functions of the slots of functions, and parameters of KVM. Cannot fail: a device that
     /// is not there is not in the result, and the plan says what that means.
     pub fn gather(devices: impl Iterator<Item = LentDevice> + Clone) -> Self {
         Self::gather_from(&HostFiles::default(), devices)
+    }
+
+    /// The same, and the host's CPUs.
+    #[must_use]
+    pub fn with_cpus(self) -> Self {
+        Self { cpus: HostCpus::gather(), ..self }
     }
 
     /// As [`Self::gather`], from another root.
@@ -21,6 +27,6 @@ impl HostFacts {
             .collect();
         let mdevs = devices.filter_map(|device| files.mdev(device.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
-        Self { functions, mdevs, apic: HardwareApic::read(files) }
+        Self { functions, mdevs, apic: HardwareApic::read(files), cpus: None }
     }
 }

@@ -15,6 +15,7 @@ use kvm_ioctls::VmFd;
 use vocabulary::interrupts::{Pin, Pirq};
 
 use super::listen::Notice;
+use crate::affinity;
 use crate::finding::Findings;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::memory::layout::Layout;
@@ -67,7 +68,12 @@ impl Passthrough {
                 functions.insert(index, function as Arc<dyn PciFunction>);
             }
         }
-        vfio.start_dma(context.ram)?;
+        let start = || vfio.start_dma(context.ram);
+        // The guest waits for its memory to be open, so all CPUs of this process work on it.
+        match &plan.placement {
+            Some(placement) => affinity::started_on(&placement.given, start).unwrap_or_else(|_| start())?,
+            None => start()?,
+        }
         if let Some(windows) = vfio.windows() {
             context.layout.subscribe(windows);
         }

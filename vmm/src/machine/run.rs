@@ -16,6 +16,7 @@ use super::passthrough::{HostBinding, Passthrough};
 use super::supervisor::Supervisor;
 use super::timers::TimerAlarm;
 use super::{plan_of, refused};
+use crate::affinity;
 use crate::cli::RunOptions;
 use crate::console::Console;
 use crate::cpu::cpuid::Supported;
@@ -31,6 +32,7 @@ use crate::machine::files::flash;
 use crate::machine::files::inputs::Inputs;
 use crate::memory;
 use crate::outcome::{Failure, Outcome, PassthroughError};
+use crate::plan::CpuPlacement;
 use crate::privileges;
 use crate::session::Session;
 use crate::signals::SignalFd;
@@ -62,11 +64,24 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     }
     // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
+    // Whoever starts a thread from here on shares its CPUs with it.
+    if let Some(others) = plan.placement.as_ref().and_then(|placement| placement.others.clone()) {
+        if let Err(error) = affinity::bind(&others) {
+            tracing::warn!("cannot keep the machine's other threads off the CPUs of its vCPUs: {error}");
+        }
+        // Those that begin in the thread of a vCPU.
+        devices::threads::prepare_with(move || {
+            if let Err(error) = affinity::bind(&others) {
+                tracing::debug!("a thread stays on the CPUs of a vCPU: {error}");
+            }
+        });
+    }
     let inputs = Inputs::open(&plan)?;
     let mut ends = Ends::open(&plan, options, began)?;
     let kvm = kvm::open()?;
     kvm::check_vcpus(&plan.apic_ids, kvm.get_max_vcpus(), kvm.get_max_vcpu_id())?;
-    let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
+    let supported = Supported::query(&kvm, plan.placement.as_ref().and_then(CpuPlacement::first))
+        .map_err(setup("ask KVM for the CPUID it supports"))?;
     cpuid::check(&plan, &supported)?;
     let smbios = items::smbios(&plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;

@@ -18,7 +18,7 @@ use crate::device::{self, Spec};
 use crate::finding::Finding;
 use crate::topology::{PlannedFunction, Role};
 
-pub use cpu::Identity;
+pub use cpu::{Cpus, Identity};
 pub use igpu::Igpu;
 pub use passthrough::Passthrough;
 pub use vbios::Vbios;
@@ -142,19 +142,6 @@ pub struct File {
     pub what: String,
 }
 
-/// The processors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cpus {
-    /// Packages.
-    pub sockets: u32,
-    /// Cores of each.
-    pub cores: u32,
-    /// Threads of each core.
-    pub threads: u32,
-    /// The APIC ID of each vCPU.
-    pub apic_ids: Vec<u32>,
-}
-
 /// Files of the firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Firmware {
@@ -187,12 +174,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
     Report {
         name: plan.name.clone(),
         uuid: plan.uuid.to_string(),
-        cpus: Cpus {
-            sockets: plan.topology.sockets,
-            cores: plan.topology.cores,
-            threads: plan.topology.threads,
-            apic_ids: plan.apic_ids.clone(),
-        },
+        cpus: Cpus::from(plan),
         identity: Identity::from(&plan.identity),
         memory: plan.memory.size,
         firmware: plan.firmware.as_ref().map(|firmware| Firmware {
@@ -299,14 +281,8 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let Cpus { sockets, cores, threads, apic_ids } = &self.cpus;
         writeln!(out, "{} ({})", self.name, self.uuid)?;
-        writeln!(
-            out,
-            "  {} vCPU(s): {sockets} socket(s) × {cores} core(s) × {threads} thread(s); {} of memory",
-            apic_ids.len(),
-            ByteSize::from_bytes(self.memory)
-        )?;
+        self.cpus.write(out, ByteSize::from_bytes(self.memory))?;
         self.identity.write(out)?;
         if let Some(Firmware { code, vars, vars_template, kernel }) = &self.firmware {
             writeln!(out, "\nFirmware")?;

@@ -4,8 +4,8 @@
 use vocabulary::path::check_path;
 use vocabulary::scalar::{Complaint, wrong_kind};
 use vocabulary::{
-    ByteSize, ConsoleSpec, CpuFeature, HostPciAddress, Hugepages, HypervisorVendor, MdevParent, MdevType,
-    PciAddress, Resolution, Scalar, VncAddress,
+    ByteSize, ConsoleSpec, CpuFeature, CpuList, HostPciAddress, Hugepages, HypervisorVendor, MdevParent,
+    MdevType, PciAddress, Resolution, Scalar, VncAddress,
 };
 
 use super::super::sections::control::ControlSpec;
@@ -14,6 +14,7 @@ use super::super::sections::hyperv::SpinlockRetries;
 use super::super::sections::machine::Action;
 use super::super::sections::passthrough::RomSource;
 use super::super::sections::pci_ids::{PciId, SubsystemId};
+use super::super::sections::scheduling::PinSection;
 use super::super::sections::smbios::ChassisType;
 use super::text;
 use crate::device::display::KeyboardLayout;
@@ -50,6 +51,8 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         HypervisorVendor::FORMAT => typed::<HypervisorVendor>(value),
         SpinlockRetries::FORMAT => typed::<SpinlockRetries>(value),
         CpuFeature::FORMAT => string(check_feature),
+        CpuList::FORMAT => typed::<CpuList>(value),
+        PinSection::FORMAT => PinSection::check(value),
         "vm-name" => string(text::check_name),
         "path" => string(check_path),
         "uuid" => string(text::check_uuid),
@@ -84,6 +87,8 @@ pub fn expected(format: &str) -> Option<&'static str> {
         HypervisorVendor::FORMAT => HypervisorVendor::EXPECTED,
         SpinlockRetries::FORMAT => SpinlockRetries::EXPECTED,
         CpuFeature::FORMAT => CpuFeature::EXPECTED,
+        CpuList::FORMAT => CpuList::EXPECTED,
+        PinSection::FORMAT => PinSection::EXPECTED,
         "vm-name" | "fw-cfg-name" => "a name in quotes",
         "path" => "a path in quotes",
         "uuid" | "mdev-uuid" => "a UUID in quotes",

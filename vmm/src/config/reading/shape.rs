@@ -137,12 +137,17 @@ impl<'a> Walk<'a> {
         let schema = self.resolve(schema);
         let span = value.span();
         let takes = |kind: &str| schema.get("type").is_some_and(|name| name == kind);
+        // One of several kinds, with a format of its own for those that are not lists.
+        let may_be_list = schema
+            .get("type")
+            .and_then(Value::as_array)
+            .is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
         let name = last_key(path);
         match value.get_ref() {
             DeValue::Table(table) if schema.contains_key("properties") => {
                 self.table(path, schema, table, key)
             }
-            DeValue::Array(items) if takes("array") => {
+            DeValue::Array(items) if takes("array") || may_be_list => {
                 let Some(item_schema) = schema.get("items").and_then(Value::as_object) else { return };
                 for (index, item) in items.iter().enumerate() {
                     let child = format!("{path}[{index}]");

@@ -9,6 +9,7 @@ use vocabulary::{CpuFeature, CpuidBit, Hypervisor, HypervisorVendor};
 use super::super::Cpu;
 use super::super::reading::suggest;
 use super::hyperv::{Hyperv, HypervDefault, HypervSection};
+use super::scheduling::PinSection;
 use crate::finding::Resolver;
 use crate::finding::Section;
 
@@ -26,6 +27,16 @@ pub struct CpuSection {
     /// narrow IOMMU.
     #[schemars(range(min = 36, max = 52), extend("x-default" = "as the host's processor"))]
     pub phys_bits: Option<u8>,
+    /// Which CPUs of the host vCPUs run on, by the numbers that `lscpu -e` shows: for each vCPU in turn one number, a list of
+    /// numbers, or text as for `taskset -c`: `[[2, 8], [3, 9]]`, `[2, 3]`, `["2,8", "3-4"]`. All other threads of the machine get
+    /// the CPUs that are left. `"auto"` chooses cores: the fast ones of a hybrid processor, below one L3 cache, and two threads of
+    /// a core for two threads of a guest's core. See docs/latency.md.
+    #[schemars(extend("x-default" = "wherever the host's scheduler puts them"))]
+    pub pin: Option<PinSection>,
+    /// For how many nanoseconds at most KVM keeps the CPU of a vCPU that halts, waiting for an interrupt: a shorter way to the
+    /// interrupt's handler, for more power. 0 gives it away at once.
+    #[schemars(range(max = 10_000_000), extend("x-default" = "the host's, `/sys/module/kvm/parameters/halt_poll_ns`"))]
+    pub halt_poll_ns: Option<u32>,
     /// What runs in the guest. `"windows"`: it finds Hyper-V's interface, the real-time clock shows local time, and nested
     /// virtualization (VMX, SVM) is hidden, with which Windows may start a hypervisor of its own. `"linux"`: KVM is shown also beside
     /// a `[dgpu]`, for its clock. `"other"`: none of this. Each can be said otherwise: by `hyperv`, `rtc`, `features` and

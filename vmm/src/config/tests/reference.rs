@@ -104,6 +104,7 @@ fn kind(node: &Node) -> String {
         ("rom-source", _) => "`\"off\"`, `\"host\"` or path".into(),
         ("hypervisor-vendor", _) => "name of 12 characters at most".into(),
         ("spinlock-retries", _) => "`false` or number from 4095 to 1048575".into(),
+        ("host-cpus", _) => "`\"auto\"` or list of the host's CPUs".into(),
         ("cpu-feature", _) => "list of CPU features".into(),
         ("chassis-type", _) => "number or name".into(),
         ("path", _) => "path".into(),

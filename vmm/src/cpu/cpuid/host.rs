@@ -1,7 +1,7 @@
 //! The host's CPUID: what KVM can show of it, and what the processor says itself.
 //!
 //! Both are answers of the CPU that is asked, and those of a hybrid processor differ. A guest's vCPUs are all of one kind,
-//! so a P core is asked.
+//! so a P core is asked, unless it is known where they will run.
 
 use std::arch::x86_64::__cpuid_count;
 use std::fs;
@@ -9,46 +9,35 @@ use std::thread;
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use vocabulary::CpuList;
 
 use super::Supported;
 use super::hyperv::Offer;
 use super::table::{Table, field};
+use crate::affinity;
 
 /// The CPUs of the P cores, which only hybrid processors have (Linux `Documentation/ABI/testing/sysfs-devices-cpu`).
 const P_CORES: &str = "/sys/devices/cpu_core/cpus";
 
-/// The CPUs in a list of the kernel's: `0-11,14`.
-fn cpu_list(text: &str) -> impl Iterator<Item = usize> {
-    text.trim().split(',').flat_map(|part| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        match (first.parse::<usize>(), last.parse::<usize>()) {
-            (Ok(first), Ok(last)) => first..last.saturating_add(1),
-            _ => 0..0,
-        }
-    })
-}
-
 /// The CPU to ask: the first P core of those that this process may use, or the first of any kind.
-fn cpu_to_ask(p_cores: Option<&str>, allowed: &CpuSet) -> Option<usize> {
-    let usable = |cpu: &usize| *cpu < CpuSet::MAX_CPU && allowed.is_set(*cpu);
-    let p_core = p_cores.and_then(|list| cpu_list(list).find(usable));
-    p_core.or_else(|| (0..CpuSet::MAX_CPU).find(usable))
+fn cpu_to_ask(p_cores: Option<&str>, allowed: &CpuList) -> Option<u32> {
+    let p_cores = p_cores.and_then(CpuList::from_kernel).unwrap_or_default();
+    p_cores.within(allowed).first().or_else(|| allowed.first())
 }
 
-/// Does something on the CPU that is to be asked, or, if the kernel does not let it, on any.
-fn there<T: Send>(ask: impl FnOnce() -> T + Send) -> T {
-    let p_cores = fs::read_to_string(P_CORES).ok();
-    let cpu = sched_getaffinity(None).ok().and_then(|allowed| cpu_to_ask(p_cores.as_deref(), &allowed));
+/// Does something on the CPU that is to be asked, `on` this one if it is known, or, if the kernel does not let it, on any.
+fn there<T: Send>(on: Option<u32>, ask: impl FnOnce() -> T + Send) -> T {
+    let cpu = on.or_else(|| {
+        let p_cores = fs::read_to_string(P_CORES).ok();
+        cpu_to_ask(p_cores.as_deref(), &affinity::current().ok()?)
+    });
     thread::scope(|scope| {
         // A thread of its own: this one's affinity stays.
         let asking = scope.spawn(|| {
-            if let Some(cpu) = cpu {
-                let mut only = CpuSet::new();
-                only.set(cpu);
-                if let Err(error) = sched_setaffinity(None, &only) {
-                    tracing::debug!("cannot move to CPU {cpu} to read its CPUID: {error}");
-                }
+            if let Some(cpu) = cpu
+                && let Err(error) = affinity::bind(&CpuList::of(cpu))
+            {
+                tracing::debug!("cannot move to CPU {cpu} to read its CPUID: {error}");
             }
             ask()
         });
@@ -63,8 +52,8 @@ fn there<T: Send>(ask: impl FnOnce() -> T + Send) -> T {
 ///
 /// # Errors
 /// Whatever KVM_GET_SUPPORTED_CPUID and its counterpart for Hyper-V's interface say.
-pub(super) fn supported(kvm: &Kvm) -> Result<Supported, kvm_ioctls::Error> {
-    let (entries, processor) = there(|| (kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES), read()));
+pub(super) fn supported(kvm: &Kvm, on: Option<u32>) -> Result<Supported, kvm_ioctls::Error> {
+    let (entries, processor) = there(on, || (kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES), read()));
     let mut table = Table::new(entries?.as_slice().to_vec());
     // KVM may leave the brand string empty.
     for leaf in 0x8000_0002..=0x8000_0004 {
@@ -78,9 +67,9 @@ pub(super) fn supported(kvm: &Kvm) -> Result<Supported, kvm_ioctls::Error> {
     Ok(Supported { table, tsc_deadline, hyperv: Offer::query(kvm)? })
 }
 
-/// What the host's processor says.
-pub fn processor() -> Table {
-    there(read)
+/// What the host's processor says, `on` this CPU if that matters.
+pub fn processor(on: Option<u32>) -> Table {
+    there(on, read)
 }
 
 /// More sub-leaves than any leaf has.
@@ -137,17 +126,24 @@ mod tests {
 
     #[test]
     fn a_hybrid_processor_is_asked_on_a_p_core() {
-        let mut allowed = CpuSet::new();
-        [0, 1, 6, 7].into_iter().for_each(|cpu| allowed.set(cpu));
+        let allowed = "0-1,6-7".parse().unwrap();
         assert_eq!(cpu_to_ask(None, &allowed), Some(0));
         assert_eq!(cpu_to_ask(Some("4-7\n"), &allowed), Some(6), "E cores first, and some of the P cores");
         assert_eq!(cpu_to_ask(Some("2-3,5"), &allowed), Some(0), "not allowed on any");
-        assert_eq!(cpu_list("0-2,5,8-9\n").collect::<Vec<_>>(), [0, 1, 2, 5, 8, 9]);
+        assert_eq!(cpu_to_ask(Some("2-"), &allowed), Some(0), "no list");
+    }
+
+    #[test]
+    fn the_cpu_that_is_named_is_asked() {
+        let allowed = affinity::current().unwrap();
+        let last = allowed.iter().last();
+        assert_eq!(there(last, || affinity::current().unwrap()).first(), last);
+        assert_eq!(affinity::current().unwrap(), allowed, "this thread stays where it is");
     }
 
     #[test]
     fn this_processor_answers() {
-        let table = processor();
+        let table = processor(None);
         assert!(table.get(0, 0).is_some_and(|leaf| leaf.eax >= 1));
         assert!(table.get(1, 0).is_some() && table.get(0x8000_0000, 0).is_some());
         assert!(table.entries().len() < KVM_MAX_CPUID_ENTRIES);

@@ -9,7 +9,7 @@ use crate::cpu::cpuid::{Difference, Profile, ShownCpu, Supported, differences, d
 use crate::finding::{Findings, Section};
 use crate::kvm::{self, setup};
 use crate::outcome::Failure;
-use crate::plan::MachinePlan;
+use crate::plan::{CpuPlacement, MachinePlan};
 
 /// What the plan asks of the CPUs.
 pub(in crate::machine) fn profile(plan: &MachinePlan, supported: &Supported) -> Profile {
@@ -83,13 +83,14 @@ impl Cpuid {
 /// There is no KVM to ask, or it lacks a feature that is asked for.
 pub fn cpuid(plan: &MachinePlan, diff: bool) -> Result<Cpuid, Failure> {
     let kvm = kvm::open()?;
-    let supported = Supported::query(&kvm).map_err(setup("ask KVM for the CPUID it supports"))?;
+    let on = plan.placement.as_ref().and_then(CpuPlacement::first);
+    let supported = Supported::query(&kvm, on).map_err(setup("ask KVM for the CPUID it supports"))?;
     check(plan, &supported)?;
     let profile = profile(plan, &supported);
     let table = |apic_id: u32| supported.guest(&profile, apic_id);
     Ok(if diff {
         let first = plan.apic_ids.first().copied().unwrap_or_default();
-        Cpuid::Diff { differences: differences(&processor(), &table(first)) }
+        Cpuid::Diff { differences: differences(&processor(on), &table(first)) }
     } else {
         let cpus = plan.apic_ids.iter().enumerate();
         Cpuid::Guest { cpus: cpus.map(|(index, &apic_id)| ShownCpu::new(index, &table(apic_id))).collect() }

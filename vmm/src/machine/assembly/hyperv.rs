@@ -3,7 +3,7 @@
 use crate::cpu::cpuid::Supported;
 use crate::finding::{Finding, Section};
 use crate::kvm;
-use crate::plan::MachinePlan;
+use crate::plan::{CpuPlacement, MachinePlan};
 
 /// What a plan has of Hyper-V's interface and KVM does not offer.
 #[derive(Debug, Default)]
@@ -46,7 +46,8 @@ impl Lacking {
         if plan.identity.hyperv.on.is_empty() {
             return Self::default();
         }
-        let supported = kvm::open().ok().and_then(|kvm| Supported::query(&kvm).ok());
+        let on = plan.placement.as_ref().and_then(CpuPlacement::first);
+        let supported = kvm::open().ok().and_then(|kvm| Supported::query(&kvm, on).ok());
         supported.map(|supported| Self::of(plan, &supported)).unwrap_or_default()
     }
 }

@@ -1,14 +1,16 @@
 //! The machine's vCPUs: created from the plan, one thread each, stopped and reset together.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use firmware::direct::entry::Entry;
 use kvm_ioctls::Kvm;
-use vocabulary::Enlightenment;
+use vocabulary::{CpuList, Enlightenment};
 
 use super::build::Board;
 use super::cpuid::profile;
+use crate::affinity;
 use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::Supported;
 use crate::cpu::crash::{GuestCrash, allow_reports};
@@ -18,6 +20,7 @@ use crate::cpu::start::Start;
 use crate::cpu::tally::{ExitTally, Moment};
 use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
+use crate::finding::{Findings, Section};
 use crate::kvm::chips::Chips;
 use crate::kvm::{HostError, hyperv, setup};
 use crate::outcome::Failure;
@@ -61,6 +64,13 @@ fn or_go_on(parked: Result<Vec<CpuReport>, String>, conductor: &Conductor) -> Re
     })
 }
 
+/// A vCPU cannot run where the plan says: the host has changed since.
+fn unpinned(plan: &MachinePlan, index: usize, cpus: &CpuList, why: &io::Error) -> Findings {
+    let message = format!("cannot run vCPU {index} on CPU {cpus} of the host: {why}");
+    let help = "its CPUs or the cpuset of this process have just been changed: start the machine again";
+    plan.problem(Section::Cpu.key("pin"), message).with_help(help).about_host().into()
+}
+
 /// All vCPUs of a machine.
 pub(in crate::machine) struct Vcpus {
     conductor: Arc<Conductor>,
@@ -100,7 +110,7 @@ impl Vcpus {
                 allow_reports(&vcpu);
             }
             let events = events.clone();
-            threads.push(
+            let start = || {
                 VcpuThread::spawn(VcpuParts {
                     index,
                     vcpu,
@@ -123,8 +133,15 @@ impl Vcpus {
                         })
                     }),
                 })
-                .map_err(thread_setup)?,
-            );
+            };
+            let placement = plan.placement.as_ref().and_then(|placement| placement.vcpus.get(index));
+            let thread = match placement {
+                Some(cpus) => {
+                    affinity::started_on(cpus, start).map_err(|why| unpinned(plan, index, cpus, &why))?
+                }
+                None => start(),
+            };
+            threads.push(thread.map_err(thread_setup)?);
         }
         Ok(Self { conductor, threads, tallies, chips })
     }

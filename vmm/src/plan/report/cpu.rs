@@ -3,9 +3,100 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use vocabulary::{Enlightenment, Hypervisor};
+use vocabulary::{ByteSize, Enlightenment, Hypervisor};
 
 use crate::config::{self, CpuIdentity};
+use crate::plan::{Choice, CpuPlacement, MachinePlan};
+
+/// The processors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cpus {
+    /// Packages.
+    pub sockets: u32,
+    /// Cores of each.
+    pub cores: u32,
+    /// Threads of each core.
+    pub threads: u32,
+    /// The APIC ID of each vCPU.
+    pub apic_ids: Vec<u32>,
+    /// Where they run on the host, if that is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// How long KVM keeps the CPU of a halted one at most, in nanoseconds, if that is not the host's way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt_poll_ns: Option<u32>,
+}
+
+impl From<&MachinePlan> for Cpus {
+    fn from(plan: &MachinePlan) -> Self {
+        Self {
+            sockets: plan.topology.sockets,
+            cores: plan.topology.cores,
+            threads: plan.topology.threads,
+            apic_ids: plan.apic_ids.clone(),
+            placement: plan.placement.as_ref().map(Placement::from),
+            halt_poll_ns: plan.halt_poll_ns,
+        }
+    }
+}
+
+impl Cpus {
+    /// Its lines, with the amount of memory.
+    pub(super) fn write(&self, out: &mut String, memory: ByteSize) -> std::fmt::Result {
+        let Self { sockets, cores, threads, apic_ids, placement, halt_poll_ns } = self;
+        writeln!(
+            out,
+            "  {} vCPU(s): {sockets} socket(s) × {cores} core(s) × {threads} thread(s); {memory} of memory",
+            apic_ids.len(),
+        )?;
+        if let Some(placement) = placement {
+            placement.write(out)?;
+        }
+        match halt_poll_ns {
+            Some(nanoseconds) => writeln!(out, "  a halted vCPU keeps its CPU for {nanoseconds} ns at most"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which of the host's CPUs threads run on, each in the kernel's notation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Placement {
+    /// How it was decided: `written`, `cores` (each core of the guest has one of the host) or `shared`.
+    pub choice: &'static str,
+    /// The CPUs of each vCPU.
+    pub vcpus: Vec<String>,
+    /// Those of all other threads, if there are any left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<String>,
+}
+
+impl From<&CpuPlacement> for Placement {
+    fn from(placement: &CpuPlacement) -> Self {
+        Self {
+            choice: match placement.choice {
+                Choice::Written => "written",
+                Choice::Cores => "cores",
+                Choice::Shared => "shared",
+            },
+            vcpus: placement.vcpus.iter().map(ToString::to_string).collect(),
+            others: placement.others.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl Placement {
+    /// Its lines below the number of processors.
+    pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+        for (index, cpus) in self.vcpus.iter().enumerate() {
+            writeln!(out, "  vCPU {index} runs on the host's CPU {cpus}")?;
+        }
+        match &self.others {
+            Some(cpus) => writeln!(out, "  all other threads run on {cpus}"),
+            None => writeln!(out, "  all other threads run beside them: no CPU is left"),
+        }
+    }
+}
 
 /// What the guest finds in CPUID that is not the host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
