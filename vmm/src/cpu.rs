@@ -5,6 +5,7 @@ pub mod cpuid;
 pub mod crash;
 pub mod exit;
 pub mod report;
+pub mod schedule;
 mod slice;
 pub mod start;
 pub mod state;

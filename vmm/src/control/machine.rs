@@ -67,6 +67,19 @@ impl Shape {
     }
 }
 
+/// What the host's scheduler tells of a vCPU's thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Schedule {
+    /// The CPUs of the host that it may run on, as `taskset -c` has them.
+    pub cpus: String,
+    /// How long it has run, in nanoseconds, if the kernel counts that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ran_ns: Option<u64>,
+    /// How long it has waited for a CPU although the guest had work, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_ns: Option<u64>,
+}
+
 /// A device of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PassedDevice {
@@ -125,6 +138,8 @@ pub struct Machine {
     pub exits: Box<dyn Fn() -> u64 + Send>,
     /// The numbers of its vCPUs' threads, in order.
     pub threads: Box<dyn Fn() -> Vec<i32> + Send>,
+    /// How the host schedules its vCPUs, in order.
+    pub schedules: Box<dyn Fn() -> Vec<Schedule> + Send>,
     /// Its PCI functions, as they are now.
     pub functions: Arc<dyn Fn() -> Vec<Placed> + Send + Sync>,
     /// Has the machine do something, from the event loop.

@@ -48,6 +48,7 @@ impl Conversation {
             began: Instant::now(),
             exits: Box::new(|| 0),
             threads: Box::new(|| vec![1, 2]),
+            schedules: Box::new(Vec::new),
             functions: Arc::new(Vec::new),
             ask: Box::new(|_| ()),
             run: Arc::new(|_, _| ()),

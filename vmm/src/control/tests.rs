@@ -28,8 +28,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::place::listen_in;
 use super::work::Delays;
 use super::{
-    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Server, Shape,
-    ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Schedule,
+    Server, Shape, ShutdownCause, Vnc,
 };
 use crate::console::{InputSink, Tee};
 use crate::socket::Acceptor;
@@ -114,6 +114,11 @@ impl Rig {
             began: Instant::now(),
             exits: Box::new(|| 42),
             threads: Box::new(|| vec![7001, 7002]),
+            schedules: Box::new(|| {
+                let schedule =
+                    |cpus: &str, ran_ns, waited_ns| Schedule { cpus: cpus.into(), ran_ns, waited_ns };
+                vec![schedule("2-3", Some(5_000_000_000), Some(1000)), schedule("0", None, None)]
+            }),
             functions: Arc::new(pci::functions),
             run: Arc::new(move |run, done| {
                 pauses.announce(if run { &Announcement::Resumed } else { &Announcement::Paused });

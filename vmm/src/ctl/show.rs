@@ -1,6 +1,7 @@
 //! Answers of a machine in words.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::Value;
 use vocabulary::ByteSize;
@@ -72,11 +73,24 @@ fn status(status: &Value) -> String {
     if !status["crash"].is_null() {
         rows.push(("crash", text(&status["crash"])));
     }
+    for (index, schedule) in status["schedule"].as_array().into_iter().flatten().enumerate() {
+        rows.push(("scheduling", format!("vCPU {index} on the host's CPU {}", scheduling(schedule))));
+    }
     let mut lines = String::new();
     for (what, value) in rows {
         let _ = writeln!(lines, "{what:<12} {value}");
     }
     lines
+}
+
+/// Where a vCPU runs, and what it has waited for its CPU.
+fn scheduling(schedule: &Value) -> String {
+    let cpus = text(&schedule["cpus"]);
+    let seconds = |key: &str| schedule[key].as_u64().map(|ns| Duration::from_nanos(ns).as_secs_f64());
+    match (seconds("ran_ns"), seconds("waited_ns")) {
+        (Some(ran), Some(waited)) => format!("{cpus}: ran {ran:.3} s, waited {waited:.3} s for it"),
+        _ => cpus,
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -104,11 +118,14 @@ mod tests {
             "memory": 2_147_483_648_u64, "exits": 9, "resets": 1,
             "screen": { "present": true, "shown": false, "reason": "no driver" },
             "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
+            "schedule": [{ "cpus": "2-3", "ran_ns": 12_345_678_901_u64, "waited_ns": 5_600_000 }, { "cpus": "0" }],
             "crash": "Windows stopped: 0x000000e2\u{1b}",
         }));
         let expected = "name         a�[b\nstatus       running\nprocess      7\nrunning for  1:02:05\nvCPUs        2\n\
             memory       2G\nexits        9\nresets       1\nscreen       blank: no driver\n\
-            device       0000:01:00.0 (dgpu)\ncrash        Windows stopped: 0x000000e2�\n";
+            device       0000:01:00.0 (dgpu)\ncrash        Windows stopped: 0x000000e2�\n\
+            scheduling   vCPU 0 on the host's CPU 2-3: ran 12.346 s, waited 0.006 s for it\n\
+            scheduling   vCPU 1 on the host's CPU 0\n";
         assert_eq!(shown, expected);
     }
 

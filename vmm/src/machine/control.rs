@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::{ConsoleSpec, DiskFormat};
@@ -17,9 +17,10 @@ use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
     Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, PanicAction,
-    PassedDevice, Reserved, Server, Shape, ShutdownCause, Vnc,
+    PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
+use crate::cpu::schedule;
 use crate::device::Display;
 use crate::device::disk::DiskFacts;
 use crate::finding::{Findings, Section};
@@ -136,6 +137,7 @@ impl Control {
             began,
             exits: Box::new(vcpus.exits()),
             threads: Box::new(vcpus.thread_ids()),
+            schedules: Box::new(schedules(vcpus.thread_ids())),
             functions: Arc::new(move || root.placed()),
             ask: Box::new(ask),
             run: Arc::new(run),
@@ -179,6 +181,20 @@ fn chardevs(plan: &MachinePlan, socket: &Path) -> Vec<CharDevice> {
         device("debugcon", filename(&plan.debugcon)),
         device("compat_monitor0", format!("unix:{},server=on", socket.display())),
     ]
+}
+
+/// How the host schedules the vCPUs with these threads.
+fn schedules(threads: impl Fn() -> Vec<i32> + Send) -> impl Fn() -> Vec<Schedule> + Send {
+    // A thread that has just ended is on no CPU.
+    let of = |id| match schedule::of_thread(id) {
+        Some(now) => {
+            let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            let (ran_ns, waited_ns) = now.times.map(|(ran, waited)| (ns(ran), ns(waited))).unzip();
+            Schedule { cpus: now.cpus.to_string(), ran_ns, waited_ns }
+        }
+        None => Schedule { cpus: String::new(), ran_ns: None, waited_ns: None },
+    };
+    move || threads().into_iter().map(of).collect()
 }
 
 /// What the control socket tells of the VNC server.

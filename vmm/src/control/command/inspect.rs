@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Command, Context, Nothing, quick};
-use crate::control::machine::PassedDevice;
+use crate::control::machine::{PassedDevice, Schedule};
 
 #[derive(Serialize, JsonSchema)]
 struct Name {
@@ -29,6 +29,8 @@ pub(in crate::control) struct Status {
     /// In seconds.
     uptime: u64,
     vcpus: usize,
+    /// Of each vCPU.
+    schedule: Vec<Schedule>,
     /// In bytes.
     memory: u64,
     exits: u64,
@@ -105,6 +107,7 @@ pub(in crate::control) fn status(context: &Context<'_>) -> Status {
         pid: std::process::id(),
         uptime: machine.began.elapsed().as_secs(),
         vcpus: facts.cpu.count(),
+        schedule: (machine.schedules)(),
         memory: facts.memory,
         exits: (machine.exits)(),
         resets: announcer.resets(),

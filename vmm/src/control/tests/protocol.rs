@@ -41,6 +41,7 @@ fn a_status_tells_what_there_is() {
         "running": true, "status": "running", "name": "vm", "pid": std::process::id(), "uptime": status["uptime"],
         "vcpus": 2, "memory": 1 << 30, "exits": 42, "resets": 0, "screen": { "present": false },
         "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
+        "schedule": [{ "cpus": "2-3", "ran_ns": 5_000_000_000_u64, "waited_ns": 1000 }, { "cpus": "0" }],
     });
     assert_eq!(*status, expected);
     assert!(status["uptime"].as_u64().unwrap() < 60);
