@@ -9,6 +9,7 @@
 //! | 1, 4, 0xB, 0x80000001 (TOPOEXT, CmpLegacy), 0x80000008 ECX, 0x8000001D, 0x8000001E | sockets, cores and threads (`topology`) |
 //! | 0x1F, 0x80000026 | dies and modules: the guest has none |
 //! | 0xD, and what needs it | features and state components that belong together (`needs`) |
+//! | 7 EDX bit 29 | a register of Intel's, on AMD's processors |
 //! | 7 EDX bit 15, 0x1A | hybrid processors, of which the guest sees one kind |
 //! | 0x12 | SGX: needs protected memory that the machine has not |
 //! | 0x80000008 EAX | width of addresses |
@@ -54,6 +55,10 @@ pub struct Profile {
 /// Features that no guest has, whatever KVM says of them: five-level paging, which newer OVMF would enter from the reset vector;
 /// processors of two kinds, of which KVM knows one; SGX, for which the machine has no protected memory.
 const HIDDEN: [&str; 4] = ["la57", "hybrid", "sgx", "sgxlc"];
+
+/// A register of Intel's that says which attacks do not work. KVM offers it for every host, but AMD's processors have none, and Windows
+/// has stopped where it found one in theirs.
+const INTELS: &str = "arch-capabilities";
 
 /// Characters in registers, up to the first NUL; anything but printable ASCII becomes a question mark.
 fn text(registers: &[u32]) -> String {
@@ -134,6 +139,9 @@ impl Supported {
         let mut table = self.table.clone();
         for bit in HIDDEN.into_iter().flat_map(bits_named).chain(profile.remove.iter().copied()) {
             table.set(bit, false);
+        }
+        if self.vendor() == CpuVendor::Amd {
+            bits_named(INTELS).into_iter().for_each(|bit| table.set(bit, false));
         }
         table.retain(|entry| !matches!(entry.function, 0x12 | 0x1a));
         table.edit(0x1, 0, |leaf| {

@@ -49,6 +49,8 @@ fn supported(host: &Table) -> Supported {
         leaf.ecx &= 0x76fa_3203;
         leaf.edx &= 0x0f8b_fbff & !(1 << 28);
     });
+    // On every host (kvm_arch_capabilities in arch/x86/kvm/x86.c).
+    table.edit(0x7, 0, |leaf| leaf.edx |= 1 << 29);
     table.edit_all(0x5, |leaf| (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx) = (0, 0, 0, 0));
     table.edit(0x6, 0, |leaf| (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx) = (4, 0, 0, 0));
     table.retain(|entry| {
@@ -167,6 +169,7 @@ fn intel() {
     assert_eq!(table.get(0x8000_0008, 0).unwrap().ecx, 0, "no field of AMD's");
     assert!(!has(&table, "topoext"));
     assert!(has(&table, "invtsc") && has(&table, "tsc-deadline") && has(&table, "hypervisor"));
+    assert!(has(&table, "arch-capabilities"));
     golden("i7-8750h-4x2", &table);
 }
 
@@ -181,6 +184,7 @@ fn amd() {
     assert_eq!((leaf.eax, leaf.ebx, leaf.ecx), (11, 0x0105, 0), "core 5, two threads each, node 0");
     assert_eq!(table.get(0x8000_0008, 0).unwrap().ecx & 0xf0ff, 0x400b);
     assert!(has(&table, "topoext") && has(&table, "cmp-legacy") && has(&table, "invtsc"));
+    assert!(supported.table.has(bits_named("arch-capabilities")[0]) && !has(&table, "arch-capabilities"));
     golden("ryzen-7-5800h-6x2", &table);
 }
 
