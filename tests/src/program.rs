@@ -5,6 +5,8 @@
 //! Each says on COM1 that it runs, without which a test could take a guest that never started for one that
 //! is wedged.
 
+pub mod hyperv;
+
 /// `mov dx, 0x3f8`, then `mov al, C; out dx, al` for each character.
 fn say(text: &str) -> Vec<u8> {
     let mut code = vec![0x66, 0xba, 0xf8, 0x03];

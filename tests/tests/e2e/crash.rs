@@ -1,6 +1,8 @@
 //! Guests that crash, hang and write nonsense: each is reported for what it is.
 
+use serde_json::json;
 use tests::machine::{Kernel, Machine};
+use tests::program::hyperv::After;
 use tests::run::{Finished, Options};
 use tests::{Outcome, ensure, image, program};
 
@@ -10,6 +12,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("triple_fault_is_a_crash", 12, triple_fault),
     scenario("kernel_panic_is_a_crash", 15, panic),
     scenario("panic_that_reboots_is_a_reset", 15, panic_reboots),
+    scenario("reported_crash_leaves_time_for_a_dump", 25, reported),
+    scenario("linux_reports_its_panic_to_hyper_v", 20, linux_reports),
     scenario("spinning_guest_is_a_timeout", 15, spin),
     scenario("halted_guest_is_a_timeout", 15, halt),
     scenario("nonsense_to_ports_and_memory", 30, fuzz),
@@ -29,6 +33,13 @@ pub(crate) fn kernel(program: &[u8]) -> Outcome<Machine> {
     std::fs::write(&image, program)?;
     machine.kernel = Some(Kernel { image, initrd: None, cmdline: String::new() });
     Ok(machine)
+}
+
+/// The machine with Hyper-V's interface, and further lines in `[cpu]`.
+pub(crate) fn shown_hyperv(mut machine: Machine, lines: &[&str]) -> Machine {
+    let lines = ["os = \"windows\""].iter().chain(lines);
+    machine.cpu_keys = lines.map(|line| (*line).to_owned()).collect();
+    machine
 }
 
 fn triple_fault() -> Outcome {
@@ -60,6 +71,66 @@ fn panic_reboots() -> Outcome {
     finished.printed("Kernel panic")?;
     finished.status(0)?;
     finished.ensure(exit_reason(&finished) == "reboot", "the exit event should say 'reboot'")
+}
+
+/// Blue screens of a guest that is shown Hyper-V's interface: each is told, and the guest goes on until it is done.
+fn reported() -> Outcome {
+    let parameters = [0x116, 0xffff_8e0f_1234_5010, 0xffff_f803_0000_0000, 0, 0xd];
+    let windows = |after| -> Outcome<Machine> {
+        Ok(shown_hyperv(kernel(&program::hyperv::crash(parameters, after))?, &[]))
+    };
+    for (after, seconds) in [(After::Reset, 60), (After::Halt, 60), (After::Spin, 10)] {
+        let finished = up_within(seconds, |options| windows(after)?.run(&options))?;
+        finished.status(5)?;
+        finished.printed("DUMP-WRITTEN")?;
+        let words =
+            "Windows stopped: 0x00000116 (VIDEO_TDR_FAILURE), 0xffff8e0f12345010 0xfffff80300000000 0x0 0xd";
+        finished.said(&format!("the guest crashed: {words}"))?;
+        finished.said(&format!("{words}; the machine runs on"))?;
+        let told: Vec<_> = finished.events_of("guest_panic").map(|event| event["crash"].clone()).collect();
+        let expected = json!({
+            "system": "windows",
+            "name": "VIDEO_TDR_FAILURE",
+            "parameters": ["0x116", "0xffff8e0f12345010", "0xfffff80300000000", "0x0", "0xd"],
+        });
+        finished.ensure(told == [expected], format!("--events should tell the crash once: {told:?}"))?;
+        finished.ensure(exit_reason(&finished) == "crash", "the exit event should say 'crash'")?;
+        let resets = finished.events_of("guest_reset").count();
+        finished.ensure(resets == usize::from(after == After::Reset), format!("{resets} resets"))?;
+    }
+    // Where a crash starts the machine anew, the next boot's is another.
+    let options = Options::default().with(["--expect", "DUMP-WRITTEN", "--expect", "DUMP-WRITTEN"]);
+    let machine = windows(After::Reset)?.with_key("on_crash = \"restart\"").with_key("grace = 0");
+    let finished = machine.run(&options)?;
+    finished.status(0)?;
+    let told = finished.events_of("guest_panic").count();
+    finished.ensure(told >= 2, format!("{told} crashes were told, not 2"))
+}
+
+/// Linux as a guest of Hyper-V reports its panics by itself.
+fn linux_reports() -> Outcome {
+    let machine = Machine::small("after=crash panic=1")?.directly().with_key("pvpanic = false");
+    let machine = shown_hyperv(machine, &["hide_hypervisor = true", "vendor_id = \"Microsoft Hv\""]);
+    let finished = machine.run(&Options::default())?;
+    finished.printed("Kernel panic")?;
+    finished.status(5)?;
+    finished.said("the guest crashed: Linux panicked")?;
+    let told: Vec<_> = finished.events_of("guest_panic").map(|event| event["crash"].clone()).collect();
+    let [crash] = told.as_slice() else { return finished.ensure(false, format!("one crash, not {told:?}")) };
+    finished.ensure(crash["system"] == "linux", format!("Linux crashes: {crash}"))?;
+    // The identity that it has given itself: open source, Linux; and registers as its own report on the console has them.
+    let parameter = |at: usize| crash["parameters"][at].as_str().unwrap_or_default().to_owned();
+    finished.ensure(parameter(1).starts_with("0x8100"), format!("the identity of Linux: {crash}"))?;
+    for (at, name) in [(2, "RIP: 0033:"), (4, "RSP: 002b:")] {
+        let printed = finished.serial.split(name).nth(1).and_then(|rest| rest.split_whitespace().next());
+        let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        let told = number(&parameter(at));
+        finished.ensure(
+            told.is_some() && told == printed.and_then(number),
+            format!("{name} is {printed:?} on the console, and {crash} was told"),
+        )?;
+    }
+    Ok(())
 }
 
 fn spin() -> Outcome {

@@ -7,11 +7,12 @@ use tests::machine::Machine;
 use tests::run::Options;
 use tests::{Outcome, program};
 
-use crate::crash::kernel;
+use crate::crash::{kernel, shown_hyperv};
 use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("reboots_ten_times_in_one_process", 110, reboots),
+    scenario("synthetic_timers_end_with_a_reset", 15, timers),
     scenario("expectation_met_powers_down", 15, expectation),
     scenario("forbidden_output_ends_the_run", 15, forbidden),
     scenario("missed_expectation_is_told", 15, missed),
@@ -25,6 +26,20 @@ fn reboots() -> Outcome {
     finished.printed("BOOT 11\n")?;
     let resets = finished.events_of("guest_reset").count();
     finished.ensure(resets == 10, format!("--events has {resets} resets, not 10"))
+}
+
+/// A guest of Hyper-V that leaves everything armed, and resets by Hyper-V's register.
+fn timers() -> Outcome {
+    const BOOTS: usize = 11;
+    let machine = kernel(&program::hyperv::resets_with_timers())?.with_key("grace = 0");
+    let machine = shown_hyperv(machine, &["hyperv = { reset = true }"]);
+    let boots = [["--expect", "TIMERS-ARMED"]; BOOTS].concat();
+    let finished = machine.run(&Options::default().with(["--fail-on", "BOOT-DIRTY"]).with(boots))?;
+    finished.status(0)?;
+    let clean = finished.serial.matches("BOOT-CLEAN").count();
+    finished.ensure(clean >= BOOTS, format!("{clean} boots began as if power had just come, not {BOOTS}"))?;
+    let resets = finished.events_of("guest_reset").count();
+    finished.ensure(resets >= BOOTS - 1, format!("--events has {resets} resets"))
 }
 
 /// The small guest does not listen to its power button: the grace period ends it.
