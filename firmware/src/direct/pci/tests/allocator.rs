@@ -244,6 +244,10 @@ proptest! {
                 prop_assert!(!memory.overlaps(prefetchable));
             }
             prop_assert!(one.memory.is_none_or(|window| window.last() < 4 * GIB));
+            let wide = functions.iter().any(|(function, _)| {
+                function.at == *bridge && function.bridge.as_ref().is_some_and(|bridge| bridge.wide)
+            });
+            prop_assert!(wide || one.prefetchable.is_none_or(|window| window.last() < 4 * GIB));
             // A bridge forwards to those behind it what they forward, and nothing to others.
             for (other, theirs) in &found.windows {
                 let (behind, related) = (above(*bridge).contains(other), above(*other).contains(bridge) || bridge == other);
