@@ -13,6 +13,7 @@ mod debian;
 mod direct;
 mod disk;
 mod display;
+mod hyperv;
 mod igpu;
 mod inspect;
 mod kill;
@@ -79,6 +80,7 @@ fn main() -> std::process::ExitCode {
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
         direct::SCENARIOS,
+        hyperv::SCENARIOS,
         inspect::SCENARIOS,
         crash::SCENARIOS,
         lifecycle::SCENARIOS,
