@@ -175,12 +175,6 @@ pub const CONFIG: &[Case] = &[
 
 /// Cases that are seen when files and devices are opened.
 pub const FILES: &[Case] = &[
-    case(
-        "a CPU that this host does not have",
-        "[cpu]\npin = [1023]\n",
-        &[],
-        &["vm.toml:2:7", "the host has no CPU 1023", "lscpu -e", "^"],
-    ),
     case("missing firmware", "[firmware]\ncode = \"none.fd\"\n", &[], &["none.fd", "No such file"]),
     case(
         "empty firmware",

@@ -45,6 +45,10 @@ fn too_much() -> Outcome {
     // More memory than the host has, in huge pages of which it has none, and more processors than KVM does.
     let huge = application(&program::spin())?.with_key("hugepages = \"2M\"").run(&Options::default())?;
     refusal(&huge, &[3], &["hugepages"])?;
+    let mut pinned = application(&program::spin())?;
+    pinned.cpu_keys.push("pin = [1023]".into());
+    let pinned = pinned.run(&Options::default())?;
+    refusal(&pinned, &[3], &["the host has no CPU 1023", "lscpu -e", "vm.toml"])?;
     let memory = application(&program::spin())?.with_memory("900G").run(&Options::default())?;
     refusal(&memory, &[2, 3], &["memory"])
 }
