@@ -8,12 +8,13 @@ pub mod probe;
 pub mod slots;
 
 mod doorbell;
+mod pit;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_CAP_HALT_POLL, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config};
+use kvm_bindings::{KVM_CAP_HALT_POLL, kvm_enable_cap};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vocabulary::memory::KVM_PAGES;
 
@@ -118,6 +119,7 @@ fn open_at(path: &Path) -> Result<Kvm, HostError> {
         (Cap::Ioeventfd, "ioeventfd"),
         (Cap::IrqRouting, "interrupt routing"),
         (Cap::Pit2, "the in-kernel PIT"),
+        (Cap::ReinjectControl, "the control of lost PIT ticks"),
         (Cap::ReadonlyMem, "read-only memory slots"),
         (Cap::ImmediateExit, "immediate exit"),
         (Cap::ExtCpuid, "CPUID setting"),
@@ -151,9 +153,7 @@ pub fn create_vm(kvm: &Kvm) -> Result<Arc<VmFd>, HostError> {
     vm.set_identity_map_address(IDENTITY_MAP).map_err(setup("place KVM's identity map"))?;
     vm.set_tss_address(TSS).map_err(setup("place KVM's TSS"))?;
     vm.create_irq_chip().map_err(setup("create the interrupt controllers in KVM"))?;
-    // The dummy speaker makes KVM answer port 0x61, by which guests calibrate their TSC against PIT channel 2.
-    let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
-    vm.create_pit2(pit).map_err(setup("create the PIT in KVM"))?;
+    pit::create(&vm)?;
     Ok(Arc::new(vm))
 }
 
