@@ -18,7 +18,7 @@ pub use lpc::Lpc;
 pub use mch::Mch;
 pub use pm::PowerManagement;
 pub use reset::{Port92, ResetControl};
-pub use rtc::{CmosMemory, Rtc, TimeBase};
+pub use rtc::{CmosMemory, Rtc, TickPolicy, TimeBase};
 
 /// Subsystem vendor ID of the chipset's functions: Red Hat's, which marks a virtual machine's generic devices.
 pub const SUBSYSTEM_VENDOR: u16 = 0x1af4;

@@ -135,17 +135,25 @@ impl Alarm for TestAlarm {
 }
 
 /// Clocks that stand still until told.
-pub(crate) struct TestClock(Mutex<(Instant, SystemTime)>);
+pub(crate) struct TestClock(Mutex<(Instant, SystemTime, Duration)>);
 
 impl TestClock {
     /// `wall` in seconds since 1970.
     pub(crate) fn new(wall: u64) -> Arc<Self> {
-        Arc::new(Self(Mutex::new((Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(wall)))))
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(wall);
+        Arc::new(Self(Mutex::new((Instant::now(), wall, Duration::from_secs(1000)))))
     }
     pub(crate) fn advance(&self, by: Duration) {
         let mut clocks = self.0.lock().unwrap();
         clocks.0 += by;
         clocks.1 += by;
+        clocks.2 += by;
+    }
+    /// What the host's sleep does.
+    pub(crate) fn sleep(&self, by: Duration) {
+        let mut clocks = self.0.lock().unwrap();
+        clocks.1 += by;
+        clocks.2 += by;
     }
     /// Sets the wall clock alone.
     pub(crate) fn step(&self, wall: SystemTime) {
@@ -159,6 +167,9 @@ impl Clock for TestClock {
     }
     fn wall(&self) -> SystemTime {
         self.0.lock().unwrap().1
+    }
+    fn boot(&self) -> Duration {
+        self.0.lock().unwrap().2
     }
 }
 

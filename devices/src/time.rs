@@ -1,6 +1,8 @@
 //! Time as devices see it: the host's clocks, and alarms that the event loop keeps for them.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// One device's timer, kept by the event loop with a timerfd. At the deadline the loop calls the device's `expired`.
 pub trait Alarm: Send + Sync {
@@ -14,6 +16,9 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Instant;
     /// The time of day in UTC, which the host's administrator or NTP may step.
     fn wall(&self) -> SystemTime;
+    /// Time since the host's start. It never goes back, nobody sets it, and it counts the time that the host sleeps, as KVM's
+    /// clocks do (`CLOCK_BOOTTIME`).
+    fn boot(&self) -> Duration;
 }
 
 /// The clocks of the operating system.
@@ -27,5 +32,10 @@ impl Clock for HostClock {
 
     fn wall(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    fn boot(&self) -> Duration {
+        let time = clock_gettime(ClockId::Boottime);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
     }
 }

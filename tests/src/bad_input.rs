@@ -56,6 +56,18 @@ const fn case(
 pub const CONFIG: &[Case] = &[
     case("no toml", "name = ", &[], &["vm.toml:1:", "^"]),
     case("unknown key", "[machine]\nmemroy = \"1G\"\n", &[], &["vm.toml:2:1", "memroy", "memory", "^"]),
+    case(
+        "libvirt's other policies for ticks",
+        "[machine]\nrtc_tickpolicy = \"delay\"\n",
+        &[],
+        &["vm.toml:2:18", "\"delay\" is another of libvirt's", "\"merge\" or \"catchup\"", "^"],
+    ),
+    case(
+        "no policy for ticks",
+        "[machine]\nrtc_tickpolicy = \"slew\"\n",
+        &[],
+        &["vm.toml:2:18", "\"slew\" is no policy", "\"merge\" or \"catchup\""],
+    ),
     case("unknown section", "[machin]\nmemory = \"1G\"\n", &[], &["vm.toml:1:", "machin", "machine"]),
     case(
         "missing kernel without firmware",

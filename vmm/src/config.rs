@@ -41,7 +41,7 @@ pub use sections::firmware::FirmwareKind;
 pub use sections::hyperv::Hyperv;
 pub use sections::igpu::Igpu;
 pub use sections::kernel::{Boot, Kernel};
-pub use sections::machine::{Action, Machine, Rtc};
+pub use sections::machine::{Action, Machine, Rtc, RtcTickPolicy};
 pub use sections::passthrough::{GpuFunctions, Passthrough, RomSource};
 pub use sections::scheduling::{Pin, Scheduling};
 pub use sections::smbios::{ChassisType, Smbios};

@@ -3,12 +3,15 @@
 //!
 //! The time is the host's clock plus an offset that changes when the guest sets the time. Nothing ticks: registers
 //! are computed when read, event flags when someone looks at them, and an alarm runs only towards the next interrupt
-//! that the guest has enabled.
+//! that the guest has enabled. Periodic ticks follow a clock that nobody sets, because guests may count them.
 
 mod calendar;
+mod cmos;
 mod events;
+mod moment;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,10 +20,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::calendar::Format;
+use self::cmos::{initial_cmos, store};
+use self::moment::{Moment, unix_nanos};
+use self::ticks::Ticks;
 use crate::bus::{Action, BusDevice};
 use crate::bytewise;
 use crate::interrupt::IrqLine;
 use crate::time::{Alarm, Clock};
+
+pub use self::cmos::CmosMemory;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// How long before the seconds change UIP warns (MC146818, "Update cycle").
@@ -67,13 +75,15 @@ pub enum TimeBase {
     LocalTime,
 }
 
-/// RAM sizes that firmware finds in CMOS if it looks there.
+/// What becomes of a periodic interrupt that is due before the guest has read register C for the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CmosMemory {
-    /// Bytes of RAM from address 0.
-    pub below_4g: u64,
-    /// Bytes of RAM from 4 GiB.
-    pub above_4g: u64,
+pub enum TickPolicy {
+    /// The two are one, as on a PC: register C has one flag.
+    #[default]
+    Merge,
+    /// It follows later, at up to eight times the rate, for guests that count periodic interrupts to keep time. What more than ten
+    /// minutes are missing is given up.
+    Catchup,
 }
 
 struct State {
@@ -87,6 +97,8 @@ struct State {
     flags: u8,
     /// Guest time up to which `flags` is complete.
     seen: i128,
+    /// The periodic ticks.
+    ticks: Ticks,
     /// Whether the alarm has a deadline.
     armed: bool,
 }
@@ -103,17 +115,30 @@ impl Rtc {
     /// A running clock. `irq` is interrupt 8; `alarm` leads to [`Rtc::expired`].
     pub fn new(
         base: TimeBase,
+        policy: TickPolicy,
         memory: CmosMemory,
         irq: Arc<dyn IrqLine>,
         alarm: Arc<dyn Alarm>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        let wall = clock.wall();
         let zone = match base {
             TimeBase::Utc => TimeZone::UTC,
             TimeBase::LocalTime => TimeZone::system(),
         };
-        let offset = i128::from(utc_offset(&zone, wall)) * NANOS_PER_SECOND;
+        Self::in_zone(&zone, policy, memory, irq, alarm, clock)
+    }
+
+    fn in_zone(
+        zone: &TimeZone,
+        policy: TickPolicy,
+        memory: CmosMemory,
+        irq: Arc<dyn IrqLine>,
+        alarm: Arc<dyn Alarm>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let offset = i128::from(utc_offset(zone, clock.wall())) * NANOS_PER_SECOND;
+        let now = Moment::of(&*clock);
+        let seen = now.wall + offset;
         let state = State {
             index: 0,
             extended_index: 0,
@@ -121,7 +146,8 @@ impl Rtc {
             extended: [0; 128],
             offset,
             flags: 0,
-            seen: unix_nanos(wall) + offset,
+            seen,
+            ticks: Ticks::new(policy, seen, now.boot),
             armed: false,
         };
         Arc::new(Self { state: Mutex::new(state), irq, alarm, clock })
@@ -134,12 +160,11 @@ impl Rtc {
     /// To be called when the alarm's deadline has come.
     pub fn expired(&self, now: Instant) {
         let mut state = self.lock();
-        let host = unix_nanos(self.clock.wall());
-        self.update(&mut state, host, now);
+        self.update(&mut state, Moment::of(&*self.clock), now);
     }
 
     /// Brings flags, interrupt and alarm up to date.
-    fn update(&self, state: &mut State, host: i128, now: Instant) {
+    fn update(&self, state: &mut State, host: Moment, now: Instant) {
         state.catch_up(host);
         self.irq.set_level(state.interrupting());
         match state.next_interrupt(host) {
@@ -161,11 +186,13 @@ impl Rtc {
     pub fn reset(&self) {
         let Self { state, irq: _, alarm: _, clock } = self;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = unix_nanos(clock.wall());
-        let State { index, extended_index, cmos, extended: _, offset, flags, seen, armed: _ } = &mut *state;
+        let host = Moment::of(&**clock);
+        let State { index, extended_index, cmos, extended: _, offset, flags, seen, ticks, armed: _ } =
+            &mut *state;
         (*index, *extended_index, *flags) = (0, 0, 0);
         cmos[usize::from(REGISTER_B)] &= !(PERIODIC | ALARM | UPDATE | SQWE);
-        *seen = host + *offset;
+        *seen = host.wall + *offset;
+        ticks.forget(host.boot);
         self.update(&mut state, host, clock.monotonic());
     }
 
@@ -174,10 +201,11 @@ impl Rtc {
         let at = usize::from(register);
         match register {
             REGISTER_C => {
-                let host = unix_nanos(self.clock.wall());
+                let host = Moment::of(&*self.clock);
                 state.catch_up(host);
                 let flags = state.flags | if state.interrupting() { IRQF } else { 0 };
                 state.flags = 0;
+                state.make_up(host);
                 self.update(state, host, self.clock.monotonic());
                 flags
             }
@@ -211,13 +239,13 @@ impl Rtc {
             store(&mut state.cmos, register, value);
             return;
         }
-        let host = unix_nanos(self.clock.wall());
+        let host = Moment::of(&*self.clock);
         state.catch_up(host);
         let was_stopped = state.stopped();
         let divider_was_reset = state.divider_is_reset();
         if !was_stopped {
             // The registers show the time from here on should this write stop the clock or change a part of it.
-            let now = state.guest_now(host);
+            let now = state.guest_now(host.wall);
             let format = state.format();
             calendar::store(&mut state.cmos, format, now.div_euclid(NANOS_PER_SECOND));
         }
@@ -227,11 +255,17 @@ impl Rtc {
             let phase = if divider_was_reset {
                 NANOS_PER_SECOND / 2
             } else {
-                state.guest_now(host).rem_euclid(NANOS_PER_SECOND)
+                state.guest_now(host.wall).rem_euclid(NANOS_PER_SECOND)
             };
             let seconds = calendar::load(&state.cmos, state.format());
-            state.offset = seconds * NANOS_PER_SECOND + phase - host;
-            state.seen = host + state.offset;
+            state.offset = seconds * NANOS_PER_SECOND + phase - host.wall;
+            state.seen = host.wall + state.offset;
+        }
+        if divider_was_reset && !state.divider_is_reset() {
+            state.ticks.restart(host.boot);
+        }
+        if matches!(register, REGISTER_A | REGISTER_B) {
+            state.make_up(host);
         }
         self.update(state, host, self.clock.monotonic());
     }
@@ -297,44 +331,6 @@ impl BusDevice for Rtc {
             }
             Action::None
         })
-    }
-}
-
-fn store(bank: &mut [u8; 128], index: u8, value: u8) {
-    if let Some(byte) = bank.get_mut(usize::from(index)) {
-        *byte = value;
-    }
-}
-
-/// CMOS as a VM's battery keeps it before the first boot.
-fn initial_cmos(memory: CmosMemory) -> [u8; 128] {
-    const KIB: u64 = 1 << 10;
-    const MIB: u64 = 1 << 20;
-    let mut cmos = [0; 128];
-    let mut put = |at: u8, bytes: &[u8]| {
-        for (index, &byte) in (at..).zip(bytes) {
-            store(&mut cmos, index, byte);
-        }
-    };
-    put(REGISTER_A, &[REGISTER_A_POWER_ON, REGISTER_B_POWER_ON]);
-    // Equipment: PS/2 mouse and floating point unit.
-    put(0x14, &[0x06]);
-    let capped = |size: u64, max: u64| size.min(max).to_le_bytes();
-    // KiB below 640 KiB and KiB above 1 MiB, the latter twice, as the IBM AT had them.
-    put(0x15, &capped(640, 0xffff)[..2]);
-    let extended = capped(memory.below_4g.saturating_sub(MIB) / KIB, 0xffff);
-    put(0x17, &extended[..2]);
-    put(0x30, &extended[..2]);
-    // 64 KiB units above 16 MiB and above 4 GiB (edk2, OvmfPkg/Library/PlatformInitLib/MemDetect.c).
-    put(0x34, &capped(memory.below_4g.saturating_sub(16 * MIB) / (64 * KIB), 0xffff)[..2]);
-    put(0x5b, &capped(memory.above_4g / (64 * KIB), 0xff_ffff)[..3]);
-    cmos
-}
-
-fn unix_nanos(wall: SystemTime) -> i128 {
-    match wall.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => since.as_nanos() as i128,
-        Err(before) => -(before.duration().as_nanos() as i128),
     }
 }
 

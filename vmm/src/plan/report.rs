@@ -1,5 +1,6 @@
 //! The plan for people and for scripts: what `optimus-vmm plan` prints.
 
+mod clock;
 mod cpu;
 mod igpu;
 mod passthrough;
@@ -18,6 +19,7 @@ use crate::device::{self, Spec};
 use crate::finding::Finding;
 use crate::topology::{PlannedFunction, Role};
 
+pub use clock::Clock;
 pub use cpu::{Cpus, Identity};
 pub use igpu::Igpu;
 pub use passthrough::Passthrough;
@@ -105,6 +107,8 @@ pub struct Report {
     pub identity: Identity,
     /// Guest RAM in bytes.
     pub memory: u64,
+    /// The real-time clock.
+    pub clock: Clock,
     /// Firmware files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,
@@ -177,6 +181,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
         cpus: Cpus::from(plan),
         identity: Identity::from(&plan.identity),
         memory: plan.memory.size,
+        clock: Clock::from(&plan.machine),
         firmware: plan.firmware.as_ref().map(|firmware| Firmware {
             code: text(&firmware.code),
             vars: (firmware.kind == FirmwareKind::Ovmf).then(|| text(&firmware.vars)),
@@ -284,6 +289,7 @@ impl Report {
         writeln!(out, "{} ({})", self.name, self.uuid)?;
         self.cpus.write(out, ByteSize::from_bytes(self.memory))?;
         self.identity.write(out)?;
+        self.clock.write(out)?;
         if let Some(Firmware { code, vars, vars_template, kernel }) = &self.firmware {
             writeln!(out, "\nFirmware")?;
             writeln!(out, "  code      {code}")?;

@@ -20,10 +20,19 @@ fn start() -> DateTime {
 }
 
 fn fixture() -> Fixture {
+    fixture_with(TickPolicy::Merge)
+}
+
+fn fixture_with(policy: TickPolicy) -> Fixture {
+    fixture_in(&TimeZone::UTC, start(), policy)
+}
+
+/// `start` is UTC.
+fn fixture_in(zone: &TimeZone, start: DateTime, policy: TickPolicy) -> Fixture {
     let (irq, alarm) = (Arc::new(Line::default()), Arc::new(TestAlarm::default()));
-    let clock = TestClock::new(start().to_zoned(TimeZone::UTC).unwrap().timestamp().as_second() as u64);
+    let clock = TestClock::new(start.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second() as u64);
     let memory = CmosMemory { below_4g: 0x8000_0000, above_4g: 0xc000_0000 };
-    let rtc = Rtc::new(TimeBase::Utc, memory, irq.clone(), alarm.clone(), clock.clone());
+    let rtc = Rtc::in_zone(zone, policy, memory, irq.clone(), alarm.clone(), clock.clone());
     let bus = Bus::new();
     bus.insert(RTC.range(), Priority::Platform, rtc.clone());
     Fixture { rtc, view: bus.view(), irq, alarm, clock }
@@ -63,6 +72,8 @@ impl Fixture {
         self.clock.advance(end.saturating_duration_since(self.clock.monotonic()));
     }
 }
+
+mod ticks;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -323,6 +334,20 @@ fn reset_keeps_what_the_battery_keeps() {
     let mut bytes = [0; 2];
     rtc.view.read(0x72, &mut bytes);
     assert_eq!(bytes, [0x15, 0x77]);
+}
+
+/// Windows sets its clock back by itself when daylight saving ends, here in the night to 2026-10-25 at 01:00 UTC.
+#[test]
+fn local_time_does_not_jump_with_the_hosts_daylight_saving() {
+    let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    let mut rtc = fixture_in(&berlin, date(2026, 10, 25).at(0, 59, 50, 0), TickPolicy::Merge);
+    assert_eq!(rtc.time()[4..], [1, 0x02, 0x59, 0x50]);
+    rtc.clock.advance(20 * SECOND);
+    assert_eq!(rtc.time()[4..], [1, 0x03, 0x00, 0x10]);
+    rtc.set(0x04, 0x02);
+    rtc.clock.advance(24 * 3600 * SECOND);
+    rtc.rtc.reset();
+    assert_eq!(rtc.time(), [0x20, 0x26, 0x10, 0x26, 2, 0x02, 0x00, 0x10], "what the guest has set stays");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use vocabulary::{
 use super::super::sections::control::ControlSpec;
 use super::super::sections::cpu::check_feature;
 use super::super::sections::hyperv::SpinlockRetries;
-use super::super::sections::machine::Action;
+use super::super::sections::machine::{Action, RtcTickPolicy};
 use super::super::sections::passthrough::RomSource;
 use super::super::sections::pci_ids::{PciId, SubsystemId};
 use super::super::sections::scheduling::PinSection;
@@ -47,6 +47,7 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         KeyboardLayout::FORMAT => typed::<KeyboardLayout>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
+        RtcTickPolicy::FORMAT => typed::<RtcTickPolicy>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
         HypervisorVendor::FORMAT => typed::<HypervisorVendor>(value),
         SpinlockRetries::FORMAT => typed::<SpinlockRetries>(value),
@@ -83,6 +84,7 @@ pub fn expected(format: &str) -> Option<&'static str> {
         KeyboardLayout::FORMAT => KeyboardLayout::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,
+        RtcTickPolicy::FORMAT => RtcTickPolicy::EXPECTED,
         ChassisType::FORMAT => ChassisType::EXPECTED,
         HypervisorVendor::FORMAT => HypervisorVendor::EXPECTED,
         SpinlockRetries::FORMAT => SpinlockRetries::EXPECTED,

@@ -35,6 +35,10 @@ pub struct Machine {
     /// What the real-time clock shows. Windows expects `"localtime"`, which is the default if `os` in `[cpu]` says so; everything else
     /// expects `"utc"`.
     pub rtc: Rtc,
+    /// A periodic interrupt of the real-time clock that is due before the guest has looked at the one before, after a pause or on a
+    /// busy host: `"merge"` makes one of the two, as a PC does; `"catchup"` gives it later, for old guests that count them to keep
+    /// time, such as Windows before 8. What is missing beyond ten minutes is given up. The names are libvirt's.
+    pub rtc_tickpolicy: RtcTickPolicy,
     /// When the guest powers itself off: `"destroy"` ends the process, `"restart"` boots again, `"preserve"`
     /// keeps the stopped machine until a signal ends the process.
     pub on_poweroff: Action,
@@ -68,6 +72,7 @@ impl Default for Machine {
             hugepages: Hugepages::Off,
             shared: false,
             rtc: Rtc::Utc,
+            rtc_tickpolicy: RtcTickPolicy::Merge,
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
@@ -97,6 +102,57 @@ pub enum Rtc {
     /// The host's local time.
     Localtime,
 }
+
+/// What becomes of periodic interrupts of the real-time clock that come too late: values of libvirt's attribute `tickpolicy`
+/// ("Time keeping").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub enum RtcTickPolicy {
+    /// They are one with the next.
+    Merge,
+    /// They follow at a higher rate.
+    Catchup,
+}
+
+impl RtcTickPolicy {
+    pub const FORMAT: &str = "rtc-tick-policy";
+    pub const EXPECTED: &str = "\"merge\" or \"catchup\"";
+}
+
+impl TryFrom<Scalar> for RtcTickPolicy {
+    type Error = Complaint;
+
+    fn try_from(value: Scalar) -> Result<Self, Complaint> {
+        let Scalar::Text(text) = &value else { return Err(wrong_kind(Self::EXPECTED, &value)) };
+        match text.as_str() {
+            "merge" => Ok(Self::Merge),
+            "catchup" => Ok(Self::Catchup),
+            // What libvirt calls "delay" for this clock is QEMU's driftfix=none, which merges.
+            "delay" | "discard" => Err(format!(
+                "\"{text}\" is another of libvirt's policies, which this clock does not have: write {}; \"merge\" is what \
+                 libvirt's \"delay\" does with this clock",
+                Self::EXPECTED
+            )),
+            other => Err(format!("\"{}\" is no policy for ticks: write {}", shorten(other), Self::EXPECTED)),
+        }
+    }
+}
+
+impl From<RtcTickPolicy> for Scalar {
+    fn from(policy: RtcTickPolicy) -> Self {
+        let text = match policy {
+            RtcTickPolicy::Merge => "merge",
+            RtcTickPolicy::Catchup => "catchup",
+        };
+        Self::Text(text.into())
+    }
+}
+
+inline_schema!(RtcTickPolicy, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "enum": ["merge", "catchup"],
+});
 
 /// What follows the end of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

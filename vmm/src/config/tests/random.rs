@@ -13,6 +13,7 @@ fn line() -> impl Strategy<Value = String> {
         "memory",
         "hugepages",
         "rtc",
+        "rtc_tickpolicy",
         "on_crash",
         "grace",
         "cpu",

@@ -89,6 +89,8 @@ fn the_schema_and_the_parser_agree() {
         ("[machine]\nhugepages = \"4K\"", false),
         ("[machine]\nrtc = \"localtime\"", true),
         ("[machine]\nrtc = \"local\"", false),
+        ("[machine]\nrtc_tickpolicy = \"catchup\"", true),
+        ("[machine]\nrtc_tickpolicy = \"slew\"", false),
         ("[machine]\non_crash = \"preserve\"", true),
         ("[machine]\non_crash = \"coredump-destroy\"", false),
         ("[machine]\ngrace = 3600", true),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devices::GuestRam;
 use devices::bus::{Bus, BusDevice, Priority};
 use devices::chipset::{
-    CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, ResetControl, Rtc, TimeBase,
+    CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, ResetControl, Rtc, TickPolicy, TimeBase,
 };
 use devices::debugcon::Debugcon;
 use devices::display::Screen;
@@ -225,6 +225,10 @@ pub(in crate::machine) fn board(
         match plan.machine.rtc {
             config::Rtc::Utc => TimeBase::Utc,
             config::Rtc::Localtime => TimeBase::LocalTime,
+        },
+        match plan.machine.rtc_tickpolicy {
+            config::RtcTickPolicy::Merge => TickPolicy::Merge,
+            config::RtcTickPolicy::Catchup => TickPolicy::Catchup,
         },
         CmosMemory {
             below_4g: plan.memory.low.len(),
