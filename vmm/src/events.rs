@@ -75,6 +75,14 @@ pub enum Event {
     PowerButton,
     /// The reset button was pressed.
     ResetButton,
+    /// The host has slept, and is awake again.
+    HostSlept {
+        /// How long, in nanoseconds; at least.
+        slept_ns: u64,
+        /// Whether the guest can still compute KVM's time from the TSC by itself; `null` where the kernel does not say. Without,
+        /// its clocks are slow until the machine is started anew.
+        master_clock: Option<bool>,
+    },
     /// The machine has ended.
     Exit {
         /// Why, in a word or a sentence.

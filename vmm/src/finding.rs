@@ -118,11 +118,18 @@ enum Place {
     File(PathBuf),
     /// An option of the command line.
     Option(&'static str),
+    /// The host, whatever the configuration says.
+    Host,
 }
 
 impl Finding {
     fn new(place: Place, message: impl Into<String>) -> Self {
         Self { place, message: message.into(), help: None, about_host: false }
+    }
+
+    /// Something about the host, whatever the configuration says.
+    pub(crate) fn of_host(message: impl Into<String>) -> Self {
+        Self { about_host: true, ..Self::new(Place::Host, message) }
     }
 
     /// The same problem, of a device of the host: the configuration may be right, and the device cannot be given as it asks.
@@ -152,7 +159,7 @@ impl Finding {
     pub fn location(&self) -> Option<Location> {
         match &self.place {
             Place::At(source, span) => Some(source.location(span.start)),
-            Place::File(_) | Place::Option(_) => None,
+            Place::File(_) | Place::Option(_) | Place::Host => None,
         }
     }
 
@@ -160,7 +167,7 @@ impl Finding {
     pub(crate) fn line(&self) -> Option<usize> {
         match &self.place {
             Place::At(source, span) => Some(source.line(span.start)),
-            Place::File(_) | Place::Option(_) => None,
+            Place::File(_) | Place::Option(_) | Place::Host => None,
         }
     }
 
@@ -168,7 +175,7 @@ impl Finding {
     fn offset(&self) -> usize {
         match &self.place {
             Place::At(_, span) => span.start,
-            Place::File(_) | Place::Option(_) => usize::MAX,
+            Place::File(_) | Place::Option(_) | Place::Host => usize::MAX,
         }
     }
 }
@@ -191,6 +198,10 @@ impl fmt::Display for Finding {
             }
             Place::Option(option) => {
                 write!(f, "{option}: {}", self.message)?;
+                " ".into()
+            }
+            Place::Host => {
+                f.write_str(&self.message)?;
                 " ".into()
             }
         };

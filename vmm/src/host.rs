@@ -76,4 +76,6 @@ pub struct HostFacts {
     pub apic: HardwareApic,
     /// Its CPUs, if they matter.
     pub cpus: Option<HostCpus>,
+    /// What the kernel reads the time from, by its name in sysfs; `None` if it does not say.
+    pub clocksource: Option<String>,
 }

@@ -2,6 +2,7 @@
 //! and doorbells (Linux `Documentation/virt/kvm/api.rst`).
 
 pub mod chips;
+pub mod clock;
 pub mod hyperv;
 pub mod irq;
 pub mod probe;

@@ -1,6 +1,7 @@
 //! The live machine: assembled from the plan, run by one event loop, and ended in order.
 
 mod assembly;
+mod clocks;
 mod consoles;
 mod control;
 mod crash;

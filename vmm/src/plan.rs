@@ -4,6 +4,7 @@
 //! `vm.toml` that causes it. The plan takes over what the configuration has decided already, so nothing behind it needs both: it alone
 //! feeds the ACPI tables and the firmware's items, and the assembly follows it.
 
+mod clock;
 mod cpu;
 mod direct;
 mod files;
@@ -88,6 +89,8 @@ pub struct MachinePlan {
     pub passthrough: Vec<PlannedPassthrough>,
     /// The display GPU among them.
     pub igpu: Option<PlannedIgpu>,
+    /// The host's clock makes the guest's slow, of which there is a warning.
+    pub slow_clock: bool,
     /// What the user should know, and what forbids nothing.
     pub warnings: Vec<Finding>,
     /// Where all of this is written.
@@ -116,6 +119,9 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
     warnings.extend(cpu::warnings(&config));
     hyperv::settle(&mut config.identity.hyperv, facts.apic);
     let placement = pin::plan(&config, topology, facts, &mut problems, &mut warnings);
+    let clock = clock::warning(facts);
+    let slow_clock = clock.is_some();
+    warnings.extend(clock);
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &unplaced, &mut problems);
     let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);
@@ -175,6 +181,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         pci,
         passthrough: functions,
         igpu,
+        slow_clock,
         warnings,
         origin,
     })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -65,6 +66,61 @@ impl AsRawFd for Timer {
     /// Readable once the timer has expired.
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// Tells when the time of day was set, and when the host wakes from its sleep: a timer of `CLOCK_REALTIME` that never expires and
+/// is cancelled then (timerfd_create(2), `TFD_TIMER_CANCEL_ON_SET`). Unless that happens it costs nothing.
+#[derive(Debug)]
+pub struct ClockChange<F> {
+    timer: OwnedFd,
+    changed: F,
+}
+
+impl<F: FnMut() + Send> ClockChange<F> {
+    /// Calls `changed` in the thread of the event loop.
+    ///
+    /// # Errors
+    ///
+    /// The host has no such timer.
+    pub fn new(changed: F) -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let this = Self { timer: timerfd_create(TimerfdClockId::Realtime, flags)?, changed };
+        this.arm()?;
+        Ok(this)
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        // The year 2242, before which the kernel's nanoseconds do not end.
+        let never = Itimerspec {
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: Timespec { tv_sec: 8_600_000_000, tv_nsec: 0 },
+        };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        timerfd_settime(&self.timer, flags, &never)?;
+        Ok(())
+    }
+}
+
+impl<F: FnMut() + Send> MutEventSubscriber for ClockChange<F> {
+    fn process(&mut self, _: Events, ops: &mut EventOps<'_>) {
+        let mut count = [0; 8];
+        // ECANCELED says so; nothing to read, that it was told already.
+        if rustix::io::read(&self.timer, &mut count) == Err(Errno::AGAIN) {
+            return;
+        }
+        // Armed first: a further change is not missed.
+        if let Err(error) = self.arm() {
+            tracing::error!("cannot watch the host's clock any longer: {error}");
+            let _ = ops.remove(Events::empty_raw(self.timer.as_raw_fd()));
+        }
+        (self.changed)();
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(error) = ops.add(Events::new_raw(self.timer.as_raw_fd(), EventSet::IN)) {
+            tracing::error!("cannot watch the host's clock: {error}");
+        }
     }
 }
 

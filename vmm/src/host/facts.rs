@@ -4,8 +4,11 @@ use vocabulary::LentDevice;
 
 use super::{HardwareApic, HostCpus, HostFacts, HostFiles};
 
+/// The kernel's present clocksource.
+const CLOCKSOURCE: &str = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+
 impl HostFacts {
-    /// Reads what `devices` name, all other functions of the slots of functions, and parameters of KVM. Cannot fail: a device that
+    /// Reads what `devices` name, all other functions of the slots of functions, parameters of KVM, and the clocksource. Cannot fail: a device that
     /// is not there is not in the result, and the plan says what that means.
     pub fn gather(devices: impl Iterator<Item = LentDevice> + Clone) -> Self {
         Self::gather_from(&HostFiles::default(), devices)
@@ -27,6 +30,7 @@ impl HostFacts {
             .collect();
         let mdevs = devices.filter_map(|device| files.mdev(device.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
-        Self { functions, mdevs, apic: HardwareApic::read(files), cpus: None }
+        let clocksource = files.text(CLOCKSOURCE).ok();
+        Self { functions, mdevs, apic: HardwareApic::read(files), cpus: None, clocksource }
     }
 }

@@ -1,13 +1,14 @@
 //! What the run loop listens to: requests of vCPUs, signals, timers, the console, and what became of it.
 
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use devices::chipset::MirroredBattery;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::clocks::Clocks;
 use super::consoles::Consoles;
 use super::control::Control;
 use super::refused;
@@ -21,7 +22,7 @@ use crate::power_supply::{Follower, PowerSupplies};
 use crate::session::Trigger;
 use crate::signals::{Received, SignalFd};
 use crate::terminal;
-use crate::timer::Timer;
+use crate::timer::{ClockChange, Timer};
 use crate::watch::Observer;
 
 pub(super) type Subscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
@@ -91,6 +92,7 @@ pub(super) struct Sources<'a> {
     pub(super) observer: &'a Observer,
     pub(super) signals: SignalFd,
     pub(super) alarms: [Arc<TimerAlarm>; 3],
+    pub(super) clocks: Clocks,
     pub(super) notices: Vec<Notice>,
     pub(super) grace: &'a Timer,
     pub(super) dump: &'a Timer,
@@ -110,6 +112,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         observer,
         signals,
         alarms,
+        clocks,
         notices,
         grace,
         dump,
@@ -180,6 +183,15 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     add(Arc::new(Mutex::new(rtc_alarm.timer().subscriber(move || rtc.expired(Instant::now())))));
     let pm = Arc::clone(&board.devices.pm);
     add(Arc::new(Mutex::new(pm_alarm.timer().subscriber(move || pm.expired(Instant::now())))));
+
+    let timer = clocks.timer().clone();
+    let clocks = Arc::new(Mutex::new(clocks));
+    let looking = Arc::clone(&clocks);
+    let look = move || looking.lock().unwrap_or_else(PoisonError::into_inner).look();
+    add(Arc::new(Mutex::new(timer.subscriber(look))));
+    let changed = move || clocks.lock().unwrap_or_else(PoisonError::into_inner).changed();
+    let change = ClockChange::new(changed).map_err(refused("watch the host's clock"))?;
+    add(Arc::new(Mutex::new(change)));
 
     if let Some((supplies, battery)) = power {
         let timer = Timer::new().map_err(refused("create a timer"))?;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use vmm_sys_util::eventfd::EventFd;
 
+use super::clocks::Clocks;
 use super::consoles::Consoles;
 use super::control::{self, Control};
 use super::end::{self, Machine, conclude};
@@ -134,6 +135,9 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let grace = Timer::new().map_err(refused("create a timer"))?;
     let dump = Timer::new().map_err(refused("create a timer"))?;
     let timeout = Timer::new().map_err(refused("create a timer"))?;
+    let (rtc, exits) = (Arc::clone(&board.devices.rtc), vcpus.exits());
+    let clocks = Clocks::new(Arc::clone(&board.vm), rtc, events.clone(), exits, plan.slow_clock)
+        .map_err(refused("create a timer"))?;
     let subscribers = subscribe(Sources {
         board: &board,
         vcpus: &vcpus,
@@ -142,6 +146,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         observer: &observer,
         signals,
         alarms: [rtc_alarm, pm_alarm, flash_alarm],
+        clocks,
         notices: board
             .passthrough
             .as_ref()
