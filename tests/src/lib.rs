@@ -14,6 +14,7 @@ pub mod passthrough;
 pub mod peer;
 pub mod picture;
 pub mod program;
+pub mod qmp;
 pub mod report;
 pub mod run;
 pub mod shard;

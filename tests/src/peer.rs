@@ -19,6 +19,7 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
     }
     let topology = machine.topology;
     let count = topology.sockets * topology.cores * topology.threads;
+    let hidden = machine.cpu_keys.iter().any(|line| line == "hypervisor = false");
     let mut out: Vec<OsString> = [
         "-nodefaults",
         "-no-user-config",
@@ -28,7 +29,7 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         // As our machine is: no HPET, and interrupts by the kernel's chips.
         "q35,accel=kvm,hpet=off,smm=off",
         "-cpu",
-        "host",
+        if hidden { "host,-hypervisor,kvm=off" } else { "host" },
         "-global",
         "ICH9-LPC.disable_s3=1",
         "-global",
@@ -45,6 +46,7 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
     option("-serial", serial.into());
     option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", machine.firmware.0.display()));
     option("-drive", format!("if=pflash,format=raw,file={}", vars.display()));
+    option("-qmp", format!("unix:{},server=on,wait=off", machine.file("qmp.sock").display()));
     for (index, address) in machine.root_ports.iter().enumerate() {
         let address = address.trim_start_matches("0000:").trim_start_matches("00:");
         option(

@@ -297,6 +297,15 @@ impl Finished {
         self.ensure(self.stderr.contains(text), format!("standard error does not say '{text}'"))
     }
 
+    /// Requires that the hypervisor said nothing. On a busy machine the lab's kernel does not trust its TSC, of which there is a
+    /// warning of two lines.
+    pub fn quiet(&self) -> Outcome {
+        let about_host = ["the host's kernel reads the time from", "= help: `journalctl -k --grep=tsc`"];
+        let unexpected = |line: &&str| !about_host.iter().any(|words| line.contains(words));
+        let said: Vec<&str> = self.stderr.lines().filter(unexpected).collect();
+        self.ensure(said.is_empty(), format!("a run without trouble says nothing, not {said:?}"))
+    }
+
     /// Requires that the small guest's test passed, and that the guest powered off.
     pub fn passed(&self, test: &str) -> Outcome {
         self.printed("L2-USERSPACE-UP")?;

@@ -8,6 +8,7 @@
 
 mod battery;
 mod boot;
+mod clocks;
 mod crash;
 mod debian;
 mod direct;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         inspect::SCENARIOS,
         crash::SCENARIOS,
         lifecycle::SCENARIOS,
+        clocks::SCENARIOS,
         refusal::SCENARIOS,
         terminal::SCENARIOS,
         nvram::SCENARIOS,
