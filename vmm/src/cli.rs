@@ -4,6 +4,7 @@
 //! with status 2 (clap's own), the status of a wrong configuration.
 
 mod ctl;
+mod explain;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
 pub use ctl::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
+pub use explain::{Code43Args, ExplainCommand};
 pub use script::Script;
 pub use vbios::{DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
 
@@ -55,6 +57,12 @@ pub enum Command {
     },
     /// Control a running machine, or list those that run
     Ctl(CtlArgs),
+    /// Say why a guest's driver may refuse a device
+    Explain {
+        /// What to explain.
+        #[command(subcommand)]
+        command: ExplainCommand,
+    },
     /// Print the JSON schema of vm.toml
     Schema,
     /// Look into a GPU's video BIOS, find it in a BIOS update, or read it from the GPU

@@ -8,11 +8,13 @@ use clap::Parser;
 use vocabulary::printable::{is_control, printable};
 
 use crate::cli::{
-    AcpiCommand, AcpiDumpArgs, Cli, Command, CpuidView, CtlArgs, PlanArgs, RunArgs, RunOptions,
+    AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, ExplainCommand, PlanArgs,
+    RunArgs, RunOptions,
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
 use crate::events::ProcessStart;
+use crate::explain::{self, Explained};
 use crate::finding::Findings;
 use crate::log;
 use crate::machine;
@@ -34,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => show_plan(&args),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
+        Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),
         Command::Schema => print_raw(&config::schema()),
         Command::Vbios(args) => match vbios::run(&args, cli.verbose > 0) {
             Ok(answer) => print_as(args.json(), &answer.text).map(|_| answer.status),
@@ -68,6 +71,21 @@ fn control(args: &CtlArgs) -> Result<u8, Failure> {
             Ok(error.status())
         }
     }
+}
+
+fn explain(args: &Code43Args) -> Result<u8, Failure> {
+    let Explained { report, refused } = match explain::code43(args) {
+        Ok(explained) => explained,
+        Err(error) => {
+            complain(&error.to_string());
+            return Ok(error.status());
+        }
+    };
+    if args.json { print_json(report.json()) } else { print(&report.text()) }?;
+    if refused > 0 {
+        complain("`run` would refuse files of this machine: `optimus-vmm plan` says which, and why");
+    }
+    Ok(if report.holds() { status::SUCCESS } else { status::CONDITION })
 }
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {

@@ -134,6 +134,15 @@ pub fn run(args: &CtlArgs) -> Result<String, CtlError> {
     Ok(if args.json { format!("{answer}\n") } else { show::answer(command, &answer) })
 }
 
+/// Has a machine, by its name or the path of its socket, perform a command without arguments.
+///
+/// # Errors
+///
+/// It does not run, or does not perform it.
+pub fn ask(machine: &str, command: &str) -> Result<Value, CtlError> {
+    Connection::open(&find::path_of(machine)?)?.execute(command, json!({}))
+}
+
 /// What a command is in the protocol.
 fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError> {
     let plain = |name| Ok(vec![(name, json!({}))]);

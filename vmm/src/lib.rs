@@ -4,6 +4,7 @@
 
 mod affinity;
 mod cli;
+mod code43;
 mod command;
 mod config;
 mod console;
@@ -12,6 +13,7 @@ mod cpu;
 mod ctl;
 mod device;
 mod events;
+mod explain;
 mod finding;
 mod host;
 mod kvm;

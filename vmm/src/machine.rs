@@ -27,6 +27,8 @@ pub use run::run;
 use std::io;
 use std::path::Path;
 
+use vocabulary::AddressRange;
+
 use crate::config::{self, Overrides};
 use crate::host::HostFacts;
 use crate::kvm::HostError;
@@ -42,6 +44,11 @@ pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failur
     let facts = HostFacts::gather(config.lent_devices());
     let facts = if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts };
     Ok(plan::plan(config, &facts)?)
+}
+
+/// Where the firmware is expected to put the large BARs of a machine on this host.
+pub fn high_window(plan: &MachinePlan) -> Option<AddressRange> {
+    assembly::acpi::high_window(plan)
 }
 
 /// The host refused a step, named in the infinitive.

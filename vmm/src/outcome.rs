@@ -19,10 +19,12 @@ pub use direct::TablesError;
 pub use files::{DecompileError, OverwriteError};
 pub use passthrough::PassthroughError;
 
-/// Exit statuses of `run`.
+/// Exit statuses.
 pub mod status {
     /// The guest powered off, or the expectation was met.
     pub const SUCCESS: u8 = 0;
+    /// What was asked about is not so.
+    pub const CONDITION: u8 = 1;
     /// The configuration is wrong.
     pub const CONFIG: u8 = 2;
     /// The host is not ready.

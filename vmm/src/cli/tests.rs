@@ -10,8 +10,8 @@ use vocabulary::{ByteSize, ConsoleSpec};
 
 use super::vbios::DeviceId;
 use super::{
-    AcpiCommand, Chord, Cli, Command, CpuidView, CtlCommand, DumpArgs, FindArgs, InfoArgs, MouseAction,
-    PointerButton, RunOptions, VbiosCommand,
+    AcpiCommand, Chord, Cli, Command, CpuidView, CtlCommand, DumpArgs, ExplainCommand, FindArgs, InfoArgs,
+    MouseAction, PointerButton, RunOptions, VbiosCommand,
 };
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
@@ -244,5 +244,33 @@ fn the_words_of_ctl_arrive() {
     ] {
         let error = ctl(words).unwrap_err();
         assert!(error.contains(expected), "{words:?}: {error}");
+    }
+}
+
+#[test]
+fn drivers_are_known_by_both_kinds_of_versions() {
+    let branch = |version: &str| {
+        let words = ["optimus-vmm", "explain", "code43", "vm.toml", "--driver", version];
+        match Cli::try_parse_from(words).ok()?.command {
+            Command::Explain { command: ExplainCommand::Code43(args) } => Some(args.driver?.branch),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (version, expected) in [
+        ("551.86", 551),
+        ("465", 465),
+        ("550.54.14", 550),
+        // Windows' numbers of 551.86, 465.89, 442.92 and 500.12.
+        ("31.0.15.5186", 551),
+        ("27.21.14.6589", 465),
+        ("26.21.14.4292", 442),
+        ("30.0.15.12", 500),
+    ] {
+        assert_eq!(branch(version), Some(expected), "{version}");
+    }
+    for wrong in
+        ["", "new", "551.", ".86", "31.0.15", "31.0.15.5186.1", "99999", "199.9", "551.86-1", "123456.1"]
+    {
+        assert_eq!(branch(wrong), None, "{wrong}");
     }
 }

@@ -40,6 +40,7 @@ pub(super) use screen::Pictured;
 use super::announcer::Announcer;
 use super::machine::Machine;
 use super::protocol::{Class, Refusal, Request, short};
+use crate::code43;
 use crate::screenshot::Format;
 
 /// What commands act on.
@@ -82,6 +83,8 @@ pub(super) enum Slow {
         /// In words.
         text: bool,
     },
+    /// What the driver of the discrete GPU finds.
+    Dgpu(Box<code43::Facts>),
     /// A command of `human-monitor-command`, whose result is a text.
     Monitor(Box<Self>),
 }

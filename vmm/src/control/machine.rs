@@ -14,6 +14,7 @@ use uuid::Uuid;
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::VncAddress;
 
+use crate::code43;
 use crate::console::{InputSink, Tee};
 use crate::screenshot::MachineFile;
 
@@ -47,6 +48,8 @@ pub struct Facts {
     pub chardevs: Vec<CharDevice>,
     /// Its VNC server, if it has one.
     pub vnc: Option<Vnc>,
+    /// What the driver of its discrete GPU finds, but for registers.
+    pub dgpu: code43::Facts,
 }
 
 /// The shape of the processors.

@@ -42,6 +42,7 @@ impl Conversation {
             disks: Vec::new(),
             chardevs: Vec::new(),
             vnc: None,
+            dgpu: crate::code43::Facts::default(),
         };
         let machine = Machine {
             facts,

@@ -31,6 +31,7 @@ use super::{
     Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Schedule,
     Server, Shape, ShutdownCause, Vnc,
 };
+use crate::code43;
 use crate::console::{InputSink, Tee};
 use crate::socket::Acceptor;
 
@@ -110,6 +111,15 @@ impl Rig {
                     address: vocabulary::VncAddress::Tcp(([127, 0, 0, 1], 5901).into()),
                     password: true,
                 }),
+                dgpu: code43::Facts {
+                    gpu: Some(code43::Gpu {
+                        host: "0000:01:00.0".into(),
+                        bus: 1,
+                        port: Some(code43::Slot { device: 1, function: 0 }),
+                        ..code43::Gpu::default()
+                    }),
+                    ..code43::Facts::default()
+                },
             },
             began: Instant::now(),
             exits: Box::new(|| 42),

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::command::{Button, InputEvent, Pictured, Slow, pci_info, pci_text};
 use super::machine::{Machine, Run};
 use super::protocol::{Answer, Refusal};
+use crate::code43;
 use crate::screenshot::{self, Format, MachineFile, ScreenshotError};
 
 /// How long commands wait for what.
@@ -113,6 +114,10 @@ impl Resources {
             Slow::Run(run) => self.run(*run, cancel)?,
             Slow::Pci { text: false } => return value(pci_info(&(self.devices()?.functions)())),
             Slow::Pci { text: true } => return Ok(pci_text(&(self.devices()?.functions)()).into()),
+            Slow::Dgpu(facts) => {
+                let live = code43::live::read(facts, &(self.devices()?.functions)());
+                return value(code43::Facts { live, ..(**facts).clone() });
+            }
             Slow::Monitor(command) => {
                 return Ok(match self.perform(command, cancel) {
                     Ok(serde_json::Value::String(text)) => text.into(),

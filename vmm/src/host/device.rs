@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use vocabulary::LentDevice;
+use vocabulary::{HostPciAddress, LentDevice};
 
 use super::check::{self, Culprit, culprits};
 use super::mdev::MdevError;
@@ -43,6 +43,11 @@ impl HostFiles {
                 self.mdev(uuid).map(|device| self.mdev_holders(&device)).unwrap_or_default()
             }
         }
+    }
+
+    /// The devices of `group`, apart from `ours`, that keep it from being lent.
+    pub(crate) fn group_users(&self, group: u32, ours: &[HostPciAddress]) -> Vec<Culprit> {
+        culprits(self, group, ours)
     }
 
     /// Who keeps the device's group from being used. The group of a mediated device is its own.

@@ -17,6 +17,24 @@ const HEADER: usize = 64;
 /// The register of class code and revision (PCIe 6.0 §7.5.1.1.5, §7.5.1.1.6), 32 bits.
 const CLASS_REVISION: usize = 8;
 
+/// Bits of a BAR's flags in `resource` (Linux `include/linux/ioport.h`).
+const RESOURCE_MEMORY: u64 = 0x200;
+const RESOURCE_PREFETCH: u64 = 0x2000;
+const RESOURCE_64_BITS: u64 = 0x10_0000;
+
+/// A memory BAR of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostBar {
+    /// Its index, 0 to 5.
+    pub index: usize,
+    /// Its size in bytes.
+    pub size: u64,
+    /// It takes addresses above 4 GiB.
+    pub wide: bool,
+    /// It may be read ahead.
+    pub prefetchable: bool,
+}
+
 /// A device of an IOMMU group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMember {
@@ -111,6 +129,34 @@ impl HostFiles {
     /// The name of the VFIO file of the device with this directory, such as `vfio0`, where the kernel makes one.
     pub(crate) fn vfio_file(&self, device: &Path) -> Option<String> {
         names(&device.join("vfio-dev")).into_iter().next()
+    }
+
+    /// The function's memory BARs that the kernel knows; none where they cannot be read.
+    pub(crate) fn memory_bars(&self, address: HostPciAddress) -> Vec<HostBar> {
+        let text = self.attribute(address, "resource").unwrap_or_default();
+        let number = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+        let bar = |(index, line): (usize, &str)| {
+            let [first, last, flags] = line.split_whitespace().map(number).collect::<Option<Vec<_>>>()?[..]
+            else {
+                return None;
+            };
+            let size = last.checked_sub(first)?.checked_add(1)?;
+            let [memory, prefetchable, wide] =
+                [RESOURCE_MEMORY, RESOURCE_PREFETCH, RESOURCE_64_BITS].map(|bit| flags & bit != 0);
+            memory.then_some(HostBar { index, size, wide, prefetchable })
+        };
+        // Behind these come the ROM and, of bridges, their windows.
+        text.lines().take(6).enumerate().filter_map(bar).collect()
+    }
+
+    /// The function's power state, as the kernel believes it: `D0` to `D3cold`.
+    pub(crate) fn power_state(&self, address: HostPciAddress) -> Option<String> {
+        self.attribute(address, "power_state").ok()
+    }
+
+    /// The methods by which the kernel resets the function alone; `None` where it has none, and before Linux 5.15.
+    pub(crate) fn reset_methods(&self, address: HostPciAddress) -> Option<String> {
+        self.attribute(address, "reset_method").ok().filter(|methods| !methods.is_empty())
     }
 
     /// Whether the function answers, see [`is_dead`]. The read wakes a function that sleeps in D3cold, for as long as it

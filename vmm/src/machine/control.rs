@@ -13,6 +13,7 @@ use super::consoles::Consoles;
 use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
+use crate::code43;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
@@ -80,6 +81,7 @@ impl Control {
             disks: Vec::new(),
             chardevs: chardevs(plan, reserved.path()),
             vnc: None,
+            dgpu: code43::planned::facts(plan),
         };
         let files = files.into();
         Ok(Some(Self { reserved, clients: Clients { announcer, quit: Arc::default() }, facts, files, began }))
@@ -102,6 +104,9 @@ impl Control {
     ) -> Result<Server, Failure> {
         let Self { reserved, clients: Clients { announcer, quit }, mut facts, files, began } = self;
         facts.vnc = vnc;
+        if let Some(image) = &board.vbios {
+            code43::planned::loaded(&mut facts.dgpu, image);
+        }
         facts.disks = board.disks.iter().map(told).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {

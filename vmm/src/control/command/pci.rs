@@ -1,4 +1,5 @@
-//! `query-pci`: the PCI functions and what their registers say now (PCIe 6.0, 7.5.1), shaped as QEMU shapes it.
+//! `query-pci`: the PCI functions and what their registers say now (PCIe 6.0, 7.5.1), shaped as QEMU shapes it; `x-query-dgpu`: what
+//! NVIDIA's driver finds of the discrete GPU, for `explain code43`.
 
 use std::fmt::Write;
 
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Command, Nothing, Slow, slow};
+use crate::code43;
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::control) struct PciInfo {
@@ -90,7 +92,12 @@ struct BarInfo {
 
 pub(super) fn commands() -> Vec<Command> {
     // A real function's registers are read from the device.
-    vec![slow::<Nothing, Vec<PciInfo>>("query-pci", |_, Nothing {}| Ok(Slow::Pci { text: false }))]
+    vec![
+        slow::<Nothing, Vec<PciInfo>>("query-pci", |_, Nothing {}| Ok(Slow::Pci { text: false })),
+        slow::<Nothing, code43::Facts>("x-query-dgpu", |context, Nothing {}| {
+            Ok(Slow::Dgpu(Box::new(context.machine.facts.dgpu.clone())))
+        }),
+    ]
 }
 
 /// Describes functions, bridges before what is behind them.

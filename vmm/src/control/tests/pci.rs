@@ -59,7 +59,15 @@ pub(super) fn functions() -> Vec<Placed> {
         config.set(0x1c, &[0xf0, 0]);
         config.set(0x20, &[0x00, 0xa0, 0xf0, 0xa0]);
         config.set(0x24, &[0x01, 0xb0, 0xf1, 0xbf, 2, 0, 0, 0, 2, 0, 0, 0]);
-        (config, Some(Forwarding { secondary, subordinate: secondary, ..Forwarding::default() }))
+        (
+            config,
+            Some(Forwarding {
+                secondary,
+                subordinate: secondary,
+                memory: AddressRange::new(0xa000_0000, 16 << 20).into_iter().collect(),
+                ..Forwarding::default()
+            }),
+        )
     };
     let mut gpu = ConfigSpace::endpoint(ids(0x1f91, 0x03_00_00), true);
     gpu.set_interrupt_pin(1);
@@ -140,4 +148,25 @@ fn the_monitor_shows_them_as_qemus_does() {
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
+}
+
+#[test]
+fn the_gpu_is_told_with_its_registers_and_those_of_its_port() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let told = client.ask("x-query-dgpu", json!({}))["return"].clone();
+    assert_eq!(told["gpu"]["host"], "0000:01:00.0");
+    let expected = json!({
+        "ids": {
+            "function": { "vendor": 0x8086, "device": 0x1f91 }, "class": 0x300,
+            "subsystem": { "vendor": 0x1af4, "device": 0x1100 },
+        },
+        "command": 0, "rom-bar": 0,
+        "bars": [{ "index": 1, "size": 256 << 20, "high": true, "base": 0x2_b000_0000_u64 }],
+        "port": {
+            "ids": { "vendor": 0x8086, "device": 0x1901 }, "command": 0, "secondary": 1,
+            "memory": [{ "base": 0xa000_0000_u64, "last": 0xa0ff_ffff_u64 }],
+        },
+    });
+    assert_eq!(told["live"], expected);
 }

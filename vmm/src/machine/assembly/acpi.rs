@@ -181,6 +181,12 @@ fn high_windows(plan: &MachinePlan, cpu: CpuFacts, firmware: &Firmware) -> Vec<A
         .collect()
 }
 
+/// Where any build of OVMF puts large BARs on this host: the smaller of its windows.
+pub(in crate::machine) fn high_window(plan: &MachinePlan) -> Option<AddressRange> {
+    let [old, new] = expected_windows(plan, CpuFacts::of_host(plan));
+    Some(old?).zip(new).map(|(old, new)| if old.len() < new.len() { old } else { new })
+}
+
 /// Where builds of OVMF put large BARs: those of 2022, and those since 2024.
 pub(in crate::machine) fn expected_windows(plan: &MachinePlan, cpu: CpuFacts) -> [Option<AddressRange>; 2] {
     let mut e820: Vec<Range> = [Some(plan.memory.low), plan.memory.high]

@@ -83,6 +83,8 @@ pub(in crate::machine) struct Board {
     pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     /// What others are told of the disks.
     pub disks: Vec<DiskFacts>,
+    /// The image that `_ROM` returns.
+    pub vbios: Option<Arc<[u8]>>,
     /// The kernel that starts without firmware.
     pub direct: Option<Direct>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
@@ -257,6 +259,7 @@ pub(in crate::machine) fn board(
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
     let Made { resets, power, screen, ramfb, vnc, disks } = assembly.made;
+    let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
@@ -307,6 +310,7 @@ pub(in crate::machine) fn board(
         vnc,
         power,
         disks,
+        vbios,
         direct,
         passthrough,
     })
