@@ -64,6 +64,8 @@ fn names_do_not_steer_the_terminal() {
         &["plan", &format!("--{hostile}")],
         &["ctl", hostile, "status"],
         &["ctl", &path(".sock"), "status"],
+        &["explain", "code43", &path(".none")],
+        &["explain", "code43", &path(".toml")],
         &["vbios", "info", &path(".bin")],
         &["vbios", "find", &path(".none")],
     ] {

@@ -237,6 +237,84 @@ fn plan(folder: &Path, arguments: &[&str]) -> (i32, String) {
     (done.status.code().unwrap_or(-1), String::from_utf8_lossy(&done.stderr).into_owned())
 }
 
+/// `explain code43` of the machine in `folder`, or of what else `words` name: status, answer, messages.
+fn explain(folder: &Path, words: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = Command::new("timeout")
+        .args(["--signal=KILL", "60"])
+        .arg(program())
+        .args(["explain", "code43"])
+        .args(words)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let [stdout, stderr] = [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    (status.code().unwrap_or(-1), stdout, stderr)
+}
+
+/// A machine that does not exist, and one that no program can look at.
+#[test]
+fn explain_tells_what_is_no_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("notes"), "[dgpu\n").unwrap();
+    fs::write(folder.join("conflict.toml"), "[rng]\naddress = \"00:00.0\"\n").unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    let dead = folder.join("dead.sock");
+    drop(UnixListener::bind(&dead).unwrap());
+    for (words, status, expected) in [
+        (&["no-such-vm.toml"][..], 2, "cannot read the configuration no-such-vm.toml: No such file"),
+        (&["./no-such-vm"], 2, "cannot read the configuration ./no-such-vm"),
+        (&["no-such-vm"], 3, "there is no file no-such-vm, and no machine `no-such-vm` runs"),
+        // Not a file, so the name of a machine.
+        (&["folder"], 3, "no machine `folder` runs"),
+        (&["./folder"], 2, "./folder"),
+        (&["notes"], 2, "notes:1:"),
+        (&["conflict.toml"], 2, "conflict.toml:2:"),
+        (&["dead.sock"], 3, "it has ended, and only its socket was left"),
+        (&["./dead.sock"], 3, "it has ended, and only its socket was left"),
+        (&["vm.toml", "--driver", "new"], 2, "write the driver's version as NVIDIA does"),
+        (&[], 2, "VM.TOML|MACHINE"),
+    ] {
+        let (found, told, said) = explain(folder, words);
+        assert_eq!(found, status, "{words:?}: {told}{said}");
+        assert!(said.contains(expected) && told.is_empty(), "{words:?}: {told}{said}");
+    }
+}
+
+/// A video BIOS that cannot be read is what the driver misses, and no reason to say nothing of the rest.
+#[test]
+fn explain_tells_of_an_unreadable_video_bios_with_its_line() {
+    type Make = fn(&Path);
+    let kinds: [(&str, Make); 5] = [
+        ("No such file", |_| ()),
+        ("is a directory", |path| fs::create_dir(path).unwrap()),
+        ("it is a FIFO", make_fifo),
+        ("the file is empty", |path| fs::write(path, "").unwrap()),
+        ("no PCI option ROM", |path| fs::write(path, "GIF89a").unwrap()),
+    ];
+    for (why, make) in kinds {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        make(&folder.join("vbios.rom"));
+        let toml = format!(
+            "[firmware]\ncode = \"{CODE}\"\n[dgpu]\nhost = \"0000:7f:1f.7\"\nvbios = \"vbios.rom\"\n"
+        );
+        fs::write(folder.join("vm.toml"), toml).unwrap();
+        let (status, told, said) = explain(folder, &["vm.toml"]);
+        assert_eq!(status, 1, "{why}: {told}{said}");
+        // However lines are broken.
+        let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("FAILS vbios ") && words.contains(why), "{why}: {told}");
+        assert!(words.contains("change: vm.toml:5: "), "{why}: {told}");
+        // The host does not have the GPU either.
+        assert!(words.contains("FAILS gpu this host has no PCI device 0000:7f:1f.7"), "{told}");
+        assert!(said.contains("`optimus-vmm plan` says which"), "{said}");
+        let (status, told, said) = explain(folder, &["vm.toml", "--offline"]);
+        assert_eq!((status, said.as_str()), (0, ""), "{told}");
+        assert!(told.contains("unknown  vbios "), "{told}");
+    }
+}
+
 /// Whatever it is called: by its own name, another one, or a link.
 #[test]
 fn outputs_that_are_files_of_the_machine_are_refused() {

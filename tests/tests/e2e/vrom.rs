@@ -1,10 +1,14 @@
 //! The GPU's video BIOS through `_ROM`, as a driver in the guest gets it, under every release of the firmware.
 
+use std::process::Command;
+
+use regex::Regex;
+use serde_json::Value;
 use tests::lab::{Firmware, call};
 use tests::machine::Machine;
 use tests::run::{Finished, Options};
 use tests::vfio::{Lent, ids};
-use tests::{Outcome, vbios};
+use tests::{Outcome, binary, ensure, vbios};
 
 use crate::{Scenario, scenario};
 
@@ -31,14 +35,17 @@ fn machine(firmware: Firmware, of: &str, units: u16, text: &str) -> Outcome<Mach
     let sum = call("sha256sum", &[&path])?;
     let sum = sum.split_whitespace().next().unwrap_or_default();
     let size = rom.len();
-    machine.set_words(&format!("test=vrom,power,acpi_log vrom={of} vrom_size={size} vrom_sum={sum}"))?;
+    machine.set_words(&format!("test=vrom,power,pci,acpi_log vrom={of} vrom_size={size} vrom_sum={sum}"))?;
     machine.sections = format!("[battery]\nmode = \"full\"\n[dgpu]\nvbios = \"{path}\"\n{text}");
     Ok(machine)
 }
 
 /// Everything equal, in memory that the guest leaves alone, and not a word from its ACPI.
 fn check(machine: &Machine) -> Outcome<Finished> {
-    let finished = machine.run(&Options::default())?;
+    judge(machine.run(&Options::default())?)
+}
+
+fn judge(finished: Finished) -> Outcome<Finished> {
     for test in ["vrom", "power", "acpi_log"] {
         finished.passed(test)?;
     }
@@ -50,14 +57,92 @@ fn check(machine: &Machine) -> Outcome<Finished> {
     Ok(finished)
 }
 
-/// With a GPU of the host, under other IDs: the ROM is for those.
+/// What `explain code43` says in JSON, and its exit status.
+fn explained(of: &str, arguments: &[&str]) -> Outcome<(Value, Option<i32>)> {
+    let output =
+        Command::new(binary::path()?).args(["explain", "code43", "--json", of]).args(arguments).output()?;
+    let told = serde_json::from_slice(&output.stdout).map_err(|error| {
+        format!("explain code43 {of} says {error}: {}", String::from_utf8_lossy(&output.stderr))
+    })?;
+    Ok((told, output.status.code()))
+}
+
+/// The conditions that do not hold, each with its state.
+fn doubtful(told: &Value) -> Vec<String> {
+    let conditions = told["conditions"].as_array().into_iter().flatten();
+    let states = conditions.map(|told| (&told["id"], &told["state"])).filter(|(_, state)| *state != "ok");
+    states
+        .map(|(id, state)| format!("{} {}", id.as_str().unwrap_or("?"), state.as_str().unwrap_or("?")))
+        .collect()
+}
+
+/// What was found of one condition.
+fn found<'a>(told: &'a Value, id: &str) -> &'a str {
+    let mut conditions = told["conditions"].as_array().into_iter().flatten();
+    conditions.find(|told| told["id"] == id).and_then(|told| told["found"].as_str()).unwrap_or_default()
+}
+
+/// Compares what `explain code43` says of the machine, planned and running, with how it is. The stand-in for the GPU is another one, which
+/// its owner would be told.
+fn explain(machine: &Machine) -> Outcome<Value> {
+    let stand_in = ["device-id warning", "subsystem warning", "hypervisor warning"];
+    let config = machine.file("vm.toml").display().to_string();
+    let mut running = Value::Null;
+    for of in [config.as_str(), "machine"] {
+        let (told, status) = explained(of, &[])?;
+        ensure(
+            doubtful(&told) == stand_in && status == Some(0),
+            format!("explain code43 {of} ends with {status:?} and says {told:#}"),
+        )?;
+        // KVM shows itself, as the guest is Linux.
+        let (old, status) = explained(of, &["--driver", "442.92"])?;
+        ensure(
+            doubtful(&old).contains(&"hypervisor fails".into()) && status == Some(1),
+            format!("explain code43 {of} --driver 442.92 ends with {status:?} and says {old:#}"),
+        )?;
+        running = told;
+    }
+    ensure(running["running"] == true, "the second is of the running machine")?;
+    let place = found(&running, "place");
+    ensure(
+        place == "01:00.0 behind the root port 00:01.0 (8086:1901)",
+        format!("the running machine has the GPU {place}"),
+    )?;
+    Ok(running)
+}
+
+/// Requires that each memory BAR of the GPU is where the guest's system has it.
+fn compare_bars(told: &Value, finished: &Finished) -> Outcome {
+    let bars = Regex::new(r"BAR(\d) \([0-9A-Z]+\) at (0x[0-9a-f]+)")?;
+    let told = found(told, "bars");
+    let mut compared = 0;
+    for bar in bars.captures_iter(told) {
+        let address = u64::from_str_radix(bar[2].trim_start_matches("0x"), 16)?;
+        // Lines of `resource` count from 1.
+        let line = bar[1].parse::<u32>()? + 1;
+        finished.printed(&format!("BAR 0000:01:00.0 {line}:{address:#018x} "))?;
+        compared += 1;
+    }
+    finished.ensure(compared >= 2, format!("explain code43 tells of {compared} memory BARs: {told}"))
+}
+
+/// With a GPU of the host, under other IDs: the ROM is for those. What is told of the machine meanwhile is so.
 fn of_a_gpu() -> Outcome {
     let lent = Lent::take(&[ids::GPU, ids::AUDIO])?;
     let [gpu, _] = lent.addresses()[..] else { return Err("the card has two functions".into()) };
     let text = format!(
         "host = \"{gpu}\"\nvendor = \"10de\"\ndevice = \"1c8d\"\nsubsystem = \"17aa:39d1\"\nfunctions = \"all\"\n"
     );
-    let finished = check(&machine(Firmware::ALL[1], "0000:01:00.0", ORDINARY, &text)?)?;
+    let machine = machine(Firmware::ALL[1], "0000:01:00.0", ORDINARY, &text)?;
+    let mut running = machine.start(&Options::default())?;
+    running.expect("L2-USERSPACE-UP")?;
+    let program = binary::path()?.display().to_string();
+    // So that it does not end meanwhile.
+    call(&program, &["ctl", "machine", "pause"])?;
+    let told = explain(&machine);
+    call(&program, &["ctl", "machine", "resume"])?;
+    let (told, finished) = (told?, judge(running.wait()?)?);
+    compare_bars(&told, &finished)?;
     // The battery of guides for laptops, and its adapter.
     for (supply, attribute) in [
         ("BAT0", "type:Battery"),
