@@ -96,6 +96,7 @@ pub const CONFIG: &[Case] = &[
     case("too little memory", "[machine]\nmemory = \"64M\"\n", &[], &["vm.toml:2:", "256M"]),
     case("decimal units", "[machine]\nmemory = \"2GB\"\n", &[], &["vm.toml:2:", "2G"]),
     case("too many processors", "[cpu]\ncount = 256\n", &[], &["vm.toml:2:", "255"]),
+    case("no policy for registers", "[cpu]\nmsrs = \"zero\"\n", &[], &["vm.toml:2:", "fault", "ignore"]),
     case(
         "synthetic timers without what they need",
         "[cpu.hyperv]\nvpindex = true\nsynic = true\nstimer = true\n",

@@ -36,7 +36,7 @@ use crate::finding::{Finding, Findings, Key, Origin};
 pub use error::ConfigError;
 pub use overrides::Overrides;
 pub use sections::control::ControlSpec;
-pub use sections::cpu::{CpuIdentity, Os};
+pub use sections::cpu::{CpuIdentity, Os, UnknownMsrs};
 pub use sections::firmware::FirmwareKind;
 pub use sections::hyperv::Hyperv;
 pub use sections::igpu::Igpu;

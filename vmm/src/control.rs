@@ -22,7 +22,9 @@ use std::io;
 use std::path::PathBuf;
 
 pub use announcer::{Announcement, Announcer, Crash};
-pub use machine::{CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Schedule, Shape, Vnc};
+pub use machine::{
+    CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, PassedDevice, Schedule, Shape, Vnc,
+};
 pub(crate) use protocol::GREETING;
 pub use protocol::{PanicAction, ShutdownCause};
 pub use server::Server;

@@ -1,9 +1,10 @@
-//! Virtual CPUs: what they say of themselves, their power-on state, their exits and their threads.
+//! Virtual CPUs: what they say of themselves, their registers and power-on state, their exits and their threads.
 
 pub mod conductor;
 pub mod cpuid;
 pub mod crash;
 pub mod exit;
+pub mod msr;
 pub mod report;
 pub mod schedule;
 mod slice;

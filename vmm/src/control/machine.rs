@@ -18,6 +18,33 @@ use crate::code43;
 use crate::console::{InputSink, Tee};
 use crate::screenshot::MachineFile;
 
+/// What became of accesses to model-specific registers that KVM does not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Msrs {
+    /// One for each register and direction, in the order in which they were met.
+    pub accesses: Vec<MsrAccess>,
+    /// How many accesses to further registers there were, which are not told apart.
+    pub beyond: u64,
+}
+
+/// Accesses of one kind to a model-specific register.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MsrAccess {
+    /// The register's number.
+    pub index: u32,
+    /// The vendor's name, if the machine knows the register.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'static str>,
+    /// `read` or `write`.
+    pub access: &'static str,
+    /// How often the machine answered with a value of its own.
+    pub answered: u64,
+    /// How often it read as 0, or was not written, because the user wants it so.
+    pub ignored: u64,
+    /// How often the guest got an exception (#GP).
+    pub refused: u64,
+}
+
 /// What a client may have the machine do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineRequest {
@@ -139,6 +166,8 @@ pub struct Machine {
     pub began: Instant,
     /// How often its vCPUs have left the guest so far.
     pub exits: Box<dyn Fn() -> u64 + Send>,
+    /// What became of accesses to registers that KVM does not know.
+    pub msrs: Box<dyn Fn() -> Msrs + Send>,
     /// The numbers of its vCPUs' threads, in order.
     pub threads: Box<dyn Fn() -> Vec<i32> + Send>,
     /// How the host schedules its vCPUs, in order.

@@ -8,7 +8,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::command::Context;
 use super::dialogue::{Dialogue, Task};
-use super::{Announcer, Facts, Machine, Shape};
+use super::{Announcer, Facts, Machine, Msrs, Shape};
 use crate::console::{InputSink, Tee};
 
 struct Nowhere;
@@ -48,6 +48,7 @@ impl Conversation {
             facts,
             began: Instant::now(),
             exits: Box::new(|| 0),
+            msrs: Box::new(Msrs::default),
             threads: Box::new(|| vec![1, 2]),
             schedules: Box::new(Vec::new),
             functions: Arc::new(Vec::new),

@@ -28,8 +28,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::place::listen_in;
 use super::work::Delays;
 use super::{
-    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, PassedDevice, Schedule,
-    Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, PassedDevice,
+    Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::code43;
 use crate::console::{InputSink, Tee};
@@ -123,6 +123,17 @@ impl Rig {
             },
             began: Instant::now(),
             exits: Box::new(|| 42),
+            msrs: Box::new(|| Msrs {
+                accesses: vec![MsrAccess {
+                    index: 0x1a2,
+                    name: Some("TEMPERATURE_TARGET"),
+                    access: "read",
+                    answered: 3,
+                    ignored: 0,
+                    refused: 0,
+                }],
+                beyond: 1,
+            }),
             threads: Box::new(|| vec![7001, 7002]),
             schedules: Box::new(|| {
                 let schedule =

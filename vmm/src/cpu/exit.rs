@@ -13,6 +13,7 @@ use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::crash::GuestCrash;
+use super::msr::{Accessed, MsrExits};
 use super::tally::{Access, ExitTally};
 use crate::events::ExitCounts;
 
@@ -47,6 +48,8 @@ pub struct Dispatcher {
     pub counts: ExitCounts,
     /// What others may know of it.
     pub tally: Arc<ExitTally>,
+    /// Registers that KVM does not know.
+    pub msrs: MsrExits,
 }
 
 fn turn_of(action: Action) -> Turn {
@@ -88,6 +91,14 @@ impl Dispatcher {
             Ok(exit) => {
                 self.counts.other += 1;
                 match exit {
+                    VcpuExit::X86Rdmsr(exit) => {
+                        let refused = self.msrs.read(exit);
+                        self.msr_done(vcpu, refused)
+                    }
+                    VcpuExit::X86Wrmsr(exit) => {
+                        let refused = self.msrs.write(exit);
+                        self.msr_done(vcpu, refused)
+                    }
                     VcpuExit::Shutdown => Turn::TripleFault,
                     VcpuExit::FailEntry(reason, _cpu) => Turn::FailedEntry(reason),
                     VcpuExit::InternalError => Turn::InternalError(sub_error(vcpu)),
@@ -101,6 +112,16 @@ impl Dispatcher {
             }
             Err(error) => Turn::Failed(format!("KVM_RUN failed: {}", crate::kvm::io_error(error))),
         }
+    }
+
+    /// An access to a register was answered. Where one that was refused was made is worth knowing when the guest crashes of it.
+    #[cold]
+    fn msr_done(&self, vcpu: &VcpuFd, refused: Option<Accessed>) -> Turn {
+        if let Some(accessed) = refused {
+            // KVM goes past the instruction only when the guest is entered again.
+            self.msrs.refused_at(accessed, vcpu.get_regs().ok().map(|regs| regs.rip));
+        }
+        Turn::Continue
     }
 
     /// Port I/O, one element of a string instruction after the other.

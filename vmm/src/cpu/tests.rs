@@ -10,9 +10,11 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
+use vocabulary::{CpuVendor, Topology};
 
 use super::crash::{GuestCrash, System, allow_reports};
 use super::exit::{Dispatcher, Turn};
+use super::msr::{MsrExits, Processor, Unknown};
 use super::state::PowerOnState;
 use crate::events::ExitCounts;
 use crate::kvm::slots::Slots;
@@ -127,6 +129,15 @@ impl Bare {
             memory: Bus::new().view(),
             counts: ExitCounts::default(),
             tally: Arc::default(),
+            msrs: MsrExits {
+                vcpu: 0,
+                processor: Processor {
+                    vendor: CpuVendor::Other,
+                    topology: Topology { sockets: 1, cores: 1, threads: 1 },
+                },
+                unknown: Unknown::Fault,
+                ledger: Arc::default(),
+            },
         }
     }
 }

@@ -64,9 +64,9 @@ fn status(status: &Value) -> String {
         ("vCPUs", status["vcpus"].to_string()),
         ("memory", memory),
         ("exits", status["exits"].to_string()),
-        ("resets", status["resets"].to_string()),
-        ("screen", shown),
     ];
+    rows.extend(msrs(&status["msrs"]));
+    rows.extend([("resets", status["resets"].to_string()), ("screen", shown)]);
     for device in status["devices"].as_array().into_iter().flatten() {
         rows.push(("device", format!("{} ({})", text(&device["host"]), text(&device["key"]))));
     }
@@ -91,6 +91,42 @@ fn scheduling(schedule: &Value) -> String {
         (Some(ran), Some(waited)) => format!("{cpus}: ran {ran:.3} s, waited {waited:.3} s for it"),
         _ => cpus,
     }
+}
+
+/// So many registers are named in a line.
+const NAMED: usize = 8;
+
+/// What became of accesses to registers that KVM does not know: a line for each fate.
+fn msrs(told: &Value) -> Vec<(&'static str, String)> {
+    let accesses = told["accesses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut rows = Vec::new();
+    for (what, fate) in [("MSR refused", "refused"), ("MSR ignored", "ignored"), ("MSR answered", "answered")]
+    {
+        let count = |access: &Value| access[fate].as_u64().unwrap_or_default();
+        let met: Vec<String> = accesses
+            .iter()
+            .filter(|access| count(access) > 0)
+            .map(|access| {
+                let name = access["name"].as_str().map(|_| format!(" {}", text(&access["name"])));
+                let index = access["index"].as_u64().unwrap_or_default();
+                format!(
+                    "{} {index:#x}{} × {}",
+                    text(&access["access"]),
+                    name.unwrap_or_default(),
+                    count(access)
+                )
+            })
+            .collect();
+        let (named, more) = met.split_at(met.len().min(NAMED));
+        if !named.is_empty() {
+            let rest = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            rows.push((what, format!("{}{rest}", named.join(", "))));
+        }
+    }
+    if let Some(beyond) = told["beyond"].as_u64().filter(|beyond| *beyond > 0) {
+        rows.push(("MSR beyond", beyond.to_string()));
+    }
+    rows
 }
 
 fn text(value: &Value) -> String {
@@ -130,8 +166,29 @@ mod tests {
     }
 
     #[test]
+    fn registers_are_shown_by_what_became_of_them() {
+        let access = |index: u32, access: &str, fates: [u64; 3]| json!({ "index": index, "access": access, "refused": fates[0], "ignored": fates[1], "answered": fates[2] });
+        assert_eq!(msrs(&json!({ "accesses": [], "beyond": 0 })), []);
+        let mut accesses = vec![access(0x150, "write", [2, 0, 0]), access(0x35, "read", [0, 1, 4])];
+        let rows = |accesses: &[Value], beyond: u64| -> Vec<String> {
+            let rows = msrs(&json!({ "accesses": accesses, "beyond": beyond }));
+            rows.into_iter().map(|(what, value)| format!("{what}: {value}")).collect()
+        };
+        assert_eq!(
+            rows(&accesses, 0),
+            ["MSR refused: write 0x150 × 2", "MSR ignored: read 0x35 × 1", "MSR answered: read 0x35 × 4"]
+        );
+        accesses.extend((0..20).map(|index| access(index, "read", [1, 0, 0])));
+        let rows = rows(&accesses, 7);
+        assert!(rows[0].ends_with("read 0x6 × 1 and 13 more"), "{rows:?}");
+        assert_eq!(rows[3], "MSR beyond: 7");
+    }
+
+    #[test]
     fn whatever_a_machine_answers_can_be_shown() {
-        for answer in [json!(null), json!([]), json!({ "screen": 3, "devices": {}, "memory": -1 })] {
+        for answer in
+            [json!(null), json!([]), json!({ "screen": 3, "devices": {}, "memory": -1, "msrs": [3] })]
+        {
             assert!(status(&answer).contains("status"), "{answer}");
         }
         assert_eq!(list(&[]), "no machine of this user runs\n");

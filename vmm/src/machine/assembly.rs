@@ -7,4 +7,5 @@ pub(super) mod cpuid;
 pub(super) mod direct;
 pub(super) mod hyperv;
 pub(super) mod items;
+pub(super) mod msrs;
 pub(super) mod vcpus;

@@ -17,10 +17,11 @@ use crate::code43;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
-    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, PanicAction,
-    PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs,
+    PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
+use crate::cpu::msr::Count;
 use crate::cpu::schedule;
 use crate::device::Display;
 use crate::device::disk::DiskFacts;
@@ -141,6 +142,7 @@ impl Control {
             facts,
             began,
             exits: Box::new(vcpus.exits()),
+            msrs: Box::new(msrs(vcpus)),
             threads: Box::new(vcpus.thread_ids()),
             schedules: Box::new(schedules(vcpus.thread_ids())),
             functions: Arc::new(move || root.placed()),
@@ -154,6 +156,22 @@ impl Control {
             files,
         };
         reserved.serve(machine, announcer).map_err(refused("serve the control socket"))
+    }
+}
+
+/// What clients are told of registers that KVM does not know.
+fn msrs(vcpus: &Vcpus) -> impl Fn() -> Msrs + Send + use<> {
+    let ledger = Arc::clone(vcpus.msrs());
+    move || {
+        let told = |count: Count| MsrAccess {
+            index: count.accessed.index,
+            name: count.accessed.name,
+            access: count.accessed.access.word(),
+            answered: count.answered,
+            ignored: count.ignored,
+            refused: count.refused,
+        };
+        Msrs { accesses: ledger.counts().into_iter().map(told).collect(), beyond: ledger.beyond() }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::control;
+use super::diagnose;
 use super::end::End;
 use super::supervisor::Supervisor;
 use crate::control::Crash;
@@ -24,6 +25,8 @@ const LONGEST: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(super) struct Pending {
     crash: GuestCrash,
+    /// What may have been the reason, as further lines; see [`diagnose::refused_msr`].
+    reason: String,
     /// Time for the dump.
     left: Duration,
     /// Where the vCPUs were at the last look.
@@ -42,8 +45,8 @@ enum Look {
 }
 
 impl Pending {
-    fn new(crash: GuestCrash) -> Self {
-        Self { crash, left: LONGEST, seen: Vec::new() }
+    fn new(crash: GuestCrash, reason: String) -> Self {
+        Self { crash, reason, left: LONGEST, seen: Vec::new() }
     }
 
     /// One turn later, the vCPUs are there.
@@ -61,7 +64,7 @@ impl Pending {
     /// What the machine comes to by it. `after`: what else has happened.
     pub(super) fn outcome(&self, after: Option<&str>) -> Outcome {
         let after = after.map(|after| format!("\nthen: {after}")).unwrap_or_default();
-        Outcome::Crashed(format!("the guest crashed: {}{after}", self.crash))
+        Outcome::Crashed(format!("the guest crashed: {}{}{after}", self.crash, self.reason))
     }
 }
 
@@ -94,7 +97,7 @@ impl Supervisor<'_> {
         self.events.emit(Event::GuestPanic { crash: Some(for_events(&crash)) });
         let told = Crash { text: crash.to_string(), parameters: crash.parameters };
         self.announce(&control::panicked(action, Some(told)));
-        self.crash = Some(Pending::new(crash));
+        self.crash = Some(Pending::new(crash, diagnose::refused_msr(self.vcpus.msrs())));
         self.dump.arm_in(Some(TURN));
     }
 
@@ -138,7 +141,7 @@ mod tests {
     use crate::cpu::tally::Access;
 
     fn pending() -> Pending {
-        Pending::new(GuestCrash { system: System::Windows, parameters: [0xe2, 1, 2, 3, 4] })
+        Pending::new(GuestCrash { system: System::Windows, parameters: [0xe2, 1, 2, 3, 4] }, String::new())
     }
 
     fn at(exits: &[u64]) -> Vec<Moment> {

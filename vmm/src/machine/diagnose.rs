@@ -4,11 +4,28 @@ use std::time::Duration;
 
 use vocabulary::ports;
 
+use crate::cpu::msr::Ledger;
 use crate::cpu::report::CpuReport;
 use crate::cpu::tally::{Access, Moment};
 
 /// Between two looks.
 pub(super) const BETWEEN: Duration = Duration::from_millis(200);
+
+/// An access to a register that was refused longer ago than this has not crashed a guest that crashes now.
+const CAUSE: Duration = Duration::from_secs(60);
+
+/// A line, with the break before it, on the last access to a model-specific register that was refused, beside a guest's crash: a
+/// driver that does not expect the exception is a common reason. Empty if there was none of late.
+pub(super) fn refused_msr(msrs: &Ledger) -> String {
+    match msrs.last_refused() {
+        Some((refusal, ago)) if ago <= CAUSE => format!(
+            "\nthe last access to a model-specific register that was refused, {:.1} s before: {refusal}; if that is the reason, \
+             `msrs = \"ignore\"` in [cpu] may help",
+            ago.as_secs_f64()
+        ),
+        _ => String::new(),
+    }
+}
 
 /// One sentence on vCPUs whose accesses were not answered from one moment to another, [`BETWEEN`] later: they wait for us,
 /// whatever their registers look like. `None` without such vCPUs. `pinning`: guest memory is being opened to devices.

@@ -27,6 +27,7 @@ use crate::kvm::{self, setup};
 use crate::machine::assembly::build::{self, Connections};
 use crate::machine::assembly::cpuid;
 use crate::machine::assembly::items;
+use crate::machine::assembly::msrs;
 use crate::machine::assembly::vcpus::Vcpus;
 use crate::machine::files::ends::Ends;
 use crate::machine::files::flash;
@@ -84,6 +85,9 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let supported = Supported::query(&kvm, plan.placement.as_ref().and_then(CpuPlacement::first))
         .map_err(setup("ask KVM for the CPUID it supports"))?;
     cpuid::check(&plan, &supported)?;
+    if let Some(warning) = msrs::check(&plan, &kvm)? {
+        tracing::warn!("{warning}");
+    }
     let smbios = items::smbios(&plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())

@@ -127,17 +127,20 @@ impl Supervisor<'_> {
                     return Some(End::Unfit(error));
                 }
                 let registers = report.map(|report| format!("\n{report}")).unwrap_or_default();
-                let what = format!("{what}{registers}");
                 let outcome = match &self.crash {
-                    Some(pending) => pending.outcome(Some(&what)),
-                    None => Outcome::Crashed(format!("the guest crashed: {what}")),
+                    Some(pending) => pending.outcome(Some(&format!("{what}{registers}"))),
+                    None => {
+                        let msr = diagnose::refused_msr(self.vcpus.msrs());
+                        Outcome::Crashed(format!("the guest crashed: {what}{msr}{registers}"))
+                    }
                 };
                 (machine.on_crash, outcome)
             }
             Request::GuestPanicked => {
                 self.events.emit(Event::GuestPanic { crash: None });
                 self.announce(&control::panicked(machine.on_crash, None));
-                let what = "the guest's kernel panicked; its last words are on its console".to_owned();
+                let msr = diagnose::refused_msr(self.vcpus.msrs());
+                let what = format!("the guest's kernel panicked; its last words are on its console{msr}");
                 (machine.on_crash, Outcome::Crashed(what))
             }
             Request::PowerOff => {

@@ -17,7 +17,8 @@ use crate::plan::{MachinePlan, plan};
 
 const CPU: CpuFacts = CpuFacts { physical_bits: 40, vendor: CpuVendor::Amd, gib_pages: true };
 
-fn machine(text: &str) -> MachinePlan {
+/// The plan of this configuration, of which four lines are written already.
+pub(super) fn machine(text: &str) -> MachinePlan {
     let text = format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}");
     let config = config::parse(&text, Path::new("/vm/test.toml")).unwrap();
     plan(config, &HostFacts::default()).unwrap()

@@ -64,6 +64,22 @@ pub struct CpuSection {
     /// Hyper-V's interface, as `{ synic = false, stimer = false }`.
     #[schemars(extend("x-default" = "all that helps with `os = \"windows\"`, else none"))]
     pub hyperv: HypervSection,
+    /// What an access to a model-specific register comes to that neither KVM nor the machine knows. `"fault"`: an exception (#GP), as
+    /// on hardware. `"ignore"`: reads give 0 and writes do nothing, for drivers that do not expect the exception; it is for this machine
+    /// alone, where `ignore_msrs` of the host's module `kvm` is for all. `optimus-vmm ctl NAME status` counts what was accessed.
+    pub msrs: UnknownMsrs,
+}
+
+/// What an access to an unknown model-specific register comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum UnknownMsrs {
+    /// An exception in the guest.
+    #[default]
+    Fault,
+    /// Reads give 0, and writes do nothing.
+    Ignore,
 }
 
 /// What runs in the guest.
@@ -177,6 +193,8 @@ pub struct CpuIdentity {
     pub add: Vec<CpuFeature>,
     /// Features that are hidden.
     pub remove: Vec<CpuFeature>,
+    /// What becomes of model-specific registers that nobody knows.
+    pub msrs: UnknownMsrs,
 }
 
 /// Checks a feature's name, and says which one it may be meant to be.
@@ -276,7 +294,7 @@ impl Resolver {
         }
         let hidden_for_gpu =
             section.hide_hypervisor.is_none() && !optimus && for_gpu && hypervisor != Hypervisor::Absent;
-        CpuIdentity { os, hypervisor, hidden_for_gpu, hyperv, add, remove }
+        CpuIdentity { os, hypervisor, hidden_for_gpu, hyperv, add, remove, msrs: section.msrs }
     }
 
     fn check_features(&mut self, key: &'static str, features: &[CpuFeature]) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Command, Context, Nothing, quick};
-use crate::control::machine::{PassedDevice, Schedule};
+use crate::control::machine::{Msrs, PassedDevice, Schedule};
 
 #[derive(Serialize, JsonSchema)]
 struct Name {
@@ -34,6 +34,7 @@ pub(in crate::control) struct Status {
     /// In bytes.
     memory: u64,
     exits: u64,
+    msrs: Msrs,
     resets: u64,
     screen: Screen,
     devices: Vec<PassedDevice>,
@@ -110,6 +111,7 @@ pub(in crate::control) fn status(context: &Context<'_>) -> Status {
         schedule: (machine.schedules)(),
         memory: facts.memory,
         exits: (machine.exits)(),
+        msrs: (machine.msrs)(),
         resets: announcer.resets(),
         screen,
         devices: facts.devices.clone(),

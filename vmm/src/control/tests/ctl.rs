@@ -27,6 +27,7 @@ fn every_command_arrives() {
     let status = ctl(&[]).unwrap();
     assert!(status.starts_with("name         vm\nstatus       running\n"), "{status}");
     assert!(status.contains("screen       blank: no driver yet\n"), "{status}");
+    assert!(status.contains("MSR answered read 0x1a2 TEMPERATURE_TARGET × 3\nMSR beyond   1\n"), "{status}");
     let raw: Value = serde_json::from_str(&ctl(&["status", "--json"]).unwrap()).unwrap();
     assert_eq!(raw["exits"], 42);
     for words in ["powerdown", "reset", "quit"] {

@@ -40,6 +40,12 @@ fn a_status_tells_what_there_is() {
     let expected = json!({
         "running": true, "status": "running", "name": "vm", "pid": std::process::id(), "uptime": status["uptime"],
         "vcpus": 2, "memory": 1 << 30, "exits": 42, "resets": 0, "screen": { "present": false },
+        "msrs": {
+            "accesses": [
+                { "index": 0x1a2, "name": "TEMPERATURE_TARGET", "access": "read", "answered": 3, "ignored": 0, "refused": 0 },
+            ],
+            "beyond": 1,
+        },
         "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
         "schedule": [{ "cpus": "2-3", "ran_ns": 5_000_000_000_u64, "waited_ns": 1000 }, { "cpus": "0" }],
     });

@@ -10,11 +10,13 @@ use vocabulary::{CpuList, Enlightenment};
 
 use super::build::Board;
 use super::cpuid::profile;
+use super::msrs::Registers;
 use crate::affinity;
 use crate::cpu::conductor::{Conductor, Request};
 use crate::cpu::cpuid::Supported;
 use crate::cpu::crash::{GuestCrash, allow_reports};
 use crate::cpu::exit::Dispatcher;
+use crate::cpu::msr::{Ledger, MsrExits};
 use crate::cpu::report::CpuReport;
 use crate::cpu::start::Start;
 use crate::cpu::tally::{ExitTally, Moment};
@@ -76,6 +78,7 @@ pub(in crate::machine) struct Vcpus {
     conductor: Arc<Conductor>,
     threads: Vec<VcpuThread>,
     tallies: Vec<Arc<ExitTally>>,
+    msrs: Arc<Ledger>,
     chips: Chips,
 }
 
@@ -96,6 +99,8 @@ impl Vcpus {
         let msrs = Arc::new(kvm.get_msr_index_list().map_err(setup("list the MSRs of a vCPU"))?);
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
         let chips = Chips::take(&board.vm)?;
+        let registers = Registers::divert(&board.vm, kvm, supported, plan)?;
+        let ledger = Arc::<Ledger>::default();
         let mut threads = Vec::with_capacity(plan.apic_ids.len());
         let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
         for (index, (&apic_id, tally)) in plan.apic_ids.iter().zip(&tallies).enumerate() {
@@ -119,6 +124,12 @@ impl Vcpus {
                         memory: board.memory.view(),
                         counts: ExitCounts::default(),
                         tally: Arc::clone(tally),
+                        msrs: MsrExits {
+                            vcpu: index,
+                            processor: registers.processor,
+                            unknown: registers.unknown,
+                            ledger: Arc::clone(&ledger),
+                        },
                     },
                     ram: board.ram.clone(),
                     conductor: Arc::clone(&conductor),
@@ -143,7 +154,7 @@ impl Vcpus {
             };
             threads.push(thread.map_err(thread_setup)?);
         }
-        Ok(Self { conductor, threads, tallies, chips })
+        Ok(Self { conductor, threads, tallies, msrs: ledger, chips })
     }
 
     /// Where their requests arrive.
@@ -161,6 +172,11 @@ impl Vcpus {
     pub(in crate::machine) fn thread_ids(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
         let tallies = self.tallies.clone();
         move || tallies.iter().map(|tally| tally.thread()).collect()
+    }
+
+    /// What they did to registers that KVM does not know.
+    pub(in crate::machine) fn msrs(&self) -> &Arc<Ledger> {
+        &self.msrs
     }
 
     /// Where they are now, in order. They run on.
@@ -210,6 +226,7 @@ impl Vcpus {
     /// be loaded anew. An error names the failure.
     pub(in crate::machine) fn reset(&self, board: &Board) -> Result<(), String> {
         self.chips.restore(&board.vm).map_err(|error| error.to_string())?;
+        self.msrs.reset();
         if !self.conductor.reset(PATIENCE) {
             return Err(format!("a vCPU was not reset within {} seconds", PATIENCE.as_secs()));
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use vocabulary::{ByteSize, Enlightenment, Hypervisor};
 
-use crate::config::{self, CpuIdentity};
+use crate::config::{self, CpuIdentity, UnknownMsrs};
 use crate::plan::{Choice, CpuPlacement, MachinePlan};
 
 /// The processors.
@@ -119,6 +119,8 @@ pub struct Identity {
     /// Features that are hidden.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<String>,
+    /// What becomes of model-specific registers that nobody knows.
+    pub msrs: UnknownMsrs,
 }
 
 /// Hyper-V's interface, as far as KVM implements it.
@@ -156,6 +158,7 @@ impl From<&CpuIdentity> for Identity {
             hidden_for_dgpu: identity.hidden_for_gpu,
             add: identity.add.iter().map(ToString::to_string).collect(),
             remove: identity.remove.iter().map(ToString::to_string).collect(),
+            msrs: identity.msrs,
         }
     }
 }
@@ -190,6 +193,11 @@ impl Identity {
                 writeln!(out, "  {what} {}", features.join(", "))?;
             }
         }
-        Ok(())
+        match self.msrs {
+            UnknownMsrs::Fault => Ok(()),
+            UnknownMsrs::Ignore => {
+                writeln!(out, "  MSRs that nobody knows read as 0, and writes to them do nothing")
+            }
+        }
     }
 }

@@ -35,6 +35,10 @@ fn the_plan_shows_what_cpuid_says_of_the_hypervisor() {
             "[cpu]\nos = \"other\"\nhyperv = { relaxed = true, crash = true }",
             "  CPUID shows Hyper-V's interface and KVM's, under the name \"Microsoft Hv\"\n  Hyper-V: relaxed, crash\n",
         ),
+        (
+            "[cpu]\nmsrs = \"ignore\"",
+            "  CPUID shows KVM\n  MSRs that nobody knows read as 0, and writes to them do nothing\n",
+        ),
     ] {
         let text = text(toml);
         assert!(text.contains(line), "{toml}\n{text}");

@@ -1,0 +1,145 @@
+//! Model-specific registers: what the plan, and this host, make of those that KVM does not know.
+
+use std::fs;
+use std::path::Path;
+
+use kvm_ioctls::{Cap, Kvm, VmFd};
+
+use crate::config::UnknownMsrs;
+use crate::cpu::cpuid::Supported;
+use crate::cpu::msr::{self, Processor, Unknown};
+use crate::finding::{Finding, Findings, Section};
+use crate::kvm::{HostError, setup};
+use crate::plan::MachinePlan;
+
+/// Where the kernel says whether KVM ignores unknown registers of all guests: `Y` or `N`.
+const IGNORES_ALL: &str = "/sys/module/kvm/parameters/ignore_msrs";
+
+/// What this host can do about registers that KVM does not know.
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    /// KVM leaves the guest for them.
+    diverts: bool,
+    /// KVM ignores them, whatever a machine says.
+    ignores_all: bool,
+}
+
+impl Host {
+    fn look(kvm: &Kvm) -> Self {
+        Self {
+            diverts: kvm.check_extension(Cap::X86UserSpaceMsr),
+            ignores_all: ignores_all(Path::new(IGNORES_ALL)),
+        }
+    }
+}
+
+/// Whether a parameter of a module, if it is there, is on.
+fn ignores_all(parameter: &Path) -> bool {
+    fs::read_to_string(parameter).is_ok_and(|value| value.trim() == "Y")
+}
+
+/// Whether this host can do what the plan says; what the user should know of it, if it can.
+///
+/// # Errors
+/// It cannot, with the line that asks for it.
+pub(in crate::machine) fn check(plan: &MachinePlan, kvm: &Kvm) -> Result<Option<Finding>, Findings> {
+    judge(plan, Host::look(kvm))
+}
+
+fn judge(plan: &MachinePlan, host: Host) -> Result<Option<Finding>, Findings> {
+    let about = |message: &str| plan.problem(Section::Cpu.key("msrs"), message);
+    match (plan.identity.msrs, host) {
+        (UnknownMsrs::Fault, Host { ignores_all: true, .. }) => {
+            let message = "KVM on this host ignores unknown model-specific registers of all guests, so that this one gets no exception \
+                           for them, and they are not counted";
+            let help = "write N to /sys/module/kvm/parameters/ignore_msrs and take `ignore_msrs=1` from /etc/modprobe.d and the kernel's \
+                        command line, or write `msrs = \"ignore\"` in [cpu]";
+            Ok(Some(about(message).with_help(help)))
+        }
+        (UnknownMsrs::Ignore, Host { diverts: false, ignores_all: false }) => {
+            let message = "KVM on this host cannot ignore unknown model-specific registers for one machine alone \
+                           (KVM_CAP_X86_USER_SPACE_MSR, Linux 5.10)";
+            let help = "leave `msrs` out, or use a newer kernel; `ignore_msrs=1` of the module `kvm` ignores them for all guests";
+            Err(about(message).with_help(help).into())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What all vCPUs of a machine have in common.
+pub(super) struct Registers {
+    pub(super) processor: Processor,
+    pub(super) unknown: Unknown,
+}
+
+impl Registers {
+    /// Has KVM leave this VM for registers that it does not know, where it can.
+    pub(super) fn divert(
+        vm: &VmFd,
+        kvm: &Kvm,
+        supported: &Supported,
+        plan: &MachinePlan,
+    ) -> Result<Self, HostError> {
+        if Host::look(kvm).diverts {
+            msr::divert(vm).map_err(setup("have KVM tell of unknown model-specific registers"))?;
+        }
+        Ok(Self {
+            processor: Processor { vendor: supported.vendor(), topology: plan.topology },
+            unknown: match plan.identity.msrs {
+                UnknownMsrs::Fault => Unknown::Fault,
+                UnknownMsrs::Ignore => Unknown::Ignore,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::tests::machine;
+
+    #[test]
+    fn a_host_that_cannot_is_told_with_the_line() {
+        let ignore = machine("[cpu]\nmsrs = \"ignore\"\n");
+        let fault = machine("[cpu]\nmsrs = \"fault\"\n");
+        let unwritten = machine("");
+        for (plan, diverts, ignores_all, refused, warned) in [
+            (&ignore, true, false, None, None),
+            (&ignore, true, true, None, None),
+            // The host does it already.
+            (&ignore, false, true, None, None),
+            (&ignore, false, false, Some("cannot ignore"), None),
+            (&fault, true, false, None, None),
+            // As on every kernel before.
+            (&fault, false, false, None, None),
+            (&fault, true, true, None, Some("KVM on this host ignores")),
+            (&unwritten, false, true, None, Some("KVM on this host ignores")),
+            (&unwritten, true, false, None, None),
+        ] {
+            let judged = judge(plan, Host { diverts, ignores_all });
+            let at = (diverts, ignores_all, plan.identity.msrs);
+            match (&judged, refused, warned) {
+                (Err(findings), Some(words), None) => {
+                    let text = findings.to_string();
+                    assert!(text.contains(words) && text.contains(":6:8: "), "{at:?} {text}");
+                }
+                (Ok(Some(warning)), None, Some(words)) => {
+                    assert!(warning.to_string().contains(words), "{at:?} {warning}");
+                }
+                (Ok(None), None, None) => {}
+                _ => panic!("{at:?}: {judged:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_modules_parameter_is_read_as_the_kernel_writes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ignore_msrs");
+        assert!(!ignores_all(&path), "a kernel with KVM built in may have none");
+        for (text, on) in [("Y\n", true), ("N\n", false)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(ignores_all(&path), on);
+        }
+    }
+}
