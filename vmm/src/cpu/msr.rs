@@ -7,9 +7,11 @@
 //! | is in the `table` | what a locked-down laptop would have there |
 //! | is none of these | #GP as on hardware, or, where the user wants it, 0 |
 //!
-//! Each access is counted in the [`Ledger`]. Registers that KVM does know are not seen here.
+//! Each access is counted in the [`Ledger`]. Registers that KVM does know are not seen here; what firmware has to leave in some of
+//! these is in `preset`.
 
 mod ledger;
+mod preset;
 mod table;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use kvm_ioctls::{Error, MsrExitReason, ReadMsrExit, VmFd, WriteMsrExit};
 use vocabulary::{CpuVendor, Topology};
 
 pub use ledger::{Accessed, Count, Fate, Ledger, Refusal};
+pub use preset::Preset;
 
 use table::Answer;
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use kvm_ioctls::{Cap, Kvm, VmFd};
+use vocabulary::cpuid::bits_named;
 
 use crate::config::UnknownMsrs;
-use crate::cpu::cpuid::Supported;
-use crate::cpu::msr::{self, Processor, Unknown};
+use crate::cpu::cpuid::{Profile, Supported};
+use crate::cpu::msr::{self, Preset, Processor, Unknown};
 use crate::finding::{Finding, Findings, Section};
 use crate::kvm::{HostError, setup};
 use crate::plan::MachinePlan;
@@ -70,6 +71,7 @@ fn judge(plan: &MachinePlan, host: Host) -> Result<Option<Finding>, Findings> {
 pub(super) struct Registers {
     pub(super) processor: Processor,
     pub(super) unknown: Unknown,
+    pub(super) preset: Preset,
 }
 
 impl Registers {
@@ -79,16 +81,21 @@ impl Registers {
         kvm: &Kvm,
         supported: &Supported,
         plan: &MachinePlan,
+        profile: &Profile,
     ) -> Result<Self, HostError> {
         if Host::look(kvm).diverts {
             msr::divert(vm).map_err(setup("have KVM tell of unknown model-specific registers"))?;
         }
+        let table = supported.guest(profile, 0);
+        let vmx = bits_named("vmx").iter().any(|bit| table.has(*bit));
+        let vendor = supported.vendor();
         Ok(Self {
-            processor: Processor { vendor: supported.vendor(), topology: plan.topology },
+            processor: Processor { vendor, topology: plan.topology },
             unknown: match plan.identity.msrs {
                 UnknownMsrs::Fault => Unknown::Fault,
                 UnknownMsrs::Ignore => Unknown::Ignore,
             },
+            preset: Preset::new(kvm, vendor, vmx),
         })
     }
 }

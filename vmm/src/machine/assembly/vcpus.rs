@@ -99,7 +99,7 @@ impl Vcpus {
         let msrs = Arc::new(kvm.get_msr_index_list().map_err(setup("list the MSRs of a vCPU"))?);
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
         let chips = Chips::take(&board.vm)?;
-        let registers = Registers::divert(&board.vm, kvm, supported, plan)?;
+        let registers = Registers::divert(&board.vm, kvm, supported, plan, &profile)?;
         let ledger = Arc::<Ledger>::default();
         let mut threads = Vec::with_capacity(plan.apic_ids.len());
         let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
@@ -114,6 +114,7 @@ impl Vcpus {
             if index == 0 {
                 allow_reports(&vcpu);
             }
+            registers.preset.apply(&vcpu).map_err(setup("set the MSRs of a vCPU"))?;
             let events = events.clone();
             let start = || {
                 VcpuThread::spawn(VcpuParts {
