@@ -6,6 +6,7 @@
 //! is wedged.
 
 pub mod hyperv;
+pub mod msr;
 
 /// `mov dx, 0x3f8`, then `mov al, C; out dx, al` for each character.
 fn say(text: &str) -> Vec<u8> {

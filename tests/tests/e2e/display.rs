@@ -23,7 +23,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 const VNC: &str = "vnc = \"127.0.0.1:5900\"";
 
 /// `optimus-vmm ctl` for the machine that runs.
-fn ctl<'a>(words: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
+pub(crate) fn ctl<'a>(words: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
     let words: Vec<_> = ["ctl", "machine"].into_iter().chain(words).collect();
     lab::call(&binary::path()?.display().to_string(), &words)
 }

@@ -19,6 +19,7 @@ mod igpu;
 mod inspect;
 mod kill;
 mod lifecycle;
+mod msr;
 mod nvram;
 mod passthrough;
 mod pinning;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         hyperv::SCENARIOS,
         inspect::SCENARIOS,
         crash::SCENARIOS,
+        msr::SCENARIOS,
         lifecycle::SCENARIOS,
         clocks::SCENARIOS,
         refusal::SCENARIOS,
