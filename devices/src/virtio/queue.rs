@@ -2,7 +2,7 @@
 //! them, and notifications that follow the driver's wishes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
@@ -13,6 +13,10 @@ use crate::GuestRam;
 
 use super::Interrupt;
 
+/// Bytes before the entries of the available and of the used ring, and bytes of a used entry (2.7.6, 2.7.8).
+const AVAIL_HEADER: u64 = 4;
+const USED_HEADER: u64 = 4;
+const USED_ELEMENT: u64 = 8;
 /// Bit 0 of the available ring's flags: the driver wants no interrupt (2.7.6).
 const AVAIL_NO_INTERRUPT: u16 = 1;
 
@@ -36,16 +40,23 @@ pub struct ActiveQueue {
     queue: Queue,
     event: Arc<EventFd>,
     interrupt: Arc<Interrupt>,
+    /// Chains returned since the driver was told last.
+    unannounced: u16,
 }
 
 impl ActiveQueue {
     pub(super) fn new(index: u16, queue: Queue, event: Arc<EventFd>, interrupt: Arc<Interrupt>) -> Self {
-        Self { index, queue, event, interrupt }
+        Self { index, queue, event, interrupt, unannounced: 0 }
     }
 
     /// Position among the device's queues.
     pub fn index(&self) -> u16 {
         self.index
+    }
+
+    /// Entries of its rings.
+    pub fn size(&self) -> u16 {
+        self.queue.size()
     }
 
     /// Signalled when the driver has made chains available.
@@ -60,14 +71,50 @@ impl ActiveQueue {
 
     /// Returns the chain that starts at descriptor `head`, `len` bytes of whose buffers have been written.
     pub fn push(&mut self, ram: &GuestRam, head: u16, len: u32) -> Result<(), QueueError> {
-        Ok(self.queue.add_used(ram, head, len)?)
+        self.push_all(ram, &[(head, len)])
+    }
+
+    /// Returns several chains, so that the driver sees all of them or none: (first descriptor, bytes written). The crate can
+    /// return one at a time only.
+    pub fn push_all(&mut self, ram: &GuestRam, chains: &[(u16, u32)]) -> Result<(), QueueError> {
+        let Some((&(last, last_len), others)) = chains.split_last() else { return Ok(()) };
+        let size = self.queue.size();
+        let mut at = self.queue.next_used();
+        for &(head, len) in others {
+            if head >= size {
+                return Err(QueueError::Chain);
+            }
+            let slot = USED_HEADER + USED_ELEMENT * u64::from(at % size);
+            let address = self.queue.used_ring().checked_add(slot).ok_or(QueueError::Chain)?;
+            let element = u64::from(head) | u64::from(len) << 32;
+            ram.write_obj(element.to_le(), GuestAddress(address))
+                .map_err(virtio_queue::Error::GuestMemory)?;
+            at = at.wrapping_add(1);
+        }
+        self.queue.set_next_used(at);
+        self.queue.add_used(ram, last, last_len)?;
+        self.unannounced = self.unannounced.wrapping_add(chains.len() as u16);
+        Ok(())
     }
 
     /// Interrupts the driver if chains were returned since the last call and it wants to know.
     pub fn notify(&mut self, ram: &GuestRam) -> Result<(), QueueError> {
-        // The crate knows the event index only: it takes the flag for "always".
-        let wanted = self.queue.needs_notification(ram)?;
-        if wanted && (self.queue.event_idx_enabled() || self.interrupts_wanted(ram)?) {
+        let returned = std::mem::take(&mut self.unannounced);
+        // What was returned is to be seen before the driver's wish is read.
+        fence(Ordering::SeqCst);
+        let wanted = if self.queue.event_idx_enabled() {
+            // Told when the ring goes beyond the entry that the driver names (2.7.7.2).
+            let ring = AVAIL_HEADER + 2 * u64::from(self.queue.size());
+            let address = self.queue.avail_ring().checked_add(ring).ok_or(QueueError::Chain)?;
+            let event: u16 = ram
+                .load(GuestAddress(address), Ordering::Relaxed)
+                .map_err(virtio_queue::Error::GuestMemory)?;
+            let behind = self.queue.next_used().wrapping_sub(u16::from_le(event)).wrapping_sub(1);
+            behind < returned
+        } else {
+            self.interrupts_wanted(ram)?
+        };
+        if wanted {
             self.interrupt.used(self.index);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The thread that works through a device's queues: it sleeps until the driver rings or the device is told to stop, and
 //! touches guest memory only while the driver has bus mastering enabled.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,8 @@ impl Stop {
 pub(super) struct Waiter {
     epoll: OwnedFd,
     doorbells: Vec<Arc<EventFd>>,
+    /// What a source is watched for.
+    watched: Cell<epoll::EventFlags>,
     /// Told to stop in place of sleeping, where the work is done inline.
     #[cfg(feature = "testing")]
     inline: Option<Arc<Stop>>,
@@ -56,12 +59,26 @@ impl Waiter {
         Ok(Self {
             epoll,
             doorbells,
+            watched: Cell::new(epoll::EventFlags::empty()),
             #[cfg(feature = "testing")]
             inline: None,
         })
     }
 
-    /// Sleeps until a doorbell rings or a stop is wanted, and silences the doorbells that rang.
+    /// Wakes also when `source` is ready: one descriptor, whose readiness the worker takes away by itself. With empty `flags` it is
+    /// forgotten, which has to be before it is closed.
+    pub(super) fn watch(&self, source: BorrowedFd<'_>, flags: epoll::EventFlags) -> io::Result<()> {
+        let before = self.watched.replace(flags);
+        let token = epoll::EventData::new_u64(u64::MAX);
+        Ok(match (before.is_empty(), flags.is_empty()) {
+            _ if before == flags => return Ok(()),
+            (true, _) => epoll::add(&self.epoll, source, token, flags),
+            (_, true) => epoll::delete(&self.epoll, source),
+            (..) => epoll::modify(&self.epoll, source, token, flags),
+        }?)
+    }
+
+    /// Sleeps until a doorbell rings, the source is ready or a stop is wanted, and silences the doorbells that rang.
     pub(super) fn wait(&self) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(stop) = &self.inline {
