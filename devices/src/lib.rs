@@ -16,6 +16,7 @@ pub mod input;
 pub mod interrupt;
 pub mod log_limit;
 pub mod memory;
+pub mod net;
 pub mod pci;
 pub mod pflash;
 pub mod ps2;

@@ -7,6 +7,7 @@
 pub mod blk;
 mod common_cfg;
 mod interrupt;
+pub mod net;
 pub mod pci;
 mod queue;
 mod registers;

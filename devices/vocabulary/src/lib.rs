@@ -20,6 +20,7 @@
 //! | [`fw_cfg`] | contents of fw_cfg items |
 //! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
 //! | [`disk`] | formats of disk images |
+//! | [`net`] | addresses of network cards, and ports that lead into the guest |
 //! | [`hugepages`] | pages of the host behind guest memory |
 //! | [`console`], [`vnc`] | where serial ports and the screen lead |
 //! | [`resolution`] | display modes |
@@ -41,6 +42,7 @@ pub mod hyperv;
 pub mod interrupts;
 pub mod mdev;
 pub mod memory;
+pub mod net;
 pub mod path;
 pub mod pci;
 pub mod pm;
@@ -61,6 +63,7 @@ pub use disk::DiskFormat;
 pub use hugepages::Hugepages;
 pub use hyperv::{Enlightenment, Enlightenments};
 pub use mdev::{MdevParent, MdevType, NewMdev};
+pub use net::{MacAddress, PortForward};
 pub use pci::{Devfn, HostPciAddress, PciAddress};
 pub use ports::Ports;
 pub use range::AddressRange;

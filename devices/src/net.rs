@@ -1,0 +1,106 @@
+//! What carries a network card's frames on the host, behind one interface: a TAP interface of the kernel's ([`tap`]), or a program
+//! that takes frames from a stream socket ([`stream`]), such as passt.
+//!
+//! A [`Packet`] is one Ethernet frame (IEEE 802.3, without the frame check sequence) and the header that says what is left to do
+//! to it ([`header::Header`]). [`cable::Cable`] is what a card and the host's side share: whether there is a link, through whom frames
+//! go, and how many went.
+
+pub mod cable;
+pub mod header;
+mod packet;
+pub mod stream;
+pub mod tap;
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+pub use packet::Packet;
+
+/// Bytes of an Ethernet header: destination, source, type.
+pub const ETHERNET_HEADER: usize = 14;
+/// Bytes that an 802.1Q tag adds to it.
+pub const VLAN_TAG: usize = 4;
+/// The longest frame: an IP packet of 64 KiB that is yet to be cut into segments, behind a tagged header.
+pub const LONGEST_FRAME: usize = 65_535 + ETHERNET_HEADER + VLAN_TAG;
+
+/// What a peer or a card can do to a frame that the other side has left undone (virtio 1.2, 5.1.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Complete a checksum.
+    pub checksum: bool,
+    /// Cut TCP over IPv4.
+    pub tso4: bool,
+    /// Cut TCP over IPv6.
+    pub tso6: bool,
+    /// Cut TCP with explicit congestion notification.
+    pub ecn: bool,
+    /// Cut UDP over IPv4 and IPv6.
+    pub uso: bool,
+}
+
+impl Offloads {
+    /// What both can do. Cutting needs checksums, and ECN needs one of the kinds of TCP.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let checksum = self.checksum && other.checksum;
+        let (tso4, tso6) = (checksum && self.tso4 && other.tso4, checksum && self.tso6 && other.tso6);
+        Self {
+            checksum,
+            tso4,
+            tso6,
+            ecn: (tso4 || tso6) && self.ecn && other.ecn,
+            uso: checksum && self.uso && other.uso,
+        }
+    }
+}
+
+/// What became of a frame for the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The peer has it, or it waits in the peer's own buffer.
+    Gone,
+    /// The peer takes nothing now; it is to be offered again when the descriptor is ready for writing.
+    Later,
+    /// The peer does not take such a frame. It is lost.
+    Refused,
+}
+
+/// What carries frames. Its descriptor never blocks.
+pub trait Peer: Send + Debug {
+    /// What it can do to frames of the guest's.
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
+
+    /// The guest takes frames with this left undone; nothing of it until this is called, and again after a reset.
+    fn accept(&mut self, _offloads: Offloads) {}
+
+    /// Readable when there may be a frame, and writable when there is room for one.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Puts the next frame into `packet`; `false` when there is none now.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool>;
+
+    /// Hands it a frame of [`ETHERNET_HEADER`] to [`LONGEST_FRAME`] bytes.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent>;
+
+    /// Whether it holds a part of a frame back until its descriptor is ready for writing.
+    fn is_blocked(&self) -> bool {
+        false
+    }
+
+    /// Goes on with what it held back.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    fn unblock(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! A TAP interface: an end of a network of the host's kernel (Linux `Documentation/networking/tuntap.rst`, `linux/if_tun.h`). The kernel takes and
+//! gives frames with a virtio header, so that checksums and the cutting of long frames can be left to it, or to a real card.
+#![allow(unsafe_code, reason = "interfaces are attached and set up by ioctl(2)")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use libc::{IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, c_int, c_short, c_ulong};
+use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref, ioctl_with_val};
+
+use super::header;
+use super::{Offloads, Packet, Peer, Sent};
+use request::{TUNGETIFF, TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNSETVNETLE};
+
+/// Requests (`linux/if_tun.h`).
+mod request {
+    #![allow(missing_docs, reason = "the macros leave no room for a comment")]
+
+    use std::ffi::c_uint;
+
+    use libc::c_int;
+    use vmm_sys_util::{ioctl_ior_nr, ioctl_iow_nr};
+
+    const TUN: c_uint = b'T' as c_uint;
+    ioctl_iow_nr!(TUNSETIFF, TUN, 202, c_int);
+    ioctl_iow_nr!(TUNSETOFFLOAD, TUN, 208, c_uint);
+    ioctl_ior_nr!(TUNGETIFF, TUN, 210, c_uint);
+    ioctl_iow_nr!(TUNSETVNETHDRSZ, TUN, 216, c_int);
+    ioctl_iow_nr!(TUNSETVNETLE, TUN, 220, c_int);
+}
+
+/// What the kernel leaves undone in frames for us (`TUN_F_…`).
+mod tun_f {
+    pub(super) const CSUM: u32 = 0x01;
+    pub(super) const TSO4: u32 = 0x02;
+    pub(super) const TSO6: u32 = 0x04;
+    pub(super) const TSO_ECN: u32 = 0x08;
+    pub(super) const USO4: u32 = 0x20;
+    pub(super) const USO6: u32 = 0x40;
+}
+
+/// What `offloads` is in the kernel's bits.
+fn bits(offloads: Offloads) -> u32 {
+    let Offloads { checksum, tso4, tso6, ecn, uso } = offloads;
+    let bit = |is: bool, bit: u32| if is { bit } else { 0 };
+    bit(checksum, tun_f::CSUM)
+        | bit(tso4, tun_f::TSO4)
+        | bit(tso6, tun_f::TSO6)
+        | bit(ecn, tun_f::TSO_ECN)
+        | bit(uso, tun_f::USO4 | tun_f::USO6)
+}
+
+/// A TAP interface whose other end is the kernel's.
+#[derive(Debug)]
+pub struct TapPeer {
+    file: File,
+    offloads: Offloads,
+}
+
+/// Why an interface cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// `/dev/net/tun` cannot be opened.
+    #[error("cannot open /dev/net/tun: {0}: `modprobe tun` loads the kernel's module for it")]
+    Open(#[source] io::Error),
+    /// The name is longer than the kernel's.
+    #[error("{0:?} is no name of an interface: those have 1 to 15 bytes, none of them a slash or a space")]
+    Name(String),
+    /// Somebody uses it.
+    #[error("the interface {0} is in use, by another virtual machine as it seems")]
+    Busy(String),
+    /// The interface is another user's, or does not exist and we may not make it.
+    #[error("the interface {name} cannot be attached: {source}")]
+    Forbidden {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is there, but not as it must be.
+    #[error("the interface {name} cannot be attached: {source}: it must be a TAP interface of one queue")]
+    Kind {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The descriptor is none of an interface with headers.
+    #[error(
+        "the descriptor is none of a TAP interface with virtio headers (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR): {0}"
+    )]
+    Descriptor(#[source] io::Error),
+    /// The interface cannot be set up.
+    #[error("cannot set up the interface: {0}")]
+    SetUp(#[source] io::Error),
+}
+
+/// Whether this can be the name of an interface (dev_valid_name() in Linux' net/core/dev.c).
+pub fn is_interface_name(name: &str) -> bool {
+    (1..libc::IFNAMSIZ).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+}
+
+/// An interface request for `name`.
+fn interface(name: &str, flags: c_short) -> libc::ifreq {
+    // SAFETY: `ifreq` is plain data, for which zeros are a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = flags;
+    request
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+impl TapPeer {
+    /// Attaches to the interface called `name`, which the kernel makes if there is none and we may.
+    ///
+    /// # Errors
+    /// There is no such interface that this process may use, or it is in use.
+    pub fn attach(name: &str) -> Result<Self, TapError> {
+        if !is_interface_name(name) {
+            return Err(TapError::Name(name.into()));
+        }
+        let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).clone();
+        let file = options.open("/dev/net/tun").map_err(TapError::Open)?;
+        let request = interface(name, (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) as c_short);
+        // SAFETY: TUNSETIFF reads and writes an `ifreq`, which lives across the call.
+        let attached = check(unsafe { ioctl_with_ref(&file, TUNSETIFF(), &request) });
+        attached.map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY) => TapError::Busy(name.into()),
+            Some(libc::EPERM) => TapError::Forbidden { name: name.into(), source },
+            _ => TapError::Kind { name: name.into(), source },
+        })?;
+        Self::set_up(file)
+    }
+
+    /// Takes over a descriptor that is attached to an interface.
+    ///
+    /// # Errors
+    /// It is none, or one without headers.
+    pub fn from_descriptor(descriptor: OwnedFd) -> Result<Self, TapError> {
+        let file = File::from(descriptor);
+        let mut request = interface("", 0);
+        // SAFETY: TUNGETIFF fills an `ifreq`, which lives across the call.
+        check(unsafe { ioctl_with_mut_ref(&file, TUNGETIFF(), &mut request) })
+            .map_err(TapError::Descriptor)?;
+        // SAFETY: TUNGETIFF has filled this member of the union; any bits are valid in it.
+        let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+        let wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+        if flags & wanted != wanted {
+            let why = io::Error::other(format!("its flags are {flags:#x}"));
+            return Err(TapError::Descriptor(why));
+        }
+        let old = rustix::fs::fcntl_getfl(&file).map_err(|error| TapError::SetUp(error.into()))?;
+        rustix::fs::fcntl_setfl(&file, old | rustix::fs::OFlags::NONBLOCK)
+            .map_err(|error| TapError::SetUp(error.into()))?;
+        Self::set_up(file)
+    }
+
+    fn set_up(file: File) -> Result<Self, TapError> {
+        let (size, little_endian) = (header::SIZE as c_int, 1 as c_int);
+        // SAFETY: each reads an `int`, which lives across the call.
+        check(unsafe { ioctl_with_ref(&file, TUNSETVNETHDRSZ(), &size) }).map_err(TapError::SetUp)?;
+        // SAFETY: as above.
+        check(unsafe { ioctl_with_ref(&file, TUNSETVNETLE(), &little_endian) }).map_err(TapError::SetUp)?;
+        let all = Offloads { checksum: true, tso4: true, tso6: true, ecn: true, uso: true };
+        // Kernels before 6.2 know no USO.
+        let uso = set_offload(&file, bits(all)).is_ok();
+        let mut peer = Self { file, offloads: Offloads { uso, ..all } };
+        if let Err(error) = set_offload(&peer.file, 0) {
+            return Err(TapError::SetUp(error));
+        }
+        peer.accept(Offloads::default());
+        Ok(peer)
+    }
+}
+
+/// What frames for us may be left with.
+fn set_offload(file: &File, bits: u32) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its bits as the argument itself.
+    check(unsafe { ioctl_with_val(file, TUNSETOFFLOAD(), c_ulong::from(bits)) })
+}
+
+impl Peer for TapPeer {
+    fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    fn accept(&mut self, offloads: Offloads) {
+        if let Err(error) = set_offload(&self.file, bits(offloads)) {
+            crate::limited_warn!("cannot tell a TAP interface what the guest takes: {error}");
+        }
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
+        loop {
+            match self.file.read(packet.room()) {
+                Ok(count) if packet.filled(count) => return Ok(true),
+                // No frame.
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The interface is down (tun_do_read()), which an administrator can change.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
+        loop {
+            return match self.file.write(packet.bytes()) {
+                Ok(_) => Ok(Sent::Gone),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => continue,
+                    Some(libc::EAGAIN) => Ok(Sent::Later),
+                    // Down, or no room, or a frame that the kernel does not take.
+                    Some(libc::EIO | libc::ENOBUFS | libc::ENOMEM | libc::EINVAL | libc::EMSGSIZE) => {
+                        Ok(Sent::Refused)
+                    }
+                    _ => Err(error),
+                },
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_interfaces() {
+        for (name, is) in [
+            ("tap0", true),
+            ("vm-laptop.tap", true),
+            ("a23456789012345", true),
+            ("a234567890123456", false),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a/b", false),
+            ("a b", false),
+            ("a:1", false),
+            ("a\u{1}", false),
+        ] {
+            assert_eq!(is_interface_name(name), is, "{name:?}");
+        }
+    }
+
+    /// By the header's values.
+    #[test]
+    fn requests_have_the_kernels_numbers() {
+        assert_eq!(TUNSETIFF(), 0x4004_54ca);
+        assert_eq!(TUNSETOFFLOAD(), 0x4004_54d0);
+        assert_eq!(TUNGETIFF(), 0x8004_54d2);
+        assert_eq!(TUNSETVNETHDRSZ(), 0x4004_54d8);
+        assert_eq!(TUNSETVNETLE(), 0x4004_54dc);
+    }
+
+    #[test]
+    fn a_file_is_no_interface() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(matches!(TapPeer::from_descriptor(file.into()), Err(TapError::Descriptor(_))));
+    }
+}

@@ -1,0 +1,142 @@
+//! Frames from and to the buffers of descriptor chains. The driver may cut them into descriptors wherever it likes (virtio 1.2,
+//! 2.7.4.2).
+
+use vm_memory::{GuestMemoryBackend, VolatileSlice};
+
+use crate::GuestRam;
+use crate::net::header;
+use crate::virtio::queue::for_each_descriptor;
+use crate::virtio::{ActiveQueue, Chain, QueueError};
+
+/// Copies what the driver has written into `room`, as far as it fits; how many bytes the chain has. A chain with buffers that are
+/// not all RAM has none.
+pub(super) fn gather(chain: Chain<'_>, ram: &GuestRam, room: &mut [u8]) -> Result<usize, QueueError> {
+    let (mut total, mut outside) = (0usize, false);
+    for_each_descriptor(chain, |descriptor| {
+        if descriptor.is_write_only() {
+            // A driver has nothing to be told about a frame.
+            return Err(QueueError::Chain);
+        }
+        for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
+            let Ok(slice) = slice else {
+                outside = true;
+                return Ok(());
+            };
+            slice.copy_to(room.get_mut(total..).unwrap_or_default());
+            total = total.saturating_add(slice.len());
+        }
+        Ok(())
+    })?;
+    Ok(if outside { 0 } else { total })
+}
+
+/// A chain that waits for frames.
+struct Waiting {
+    head: u16,
+    /// Bytes of its buffers.
+    len: usize,
+    /// How many of the slices are its own.
+    slices: usize,
+}
+
+/// Chains for the next frame. Those that were taken from the queue stay here until a frame fits.
+#[derive(Default)]
+pub(super) struct Room<'ram> {
+    chains: Vec<Waiting>,
+    slices: Vec<VolatileSlice<'ram>>,
+    /// Bytes of all.
+    len: usize,
+    /// What is returned, kept for its allocation.
+    used: Vec<(u16, u32)>,
+}
+
+/// What became of a frame for the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// The driver has it.
+    Done,
+    /// There are not enough buffers yet.
+    Starved,
+    /// It fits no chain, or more chains than the queue has.
+    TooLong,
+}
+
+impl<'ram> Room<'ram> {
+    /// Takes one more chain.
+    fn take(&mut self, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<(), QueueError> {
+        let head = chain.head_index();
+        let (first, mut len) = (self.slices.len(), 0usize);
+        for_each_descriptor(chain, |descriptor| {
+            if !descriptor.is_write_only() {
+                return Err(QueueError::Chain);
+            }
+            for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
+                let slice = slice.map_err(|_| QueueError::Chain)?;
+                len = len.saturating_add(slice.len());
+                self.slices.push(slice);
+            }
+            Ok(())
+        })?;
+        self.len = self.len.saturating_add(len);
+        self.chains.push(Waiting { head, len, slices: self.slices.len() - first });
+        Ok(())
+    }
+
+    /// Delivers `bytes`, a header and its frame, over one chain, or several if the driver can merge them. `num_buffers` of the header
+    /// is filled in.
+    pub(super) fn deliver(
+        &mut self,
+        queue: &mut ActiveQueue,
+        ram: &'ram GuestRam,
+        bytes: &[u8],
+        mergeable: bool,
+    ) -> Result<Delivery, QueueError> {
+        while self.len < bytes.len() {
+            if !self.chains.is_empty() && !mergeable || self.chains.len() >= usize::from(queue.size()) {
+                return Ok(Delivery::TooLong);
+            }
+            match queue.pop(ram)? {
+                Some(chain) => self.take(chain, ram)?,
+                None => return Ok(Delivery::Starved),
+            }
+        }
+        self.used.clear();
+        let (mut rest, mut slices) = (bytes, 0);
+        for chain in &self.chains {
+            let (now, later) = rest.split_at(chain.len.min(rest.len()));
+            rest = later;
+            self.used.push((chain.head, now.len() as u32));
+            let mut now = now;
+            for slice in self.slices.get(slices..slices + chain.slices).unwrap_or_default() {
+                let (here, behind) = now.split_at(slice.len().min(now.len()));
+                slice.copy_from(here);
+                now = behind;
+            }
+            slices += chain.slices;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        self.write_count(self.used.len() as u16);
+        queue.push_all(ram, &self.used)?;
+        // With the last frame's buffers, those of no byte are gone too.
+        self.len -= self.chains.iter().take(self.used.len()).map(|chain| chain.len).sum::<usize>();
+        self.chains.drain(..self.used.len());
+        self.slices.drain(..slices);
+        Ok(Delivery::Done)
+    }
+
+    /// Writes `num_buffers`, the header's last two bytes, wherever the driver has cut its buffers.
+    fn write_count(&self, count: u16) {
+        for (place, byte) in (header::SIZE - 2..).zip(count.to_le_bytes()) {
+            let mut offset = place;
+            for slice in &self.slices {
+                if let Ok(to) = slice.subslice(offset, 1) {
+                    to.copy_from(&[byte]);
+                    break;
+                }
+                offset -= slice.len();
+            }
+        }
+    }
+}
