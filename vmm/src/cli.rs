@@ -20,7 +20,7 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
-pub use ctl::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
+pub use ctl::{Chord, CtlArgs, CtlCommand, LinkAction, MouseAction, PointerButton};
 pub use explain::{Code43Args, ExplainCommand};
 pub use script::Script;
 pub use vbios::{DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
@@ -118,6 +118,10 @@ pub struct RunArgs {
     /// Where the firmware's debug port leads: stdio, file:PATH, unix:PATH, pty or none
     #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
     pub debugcon: Option<ConsoleSpec>,
+
+    /// `none` leaves all `[[net]]` sections out
+    #[arg(long, value_name = "none", value_enum, help_heading = "Instead of vm.toml")]
+    pub net: Option<NoNet>,
 
     /// The control socket: auto, on, off or unix:PATH, in place of `machine.control`
     #[arg(long, value_name = "SPEC", help_heading = "Instead of vm.toml")]
@@ -235,6 +239,13 @@ pub struct RunOptions {
     pub events: Option<PathBuf>,
 }
 
+/// The one network that replaces those of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NoNet {
+    /// None.
+    None,
+}
+
 impl From<RunArgs> for RunOptions {
     fn from(args: RunArgs) -> Self {
         let RunArgs {
@@ -247,6 +258,7 @@ impl From<RunArgs> for RunOptions {
             serial,
             debugcon,
             control,
+            net,
             headless,
             timeout,
             script,
@@ -255,8 +267,9 @@ impl From<RunArgs> for RunOptions {
             events,
         } = args;
         let screen = screenshot.is_some();
+        let no_net = net.is_some();
         let overrides =
-            Overrides { memory, kernel, initrd, append, direct, serial, debugcon, control, screen };
+            Overrides { memory, kernel, initrd, append, direct, serial, debugcon, control, no_net, screen };
         Self { config, overrides, headless, timeout, script, fail_on, screenshot, events }
     }
 }

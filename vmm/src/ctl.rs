@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::{Chord, CtlArgs, CtlCommand, MouseAction, PointerButton};
+use crate::cli::{Chord, CtlArgs, CtlCommand, LinkAction, MouseAction, PointerButton};
 use connection::Connection;
 
 /// Why a machine cannot be controlled.
@@ -181,6 +181,14 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
                 ("send-key", arguments)
             })
             .collect()),
+        CtlCommand::Net { action: None } => plain("query-net"),
+        CtlCommand::Net { action: Some(action) } => {
+            let (card, up) = match action {
+                LinkAction::Up { card } => (card, true),
+                LinkAction::Down { card } => (card, false),
+            };
+            Ok(vec![("set_link", json!({ "name": format!("net[{card}]"), "up": up }))])
+        }
         CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod battery;
 mod boot_disk;
 pub(crate) mod disk;
 pub(crate) mod display;
+pub(crate) mod net;
 pub(crate) mod rng;
 pub(crate) mod screen;
 pub(crate) mod vbios;
@@ -35,6 +36,7 @@ pub use assembly::{DeviceError, Tables};
 pub use battery::Battery;
 pub use disk::Disk;
 pub use display::Display;
+pub use net::Net;
 pub use rng::Rng;
 pub use vbios::Vbios;
 
@@ -82,7 +84,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Rng, Battery, Display, Vbios);
+devices!(Disk, Net, Rng, Battery, Display, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {

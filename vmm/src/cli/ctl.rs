@@ -85,6 +85,12 @@ pub enum CtlCommand {
         #[arg(long, value_name = "MS", value_parser = parse_hold)]
         hold: Option<Duration>,
     },
+    /// Show its network cards, or plug a card's cable in or pull it out
+    Net {
+        /// What to do with the cable.
+        #[command(subcommand)]
+        action: Option<LinkAction>,
+    },
     /// Move its mouse, press a button, or turn the wheel
     Mouse {
         /// What the mouse does.
@@ -96,6 +102,23 @@ pub enum CtlCommand {
         /// Leave so many seconds after the end of standard input; without it, what comes is shown until the machine ends
         #[arg(long, value_name = "SECONDS", value_parser = super::parse_seconds)]
         linger: Option<Duration>,
+    },
+}
+
+/// What happens to the cable of a network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum LinkAction {
+    /// Plug it in
+    Up {
+        /// The card: its number among the `[[net]]` sections, from 0
+        #[arg(default_value_t = 0)]
+        card: usize,
+    },
+    /// Pull it out
+    Down {
+        /// The card: its number among the `[[net]]` sections, from 0
+        #[arg(default_value_t = 0)]
+        card: usize,
     },
 }
 

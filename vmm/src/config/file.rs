@@ -19,6 +19,7 @@ use super::sections::smbios::Smbios;
 use crate::device::battery::BatterySection;
 use crate::device::disk::DiskSection;
 use crate::device::display::DisplaySection;
+use crate::device::net::NetSection;
 use crate::device::rng::RngSection;
 
 /// One virtual machine of optimus-vmm.
@@ -39,6 +40,8 @@ pub struct VmFile {
     pub smbios: Smbios,
     /// A virtio-blk disk. Repeat the section for more.
     pub disk: Vec<DiskSection>,
+    /// A virtio network card. Repeat the section for more.
+    pub net: Vec<NetSection>,
     pub rng: RngSection,
     /// A PCIe root port. Repeat the section for more.
     pub root_port: Vec<RootPortSection>,

@@ -26,6 +26,8 @@ pub struct Overrides {
     pub debugcon: Option<ConsoleSpec>,
     /// `machine.control`, by `--control`.
     pub control: Option<ControlSpec>,
+    /// No network cards, by `--net none`.
+    pub no_net: bool,
     /// A screen without `[display]`, for `--screenshot`.
     pub screen: bool,
 }

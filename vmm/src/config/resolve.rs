@@ -15,7 +15,7 @@ use super::{
     RootPort, Rtc, Smbios,
 };
 use crate::device::battery::{Battery, BatteryMode};
-use crate::device::{Devices, Disk, Display, disk, display};
+use crate::device::{Devices, Disk, Display, Net, disk, display, net};
 use crate::finding::{Findings, Origin, Resolver, Section};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
@@ -37,6 +37,7 @@ pub(super) fn resolve(
         firmware,
         mut smbios,
         disk,
+        net,
         rng,
         root_port,
         dgpu,
@@ -72,6 +73,11 @@ pub(super) fn resolve(
     disk::check_files(&mut resolver, &firmware_files, &disks);
     let mut devices = Devices::default();
     devices.add(disks);
+    let nets = if overrides.no_net { Vec::new() } else { net };
+    let nets: Vec<Net> =
+        nets.into_iter().enumerate().map(|(index, net)| net.resolve(index, uuid, &mut resolver)).collect();
+    net::check_all(&mut resolver, &nets);
+    devices.add(nets);
     devices.add(rng.resolve());
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
@@ -131,8 +137,18 @@ fn folder_of(path: &Path) -> PathBuf {
 
 impl Resolver {
     fn note_overrides(&mut self, overrides: &Overrides) {
-        let Overrides { memory, kernel, initrd, append, direct, serial, debugcon, control, screen: _ } =
-            overrides;
+        let Overrides {
+            memory,
+            kernel,
+            initrd,
+            append,
+            direct,
+            serial,
+            debugcon,
+            control,
+            screen: _,
+            no_net: _,
+        } = overrides;
         let replaced = [
             (memory.is_some(), Section::Machine.key("memory"), "--memory"),
             (kernel.is_some(), Section::Kernel.key("image"), "--kernel"),

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `session` | the connection itself, and what can be asked |
 //! | `inspect`, `devices`, `pci` | the machine and its parts |
+//! | `net` | network cards |
 //! | `power` | running, stopping, resetting, ending |
 //! | `input`, `screen` | keyboard, mouse and screen |
 //! | `monitor` | `human-monitor-command`: some of these in the words of QEMU's monitor for people |
@@ -16,6 +17,7 @@ mod devices;
 mod input;
 mod inspect;
 mod monitor;
+mod net;
 mod pci;
 mod power;
 mod schema;
@@ -160,6 +162,7 @@ static COMMANDS: LazyLock<BTreeMap<&'static str, Command>> = LazyLock::new(|| {
         session::commands(),
         inspect::commands(),
         devices::commands(),
+        net::commands(),
         pci::commands(),
         power::commands(),
         input::commands(),

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use devices::display::Screen;
 use devices::input::Input;
+use devices::net::cable::Cable;
 use devices::pci::Placed;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 use vmm_sys_util::eventfd::EventFd;
-use vocabulary::VncAddress;
+use vocabulary::{MacAddress, VncAddress};
 
 use crate::code43;
 use crate::console::{InputSink, Tee};
@@ -57,7 +58,7 @@ pub enum MachineRequest {
 }
 
 /// What does not change while a machine runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Facts {
     /// Its name.
     pub name: String,
@@ -71,6 +72,8 @@ pub struct Facts {
     pub devices: Vec<PassedDevice>,
     /// Its disks, in the order of vm.toml.
     pub disks: Vec<Disk>,
+    /// Its network cards, in the order of vm.toml.
+    pub nets: Vec<NetworkCard>,
     /// Its character devices, and the control socket.
     pub chardevs: Vec<CharDevice>,
     /// Its VNC server, if it has one.
@@ -132,6 +135,19 @@ pub struct Disk {
     pub read_only: bool,
     /// It goes around the host's page cache.
     pub direct: bool,
+}
+
+/// A network card.
+#[derive(Debug, Clone)]
+pub struct NetworkCard {
+    /// What it is called: `net[0]`.
+    pub name: String,
+    /// Its address.
+    pub mac: MacAddress,
+    /// What carries its frames, in words.
+    pub carrier: String,
+    /// Its link and its counters.
+    pub cable: Arc<Cable>,
 }
 
 /// A character device, as QMP's `ChardevInfo` describes it.

@@ -28,7 +28,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::place::listen_in;
 use super::work::Delays;
 use super::{
-    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, PassedDevice,
+    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard, PassedDevice,
     Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::code43;
@@ -75,6 +75,18 @@ struct Rig {
     _folder: TempDir,
 }
 
+/// A network card, nobody at whose other end says anything.
+fn card() -> NetworkCard {
+    let (ours, _) = UnixStream::pair().unwrap();
+    let peer = ::devices::net::stream::StreamPeer::new(ours, 1518).unwrap();
+    NetworkCard {
+        name: "net[0]".into(),
+        mac: "52:54:00:12:34:56".parse().unwrap(),
+        carrier: "passt".into(),
+        cable: ::devices::net::cable::Cable::new(Box::new(peer), true).unwrap(),
+    }
+}
+
 impl Rig {
     fn new() -> Self {
         Self::with(None, None)
@@ -95,6 +107,7 @@ impl Rig {
                 cpu: Shape { sockets: 1, cores: 1, threads: 2 },
                 memory: 1 << 30,
                 devices: vec![PassedDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
+                nets: vec![card()],
                 disks: vec![Disk {
                     path: "/images/a.qcow2".into(),
                     format: "qcow2",

@@ -19,8 +19,31 @@ pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
         CtlCommand::Screenshot { file } => {
             format!("{}: {} × {} pixels\n", file.display(), answer["width"], answer["height"])
         }
+        CtlCommand::Net { action: None } => cards(answer),
         _ => String::new(),
     }
+}
+
+/// Network cards, some lines each.
+fn cards(cards: &Value) -> String {
+    let mut lines = String::new();
+    for card in cards.as_array().into_iter().flatten() {
+        let why = match (card["plugged"].as_bool(), card["connected"].as_bool()) {
+            (Some(false), _) => ", the cable is pulled out",
+            (_, Some(false)) => ", nobody is at the other end",
+            _ => "",
+        };
+        let link = if card["up"] == true { "up" } else { "down" };
+        let (name, mac, carrier) = (text(&card["name"]), text(&card["mac"]), text(&card["carrier"]));
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{name}  {mac}  link {link}{why}  {carrier}");
+        for what in ["sent", "received"] {
+            let count = |field: &str| card[what][field].as_u64().unwrap_or_default();
+            let (frames, bytes, dropped) = (count("frames"), count("bytes"), count("dropped"));
+            let _ = writeln!(lines, "  {what:<9} {frames} frames, {bytes} bytes, {dropped} dropped");
+        }
+    }
+    if lines.is_empty() { "the machine has no network card\n".into() } else { lines }
 }
 
 /// All machines, a line each.

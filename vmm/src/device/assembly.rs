@@ -13,6 +13,7 @@ use devices::virtio::VirtioDevice;
 use devices::virtio::pci::VirtioPci;
 
 use super::disk::DiskFacts;
+use super::net::{NetFacts, Supervisor};
 use crate::events::EventLog;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::power_supply::PowerSupplies;
@@ -60,6 +61,10 @@ pub(crate) struct Made {
     pub vnc: Option<Server>,
     /// What a client of the control socket is told of the disks.
     pub disks: Vec<DiskFacts>,
+    /// What it is told of the network cards.
+    pub nets: Vec<NetFacts>,
+    /// Those who look after programs that devices need.
+    pub programs: Vec<Supervisor>,
 }
 
 impl fmt::Debug for Made {

@@ -19,6 +19,8 @@ pub enum Section {
     Smbios,
     /// The n-th `[[disk]]`, from 0.
     Disk(usize),
+    /// The n-th `[[net]]`.
+    Net(usize),
     /// `[rng]`.
     Rng,
     /// The n-th `[[root_port]]`.
@@ -61,6 +63,7 @@ impl Section {
             Self::Firmware => ("firmware", None),
             Self::Smbios => ("smbios", None),
             Self::Disk(index) => ("disk", Some(index)),
+            Self::Net(index) => ("net", Some(index)),
             Self::Rng => ("rng", None),
             Self::RootPort(index) => ("root_port", Some(index)),
             Self::Dgpu => ("dgpu", None),

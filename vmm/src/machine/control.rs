@@ -17,7 +17,7 @@ use crate::code43;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
-    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs,
+    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard,
     PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
@@ -25,6 +25,7 @@ use crate::cpu::msr::Count;
 use crate::cpu::schedule;
 use crate::device::Display;
 use crate::device::disk::DiskFacts;
+use crate::device::net::NetFacts;
 use crate::finding::{Findings, Section};
 use crate::machine::assembly::build::Board;
 use crate::machine::assembly::vcpus::Vcpus;
@@ -80,6 +81,7 @@ impl Control {
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
             disks: Vec::new(),
+            nets: Vec::new(),
             chardevs: chardevs(plan, reserved.path()),
             vnc: None,
             dgpu: code43::planned::facts(plan),
@@ -109,6 +111,7 @@ impl Control {
             code43::planned::loaded(&mut facts.dgpu, image);
         }
         facts.disks = board.disks.iter().map(told).collect();
+        facts.nets = board.nets.iter().map(card).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {
             if let Some(path) = console.and_then(Console::terminal_path) {
@@ -175,7 +178,17 @@ fn msrs(vcpus: &Vcpus) -> impl Fn() -> Msrs + Send + use<> {
     }
 }
 
-/// What clients are told of a disk of so many bytes.
+/// What clients are told of a network card.
+fn card(net: &NetFacts) -> NetworkCard {
+    NetworkCard {
+        name: net.key.clone(),
+        mac: net.mac,
+        carrier: net.carrier.clone(),
+        cable: Arc::clone(&net.cable),
+    }
+}
+
+/// What clients are told of a disk.
 fn told(disk: &DiskFacts) -> Disk {
     Disk {
         path: disk.path.clone(),

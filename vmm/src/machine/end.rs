@@ -89,6 +89,8 @@ pub(super) fn conclude(
     let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
     let flushed = board.devices.flash.flush();
     let slot_switches = board.devices.flash.slot_switches();
+    // That these end now is no news for anybody.
+    board.programs.clear();
     // Workers stop and disks are closed before the console says its last.
     drop(board);
     let given_back = binding.give_back();

@@ -4,8 +4,8 @@
 use vocabulary::path::check_path;
 use vocabulary::scalar::{Complaint, wrong_kind};
 use vocabulary::{
-    ByteSize, ConsoleSpec, CpuFeature, CpuList, HostPciAddress, Hugepages, HypervisorVendor, MdevParent,
-    MdevType, PciAddress, Resolution, Scalar, VncAddress,
+    ByteSize, ConsoleSpec, CpuFeature, CpuList, HostPciAddress, Hugepages, HypervisorVendor, MacAddress,
+    MdevParent, MdevType, PciAddress, PortForward, Resolution, Scalar, VncAddress,
 };
 
 use super::super::sections::control::ControlSpec;
@@ -50,10 +50,13 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         RtcTickPolicy::FORMAT => typed::<RtcTickPolicy>(value),
         ChassisType::FORMAT => typed::<ChassisType>(value),
         HypervisorVendor::FORMAT => typed::<HypervisorVendor>(value),
+        MacAddress::FORMAT => typed::<MacAddress>(value),
+        PortForward::FORMAT => typed::<PortForward>(value),
         SpinlockRetries::FORMAT => typed::<SpinlockRetries>(value),
         CpuFeature::FORMAT => string(check_feature),
         CpuList::FORMAT => typed::<CpuList>(value),
         PinSection::FORMAT => PinSection::check(value),
+        "ip" => string(text::check_ip_address),
         "vm-name" => string(text::check_name),
         "path" => string(check_path),
         "uuid" => string(text::check_uuid),
@@ -88,10 +91,13 @@ pub fn expected(format: &str) -> Option<&'static str> {
         ChassisType::FORMAT => ChassisType::EXPECTED,
         HypervisorVendor::FORMAT => HypervisorVendor::EXPECTED,
         SpinlockRetries::FORMAT => SpinlockRetries::EXPECTED,
+        MacAddress::FORMAT => MacAddress::EXPECTED,
+        PortForward::FORMAT => PortForward::EXPECTED,
         CpuFeature::FORMAT => CpuFeature::EXPECTED,
         CpuList::FORMAT => CpuList::EXPECTED,
         PinSection::FORMAT => PinSection::EXPECTED,
         "vm-name" | "fw-cfg-name" => "a name in quotes",
+        "ip" => "an IP address in quotes",
         "path" => "a path in quotes",
         "uuid" | "mdev-uuid" => "a UUID in quotes",
         "disk-serial" => "a serial number in quotes",

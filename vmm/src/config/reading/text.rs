@@ -44,6 +44,12 @@ pub fn check_name(text: &str) -> Result<(), Complaint> {
     }
 }
 
+/// An address of a server.
+pub fn check_ip_address(text: &str) -> Result<(), Complaint> {
+    let address = text.parse::<std::net::IpAddr>();
+    address.map(drop).map_err(|_| format!("\"{}\" is not an IP address such as \"9.9.9.9\"", shorten(text)))
+}
+
 /// A UUID that a firmware reports as set.
 pub fn check_uuid(text: &str) -> Result<(), Complaint> {
     match uuid::Uuid::try_parse(text) {

@@ -196,7 +196,7 @@ fn y() { "last"; }"###;
 fn slips_are_found() {
     let known = Known::new();
     for (text, slip) in [
-        ("then use `backend = \"iommufd\"`", "`backend = \"iommufd\"`"),
+        ("then use `vfio_backed = \"iommufd\"`", "`vfio_backed = \"iommufd\"`"),
         ("(`kode` in [firmware])", "`kode` in [firmware]"),
         ("`functions = \"all\"` in [vfio]", "`functions = \"all\"` in [vfio]"),
         ("add `functions = \"all\"` to [[vfio]]", "`functions = \"all\"` to [[vfio]]"),

@@ -189,6 +189,12 @@ fn the_schema_and_the_parser_agree() {
         ("[igpu]\nparent = \"mbochs\"\ntype = \"a\"\nresolution = \"1920*1080\"", false),
         ("[machine]\nvfio_backend = \"iommufd\"", true),
         ("[machine]\nvfio_backend = \"cdev\"", false),
+        ("[[net]]", true),
+        ("[[net]]\nmac = \"52:54:00:12:34:56\"\nforward = [\"tcp:2222->22\"]\ndns = [\"9.9.9.9\"]", true),
+        ("[[net]]\nmac = \"52:54:00:12:34\"", false),
+        ("[[net]]\nforward = [\"2222->22\"]", false),
+        ("[[net]]\nbackend = \"slirp\"", false),
+        ("[[net]]\nmtu = 500", false),
         ("[kernel]\ncmdline = \"x\"", false),
         ("[kernel]\nimage = \"vmlinuz\"", true),
     ];

@@ -172,6 +172,7 @@ fn options_replace_single_keys() {
         debugcon: Some(ConsoleSpec::Stdio),
         control: Some(ControlSpec::Off),
         kernel: None,
+        no_net: false,
         screen: true,
     };
     let text =

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Command, Context, Slow, Step, devices, input, inspect, power, stepping};
+use super::{Command, Context, Slow, Step, devices, input, inspect, net, power, stepping};
 use crate::control::machine::MachineRequest;
 use crate::control::protocol::{DIALECT, PACKAGE, Refusal, short};
 use crate::screenshot::Format;
@@ -52,6 +52,9 @@ fn perform(context: &Context<'_>, line: &str) -> Result<Step, Refusal> {
             Ok(hold) => slow(send_key(keys, Some(hold))?),
             Err(_) => text(format!("invalid parameter: {}\r\n", short(hold))),
         },
+        ["set_link", name, state @ ("on" | "off")] => {
+            net::set_link(context, name, *state == "on").and_then(|()| text(String::new()))
+        }
         ["screendump", file] => slow(Slow::Screenshot(file.into(), Format::Ppm)),
         ["screendump", "-f", "png", file] | ["screendump", file, "-f", "png"] => {
             slow(Slow::Screenshot(file.into(), Format::Png))
@@ -81,6 +84,7 @@ fn info(context: &Context<'_>, what: &str) -> Option<String> {
             let super::super::protocol::Dialect { major, minor, micro } = DIALECT;
             format!("{major}.{minor}.{micro} {PACKAGE}\r\n")
         }
+        "network" => net::text(context),
         "name" => format!("{}\r\n", facts.name),
         "uuid" => format!("{}\r\n", facts.uuid),
         "kvm" => "kvm support: enabled\r\n".into(),

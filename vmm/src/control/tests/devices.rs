@@ -219,3 +219,24 @@ fn the_screen_is_written_as_png() {
     assert!(refusal.contains("this is the configuration, which the machine is made from"), "{refusal}");
     assert_eq!(std::fs::read(&config).unwrap(), b"text");
 }
+
+#[test]
+fn a_cards_cable_is_pulled_out_and_plugged_in() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let up = |client: &mut Client| {
+        let card = client.ask("query-net", json!({}))["return"][0].clone();
+        assert_eq!((&card["name"], &card["mac"]), (&json!("net[0]"), &json!("52:54:00:12:34:56")));
+        (card["up"].clone(), card["plugged"].clone(), card["connected"].clone())
+    };
+    assert_eq!(up(&mut client), (json!(true), json!(true), json!(true)));
+    assert_eq!(client.ask("set_link", json!({ "name": "net[0]", "up": false })), json!({ "return": {} }));
+    assert_eq!(up(&mut client), (json!(false), json!(false), json!(true)));
+    let line = json!({ "command-line": "set_link net[0] on" });
+    assert_eq!(client.ask("human-monitor-command", line), json!({ "return": "" }));
+    assert_eq!(up(&mut client), (json!(true), json!(true), json!(true)));
+    assert_eq!(
+        client.refusal("set_link", json!({ "name": "net[1]", "up": true })),
+        "Device 'net[1]' not found"
+    );
+}

@@ -29,6 +29,7 @@ use super::items;
 use crate::config;
 use crate::cpu::cpuid::Supported;
 use crate::device::disk::DiskFacts;
+use crate::device::net::{NetFacts, Supervisor};
 use crate::device::{Assembly, DeviceError, Made, add_function};
 use crate::events::{Event, EventLog};
 use crate::finding::{Findings, Section};
@@ -85,6 +86,10 @@ pub(in crate::machine) struct Board {
     pub disks: Vec<DiskFacts>,
     /// The image that `_ROM` returns.
     pub vbios: Option<Arc<[u8]>>,
+    /// What they are told of the network cards.
+    pub nets: Vec<NetFacts>,
+    /// Those who look after programs that devices need. They end with the machine.
+    pub programs: Vec<Supervisor>,
     /// The kernel that starts without firmware.
     pub direct: Option<Direct>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
@@ -258,7 +263,7 @@ pub(in crate::machine) fn board(
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
-    let Made { resets, power, screen, ramfb, vnc, disks } = assembly.made;
+    let Made { resets, power, screen, ramfb, vnc, disks, nets, programs } = assembly.made;
     let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
@@ -311,6 +316,8 @@ pub(in crate::machine) fn board(
         power,
         disks,
         vbios,
+        nets,
+        programs,
         direct,
         passthrough,
     })

@@ -1,0 +1,447 @@
+//! `[[net]]`: a virtio network card, and what carries its frames: passt(1), a TAP interface, or a port of a bridge.
+
+mod bridge;
+mod passt;
+mod resolvers;
+mod stations;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use devices::net::Peer;
+use devices::net::cable::Cable;
+use devices::net::tap::{TapError, TapPeer, is_interface_name};
+use devices::virtio::net::VirtioNet;
+use firmware::fw_cfg::bootorder::BootKind;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vocabulary::{MacAddress, PciAddress, PortForward};
+
+use super::{Assembly, Boot, DeviceError, Opened, Opening, PciNeed, Purpose, Spec};
+use crate::finding::{Finding, Resolver, Section};
+use crate::topology::Placed;
+
+pub(crate) use passt::Supervisor;
+pub(crate) use stations::check_all;
+
+/// A virtio network card.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NetSection {
+    /// What carries its frames: `"user"`, the program passt, which needs no rights and works on any network that the host has;
+    /// `"tap"`, the TAP interface named in `interface`; `"bridge"`, a new port of the bridge named there, by `qemu-bridge-helper`;
+    /// `"fd"`, the TAP interface that the descriptor in `fd` is attached to.
+    #[serde(default)]
+    pub backend: Backend,
+    /// The TAP interface, or the bridge.
+    #[schemars(extend("x-default" = "none; needed for `\"tap\"` and `\"bridge\"`"))]
+    pub interface: Option<String>,
+    /// The number of an open descriptor that this process inherits.
+    #[schemars(range(min = 3, max = 1_048_576), extend("x-default" = "none; needed for `\"fd\"`"))]
+    pub fd: Option<u32>,
+    /// The card's Ethernet address.
+    #[schemars(extend("x-default" = "one that is made from the machine's UUID and the card's number, always the same"))]
+    pub mac: Option<MacAddress>,
+    /// The longest packet in bytes, without its Ethernet header.
+    #[serde(default = "usual_mtu")]
+    #[schemars(range(min = 1280, max = 65521))]
+    pub mtu: u16,
+    /// Whether checksums and the cutting of long packets are left to who can do it, the host's kernel or a real card. passt can't.
+    #[serde(default = "on")]
+    pub offloads: bool,
+    /// Ports of the host that lead into the guest, such as `"tcp:2222->22"` or `"udp:0.0.0.0:5353->53"`: protocol, the host's address,
+    /// by default `127.0.0.1`, its port, and the guest's port. For `"user"`.
+    #[serde(default)]
+    #[schemars(extend("x-default" = "none"))]
+    pub forward: Vec<PortForward>,
+    /// Whether the guest reaches what listens on the host's own `127.0.0.1`, at the address of its gateway. For `"user"`.
+    #[serde(default)]
+    pub host_loopback: bool,
+    /// The name servers that the guest is told, IP addresses. For `"user"`.
+    #[serde(default)]
+    #[schemars(extend("x-default" = "the host's"))]
+    pub dns: Vec<IpAddr>,
+    /// Whether the cable is plugged in at the start: `"up"` or `"down"`. `optimus-vmm ctl net` changes it.
+    #[serde(default)]
+    pub link: Link,
+    /// Place in the firmware's boot order, lowest first: the firmware starts what it finds in the network by PXE or HTTP.
+    #[schemars(extend("x-default" = "none, which leaves the network out of the order"))]
+    pub boot_index: Option<u32>,
+    /// The PCI address in the guest, such as `"00:05.0"`.
+    #[schemars(extend("x-default" = "the next free one"))]
+    pub address: Option<PciAddress>,
+}
+
+fn usual_mtu() -> u16 {
+    1500
+}
+
+fn on() -> bool {
+    true
+}
+
+/// What carries a card's frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Backend {
+    /// passt.
+    #[default]
+    User,
+    /// A TAP interface by its name.
+    Tap,
+    /// A port of a bridge.
+    Bridge,
+    /// A TAP interface by a descriptor.
+    Fd,
+}
+
+/// Whether the cable is plugged in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Link {
+    /// It is.
+    #[default]
+    Up,
+    /// It is not.
+    Down,
+}
+
+/// Through what frames go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carrier {
+    /// passt.
+    User {
+        /// Ports of the host that lead into the guest.
+        forward: Vec<PortForward>,
+        /// The guest reaches the host's 127.0.0.1.
+        host_loopback: bool,
+        /// Name servers; none for the host's.
+        dns: Vec<IpAddr>,
+    },
+    /// The TAP interface of this name.
+    Tap(String),
+    /// A port of the bridge of this name.
+    Bridge(String),
+    /// This descriptor.
+    Fd(u32),
+}
+
+/// A virtio network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Net {
+    /// Its number in the file, from 0.
+    pub index: usize,
+    /// What carries its frames.
+    pub carrier: Carrier,
+    /// Its address.
+    pub mac: MacAddress,
+    /// The longest packet in bytes.
+    pub mtu: u16,
+    /// Work is left to who can do it.
+    pub offloads: bool,
+    /// The cable at the start.
+    pub link: Link,
+    /// Place in the firmware's boot order.
+    pub boot_index: Option<u32>,
+    /// Guest PCI address; `None` leaves it to the plan.
+    pub address: Option<PciAddress>,
+}
+
+impl NetSection {
+    /// The card of this number, of the machine with `uuid`.
+    pub(crate) fn resolve(self, index: usize, uuid: Uuid, resolver: &mut Resolver) -> Net {
+        let Self {
+            backend,
+            interface,
+            fd,
+            mac,
+            mtu,
+            offloads,
+            forward,
+            host_loopback,
+            dns,
+            link,
+            boot_index,
+            address,
+        } = self;
+        let section = Section::Net(index);
+        let named = matches!(backend, Backend::Tap | Backend::Bridge);
+        let user = backend == Backend::User;
+        for (key, written, fits, whose) in [
+            ("interface", interface.is_some(), named, "`\"tap\"` and `\"bridge\"`"),
+            ("fd", fd.is_some(), backend == Backend::Fd, "`\"fd\"`"),
+            ("forward", !forward.is_empty(), user, "`\"user\"`"),
+            ("host_loopback", host_loopback, user, "`\"user\"`"),
+            ("dns", !dns.is_empty(), user, "`\"user\"`"),
+        ] {
+            if written && !fits {
+                let message = format!("`{key}` is a key of other backends: {whose}");
+                resolver.problem_with_help(section.key(key), message, "leave it out, or change `backend`");
+            }
+        }
+        let mut needed = |key: &str, what: &str| {
+            let message = format!("this network card does not say {what}");
+            resolver.problem_with_help(section.key("backend"), message, format!("add `{key} = …`"));
+        };
+        let carrier = match (backend, interface, fd) {
+            (Backend::User, ..) => Carrier::User { forward, host_loopback, dns },
+            (Backend::Fd, _, Some(fd)) => Carrier::Fd(fd),
+            (Backend::Fd, _, None) => {
+                needed("fd", "which descriptor it uses");
+                Carrier::Fd(0)
+            }
+            (Backend::Tap, Some(name), _) => Carrier::Tap(name),
+            (Backend::Bridge, Some(name), _) => Carrier::Bridge(name),
+            (Backend::Tap | Backend::Bridge, None, _) => {
+                needed("interface", "which interface it uses");
+                Carrier::Tap(String::new())
+            }
+        };
+        if let Carrier::Tap(name) | Carrier::Bridge(name) = &carrier
+            && !name.is_empty()
+            && !is_interface_name(name)
+        {
+            let message = format!(
+                "{name:?} is no name of an interface: those have 1 to 15 bytes, none a space, `/` or `:`"
+            );
+            resolver.problem(section.key("interface"), message);
+        }
+        let mac = mac.unwrap_or_else(|| {
+            let seed = Uuid::new_v5(&uuid, format!("net[{index}]").as_bytes());
+            MacAddress::of_seed(*seed.as_bytes())
+        });
+        Net { index, carrier, mac, mtu, offloads, link, boot_index, address }
+    }
+}
+
+impl Net {
+    /// The longest frame that goes to passt, with a tag of a VLAN.
+    fn longest_frame(&self) -> usize {
+        usize::from(self.mtu) + devices::net::ETHERNET_HEADER + devices::net::VLAN_TAG
+    }
+
+    /// What carries its frames, in a few words.
+    fn carried_by(&self) -> String {
+        match &self.carrier {
+            Carrier::User { forward, .. } if forward.is_empty() => "passt".into(),
+            Carrier::User { forward, .. } => {
+                let forward: Vec<_> = forward.iter().map(PortForward::to_string).collect();
+                format!("passt, {}", forward.join(", "))
+            }
+            Carrier::Tap(name) => format!("the TAP interface {name}"),
+            Carrier::Bridge(name) => format!("the bridge {name}"),
+            Carrier::Fd(fd) => format!("descriptor {fd}"),
+        }
+    }
+
+    /// A problem with what carries the frames.
+    fn problem(&self, opening: &Opening<'_>, message: impl std::fmt::Display) -> Finding {
+        let key = match self.carrier {
+            Carrier::User { .. } => "backend",
+            Carrier::Tap(_) | Carrier::Bridge(_) => "interface",
+            Carrier::Fd(_) => "fd",
+        };
+        opening.origin.problem(self.section().key(key), format!("{}: {message}", self.section())).about_host()
+    }
+
+    /// Opens the way of the frames, or only looks whether that is likely to work.
+    fn connect(&self, purpose: Purpose) -> Result<Option<Connection>, (String, Option<String>)> {
+        match &self.carrier {
+            Carrier::User { forward, host_loopback, dns } => {
+                let passt = passt::Passt::find(self, forward, *host_loopback, dns)?;
+                if purpose == Purpose::Look {
+                    return Ok(None);
+                }
+                let (peer, child) =
+                    passt.start().map_err(|error| (format!("cannot start passt: {error}"), None))?;
+                Ok(Some(Connection { peer, passt: Some((passt, child)) }))
+            }
+            Carrier::Tap(name) if purpose == Purpose::Look => look_at_tap(name).map(|()| None),
+            Carrier::Tap(name) => tap(TapPeer::attach(name), name).map(Some),
+            Carrier::Bridge(name) => bridge::find(name).and_then(|helper| match purpose {
+                Purpose::Look => Ok(None),
+                Purpose::Run => {
+                    let descriptor = helper.port()?;
+                    tap(TapPeer::from_descriptor(descriptor), name).map(Some)
+                }
+            }),
+            // The descriptor is for the machine, which another process may be.
+            Carrier::Fd(_) if purpose == Purpose::Look => Ok(None),
+            Carrier::Fd(fd) => {
+                let descriptor = inherited(*fd).map_err(|error| {
+                    let help =
+                        "start the program with the descriptor open: `optimus-vmm run vm.toml 3<>/dev/tap5`";
+                    (format!("descriptor {fd} cannot be used: {error}"), Some(help.into()))
+                })?;
+                tap(TapPeer::from_descriptor(descriptor), "").map(Some)
+            }
+        }
+    }
+}
+
+/// A descriptor of our own for what the process has inherited as `fd`.
+fn inherited(fd: u32) -> std::io::Result<OwnedFd> {
+    // Another card, or this program, may have it already; a copy hurts nobody.
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+        .map_err(|_| std::io::Error::other("it is not open"))?;
+    if !matches!(link.to_str(), Some("/dev/net/tun")) && !link.starts_with("/dev/tap") && !macvtap(&link) {
+        return Err(std::io::Error::other(format!("it is {}, not a TAP interface", link.display())));
+    }
+    duplicate(fd)
+}
+
+/// The node of a macvtap interface: `/dev/tap` and a number.
+fn macvtap(link: &Path) -> bool {
+    link.to_str()
+        .and_then(|link| link.strip_prefix("/dev/tap"))
+        .is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// A copy of an open descriptor.
+#[allow(unsafe_code, reason = "a descriptor that the process has inherited has no owner yet")]
+fn duplicate(fd: u32) -> std::io::Result<OwnedFd> {
+    let fd = RawFd::try_from(fd).unwrap_or(-1);
+    // SAFETY: fcntl(2) with F_DUPFD_CLOEXEC takes any number, and fails for one that is not open.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the copy was just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// What says whether a TAP interface can be attached, without doing so.
+fn look_at_tap(name: &str) -> Result<(), (String, Option<String>)> {
+    let folder = Path::new("/sys/class/net").join(name);
+    if !folder.exists() {
+        // Root makes it.
+        return if rustix::process::geteuid().is_root() { Ok(()) } else { Err(missing_tap(name)) };
+    }
+    if !folder.join("tun_flags").exists() {
+        return Err((format!("{name} is an interface of the host, but not a TAP interface"), None));
+    }
+    Ok(())
+}
+
+fn missing_tap(name: &str) -> (String, Option<String>) {
+    (
+        format!("there is no interface {name}, and this user may not make one"),
+        Some(format!(
+            "`sudo ip tuntap add {name} mode tap user $USER vnet_hdr && sudo ip link set {name} up` makes it, until the next \
+             start of the host"
+        )),
+    )
+}
+
+/// Words for what can go wrong with a TAP interface.
+fn tap(peer: Result<TapPeer, TapError>, name: &str) -> Result<Connection, (String, Option<String>)> {
+    peer.map(|peer| Connection { peer: Box::new(peer), passt: None }).map_err(|error| match &error {
+        TapError::Forbidden { name, .. } if !Path::new("/sys/class/net").join(name).exists() => missing_tap(name),
+        TapError::Forbidden { name, .. } => (
+            format!("the interface {name} belongs to another user"),
+            Some(format!(
+                "`sudo ip tuntap add {name} mode tap user $USER vnet_hdr` makes one for you, after `sudo ip link del {name}`"
+            )),
+        ),
+        TapError::Kind { .. } => (
+            error.to_string(),
+            Some(format!("`ip -d tuntap` shows what {name} is; `multi_queue` must not be among its flags")),
+        ),
+        _ => (error.to_string(), None),
+    })
+}
+
+/// An open way for frames.
+struct Connection {
+    peer: Box<dyn Peer>,
+    /// passt, which runs.
+    passt: Option<(passt::Passt, std::process::Child)>,
+}
+
+impl Spec for Net {
+    fn section(&self) -> Section {
+        Section::Net(self.index)
+    }
+
+    fn describe(&self) -> String {
+        format!("virtio-net {} {} on {}", self.section(), self.mac, self.carried_by())
+    }
+
+    fn pci(&self) -> Option<PciNeed> {
+        Some(PciNeed { address: self.address, pin: 1 })
+    }
+
+    fn boot(&self) -> Option<Boot> {
+        // Firmware that tries the network unasked waits there for a minute.
+        self.boot_index.map(|index| Boot { index: Some(index), kind: BootKind::Ethernet })
+    }
+
+    fn open(&self, opening: &mut Opening<'_>) -> Option<Box<dyn Opened>> {
+        match self.connect(opening.purpose) {
+            Ok(Some(connection)) => Some(Box::new(OpenNet { net: self.clone(), connection })),
+            Ok(None) => None,
+            Err((message, help)) => {
+                let mut problem = self.problem(opening, message);
+                if let Some(help) = help {
+                    problem = problem.with_help(help);
+                }
+                opening.problems.push(problem);
+                None
+            }
+        }
+    }
+}
+
+/// A card whose frames have a way.
+struct OpenNet {
+    net: Net,
+    connection: Connection,
+}
+
+/// What others are told of a card.
+#[derive(Debug)]
+pub(crate) struct NetFacts {
+    /// Its section.
+    pub key: String,
+    /// Its address.
+    pub mac: MacAddress,
+    /// What carries its frames.
+    pub carrier: String,
+    /// Its link and its counters.
+    pub cable: Arc<Cable>,
+}
+
+impl Opened for OpenNet {
+    fn build(
+        self: Box<Self>,
+        placed: Option<Placed<'_>>,
+        machine: &mut Assembly<'_>,
+    ) -> Result<(), DeviceError> {
+        let Self { net, connection: Connection { peer, passt } } = *self;
+        let why = |error: std::io::Error| DeviceError::Function {
+            at: net.section().to_string(),
+            why: error.to_string(),
+        };
+        let cable = Cable::new(peer, net.link == Link::Up).map_err(why)?;
+        let key = net.section().to_string();
+        if let Some((passt, child)) = passt {
+            let supervisor = passt.supervise(child, &key, Arc::clone(&cable)).map_err(why)?;
+            machine.made.programs.push(supervisor);
+        }
+        machine.made.nets.push(NetFacts {
+            key,
+            mac: net.mac,
+            carrier: net.carried_by(),
+            cable: Arc::clone(&cable),
+        });
+        let card = VirtioNet::new(cable, net.mac.bytes(), net.mtu, net.offloads);
+        machine.add_virtio(placed, Box::new(card))
+    }
+}
