@@ -13,12 +13,15 @@ mod disk;
 mod driver;
 #[path = "virtio_queue/input.rs"]
 mod input;
+#[path = "virtio_queue/peer.rs"]
+mod peer;
 #[path = "virtio_queue/proof.rs"]
 mod proof;
 
 use devices::GuestRam;
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::VirtioBlk;
+use devices::virtio::net::VirtioNet;
 use devices::virtio::rng::VirtioRng;
 use libfuzzer_sys::fuzz_target;
 use vm_memory::{Bytes, GuestAddress};
@@ -28,10 +31,11 @@ use driver::{BUS_MASTER, Driver};
 use input::Input;
 
 /// Devices by their number in the input.
-const DEVICES: [fn() -> Box<dyn VirtioDevice>; 3] = [
+const DEVICES: [fn() -> Box<dyn VirtioDevice>; 4] = [
     || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(false)), "serial-of-the-disk", "disk")),
     || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(true)), "", "disk")),
     || Box::new(VirtioRng::new()),
+    || Box::new(VirtioNet::new(peer::cable(), [0x52, 0x54, 0, 1, 2, 3], 1500, true)),
 ];
 
 /// Two regions that touch, and one behind a gap.

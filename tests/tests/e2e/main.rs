@@ -20,6 +20,7 @@ mod inspect;
 mod kill;
 mod lifecycle;
 mod msr;
+mod net;
 mod nvram;
 mod passthrough;
 mod pinning;
@@ -93,6 +94,7 @@ fn main() -> std::process::ExitCode {
         nvram::SCENARIOS,
         pinning::SCENARIOS,
         disk::SCENARIOS,
+        net::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
         vrom::SCENARIOS,

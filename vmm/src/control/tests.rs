@@ -28,8 +28,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::place::listen_in;
 use super::work::Delays;
 use super::{
-    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard, PassedDevice,
-    Schedule, Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard,
+    PassedDevice, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::code43;
 use crate::console::{InputSink, Tee};

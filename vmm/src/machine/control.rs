@@ -17,8 +17,8 @@ use crate::code43;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
-    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard,
-    PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs,
+    NetworkCard, PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
 use crate::cpu::msr::Count;
