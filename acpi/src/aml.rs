@@ -8,7 +8,7 @@ mod term;
 mod tests;
 
 pub use resource::{Interrupts, IrqNoFlags, MemoryRange};
-pub use term::{CondRefOf, External, ObjectKind};
+pub use term::{CondRefOf, External, ObjectKind, ThermalZone};
 
 /// Terms that are already encoded, one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

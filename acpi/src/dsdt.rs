@@ -13,6 +13,7 @@
 //!     FWCF        fw_cfg
 //!     PEG0 …      the functions of the plan, children below bridges
 //!     BAT0 ADP1   battery and power adapter
+//! \_TZ.TZ00      the processors' temperature
 //! \_GPE._E10     what the battery tells
 //! ```
 //!
@@ -33,6 +34,7 @@ mod host_bridge;
 mod interrupt;
 mod link;
 mod lpc;
+mod thermal;
 
 /// Names on bus 0 that the plan's functions cannot have.
 pub(crate) const ROOT_BUS_NAMES: [NameSeg; 7] = [
@@ -71,6 +73,9 @@ pub(crate) fn dsdt(platform: &Platform) -> Vec<u8> {
     }
     host_bridge::push(&mut system_bus, platform);
     terms.push(&acpi_tables::aml::Scope::new("\\_SB_".into(), vec![&system_bus]));
+    if platform.thermal_zone {
+        thermal::push(&mut terms);
+    }
 
     table(*b"DSDT", REVISION, platform.oem, &terms.into_bytes())
 }

@@ -44,6 +44,8 @@ pub struct Platform {
     pub fw_cfg: bool,
     /// A battery and a power adapter.
     pub battery: Option<Battery>,
+    /// A thermal zone, as laptops have.
+    pub thermal_zone: bool,
     /// A video BIOS that is read through `_ROM`.
     pub vrom: Option<Vrom>,
     /// The OpRegion of a virtual Intel GPU, which the firmware is to place in ACPI NVS memory below 4 GiB: 1 byte to

@@ -1,6 +1,6 @@
-//! Terms for tables that refer to objects of other tables (§20.2.5.1, §20.2.5.4).
+//! Terms for tables that refer to objects of other tables (§20.2.5.1, §20.2.5.4), and thermal zones (§20.2.5.2).
 
-use acpi_tables::aml::Path;
+use acpi_tables::aml::{Path, Scope};
 use acpi_tables::{Aml, AmlSink};
 
 /// Type of an object that another table defines (§19.6.93, `ObjectType` values).
@@ -50,5 +50,27 @@ impl Aml for CondRefOf {
         self.0.to_aml_bytes(sink);
         // No object to store the reference to.
         sink.byte(0);
+    }
+}
+
+/// `ThermalZone (path) { … }`.
+pub struct ThermalZone<'a> {
+    /// Encoded as a scope, whose opcode has one byte; the rest is the same.
+    scope: Scope<'a>,
+}
+
+impl<'a> ThermalZone<'a> {
+    /// With these objects.
+    pub fn new(path: Path, content: &'a dyn Aml) -> Self {
+        Self { scope: Scope::new(path, vec![content]) }
+    }
+}
+
+impl Aml for ThermalZone<'_> {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        let mut scope = Vec::new();
+        self.scope.to_aml_bytes(&mut scope);
+        sink.vec(&[0x5B, 0x85]);
+        sink.vec(scope.get(1..).unwrap_or_default());
     }
 }

@@ -25,6 +25,12 @@ fn cond_ref_of_has_no_target() {
 }
 
 #[test]
+fn thermal_zone_has_an_opcode_of_two_bytes() {
+    let content = Terms::from(b"\x08_CRT\x01".to_vec());
+    assert_eq!(encode(&ThermalZone::new("TZ00".into(), &content)), b"\x5B\x85\x0BTZ00\x08_CRT\x01");
+}
+
+#[test]
 fn isa_interrupt_is_a_mask() {
     assert_eq!(encode(&IrqNoFlags(1)), [0x22, 0x02, 0x00]);
     assert_eq!(encode(&IrqNoFlags(12)), [0x22, 0x00, 0x10]);

@@ -220,3 +220,15 @@ fn generated_machines_load() {
         evaluate(&platform, &[call("\\_S5")]);
     }
 }
+
+#[test]
+fn the_thermal_zone_is_warm_and_far_from_critical() {
+    let answers = evaluate(&samples::laptop(), &[call("\\_TZ.TZ00._TMP"), call("\\_TZ.TZ00._CRT")]);
+    // Tenths of a kelvin: 50 and 105 degrees.
+    assert_eq!(integers(&answers[0]), [3232]);
+    assert_eq!(integers(&answers[1]), [3782]);
+    for (thermal_zone, there) in [(true, true), (false, false)] {
+        let dsdt = dsdt::dsdt(&Platform { thermal_zone, ..samples::laptop() });
+        assert_eq!(dsdt.windows(4).any(|bytes| bytes == b"TZ00"), there);
+    }
+}

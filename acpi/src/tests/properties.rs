@@ -36,14 +36,14 @@ fn ecam() -> impl Strategy<Value = Option<Ecam>> {
 
 fn machine() -> impl Strategy<Value = Platform> {
     let apic_ids = vec(1u32..4, 1..40);
-    (apic_ids, ecam(), functions(), any::<[bool; 7]>(), 0usize..30, 1u16..511).prop_map(
+    (apic_ids, ecam(), functions(), any::<[bool; 8]>(), 0usize..30, 1u16..511).prop_map(
         |(steps, ecam, functions, flags, user_tables, pm_base)| {
             let mut last = 0;
             let cpus = steps.iter().map(|step| {
                 last += step;
                 Cpu { apic_id: last }
             });
-            let [pvpanic, ps2, com1, rtc, fw_cfg, battery, mirror] = flags;
+            let [pvpanic, ps2, com1, rtc, fw_cfg, battery, mirror, thermal_zone] = flags;
             let kind = if mirror { Battery::Mirror } else { Battery::Full };
             let laptop = samples::laptop();
             Platform {
@@ -58,6 +58,7 @@ fn machine() -> impl Strategy<Value = Platform> {
                 rtc,
                 fw_cfg,
                 battery: battery.then_some(kind),
+                thermal_zone,
                 ..laptop
             }
         },

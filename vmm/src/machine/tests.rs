@@ -88,6 +88,7 @@ fn a_laptop_chassis_makes_a_mobile_machine() {
         let plan = machine(&format!("[smbios]\nchassis_type = \"{chassis}\"\n"));
         let platform = platform(&plan, CPU, &Firmware::default(), &Additions::default()).unwrap();
         assert_eq!(platform.pm_profile, profile, "{chassis}");
+        assert_eq!(platform.thermal_zone, profile == ::acpi::PmProfile::Mobile, "{chassis}");
     }
 }
 

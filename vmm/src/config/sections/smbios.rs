@@ -147,6 +147,12 @@ impl ChassisType {
         self.0
     }
 
+    /// Whether a person carries the machine: portable, laptop, notebook, hand held, sub-notebook, tablet, convertible,
+    /// detachable.
+    pub const fn is_portable(self) -> bool {
+        matches!(self.0, 8..=11 | 14 | 30..=32)
+    }
+
     /// The name by which `vm.toml` knows the type.
     pub fn name(self) -> &'static str {
         CHASSIS_NAMES.get(usize::from(self.0).wrapping_sub(1)).copied().unwrap_or("unknown")

@@ -114,6 +114,7 @@ pub fn platform(
         rtc: true,
         fw_cfg: true,
         battery: None,
+        thermal_zone: plan.smbios.chassis_type.is_portable(),
         vrom: None,
         opregion: additions.opregion.clone(),
         oem: OemIds::default(),
@@ -141,11 +142,7 @@ fn buses(plan: &MachinePlan, firmware: &Firmware) -> u16 {
 }
 
 fn profile(plan: &MachinePlan) -> PmProfile {
-    // SMBIOS 3.6, 7.4.1: portable, laptop, notebook, hand held, sub notebook, tablet, convertible, detachable.
-    match plan.smbios.chassis_type.number() {
-        8..=11 | 14 | 30..=32 => PmProfile::Mobile,
-        _ => PmProfile::Desktop,
-    }
+    if plan.smbios.chassis_type.is_portable() { PmProfile::Mobile } else { PmProfile::Desktop }
 }
 
 fn function(planned: &PlannedFunction) -> Result<PciFunction, acpi::Error> {
