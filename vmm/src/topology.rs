@@ -1,6 +1,7 @@
 //! The PCI functions of a planned machine: which there are, where they sit, what they are called and which interrupts they have.
 
 use devices::pci::Placement;
+use devices::pci::root_port::Link;
 use vocabulary::Devfn;
 
 /// Device and function on bus 0.
@@ -8,6 +9,9 @@ pub(crate) type Slot = (u8, u8);
 
 /// The place of the root port above a laptop's GPU.
 pub(crate) const GPU_PORT: Slot = (0x01, 0);
+
+/// The link of a root port: that of a laptop's port for a GPU.
+pub(crate) const PORT_LINK: Link = Link { width: 16, speed: 3 };
 
 /// What a function is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

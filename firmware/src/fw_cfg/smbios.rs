@@ -5,10 +5,14 @@
 //! installs each structure, and supplies a BIOS Information structure of its own if there is none.
 //! All integers are little-endian.
 
+mod board;
+mod cache;
 mod config;
 mod structure;
 mod tables;
 
+pub use board::{BoardInfo, Connector, SlotInfo};
+pub use cache::CacheInfo;
 pub use config::{
     BaseboardInfo, BiosInfo, ChassisInfo, MemoryInfo, ProcessorInfo, SmbiosConfig, SmbiosError, SystemInfo,
 };
@@ -41,6 +45,7 @@ pub fn smbios(
     config: &SmbiosConfig,
     processors: &ProcessorInfo,
     memory: &MemoryInfo,
+    board: &BoardInfo,
 ) -> Result<Smbios, SmbiosError> {
     config.validate()?;
     let mut writer = Writer::default();
@@ -51,6 +56,7 @@ pub fn smbios(
     tables::baseboard(&mut writer, &config.baseboard, &config.system);
     tables::chassis(&mut writer, &config.chassis, &config.system);
     tables::processors(&mut writer, processors)?;
+    board::board(&mut writer, board);
     tables::memory(&mut writer, memory)?;
     tables::boot(&mut writer);
     tables::end(&mut writer);

@@ -15,6 +15,7 @@
 //! | 0x80000008 EAX | width of addresses |
 //! | 1 ECX bit 31, 0x40000000 and up | the hypervisor (`hypervisor`), under Hyper-V's interface where that is asked for (`hyperv`) |
 
+mod caches;
 mod host;
 mod hyperv;
 mod hypervisor;
@@ -31,6 +32,7 @@ use vocabulary::{CpuVendor, CpuidBit, Enlightenments, Hypervisor, Topology};
 
 use table::{field, set_field};
 
+pub use caches::PackageCache;
 pub use host::processor;
 pub use show::{Difference, ShownCpu, differences, differences_text};
 pub use table::Table;
@@ -132,6 +134,14 @@ impl Supported {
     /// The enlightenments of Hyper-V's interface that KVM can give.
     pub fn enlightenments(&self) -> Enlightenments {
         self.hyperv.enlightenments()
+    }
+
+    /// The caches of the first package of a guest with these APIC IDs.
+    pub fn caches(&self, profile: &Profile, apic_ids: &[u32]) -> Vec<PackageCache> {
+        let first = apic_ids.first().copied().unwrap_or_default();
+        let package = |id: u32| id >> profile.topology.package_shift();
+        let ids: Vec<u32> = apic_ids.iter().copied().filter(|id| package(*id) == package(first)).collect();
+        caches::of_package(&self.guest(profile, first), &ids)
     }
 
     /// The CPUID of the vCPU with `apic_id`.

@@ -8,4 +8,5 @@ pub(super) mod direct;
 pub(super) mod hyperv;
 pub(super) mod items;
 pub(super) mod msrs;
+pub(super) mod smbios;
 pub(super) mod vcpus;

@@ -26,8 +26,8 @@ use crate::host::BindError;
 use crate::kvm::{self, setup};
 use crate::machine::assembly::build::{self, Connections};
 use crate::machine::assembly::cpuid;
-use crate::machine::assembly::items;
 use crate::machine::assembly::msrs;
+use crate::machine::assembly::smbios;
 use crate::machine::assembly::vcpus::Vcpus;
 use crate::machine::files::ends::Ends;
 use crate::machine::files::flash;
@@ -88,7 +88,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     if let Some(warning) = msrs::check(&plan, &kvm)? {
         tracing::warn!("{warning}");
     }
-    let smbios = items::smbios(&plan, &supported)?;
+    let smbios = smbios::tables(&plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())
         .map_err(refused("watch the serial port"))?;

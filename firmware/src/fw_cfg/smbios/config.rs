@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use super::cache::CacheInfo;
+
 /// Longest string in characters. DSP0134 sets no limit since 2.7, but readers have buffers.
 const MAX_STRING: usize = 255;
 
@@ -123,6 +125,8 @@ pub struct ProcessorInfo {
     pub version: String,
     /// Clock in MHz; 0 if unknown.
     pub mhz: u16,
+    /// Caches of each socket, one for each level.
+    pub caches: Vec<CacheInfo>,
 }
 
 /// The guest's RAM.

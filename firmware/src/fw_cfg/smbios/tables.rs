@@ -1,5 +1,6 @@
 //! The structures themselves, field by field (DSP0134 3.0, chapter 7; section numbers at each).
 
+use super::cache::{self, CacheInfo, LEVELS};
 use super::config::{
     BaseboardInfo, BiosInfo, ChassisInfo, MemoryInfo, ProcessorInfo, SmbiosError, SystemInfo,
 };
@@ -10,6 +11,8 @@ const SYSTEM: u16 = 0x0100;
 const BASEBOARD: u16 = 0x0200;
 const CHASSIS: u16 = 0x0300;
 const PROCESSOR: u16 = 0x0400;
+/// Eight for each socket.
+const CACHE: u16 = 0x0500;
 const MEMORY_ARRAY: u16 = 0x1000;
 const MEMORY_DEVICE: u16 = 0x1100;
 const MEMORY_MAPPING: u16 = 0x1300;
@@ -118,7 +121,13 @@ pub(super) fn processors(writer: &mut Writer, info: &ProcessorInfo) -> Result<()
     let short = |count: u16| u8::try_from(count).unwrap_or(0xff);
     let multi_core = if info.cores > 1 { 1 << 3 } else { 0 };
     let hardware_threads = if info.threads > 1 { 1 << 4 } else { 0 };
+    let caches: Vec<CacheInfo> =
+        info.caches.iter().copied().filter(|cache| (1..=LEVELS).contains(&cache.level)).collect();
     for socket in 0..info.sockets {
+        let cache_handle = |level: u8| CACHE + socket * u16::from(LEVELS) + u16::from(level) - 1;
+        let cache_of = |level: u8| {
+            if caches.iter().any(|cache| cache.level == level) { cache_handle(level) } else { NO_HANDLE }
+        };
         writer.push(
             Structure::new(4, PROCESSOR + socket)
                 .string(Some(&format!("CPU {socket}")))
@@ -133,9 +142,9 @@ pub(super) fn processors(writer: &mut Writer, info: &ProcessorInfo) -> Result<()
                 .u16(info.mhz)
                 .u8(1 << 6 | 1) // socket populated, CPU enabled
                 .u8(1) // upgrade: other
-                .u16(NO_HANDLE) // no cache structures
-                .u16(NO_HANDLE)
-                .u16(NO_HANDLE)
+                .u16(cache_of(1))
+                .u16(cache_of(2))
+                .u16(cache_of(3))
                 .string(None) // serial
                 .string(None) // asset
                 .string(None) // part
@@ -148,6 +157,9 @@ pub(super) fn processors(writer: &mut Writer, info: &ProcessorInfo) -> Result<()
                 .u16(info.cores)
                 .u16(threads),
         );
+        for level in &caches {
+            cache::cache(writer, cache_handle(level.level), *level);
+        }
     }
     Ok(())
 }
@@ -213,7 +225,7 @@ fn memory_device(writer: &mut Writer, device: u16, size: u64) -> Result<(), Smbi
             .u8(7) // RAM
             .u16(1 << 1) // type detail: other
             .u16(0) // speed unknown
-            .string(Some("optimus-vmm"))
+            .string(None) // manufacturer
             .string(None) // serial
             .string(None) // asset
             .string(None) // part

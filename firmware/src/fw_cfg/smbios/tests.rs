@@ -9,6 +9,15 @@ use super::*;
 
 const GIB: u64 = 1 << 30;
 
+/// With nothing on the board.
+fn smbios(
+    config: &SmbiosConfig,
+    processors: &ProcessorInfo,
+    memory: &MemoryInfo,
+) -> Result<Smbios, SmbiosError> {
+    super::smbios(config, processors, memory, &BoardInfo::default())
+}
+
 fn processors() -> ProcessorInfo {
     ProcessorInfo {
         sockets: 2,
@@ -18,6 +27,7 @@ fn processors() -> ProcessorInfo {
         manufacturer: "GenuineIntel".into(),
         version: "  Intel(R) Core(TM) i7-8750H CPU @ 2.20GHz ".into(),
         mhz: 2200,
+        caches: Vec::new(),
     }
 }
 
@@ -136,6 +146,117 @@ fn default_machine_has_no_bios_structure() {
     assert_lines(&text, &["Manufacturer: optimus-vmm", "Size: 256 MB", "Type: Other"]);
 }
 
+/// The structures that dmidecode shows, each with its handle.
+fn structures(text: &str) -> Vec<&str> {
+    text.split("\n\n").filter(|part| part.starts_with("Handle ")).collect()
+}
+
+#[test]
+fn every_socket_has_its_caches() {
+    let cache = |level, size, ways| CacheInfo { level, size, ways };
+    // Those of an i7-8750H with four cores, an eDRAM behind them, and levels that do not exist.
+    let caches = vec![
+        cache(1, 256 << 10, 8),
+        cache(2, 1 << 20, 4),
+        cache(3, 9 << 20, 12),
+        cache(4, 128 << 20, 0),
+        cache(0, 1, 1),
+        cache(9, 1, 1),
+    ];
+    let processors = ProcessorInfo { caches, ..processors() };
+    let text = dmidecode(&smbios(&SmbiosConfig::default(), &processors, &memory(&[(0, GIB)])).unwrap());
+    let all = structures(&text);
+    for socket in 0..2 {
+        let name = format!("Socket Designation: CPU {socket}");
+        let processor = all.iter().find(|text| text.contains(&name)).unwrap();
+        let referred = |level: u8| {
+            let label = format!("L{level} Cache Handle: ");
+            let handle = processor.lines().find_map(|line| line.trim().strip_prefix(&label)).unwrap();
+            all.iter().find(|text| text.starts_with(&format!("Handle {handle},"))).unwrap()
+        };
+        for (level, size, ways) in [(1, "256 kB", "8-way"), (2, "1 MB", "4-way"), (3, "9 MB", "12-way")] {
+            assert_lines(
+                referred(level),
+                &[
+                    &format!("Socket Designation: L{level} Cache"),
+                    &format!("Configuration: Enabled, Not Socketed, Level {level}"),
+                    "Operational Mode: Write Back",
+                    "Location: Internal",
+                    &format!("Installed Size: {size}"),
+                    &format!("Maximum Size: {size}"),
+                    "Installed SRAM Type: Synchronous",
+                    "System Type: Unified",
+                    &format!("Associativity: {ways} Set-associative"),
+                ],
+            );
+        }
+    }
+    let of_level = |level: &str| all.iter().filter(|text| text.contains(level)).count();
+    assert_eq!((of_level("DMI type 7,"), of_level("Level 4"), of_level("Fully Associative")), (8, 2, 2));
+
+    let without =
+        dmidecode(&smbios(&SmbiosConfig::default(), &self::processors(), &memory(&[(0, GIB)])).unwrap());
+    assert_lines(&without, &["L1 Cache Handle: Not Provided", "L3 Cache Handle: Not Provided"]);
+}
+
+#[test]
+fn connectors_and_slots_are_shown() {
+    let slot =
+        |number, port, occupied, lanes, generation| SlotInfo { number, port, occupied, lanes, generation };
+    let board = BoardInfo {
+        connectors: vec![Connector::Serial, Connector::Keyboard, Connector::Mouse],
+        slots: vec![slot(1, 0x08, true, 16, 3), slot(2, 0xe1, false, 4, 2), slot(3, 0xff, false, 3, 1)],
+        probes: false,
+    };
+    let smbios =
+        super::smbios(&SmbiosConfig::default(), &processors(), &memory(&[(0, GIB)]), &board).unwrap();
+    let text = dmidecode(&smbios);
+    let all = structures(&text);
+    let expected: [&[&str]; 6] = [
+        &["External Reference Designator: COM1", "External Connector Type: DB-9 male"],
+        &[
+            "External Reference Designator: Keyboard",
+            "External Connector Type: PS/2",
+            "Port Type: Keyboard Port",
+        ],
+        &["External Reference Designator: Mouse", "External Connector Type: PS/2", "Port Type: Mouse Port"],
+        &[
+            "Designation: PCIe 1",
+            "Type: x16 PCI Express 3 x16",
+            "Current Usage: In Use",
+            "Bus Address: 0000:00:01.0",
+        ],
+        &[
+            "Designation: PCIe 2",
+            "Type: x4 PCI Express 2 x4",
+            "Current Usage: Available",
+            "Bus Address: 0000:00:1c.1",
+        ],
+        &["Designation: PCIe 3", "Type: PCI Express", "ID: 3", "Bus Address: 0000:00:1f.7"],
+    ];
+    let shown = all.iter().filter(|text| text.contains("DMI type 8,") || text.contains("DMI type 9,"));
+    assert_eq!(shown.clone().count(), expected.len(), "{text}");
+    for (structure, lines) in shown.zip(expected) {
+        assert_lines(structure, lines);
+    }
+    assert_lines(&text, &["Port Type: Serial Port 16550A Compatible"]);
+    assert!(!text.contains("Probe"), "{text}");
+}
+
+#[test]
+fn the_probes_show_the_temperature_of_the_thermal_zone() {
+    let board = BoardInfo { probes: true, ..BoardInfo::default() };
+    let smbios =
+        super::smbios(&SmbiosConfig::default(), &processors(), &memory(&[(0, GIB)]), &board).unwrap();
+    let text = dmidecode(&smbios);
+    let all = structures(&text);
+    let of = |kind: u8| *all.iter().find(|text| text.contains(&format!("DMI type {kind},"))).unwrap();
+    assert_lines(of(26), &["Location: Processor", "Status: OK", "Maximum Value: Unknown"]);
+    assert_lines(of(28), &["Location: Processor", "Status: OK", "Nominal Value: 50.0 deg C"]);
+    let handle = of(28).split_once(',').unwrap().0.replace("Handle", "Temperature Probe Handle:");
+    assert_lines(of(27), &[&handle, "Type: Fan", "Status: OK", "Nominal Speed: Unknown Or Non-rotating"]);
+}
+
 #[test]
 fn large_memory_uses_the_extended_fields() {
     let total = 8 << 40;
@@ -182,11 +303,12 @@ fn impossible_values_are_refused() {
     }
 }
 
-/// Types of the structures, found as OVMF finds them: by header length and the double NUL.
+/// Types of the structures, found as OVMF finds them: by header length and the double NUL. No two may have the same handle.
 fn walk(mut tables: &[u8]) -> Vec<u8> {
-    let mut kinds = Vec::new();
+    let (mut kinds, mut handles) = (Vec::new(), std::collections::HashSet::new());
     while !tables.is_empty() {
         kinds.push(tables[0]);
+        assert!(handles.insert([tables[2], tables[3]]), "type {}: its handle is taken", tables[0]);
         let strings = &tables[usize::from(tables[1])..];
         let end = strings.windows(2).position(|pair| pair == [0, 0]).unwrap();
         tables = &strings[end + 2..];
@@ -200,6 +322,7 @@ proptest! {
         texts in proptest::collection::vec(proptest::option::of("\\PC{0,40}"), 6),
         sockets in 0u16..300, cores: u16, threads in 0u16..9, id: u64, version in "\\PC{0,60}|[ \0-\x7f]{0,20}",
         low in 1u64..3000, high in 0u64..(1 << 30),
+        levels in proptest::collection::btree_set(0u8..12, 0..9), slots in 0u8..=255, connectors in 0usize..300,
     ) {
         let mut texts = texts.into_iter();
         let mut text = || texts.next().flatten();
@@ -209,10 +332,17 @@ proptest! {
             chassis: ChassisInfo { asset: text(), ..Default::default() },
             bios: None,
         };
-        let processors = ProcessorInfo { sockets, cores, threads, id, version, ..processors() };
+        let caches = levels.iter().map(|level| CacheInfo { level: *level, size: id, ways: cores }).collect();
+        let processors = ProcessorInfo { sockets, cores, threads, id, version, caches, ..processors() };
+        let slot = |number| SlotInfo { number, port: number, occupied: false, lanes: number, generation: number };
+        let board = BoardInfo {
+            connectors: vec![Connector::Serial; connectors],
+            slots: (0..slots).map(slot).collect(),
+            probes: true,
+        };
         let mut ranges = vec![(0, low << 20)];
         ranges.extend((high > 0).then_some((4 * GIB, high << 20)));
-        if let Ok(smbios) = smbios(&config, &processors, &memory(&ranges)) {
+        if let Ok(smbios) = super::smbios(&config, &processors, &memory(&ranges), &board) {
             let kinds = walk(&smbios.tables);
             prop_assert_eq!(&kinds[..3], &[1, 2, 3]);
             prop_assert_eq!(kinds.iter().filter(|kind| **kind == 4).count(), usize::from(sockets));

@@ -13,7 +13,7 @@ use vocabulary::{Scalar, inline_schema};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Smbios {
-    /// System manufacturer (type 1), also that of the chassis.
+    /// System manufacturer (type 1).
     #[schemars(extend("format" = "smbios-string"))]
     pub manufacturer: String,
     /// System product name (type 1).
@@ -22,7 +22,7 @@ pub struct Smbios {
     /// System version (type 1).
     #[schemars(extend("format" = "smbios-string"))]
     pub version: String,
-    /// System serial number (type 1), also that of the chassis.
+    /// System serial number (type 1).
     #[schemars(extend("format" = "smbios-string"))]
     pub serial: String,
     /// System SKU number (type 1).
@@ -34,10 +34,22 @@ pub struct Smbios {
     /// Kind of enclosure (type 3): a number from 1 to 36 or its name, such as `"desktop"` (3), `"laptop"` (9)
     /// or `"notebook"` (10). A machine with a `[dgpu]` is a notebook unless this is given.
     pub chassis_type: ChassisType,
-    /// Baseboard manufacturer (type 2).
+    /// Chassis manufacturer (type 3); `manufacturer` if this is empty.
+    #[schemars(extend("format" = "smbios-string"))]
+    pub chassis_manufacturer: String,
+    /// Chassis version (type 3).
+    #[schemars(extend("format" = "smbios-string"))]
+    pub chassis_version: String,
+    /// Chassis serial number (type 3); `serial` if this is empty.
+    #[schemars(extend("format" = "smbios-string"))]
+    pub chassis_serial: String,
+    /// Chassis asset tag (type 3).
+    #[schemars(extend("format" = "smbios-string"))]
+    pub chassis_asset: String,
+    /// Baseboard manufacturer (type 2); `manufacturer` if this is empty.
     #[schemars(extend("format" = "smbios-string"))]
     pub board_manufacturer: String,
-    /// Baseboard product name (type 2).
+    /// Baseboard product name (type 2); `product` if this is empty.
     #[schemars(extend("format" = "smbios-string"))]
     pub board_product: String,
     /// Baseboard version (type 2).
@@ -71,6 +83,10 @@ impl Default for Smbios {
             sku: String::new(),
             family: String::new(),
             chassis_type: ChassisType(1),
+            chassis_manufacturer: String::new(),
+            chassis_version: String::new(),
+            chassis_serial: String::new(),
+            chassis_asset: String::new(),
             board_manufacturer: String::new(),
             board_product: String::new(),
             board_version: String::new(),

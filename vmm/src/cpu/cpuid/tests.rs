@@ -321,3 +321,25 @@ fn differences_are_named() {
     let text = differences_text(&differences);
     assert!(text.contains("0x0000001a 0x00 eax       40000001  00000000"), "{text}");
 }
+
+/// The sums over a package, which firmware of these laptops shows for all their cores: the R720's i5-7300HQ, of the i7-8750H's
+/// kind, has 256 KiB, 1 MiB and its L3.
+#[test]
+fn caches_are_counted_by_the_package() {
+    let caches = |name: &str, sockets, cores, threads| {
+        let profile = profile(sockets, cores, threads, 39);
+        let ids: Vec<u32> =
+            (0..profile.topology.count()).map(|index| profile.topology.apic_id(index)).collect();
+        let caches = supported(&host(name)).caches(&profile, &ids);
+        caches.iter().map(|cache| (cache.level, cache.size >> 10, cache.ways)).collect::<Vec<_>>()
+    };
+    assert_eq!(caches("i7-8750h", 1, 4, 1), [(1, 256, 8), (2, 1024, 4), (3, 9216, 12)]);
+    assert_eq!(caches("i7-8750h", 2, 3, 2), [(1, 192, 8), (2, 768, 4), (3, 9216, 12)], "of one package");
+    assert_eq!(caches("ryzen-7-5800h", 1, 8, 2), [(1, 512, 8), (2, 4096, 8), (3, 16384, 16)]);
+    // Four cores share an L3, so five have two of them.
+    assert_eq!(caches("ryzen-7-4800h", 1, 5, 2), [(1, 320, 8), (2, 2560, 8), (3, 8192, 16)]);
+    assert_eq!(caches("i9-13900h", 1, 6, 2), [(1, 480, 12), (2, 7680, 10), (3, 24576, 12)]);
+    let mut silent = supported(&host("i7-8750h"));
+    silent.table.retain(|entry| entry.function != 4);
+    assert_eq!(silent.caches(&profile(1, 1, 1, 39), &[0]), []);
+}

@@ -11,7 +11,7 @@ use devices::chipset::{
 use devices::debugcon::Debugcon;
 use devices::display::Screen;
 use devices::input::Input;
-use devices::pci::root_port::{Link, RootPort, RootPortOptions};
+use devices::pci::root_port::{RootPort, RootPortOptions};
 use devices::pci::{ConfigPorts, Ecam, PciFunction, RootComplex};
 use devices::ps2::i8042::I8042;
 use devices::pvpanic::Pvpanic;
@@ -44,7 +44,7 @@ use crate::memory::layout::Layout;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 use crate::power_supply::PowerSupplies;
-use crate::topology::Role;
+use crate::topology::{PORT_LINK, Role};
 use crate::vnc::Server;
 
 /// What the host side of the machine brings along.
@@ -340,7 +340,7 @@ fn populate(
                 multifunction: planned.multifunction,
                 slot: number,
                 occupied: !planned.children.is_empty(),
-                link: Link { width: 16, speed: 3 },
+                link: PORT_LINK,
                 interrupt_pin: planned.interrupt.map_or(0, |interrupt| interrupt.pin),
             })),
             Role::Passthrough(index) => match passthrough.and_then(|all| all.function(index)) {

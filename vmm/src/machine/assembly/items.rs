@@ -13,15 +13,14 @@ use firmware::fw_cfg::e820::{Range, e820};
 use firmware::fw_cfg::kernel::KernelHandoff;
 use firmware::fw_cfg::smbios::{self, Smbios};
 use firmware::fw_cfg::system_states;
+use vocabulary::AddressRange;
 use vocabulary::fw_cfg::Content;
-use vocabulary::{AddressRange, Hypervisor};
 
 use super::acpi::{self, CpuFacts};
 use super::boot_order;
 use crate::cpu::cpuid::Supported;
 use crate::device::screen;
 use crate::events::{Event, EventLog, Milestone};
-use crate::finding::{Findings, Section};
 use crate::machine::files::additions::Additions;
 use crate::machine::passthrough::OpRegion;
 use crate::outcome::Failure;
@@ -94,12 +93,6 @@ pub(in crate::machine) fn build(
     Ok(builder.build(ram.clone())?)
 }
 
-/// Makes the SMBIOS tables.
-pub(in crate::machine) fn smbios(plan: &MachinePlan, supported: &Supported) -> Result<Smbios, Failure> {
-    smbios::smbios(&smbios_config(plan), &processors(supported, plan), &memory(plan))
-        .map_err(|error| Findings::from(plan.problem(Section::Smbios, format!("[smbios]: {error}"))).into())
-}
-
 fn memory_map(plan: &MachinePlan, cpu: CpuFacts) -> Result<Vec<u8>, Failure> {
     let high = plan.memory.high.map(|range| Range { base: range.base(), length: range.len() });
     Ok(e820(plan.memory.low.len(), high, &acpi::reserved(cpu))?)
@@ -119,75 +112,6 @@ fn with_kernel(builder: FwCfgBuilder, handoff: KernelHandoff) -> FwCfgBuilder {
         builder = builder.initrd(initrd);
     }
     builder
-}
-
-fn smbios_config(plan: &MachinePlan) -> smbios::SmbiosConfig {
-    let set = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let or = |text: &String, default: &str| if text.is_empty() { default.to_owned() } else { text.clone() };
-    let from = &plan.smbios;
-    let not_virtual = plan.identity.hypervisor == Hypervisor::Absent;
-    smbios::SmbiosConfig {
-        // Without this table OVMF makes its own, which says that this is a virtual machine.
-        bios: (from.describes_bios() || not_virtual)
-            .then(|| smbios::BiosInfo {
-                vendor: set(&from.bios_vendor),
-                version: set(&from.bios_version),
-                date: set(&from.bios_date),
-                release: None,
-                uefi: plan.firmware.is_some(),
-                not_virtual,
-            })
-            .or_else(|| plan.firmware.is_none().then(no_bios)),
-        system: smbios::SystemInfo {
-            manufacturer: or(&from.manufacturer, "optimus-vmm"),
-            product: or(&from.product, "Q35"),
-            version: set(&from.version),
-            serial: set(&from.serial),
-            uuid: plan.uuid,
-            sku: set(&from.sku),
-            family: set(&from.family),
-        },
-        baseboard: smbios::BaseboardInfo {
-            manufacturer: set(&from.board_manufacturer),
-            product: set(&from.board_product),
-            version: set(&from.board_version),
-            serial: set(&from.board_serial),
-            asset: set(&from.board_asset),
-        },
-        chassis: smbios::ChassisInfo { kind: from.chassis_type.number(), ..Default::default() },
-    }
-}
-
-/// Where no firmware describes itself. Operating systems tell by the date whether they have to expect old faults.
-fn no_bios() -> smbios::BiosInfo {
-    smbios::BiosInfo {
-        vendor: Some("optimus-vmm".into()),
-        version: Some(env!("CARGO_PKG_VERSION").into()),
-        date: Some("01/01/2026".into()),
-        release: None,
-        uefi: false,
-        not_virtual: false,
-    }
-}
-
-fn processors(supported: &Supported, plan: &MachinePlan) -> smbios::ProcessorInfo {
-    let count = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
-    smbios::ProcessorInfo {
-        sockets: count(plan.topology.sockets),
-        cores: count(plan.topology.cores),
-        threads: count(plan.topology.threads),
-        id: supported.processor_id(),
-        manufacturer: supported.manufacturer(),
-        version: supported.brand(),
-        mhz: 0,
-    }
-}
-
-fn memory(plan: &MachinePlan) -> smbios::MemoryInfo {
-    let ranges = [Some(plan.memory.low), plan.memory.high];
-    smbios::MemoryInfo {
-        ranges: ranges.into_iter().flatten().map(|range| (range.base(), range.len())).collect(),
-    }
 }
 
 /// Where to look for what the firmware has programmed, and where it programs more.
