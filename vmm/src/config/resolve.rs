@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
-use vocabulary::ConsoleSpec;
+use vocabulary::{ConsoleSpec, Hypervisor};
 
 use super::file::{FwCfgSection, VmFile};
 use super::reading::text;
@@ -93,6 +93,7 @@ pub(super) fn resolve(
     resolver.check_boot_order(&devices, &passthrough);
     let fw_cfg = resolver.fw_cfg(fw_cfg);
     let acpi_tables = acpi_table::resolve(acpi, &resolver.folder, &resolver.origin, &mut resolver.problems);
+    resolver.qemu_devices(&mut machine, identity.hypervisor, fw_cfg.is_empty() && acpi_tables.is_empty());
     let (serial, debugcon) = resolver.consoles(serial.output, debugcon.output, overrides);
     let display = display.map(|display| display.resolve(&mut resolver));
     let display = display.or_else(|| overrides.screen.then(Display::plain));
@@ -191,6 +192,13 @@ impl Resolver {
         if os == Os::Windows && !self.is_written(Section::Machine.key("rtc")) {
             machine.rtc = Rtc::Localtime;
         }
+    }
+
+    /// No machine of metal has devices of QEMU's. `unused` says that nothing of the user's needs fw_cfg's.
+    fn qemu_devices(&self, machine: &mut Machine, hypervisor: Hypervisor, unused: bool) {
+        let absent = |key| hypervisor == Hypervisor::Absent && !self.is_written(Section::Machine.key(key));
+        machine.pvpanic &= !absent("pvpanic");
+        machine.fw_cfg_device &= !(unused && absent("fw_cfg_device"));
     }
 
     fn check_boot_order(&mut self, devices: &Devices, passthrough: &[Passthrough]) {

@@ -52,8 +52,13 @@ pub struct Machine {
     /// button. 0 ends it at once.
     #[schemars(range(max = 3600))]
     pub grace: u32,
-    /// Offer the pvpanic device, by which a guest's kernel reports its panic.
+    /// Offer the pvpanic device (`QEMU0001` in ACPI), by which a guest's kernel reports its panic. With `hypervisor = false` in
+    /// `[cpu]` the default is `false`.
     pub pvpanic: bool,
+    /// Describe fw_cfg in ACPI (`QEMU0002`, hidden), by which Linux finds it and its `[[fw_cfg]]` items. Firmware needs no
+    /// description, but SSDTs that read a video BIOS through fw_cfg can. With `hypervisor = false` in `[cpu]` the default is
+    /// `false`, unless there are `[[fw_cfg]]` or `[[acpi.table]]` sections.
+    pub fw_cfg_device: bool,
     /// How the kernel lends passed-through devices: `"iommufd"` (`/dev/iommu`), `"group"` (`/dev/vfio/vfio`), or `"auto"`:
     /// groups where the host has them, which can also open devices' memory to each other, and iommufd otherwise.
     pub vfio_backend: VfioBackend,
@@ -78,6 +83,7 @@ impl Default for Machine {
             on_crash: Action::Destroy,
             grace: 30,
             pvpanic: true,
+            fw_cfg_device: true,
             vfio_backend: VfioBackend::Auto,
             control: ControlSpec::Auto,
             boot_menu: 0,

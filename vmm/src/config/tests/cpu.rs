@@ -104,3 +104,25 @@ fn features_are_found_by_line() {
     let place = config.locate(Section::Cpu.key("features.add")).unwrap();
     assert_eq!((place.line, place.column), (2, 20));
 }
+
+#[test]
+fn a_machine_without_hypervisor_has_no_devices_of_qemus() {
+    let devices = |text: &str| {
+        let machine = parse(text).unwrap().machine;
+        (machine.pvpanic, machine.fw_cfg_device)
+    };
+    assert_eq!(devices(""), (true, true));
+    assert_eq!(devices("[cpu]\nhide_hypervisor = true"), (true, true));
+    assert_eq!(devices("[machine]\npvpanic = false\nfw_cfg_device = false"), (false, false));
+    let absent = "[cpu]\nhypervisor = false\n";
+    assert_eq!(devices(absent), (false, false));
+    assert_eq!(devices(&format!("{absent}[machine]\npvpanic = true\nfw_cfg_device = true")), (true, true));
+    // What the user adds is to be found.
+    for addition in
+        ["[[fw_cfg]]\nname = \"opt/org.example/a\"\nstring = \"b\"", "[[acpi.table]]\nfile = \"a.aml\""]
+    {
+        assert_eq!(devices(&format!("{absent}{addition}")), (false, true), "{addition}");
+        let written = format!("{absent}[machine]\nfw_cfg_device = false\n{addition}");
+        assert_eq!(devices(&written), (false, false), "{addition}");
+    }
+}

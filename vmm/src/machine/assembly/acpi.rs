@@ -112,7 +112,7 @@ pub fn platform(
         ps2: true,
         com1: true,
         rtc: true,
-        fw_cfg: true,
+        fw_cfg: plan.machine.fw_cfg_device,
         battery: None,
         thermal_zone: plan.smbios.chassis_type.is_portable(),
         vrom: None,
