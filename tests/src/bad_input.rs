@@ -123,6 +123,12 @@ pub const CONFIG: &[Case] = &[
         &[],
         &["vm.toml:2:", "tcp 2222", "forwarded twice"],
     ),
+    case(
+        "a mirror that is no switch",
+        "[smbios]\nmirror_host = \"yes\"\n",
+        &[],
+        &["vm.toml:2:", "mirror_host", "true or false"],
+    ),
     case("too little memory", "[machine]\nmemory = \"64M\"\n", &[], &["vm.toml:2:", "256M"]),
     case("decimal units", "[machine]\nmemory = \"2GB\"\n", &[], &["vm.toml:2:", "2G"]),
     case("too many processors", "[cpu]\ncount = 256\n", &[], &["vm.toml:2:", "255"]),

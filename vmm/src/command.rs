@@ -89,7 +89,10 @@ fn explain(args: &Code43Args) -> Result<u8, Failure> {
 }
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
-    let mut plan = machine::plan_of(&args.config, &Overrides::default())?;
+    let mut plan = match args.offline {
+        true => machine::offline_plan_of(&args.config)?,
+        false => machine::plan_of(&args.config, &Overrides::default())?,
+    };
     if let Some(view) = args.cpuid {
         return show_cpuid(&machine::cpuid(&plan, view == CpuidView::Diff)?, args.json);
     }

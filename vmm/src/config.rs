@@ -35,6 +35,7 @@ use crate::finding::{Finding, Findings, Key, Origin};
 
 pub use error::ConfigError;
 pub use overrides::Overrides;
+pub(crate) use reading::text::{check_smbios, check_uuid};
 pub use sections::control::ControlSpec;
 pub use sections::cpu::{CpuIdentity, Os, UnknownMsrs};
 pub use sections::firmware::FirmwareKind;

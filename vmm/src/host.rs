@@ -1,5 +1,5 @@
 //! The Linux host beneath the machine, as far as passed-through devices are concerned: its PCI functions in sysfs, who
-//! uses them, and lending them to vfio-pci for the time of a run.
+//! uses them, and lending them to vfio-pci for the time of a run. And what the host's firmware calls the machine.
 //!
 //! [`HostFiles`] only reads. [`check`] says what keeps a device from being passed through without changing anything.
 //! [`Manager`] is what `manage = true` asks for: it changes the host, and puts it back.
@@ -13,6 +13,7 @@ mod drm;
 mod facts;
 mod files;
 mod holders;
+mod identity;
 mod mdev;
 mod nodes;
 mod obstacle;
@@ -37,6 +38,7 @@ pub use files::HostFiles;
 #[cfg(test)]
 pub use holders::Holder;
 pub use holders::Holders;
+pub use identity::{HostIdentity, WantedIdentity};
 pub use mdev::{HostMdev, MdevError, WantedMdev};
 pub use obstacle::{NotLent, Obstacle};
 pub use sysfs::GroupMember;
@@ -64,8 +66,8 @@ pub struct HostFunction {
 }
 
 /// What the plan may know of the host: the PCI functions that the configuration names, and the other functions of
-/// their slots, the mediated devices, its CPUs if vCPUs are to be pinned, and what its processors do for guests. What does not
-/// exist is not in here.
+/// their slots, the mediated devices, its CPUs if vCPUs are to be pinned, what its processors do for guests, and what it calls
+/// itself. What does not exist is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// By address.
@@ -78,4 +80,6 @@ pub struct HostFacts {
     pub cpus: Option<HostCpus>,
     /// What the kernel reads the time from, by its name in sysfs; `None` if it does not say.
     pub clocksource: Option<String>,
+    /// What the host calls itself; `None` if nobody has looked.
+    pub identity: Option<HostIdentity>,
 }

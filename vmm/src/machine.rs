@@ -29,8 +29,8 @@ use std::path::Path;
 
 use vocabulary::AddressRange;
 
-use crate::config::{self, Overrides};
-use crate::host::HostFacts;
+use crate::config::{self, Config, Overrides};
+use crate::host::{HostFacts, WantedIdentity};
 use crate::kvm::HostError;
 use crate::outcome::Failure;
 use crate::plan::{self, MachinePlan};
@@ -41,9 +41,25 @@ use crate::plan::{self, MachinePlan};
 /// The configuration cannot be read, is wrong, or contradicts itself or the host.
 pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failure> {
     let config = config::load(path, overrides)?;
-    let facts = HostFacts::gather(config.lent_devices());
-    let facts = if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts };
+    let wanted = WantedIdentity { model: config.smbios.mirror_host, serials: config.smbios.mirror_serials };
+    let facts = facts_for(&config).with_identity(wanted);
     Ok(plan::plan(config, &facts)?)
+}
+
+/// The machine of a configuration, without what it takes over from this host's own identity.
+///
+/// # Errors
+/// As for [`plan_of`].
+pub fn offline_plan_of(path: &Path) -> Result<MachinePlan, Failure> {
+    let config = config::load(path, &Overrides::default())?;
+    let facts = facts_for(&config);
+    Ok(plan::plan(config, &facts)?)
+}
+
+/// What the plan may know of the host, but for its identity.
+fn facts_for(config: &Config) -> HostFacts {
+    let facts = HostFacts::gather(config.lent_devices());
+    if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts }
 }
 
 /// Where the firmware is expected to put the large BARs of a machine on this host.

@@ -10,6 +10,7 @@ mod direct;
 mod files;
 mod headers;
 mod hyperv;
+mod identity;
 mod igpu;
 pub mod memory;
 pub mod passthrough;
@@ -36,6 +37,7 @@ use crate::host::HostFacts;
 use crate::memory::MemoryPlan;
 use crate::topology::PciPlan;
 
+pub use identity::Mirrored;
 pub use igpu::PlannedIgpu;
 pub use passthrough::PlannedPassthrough;
 pub use pin::{Choice, CpuPlacement};
@@ -55,6 +57,8 @@ pub struct MachinePlan {
     pub firmware: Option<Firmware>,
     /// What the machine says of itself.
     pub smbios: Smbios,
+    /// What of it the host says of itself.
+    pub mirrored: Vec<Mirrored>,
     /// The user's fw_cfg items.
     pub fw_cfg: Vec<FwCfgItem>,
     /// The user's ACPI tables.
@@ -122,6 +126,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
     let clock = clock::warning(facts);
     let slow_clock = clock.is_some();
     warnings.extend(clock);
+    let mirrored = identity::mirror(&mut config, facts, &mut problems, &mut warnings);
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &unplaced, &mut problems);
     let gpu_named = config.passthrough.iter().any(Passthrough::is_dgpu);
@@ -164,6 +169,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         machine,
         firmware,
         smbios,
+        mirrored,
         fw_cfg,
         acpi_tables,
         serial,

@@ -15,6 +15,7 @@ pub use board::{BoardInfo, Connector, SlotInfo};
 pub use cache::CacheInfo;
 pub use config::{
     BaseboardInfo, BiosInfo, ChassisInfo, MemoryInfo, ProcessorInfo, SmbiosConfig, SmbiosError, SystemInfo,
+    is_date,
 };
 
 use structure::Writer;

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Section {
     /// `name`.
     Name,
+    /// `uuid`.
+    Uuid,
     /// `[machine]`.
     Machine,
     /// `[cpu]`.
@@ -57,6 +59,7 @@ impl Section {
     const fn parts(self) -> (&'static str, Option<usize>) {
         match self {
             Self::Name => ("name", None),
+            Self::Uuid => ("uuid", None),
             Self::Machine => ("machine", None),
             Self::Cpu => ("cpu", None),
             Self::CpuHyperv => ("cpu.hyperv", None),

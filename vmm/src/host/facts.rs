@@ -2,7 +2,7 @@
 
 use vocabulary::LentDevice;
 
-use super::{HardwareApic, HostCpus, HostFacts, HostFiles};
+use super::{HardwareApic, HostCpus, HostFacts, HostFiles, WantedIdentity};
 
 /// The kernel's present clocksource.
 const CLOCKSOURCE: &str = "sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -20,6 +20,13 @@ impl HostFacts {
         Self { cpus: HostCpus::gather(), ..self }
     }
 
+    /// With what the host calls itself, as far as that is wanted.
+    #[must_use]
+    pub fn with_identity(self, wanted: WantedIdentity) -> Self {
+        let identity = (!wanted.is_empty()).then(|| HostFiles::default().identity(wanted));
+        Self { identity, ..self }
+    }
+
     /// As [`Self::gather`], from another root.
     pub fn gather_from(files: &HostFiles, devices: impl Iterator<Item = LentDevice> + Clone) -> Self {
         let functions = devices
@@ -31,6 +38,6 @@ impl HostFacts {
         let mdevs = devices.filter_map(|device| files.mdev(device.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
         let clocksource = files.text(CLOCKSOURCE).ok();
-        Self { functions, mdevs, apic: HardwareApic::read(files), cpus: None, clocksource }
+        Self { functions, mdevs, apic: HardwareApic::read(files), cpus: None, clocksource, identity: None }
     }
 }

@@ -13,7 +13,7 @@ use vocabulary::ByteSize;
 use vocabulary::interrupts::Pirq;
 use vocabulary::memory::PCI_HOLE_LAST;
 
-use super::{MachinePlan, PlannedPassthrough, PortRange};
+use super::{MachinePlan, Mirrored, PlannedPassthrough, PortRange};
 use crate::config::{Boot, FirmwareKind};
 use crate::device::{self, Spec};
 use crate::finding::Finding;
@@ -105,6 +105,9 @@ pub struct Report {
     pub cpus: Cpus,
     /// What they say of themselves.
     pub identity: Identity,
+    /// What `[smbios]` takes over from the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrored: Vec<Mirrored>,
     /// Guest RAM in bytes.
     pub memory: u64,
     /// The real-time clock.
@@ -180,6 +183,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
         uuid: plan.uuid.to_string(),
         cpus: Cpus::from(plan),
         identity: Identity::from(&plan.identity),
+        mirrored: plan.mirrored.clone(),
         memory: plan.memory.size,
         clock: Clock::from(&plan.machine),
         firmware: plan.firmware.as_ref().map(|firmware| Firmware {
@@ -290,6 +294,12 @@ impl Report {
         self.cpus.write(out, ByteSize::from_bytes(self.memory))?;
         self.identity.write(out)?;
         self.clock.write(out)?;
+        if !self.mirrored.is_empty() {
+            writeln!(out, "\nSMBIOS, as the host's")?;
+        }
+        for Mirrored { key, value } in &self.mirrored {
+            writeln!(out, "  {key} = \"{value}\"")?;
+        }
         if let Some(Firmware { code, vars, vars_template, kernel }) = &self.firmware {
             writeln!(out, "\nFirmware")?;
             writeln!(out, "  code      {code}")?;

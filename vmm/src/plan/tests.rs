@@ -2,6 +2,7 @@
 
 mod cpu;
 mod direct;
+mod identity;
 mod igpu;
 mod numbering;
 mod passthrough;

@@ -195,7 +195,8 @@ fn check(field: &'static str, value: &str) -> Result<(), SmbiosError> {
     }
 }
 
-fn is_date(date: &str) -> bool {
+/// Whether text is a date as BIOS Information has it: MM/DD/YYYY.
+pub fn is_date(date: &str) -> bool {
     match date.as_bytes() {
         [m0, m1, b'/', d0, d1, b'/', year @ ..] => {
             year.len() == 4 && [m0, m1, d0, d1].into_iter().chain(year).all(u8::is_ascii_digit)

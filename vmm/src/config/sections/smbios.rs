@@ -13,6 +13,12 @@ use vocabulary::{Scalar, inline_schema};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Smbios {
+    /// Take over what this host's firmware calls the machine (`/sys/class/dmi/id`): all values of this section but serial
+    /// numbers, as far as the host has them. Keys that are written here win. `optimus-vmm plan` shows what is taken over.
+    pub mirror_host: bool,
+    /// Take over the host's serial numbers, and its UUID unless `uuid` is written, too. Only root may read them. Who knows them
+    /// can recognise this very computer.
+    pub mirror_serials: bool,
     /// System manufacturer (type 1).
     #[schemars(extend("format" = "smbios-string"))]
     pub manufacturer: String,
@@ -32,7 +38,8 @@ pub struct Smbios {
     #[schemars(extend("format" = "smbios-string"))]
     pub family: String,
     /// Kind of enclosure (type 3): a number from 1 to 36 or its name, such as `"desktop"` (3), `"laptop"` (9)
-    /// or `"notebook"` (10). A machine with a `[dgpu]` is a notebook unless this is given.
+    /// or `"notebook"` (10). A machine with a `[dgpu]` is a notebook unless this is given
+    /// or the host's.
     pub chassis_type: ChassisType,
     /// Chassis manufacturer (type 3); `manufacturer` if this is empty.
     #[schemars(extend("format" = "smbios-string"))]
@@ -76,6 +83,8 @@ pub struct Smbios {
 impl Default for Smbios {
     fn default() -> Self {
         Self {
+            mirror_host: false,
+            mirror_serials: false,
             manufacturer: "optimus-vmm".into(),
             product: "Q35".into(),
             version: String::new(),
