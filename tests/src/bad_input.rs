@@ -94,12 +94,6 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:3:", "firmware", "direct"],
     ),
     case(
-        "a network card on a bridge that there is not",
-        "@FIRMWARE@[[net]]\nbackend = \"bridge\"\ninterface = \"br-none\"\n",
-        &[],
-        &["vm.toml:6:", "the host has no bridge br-none", "backend = \"user\""],
-    ),
-    case(
         "a network card on an interface without a name",
         "[[net]]\nbackend = \"tap\"\n",
         &[],

@@ -49,6 +49,10 @@ fn too_much() -> Outcome {
     pinned.cpu_keys.push("pin = [1023]".into());
     let pinned = pinned.run(&Options::default())?;
     refusal(&pinned, &[3], &["the host has no CPU 1023", "lscpu -e", "vm.toml"])?;
+    let mut bridged = application(&program::spin())?;
+    bridged.sections = "[[net]]\nbackend = \"bridge\"\ninterface = \"br-none\"\n".into();
+    let bridged = bridged.run(&Options::default())?;
+    refusal(&bridged, &[3], &["the host has no bridge br-none", "backend = \"user\"", "vm.toml"])?;
     let memory = application(&program::spin())?.with_memory("900G").run(&Options::default())?;
     refusal(&memory, &[2, 3], &["memory"])
 }
