@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use tests::shell::{Shell, check_job_control};
 use tests::{Outcome, binary, ensure, program};
 
@@ -33,21 +34,32 @@ fn flat_machine(folder: &Path, image: &[u8], on_crash: &str) -> Outcome<PathBuf>
     Ok(config)
 }
 
-/// It signals its child and then its own process group, which the child is in.
+/// timeout(1) signals its child and then its own process group, which the child is in: when its time is over, and when it gets a
+/// signal itself, as here, where the guest runs by then.
 fn timeout() -> Outcome {
     let folder = tempfile::tempdir()?;
     let config = machine(folder.path())?;
+    let serial = folder.path().join("serial");
     let mut cut_off = 0;
     for round in 0..20 {
-        let signal = ["TERM", "INT"][round % 2];
-        let status = Command::new("timeout")
-            .args(["--preserve-status", "-s", signal, "1"])
+        let signal = [Signal::TERM, Signal::INT][round % 2];
+        let mut timeout = Command::new("timeout")
+            .args(["--preserve-status", "3600"])
             .arg(binary::path()?)
-            .args(["run", "--serial", "none"])
+            .args(["run", "--serial", &format!("file:{}", serial.display())])
             .arg(&config)
             .stdin(Stdio::null())
-            .status()?;
-        cut_off += usize::from(status.code() != Some(0));
+            .spawn()?;
+        let runs = || std::fs::read(&serial).is_ok_and(|output| output.contains(&b'>'));
+        while !runs() {
+            if let Some(status) = timeout.try_wait()? {
+                return Err(format!("the run ended by itself: {status}").into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        rustix::process::kill_process(Pid::from_child(&timeout), signal)?;
+        cut_off += usize::from(timeout.wait()?.code() != Some(0));
+        std::fs::remove_file(&serial)?;
     }
     ensure(cut_off == 0, format!("{cut_off} of 20 runs did not end with status 0"))
 }

@@ -15,7 +15,7 @@ use super::context::{Context, Image};
 
 /// How long EGL may take to start, and to take a picture: it loads libraries and compiles programs of its own. So long it may
 /// take to an end, too, unless it has been waited for in vain already.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 /// How long a copy may take. The display waits for it, and with it all who look and type.
 const COPY: Duration = Duration::from_secs(5);
 /// How long is waited at the end for a GPU that was silent.
