@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use super::connect::Trouble;
 use crate::programs;
 
 /// Where distributions have it, and NixOS with the right to use it.
@@ -29,8 +30,6 @@ pub(super) struct Helper<'a> {
     program: PathBuf,
     bridge: &'a str,
 }
-
-type Trouble = (String, Option<String>);
 
 /// Looks for both.
 pub(super) fn find(bridge: &str) -> Result<Helper<'_>, Trouble> {

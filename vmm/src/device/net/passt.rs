@@ -24,6 +24,7 @@ use vocabulary::PortForward;
 use vocabulary::net::Protocol;
 
 use super::Net;
+use super::connect::Trouble;
 use super::resolvers::{self, NameServers};
 use crate::programs;
 
@@ -54,7 +55,7 @@ impl Passt {
         forward: &[PortForward],
         host_loopback: bool,
         dns: &[IpAddr],
-    ) -> Result<Self, (String, Option<String>)> {
+    ) -> Result<Self, Trouble> {
         let program = programs::find("passt", &programs::system_path()).ok_or_else(|| {
             (
                 "the program passt, which carries its frames, is not installed".to_owned(),
