@@ -62,6 +62,16 @@ enum Progress {
     Blocked,
 }
 
+/// What a look for a frame has found.
+enum Next<T> {
+    /// A frame.
+    Frame(T),
+    /// One that goes no further. It counts as work all the same, so that a flood of them holds nobody up.
+    Dropped,
+    /// None.
+    Nothing,
+}
+
 impl Card<'_> {
     /// Works until a stop is wanted or the driver breaks a ring.
     pub(super) fn work(
@@ -208,13 +218,17 @@ impl<'a> Traffic<'a> {
         queue.suppress_notifications(ram)?;
         let mut progress = Progress::More;
         for _ in 0..TURN {
-            let head = match self.unsent.take() {
-                Some(head) => Some(head),
+            let next = match self.unsent.take() {
+                Some(head) => Next::Frame(head),
                 None => self.next_outgoing(queue)?,
             };
-            let Some(head) = head else {
-                progress = Progress::Dry;
-                break;
+            let head = match next {
+                Next::Frame(head) => head,
+                Next::Dropped => continue,
+                Next::Nothing => {
+                    progress = Progress::Dry;
+                    break;
+                }
             };
             if !self.hand_over() {
                 self.unsent = Some(head);
@@ -245,29 +259,28 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// Takes the driver's next frame that can be sent into `outgoing`; the head of its chain.
-    fn next_outgoing(&mut self, queue: &mut ActiveQueue) -> Result<Option<u16>, QueueError> {
+    /// Takes the driver's next frame into `outgoing`, if it can be sent; the head of its chain.
+    fn next_outgoing(&mut self, queue: &mut ActiveQueue) -> Result<Next<u16>, QueueError> {
         let ram = self.card.dma.ram();
         let negotiated = feature::host_offloads(self.card.features);
-        while let Some(chain) = queue.pop(ram)? {
-            let head = chain.head_index();
-            let total = gather(chain, ram, self.outgoing.room())?;
-            let header = self.outgoing.header();
-            let frame = self.outgoing.filled(total).then(|| self.outgoing.frame().len());
-            let checked = frame.and_then(|len| header.for_peer(negotiated, len).map(|header| (len, header)));
-            match checked {
-                // A frame that is not to be cut must not be longer than the network takes.
-                Some((len, header)) if header.gso_type != 0 || len <= self.card.longest => {
-                    self.outgoing.set_header(header);
-                    return Ok(Some(head));
-                }
-                _ => {
-                    self.card.cable.sent.drop_one();
-                    queue.push(ram, head, 0)?;
-                }
+        let Some(chain) = queue.pop(ram)? else { return Ok(Next::Nothing) };
+        let head = chain.head_index();
+        let total = gather(chain, ram, self.outgoing.room())?;
+        let header = self.outgoing.header();
+        let frame = self.outgoing.filled(total).then(|| self.outgoing.frame().len());
+        let checked = frame.and_then(|len| header.for_peer(negotiated, len).map(|header| (len, header)));
+        match checked {
+            // A frame that is not to be cut must not be longer than the network takes.
+            Some((len, header)) if header.gso_type != 0 || len <= self.card.longest => {
+                self.outgoing.set_header(header);
+                Ok(Next::Frame(head))
+            }
+            _ => {
+                self.card.cable.sent.drop_one();
+                queue.push(ram, head, 0)?;
+                Ok(Next::Dropped)
             }
         }
-        Ok(None)
     }
 
     /// Hands `outgoing` to the peer; `false` if that is to be done again later.
@@ -301,8 +314,9 @@ impl<'a> Traffic<'a> {
             let packet = match self.held.take() {
                 Some(packet) => packet,
                 None => match self.next_incoming() {
-                    Some(packet) => packet,
-                    None => {
+                    Next::Frame(packet) => packet,
+                    Next::Dropped => continue,
+                    Next::Nothing => {
                         progress = Progress::Dry;
                         break;
                     }
@@ -327,40 +341,46 @@ impl<'a> Traffic<'a> {
         Ok(progress)
     }
 
-    /// The peer's next frame that the driver wants.
-    fn next_incoming(&mut self) -> Option<Packet> {
+    /// The peer's next frame, if the driver wants it.
+    fn next_incoming(&mut self) -> Next<Packet> {
         let mut packet = self.spare.take().unwrap_or_default();
-        let received = &self.card.cable.received;
-        let longest = self.card.longest;
-        loop {
-            let peer = self.peer.as_mut();
-            match peer.map_or(Ok(false), |peer| peer.receive(&mut packet)) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.spare = Some(packet);
-                    return None;
-                }
-                Err(error) => {
-                    self.spare = Some(packet);
-                    self.lose_peer(&error);
-                    return None;
-                }
+        let next = match self.peer.as_mut().map_or(Ok(false), |peer| peer.receive(&mut packet)) {
+            Ok(true) => self.judge(&mut packet),
+            Ok(false) => Next::Nothing,
+            Err(error) => {
+                self.lose_peer(&error);
+                Next::Nothing
             }
-            if !self.card.cable.is_up() {
-                received.drop_one();
-                continue;
+        };
+        match next {
+            Next::Frame(()) => Next::Frame(packet),
+            Next::Dropped => {
+                self.spare = Some(packet);
+                Next::Dropped
             }
-            if !self.control.filter.wants(packet.frame()) {
-                continue;
+            Next::Nothing => {
+                self.spare = Some(packet);
+                Next::Nothing
             }
-            let header = packet.header().for_driver(self.control.offloads, 1);
-            if header.gso_type == 0 && packet.frame().len() > longest.max(ETHERNET_HEADER) {
-                received.drop_one();
-                continue;
-            }
-            packet.set_header(header);
-            return Some(packet);
         }
+    }
+
+    /// Whether a frame from the peer goes to the driver, under which header.
+    fn judge(&self, packet: &mut Packet) -> Next<()> {
+        if !self.card.cable.is_up() {
+            self.card.cable.received.drop_one();
+            return Next::Dropped;
+        }
+        if !self.control.filter.wants(packet.frame()) {
+            return Next::Dropped;
+        }
+        let header = packet.header().for_driver(self.control.offloads, 1);
+        if header.gso_type == 0 && packet.frame().len() > self.card.longest.max(ETHERNET_HEADER) {
+            self.card.cable.received.drop_one();
+            return Next::Dropped;
+        }
+        packet.set_header(header);
+        Next::Frame(())
     }
 }
 
