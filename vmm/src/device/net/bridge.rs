@@ -58,7 +58,7 @@ impl Helper<'_> {
             |error: std::io::Error| (format!("cannot run {}: {error}", self.program.display()), None);
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         ours.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        let child = programs::command(&self.program)
+        let mut child = programs::command(&self.program)
             .args(["--use-vnet", "--fd=0", &format!("--br={}", self.bridge)])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
@@ -66,6 +66,10 @@ impl Helper<'_> {
             .spawn()
             .map_err(failed)?;
         let received = receive(&ours);
+        if received.is_err() {
+            // It has had its time.
+            let _ = child.kill();
+        }
         let output = child.wait_with_output().map_err(failed)?;
         match received {
             Ok(Some(descriptor)) if output.status.success() => Ok(descriptor),

@@ -7,7 +7,7 @@ use devices::net::Peer;
 use devices::net::tap::{TapError, TapPeer};
 
 use super::{Carrier, Net, bridge, passt};
-use crate::device::Purpose;
+use crate::device::{Purpose, Spec as _};
 
 /// Why there is no way, and what to do about it.
 pub(super) type Trouble = (String, Option<String>);
@@ -21,12 +21,16 @@ impl Net {
                 if purpose == Purpose::Look {
                     return Ok(None);
                 }
-                let (peer, child) =
-                    passt.start().map_err(|error| (format!("cannot start passt: {error}"), None))?;
+                let failed = |error| (format!("cannot start passt: {error}"), None);
+                let (peer, mut child) = passt.start().map_err(failed)?;
+                passt::settle(&mut child, &self.section().to_string()).map_err(|why| (why, None))?;
                 Ok(Some(Connection { peer, passt: Some((passt, child)) }))
             }
             Carrier::Tap(name) if purpose == Purpose::Look => look_at_tap(name).map(|()| None),
-            Carrier::Tap(name) => tap(TapPeer::attach(name), name).map(Some),
+            Carrier::Tap(name) => {
+                look_at_tap(name)?;
+                tap(TapPeer::attach(name), name).map(Some)
+            }
             Carrier::Bridge(name) => bridge::find(name).and_then(|helper| match purpose {
                 Purpose::Look => Ok(None),
                 Purpose::Run => {
@@ -50,7 +54,7 @@ impl Net {
 
 /// A descriptor of our own for what the process has inherited as `fd`.
 fn inherited(fd: u32) -> std::io::Result<OwnedFd> {
-    // Another card, or this program, may have it already; a copy hurts nobody.
+    // This program may have it for something else; a copy hurts nobody.
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}"))
         .map_err(|_| std::io::Error::other("it is not open"))?;
     if !matches!(link.to_str(), Some("/dev/net/tun")) && !link.starts_with("/dev/tap") && !macvtap(&link) {
@@ -75,16 +79,18 @@ fn duplicate(fd: u32) -> std::io::Result<OwnedFd> {
     if copy < 0 {
         return Err(std::io::Error::last_os_error());
     }
+    // Programs that are started later do not inherit it once more.
+    // SAFETY: fcntl(2) with F_SETFD changes a flag of a descriptor that is open, and nothing else.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     // SAFETY: the copy was just made, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// What says whether a TAP interface can be attached, without doing so.
+/// Whether there is such a TAP interface. One that the kernel made for us would be down, and connected to nothing.
 fn look_at_tap(name: &str) -> Result<(), Trouble> {
     let folder = Path::new("/sys/class/net").join(name);
     if !folder.exists() {
-        // Root makes it.
-        return if rustix::process::geteuid().is_root() { Ok(()) } else { Err(missing_tap(name)) };
+        return Err(missing_tap(name));
     }
     if !folder.join("tun_flags").exists() {
         return Err((format!("{name} is an interface of the host, but not a TAP interface"), None));
@@ -94,7 +100,7 @@ fn look_at_tap(name: &str) -> Result<(), Trouble> {
 
 fn missing_tap(name: &str) -> Trouble {
     (
-        format!("there is no interface {name}, and this user may not make one"),
+        format!("the host has no interface {name}"),
         Some(format!(
             "`sudo ip tuntap add {name} mode tap user $USER vnet_hdr && sudo ip link set {name} up` makes it, until the next \
              start of the host"
@@ -105,7 +111,6 @@ fn missing_tap(name: &str) -> Trouble {
 /// Words for what can go wrong with a TAP interface.
 fn tap(peer: Result<TapPeer, TapError>, name: &str) -> Result<Connection, Trouble> {
     peer.map(|peer| Connection { peer: Box::new(peer), passt: None }).map_err(|error| match &error {
-        TapError::Forbidden { name, .. } if !Path::new("/sys/class/net").join(name).exists() => missing_tap(name),
         TapError::Forbidden { name, .. } => (
             format!("the interface {name} belongs to another user"),
             Some(format!(

@@ -9,15 +9,17 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::net::Peer;
 use devices::net::cable::Cable;
 use devices::net::stream::StreamPeer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use rustix::thread::{CapabilitySet, capabilities};
 use vocabulary::PortForward;
@@ -30,6 +32,11 @@ use crate::programs;
 
 /// How long to wait before another passt is started: after its first end, its second, and all others.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(2), Duration::from_secs(30)];
+/// How long a passt may take to begin, and to end when it is told to.
+const BEGIN: Duration = Duration::from_secs(1);
+const END: Duration = Duration::from_secs(5);
+/// How long after its last word a passt that cannot work is gone.
+const LAST_WORD: Duration = Duration::from_millis(30);
 /// A line of passt's is cut off behind so many bytes.
 const LONGEST_LINE: u64 = 1024;
 
@@ -82,6 +89,8 @@ impl Passt {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // What a terminal or timeout(1) sends to our group is for the machine, whose guest needs its network until it is down.
+            .process_group(0)
             .spawn()?;
         Ok((Box::new(peer), child))
     }
@@ -89,12 +98,68 @@ impl Passt {
     /// Looks after `child` on a thread of its own.
     pub(super) fn supervise(self, child: Child, key: &str, cable: Arc<Cable>) -> io::Result<Supervisor> {
         let shared = Arc::new(Shared::default());
-        shared.set_child(Some(&child));
-        let (theirs, key) = (Arc::clone(&shared), key.to_owned());
+        shared.state().child = Some(Pid::from_child(&child));
+        let (theirs, key, ours) = (Arc::clone(&shared), key.to_owned(), Arc::clone(&cable));
         let thread = thread::Builder::new()
             .name("passt".into())
             .spawn(move || look_after(&self, child, &key, &cable, &theirs))?;
-        Ok(Supervisor { shared, thread: Some(thread) })
+        Ok(Supervisor { shared, cable: ours, thread: Some(thread) })
+    }
+}
+
+/// Waits until a passt that was just started works, or has ended. It closes its standard error when it begins.
+///
+/// # Errors
+/// It has ended; what it said.
+pub(super) fn settle(child: &mut Child, key: &str) -> Result<(), String> {
+    let Some(mut errors) = child.stderr.take() else { return Ok(()) };
+    let (said, closed) = listen(&mut errors);
+    let begun = Instant::now();
+    loop {
+        let ended = child.try_wait().map_err(|error| format!("passt is lost: {error}"))?;
+        let said = || {
+            String::from_utf8_lossy(&said)
+                .lines()
+                .filter(|line| !is_noise(line))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        if let Some(status) = ended {
+            let said = said();
+            let why = said.last().map_or_else(|| "it says nothing".to_owned(), |line| line.trim().to_owned());
+            return Err(format!("passt has ended at once ({status}): {why}"));
+        }
+        if !closed || begun.elapsed() > LAST_WORD {
+            for line in said() {
+                tracing::warn!("{key}: passt: {}", line.trim());
+            }
+            child.stderr = Some(errors);
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What comes until it is closed, for [`BEGIN`] at most; whether it was closed.
+fn listen(errors: &mut ChildStderr) -> (Vec<u8>, bool) {
+    let (mut said, begun) = (Vec::new(), Instant::now());
+    loop {
+        let left = BEGIN.saturating_sub(begun.elapsed());
+        let timeout = Timespec { tv_sec: 0, tv_nsec: left.as_nanos().min(999_999_999) as i64 };
+        let mut descriptors = [PollFd::new(errors, PollFlags::IN)];
+        match poll(&mut descriptors, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) | Ok(0) => return (said, false),
+            Ok(_) => {}
+        }
+        let mut piece = [0; 512];
+        match errors.read(&mut piece) {
+            Ok(0) | Err(_) => return (said, true),
+            Ok(count) if said.len() < 16 << 10 => {
+                said.extend_from_slice(piece.get(..count).unwrap_or_default())
+            }
+            Ok(_) => {}
+        }
     }
 }
 
@@ -174,9 +239,12 @@ fn look_after(passt: &Passt, mut child: Child, key: &str, cable: &Cable, shared:
                 return;
             }
             match passt.start() {
-                Ok((peer, child)) => {
-                    shared.set_child(Some(&child));
-                    cable.connect(peer);
+                Ok((peer, mut child)) => {
+                    if !shared.take_over(&child, || cable.connect(peer)) {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        return;
+                    }
                     tracing::info!("{key}: passt runs again");
                     break child;
                 }
@@ -211,8 +279,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_child(&self, child: Option<&Child>) {
-        self.state().child = child.map(Pid::from_child);
+    /// Another process is the one to end, and `connect` is done before anybody can; `false` when the machine ends already.
+    fn take_over(&self, child: &Child, connect: impl FnOnce()) -> bool {
+        let mut state = self.state();
+        if !state.over {
+            state.child = Some(Pid::from_child(child));
+            connect();
+        }
+        !state.over
     }
 
     /// Waits for the end of a process. Its number is nobody's afterwards.
@@ -240,6 +314,7 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
+    cable: Arc<Cable>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -248,14 +323,25 @@ impl Drop for Supervisor {
         {
             let mut state = self.shared.state();
             state.over = true;
+            // A machine of root's may not: there passt is another user's.
             if let Some(child) = state.child {
                 let _ = kill_process(child, Signal::TERM);
             }
         }
+        // It ends by itself when our end of its socket is closed, which the card's worker does.
+        self.cable.disconnect();
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        let begun = Instant::now();
+        while !thread.is_finished() {
+            // Devices of the host are to be given back, whatever this program does.
+            if begun.elapsed() > END {
+                tracing::warn!("passt does not end: it is left behind");
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
         }
+        let _ = thread.join();
     }
 }
 
@@ -263,23 +349,58 @@ impl Drop for Supervisor {
 mod tests {
     use super::*;
 
+    fn passt(forward: &[PortForward]) -> Passt {
+        let program = programs::find("passt", &programs::system_path());
+        let program = program.unwrap_or_else(|| panic!("passt is missing: apt-get install passt"));
+        let arguments = arguments(1500, forward, false, &NameServers::Own);
+        Passt { program, arguments, longest_frame: 1518 }
+    }
+
+    #[test]
+    fn one_that_works_and_one_that_cannot() {
+        let (_peer, mut child) = passt(&[]).start().unwrap();
+        settle(&mut child, "net[0]").unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let forward = format!("tcp:{}->22", taken.local_addr().unwrap().port()).parse().unwrap();
+        let (_peer, mut child) = passt(&[forward]).start().unwrap();
+        let why = settle(&mut child, "net[0]").unwrap_err();
+        assert!(why.contains("has ended at once"), "{why}");
+    }
+
+    /// As root, it is another user's, whom a machine that has given up its powers cannot signal.
+    #[test]
+    fn it_ends_with_the_machine_that_may_not_signal_it() {
+        let ended = thread::spawn(|| {
+            let passt = passt(&[]);
+            let (peer, mut child) = passt.start().unwrap();
+            settle(&mut child, "net[0]").unwrap();
+            let process = Pid::from_child(&child);
+            let cable = Cable::new(peer, true).unwrap();
+            let supervisor = passt.supervise(child, "net[0]", cable).unwrap();
+            crate::privileges::drop_unneeded();
+            let begun = Instant::now();
+            drop(supervisor);
+            (begun.elapsed(), rustix::process::test_kill_process(process))
+        });
+        let (took, gone) = ended.join().unwrap();
+        assert_eq!(gone, Err(rustix::io::Errno::SRCH), "it is left behind");
+        assert!(took < END, "{took:?}");
+    }
+
     /// By the program itself.
     #[test]
     fn one_that_is_killed_is_replaced() {
-        let (program, arguments) = (
-            programs::find("passt", &programs::system_path()),
-            arguments(1500, &[], false, &NameServers::Own),
-        );
-        let program = program.unwrap_or_else(|| panic!("passt is missing: apt-get install passt"));
-        let passt = Passt { program, arguments, longest_frame: 1518 };
+        let passt = passt(&[]);
         let (peer, child) = passt.start().unwrap();
         let first = Pid::from_child(&child);
         let cable = Cable::new(peer, true).unwrap();
         let supervisor = passt.supervise(child, "net[0]", Arc::clone(&cable)).unwrap();
         kill_process(first, Signal::KILL).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let second = loop {
-            assert!(std::time::Instant::now() < deadline, "no other passt comes");
+            assert!(Instant::now() < deadline, "no other passt comes");
             match supervisor.shared.state().child {
                 Some(child) if child != first && cable.is_up() => break child,
                 _ => thread::sleep(Duration::from_millis(10)),
