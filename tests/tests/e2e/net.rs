@@ -16,7 +16,7 @@ use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("net_tap_carries_traffic", 40, tap),
-    scenario("net_bridge_and_descriptor_carry_traffic", 60, bridge),
+    scenario("net_bridge_and_long_frames_carry_traffic", 60, bridge),
     scenario("net_user_serves_the_guest", 60, user),
     scenario("net_cable_follows_ctl_through_firmware", 60, cable),
 ];
@@ -81,7 +81,7 @@ fn tap() -> Outcome {
     finished.printed("TRAFFIC 1000000 bytes")
 }
 
-/// Without offloads through the helper; by a descriptor with jumbo frames.
+/// Without offloads through the helper; frames of 9000 bytes over an interface.
 fn bridge() -> Outcome {
     let _outside = Outside::start()?;
     run("mkdir -p /etc/qemu; echo 'allow br0' > /etc/qemu/bridge.conf")?;

@@ -76,6 +76,9 @@ pub(crate) struct NetSection {
     pub address: Option<PciAddress>,
 }
 
+/// Name servers that a C library uses, and passt takes (resolv.h, MAXNS).
+const MOST_SERVERS: usize = 3;
+
 fn usual_mtu() -> u16 {
     1500
 }
@@ -184,6 +187,10 @@ impl NetSection {
                 let message = format!("`{key}` is a key of other backends: {whose}");
                 resolver.problem_with_help(section.key(key), message, "leave it out, or change `backend`");
             }
+        }
+        if dns.len() > MOST_SERVERS {
+            let message = format!("a guest is told at most {MOST_SERVERS} name servers");
+            resolver.problem(section.key("dns"), message);
         }
         let mut needed = |key: &str, what: &str| {
             let message = format!("this network card does not say {what}");

@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::MOST_SERVERS;
+
 /// Where the servers of the host are written.
 const FILE: &str = "/etc/resolv.conf";
 /// Where systemd-resolved writes those that it asks itself (systemd-resolved.service(8)).
 const BEHIND: &str = "/run/systemd/resolve/resolv.conf";
-/// As many as a C library uses (resolv.h, MAXNS).
-const MOST: usize = 3;
 
 /// The servers of a file. What is no plain address, such as one with a scope, is left out.
 fn servers(text: &str) -> Vec<IpAddr> {
@@ -17,7 +17,7 @@ fn servers(text: &str) -> Vec<IpAddr> {
         let mut words = line.split_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next()?.parse().ok()).flatten()
     });
-    servers.take(MOST).collect()
+    servers.take(MOST_SERVERS).collect()
 }
 
 /// What to tell passt.

@@ -12,6 +12,7 @@ use crate::finding::{Resolver, Section};
 pub(crate) fn check_all(resolver: &mut Resolver, nets: &[Net]) {
     let mut macs: HashMap<MacAddress, Section> = HashMap::new();
     let mut interfaces: HashMap<&str, Section> = HashMap::new();
+    let mut descriptors: HashMap<u32, Section> = HashMap::new();
     let mut ports: Vec<(PortForward, Section)> = Vec::new();
     for net in nets {
         let section = net.section();
@@ -30,10 +31,9 @@ pub(crate) fn check_all(resolver: &mut Resolver, nets: &[Net]) {
             }
             Carrier::User { forward, .. } => {
                 for one in forward {
+                    // passt leads a port to one place, whatever the address.
                     let same = |(other, _): &&(PortForward, Section)| {
-                        let any = other.address.is_unspecified() || one.address.is_unspecified();
-                        let port = (other.protocol, other.port) == (one.protocol, one.port);
-                        port && (any || other.address == one.address)
+                        (other.protocol, other.port) == (one.protocol, one.port)
                     };
                     if let Some((_, first)) = ports.iter().find(same) {
                         let elsewhere = *first != section;
@@ -47,7 +47,14 @@ pub(crate) fn check_all(resolver: &mut Resolver, nets: &[Net]) {
                     ports.push((*one, section));
                 }
             }
-            _ => {}
+            Carrier::Fd(fd) => {
+                if let Some(first) = descriptors.insert(*fd, section) {
+                    let line = resolver.line_of(first.key("fd"));
+                    let message = format!("another network card{line} has the descriptor {fd}");
+                    resolver.problem(section.key("fd"), message);
+                }
+            }
+            Carrier::Tap(_) | Carrier::Bridge(_) => {}
         }
     }
 }

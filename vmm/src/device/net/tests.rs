@@ -58,11 +58,14 @@ fn what_cannot_be_is_refused() {
             "[[net]]\nbackend = \"tap\"\ninterface = \"t\"\n[[net]]\nbackend = \"tap\"\ninterface = \"t\"",
             "has the interface t",
         ),
+        ("[[net]]\nforward = [\"tcp:1->1\", \"tcp:[::1]:1->1\"]", "forwarded twice"),
+        ("[[net]]\nbackend = \"fd\"\nfd = 7\n[[net]]\nbackend = \"fd\"\nfd = 7", "has the descriptor 7"),
+        ("[[net]]\ndns = [\"1.1.1.1\", \"1.1.1.2\", \"1.1.1.3\", \"1.1.1.4\"]", "at most 3"),
         ("[[net]]\nforward = [\"tcp:1->1\"]\n[[net]]\nforward = [\"tcp:1->2\"]", "forwarded twice"),
     ] {
         let error = nets(text).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");
     }
-    let different = "[[net]]\nforward = [\"tcp:1->1\", \"udp:1->1\", \"tcp:[::1]:1->1\"]";
+    let different = "[[net]]\nforward = [\"tcp:1->1\", \"udp:1->1\", \"tcp:[::1]:2->1\"]";
     assert!(nets(different).is_ok(), "{:?}", nets(different));
 }
