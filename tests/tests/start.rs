@@ -217,6 +217,24 @@ fn plan_says_what_run_would_refuse() {
     }
 }
 
+/// What KVM lacks, too, where there is one: no processor has both of these features.
+#[test]
+fn plan_says_what_kvm_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = "[cpu]\nfeatures = { add = [\"amx-tile\", \"sse4a\"] }\n";
+    let (status, refused) = run(folder.path(), toml, &["--serial", "none"]);
+    let (planned_status, planned) = plan(folder.path(), &[]);
+    if status == 3 {
+        assert!(refused.contains("/dev/kvm"), "{refused}");
+        assert_eq!((planned_status, planned), (0, String::new()), "nothing is known to be lacking");
+    } else {
+        assert_eq!((status, planned_status), (2, 2), "{refused}\n{planned}");
+        assert!(refused.contains("vm.toml:5:") && refused.contains("KVM does not offer"), "{refused}");
+        assert_eq!(planned, refused);
+    }
+    assert_eq!(plan(folder.path(), &["--offline"]).0, 0);
+}
+
 fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

@@ -19,7 +19,7 @@ mod tests;
 mod timers;
 
 pub use assembly::cpuid::{Cpuid, cpuid};
-pub use assembly::hyperv::Lacking;
+pub use assembly::lacking::Lacking;
 pub use dump::dump;
 pub use files::inputs::refused_files;
 pub use run::run;

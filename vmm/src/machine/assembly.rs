@@ -7,6 +7,7 @@ pub(super) mod cpuid;
 pub(super) mod direct;
 pub(super) mod hyperv;
 pub(super) mod items;
+pub(super) mod lacking;
 pub(super) mod msrs;
 pub(super) mod smbios;
 pub(super) mod vcpus;

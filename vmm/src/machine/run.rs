@@ -22,11 +22,11 @@ use crate::cli::RunOptions;
 use crate::console::Console;
 use crate::cpu::cpuid::Supported;
 use crate::events::ProcessStart;
+use crate::finding::Findings;
 use crate::host::BindError;
 use crate::kvm::{self, setup};
 use crate::machine::assembly::build::{self, Connections};
-use crate::machine::assembly::cpuid;
-use crate::machine::assembly::msrs;
+use crate::machine::assembly::lacking::Lacking;
 use crate::machine::assembly::smbios;
 use crate::machine::assembly::vcpus::Vcpus;
 use crate::machine::files::ends::Ends;
@@ -81,13 +81,13 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let inputs = Inputs::open(&plan)?;
     let mut ends = Ends::open(&plan, options, began)?;
     let kvm = kvm::open()?;
-    kvm::check_vcpus(&plan.apic_ids, kvm.get_max_vcpus(), kvm.get_max_vcpu_id())?;
     let supported = Supported::query(&kvm, plan.placement.as_ref().and_then(CpuPlacement::first))
         .map_err(setup("ask KVM for the CPUID it supports"))?;
-    cpuid::check(&plan, &supported)?;
-    if let Some(warning) = msrs::check(&plan, &kvm)? {
+    let lacking = Lacking::of(&plan, &kvm, Some(&supported));
+    for warning in &lacking.warnings {
         tracing::warn!("{warning}");
     }
+    Findings::check(lacking.problems)?;
     let smbios = smbios::tables(&plan, &supported)?;
     let ram = memory::allocate(&plan.memory)?;
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())

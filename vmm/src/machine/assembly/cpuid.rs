@@ -4,7 +4,8 @@ use serde::Serialize;
 use vocabulary::{CpuFeature, CpuidBit};
 
 use super::acpi::CpuFacts;
-use super::hyperv::Lacking;
+use super::hyperv;
+use super::lacking::Lacking;
 use crate::cpu::cpuid::{Difference, Profile, ShownCpu, Supported, differences, differences_text, processor};
 use crate::finding::{Findings, Section};
 use crate::kvm::{self, setup};
@@ -24,16 +25,9 @@ pub(in crate::machine) fn profile(plan: &MachinePlan, supported: &Supported) -> 
     }
 }
 
-/// Whether this host can show the features that are asked for. What it cannot show of those that nobody has asked for by name is told
-/// in the log.
-///
-/// # Errors
-/// It cannot show some, each with the line that asks for it.
-pub(in crate::machine) fn check(plan: &MachinePlan, supported: &Supported) -> Result<(), Findings> {
-    let lacking = Lacking::of(plan, supported);
-    for warning in &lacking.warnings {
-        tracing::warn!("{warning}");
-    }
+/// What this host cannot show: a problem if it is asked for by name, each with its line, else a warning.
+pub(super) fn lacking(plan: &MachinePlan, supported: &Supported) -> Lacking {
+    let mut lacking = hyperv::lacking(plan, supported);
     let table = supported.guest(&profile(plan, supported), 0);
     let problems = plan.identity.add.iter().filter_map(|feature| {
         let all = |shown: &dyn Fn(CpuidBit) -> bool| feature.bits().iter().all(|bit| shown(*bit));
@@ -48,7 +42,8 @@ pub(in crate::machine) fn check(plan: &MachinePlan, supported: &Supported) -> Re
         let problem = plan.problem(key, format!("the CPU feature {feature} is asked for, {why}"));
         Some(problem.with_help("`optimus-vmm plan --cpuid=diff` shows what the guest gets without it"))
     });
-    Findings::check(problems.chain(lacking.problems).collect())
+    lacking.problems.extend(problems);
+    lacking
 }
 
 /// What is to be shown of CPUID.
@@ -85,7 +80,11 @@ pub fn cpuid(plan: &MachinePlan, diff: bool) -> Result<Cpuid, Failure> {
     let kvm = kvm::open()?;
     let on = plan.placement.as_ref().and_then(CpuPlacement::first);
     let supported = Supported::query(&kvm, on).map_err(setup("ask KVM for the CPUID it supports"))?;
-    check(plan, &supported)?;
+    let lacking = lacking(plan, &supported);
+    for warning in &lacking.warnings {
+        tracing::warn!("{warning}");
+    }
+    Findings::check(lacking.problems)?;
     let profile = profile(plan, &supported);
     let table = |apic_id: u32| supported.guest(&profile, apic_id);
     Ok(if diff {

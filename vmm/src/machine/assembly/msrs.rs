@@ -9,7 +9,7 @@ use vocabulary::cpuid::bits_named;
 use crate::config::UnknownMsrs;
 use crate::cpu::cpuid::{Profile, Supported};
 use crate::cpu::msr::{self, Preset, Processor, Unknown};
-use crate::finding::{Finding, Findings, Section};
+use crate::finding::{Finding, Section};
 use crate::kvm::{HostError, setup};
 use crate::plan::MachinePlan;
 
@@ -18,15 +18,15 @@ const IGNORES_ALL: &str = "/sys/module/kvm/parameters/ignore_msrs";
 
 /// What this host can do about registers that KVM does not know.
 #[derive(Debug, Clone, Copy)]
-struct Host {
+pub(super) struct Host {
     /// KVM leaves the guest for them.
-    diverts: bool,
+    pub(super) diverts: bool,
     /// KVM ignores them, whatever a machine says.
-    ignores_all: bool,
+    pub(super) ignores_all: bool,
 }
 
 impl Host {
-    fn look(kvm: &Kvm) -> Self {
+    pub(super) fn look(kvm: &Kvm) -> Self {
         Self {
             diverts: kvm.check_extension(Cap::X86UserSpaceMsr),
             ignores_all: ignores_all(Path::new(IGNORES_ALL)),
@@ -43,11 +43,7 @@ fn ignores_all(parameter: &Path) -> bool {
 ///
 /// # Errors
 /// It cannot, with the line that asks for it.
-pub(in crate::machine) fn check(plan: &MachinePlan, kvm: &Kvm) -> Result<Option<Finding>, Findings> {
-    judge(plan, Host::look(kvm))
-}
-
-fn judge(plan: &MachinePlan, host: Host) -> Result<Option<Finding>, Findings> {
+pub(super) fn judge(plan: &MachinePlan, host: Host) -> Result<Option<Finding>, Finding> {
     let about = |message: &str| plan.problem(Section::Cpu.key("msrs"), message);
     match (plan.identity.msrs, host) {
         (UnknownMsrs::Fault, Host { ignores_all: true, .. }) => {
@@ -61,7 +57,7 @@ fn judge(plan: &MachinePlan, host: Host) -> Result<Option<Finding>, Findings> {
             let message = "KVM on this host cannot ignore unknown model-specific registers for one machine alone \
                            (KVM_CAP_X86_USER_SPACE_MSR, Linux 5.10)";
             let help = "leave `msrs` out, or use a newer kernel; `ignore_msrs=1` of the module `kvm` ignores them for all guests";
-            Err(about(message).with_help(help).into())
+            Err(about(message).with_help(help))
         }
         _ => Ok(None),
     }
@@ -126,8 +122,8 @@ mod tests {
             let judged = judge(plan, Host { diverts, ignores_all });
             let at = (diverts, ignores_all, plan.identity.msrs);
             match (&judged, refused, warned) {
-                (Err(findings), Some(words), None) => {
-                    let text = findings.to_string();
+                (Err(problem), Some(words), None) => {
+                    let text = problem.to_string();
                     assert!(text.contains(words) && text.contains(":6:8: "), "{at:?} {text}");
                 }
                 (Ok(Some(warning)), None, Some(words)) => {
