@@ -158,6 +158,11 @@ pub fn create_vm(kvm: &Kvm) -> Result<Arc<VmFd>, HostError> {
     Ok(Arc::new(vm))
 }
 
+/// Whether a VM can have a limit of halt polling of its own.
+pub(crate) fn limits_halt_polling(kvm: &Kvm) -> bool {
+    kvm.check_extension_raw(KVM_CAP_HALT_POLL.into()) > 0
+}
+
 /// Has KVM keep the CPU of a halted vCPU for `nanoseconds` at most while it looks for an interrupt, in place of the module's
 /// `halt_poll_ns` (kvm/api.rst, KVM_CAP_HALT_POLL).
 ///

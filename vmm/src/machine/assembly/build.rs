@@ -1,6 +1,6 @@
 //! From the plan to a live machine: memory, KVM, devices, vCPUs, in one direction.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use devices::GuestRam;
@@ -32,7 +32,6 @@ use crate::device::disk::DiskFacts;
 use crate::device::net::{NetFacts, Supervisor};
 use crate::device::{Assembly, DeviceError, Made, add_function};
 use crate::events::{Event, EventLog};
-use crate::finding::{Findings, Section};
 use crate::kvm;
 use crate::kvm::irq::Interrupts;
 use crate::kvm::slots::Slots;
@@ -176,13 +175,6 @@ impl Devices {
     }
 }
 
-/// KVM does not let a VM have a limit of its own.
-fn no_halt_polling(plan: &MachinePlan, why: &io::Error) -> Findings {
-    let message = format!("KVM on this host takes no limit of halt polling: {why}");
-    let help = "leave it out, or write to /sys/module/kvm/parameters/halt_poll_ns as root, for all machines";
-    plan.problem(Section::Cpu.key("halt_poll_ns"), message).with_help(help).about_host().into()
-}
-
 /// Builds everything but the vCPUs.
 pub(in crate::machine) fn board(
     kvm: &Kvm,
@@ -195,7 +187,7 @@ pub(in crate::machine) fn board(
     let Inputs { additions, roms, kernel, items, flash, devices } = inputs;
     let vm = kvm::create_vm(kvm)?;
     if let Some(nanoseconds) = plan.halt_poll_ns {
-        kvm::limit_halt_polling(&vm, nanoseconds).map_err(|why| no_halt_polling(plan, &why))?;
+        kvm::limit_halt_polling(&vm, nanoseconds).map_err(refused("limit halt polling"))?;
     }
     let slots = Slots::new(Arc::clone(&vm));
     slots.map_ram(&ram)?;

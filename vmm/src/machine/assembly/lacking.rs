@@ -24,6 +24,8 @@ struct Offer {
     vcpus: usize,
     /// All APIC IDs are below this.
     apic_ids: usize,
+    /// A VM may limit halt polling.
+    halt_polling: bool,
     msrs: msrs::Host,
 }
 
@@ -33,6 +35,7 @@ impl Lacking {
         let offer = Offer {
             vcpus: kvm.get_max_vcpus(),
             apic_ids: kvm.get_max_vcpu_id(),
+            halt_polling: kvm::limits_halt_polling(kvm),
             msrs: msrs::Host::look(kvm),
         };
         let mut lacking = Self::judge(plan, offer);
@@ -48,6 +51,13 @@ impl Lacking {
             let [topology, count] = ["topology", "count"].map(|key| Section::Cpu.key(key));
             let key = if plan.origin.line_of(count).is_some() { count } else { topology };
             lacking.problems.push(plan.problem(key, error.to_string()).about_host());
+        }
+        if plan.halt_poll_ns.is_some() && !offer.halt_polling {
+            let message = "KVM on this host takes no limit of halt polling for one machine alone (KVM_CAP_HALT_POLL, Linux 5.8)";
+            let help =
+                "leave it out, or write to /sys/module/kvm/parameters/halt_poll_ns as root, for all machines";
+            let problem = plan.problem(Section::Cpu.key("halt_poll_ns"), message);
+            lacking.problems.push(problem.with_help(help).about_host());
         }
         match msrs::judge(plan, offer.msrs) {
             Ok(warning) => lacking.warnings.extend(warning),
@@ -74,8 +84,12 @@ mod tests {
     use super::*;
     use crate::machine::tests::machine;
 
-    const ENOUGH: Offer =
-        Offer { vcpus: 4, apic_ids: 8, msrs: msrs::Host { diverts: true, ignores_all: false } };
+    const ENOUGH: Offer = Offer {
+        vcpus: 4,
+        apic_ids: 8,
+        halt_polling: true,
+        msrs: msrs::Host { diverts: true, ignores_all: false },
+    };
 
     #[test]
     fn what_kvm_lacks_is_a_problem_with_its_line() {
@@ -87,6 +101,14 @@ mod tests {
                 Offer { apic_ids: 2, ..ENOUGH },
                 7,
                 "APIC IDs up to 2, but KVM on this host allows those up to 1",
+                true,
+            ),
+            // 0 is a limit, too.
+            (
+                "[cpu]\nhalt_poll_ns = 0\n",
+                Offer { halt_polling: false, ..ENOUGH },
+                6,
+                "KVM_CAP_HALT_POLL",
                 true,
             ),
             (
@@ -113,9 +135,12 @@ mod tests {
 
     #[test]
     fn all_that_is_lacking_is_told_at_once() {
-        let offer = Offer { vcpus: 1, msrs: msrs::Host { diverts: false, ignores_all: false }, ..ENOUGH };
-        let plan = machine("[cpu]\ncount = 2\nmsrs = \"ignore\"\n");
-        assert_eq!(Lacking::judge(&plan, offer).problems.len(), 2);
+        let msrs = msrs::Host { diverts: false, ignores_all: false };
+        let offer = Offer { vcpus: 1, halt_polling: false, msrs, ..ENOUGH };
+        let plan = machine("[cpu]\ncount = 2\nmsrs = \"ignore\"\nhalt_poll_ns = 1000\n");
+        assert_eq!(Lacking::judge(&plan, offer).problems.len(), 3);
+        // Who asks for nothing lacks nothing.
+        assert!(Lacking::judge(&machine(""), offer).problems.is_empty());
         let enough = Lacking::judge(&plan, ENOUGH);
         assert!(enough.problems.is_empty() && enough.warnings.is_empty(), "{enough:?}");
         let ignoring = Offer { msrs: msrs::Host { diverts: true, ignores_all: true }, ..ENOUGH };
