@@ -235,6 +235,20 @@ fn plan_says_what_kvm_lacks() {
     assert_eq!(plan(folder.path(), &["--offline"]).0, 0);
 }
 
+/// CPUs that this host does not have are refused here, and may be those of the machine's host.
+#[test]
+fn plan_leaves_the_cpus_of_this_host_alone_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    for (pin, status) in [("[1023]", 3), ("\"auto\"", 0)] {
+        let toml = format!("[firmware]\ncode = \"{CODE}\"\nvars_template = \"{VARS}\"\n[cpu]\npin = {pin}\n");
+        fs::write(folder.path().join("vm.toml"), toml).unwrap();
+        let (found, said) = plan(folder.path(), &[]);
+        assert_eq!(found, status, "{pin}: {said}");
+        assert_eq!(said.contains("no CPU 1023"), status == 3, "{pin}: {said}");
+        assert_eq!(plan(folder.path(), &["--offline"]), (0, String::new()), "{pin}");
+    }
+}
+
 fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

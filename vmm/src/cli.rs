@@ -161,7 +161,7 @@ pub struct PlanArgs {
     #[arg(value_name = "VM.TOML")]
     pub config: PathBuf,
 
-    /// Leave the host's files and its KVM alone: take no names from them, and do not say what `run` would refuse because of them
+    /// Leave the host's files, its CPUs and its KVM alone: take no names from them, and do not say what `run` would refuse because of them
     #[arg(long)]
     pub offline: bool,
 

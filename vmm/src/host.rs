@@ -33,7 +33,7 @@ pub use binding::journal::JournalError;
 pub use binding::kernel::{ChildWriter, Kernel, WriteError};
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
-pub use cpus::{HostCpu, HostCpus};
+pub use cpus::{HostCpu, HostCpus, KnownCpus};
 pub use files::HostFiles;
 #[cfg(test)]
 pub use holders::Holder;
@@ -77,7 +77,7 @@ pub struct HostFacts {
     /// APIC virtualization.
     pub apic: HardwareApic,
     /// Its CPUs, if they matter.
-    pub cpus: Option<HostCpus>,
+    pub cpus: KnownCpus,
     /// What the kernel reads the time from, by its name in sysfs; `None` if it does not say.
     pub clocksource: Option<String>,
     /// What the host calls itself; `None` if nobody has looked.

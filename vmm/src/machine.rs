@@ -43,10 +43,11 @@ pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failur
     let config = config::load(path, overrides)?;
     let wanted = WantedIdentity { model: config.smbios.mirror_host, serials: config.smbios.mirror_serials };
     let facts = facts_for(&config).with_identity(wanted);
+    let facts = if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts };
     Ok(plan::plan(config, &facts)?)
 }
 
-/// The machine of a configuration, without what it takes over from this host's own identity.
+/// The machine of a configuration, without what it takes over from this host's own identity, and on whatever CPUs.
 ///
 /// # Errors
 /// As for [`plan_of`].
@@ -56,10 +57,9 @@ pub fn offline_plan_of(path: &Path) -> Result<MachinePlan, Failure> {
     Ok(plan::plan(config, &facts)?)
 }
 
-/// What the plan may know of the host, but for its identity.
+/// What the plan may know of the host, but for its identity and its CPUs.
 fn facts_for(config: &Config) -> HostFacts {
-    let facts = HostFacts::gather(config.lent_devices());
-    if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts }
+    HostFacts::gather(config.lent_devices())
 }
 
 /// Where the firmware is expected to put the large BARs of a machine on this host.

@@ -38,6 +38,35 @@ pub struct HostCpus {
     pub permitted: CpuList,
 }
 
+/// What is known of the host's CPUs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KnownCpus {
+    /// Nobody has looked.
+    #[default]
+    NotAsked,
+    /// The host does not tell.
+    NotTold,
+    /// What it has.
+    Told(HostCpus),
+}
+
+impl KnownCpus {
+    /// What the host has told.
+    pub fn told(&self) -> Option<&HostCpus> {
+        match self {
+            Self::Told(cpus) => Some(cpus),
+            Self::NotAsked | Self::NotTold => None,
+        }
+    }
+}
+
+impl From<Option<HostCpus>> for KnownCpus {
+    /// The answer of a host that was asked.
+    fn from(told: Option<HostCpus>) -> Self {
+        told.map_or(Self::NotTold, Self::Told)
+    }
+}
+
 impl HostCpus {
     /// Reads what this host has. `None` if it does not tell, which no kernel of ours does.
     pub fn gather() -> Option<Self> {

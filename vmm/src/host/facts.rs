@@ -17,7 +17,7 @@ impl HostFacts {
     /// The same, and the host's CPUs.
     #[must_use]
     pub fn with_cpus(self) -> Self {
-        Self { cpus: HostCpus::gather(), ..self }
+        Self { cpus: HostCpus::gather().into(), ..self }
     }
 
     /// With what the host calls itself, as far as that is wanted.
@@ -38,6 +38,7 @@ impl HostFacts {
         let mdevs = devices.filter_map(|device| files.mdev(device.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
         let clocksource = files.text(CLOCKSOURCE).ok();
-        Self { functions, mdevs, apic: HardwareApic::read(files), cpus: None, clocksource, identity: None }
+        let apic = HardwareApic::read(files);
+        Self { functions, mdevs, apic, clocksource, ..Self::default() }
     }
 }

@@ -11,16 +11,16 @@ use vocabulary::{CpuList, Topology};
 
 use crate::config::{Config, Pin};
 use crate::finding::{Finding, Section};
-use crate::host::{HostCpus, HostFacts};
+use crate::host::{HostCpus, HostFacts, KnownCpus};
 
 /// Where the threads of a machine run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuPlacement {
-    /// The CPUs of each vCPU, in order.
+    /// The CPUs of each vCPU, in order; none if the host decides and was not asked.
     pub vcpus: Vec<CpuList>,
-    /// Those of all other threads. `None` leaves them where they are, as no CPU is left for them alone.
+    /// Those of all other threads. `None` leaves them where they are, as no CPU is left for them alone or none is known.
     pub others: Option<CpuList>,
-    /// Those that the process was started with.
+    /// Those that the process was started with; none if the host was not asked or does not tell.
     pub given: CpuList,
     /// How it was decided.
     pub choice: Choice,
@@ -35,6 +35,8 @@ pub enum Choice {
     Cores,
     /// By the host's topology, which has too few cores: all vCPUs share some.
     Shared,
+    /// By the host's topology, which nobody has looked at.
+    Open,
 }
 
 /// What is left of `given` for others: whole cores if there are any.
@@ -64,31 +66,32 @@ pub(super) fn plan(
     problems: &mut Vec<Finding>,
     warnings: &mut Vec<Finding>,
 ) -> Option<CpuPlacement> {
-    let host = facts.cpus.as_ref();
+    let host = facts.cpus.told();
     let key = Section::Cpu.key("pin");
-    let placement = match (config.scheduling.pin.as_ref()?, host) {
-        (Pin::Cpus(lists), host) => {
+    let placement = match (config.scheduling.pin.as_ref()?, &facts.cpus) {
+        (Pin::Cpus(lists), _) => {
             if let Some(host) = host {
                 check(config, lists, host, problems);
             }
             CpuPlacement::new(lists.clone(), Choice::Written, host)
         }
-        (Pin::Auto, Some(host)) => {
+        (Pin::Auto, KnownCpus::Told(host)) => {
             let (placement, shortage) = auto::place(topology, host);
             warnings.extend(
                 shortage.map(|shortage| config.problem(key, shortage.message()).with_help(shortage.help())),
             );
             placement
         }
-        (Pin::Auto, None) => {
+        (Pin::Auto, KnownCpus::NotAsked) => CpuPlacement::new(Vec::new(), Choice::Open, None),
+        (Pin::Auto, KnownCpus::NotTold) => {
             let message = "cannot choose CPUs: /sys/devices/system/cpu does not tell which ones the host has";
             let help = "mount sysfs, write a list of CPUs, or leave `pin` out";
             problems.push(config.problem(key, message).with_help(help).about_host());
             return None;
         }
     };
-    // Who shares knows already.
-    if placement.others.is_none() && placement.choice != Choice::Shared {
+    // Who shares knows already. Of a host that says nothing there is nothing to say.
+    if host.is_some() && placement.others.is_none() && placement.choice != Choice::Shared {
         let message = "the vCPUs have all CPUs that this process may use: the machine's other threads, which serve disks, \
                        network and screen, take time from them";
         let help = "leave one core of the host out";

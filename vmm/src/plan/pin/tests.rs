@@ -242,13 +242,14 @@ mod whole {
     use super::*;
     use crate::config;
     use crate::finding::Findings;
+    use crate::host::KnownCpus;
     use crate::plan::{MachinePlan, report};
 
-    fn planned(cpu: &str, cpus: Option<HostCpus>) -> Result<MachinePlan, Findings> {
+    fn planned(cpu: &str, cpus: impl Into<KnownCpus>) -> Result<MachinePlan, Findings> {
         let text =
             format!("[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n[cpu]\n{cpu}\n");
         let config = config::parse(&text, Path::new("/vm/test.toml")).unwrap();
-        crate::plan::plan(config, &HostFacts { cpus, ..HostFacts::default() })
+        crate::plan::plan(config, &HostFacts { cpus: cpus.into(), ..HostFacts::default() })
     }
 
     #[test]
@@ -270,6 +271,36 @@ mod whole {
         let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         let expected = serde_json::json!({ "choice": "written", "vcpus": ["9", "2,10", "3,11"], "others": "0,4-8,12-15" });
         assert_eq!(json["cpus"]["placement"], expected);
+    }
+
+    /// On another host than the machine's, none of this one's CPUs matters.
+    #[test]
+    fn a_host_that_was_not_asked_is_not_judged() {
+        let json = |plan: &MachinePlan| -> serde_json::Value {
+            serde_json::from_str(&report::report(plan, &[]).json().unwrap()).unwrap()
+        };
+        // No host has this one.
+        let plan = planned("count = 2\npin = [[2, 1023], 3]", KnownCpus::NotAsked).unwrap();
+        assert_eq!(plan.warnings, Vec::new());
+        let text = report::report(&plan, &[]).text();
+        assert!(text.contains("  vCPU 0 runs on the host's CPU 2,1023\n"), "{text}");
+        assert!(text.contains("  which CPUs all other threads run on depends on the host\n"), "{text}");
+        let expected = serde_json::json!({ "choice": "written", "vcpus": ["2,1023", "3"] });
+        assert_eq!(json(&plan)["cpus"]["placement"], expected);
+
+        let plan = planned("count = 200\npin = \"auto\"", KnownCpus::NotAsked).unwrap();
+        assert_eq!(plan.warnings, Vec::new());
+        let text = report::report(&plan, &[]).text();
+        assert!(
+            text.contains("  which CPUs vCPUs and all other threads run on depends on the host\n"),
+            "{text}"
+        );
+        assert!(!text.contains("vCPU 0"), "{text}");
+        assert_eq!(json(&plan)["cpus"]["placement"], serde_json::json!({ "choice": "open", "vcpus": [] }));
+
+        // Asked in vain: what is written is tried.
+        let plan = planned("count = 1\npin = [3]", KnownCpus::NotTold).unwrap();
+        assert_eq!((plan.warnings, plan.placement.unwrap().first()), (Vec::new(), Some(3)));
     }
 
     #[test]

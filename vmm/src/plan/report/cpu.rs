@@ -62,13 +62,17 @@ impl Cpus {
 /// Which of the host's CPUs threads run on, each in the kernel's notation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Placement {
-    /// How it was decided: `written`, `cores` (each core of the guest has one of the host) or `shared`.
+    /// How it was decided: `written`, `cores` (each core of the guest has one of the host), `shared`, or `open`: by the host, which was not
+    /// asked.
     pub choice: &'static str,
     /// The CPUs of each vCPU.
     pub vcpus: Vec<String>,
     /// Those of all other threads, if there are any left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub others: Option<String>,
+    /// The host's CPUs are known, and with them what is left.
+    #[serde(skip)]
+    host_known: bool,
 }
 
 impl From<&CpuPlacement> for Placement {
@@ -78,9 +82,11 @@ impl From<&CpuPlacement> for Placement {
                 Choice::Written => "written",
                 Choice::Cores => "cores",
                 Choice::Shared => "shared",
+                Choice::Open => "open",
             },
             vcpus: placement.vcpus.iter().map(ToString::to_string).collect(),
             others: placement.others.as_ref().map(ToString::to_string),
+            host_known: !placement.given.is_empty(),
         }
     }
 }
@@ -88,11 +94,17 @@ impl From<&CpuPlacement> for Placement {
 impl Placement {
     /// Its lines below the number of processors.
     pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+        if self.vcpus.is_empty() {
+            return writeln!(out, "  which CPUs vCPUs and all other threads run on depends on the host");
+        }
         for (index, cpus) in self.vcpus.iter().enumerate() {
             writeln!(out, "  vCPU {index} runs on the host's CPU {cpus}")?;
         }
         match &self.others {
             Some(cpus) => writeln!(out, "  all other threads run on {cpus}"),
+            None if !self.host_known => {
+                writeln!(out, "  which CPUs all other threads run on depends on the host")
+            }
             None => writeln!(out, "  all other threads run beside them: no CPU is left"),
         }
     }
