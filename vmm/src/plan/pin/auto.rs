@@ -3,7 +3,8 @@
 //! - A guest's core has a core of the host for itself; its two threads have one thread each, and a single thread has the whole
 //!   core, which nobody else uses then.
 //! - On a hybrid processor only fast cores count. KVM shows a guest one kind of core, and a guest that finds its processors
-//!   equal shares its work out as if they were.
+//!   equal shares its work out as if they were. Where vCPUs outnumber the fast CPUs, they share all:
+//!   a slow CPU is better than none.
 //! - The cores lie below one L3 cache where that has enough of them.
 //! - The core of CPU 0, which serves most of the host's interrupts, is the last to be taken.
 
@@ -23,6 +24,8 @@ pub(super) struct Shortage {
     /// How many cores there are that would do.
     cores: usize,
     shared: CpuList,
+    /// CPUs of slow cores are among them.
+    slow: bool,
 }
 
 impl Shortage {
@@ -31,11 +34,12 @@ impl Shortage {
     }
 
     pub(super) fn message(&self) -> String {
-        let Self { topology: Topology { threads, .. }, cores, shared } = self;
+        let Self { topology: Topology { threads, .. }, cores, shared, slow } = self;
         let kind = if *threads > 1 { format!(" of {threads} threads") } else { String::new() };
+        let slow = if *slow { ", slow ones among them as there are more vCPUs than fast ones," } else { "" };
         format!(
             "`auto` finds {cores} core(s) of the host for the guest's {}{kind}: the vCPUs are not pinned one by one, but share the \
-             CPUs {shared} and may wait for each other",
+             CPUs {shared}{slow} and may wait for each other",
             self.guest_cores()
         )
     }
@@ -125,9 +129,11 @@ pub(super) fn place(topology: Topology, host: &HostCpus) -> (CpuPlacement, Optio
     let count = topology.sockets.saturating_mul(topology.cores) as usize;
     let fit: Vec<&Core<'_>> = all.iter().filter(|core| core.cpus.len() >= threads).collect();
     let Some(chosen) = choose(&fit, count) else {
-        let shared: CpuList = all.iter().map(|core| &core.cpus).collect();
-        let vcpus = vec![shared.clone(); topology.count() as usize];
-        let shortage = Shortage { topology, cores: fit.len(), shared };
+        let fast: CpuList = all.iter().map(|core| &core.cpus).collect();
+        let vcpus = topology.count() as usize;
+        let shared = if vcpus > fast.len() { host.given.clone() } else { fast.clone() };
+        let vcpus = vec![shared.clone(); vcpus];
+        let shortage = Shortage { topology, cores: fit.len(), slow: shared != fast, shared };
         return (CpuPlacement::new(vcpus, Choice::Shared, Some(host)), Some(shortage));
     };
     let singly = || chosen.iter().flat_map(|core| core.cpus.iter().take(threads).map(CpuList::of)).collect();
