@@ -9,6 +9,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Error, VcpuFd};
 
+/// So many registers are read or written by one call. KVM takes fewer than 256 (`MAX_IO_MSRS` in its sources).
+const BATCH: usize = 128;
+
 /// Everything that a reset restores. Memory is not part of it.
 pub struct PowerOnState {
     regs: kvm_regs,
@@ -22,19 +25,39 @@ pub struct PowerOnState {
     mp_state: kvm_mp_state,
 }
 
+/// Gives registers to KVM, a part at a time. `call` gets a part, and answers how many KVM has done of it, from the first on:
+/// KVM stops at a register that this vCPU does not have, or that cannot be written, and what is behind that comes next.
+fn in_batches(
+    entries: &[kvm_msr_entry],
+    mut call: impl FnMut(&[kvm_msr_entry]) -> Result<usize, Error>,
+) -> Result<(), Error> {
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let batch = rest.get(..BATCH).unwrap_or(rest);
+        let passed = (call(batch)? + 1).min(batch.len());
+        rest = rest.get(passed..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn write_msrs(vcpu: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<(), Error> {
+    in_batches(entries, |batch| {
+        vcpu.set_msrs(&Msrs::from_entries(batch).map_err(|_| Error::new(libc::E2BIG))?)
+    })
+}
+
 fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, Error> {
-    let mut wanted: Vec<kvm_msr_entry> = msrs::power_on(list.as_slice())
+    let wanted: Vec<kvm_msr_entry> = msrs::power_on(list.as_slice())
         .into_iter()
         .map(|index| kvm_msr_entry { index, ..Default::default() })
         .collect();
     let mut known = Vec::with_capacity(wanted.len());
-    while !wanted.is_empty() {
-        let mut msrs = Msrs::from_entries(&wanted).map_err(|_| Error::new(libc::E2BIG))?;
-        let count = vcpu.get_msrs(&mut msrs)?.min(wanted.len());
+    in_batches(&wanted, |batch| {
+        let mut msrs = Msrs::from_entries(batch).map_err(|_| Error::new(libc::E2BIG))?;
+        let count = vcpu.get_msrs(&mut msrs)?;
         known.extend_from_slice(msrs.as_slice().get(..count).unwrap_or_default());
-        // KVM stops at the first register that this vCPU does not have: go on behind it.
-        wanted.drain(..(count + 1).min(wanted.len()));
-    }
+        Ok(count)
+    })?;
     Ok(known)
 }
 
@@ -68,16 +91,56 @@ impl PowerOnState {
             unsafe { vcpu.set_xsave(xsave) }?;
         }
         vcpu.set_debug_regs(debug)?;
-        // Registers that KVM lets userspace read but not write end a batch early: go on behind each.
-        let mut rest = msrs.as_slice();
-        while !rest.is_empty() {
-            let batch = Msrs::from_entries(rest).map_err(|_| Error::new(libc::E2BIG))?;
-            let count = vcpu.set_msrs(&batch)?.min(rest.len());
-            rest = rest.get(count + 1..).unwrap_or_default();
-        }
+        write_msrs(vcpu, msrs)?;
         // The APIC base is among the special registers and must be enabled before its page is written.
         vcpu.set_lapic(lapic)?;
         vcpu.set_vcpu_events(events)?;
         vcpu.set_mp_state(*mp_state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registers(indices: impl IntoIterator<Item = u32>) -> Vec<kvm_msr_entry> {
+        indices.into_iter().map(|index| kvm_msr_entry { index, data: 5, ..Default::default() }).collect()
+    }
+
+    /// The registers that a KVM has done which takes all but those in `refused`, and the sizes of the parts that it got.
+    fn done(count: u32, refused: &[u32]) -> (Vec<u32>, Vec<usize>) {
+        let (mut done, mut sizes) = (Vec::new(), Vec::new());
+        in_batches(&registers(0..count), |batch| {
+            let taken = batch.iter().take_while(|entry| !refused.contains(&entry.index));
+            let before = done.len();
+            done.extend(taken.map(|entry| entry.index));
+            sizes.push(batch.len());
+            Ok(done.len() - before)
+        })
+        .unwrap();
+        (done, sizes)
+    }
+
+    #[test]
+    fn every_register_is_tried_once_however_many_there_are() {
+        for (count, refused, expected) in [
+            (0, &[][..], &[][..]),
+            (1, &[], &[1]),
+            (1, &[0], &[1]),
+            (128, &[], &[128]),
+            (129, &[], &[128, 1]),
+            (300, &[], &[128, 128, 44]),
+            // The first, two in a row, the last of a part, the last of all.
+            (130, &[0], &[128, 128, 1]),
+            (10, &[3, 4], &[10, 6, 5]),
+            (129, &[127], &[128, 1]),
+            (129, &[128], &[128, 1]),
+        ] {
+            let (done, sizes) = done(count, refused);
+            let all: Vec<u32> = (0..count).filter(|index| !refused.contains(index)).collect();
+            assert_eq!((done, sizes.as_slice()), (all, expected), "{count} {refused:?}");
+        }
+        let fault = |_: &[kvm_msr_entry]| Err(Error::new(libc::EFAULT));
+        assert_eq!(in_batches(&registers(0..1), fault), Err(Error::new(libc::EFAULT)));
     }
 }
