@@ -12,6 +12,9 @@ use kvm_ioctls::{Error, VcpuFd};
 /// So many registers are read or written by one call. KVM takes fewer than 256 (`MAX_IO_MSRS` in its sources).
 const BATCH: usize = 128;
 
+/// IA32_FEATURE_CONTROL: whether the guest may use VMX.
+const FEATURE_CONTROL: u32 = 0x3a;
+
 /// Everything that a reset restores. Memory is not part of it.
 pub struct PowerOnState {
     regs: kvm_regs,
@@ -44,6 +47,15 @@ fn write_msrs(vcpu: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<(), Error> {
     in_batches(entries, |batch| {
         vcpu.set_msrs(&Msrs::from_entries(batch).map_err(|_| Error::new(libc::E2BIG))?)
     })
+}
+
+/// What a vCPU in VMX operation needs before anything else can be restored; `None` if it has no VMX.
+///
+/// There CR4 cannot be without VMXE, so that KVM refuses the special registers of a power-on state. A reset ends VMX
+/// operation on hardware; KVM ends it when userspace writes 0 to IA32_FEATURE_CONTROL, locked or not (`vmx_set_msr` in
+/// arch/x86/kvm/vmx/vmx.c).
+fn leaving_vmx(msrs: &[kvm_msr_entry]) -> Option<kvm_msr_entry> {
+    msrs.iter().find(|entry| entry.index == FEATURE_CONTROL).map(|entry| kvm_msr_entry { data: 0, ..*entry })
 }
 
 fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, Error> {
@@ -81,6 +93,10 @@ impl PowerOnState {
     /// Puts it back. The boot processor becomes runnable, the others wait for INIT and SIPI, as they did at first.
     pub fn restore(&self, vcpu: &VcpuFd) -> Result<(), Error> {
         let Self { regs, sregs, xcrs, xsave, debug, msrs, lapic, events, mp_state } = self;
+        if let Some(entry) = leaving_vmx(msrs) {
+            // What firmware leaves there comes back with the other registers. A failure shows in the next line if it matters.
+            let _ = write_msrs(vcpu, &[entry]);
+        }
         vcpu.set_sregs(sregs)?;
         vcpu.set_regs(regs)?;
         if let Some(xcrs) = xcrs {
@@ -105,6 +121,13 @@ mod tests {
 
     fn registers(indices: impl IntoIterator<Item = u32>) -> Vec<kvm_msr_entry> {
         indices.into_iter().map(|index| kvm_msr_entry { index, data: 5, ..Default::default() }).collect()
+    }
+
+    #[test]
+    fn vmx_is_left_where_there_is_vmx() {
+        let left = leaving_vmx(&registers([0x174, 0x3a, 0x1a0]));
+        assert_eq!(left.map(|entry| (entry.index, entry.data)), Some((0x3a, 0)));
+        assert_eq!(leaving_vmx(&registers([0x174, 0x1a0])), None);
     }
 
     /// The registers that a KVM has done which takes all but those in `refused`, and the sizes of the parts that it got.
