@@ -97,8 +97,16 @@ impl<F: FnMut() + Send> ClockChange<F> {
             it_value: Timespec { tv_sec: 8_600_000_000, tv_nsec: 0 },
         };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        timerfd_settime(&self.timer, flags, &never)?;
-        Ok(())
+        armed(timerfd_settime(&self.timer, flags, &never).map(drop))
+    }
+}
+
+/// What timerfd_settime(2) says of such a timer. ECANCELED: the clock was set since it was armed before, which is over now; it is
+/// armed nevertheless.
+fn armed(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Ok(()) | Err(Errno::CANCELED) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -153,6 +161,17 @@ mod tests {
     use event_manager::{EventManager, SubscriberOps};
 
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_again_at_once_is_watched_on() {
+        for (result, expected) in [
+            (Ok(()), None),
+            (Err(Errno::CANCELED), None),
+            (Err(Errno::INVAL), Some(io::ErrorKind::InvalidInput)),
+        ] {
+            assert_eq!(armed(result).err().map(|error| error.kind()), expected, "{result:?}");
+        }
+    }
 
     #[test]
     fn expires_once_when_armed_and_not_when_disarmed() {
