@@ -13,7 +13,7 @@ use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::crash::GuestCrash;
-use super::msr::{Accessed, MsrExits};
+use super::msr::{MsrExits, Refused};
 use super::tally::{Access, ExitTally};
 use crate::events::ExitCounts;
 
@@ -116,10 +116,10 @@ impl Dispatcher {
 
     /// An access to a register was answered. Where one that was refused was made is worth knowing when the guest crashes of it.
     #[cold]
-    fn msr_done(&self, vcpu: &VcpuFd, refused: Option<Accessed>) -> Turn {
-        if let Some(accessed) = refused {
+    fn msr_done(&self, vcpu: &VcpuFd, refused: Option<Refused>) -> Turn {
+        if let Some(refused) = refused {
             // KVM goes past the instruction only when the guest is entered again.
-            self.msrs.refused_at(accessed, vcpu.get_regs().ok().map(|regs| regs.rip));
+            self.msrs.refused_at(refused, vcpu.get_regs().ok().map(|regs| regs.rip));
         }
         Turn::Continue
     }

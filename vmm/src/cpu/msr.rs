@@ -20,7 +20,7 @@ use kvm_bindings::{KVM_CAP_X86_USER_SPACE_MSR, kvm_enable_cap};
 use kvm_ioctls::{Error, MsrExitReason, ReadMsrExit, VmFd, WriteMsrExit};
 use vocabulary::{CpuVendor, Topology};
 
-pub use ledger::{Accessed, Count, Fate, Ledger, Refusal};
+pub use ledger::{Accessed, Count, Fate, Ledger, Refusal, Refused};
 pub use preset::Preset;
 
 use table::Answer;
@@ -107,7 +107,7 @@ pub struct MsrExits {
 
 impl MsrExits {
     /// Answers RDMSR. What was refused, if it was.
-    pub fn read(&self, exit: ReadMsrExit<'_>) -> Option<Accessed> {
+    pub fn read(&self, exit: ReadMsrExit<'_>) -> Option<Refused> {
         let (verdict, refused) = self.account(exit.index, Access::Read, exit.reason);
         *exit.data = verdict.value;
         *exit.error = refused.is_some().into();
@@ -115,13 +115,13 @@ impl MsrExits {
     }
 
     /// Answers WRMSR. What was refused, if it was.
-    pub fn write(&self, exit: WriteMsrExit<'_>) -> Option<Accessed> {
+    pub fn write(&self, exit: WriteMsrExit<'_>) -> Option<Refused> {
         let (_, refused) = self.account(exit.index, Access::Write, exit.reason);
         *exit.error = refused.is_some().into();
         refused
     }
 
-    fn account(&self, index: u32, access: Access, reason: MsrExitReason) -> (Verdict, Option<Accessed>) {
+    fn account(&self, index: u32, access: Access, reason: MsrExitReason) -> (Verdict, Option<Refused>) {
         let known = reason != MsrExitReason::Unknown;
         let verdict = judge(index, access, known, self.processor, self.unknown);
         let accessed = Accessed { index, name: table::name(index, self.processor.vendor), access };
@@ -132,12 +132,12 @@ impl MsrExits {
                 self.vcpu
             );
         }
-        (verdict, (verdict.fate == Fate::Refused).then_some(accessed))
+        (verdict, (verdict.fate == Fate::Refused).then_some(Refused { accessed, unknown: !known }))
     }
 
     /// Notes where the guest was when it was refused: at `rip`, if that is known.
-    pub fn refused_at(&self, accessed: Accessed, rip: Option<u64>) {
-        self.ledger.refused(Refusal { accessed, vcpu: self.vcpu, rip });
+    pub fn refused_at(&self, refused: Refused, rip: Option<u64>) {
+        self.ledger.refused(Refusal { refused, vcpu: self.vcpu, rip });
     }
 }
 
@@ -188,11 +188,16 @@ mod tests {
         let refused = exits.read(ReadMsrExit { error: &mut error, reason, index: 0x35, data: &mut data });
         assert_eq!((refused, error, data), (None, 0, 6 << 16 | 12));
         let refused = exits.read(ReadMsrExit { error: &mut error, reason, index: 0x1234, data: &mut data });
-        assert_eq!((refused, error), (Some(Accessed { index: 0x1234, name: None, access: Access::Read }), 1));
+        let unknown =
+            |index, access| Some(Refused { accessed: Accessed { index, name: None, access }, unknown: true });
+        assert_eq!((refused, error), (unknown(0x1234, Access::Read), 1));
         let refused = exits.write(WriteMsrExit { error: &mut error, reason, index: 0x1f1, data: 3 });
         assert_eq!((refused, error), (None, 0));
         let refused = exits.write(WriteMsrExit { error: &mut error, reason, index: 0x150, data: 3 });
-        assert_eq!((refused, error), (Some(Accessed { index: 0x150, name: None, access: Access::Write }), 1));
+        assert_eq!((refused, error), (unknown(0x150, Access::Write), 1));
+        let reason = MsrExitReason::Inval;
+        let refused = exits.read(ReadMsrExit { error: &mut error, reason, index: 0x345, data: &mut data });
+        assert_eq!((refused.map(|refused| refused.unknown), error), (Some(false), 1));
         let told: Vec<_> = ledger.counts().iter().map(|count| count.accessed.to_string()).collect();
         assert_eq!(
             told,
@@ -201,6 +206,7 @@ mod tests {
                 "read of MSR 0x1234",
                 "write of MSR 0x1f1 (CRASHLOG_CONTROL)",
                 "write of MSR 0x150",
+                "read of MSR 0x345",
             ]
         );
     }

@@ -15,14 +15,21 @@ pub(super) const BETWEEN: Duration = Duration::from_millis(200);
 const CAUSE: Duration = Duration::from_secs(60);
 
 /// A line, with the break before it, on the last access to a model-specific register that was refused, beside a guest's crash: a
-/// driver that does not expect the exception is a common reason. Empty if there was none of late.
+/// driver that does not expect the exception is a common reason. Empty if there was none of late. Whether the user can help it is
+/// said only where so: registers that KVM knows, and this guest has not, are refused whatever `[cpu] msrs` says.
 pub(super) fn refused_msr(msrs: &Ledger) -> String {
     match msrs.last_refused() {
-        Some((refusal, ago)) if ago <= CAUSE => format!(
-            "\nthe last access to a model-specific register that was refused, {:.1} s before: {refusal}; if that is the reason, \
-             `msrs = \"ignore\"` in [cpu] may help",
-            ago.as_secs_f64()
-        ),
+        Some((refusal, ago)) if ago <= CAUSE => {
+            let help = if refusal.refused.unknown {
+                "; if that is the reason, `msrs = \"ignore\"` in [cpu] may help"
+            } else {
+                ""
+            };
+            let ago = ago.as_secs_f64();
+            format!(
+                "\nthe last access to a model-specific register that was refused, {ago:.1} s before: {refusal}{help}"
+            )
+        }
         _ => String::new(),
     }
 }
@@ -105,7 +112,28 @@ pub(super) fn describe(looks: &Looks) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use vocabulary::{CpuVendor, Topology};
+
     use super::*;
+    use crate::cpu::msr::{self, Accessed, MsrExits, Processor, Refused, Unknown};
+
+    #[test]
+    fn help_is_named_where_it_helps() {
+        let topology = Topology { sockets: 1, cores: 1, threads: 1 };
+        let processor = Processor { vendor: CpuVendor::Intel, topology };
+        let ledger = Arc::<Ledger>::default();
+        let exits = MsrExits { vcpu: 0, processor, unknown: Unknown::Fault, ledger: Arc::clone(&ledger) };
+        assert_eq!(refused_msr(&ledger), "");
+        let accessed = Accessed { index: 0x345, name: None, access: msr::Access::Read };
+        for (unknown, helps) in [(true, true), (false, false)] {
+            exits.refused_at(Refused { accessed, unknown }, Some(0x1000));
+            let said = refused_msr(&ledger);
+            assert!(said.contains("read of MSR 0x345 by vCPU 0 at RIP 0000000000001000"), "{said}");
+            assert_eq!(said.contains("`msrs = \"ignore\"` in [cpu]"), helps, "{said}");
+        }
+    }
 
     fn at(exits: u64, access: Option<Access>) -> Moment {
         Moment { exits, access }

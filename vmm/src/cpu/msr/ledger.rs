@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Access;
 
-/// So many registers are told apart, reads and writes each; a guest that tries all of them fills no memory.
+/// So many accesses are told apart, a register's reads from its writes; a guest that tries all of them fills no memory.
 const MOST: usize = 64;
 
 /// A register and what was done to it.
@@ -61,11 +61,20 @@ pub struct Count {
     pub refused: u64,
 }
 
-/// An access that was refused.
+/// An access that was refused, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The access.
+    pub accessed: Accessed,
+    /// Nobody knows the register, so that the user can have such accesses ignored.
+    pub unknown: bool,
+}
+
+/// Where an access was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The access.
-    pub accessed: Accessed,
+    pub refused: Refused,
     /// Which vCPU it was.
     pub vcpu: usize,
     /// Where the instruction is, in the guest's linear addresses.
@@ -74,7 +83,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by vCPU {}", self.accessed, self.vcpu)?;
+        write!(f, "{} by vCPU {}", self.refused.accessed, self.vcpu)?;
         self.rip.map_or(Ok(()), |rip| write!(f, " at RIP {rip:016x}"))
     }
 }
@@ -190,7 +199,8 @@ mod tests {
         let ledger = Ledger::default();
         assert_eq!(ledger.last_refused(), None);
         for (index, rip) in [(1, None), (0x1a2, Some(0x1000))] {
-            ledger.refused(Refusal { accessed: read(index), vcpu: 2, rip });
+            let refused = Refused { accessed: read(index), unknown: true };
+            ledger.refused(Refusal { refused, vcpu: 2, rip });
         }
         let (refusal, ago) = ledger.last_refused().unwrap();
         assert_eq!(refusal.to_string(), "read of MSR 0x1a2 by vCPU 2 at RIP 0000000000001000");
