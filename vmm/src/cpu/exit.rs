@@ -9,7 +9,7 @@ mod hyperv;
 use std::sync::Arc;
 
 use devices::bus::{Action, BusView};
-use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN};
+use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_IN, kvm_run};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::crash::GuestCrash;
@@ -59,10 +59,22 @@ fn turn_of(action: Action) -> Turn {
     }
 }
 
+/// Before the guest is entered: a system event has no payload unless KVM says so.
+///
+/// Kernels before 5.18 do not write the count of it, `ndata`, and kvm-ioctls slices by what another exit has left there. The
+/// count shares its place with the count of port I/O, the upper half of the address of memory-mapped I/O, and padding of
+/// the exits for MSRs and Hyper-V. KVM reads none of these when the guest is entered again: it goes by notes of its own, and
+/// takes from here only what userspace answers, which is elsewhere.
+#[inline]
+fn forget_payload(run: &mut kvm_run) {
+    run.__bindgen_anon_1.system_event.ndata = 0;
+}
+
 impl Dispatcher {
     /// Runs the guest until its next exit and handles it.
     #[inline]
     pub fn turn(&mut self, vcpu: &mut VcpuFd) -> Turn {
+        forget_payload(vcpu.get_kvm_run());
         match vcpu.run() {
             Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => self.port(vcpu),
             Ok(VcpuExit::MmioRead(address, data)) => {
@@ -163,4 +175,25 @@ fn sub_error(vcpu: &mut VcpuFd) -> u32 {
     let run = vcpu.get_kvm_run();
     // SAFETY: called for KVM_EXIT_INTERNAL_ERROR only, whose member of the union this is; it is plain data.
     unsafe { run.__bindgen_anon_1.internal.suberror }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_payload_leaves_the_answers_to_exits() {
+        let mut run = kvm_run::default();
+        run.__bindgen_anon_1.padding = [-1; 256];
+        forget_payload(&mut run);
+        // SAFETY: all members of the union are plain data, and all of it was written.
+        unsafe {
+            let exit = &run.__bindgen_anon_1;
+            assert_eq!((exit.system_event.type_, exit.system_event.ndata), (u32::MAX, 0));
+            assert_eq!(exit.io.data_offset, u64::MAX);
+            assert_eq!((exit.mmio.data, exit.mmio.len), ([u8::MAX; 8], u32::MAX));
+            assert_eq!((exit.msr.error, exit.msr.data), (u8::MAX, u64::MAX));
+            assert_eq!((exit.hyperv.type_, exit.hyperv.u.hcall.result), (u32::MAX, u64::MAX));
+        }
+    }
 }
