@@ -7,6 +7,7 @@ use super::control;
 use super::diagnose;
 use super::end::End;
 use super::supervisor::Supervisor;
+use crate::console::Releaser;
 use crate::control::Crash;
 use crate::cpu::crash::GuestCrash;
 use crate::cpu::report::CpuReport;
@@ -38,7 +39,7 @@ pub(super) struct Pending {
 enum Look {
     /// The time is over.
     Over,
-    /// No vCPU has left the guest since the last look: it may have halted.
+    /// No vCPU has left the guest since the last look, nor waits for a device: it may have halted.
     Still,
     /// It does something.
     Busy,
@@ -52,7 +53,7 @@ impl Pending {
     /// One turn later, the vCPUs are there.
     fn look(&mut self, moments: Vec<Moment>) -> Look {
         self.left = self.left.saturating_sub(TURN);
-        let still = moments == self.seen;
+        let still = moments == self.seen && moments.iter().all(|moment| moment.access.is_none());
         self.seen = moments;
         match (self.left.is_zero(), still) {
             (true, _) => Look::Over,
@@ -117,6 +118,8 @@ impl Supervisor<'_> {
             Err(why) => Some(End::Itself(Outcome::Failed(why))),
             Ok(false) => {
                 self.dump.arm_in(Some(TURN));
+                // Stopping them may have released the consoles.
+                self.releasers.iter().for_each(Releaser::hold);
                 self.vcpus.resume();
                 None
             }
@@ -156,6 +159,8 @@ mod tests {
             (at(&[0, 0]), Look::Still),
             (at(&[0, 1]), Look::Busy),
             (at(&[1, 1]), Look::Busy),
+            (vec![Moment { exits: 1, access: Some(Access::Port(0x80)) }], Look::Busy),
+            // It waits for a device, such as a console that nobody reads.
             (vec![Moment { exits: 1, access: Some(Access::Port(0x80)) }], Look::Busy),
             (vec![Moment { exits: 1, access: None }], Look::Busy),
             (vec![Moment { exits: 1, access: None }], Look::Still),
