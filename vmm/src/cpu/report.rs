@@ -46,6 +46,13 @@ impl CpuReport {
         Some(Self { index, regs, sregs, code, mp_state })
     }
 
+    /// A vCPU that is in a state of KVM's, with such flags.
+    #[cfg(test)]
+    pub fn of(index: usize, mp_state: u32, rflags: u64) -> Self {
+        let regs = kvm_regs { rflags, ..Default::default() };
+        Self { index, regs, sregs: kvm_sregs::default(), code: None, mp_state }
+    }
+
     /// Whether the vCPU was never started by the guest.
     pub fn waits_for_startup(&self) -> bool {
         matches!(self.mp_state, KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED)

@@ -69,9 +69,10 @@ impl Pending {
     }
 }
 
-/// Whether nothing but an NMI or a reset leads out of it.
-fn halted(reports: &[CpuReport]) -> bool {
-    reports.iter().all(|report| report.waits_for_startup() || report.halted_for_good())
+/// Whether nothing but an NMI or a reset leads out of it; not if one of its `cpus` does not show what it does.
+fn halted(reports: &[CpuReport], cpus: usize) -> bool {
+    reports.len() == cpus
+        && reports.iter().all(|report| report.waits_for_startup() || report.halted_for_good())
 }
 
 fn for_events(crash: &GuestCrash) -> ReportedCrash {
@@ -105,10 +106,11 @@ impl Supervisor<'_> {
     /// Looks whether a guest that has crashed is done.
     pub(super) fn look_after_crash(&mut self) -> Option<End> {
         let moments = self.vcpus.moments();
+        let cpus = moments.len();
         let pending = self.crash.as_mut()?;
         let done = match if self.paused { Look::Busy } else { pending.look(moments) } {
             Look::Over => self.vcpus.park(self).map(|_| true),
-            Look::Still => self.vcpus.park(self).map(|reports| halted(&reports)),
+            Look::Still => self.vcpus.park(self).map(|reports| halted(&reports, cpus)),
             Look::Busy => {
                 self.dump.arm_in(Some(TURN));
                 return None;
@@ -139,6 +141,8 @@ impl Supervisor<'_> {
 
 #[cfg(test)]
 mod tests {
+    use kvm_bindings::{KVM_MP_STATE_HALTED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED};
+
     use super::*;
     use crate::cpu::crash::System;
     use crate::cpu::tally::Access;
@@ -166,6 +170,26 @@ mod tests {
             (vec![Moment { exits: 1, access: None }], Look::Still),
         ] {
             assert_eq!(pending.look(moments.clone()), expected, "{moments:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_has_halted_when_each_of_its_processors_has() {
+        let running = |index| CpuReport::of(index, KVM_MP_STATE_RUNNABLE, 2);
+        let halted_for_good = |index| CpuReport::of(index, KVM_MP_STATE_HALTED, 2);
+        let idle = |index| CpuReport::of(index, KVM_MP_STATE_HALTED, 2 | 1 << 9);
+        let unstarted = |index| CpuReport::of(index, KVM_MP_STATE_UNINITIALIZED, 2);
+        for (reports, cpus, expected) in [
+            (vec![halted_for_good(0)], 1, true),
+            (vec![halted_for_good(0), halted_for_good(1)], 2, true),
+            (vec![halted_for_good(0), unstarted(1)], 2, true),
+            (vec![halted_for_good(0), running(1)], 2, false),
+            (vec![halted_for_good(0), idle(1)], 2, false),
+            // KVM did not show the registers of one, or of all.
+            (vec![halted_for_good(0)], 2, false),
+            (vec![], 1, false),
+        ] {
+            assert_eq!(halted(&reports, cpus), expected, "{reports:?} of {cpus}");
         }
     }
 
