@@ -38,8 +38,8 @@ pub(super) fn place(facts: &Facts, driver: Driver) -> Option<Verdict> {
         return Some(Verdict::ok(found));
     }
     let verdict = match driver.accepts_machines() {
-        Some(true) => Verdict::warning(found),
-        _ => Verdict::fails(found),
+        Some(false) => Verdict::fails(found),
+        Some(true) | None => Verdict::warning(found),
     };
     Some(if as_planned {
         verdict.at(key::GUEST, DEFAULT)

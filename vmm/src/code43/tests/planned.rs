@@ -145,7 +145,7 @@ fn each_mistake_is_found() {
         (vbios("text.rom"), &["vbios"]),
         (vbios("none.rom"), &["vbios"]),
         (format!("[dgpu]\n{good}subsystem = \"0000:0000\"\n"), &["subsystem"]),
-        (format!("[dgpu]\n{good}guest = \"00:05.0\"\n"), &["place"]),
+        (format!("[dgpu]\n{good}guest = \"00:05.0\"\n"), &[]),
         (format!("[[root_port]]\naddress = \"00:03.0\"\n[dgpu]\n{good}guest = \"01:00.0\"\n"), &[]),
         (format!("[dgpu]\n{good}[battery]\nmode = \"none\"\n"), &["battery"]),
         (String::new(), &["gpu"]),
@@ -154,6 +154,10 @@ fn each_mistake_is_found() {
         let facts = explained(&text, root.path(), &files);
         assert_eq!(fails(&facts, Driver::Any), expected, "{text}");
     }
+    // Another place than laptops', by a driver that wants theirs.
+    let text = format!("[dgpu]\n{good}guest = \"00:05.0\"\n");
+    assert_eq!(fails(&explained(&text, root.path(), &files), Driver::Branch(442)), ["place"]);
+    assert_eq!(fails(&explained(&text, root.path(), &files), Driver::Branch(465)), [""; 0]);
     // Windows finds Hyper-V's interface, under a name that says something or not.
     for (cpu, names) in [
         ("os = \"windows\"\n", &["GenuineIntel"][..]),

@@ -1,6 +1,6 @@
 //! Conditions of a running machine, as far as they are others.
 
-use super::{Case, ids, live};
+use super::{Case, OLD, ids, live};
 use crate::code43::Driver;
 use crate::code43::condition::State;
 use crate::code43::facts::RomBar;
@@ -20,7 +20,7 @@ pub(super) const RUNNING: &[Case] = {
         (
             "place",
             |facts| live(facts).port.as_mut().unwrap().secondary = 4,
-            Any,
+            OLD,
             Fails,
             "otherwise than planned (01)",
         ),
