@@ -347,6 +347,22 @@ fn explain_tells_of_an_unreadable_video_bios_with_its_line() {
     }
 }
 
+/// Neither a host that says nothing of itself nor one that says it to root alone keeps `--offline` from an answer.
+#[test]
+fn explain_offline_leaves_the_hosts_identity_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let toml = format!(
+        "[firmware]\ncode = \"{CODE}\"\n[dgpu]\nhost = \"0000:7f:1f.7\"\n[battery]\nmode = \"none\"\n[smbios]\n\
+         mirror_host = true\nmirror_serials = true\n"
+    );
+    fs::write(folder.join("vm.toml"), toml).unwrap();
+    let (status, told, said) = explain(folder, &["vm.toml", "--offline"]);
+    // Without a battery the machine is no laptop.
+    assert_eq!((status, said.as_str()), (1, ""), "{told}");
+    assert!(told.contains("unknown  chassis      as the host's, which was not asked"), "{told}");
+}
+
 /// Whatever it is called: by its own name, another one, or a link.
 #[test]
 fn outputs_that_are_files_of_the_machine_are_refused() {

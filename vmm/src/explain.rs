@@ -102,11 +102,14 @@ pub fn code43(args: &Code43Args) -> Result<Explained, ExplainError> {
 }
 
 fn planned(path: &Path, offline: bool) -> Result<(Facts, usize), ExplainError> {
-    let plan = machine::plan_of(path, &Overrides::default())?;
-    let mut facts = planned::facts(&plan);
     if offline {
+        let plan = machine::offline_plan_of(path)?;
+        let mut facts = planned::facts(&plan);
+        planned::leave_out_identity(&mut facts, &plan);
         return Ok((facts, 0));
     }
+    let plan = machine::plan_of(path, &Overrides::default())?;
+    let mut facts = planned::facts(&plan);
     planned::look(&mut facts, &plan, &HostFiles::default(), machine::high_window(&plan));
     Ok((facts, machine::refused_files(&plan).len()))
 }

@@ -69,6 +69,13 @@ pub fn look(facts: &mut Facts, plan: &MachinePlan, files: &HostFiles, window: Op
     look_at_battery(facts);
 }
 
+/// Takes out what the host's own identity decides, for a plan that was made without it.
+pub fn leave_out_identity(facts: &mut Facts, plan: &MachinePlan) {
+    if plan.smbios.mirror_host && plan.origin.line_of(key::CHASSIS).is_none() {
+        facts.chassis = 0;
+    }
+}
+
 /// Adds the image that `_ROM` of a running machine returns.
 pub fn loaded(facts: &mut Facts, image: &[u8]) {
     if let Some(method) = &mut facts.rom_method {

@@ -84,14 +84,24 @@ pub(super) fn battery(facts: &Facts, driver: Driver) -> Option<Verdict> {
 /// It is a notebook.
 pub(super) fn chassis(facts: &Facts, driver: Driver) -> Option<Verdict> {
     facts.gpu.as_ref()?;
-    let found = format!("SMBIOS type {}", facts.chassis);
+    let known = facts.chassis != 0;
+    let found = match known {
+        true => format!("SMBIOS type {}", facts.chassis),
+        false => "as the host's, which was not asked".into(),
+    };
     if NOTEBOOK.contains(&facts.chassis) {
         return Some(Verdict::ok(format!("{found}, a notebook")));
     }
     if battery(facts, driver).is_some_and(|battery| battery.state == State::Ok)
         && facts.battery.mode != BatteryMode::None
     {
-        return Some(Verdict::ok(format!("{found}, no notebook; the battery makes it one")));
+        return Some(Verdict::ok(match known {
+            true => format!("{found}, no notebook; the battery makes it one"),
+            false => format!("{found}; the battery makes it a notebook"),
+        }));
+    }
+    if !known {
+        return Some(Verdict::unknown(found));
     }
     Some(
         Verdict::warning(format!("{found}, no notebook, and no battery makes it one"))

@@ -194,6 +194,24 @@ fn devices_that_the_host_uses_and_a_dead_gpu_are_found() {
 }
 
 #[test]
+fn a_chassis_that_is_the_hosts_is_not_guessed() {
+    let root = host();
+    let files = HostFiles::at(root.path());
+    for (smbios, chassis) in [
+        ("", 10),
+        ("mirror_serials = true\n", 10),
+        ("mirror_host = true\n", 0),
+        ("mirror_host = true\nchassis_type = \"laptop\"\n", 9),
+    ] {
+        let text = format!("[dgpu]\nhost = \"01:00.0\"\n[smbios]\n{smbios}");
+        let plan = planned(&text, root.path(), &files);
+        let mut facts = planned::facts(&plan);
+        planned::leave_out_identity(&mut facts, &plan);
+        assert_eq!(facts.chassis, chassis, "{smbios}");
+    }
+}
+
+#[test]
 fn the_image_that_was_loaded_is_checked_as_the_file_was() {
     let root = host();
     let files = HostFiles::at(root.path());

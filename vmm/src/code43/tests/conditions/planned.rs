@@ -332,6 +332,17 @@ pub(super) const PLANNED: &[Case] = {
         ("chassis", |_| {}, Any, Ok, "type 10, a notebook"),
         ("chassis", |facts| facts.chassis = 9, Any, Ok, "type 9, a notebook"),
         ("chassis", |facts| facts.chassis = 3, Any, Ok, "the battery makes it one"),
+        ("chassis", |facts| facts.chassis = 0, Any, Ok, "not asked; the battery makes it a notebook"),
+        (
+            "chassis",
+            |facts| {
+                facts.chassis = 0;
+                facts.battery.mode = BatteryMode::None;
+            },
+            Any,
+            Unknown,
+            "as the host's, which was not asked",
+        ),
         (
             "chassis",
             |facts| {
