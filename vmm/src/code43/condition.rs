@@ -196,7 +196,7 @@ pub(super) const CONDITIONS: [Condition; 19] = [
     },
     Condition {
         id: "hypervisor",
-        why: "drivers before 465 give up if CPUID has the name of a hypervisor that they know; 465 and later accept it",
+        why: "Windows' drivers before 465 give up if CPUID has the name of a hypervisor that they know; 465 and later accept it",
         check: system::hypervisor,
     },
     Condition {

@@ -26,6 +26,9 @@ pub struct Facts {
     pub rom_method: Option<RomMethod>,
     /// What its ROM BAR shows.
     pub rom_bar: RomBar,
+    /// What runs in the guest, as vm.toml says. Machines of older versions do not tell.
+    #[serde(default)]
+    pub os: Os,
     /// What CPUID says of the hypervisor.
     pub hypervisor: Hypervisor,
     /// The guest's battery.
@@ -170,6 +173,19 @@ pub enum RomBar {
     Host,
     /// A file.
     File,
+}
+
+/// What runs in the guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Os {
+    /// Windows.
+    Windows,
+    /// Linux.
+    Linux,
+    /// Something else, or nobody has said.
+    #[default]
+    Other,
 }
 
 /// What CPUID says of the hypervisor.

@@ -9,10 +9,10 @@ use vocabulary::{AddressRange, Hypervisor as Shown};
 use super::condition::key;
 use super::driver::KVM;
 use super::facts::{
-    Bar, Battery, BatteryMode, Facts, Firmware, Gpu, Host, HostBattery, Hypervisor, Ids, Line, Pair, RomBar,
-    RomImage, RomMethod, Slot, Window,
+    Bar, Battery, BatteryMode, Facts, Firmware, Gpu, Host, HostBattery, Hypervisor, Ids, Line, Os, Pair,
+    RomBar, RomImage, RomMethod, Slot, Window,
 };
-use crate::config::{CpuIdentity, FirmwareKind, RomSource};
+use crate::config::{self, CpuIdentity, FirmwareKind, RomSource};
 use crate::device::{self, Vbios};
 use crate::finding::Section;
 use crate::host::{HostFiles, HostFunction};
@@ -36,6 +36,11 @@ pub fn facts(plan: &MachinePlan) -> Facts {
             None | Some(RomSource::Off) => RomBar::Off,
             Some(RomSource::Host) => RomBar::Host,
             Some(RomSource::File(_)) => RomBar::File,
+        },
+        os: match plan.identity.os {
+            config::Os::Windows => Os::Windows,
+            config::Os::Linux => Os::Linux,
+            config::Os::Other => Os::Other,
         },
         hypervisor: hypervisor(&plan.identity),
         battery: Battery {

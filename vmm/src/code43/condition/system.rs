@@ -31,6 +31,9 @@ pub(super) fn hypervisor(facts: &Facts, driver: Driver) -> Option<Verdict> {
         }));
     }
     let found = format!("CPUID says {}", known.join(" and "));
+    if facts.os == facts::Os::Linux {
+        return Some(Verdict::ok(format!("{found}; Linux' driver is not known to refuse it")));
+    }
     let change = match facts.known_hypervisors().any(|name| name == KVM) {
         true => {
             (key::HIDE, "for a driver before 465 write `hide_hypervisor = true` in [cpu], and have a battery")

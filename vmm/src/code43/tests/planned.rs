@@ -10,7 +10,7 @@ use vocabulary::AddressRange;
 
 use super::{GTX_1050, LEGION, Pair, Slot, Window};
 use crate::code43::condition::State;
-use crate::code43::facts::{Bar, BatteryMode, Facts, Firmware, Gpu, Host, Ids, RomBar};
+use crate::code43::facts::{Bar, BatteryMode, Facts, Firmware, Gpu, Host, Ids, Os, RomBar};
 use crate::code43::{Driver, Report, planned};
 use crate::config;
 use crate::host::{HostFacts, HostFiles};
@@ -103,7 +103,7 @@ fn a_plan_and_its_host_become_facts() {
     let method = facts.rom_method.as_ref().unwrap();
     assert_eq!((method.device.as_str(), &method.expected[..]), ("\\_SB.PCI0.PEG0.PEGP", &[GTX_1050][..]));
     assert_eq!(method.image.as_ref().unwrap().ids, Some(GTX_1050));
-    assert_eq!(facts.hypervisor.names, ["GenuineIntel"]);
+    assert_eq!((facts.os, &facts.hypervisor.names[..]), (Os::Windows, &["GenuineIntel".to_owned()][..]));
     assert_eq!((facts.chassis, facts.firmware, facts.rom_bar), (10, Firmware::Ovmf, RomBar::Off));
     assert_eq!(facts.battery.mode, BatteryMode::Full);
     assert_eq!(facts.window, Some(Window { base: 0x70_0000_0000, last: 0x7f_ffff_ffff }));
@@ -172,6 +172,8 @@ fn each_mistake_is_found() {
         assert_eq!(facts.hypervisor.present, !cpu.contains("= false\n") || cpu.contains("hide"), "{cpu}");
     }
     // KVM to be seen, by a driver that refuses it.
+    let linux = format!("[dgpu]\n{good}[cpu]\nos = \"linux\"\n");
+    assert_eq!(fails(&explained(&linux, root.path(), &files), Driver::Branch(442)), [""; 0]);
     let text = format!("[dgpu]\n{good}[cpu]\nhide_hypervisor = false\n");
     assert_eq!(fails(&explained(&text, root.path(), &files), Driver::Branch(442)), ["hypervisor"]);
     assert_eq!(fails(&explained(&text, root.path(), &files), Driver::Branch(465)), [""; 0]);

@@ -56,6 +56,13 @@ fn facts_survive_the_control_socket() {
     }
 }
 
+#[test]
+fn a_machine_of_an_older_version_does_not_tell_its_system() {
+    let mut sent = serde_json::to_value(running()).unwrap();
+    assert!(sent.as_object_mut().unwrap().remove("os").is_some());
+    assert_eq!(serde_json::from_value::<Facts>(sent).unwrap(), running());
+}
+
 /// Headings of the third level are conditions, and all of them.
 #[test]
 fn the_documentation_has_each_condition() {

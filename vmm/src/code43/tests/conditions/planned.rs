@@ -3,7 +3,7 @@
 use super::{Case, FIRST, NEW, OLD, ids, own};
 use crate::code43::Driver;
 use crate::code43::condition::State;
-use crate::code43::facts::{BatteryMode, Facts, Firmware, HostBattery, Hypervisor, RomBar, Slot};
+use crate::code43::facts::{BatteryMode, Facts, Firmware, HostBattery, Hypervisor, Os, RomBar, Slot};
 
 pub(super) const PLANNED: &[Case] = {
     use Driver::Any;
@@ -290,6 +290,14 @@ pub(super) const PLANNED: &[Case] = {
         ("hypervisor", kvm, OLD, Fails, "`hide_hypervisor = true` in [cpu]"),
         ("hypervisor", kvm, FIRST, Ok, "this driver accepts it"),
         ("hypervisor", kvm, Any, Warning, "465 and later accept it, earlier ones refuse it"),
+        (
+            "hypervisor",
+            kvm_for_linux,
+            OLD,
+            Ok,
+            "CPUID says \"KVMKVMKVM\"; Linux' driver is not known to refuse it",
+        ),
+        ("hypervisor", kvm_for_linux, Any, Ok, "not known to refuse it"),
         ("hypervisor", hyper_v, OLD, Fails, "another `vendor_id` in [cpu]"),
         ("hypervisor", hyper_v, NEW, Ok, "CPUID says \"Microsoft Hv\"; this driver"),
         // As with `os = "windows"` and without hiding KVM.
@@ -360,6 +368,11 @@ pub(super) const PLANNED: &[Case] = {
 
 fn kvm(facts: &mut Facts) {
     facts.hypervisor.names = vec!["KVMKVMKVM".into()];
+}
+
+fn kvm_for_linux(facts: &mut Facts) {
+    kvm(facts);
+    facts.os = Os::Linux;
 }
 
 fn hyper_v(facts: &mut Facts) {
