@@ -108,7 +108,7 @@ pub(super) fn chassis(facts: &Facts, driver: Driver) -> Option<Verdict> {
     }
     Some(
         Verdict::warning(format!("{found}, no notebook, and no battery makes it one"))
-            .at(key::CHASSIS, "leave `chassis_type` out of [smbios]: a machine with a [dgpu] is a notebook"),
+            .at(key::CHASSIS, "write `chassis_type = \"notebook\"` in [smbios]"),
     )
 }
 

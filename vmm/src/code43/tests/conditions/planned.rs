@@ -359,7 +359,7 @@ pub(super) const PLANNED: &[Case] = {
             },
             Any,
             Warning,
-            "leave `chassis_type` out of [smbios]",
+            "write `chassis_type = \"notebook\"` in [smbios]",
         ),
         ("dsm", |_| {}, Any, Ok, "none"),
         ("dsm", |facts| facts.tables = 2, Any, Unknown, "[[acpi.table]] adds (2)"),
