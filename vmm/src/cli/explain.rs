@@ -22,8 +22,9 @@ of the same name.
 Exit status:
   0      no condition fails; some may be unknown, or hold for some drivers only
   1      a condition fails
-  2      the command line or the vm.toml is wrong
-  3      there is neither such a file nor such a machine, or it does not answer
+  2      the command line or the vm.toml is wrong, or the vm.toml cannot be read
+  3      there is no file and no running machine of this name, the machine does not
+         answer, or the host lacks what the vm.toml asks for
   5      the machine refuses to answer";
 
 /// The arguments of `explain code43`.
