@@ -44,7 +44,8 @@ pub struct CpuSection {
     #[schemars(extend("x-default" = "`\"other\"`"))]
     pub os: Option<Os>,
     /// A set of values for those of these keys that are not written. `"optimus"`, for Windows on an Optimus laptop's GPU:
-    /// `os = "windows"`, `hide_hypervisor = true`, `vendor_id = "GenuineIntel"`, and a small set of `hyperv`.
+    /// `os = "windows"`, `hide_hypervisor = true`, `vendor_id = "GenuineIntel"`, and a small set of `hyperv`. With another `os` there is no such set: of `hyperv`, what is
+    /// written is on.
     #[schemars(extend("x-default" = "none"))]
     pub preset: Option<Preset>,
     /// Whether CPUID says that there is a hypervisor (leaf 1, ECX bit 31). `false` takes all paravirtual clocks and timers from the
