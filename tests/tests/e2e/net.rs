@@ -48,7 +48,9 @@ impl Outside {
              ip -n outside addr add 10.0.2.100/24 dev outer
              ip -n outside link set outer up")?;
         let echo = Command::new("ip")
-            .args(["netns", "exec", "outside", "socat", "TCP-LISTEN:7,fork,reuseaddr", "PIPE"])
+            .args(["netns", "exec", "outside"])
+            // What is left to send back after the guest's last byte may take a while.
+            .args(["socat", "-t", "60", "TCP-LISTEN:7,fork,reuseaddr", "EXEC:cat"])
             .stdin(Stdio::null())
             .spawn()?;
         Ok(Self { echo })
