@@ -23,7 +23,7 @@ const COALESCE: Duration = Duration::from_micros(200);
 /// Requests of one queue after which it is the others' turn.
 const TURN: u32 = 1024;
 /// Rounds without a chain, although the driver claims to have one, after which the ring is taken for broken.
-const FRUITLESS_ROUNDS: u32 = 1000;
+pub(super) const FRUITLESS_ROUNDS: u32 = 1000;
 
 /// Tells a worker that it is to end.
 pub(super) struct Stop {
