@@ -17,6 +17,8 @@ use super::Interrupt;
 const AVAIL_HEADER: u64 = 4;
 const USED_HEADER: u64 = 4;
 const USED_ELEMENT: u64 = 8;
+/// Rounds without a chain, although the driver claims to have one, after which the ring is taken for broken.
+const FRUITLESS_ROUNDS: u32 = 1000;
 /// Bit 0 of the available ring's flags: the driver wants no interrupt (2.7.6).
 const AVAIL_NO_INTERRUPT: u16 = 1;
 
@@ -42,11 +44,13 @@ pub struct ActiveQueue {
     interrupt: Arc<Interrupt>,
     /// Chains returned since the driver was told last.
     unannounced: u16,
+    /// How often the driver has claimed to have chains since the last one.
+    fruitless: u32,
 }
 
 impl ActiveQueue {
     pub(super) fn new(index: u16, queue: Queue, event: Arc<EventFd>, interrupt: Arc<Interrupt>) -> Self {
-        Self { index, queue, event, interrupt, unannounced: 0 }
+        Self { index, queue, event, interrupt, unannounced: 0, fruitless: 0 }
     }
 
     /// Position among the device's queues.
@@ -66,7 +70,11 @@ impl ActiveQueue {
 
     /// The next available chain.
     pub fn pop<'ram>(&mut self, ram: &'ram GuestRam) -> Result<Option<Chain<'ram>>, QueueError> {
-        Ok(self.queue.iter(ram)?.next())
+        let chain = self.queue.iter(ram)?.next();
+        if chain.is_some() {
+            self.fruitless = 0;
+        }
+        Ok(chain)
     }
 
     /// Returns the chain that starts at descriptor `head`, `len` bytes of whose buffers have been written.
@@ -132,9 +140,12 @@ impl ActiveQueue {
         Ok(self.queue.disable_notification(ram)?)
     }
 
-    /// Asks the driver for notifications again; true when chains have become available meanwhile.
+    /// Asks the driver for notifications again; true when chains have become available meanwhile. A ring that only claims so, time
+    /// after time, is broken.
     pub fn allow_notifications(&mut self, ram: &GuestRam) -> Result<bool, QueueError> {
-        Ok(self.queue.enable_notification(ram)?)
+        let more = self.queue.enable_notification(ram)?;
+        self.fruitless += u32::from(more);
+        if self.fruitless > FRUITLESS_ROUNDS { Err(QueueError::Chain) } else { Ok(more) }
     }
 
     /// Stops the device until its reset, after the driver has handed over something senseless.

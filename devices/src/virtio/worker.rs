@@ -22,8 +22,6 @@ use super::{ActiveQueue, Chain, QueueError};
 const COALESCE: Duration = Duration::from_micros(200);
 /// Requests of one queue after which it is the others' turn.
 const TURN: u32 = 1024;
-/// Rounds without a chain, although the driver claims to have one, after which the ring is taken for broken.
-pub(super) const FRUITLESS_ROUNDS: u32 = 1000;
 
 /// Tells a worker that it is to end.
 pub(super) struct Stop {
@@ -221,7 +219,7 @@ fn drain<'ram>(
     handler: &mut impl Handler<'ram>,
 ) -> Result<bool, QueueError> {
     let ram = dma.ram();
-    let (mut fruitless, mut handled) = (0, 0);
+    let mut handled = 0;
     let ended = || stop.wanted() || !dma.enabled();
     loop {
         queue.suppress_notifications(ram)?;
@@ -233,7 +231,6 @@ fn drain<'ram>(
             let head = chain.head_index();
             let written = handler.handle(queue.index(), chain, ram)?;
             queue.push(ram, head, written)?;
-            fruitless = 0;
             handled += 1;
             if unannounced.get_or_insert_with(Instant::now).elapsed() > COALESCE {
                 queue.notify(ram)?;
@@ -248,10 +245,6 @@ fn drain<'ram>(
         }
         if ended() || !queue.allow_notifications(ram)? {
             return Ok(false);
-        }
-        fruitless += 1;
-        if fruitless > FRUITLESS_ROUNDS {
-            return Err(QueueError::Chain);
         }
     }
 }

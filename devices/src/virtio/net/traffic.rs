@@ -10,7 +10,7 @@ use crate::net::cable::Cable;
 use crate::net::{ETHERNET_HEADER, Packet, Peer, Sent};
 use crate::pci::dma::Dma;
 use crate::virtio::queue::for_each_descriptor;
-use crate::virtio::worker::{FRUITLESS_ROUNDS, Stop, Waiter};
+use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, Chain, QueueError};
 
 use super::buffers::{Delivery, Room, gather};
@@ -49,8 +49,6 @@ struct Traffic<'a> {
     /// A chain whose frame the peer does not take yet: it is in `outgoing`.
     unsent: Option<u16>,
     command: Vec<u8>,
-    /// Rounds without a chain, although the driver claims to have one.
-    fruitless: u32,
 }
 
 /// How far a direction has come.
@@ -96,7 +94,6 @@ impl Card<'_> {
             outgoing: Packet::default(),
             unsent: None,
             command: Vec::new(),
-            fruitless: 0,
         };
         while !stop.wanted() {
             traffic.look_for_peer(waiter);
@@ -185,23 +182,13 @@ impl<'a> Traffic<'a> {
         Ok((if commands == Progress::More { commands } else { sending }, receiving))
     }
 
-    /// Asks to be told of more, unless there is more already. A ring that only claims so is broken.
-    fn rest(&mut self, queue: &mut ActiveQueue, otherwise: Progress) -> Result<Progress, QueueError> {
-        if !queue.allow_notifications(self.card.dma.ram())? {
-            return Ok(otherwise);
-        }
-        self.fruitless += 1;
-        if self.fruitless > FRUITLESS_ROUNDS { Err(QueueError::Chain) } else { Ok(Progress::More) }
-    }
-
     /// The driver's commands.
     fn obey(&mut self, queue: &mut ActiveQueue) -> Result<Progress, QueueError> {
         let ram = self.card.dma.ram();
         for _ in 0..COMMANDS {
             let Some(chain) = queue.pop(ram)? else {
-                return self.rest(queue, Progress::Dry);
+                return Ok(if queue.allow_notifications(ram)? { Progress::More } else { Progress::Dry });
             };
-            self.fruitless = 0;
             let head = chain.head_index();
             let answer = read_command(chain, ram, &mut self.command)?;
             let before = self.control.offloads;
@@ -253,7 +240,7 @@ impl<'a> Traffic<'a> {
         queue.notify(ram)?;
         let held_back = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
         Ok(match progress {
-            Progress::Dry if self.rest(queue, Progress::Dry)? == Progress::More => Progress::More,
+            Progress::Dry if queue.allow_notifications(ram)? => Progress::More,
             // The end of the last frame is still here.
             Progress::Dry if held_back && !self.push_on() => Progress::Blocked,
             other => other,
@@ -277,7 +264,6 @@ impl<'a> Traffic<'a> {
         let ram = self.card.dma.ram();
         let negotiated = feature::host_offloads(self.card.features);
         let Some(chain) = queue.pop(ram)? else { return Ok(Next::Nothing) };
-        self.fruitless = 0;
         let head = chain.head_index();
         let total = gather(chain, ram, self.outgoing.room())?;
         let header = self.outgoing.header();
@@ -338,10 +324,7 @@ impl<'a> Traffic<'a> {
             };
             let mergeable = self.card.features & feature::MRG_RXBUF != 0;
             match self.room.deliver(queue, ram, packet.bytes(), mergeable)? {
-                Delivery::Done => {
-                    self.fruitless = 0;
-                    self.card.cable.received.count(packet.frame().len());
-                }
+                Delivery::Done => self.card.cable.received.count(packet.frame().len()),
                 Delivery::TooLong => self.card.cable.received.drop_one(),
                 Delivery::Starved => {
                     self.held = Some(packet);
@@ -352,7 +335,10 @@ impl<'a> Traffic<'a> {
             self.spare = Some(packet);
         }
         queue.notify(ram)?;
-        if progress == Progress::Blocked { self.rest(queue, progress) } else { Ok(progress) }
+        if progress == Progress::Blocked && queue.allow_notifications(ram)? {
+            return Ok(Progress::More);
+        }
+        Ok(progress)
     }
 
     /// The peer's next frame, if the driver wants it.
@@ -366,17 +352,13 @@ impl<'a> Traffic<'a> {
                 Next::Nothing
             }
         };
-        match next {
-            Next::Frame(()) => Next::Frame(packet),
-            Next::Dropped => {
-                self.spare = Some(packet);
-                Next::Dropped
-            }
-            Next::Nothing => {
-                self.spare = Some(packet);
-                Next::Nothing
-            }
-        }
+        let nothing = match next {
+            Next::Frame(()) => return Next::Frame(packet),
+            Next::Dropped => Next::Dropped,
+            Next::Nothing => Next::Nothing,
+        };
+        self.spare = Some(packet);
+        nothing
     }
 
     /// Whether a frame from the peer goes to the driver, under which header.
