@@ -12,7 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use vmm_sys_util::signal::create_sigset;
 
 /// Where systems keep their programs: the merged and the separate `/usr`, what an administrator has installed, NixOS, Guix.
@@ -85,6 +88,25 @@ pub(crate) fn system(name: &str) -> io::Result<Command> {
         let why = format!("`{name}` is not installed: it is not in {}", SYSTEM.join(", "));
         io::Error::new(io::ErrorKind::NotFound, why)
     })
+}
+
+/// Waits until a child has ended, at most for `patience`; whether it has. It is not reaped.
+///
+/// # Errors
+///
+/// The kernel has no descriptor for it.
+pub(crate) fn ends_within(pid: Pid, patience: Duration) -> io::Result<bool> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -113,31 +113,21 @@ impl Passt {
 /// It has ended; what it said.
 pub(super) fn settle(child: &mut Child, key: &str) -> Result<(), String> {
     let Some(mut errors) = child.stderr.take() else { return Ok(()) };
+    let lost = |error| format!("passt is lost: {error}");
     let (said, closed) = listen(&mut errors);
-    let begun = Instant::now();
-    loop {
-        let ended = child.try_wait().map_err(|error| format!("passt is lost: {error}"))?;
-        let said = || {
-            String::from_utf8_lossy(&said)
-                .lines()
-                .filter(|line| !is_noise(line))
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        if let Some(status) = ended {
-            let said = said();
-            let why = said.last().map_or_else(|| "it says nothing".to_owned(), |line| line.trim().to_owned());
-            return Err(format!("passt has ended at once ({status}): {why}"));
-        }
-        if !closed || begun.elapsed() > LAST_WORD {
-            for line in said() {
-                tracing::warn!("{key}: passt: {}", line.trim());
-            }
-            child.stderr = Some(errors);
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(2));
+    if closed {
+        // One that cannot work is gone soon after its last word.
+        programs::ends_within(Pid::from_child(child), LAST_WORD).map_err(lost)?;
     }
+    let said = String::from_utf8_lossy(&said);
+    let mut said = said.lines().map(str::trim).filter(|line| !is_noise(line));
+    if let Some(status) = child.try_wait().map_err(lost)? {
+        let why = said.next_back().unwrap_or("it says nothing");
+        return Err(format!("passt has ended at once ({status}): {why}"));
+    }
+    said.for_each(|line| tracing::warn!("{key}: passt: {line}"));
+    child.stderr = Some(errors);
+    Ok(())
 }
 
 /// What comes until it is closed, for [`BEGIN`] at most; whether it was closed.
@@ -145,9 +135,8 @@ fn listen(errors: &mut ChildStderr) -> (Vec<u8>, bool) {
     let (mut said, begun) = (Vec::new(), Instant::now());
     loop {
         let left = BEGIN.saturating_sub(begun.elapsed());
-        let timeout = Timespec { tv_sec: 0, tv_nsec: left.as_nanos().min(999_999_999) as i64 };
-        let mut descriptors = [PollFd::new(errors, PollFlags::IN)];
-        match poll(&mut descriptors, Some(&timeout)) {
+        let left = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(errors, PollFlags::IN)], left.as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) | Ok(0) => return (said, false),
             Ok(_) => {}

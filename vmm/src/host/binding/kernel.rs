@@ -14,10 +14,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::Pid;
 
 use crate::programs;
 
@@ -91,10 +90,11 @@ fn run(mut command: Command, input: &str, patience: Duration) -> Result<(), Writ
     let mut child = spawned.map_err(|error| cannot_start(&program, &error))?;
     // A child that ends before it reads says why by itself.
     let _ = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-    if !ends_within(Pid::from_child(&child), patience)? {
+    if !programs::ends_within(Pid::from_child(&child), patience)? {
         // Enough for one that waits where signals reach; any other is the kernel's, and not waited for.
         let _ = child.kill();
-        let _ = ends_within(Pid::from_child(&child), Duration::from_millis(50)).map(|_| child.try_wait());
+        let _ = programs::ends_within(Pid::from_child(&child), Duration::from_millis(50))
+            .map(|_| child.try_wait());
         return Err(WriteError::TimedOut(patience));
     }
     let status = child.wait()?;
@@ -121,24 +121,11 @@ fn reason(said: &str) -> &str {
     line.rsplit(": ").next().unwrap_or_default().trim()
 }
 
-fn ends_within(pid: Pid, patience: Duration) -> io::Result<bool> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let deadline = Instant::now() + patience;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
     use std::os::fd::AsRawFd;
+    use std::time::Instant;
 
     use super::*;
     use crate::testing::own_process;
