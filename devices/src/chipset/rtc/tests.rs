@@ -1,3 +1,5 @@
+//! The clock through its ports (MC146818 datasheet; ICH9 datasheet, 13.6), beside a host's clock and an alarm that the tests move.
+
 use jiff::civil::{DateTime, date};
 use proptest::prelude::*;
 use vocabulary::ports::{CMOS_CENTURY as CENTURY, RTC};

@@ -1,4 +1,4 @@
-//! Frames from and to the buffers of descriptor chains. The driver may cut them into descriptors wherever it likes (virtio 1.2,
+//! Frames and commands from and to the buffers of descriptor chains. The driver may cut them into descriptors wherever it likes (virtio 1.2,
 //! 2.7.4.2).
 
 use vm_memory::{GuestMemoryBackend, VolatileSlice};
@@ -7,6 +7,8 @@ use crate::GuestRam;
 use crate::net::header;
 use crate::virtio::queue::for_each_descriptor;
 use crate::virtio::{ActiveQueue, Chain, QueueError};
+
+use super::control;
 
 /// Copies what the driver has written into `room`, as far as it fits; how many bytes the chain has. A chain with buffers that are
 /// not all RAM has none.
@@ -28,6 +30,35 @@ pub(super) fn gather(chain: Chain<'_>, ram: &GuestRam, room: &mut [u8]) -> Resul
         Ok(())
     })?;
     Ok(if outside { 0 } else { total })
+}
+
+/// Reads a command into `command`; the byte for its answer. What is longer than a command can be is cut off.
+pub(super) fn read_command<'ram>(
+    chain: Chain<'ram>,
+    ram: &'ram GuestRam,
+    command: &mut Vec<u8>,
+) -> Result<VolatileSlice<'ram>, QueueError> {
+    command.clear();
+    let mut answer = None;
+    for_each_descriptor(chain, |descriptor| {
+        for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
+            let slice = slice.map_err(|_| QueueError::Chain)?;
+            if descriptor.is_write_only() {
+                if answer.is_none() {
+                    answer = slice.subslice(0, 1).ok();
+                }
+            } else if answer.is_some() {
+                return Err(QueueError::Chain);
+            } else {
+                let room = (control::LONGEST + 1).saturating_sub(command.len()).min(slice.len());
+                let start = command.len();
+                command.resize(start + room, 0);
+                slice.copy_to(command.get_mut(start..).unwrap_or_default());
+            }
+        }
+        Ok(())
+    })?;
+    answer.ok_or(QueueError::Chain)
 }
 
 /// A chain that waits for frames.

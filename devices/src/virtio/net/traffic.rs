@@ -3,17 +3,14 @@
 use std::io;
 
 use rustix::event::epoll::EventFlags;
-use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
-use crate::GuestRam;
 use crate::net::cable::Cable;
 use crate::net::{ETHERNET_HEADER, Packet, Peer, Sent};
 use crate::pci::dma::Dma;
-use crate::virtio::queue::for_each_descriptor;
 use crate::virtio::worker::{Stop, Waiter};
-use crate::virtio::{ActiveQueue, Chain, QueueError};
+use crate::virtio::{ActiveQueue, QueueError};
 
-use super::buffers::{Delivery, Room, gather};
+use super::buffers::{Delivery, Room, gather, read_command};
 use super::control::{self, Control};
 use super::{Mac, feature};
 
@@ -378,33 +375,4 @@ impl<'a> Traffic<'a> {
         packet.set_header(header);
         Next::Frame(())
     }
-}
-
-/// Reads a command into `command`; the byte for its answer. What is longer than a command can be is cut off.
-fn read_command<'ram>(
-    chain: Chain<'ram>,
-    ram: &'ram GuestRam,
-    command: &mut Vec<u8>,
-) -> Result<VolatileSlice<'ram>, QueueError> {
-    command.clear();
-    let mut answer = None;
-    for_each_descriptor(chain, |descriptor| {
-        for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
-            let slice = slice.map_err(|_| QueueError::Chain)?;
-            if descriptor.is_write_only() {
-                if answer.is_none() {
-                    answer = slice.subslice(0, 1).ok();
-                }
-            } else if answer.is_some() {
-                return Err(QueueError::Chain);
-            } else {
-                let room = (control::LONGEST + 1).saturating_sub(command.len()).min(slice.len());
-                let start = command.len();
-                command.resize(start + room, 0);
-                slice.copy_to(command.get_mut(start..).unwrap_or_default());
-            }
-        }
-        Ok(())
-    })?;
-    answer.ok_or(QueueError::Chain)
 }

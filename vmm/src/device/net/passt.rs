@@ -1,27 +1,22 @@
 //! passt(1): a program that is the guest's network without any rights, by sockets of its own. It gets one end of a socket as its standard
 //! input, and ends when the other end is closed.
-//!
-//! While the machine runs, a thread reads what it has to say and waits for its end, which only a fault brings. Then the guest's link goes
-//! down, and another passt is started.
+
+mod supervisor;
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use devices::net::Peer;
-use devices::net::cable::Cable;
 use devices::net::stream::StreamPeer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::process::Pid;
 use vocabulary::PortForward;
 use vocabulary::net::Protocol;
 
@@ -30,15 +25,12 @@ use super::connect::Trouble;
 use super::resolvers::{self, NameServers};
 use crate::programs;
 
-/// How long to wait before another passt is started: after its first end, its second, and all others.
-const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(2), Duration::from_secs(30)];
-/// How long a passt may take to begin, and to end when it is told to.
+pub(crate) use supervisor::Supervisor;
+
+/// How long a passt may take to begin.
 const BEGIN: Duration = Duration::from_secs(1);
-const END: Duration = Duration::from_secs(5);
 /// How long after its last word a passt that cannot work is gone.
 const LAST_WORD: Duration = Duration::from_millis(30);
-/// A line of passt's is cut off behind so many bytes.
-const LONGEST_LINE: u64 = 1024;
 
 /// How to start it.
 #[derive(Debug)]
@@ -93,17 +85,6 @@ impl Passt {
             .process_group(0)
             .spawn()?;
         Ok((Box::new(peer), child))
-    }
-
-    /// Looks after `child` on a thread of its own.
-    pub(super) fn supervise(self, child: Child, key: &str, cable: Arc<Cable>) -> io::Result<Supervisor> {
-        let shared = Arc::new(Shared::default());
-        shared.state().child = Some(Pid::from_child(&child));
-        let (theirs, key, ours) = (Arc::clone(&shared), key.to_owned(), Arc::clone(&cable));
-        let thread = thread::Builder::new()
-            .name("passt".into())
-            .spawn(move || look_after(&self, child, &key, &cable, &theirs))?;
-        Ok(Supervisor { shared, cable: ours, thread: Some(thread) })
     }
 }
 
@@ -187,158 +168,11 @@ fn is_noise(line: &str) -> bool {
     line.is_empty() || line.starts_with("Failed to send ") && line.ends_with(" bytes to syslog")
 }
 
-/// Reports what a passt has to say until it ends.
-fn report(child: &mut Child, key: &str) {
-    let Some(errors) = child.stderr.take() else { return };
-    let mut errors = BufReader::new(errors);
-    let mut line = Vec::new();
-    while matches!(errors.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line), Ok(1..)) {
-        let text = String::from_utf8_lossy(&line);
-        if !is_noise(&text) {
-            devices::limited_warn!("{key}: passt: {}", text.trim());
-        }
-        line.clear();
-    }
-}
-
-fn look_after(passt: &Passt, mut child: Child, key: &str, cable: &Cable, shared: &Shared) {
-    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(PAUSES[2]));
-    loop {
-        // It closes its standard error once it runs, and writes to the system's log then.
-        report(&mut child, key);
-        let status = shared.reap(&mut child);
-        if shared.is_over() {
-            return;
-        }
-        cable.disconnect();
-        match status {
-            Ok(status) => tracing::warn!("{key}: passt has ended ({status}): the guest's link is down"),
-            Err(error) => tracing::warn!("{key}: passt is lost ({error}): the guest's link is down"),
-        }
-        if !may_start() {
-            tracing::warn!(
-                "{key}: a machine of root's gives up the right to start passt a second time: the link stays down until the machine is \
-                 started anew"
-            );
-            return;
-        }
-        child = loop {
-            let Some(pause) = pauses.next() else { return };
-            if shared.wait(pause) {
-                return;
-            }
-            match passt.start() {
-                Ok((peer, mut child)) => {
-                    if !shared.take_over(&child, || cable.connect(peer)) {
-                        let _ = child.kill();
-                        let _ = child.wait();
-                        return;
-                    }
-                    tracing::info!("{key}: passt runs again");
-                    break child;
-                }
-                Err(error) => devices::limited_warn!("{key}: cannot start passt again: {error}"),
-            }
-        };
-    }
-}
-
-/// Whether passt would work. As root it becomes another user first.
-fn may_start() -> bool {
-    !rustix::process::geteuid().is_root()
-        || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETUID))
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The process that runs and has not been waited for.
-    child: Option<Pid>,
-    over: bool,
-}
-
-/// What the thread and its owner share.
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Another process is the one to end, and `connect` is done before anybody can; `false` when the machine ends already.
-    fn take_over(&self, child: &Child, connect: impl FnOnce()) -> bool {
-        let mut state = self.state();
-        if !state.over {
-            state.child = Some(Pid::from_child(child));
-            connect();
-        }
-        !state.over
-    }
-
-    /// Waits for the end of a process. Its number is nobody's afterwards.
-    fn reap(&self, child: &mut Child) -> io::Result<std::process::ExitStatus> {
-        // Its number is its own until it is reaped, which is done while nobody can signal it.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(Pid::from_child(child)), options) {}
-        let mut state = self.state();
-        state.child = None;
-        child.wait()
-    }
-
-    fn is_over(&self) -> bool {
-        self.state().over
-    }
-
-    /// Waits for `time`; `true` when the machine ends meanwhile.
-    fn wait(&self, time: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.state(), time, |state| !state.over);
-        waited.unwrap_or_else(PoisonError::into_inner).0.over
-    }
-}
-
-/// Looks after a passt. Dropped, it ends it.
-#[derive(Debug)]
-pub(crate) struct Supervisor {
-    shared: Arc<Shared>,
-    cable: Arc<Cable>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        {
-            let mut state = self.shared.state();
-            state.over = true;
-            // A machine of root's may not: there passt is another user's.
-            if let Some(child) = state.child {
-                let _ = kill_process(child, Signal::TERM);
-            }
-        }
-        // It ends by itself when our end of its socket is closed, which the card's worker does.
-        self.cable.disconnect();
-        self.shared.changed.notify_all();
-        let Some(thread) = self.thread.take() else { return };
-        let begun = Instant::now();
-        while !thread.is_finished() {
-            // Devices of the host are to be given back, whatever this program does.
-            if begun.elapsed() > END {
-                tracing::warn!("passt does not end: it is left behind");
-                return;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        let _ = thread.join();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn passt(forward: &[PortForward]) -> Passt {
+    pub(super) fn passt(forward: &[PortForward]) -> Passt {
         let program = programs::find("passt", &programs::system_path());
         let program = program.unwrap_or_else(|| panic!("passt is missing: apt-get install passt"));
         let arguments = arguments(1500, forward, false, &NameServers::Own);
@@ -356,48 +190,6 @@ mod tests {
         let (_peer, mut child) = passt(&[forward]).start().unwrap();
         let why = settle(&mut child, "net[0]").unwrap_err();
         assert!(why.contains("has ended at once"), "{why}");
-    }
-
-    /// As root, it is another user's, whom a machine that has given up its powers cannot signal.
-    #[test]
-    fn it_ends_with_the_machine_that_may_not_signal_it() {
-        let ended = thread::spawn(|| {
-            let passt = passt(&[]);
-            let (peer, mut child) = passt.start().unwrap();
-            settle(&mut child, "net[0]").unwrap();
-            let process = Pid::from_child(&child);
-            let cable = Cable::new(peer, true).unwrap();
-            let supervisor = passt.supervise(child, "net[0]", cable).unwrap();
-            crate::privileges::drop_unneeded();
-            let begun = Instant::now();
-            drop(supervisor);
-            (begun.elapsed(), rustix::process::test_kill_process(process))
-        });
-        let (took, gone) = ended.join().unwrap();
-        assert_eq!(gone, Err(rustix::io::Errno::SRCH), "it is left behind");
-        assert!(took < END, "{took:?}");
-    }
-
-    /// By the program itself.
-    #[test]
-    fn one_that_is_killed_is_replaced() {
-        let passt = passt(&[]);
-        let (peer, child) = passt.start().unwrap();
-        let first = Pid::from_child(&child);
-        let cable = Cable::new(peer, true).unwrap();
-        let supervisor = passt.supervise(child, "net[0]", Arc::clone(&cable)).unwrap();
-        kill_process(first, Signal::KILL).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let second = loop {
-            assert!(Instant::now() < deadline, "no other passt comes");
-            match supervisor.shared.state().child {
-                Some(child) if child != first && cable.is_up() => break child,
-                _ => thread::sleep(Duration::from_millis(10)),
-            }
-        };
-        drop(supervisor);
-        let gone = rustix::process::test_kill_process(second);
-        assert_eq!(gone, Err(rustix::io::Errno::SRCH), "it is left behind");
     }
 
     #[test]
