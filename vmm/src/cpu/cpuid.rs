@@ -36,6 +36,8 @@ pub use caches::PackageCache;
 pub use host::processor;
 pub use show::{Difference, ShownCpu, differences, differences_text};
 pub use table::Table;
+#[cfg(test)]
+pub(super) use table::leaf;
 
 /// What the plan asks of the CPUs.
 #[derive(Debug, Clone)]

@@ -21,6 +21,7 @@ use kvm_ioctls::{Error, MsrExitReason, ReadMsrExit, VmFd, WriteMsrExit};
 use vocabulary::{CpuVendor, Topology};
 
 pub use ledger::{Accessed, Count, Fate, Ledger, Refusal, Refused};
+pub(super) use preset::FEATURE_CONTROL;
 pub use preset::Preset;
 
 use table::Answer;

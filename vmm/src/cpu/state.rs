@@ -9,11 +9,10 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Error, VcpuFd};
 
+use super::msr::FEATURE_CONTROL;
+
 /// So many registers are read or written by one call. KVM takes fewer than 256 (`MAX_IO_MSRS` in its sources).
 const BATCH: usize = 128;
-
-/// IA32_FEATURE_CONTROL: whether the guest may use VMX.
-const FEATURE_CONTROL: u32 = 0x3a;
 
 /// Everything that a reset restores. Memory is not part of it.
 pub struct PowerOnState {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use devices::GuestRam;
 use devices::bus::{Action, Bus};
 use kvm_bindings::{
-    KVM_CAP_HYPERV_SYNIC, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_enable_cap, kvm_msr_entry,
-    kvm_regs, kvm_segment,
+    KVM_CAP_HYPERV_SYNIC, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_enable_cap, kvm_msr_entry, kvm_regs, kvm_segment,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
 use vocabulary::{CpuVendor, Topology};
 
+use super::cpuid::leaf;
 use super::crash::{GuestCrash, System, allow_reports};
 use super::exit::{Dispatcher, Turn};
 use super::msr::{MsrExits, Processor, Unknown};
@@ -66,14 +66,6 @@ impl Bare {
         let vcpu = vm.create_vcpu(0).unwrap();
         vcpu.enable_cap(&kvm_enable_cap { cap: KVM_CAP_HYPERV_SYNIC, ..Default::default() }).unwrap();
         let mut cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
-        let leaf = |function, [eax, ebx, ecx, edx]: [u32; 4]| kvm_cpuid_entry2 {
-            function,
-            eax,
-            ebx,
-            ecx,
-            edx,
-            ..Default::default()
-        };
         cpuid.retain(|entry| entry.function >> 28 != 4);
         // The vendor, "Hv#1", and all features and hints that a guest may use.
         for entry in [

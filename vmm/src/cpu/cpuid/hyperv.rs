@@ -17,7 +17,7 @@ use kvm_ioctls::{Error, Kvm};
 use vocabulary::cpuid::Register;
 use vocabulary::{Enlightenment, Enlightenments, HypervisorVendor};
 
-use super::table::{Table, register};
+use super::table::{Table, leaf, register};
 use crate::kvm::hyperv;
 
 /// The name, and the highest leaf.
@@ -132,17 +132,9 @@ impl Offer {
             let wanted = of_leaf.filter(|(one, ..)| on.contains(*one)).fold(0, |sum, (.., bits)| sum | bits);
             wanted & self.bits(leaf, which)
         };
-        let leaf = |function, eax, ebx, ecx, edx| kvm_cpuid_entry2 {
-            function,
-            eax,
-            ebx,
-            ecx,
-            edx,
-            ..Default::default()
-        };
         let as_offered = |function| {
             let offered = self.leaves.get(function, 0).copied();
-            offered.unwrap_or_else(|| leaf(function, 0, 0, 0, 0))
+            offered.unwrap_or_else(|| leaf(function, [0; 4]))
         };
         let [ebx, ecx, edx] = vendor.registers();
         let mut advice = bits(ADVICE, Eax);
@@ -151,17 +143,14 @@ impl Offer {
         }
         let attempts = if on.contains(Enlightenment::Spinlocks) { retries } else { NEVER };
         [
-            leaf(VENDOR, LIMITS, ebx, ecx, edx),
-            leaf(INTERFACE, SIGNATURE, 0, 0, 0),
+            leaf(VENDOR, [LIMITS, ebx, ecx, edx]),
+            leaf(INTERFACE, [SIGNATURE, 0, 0, 0]),
             as_offered(VERSION),
             leaf(
                 FEATURES,
-                bits(FEATURES, Eax) | HYPERCALLS,
-                0,
-                0,
-                bits(FEATURES, Edx) | DYNAMIC_PARTITIONING,
+                [bits(FEATURES, Eax) | HYPERCALLS, 0, 0, bits(FEATURES, Edx) | DYNAMIC_PARTITIONING],
             ),
-            leaf(ADVICE, advice, attempts, 0, 0),
+            leaf(ADVICE, [advice, attempts, 0, 0]),
             as_offered(LIMITS),
         ]
     }

@@ -7,7 +7,7 @@ use vocabulary::{Hypervisor, HypervisorVendor};
 
 use super::Profile;
 use super::hyperv::Offer;
-use super::table::{Table, set_field};
+use super::table::{Table, leaf, set_field};
 
 /// Where the hypervisor's leaves start.
 const FIRST: u32 = 0x4000_0000;
@@ -41,7 +41,7 @@ pub(super) fn describe(table: &mut Table, profile: &Profile, hyperv: &Offer) {
         // One leaf and a name, if there is one: without any leaf Intel's processors would answer with their highest basic one.
         _ if shown != Hypervisor::Absent => {
             let [ebx, ecx, edx] = vendor.map_or([0; 3], HypervisorVendor::registers);
-            table.put(kvm_cpuid_entry2 { function: FIRST, eax: FIRST, ebx, ecx, edx, ..Default::default() });
+            table.put(leaf(FIRST, [FIRST, ebx, ecx, edx]));
         }
         _ => {}
     }

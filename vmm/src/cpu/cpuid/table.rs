@@ -25,6 +25,11 @@ pub(super) fn register(entry: &kvm_cpuid_entry2, register: Register) -> u32 {
     }
 }
 
+/// The answer of a leaf without sub-leaves: EAX, EBX, ECX and EDX.
+pub(in crate::cpu) fn leaf(function: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> kvm_cpuid_entry2 {
+    kvm_cpuid_entry2 { function, eax, ebx, ecx, edx, ..Default::default() }
+}
+
 /// All answers, in the order of leaves and sub-leaves.
 #[derive(Debug, Clone, Default)]
 pub struct Table(Vec<kvm_cpuid_entry2>);

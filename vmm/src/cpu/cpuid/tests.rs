@@ -58,16 +58,8 @@ fn supported(host: &Table) -> Supported {
         let zeros = (entry.eax | entry.ebx | entry.ecx | entry.edx) == 0 && entry.index == 0;
         !zeros && !matches!(entry.function, 0xf | 0x10 | 0x15..=0x19 | 0x1b | 0x1c) && numbers < 0x40
     });
-    let kvm = |function, eax, ebx, ecx, edx| kvm_cpuid_entry2 {
-        function,
-        eax,
-        ebx,
-        ecx,
-        edx,
-        ..Default::default()
-    };
-    table.put(kvm(0x4000_0000, 0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d));
-    table.put(kvm(0x4000_0001, 0x0100_7efb, 0, 0, 0));
+    table.put(leaf(0x4000_0000, [0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d]));
+    table.put(leaf(0x4000_0001, [0x0100_7efb, 0, 0, 0]));
     Supported { table, tsc_deadline: true, hyperv: hyperv::Offer::new(enlightened(), true) }
 }
 
@@ -84,15 +76,7 @@ fn enlightened() -> Vec<kvm_cpuid_entry2> {
         (0x4000_0081, [0x3123_5356, 0, 0, 0]),
         (0x4000_0082, [2, 0, 0, 0]),
     ];
-    let entry = |(function, [eax, ebx, ecx, edx]): (u32, [u32; 4])| kvm_cpuid_entry2 {
-        function,
-        eax,
-        ebx,
-        ecx,
-        edx,
-        ..Default::default()
-    };
-    leaves.map(entry).to_vec()
+    leaves.map(|(function, registers)| leaf(function, registers)).to_vec()
 }
 
 fn profile(sockets: u32, cores: u32, threads: u32, physical_bits: u8) -> Profile {

@@ -5,8 +5,8 @@ use kvm_bindings::{Msrs, kvm_msr_entry};
 use kvm_ioctls::{Error, Kvm, VcpuFd};
 use vocabulary::CpuVendor;
 
-/// IA32_FEATURE_CONTROL, with its lock, and VMX outside SMX.
-const FEATURE_CONTROL: u32 = 0x3a;
+/// IA32_FEATURE_CONTROL: whether the guest may use VMX, with its lock, and VMX outside SMX.
+pub(in crate::cpu) const FEATURE_CONTROL: u32 = 0x3a;
 const LOCKED: u64 = 1 << 0;
 const VMX: u64 = 1 << 2;
 /// The revision of the microcode (IA32_BIOS_SIGN_ID, AMD's PATCH_LEVEL).
