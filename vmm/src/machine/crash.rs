@@ -7,7 +7,6 @@ use super::control;
 use super::diagnose;
 use super::end::End;
 use super::supervisor::Supervisor;
-use crate::console::Releaser;
 use crate::control::Crash;
 use crate::cpu::crash::GuestCrash;
 use crate::cpu::report::CpuReport;
@@ -120,8 +119,7 @@ impl Supervisor<'_> {
             Err(why) => Some(End::Itself(Outcome::Failed(why))),
             Ok(false) => {
                 self.dump.arm_in(Some(TURN));
-                // Stopping them may have released the consoles.
-                self.releasers.iter().for_each(Releaser::hold);
+                self.hold_consoles();
                 self.vcpus.resume();
                 None
             }

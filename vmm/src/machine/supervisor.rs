@@ -197,8 +197,7 @@ impl Supervisor<'_> {
             return Ok(());
         }
         if let Err(why) = self.vcpus.pause(self) {
-            // Devices wait for room again.
-            self.releasers.iter().for_each(Releaser::hold);
+            self.hold_consoles();
             devices::limited_warn!("the machine is not paused: {why}");
             return Err(why);
         }
@@ -206,6 +205,11 @@ impl Supervisor<'_> {
         devices::limited_info!("the machine is paused");
         self.announce(&Announcement::Paused);
         Ok(())
+    }
+
+    /// Lets devices wait for room on consoles again, which stopping the vCPUs may have ended.
+    pub(super) fn hold_consoles(&self) {
+        self.releasers.iter().for_each(Releaser::hold);
     }
 
     /// Lets vCPUs go on that a client has stopped.
@@ -216,7 +220,7 @@ impl Supervisor<'_> {
         if std::mem::take(&mut self.paused) {
             devices::limited_info!("the machine goes on");
             self.announce(&Announcement::Resumed);
-            self.releasers.iter().for_each(Releaser::hold);
+            self.hold_consoles();
             self.vcpus.resume();
         }
         Ok(())
@@ -227,7 +231,7 @@ impl Supervisor<'_> {
         devices::limited_info!("the machine is reset");
         self.forget_crash();
         self.board.devices.reset();
-        self.releasers.iter().for_each(Releaser::hold);
+        self.hold_consoles();
         let runs = !self.paused;
         if let Err(why) = self.vcpus.reset(self.board) {
             return Some(End::Itself(Outcome::Failed(why)));

@@ -27,11 +27,13 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn look(kvm: &Kvm) -> Self {
-        Self {
-            diverts: kvm.check_extension(Cap::X86UserSpaceMsr),
-            ignores_all: ignores_all(Path::new(IGNORES_ALL)),
-        }
+        Self { diverts: diverts(kvm), ignores_all: ignores_all(Path::new(IGNORES_ALL)) }
     }
+}
+
+/// Whether KVM can leave a guest for registers that it does not know.
+fn diverts(kvm: &Kvm) -> bool {
+    kvm.check_extension(Cap::X86UserSpaceMsr)
 }
 
 /// Whether a parameter of a module, if it is there, is on.
@@ -79,7 +81,7 @@ impl Registers {
         plan: &MachinePlan,
         profile: &Profile,
     ) -> Result<Self, HostError> {
-        if Host::look(kvm).diverts {
+        if diverts(kvm) {
             msr::divert(vm).map_err(setup("have KVM tell of unknown model-specific registers"))?;
         }
         let table = supported.guest(profile, 0);
