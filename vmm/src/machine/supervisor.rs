@@ -274,7 +274,12 @@ impl Supervisor<'_> {
                     if let Err(why) = self.go_on() {
                         tracing::debug!("the guest does not go on: {why}");
                     }
-                    self.grace.arm_in(Some(self.plan.machine.grace_period()));
+                    let period = self.plan.machine.grace_period();
+                    if period.is_zero() {
+                        // At once: what the guest still comes to is not to become the reason.
+                        return self.trigger(Trigger::GraceOver);
+                    }
+                    self.grace.arm_in(Some(period));
                 }
                 None
             }
