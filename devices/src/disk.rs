@@ -2,12 +2,13 @@
 //!
 //! Two formats: raw ([`raw`]), in which the file's bytes are the disk's, and QEMU's qcow2 ([`qcow2`]). What both have in
 //! common is the file below ([`file`]), the locks that keep other users off it ([`locks`]), and a memory for failed
-//! flushes ([`durable`]). An image may have been damaged or forged: what is wrong with one is found when it is opened
+//! flushes ([`durable`]). Requests of a device's queues go to an image side by side ([`engine`]). An image may have been damaged or forged: what is wrong with one is found when it is opened
 //! ([`open`]), and said in words that lead to a fix ([`error`]).
 
 mod backend;
 mod cursor;
 mod durable;
+pub mod engine;
 mod error;
 mod file;
 mod locks;

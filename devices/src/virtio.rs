@@ -26,6 +26,8 @@ use crate::pci::dma::Dma;
 pub use interrupt::Interrupt;
 pub use queue::{ActiveQueue, Chain, QueueError};
 #[cfg(feature = "testing")]
+pub(crate) use worker::testing::is_inline as works_inline;
+#[cfg(feature = "testing")]
 pub use worker::testing::work_inline;
 
 /// Feature bits that concern the transport (section 6).

@@ -4,6 +4,8 @@ use std::io;
 
 use vm_memory::VolatileSlice;
 
+use super::engine::Direct;
+
 /// Unit of sector numbers and of a disk's size, in bytes, whatever its block size.
 pub const SECTOR: u64 = 512;
 
@@ -20,7 +22,7 @@ pub struct Topology {
 
 /// A disk image. Ranges given to its methods lie within [`BlockBackend::size`] and consist of whole sectors.
 ///
-/// All methods block; a device calls them from one thread.
+/// All methods block; one thread at a time calls them.
 pub trait BlockBackend: Send {
     /// Capacity in bytes, a multiple of [`SECTOR`].
     fn size(&self) -> u64;
@@ -33,6 +35,11 @@ pub trait BlockBackend: Send {
 
     /// Sizes to lay out accesses by.
     fn topology(&self) -> Topology;
+
+    /// The file, if its bytes are the disk's, to be read and written by others at the same time.
+    fn direct(&self) -> Option<Direct> {
+        None
+    }
 
     /// Fills `buffers`, none of which is empty, from `offset` on.
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()>;

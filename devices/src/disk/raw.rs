@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -11,6 +12,7 @@ use vm_memory::VolatileSlice;
 use super::backend::{BlockBackend, SECTOR, Topology};
 use super::cursor::{Cursor, total};
 use super::durable::Durable;
+use super::engine::Direct;
 use super::volatile_io;
 
 /// Block size of the page cache and of common file systems.
@@ -30,7 +32,7 @@ pub(super) enum Mode {
 
 /// A raw image or block device.
 pub(super) struct RawFile {
-    file: File,
+    file: Arc<File>,
     size: u64,
     read_only: bool,
     mode: Mode,
@@ -45,7 +47,7 @@ impl RawFile {
     /// `size` in bytes is that of `file`.
     pub(super) fn new(file: File, size: u64, read_only: bool, mode: Mode, discard: bool) -> Self {
         Self {
-            file,
+            file: Arc::new(file),
             size,
             read_only,
             mode,
@@ -106,7 +108,7 @@ impl RawFile {
     }
 
     fn allocate(&self, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<Supported> {
-        match fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, offset, len) {
+        match fallocate(self.file.as_ref(), flags | FallocateFlags::KEEP_SIZE, offset, len) {
             Ok(()) => Ok(Supported::Yes),
             // Which of these a file system or device chooses varies.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::INVAL) => Ok(Supported::No),
@@ -140,6 +142,14 @@ impl BlockBackend for RawFile {
             Mode::Direct(alignment) => alignment.max(SECTOR as u32),
         };
         Topology { physical_block, optimal_io: 0, discard_granularity: PAGE }
+    }
+
+    fn direct(&self) -> Option<Direct> {
+        let alignment = match self.mode {
+            Mode::Cached => None,
+            Mode::Direct(alignment) => Some(alignment),
+        };
+        Some(Direct { file: Arc::clone(&self.file), alignment })
     }
 
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {

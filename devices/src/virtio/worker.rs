@@ -157,7 +157,7 @@ pub(super) mod testing {
         INLINE.set(true);
     }
 
-    pub(super) fn is_inline() -> bool {
+    pub(crate) fn is_inline() -> bool {
         INLINE.get()
     }
 }

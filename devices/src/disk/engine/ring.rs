@@ -1,0 +1,276 @@
+//! Reads and writes of a file by io_uring(7): submitted in batches, with one system call, and done by the kernel side by side.
+//!
+//! A long request goes to the kernel piece by piece, and so does the rest after a short transfer, which the kernel is free to make.
+#![allow(
+    unsafe_code,
+    reason = "the kernel reads and writes guest memory by its address until a request is complete, which no borrow expresses"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Once;
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use vm_memory::VolatileSlice;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::GuestRam;
+
+use super::{Completion, PIECE, Piece, cancelled, resolve};
+
+/// Most requests of one lane that the kernel has at a time. It has room for twice as many completions.
+const ENTRIES: usize = 256;
+/// Buffers that one entry can name (`UIO_MAXIOV`).
+const MOST_BUFFERS: usize = 1024;
+
+/// A request that the kernel has.
+struct Slot {
+    tag: u64,
+    write: bool,
+    /// Where `buffers[first]` lies on the disk.
+    offset: u64,
+    /// All buffers; those before `first` are done, and what is done of that one is cut off. They stay where they are while the kernel
+    /// has them.
+    buffers: Vec<libc::iovec>,
+    first: usize,
+}
+
+impl Slot {
+    /// The buffers of the next piece: their number and bytes.
+    fn piece(&self) -> (usize, u64) {
+        let mut len = 0;
+        let mut count = 0;
+        for buffer in self.buffers.iter().skip(self.first).take(MOST_BUFFERS) {
+            if count > 0 && len + buffer.iov_len as u64 > PIECE {
+                break;
+            }
+            len += buffer.iov_len as u64;
+            count += 1;
+        }
+        (count, len)
+    }
+
+    /// Takes note of `done` bytes; true if that was all.
+    fn advance(&mut self, mut done: usize) -> bool {
+        self.offset += done as u64;
+        while let Some(buffer) = self.buffers.get_mut(self.first) {
+            if done < buffer.iov_len {
+                buffer.iov_base = buffer.iov_base.wrapping_byte_add(done);
+                buffer.iov_len -= done;
+                return false;
+            }
+            done -= buffer.iov_len;
+            self.first += 1;
+        }
+        true
+    }
+}
+
+/// A ring for one file and one guest's memory.
+pub(super) struct Ring {
+    /// Has a reference of its own to the file, as number 0.
+    ring: IoUring,
+    /// Kept mapped while the kernel has requests.
+    ram: GuestRam,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    /// Entries that the kernel has not been told of.
+    unsubmitted: usize,
+    given_up: bool,
+}
+
+// SAFETY: the raw pointers in `Slot` are addresses in guest memory, which `ram` keeps mapped, and are used by the kernel alone.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// A ring that signals `event` for completions while that is asked for. `None` where the kernel has no io_uring for us, which is said
+    /// once.
+    pub(super) fn new(file: &File, ram: &GuestRam, event: &EventFd) -> Option<Self> {
+        match Self::try_new(file, ram, event) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                static SAID: Once = Once::new();
+                SAID.call_once(|| {
+                    tracing::info!(
+                        "disks use threads, since io_uring is not available: {error} \
+                         (`sysctl kernel.io_uring_disabled` tells whether the host forbids it)"
+                    );
+                });
+                None
+            }
+        }
+    }
+
+    fn try_new(file: &File, ram: &GuestRam, event: &EventFd) -> io::Result<Self> {
+        let entries = ENTRIES as u32;
+        let with_coop = IoUring::builder().setup_clamp().setup_coop_taskrun().dontfork().build(entries);
+        // Linux before 5.19 does not know the wish not to be interrupted by its own completions.
+        let mut ring = with_coop.or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => IoUring::builder().setup_clamp().dontfork().build(entries),
+            _ => Err(error),
+        })?;
+        let features = ring.params();
+        // The last is of 5.7, by which all operations used here were there.
+        if !features.is_feature_nodrop()
+            || !features.is_feature_submit_stable()
+            || !features.is_feature_fast_poll()
+        {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel is older than Linux 5.7"));
+        }
+        ring.completion().disable_eventfd();
+        ring.submitter().register_eventfd(event.as_raw_fd())?;
+        ring.submitter().register_files(&[file.as_raw_fd()])?;
+        let entries = (ring.params().sq_entries() as usize).min(ENTRIES);
+        Ok(Self {
+            ring,
+            ram: ram.clone(),
+            slots: (0..entries).map(|_| None).collect(),
+            free: (0..entries).rev().collect(),
+            unsubmitted: 0,
+            given_up: false,
+        })
+    }
+
+    /// Requests that are not completed.
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Takes a transfer of `pieces`, which begins with [`Self::submit`]. The ring is not full, and there is something to transfer.
+    pub(super) fn add(&mut self, tag: u64, write: bool, offset: u64, pieces: &[Piece]) -> io::Result<()> {
+        let buffers = resolve(&self.ram, pieces)?.iter().map(buffer).collect();
+        let Some(index) = self.free.pop() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        self.put(index, Slot { tag, write, offset, buffers, first: 0 });
+        Ok(())
+    }
+
+    /// Queues the next piece of a request, which lives in `slots[index]` from then on.
+    fn put(&mut self, index: usize, slot: Slot) {
+        let (count, len) = slot.piece();
+        let buffers = slot.buffers.get(slot.first..).unwrap_or_default();
+        let file = types::Fixed(0);
+        let entry = match buffers.first() {
+            Some(only) if count == 1 => {
+                // One buffer may be longer than a piece; the rest follows, as after a short transfer.
+                let len = len.min(PIECE) as u32;
+                if slot.write {
+                    opcode::Write::new(file, only.iov_base.cast(), len).offset(slot.offset).build()
+                } else {
+                    opcode::Read::new(file, only.iov_base.cast(), len).offset(slot.offset).build()
+                }
+            }
+            _ if slot.write => {
+                opcode::Writev::new(file, buffers.as_ptr(), count as u32).offset(slot.offset).build()
+            }
+            _ => opcode::Readv::new(file, buffers.as_ptr(), count as u32).offset(slot.offset).build(),
+        };
+        // A vector's elements stay where they are when the vector is moved.
+        if let Some(place) = self.slots.get_mut(index) {
+            *place = Some(slot);
+        }
+        self.push(&entry.user_data(index as u64));
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: the entry names a registered file, which the kernel keeps open, and a list of buffers that stays in its slot, in guest memory that
+        // `self.ram` keeps mapped, until its completion has been seen: `Drop` waits for that. Nothing in the process relies on the
+        // contents of guest memory.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            // There are as many entries as slots; should the kernel lag behind, it is told now.
+            self.submit();
+        }
+        self.unsubmitted += 1;
+    }
+
+    /// Tells the kernel of what was added.
+    pub(super) fn submit(&mut self) {
+        while self.unsubmitted > 0 {
+            match self.ring.submit() {
+                Ok(count) => self.unsubmitted = self.unsubmitted.saturating_sub(count.max(1)),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // Completions fill their ring, or memory is short: both pass when completions are taken.
+                    _ => {
+                        std::thread::yield_now();
+                        if self.ring.completion().is_empty() { continue } else { return }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Moves what is complete behind `into`, and has the rest of unfinished requests go on. The event stays silent from now on.
+    pub(super) fn collect(&mut self, into: &mut Vec<Completion>) {
+        self.ring.completion().disable_eventfd();
+        loop {
+            // One at a time: what follows may use the ring.
+            let Some(entry) = self.ring.completion().next() else { break };
+            self.completed(&entry, into);
+        }
+        self.submit();
+    }
+
+    fn completed(&mut self, entry: &cqueue::Entry, into: &mut Vec<Completion>) {
+        let index = entry.user_data() as usize;
+        let Some(mut slot) = self.slots.get_mut(index).and_then(Option::take) else { return };
+        let result = match usize::try_from(entry.result()) {
+            Ok(0) if slot.write => Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(done) if slot.advance(done) => Ok(()),
+            Ok(_) if self.given_up => Err(cancelled()),
+            Ok(_) => return self.put(index, slot),
+            Err(_) => match entry.result().wrapping_neg() {
+                libc::EAGAIN | libc::EINTR if !self.given_up => return self.put(index, slot),
+                libc::EAGAIN | libc::EINTR => Err(cancelled()),
+                error => Err(io::Error::from_raw_os_error(error)),
+            },
+        };
+        self.free.push(index);
+        into.push(Completion { tag: slot.tag, result });
+    }
+
+    /// Asks for the event with the next completion; true if there is one already.
+    pub(super) fn prepare_to_wait(&mut self) -> bool {
+        self.ring.completion().enable_eventfd();
+        // What came before the kernel has seen the wish is seen here.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        !self.ring.completion().is_empty()
+    }
+
+    /// Lets nothing begin that has not: what the kernel has ends, and no more follows of it.
+    pub(super) fn give_up(&mut self, given_up: bool) {
+        self.given_up = given_up;
+    }
+
+    /// Waits until the kernel has nothing left.
+    pub(super) fn wait_until_idle(&mut self, into: &mut Vec<Completion>) {
+        self.submit();
+        self.collect(into);
+        while self.in_flight() > 0 {
+            match self.ring.submit_and_wait(1) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(_) => std::thread::yield_now(),
+            }
+            self.unsubmitted = 0;
+            self.collect(into);
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let Self { ring: _, ram: _, slots: _, free: _, unsubmitted: _, given_up } = self;
+        *given_up = true;
+        self.wait_until_idle(&mut Vec::new());
+    }
+}
+
+fn buffer(slice: &VolatileSlice<'_>) -> libc::iovec {
+    libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() }
+}
