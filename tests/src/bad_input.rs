@@ -197,6 +197,24 @@ pub const CONFIG: &[Case] = &[
     case("a device behind no port", "[[disk]]\npath = \"a.img\"\naddress = \"07:00.0\"\n", &[], &["07:00.0"]),
     case("a disk without a format", "[[disk]]\npath = \"a.disk\"\n", &[], &["vm.toml:", "format", "a.disk"]),
     case(
+        "a disk on no bus that there is",
+        "[[disk]]\npath = \"a.img\"\nbus = \"ide\"\n",
+        &[],
+        &["vm.toml:3:", "\"virtio\"", "^"],
+    ),
+    case(
+        "a model where there is no place for one",
+        "[[disk]]\npath = \"a.img\"\nmodel = \"WD Blue\"\nssd = true\n",
+        &[],
+        &["vm.toml:3:", "vm.toml:4:", "bus = \"virtio\"", "serial number", "leave `model` out"],
+    ),
+    case(
+        "a firmware revision that is too long",
+        "[[disk]]\npath = \"a.img\"\nfirmware_revision = \"123456789\"\n",
+        &[],
+        &["vm.toml:3:", "9 bytes", "room for 8"],
+    ),
+    case(
         "a control socket without its kind",
         "[machine]\ncontrol = \"/run/vm.sock\"\n",
         &[],

@@ -38,7 +38,7 @@ pub struct VmFile {
     pub cpu: CpuSection,
     pub firmware: FirmwareSection,
     pub smbios: Smbios,
-    /// A virtio-blk disk. Repeat the section for more.
+    /// A disk. Repeat the section for more.
     pub disk: Vec<DiskSection>,
     /// A virtio network card. Repeat the section for more.
     pub net: Vec<NetSection>,

@@ -63,6 +63,8 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         "mdev-uuid" => string(text::check_mdev_uuid),
         "smbios-string" => string(text::check_smbios),
         "disk-serial" => string(text::check_disk_serial),
+        "disk-model" => string(text::check_disk_model),
+        "disk-firmware-revision" => string(text::check_disk_firmware_revision),
         "fw-cfg-name" => string(text::check_fw_cfg_name),
         "kernel-command-line" => string(text::check_command_line),
         _ => return None,
@@ -101,6 +103,8 @@ pub fn expected(format: &str) -> Option<&'static str> {
         "path" => "a path in quotes",
         "uuid" | "mdev-uuid" => "a UUID in quotes",
         "disk-serial" => "a serial number in quotes",
+        "disk-model" => "a model in quotes",
+        "disk-firmware-revision" => "a firmware revision in quotes",
         "kernel-command-line" => "a command line in quotes",
         _ => return None,
     })

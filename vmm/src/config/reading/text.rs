@@ -13,8 +13,13 @@ const NAME_MAX: usize = 63;
 /// `docs/specs/fw_cfg.rst`, "File Directory").
 const FW_CFG_NAME_MAX: usize = 55;
 
-/// The virtio-blk identity string has 20 bytes (virtio 1.2 §5.2.6, `VIRTIO_BLK_T_GET_ID`).
+/// The identity string of virtio-blk (virtio 1.2 §5.2.6, `VIRTIO_BLK_T_GET_ID`) and the serial numbers of ATA (ACS-4 §7.13, IDENTIFY
+/// DEVICE) and NVMe (2.0 §5.17.2.1, Identify Controller) all have 20 bytes.
 const DISK_SERIAL_MAX: usize = 20;
+
+/// Model and firmware revision, in ATA and NVMe alike.
+const DISK_MODEL_MAX: usize = 40;
+const DISK_FIRMWARE_REVISION_MAX: usize = 8;
 
 /// SMBIOS 3.x §6.1.3 sets no limit; guests read strings into small buffers.
 const SMBIOS_STRING_MAX: usize = 255;
@@ -88,15 +93,30 @@ pub fn check_smbios(text: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// A virtio-blk serial number.
+/// The serial number of a disk.
 pub fn check_disk_serial(text: &str) -> Result<(), Complaint> {
+    check_disk_text("serial number", text, DISK_SERIAL_MAX)
+}
+
+/// The model of a disk.
+pub fn check_disk_model(text: &str) -> Result<(), Complaint> {
+    check_disk_text("model", text, DISK_MODEL_MAX)
+}
+
+/// The revision of a disk's firmware.
+pub fn check_disk_firmware_revision(text: &str) -> Result<(), Complaint> {
+    check_disk_text("firmware revision", text, DISK_FIRMWARE_REVISION_MAX)
+}
+
+/// What a disk says of itself.
+fn check_disk_text(what: &str, text: &str, most: usize) -> Result<(), Complaint> {
     if text.is_empty() {
-        return Err("the serial number is empty: leave the key out for a disk without one".into());
+        return Err(format!("the {what} is empty: leave the key out for a disk without one"));
     }
-    printable_ascii("serial numbers", text)?;
-    if text.len() > DISK_SERIAL_MAX {
+    printable_ascii(&format!("{what}s"), text)?;
+    if text.len() > most {
         return Err(format!(
-            "the serial number \"{}\" has {} bytes; virtio-blk has room for {DISK_SERIAL_MAX}",
+            "the {what} \"{}\" has {} bytes; a disk has room for {most}",
             shorten(text),
             text.len()
         ));

@@ -127,6 +127,8 @@ fn the_schema_and_the_parser_agree() {
         ("[[disk]]\npath = \"a.raw\"\naddress = \"00:20.0\"", false),
         ("[[disk]]\npath = \"a.raw\"\naddress = \"0001:00:04.0\"", false),
         ("[[disk]]\npath = \"a.raw\"\nboot_index = -1", false),
+        ("[[disk]]\npath = \"a.raw\"\nbus = \"virtio\"", true),
+        ("[[disk]]\npath = \"a.raw\"\nbus = \"ide\"", false),
         ("[[disk]]", false),
         ("[disk]\npath = \"a.raw\"", false),
         ("[serial]\noutput = \"file:x\"", true),

@@ -9,7 +9,7 @@ use super::{parse, parse_with};
 use crate::config::reading::suggest;
 use crate::config::sections::firmware_paths;
 use crate::device::battery::BatteryMode;
-use crate::device::disk::{Backing, Cache, Discard};
+use crate::device::disk::{Backing, Bus, Cache, Discard};
 use crate::device::{Battery, Disk, Display, Rng, Spec};
 use crate::finding::Section;
 
@@ -70,6 +70,7 @@ fn every_key_reaches_the_configuration() {
         kernel = { image = "vmlinuz", initrd = "/boot/initrd", cmdline = "quiet" }
         [[disk]]
         path = "a.QCOW2"
+        bus = "virtio"
         readonly = true
         serial = "S 1"
         boot_index = 7
@@ -121,7 +122,7 @@ fn every_key_reaches_the_configuration() {
     assert_eq!((first.format, first.readonly, first.boot_index), (DiskFormat::Qcow2, true, Some(7)));
     assert_eq!((first.cache, first.discard, first.backing), (Cache::Direct, Discard::Ignore, Backing::Allow));
     assert_eq!(first.address, PciAddress::new(0, 4, 1));
-    assert_eq!(first.serial.as_deref(), Some("S 1"));
+    assert_eq!((first.bus, first.identity.serial.as_deref()), (Bus::Virtio, Some("S 1")));
     assert_eq!((second.format, second.backing), (DiskFormat::Raw, Backing::Deny));
     assert_eq!((third.format, third.cache), (DiskFormat::Qcow2, Cache::Writeback));
     assert_eq!(config.root_ports[0].address, PciAddress::new(0, 0x1c, 0).unwrap());

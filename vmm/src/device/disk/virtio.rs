@@ -1,0 +1,46 @@
+//! Disks on virtio-blk.
+
+use devices::disk::BlockBackend;
+use devices::virtio::blk::VirtioBlk;
+use firmware::fw_cfg::bootorder::BootKind;
+
+use super::Disk;
+use super::bus::Attachment;
+use super::identity::IdentityKey;
+use crate::device::{Assembly, DeviceError, PciNeed};
+use crate::topology::Placed;
+
+/// The bus.
+pub(super) struct Virtio;
+
+impl Attachment for Virtio {
+    fn name(&self) -> &'static str {
+        "virtio-blk"
+    }
+
+    fn hides(&self, key: IdentityKey) -> Option<&'static str> {
+        // The configuration has no field for them (virtio 1.2, 5.2.4), and GET_ID is the serial number.
+        let why = "virtio-blk tells the guest a serial number and nothing else that identifies a disk";
+        (key != IdentityKey::Serial).then_some(why)
+    }
+
+    fn pci(&self, disk: &Disk) -> Option<PciNeed> {
+        Some(PciNeed { address: disk.address, pin: 1 })
+    }
+
+    fn boot(&self) -> BootKind {
+        BootKind::VirtioBlk
+    }
+
+    fn build(
+        &self,
+        disk: &Disk,
+        image: Box<dyn BlockBackend>,
+        name: &str,
+        placed: Option<Placed<'_>>,
+        machine: &mut Assembly<'_>,
+    ) -> Result<(), DeviceError> {
+        let device = VirtioBlk::new(image, disk.identity.serial.as_deref().unwrap_or_default(), name);
+        machine.add_virtio(placed, Box::new(device))
+    }
+}
