@@ -41,13 +41,39 @@ impl Asleep {
     }
 }
 
+/// Whether vCPUs have entered the guest since something happened. KVM decides about its clock when they do.
+struct Progress {
+    /// Counts how often they have left the guest.
+    exits: Box<dyn Fn() -> u64 + Send>,
+    /// Whether they are in the guest, or on their way into it: the machine is not paused.
+    run: Box<dyn Fn() -> bool + Send>,
+    /// The exits when it happened.
+    mark: u64,
+    /// They ran when they were last looked at.
+    ran: bool,
+}
+
+impl Progress {
+    /// It happens now.
+    fn begin(&mut self) {
+        self.mark = (self.exits)();
+        self.ran = (self.run)();
+    }
+
+    /// To be asked every [`SOON`]. An idle guest may leave itself to KVM for long: that it ran all the while is enough.
+    fn made(&mut self) -> bool {
+        let runs = (self.run)();
+        let ran = std::mem::replace(&mut self.ran, runs);
+        ran && runs || (self.exits)() != self.mark
+    }
+}
+
 /// Follows the host's clocks for a machine.
 pub(super) struct Clocks {
     vm: Arc<VmFd>,
     rtc: Arc<Rtc>,
     events: EventLog,
-    /// Counts how often vCPUs have left the guest.
-    exits: Box<dyn Fn() -> u64 + Send>,
+    vcpus: Progress,
     /// What is wrong with the host's clock is told already.
     told: bool,
     timer: Timer,
@@ -61,7 +87,8 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
-    /// `exits` counts how often vCPUs have left the guest; `told`: what is wrong with the host's clock is told already.
+    /// `exits` counts how often vCPUs have left the guest, and `run` says whether they are in it, which no vCPU of a paused
+    /// machine is; `told`: what is wrong with the host's clock is told already.
     ///
     /// # Errors
     /// The host has no timer.
@@ -70,6 +97,7 @@ impl Clocks {
         rtc: Arc<Rtc>,
         events: EventLog,
         exits: impl Fn() -> u64 + Send + 'static,
+        run: impl Fn() -> bool + Send + 'static,
         told: bool,
     ) -> io::Result<Self> {
         let epoch = Instant::now();
@@ -79,7 +107,7 @@ impl Clocks {
             vm,
             rtc,
             events,
-            exits: Box::new(exits),
+            vcpus: Progress { exits: Box::new(exits), run: Box::new(run), mark: 0, ran: false },
             told,
             timer,
             clock: Arc::new(HostClock),
@@ -102,13 +130,14 @@ impl Clocks {
         let slept = asleep.since(std::mem::replace(&mut self.asleep, asleep));
         if let Some(slept) = slept {
             self.slept = Some(self.slept.unwrap_or_default().saturating_add(slept));
+            self.vcpus.begin();
             self.timer.arm_in(Some(SOON));
         }
     }
 
     /// Looks at KVM's clock, which is decided when a vCPU enters the guest after the start or after the host's sleep.
     pub(super) fn look(&mut self) {
-        if self.slept.is_none() && (self.exits)() == 0 {
+        if !self.vcpus.made() {
             self.timer.arm_in(Some(SOON));
             return;
         }
@@ -197,6 +226,34 @@ mod tests {
             let after = Asleep::read(&clock, epoch);
             assert_eq!(after.since(before), expected.map(seconds), "{reading} s each, {slept} s asleep");
             assert_eq!(after.since(after), None);
+        }
+    }
+
+    /// A look after each of these, as (exits, vCPUs are in the guest).
+    #[test]
+    fn a_pause_over_the_hosts_sleep_is_waited_out() {
+        for (name, at_first, looks) in [
+            ("it ran all the while", (7, true), &[(7, true, true)][..]),
+            ("it is busy", (7, true), &[(8, true, true)]),
+            ("it is paused", (7, false), &[(7, false, false), (7, false, false)]),
+            ("it has just gone on", (7, false), &[(7, false, false), (7, true, false), (7, true, true)]),
+            ("it has gone on and left the guest", (7, false), &[(7, false, false), (8, true, true)]),
+            ("it was paused in between", (7, true), &[(7, false, false), (7, true, false), (7, true, true)]),
+            ("it ran for a moment and is paused again", (7, false), &[(9, false, true)]),
+        ] {
+            let state = Arc::new(Mutex::new(at_first));
+            let (exits, run) = (Arc::clone(&state), Arc::clone(&state));
+            let mut vcpus = Progress {
+                exits: Box::new(move || exits.lock().unwrap().0),
+                run: Box::new(move || run.lock().unwrap().1),
+                mark: 0,
+                ran: false,
+            };
+            vcpus.begin();
+            for (count, runs, made) in looks {
+                *state.lock().unwrap() = (*count, *runs);
+                assert_eq!(vcpus.made(), *made, "{name}: {count} {runs}");
+            }
         }
     }
 

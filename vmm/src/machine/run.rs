@@ -140,7 +140,9 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     let dump = Timer::new().map_err(refused("create a timer"))?;
     let timeout = Timer::new().map_err(refused("create a timer"))?;
     let (rtc, exits) = (Arc::clone(&board.devices.rtc), vcpus.exits());
-    let clocks = Clocks::new(Arc::clone(&board.vm), rtc, events.clone(), exits, plan.slow_clock)
+    let conductor = Arc::clone(vcpus.conductor());
+    let run = move || !conductor.wants_attention();
+    let clocks = Clocks::new(Arc::clone(&board.vm), rtc, events.clone(), exits, run, plan.slow_clock)
         .map_err(refused("create a timer"))?;
     let subscribers = subscribe(Sources {
         board: &board,
