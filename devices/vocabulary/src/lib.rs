@@ -13,7 +13,7 @@
 //! | [`interrupts`] | ISA interrupts, PCI pins and the PIRQ router |
 //! | [`pm`] | the power management block |
 //! | [`battery`] | registers of the battery |
-//! | [`thermal`] | the temperature of a portable machine |
+//! | [`thermal`] | the temperature of a machine |
 //! | [`cpu`] | vendors, sockets, cores and threads, names of hypervisors |
 //! | [`cpuid`] | bits of CPUID and their names |
 //! | [`cpu_list`] | sets of the host's CPUs |

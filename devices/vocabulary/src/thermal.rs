@@ -1,4 +1,5 @@
-//! The temperature that a portable machine shows: its ACPI thermal zone and its SMBIOS temperature probe agree on it.
+//! The temperature that a machine shows: the processor's registers, a portable machine's ACPI thermal zone and its SMBIOS
+//! temperature probe agree on it.
 //!
 //! It is a constant, since a guest's load heats the host, whose own firmware cools it. All values are in tenths of a degree
 //! Celsius.

@@ -10,6 +10,7 @@
 //! an answer to mean that it has changed a voltage.
 
 use vocabulary::CpuVendor;
+use vocabulary::thermal::TEMPERATURE;
 
 use super::{Access, Processor};
 
@@ -66,11 +67,14 @@ const fn nothing(first: u32, last: u32, name: &'static str) -> Row {
 /// CFG Lock of PKG_CST_CONFIG_CONTROL: the firmware has closed it.
 const CFG_LOCK: u64 = 1 << 15;
 
-/// A valid reading (bit 31) with a resolution of 1 degree (30:27), 40 degrees below the limit (22:16).
-const FORTY_BELOW_LIMIT: u64 = 1 << 31 | 1 << 27 | 40 << 16;
+/// TjMax in degrees Celsius, as of many laptops' processors.
+const LIMIT: u64 = 100;
 
-/// TjMax, 100 °C, in bits 23:16.
-const LIMIT_100_DEGREES: u64 = 100 << 16;
+/// TEMPERATURE_TARGET: the limit in bits 23:16.
+const TARGET: u64 = LIMIT << 16;
+
+/// A valid reading (bit 31) with a resolution of 1 degree (30:27), so many degrees below the limit (22:16).
+const READING: u64 = 1 << 31 | 1 << 27 | (LIMIT - TEMPERATURE as u64 / 10) << 16;
 
 const INTEL: &[Row] = &[
     // Firmware and Intel's tools count processors by it. SDM: thread count 15:0, core count 31:16.
@@ -80,9 +84,9 @@ const INTEL: &[Row] = &[
     // Overclocking tools read and restore it. No flexible ratio.
     idle(0x194, "FLEX_RATIO"),
     // Drivers for temperature, also where CPUID.6 has no sensor. Writes clear the log bits. A warm laptop, far from throttling.
-    row(0x19c, 0x19c, "THERM_STATUS", Reads::Fixed(FORTY_BELOW_LIMIT), Writes::Accepted),
+    row(0x19c, 0x19c, "THERM_STATUS", Reads::Fixed(READING), Writes::Accepted),
     // The limit that the readings are below. Some tools write an offset to it.
-    row(0x1a2, 0x1a2, "TEMPERATURE_TARGET", Reads::Fixed(LIMIT_100_DEGREES), Writes::Accepted),
+    row(0x1a2, 0x1a2, "TEMPERATURE_TARGET", Reads::Fixed(TARGET), Writes::Accepted),
     // Tools that switch prefetchers off; 0 is all on.
     idle(0x1a4, "MISC_FEATURE_CONTROL"),
     // Profilers; 0 selects no event.
@@ -92,7 +96,7 @@ const INTEL: &[Row] = &[
     // Intel's graphics driver and CPU-Z ask for the turbo ratios; 0 means that there is none.
     row(0x1ad, 0x1af, "TURBO_RATIO_LIMIT", Reads::Fixed(0), Writes::Accepted),
     // As THERM_STATUS, for the package.
-    row(0x1b1, 0x1b1, "PACKAGE_THERM_STATUS", Reads::Fixed(FORTY_BELOW_LIMIT), Writes::Accepted),
+    row(0x1b1, 0x1b1, "PACKAGE_THERM_STATUS", Reads::Fixed(READING), Writes::Accepted),
     // Crash log drivers; 0 enables nothing.
     idle(0x1f1, "CRASHLOG_CONTROL"),
     // Tools that show C-states. Nothing was ever spent in one.
@@ -191,8 +195,8 @@ mod tests {
         for (index, vendor, value, writes) in [
             (0x35, Intel, 0x0008_0010, false),
             (0xe2, Intel, 0x8000, false),
-            (0x19c, Intel, 0x8828_0000, true),
-            (0x1b1, Intel, 0x8828_0000, true),
+            (0x19c, Intel, 0x8832_0000, true),
+            (0x1b1, Intel, 0x8832_0000, true),
             (0x1a2, Intel, 0x0064_0000, true),
             (0x1ad, Intel, 0, true),
             (0x1af, Intel, 0, true),
@@ -211,13 +215,13 @@ mod tests {
         }
     }
 
-    /// The processor is to be 60 °C warm, by the layout of the SDM.
+    /// The processor is to be as warm as the ACPI thermal zone says, by the layout of the SDM.
     #[test]
-    fn the_temperature_is_plausible() {
+    fn the_temperature_is_that_of_the_thermal_zone() {
         let status = read(0x19c, CpuVendor::Intel).unwrap();
         let target = read(0x1a2, CpuVendor::Intel).unwrap();
         assert_eq!(status >> 31, 1, "valid");
-        assert_eq!((target >> 16 & 0xff) - (status >> 16 & 0x7f), 60);
+        assert_eq!(((target >> 16 & 0xff) - (status >> 16 & 0x7f)) * 10, u64::from(TEMPERATURE));
         // No event is pending and none is logged.
         assert_eq!(status & 0xffff, 0);
     }
