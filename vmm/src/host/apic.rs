@@ -13,14 +13,7 @@ pub struct HardwareApic {
 
 impl HardwareApic {
     pub(super) fn read(files: &HostFiles) -> Self {
-        let parameter = |name: &str| {
-            let text = files.text(format!("sys/module/{name}")).ok()?;
-            match text.as_str() {
-                "Y" | "1" => Some(true),
-                "N" | "0" => Some(false),
-                _ => None,
-            }
-        };
+        let parameter = |name| files.module_switch(name);
         let (apicv, avic) =
             (parameter("kvm_intel/parameters/enable_apicv"), parameter("kvm_amd/parameters/avic"));
         let (intel, amd) = (apicv == Some(true), avic == Some(true));

@@ -34,6 +34,16 @@ impl HostFiles {
     pub(super) fn text(&self, below: impl AsRef<Path>) -> io::Result<String> {
         text(&self.path(below))
     }
+
+    /// Whether a parameter of a kernel module, `kvm/parameters/ignore_msrs`, is on; `None` if there is no such parameter, or it is
+    /// not one that is on or off. The kernel writes `Y` and `N`; some parameters were numbers once.
+    pub fn module_switch(&self, parameter: &str) -> Option<bool> {
+        match self.text(Path::new("sys/module").join(parameter)).ok()?.as_str() {
+            "Y" | "1" => Some(true),
+            "N" | "0" => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// As [`HostFiles::text`], of any path.

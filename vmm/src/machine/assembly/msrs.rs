@@ -1,8 +1,5 @@
 //! Model-specific registers: what the plan, and this host, make of those that KVM does not know.
 
-use std::fs;
-use std::path::Path;
-
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vocabulary::cpuid::bits_named;
 
@@ -10,11 +7,12 @@ use crate::config::UnknownMsrs;
 use crate::cpu::cpuid::{Profile, Supported};
 use crate::cpu::msr::{self, Preset, Processor, Unknown};
 use crate::finding::{Finding, Section};
+use crate::host::HostFiles;
 use crate::kvm::{HostError, setup};
 use crate::plan::MachinePlan;
 
-/// Where the kernel says whether KVM ignores unknown registers of all guests: `Y` or `N`.
-const IGNORES_ALL: &str = "/sys/module/kvm/parameters/ignore_msrs";
+/// The parameter by which KVM ignores unknown registers of all guests.
+const IGNORES_ALL: &str = "kvm/parameters/ignore_msrs";
 
 /// What this host can do about registers that KVM does not know.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +25,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn look(kvm: &Kvm) -> Self {
-        Self { diverts: diverts(kvm), ignores_all: ignores_all(Path::new(IGNORES_ALL)) }
+        Self { diverts: diverts(kvm), ignores_all: ignores_all(&HostFiles::default()) }
     }
 }
 
@@ -36,9 +34,9 @@ fn diverts(kvm: &Kvm) -> bool {
     kvm.check_extension(Cap::X86UserSpaceMsr)
 }
 
-/// Whether a parameter of a module, if it is there, is on.
-fn ignores_all(parameter: &Path) -> bool {
-    fs::read_to_string(parameter).is_ok_and(|value| value.trim() == "Y")
+/// A kernel with KVM built in may have no such parameter.
+fn ignores_all(files: &HostFiles) -> bool {
+    files.module_switch(IGNORES_ALL) == Some(true)
 }
 
 /// Whether this host can do what the plan says; what the user should know of it, if it can.
@@ -100,6 +98,8 @@ impl Registers {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::machine::tests::machine;
 
@@ -139,12 +139,14 @@ mod tests {
 
     #[test]
     fn the_modules_parameter_is_read_as_the_kernel_writes_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ignore_msrs");
-        assert!(!ignores_all(&path), "a kernel with KVM built in may have none");
-        for (text, on) in [("Y\n", true), ("N\n", false)] {
-            fs::write(&path, text).unwrap();
-            assert_eq!(ignores_all(&path), on);
+        let root = tempfile::tempdir().unwrap();
+        let files = HostFiles::at(root.path());
+        assert!(!ignores_all(&files), "there is none");
+        let folder = root.path().join("sys/module/kvm/parameters");
+        fs::create_dir_all(&folder).unwrap();
+        for (text, on) in [("Y\n", true), ("N\n", false), ("\n", false)] {
+            fs::write(folder.join("ignore_msrs"), text).unwrap();
+            assert_eq!(ignores_all(&files), on, "{text:?}");
         }
     }
 }
