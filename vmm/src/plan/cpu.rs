@@ -2,7 +2,7 @@
 
 use vocabulary::Hypervisor;
 
-use crate::config::{Config, Passthrough};
+use crate::config::{Config, Os, Passthrough};
 use crate::device::Battery;
 use crate::finding::{Finding, Section};
 
@@ -18,7 +18,8 @@ pub(super) fn warnings(config: &Config) -> Vec<Finding> {
     }
     let hidden = !matches!(hypervisor, Hypervisor::Present { kvm: true, .. });
     let gpu = config.passthrough.iter().any(Passthrough::is_dgpu);
-    if hidden && gpu && config.devices.one::<Battery>().is_none() {
+    // Linux' driver takes no machine for a laptop because of what it does not see.
+    if hidden && gpu && config.identity.os != Os::Linux && config.devices.one::<Battery>().is_none() {
         let message = "the driver of [dgpu] does not see KVM, and may take the machine for a laptop, of which it wants to see the battery";
         let help = "write `mode = \"full\"` here, or `hide_hypervisor = false` in [cpu]";
         warnings.push(config.problem(Section::Battery.key("mode"), message).with_help(help));

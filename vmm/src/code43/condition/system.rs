@@ -68,6 +68,10 @@ pub(super) fn battery(facts: &Facts, driver: Driver) -> Option<Verdict> {
             Verdict::ok("it follows the host's, which is discharging: drivers save power")
         }
         (BatteryMode::Mirror, Some(_)) => Verdict::ok("it follows the host's"),
+        // What it goes by is the next condition's.
+        (BatteryMode::None, _) if facts.os == facts::Os::Linux => {
+            Verdict::ok("none, which Linux' driver does not insist on")
+        }
         (BatteryMode::None, _) => match (facts.known_hypervisors().next(), driver.accepts_machines()) {
             (Some(_), Some(true)) => {
                 Verdict::ok("none; the driver sees a virtual machine, and looks for none")

@@ -50,7 +50,7 @@ fn what_a_guest_loses_is_told_with_the_line() {
     let warnings = |toml: &str| -> Vec<String> {
         let plan = plan(config(toml)).unwrap();
         let told = plan.warnings.iter().map(ToString::to_string);
-        told.filter(|text| text.contains("hypervisor")).collect()
+        told.filter(|text| text.contains("hypervisor") || text.contains("laptop")).collect()
     };
     assert_eq!(warnings("[cpu]\nhide_hypervisor = true\n"), [""; 0]);
     assert_eq!(warnings(GPU), [""; 0], "the battery comes with the GPU");
@@ -59,7 +59,9 @@ fn what_a_guest_loses_is_told_with_the_line() {
     let none = format!("{GPU}[battery]\nmode = \"none\"\n");
     let [battery] = &warnings(&none)[..] else { panic!("one warning") };
     assert!(battery.contains(":8:8: the driver of [dgpu] does not see KVM"), "{battery}");
+    // Whether or not the hypervisor is hidden.
     assert_eq!(warnings(&format!("[cpu]\nos = \"linux\"\n{none}")), [""; 0]);
+    assert_eq!(warnings(&format!("[cpu]\nos = \"linux\"\nhide_hypervisor = true\n{none}")), [""; 0]);
 }
 
 #[test]
