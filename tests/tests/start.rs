@@ -249,6 +249,30 @@ fn plan_leaves_the_cpus_of_this_host_alone_offline() {
     }
 }
 
+/// A device that this host has is planned as on any other.
+#[test]
+fn plan_leaves_the_devices_of_this_host_alone_offline() {
+    let functions = names(Path::new("/sys/bus/pci/devices"));
+    let Some(host) = functions.first().and_then(|name| name.to_str()) else {
+        eprintln!("not tried: this host has no PCI device");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let toml = format!(
+        "[firmware]\ncode = \"{CODE}\"\nvars_template = \"{VARS}\"\n[[vfio]]\nhost = \"{host}\"\nguest = \"00:10.0\"\n"
+    );
+    fs::write(folder.path().join("vm.toml"), toml).unwrap();
+    let planned = |arguments: &[&str]| {
+        let mut plan = Command::new(program());
+        let done =
+            plan.arg("plan").args(arguments).arg("vm.toml").current_dir(folder.path()).output().unwrap();
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let (here, anywhere) = (planned(&[]), planned(&["--offline"]));
+    assert!(here.contains("driver on the host: ") && !here.contains("was not asked"), "{here}");
+    assert!(anywhere.contains("the host was not asked") && !anywhere.contains("on the host: "), "{anywhere}");
+}
+
 fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

@@ -161,7 +161,7 @@ pub struct PlanArgs {
     #[arg(value_name = "VM.TOML")]
     pub config: PathBuf,
 
-    /// Leave the host's files, its CPUs and its KVM alone: take no names from them, and do not say what `run` would refuse because of them
+    /// Plan for whatever host: look neither at this one's devices, files, CPUs and clock nor at its KVM, and leave open what depends on them
     #[arg(long)]
     pub offline: bool,
 

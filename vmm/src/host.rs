@@ -70,6 +70,8 @@ pub struct HostFunction {
 /// itself. What does not exist is not in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
+    /// Nobody has asked this host for anything, so that what is not in here may be there all the same.
+    pub unasked: bool,
     /// By address.
     pub functions: BTreeMap<HostPciAddress, HostFunction>,
     /// By UUID.

@@ -29,7 +29,7 @@ use std::path::Path;
 
 use vocabulary::AddressRange;
 
-use crate::config::{self, Config, Overrides};
+use crate::config::{self, Overrides};
 use crate::host::{HostFacts, WantedIdentity};
 use crate::kvm::HostError;
 use crate::outcome::Failure;
@@ -42,24 +42,18 @@ use crate::plan::{self, MachinePlan};
 pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failure> {
     let config = config::load(path, overrides)?;
     let wanted = WantedIdentity { model: config.smbios.mirror_host, serials: config.smbios.mirror_serials };
-    let facts = facts_for(&config).with_identity(wanted);
+    let facts = HostFacts::gather(config.lent_devices()).with_identity(wanted);
     let facts = if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts };
     Ok(plan::plan(config, &facts)?)
 }
 
-/// The machine of a configuration, without what it takes over from this host's own identity, and on whatever CPUs.
+/// The machine of a configuration, on whatever host: what only a host could tell is left open.
 ///
 /// # Errors
-/// As for [`plan_of`].
+/// The configuration cannot be read, is wrong, or contradicts itself.
 pub fn offline_plan_of(path: &Path) -> Result<MachinePlan, Failure> {
     let config = config::load(path, &Overrides::default())?;
-    let facts = facts_for(&config);
-    Ok(plan::plan(config, &facts)?)
-}
-
-/// What the plan may know of the host, but for its identity and its CPUs.
-fn facts_for(config: &Config) -> HostFacts {
-    HostFacts::gather(config.lent_devices())
+    Ok(plan::plan(config, &HostFacts::unasked())?)
 }
 
 /// Where the firmware is expected to put the large BARs of a machine on this host.

@@ -39,7 +39,7 @@ pub struct Code43Args {
     #[arg(long, value_name = "VERSION")]
     pub driver: Option<DriverVersion>,
 
-    /// Leave the host's files alone: what depends on them is unknown
+    /// Ask the host for nothing: what depends on it is unknown
     #[arg(long)]
     pub offline: bool,
 

@@ -8,6 +8,11 @@ use super::{HardwareApic, HostCpus, HostFacts, HostFiles, WantedIdentity};
 const CLOCKSOURCE: &str = "sys/devices/system/clocksource/clocksource0/current_clocksource";
 
 impl HostFacts {
+    /// Of a host that nobody asks.
+    pub fn unasked() -> Self {
+        Self { unasked: true, ..Self::default() }
+    }
+
     /// Reads what `devices` name, all other functions of the slots of functions, parameters of KVM, and the clocksource. Cannot fail: a device that
     /// is not there is not in the result, and the plan says what that means.
     pub fn gather(devices: impl Iterator<Item = LentDevice> + Clone) -> Self {

@@ -27,6 +27,8 @@ pub struct PlannedPassthrough {
     pub boot_index: Option<u32>,
     /// Whether it is bound to vfio-pci at the start and given back at the end.
     pub manage: bool,
+    /// Nobody has asked the host for it.
+    pub unasked: bool,
     /// What the host says of it; `None` if the host has no such function, and for mediated devices.
     pub facts: Option<HostFunction>,
     /// What the host says of a mediated device that exists.
@@ -101,6 +103,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
             rom: section.rom.clone(),
             boot_index: section.boot_index,
             manage: section.manage,
+            unasked: facts.unasked,
             facts: own.cloned(),
             mdev: host.uuid().and_then(|uuid| facts.mdevs.get(&uuid).cloned()),
         });
@@ -144,6 +147,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
                 rom: RomSource::Off,
                 boot_index: None,
                 manage: section.manage,
+                unasked: false,
                 facts: Some(own.clone()),
                 mdev: None,
             });
@@ -175,8 +179,8 @@ fn companions<'a>(
 }
 
 /// Base classes and classes (PCI Code and ID Assignment Specification 1.14, 1).
-mod class {
-    pub(super) const DISPLAY: u32 = 0x03;
+pub(super) mod class {
+    pub(in crate::plan) const DISPLAY: u32 = 0x03;
     pub(super) const BRIDGE: u32 = 0x06;
     pub(super) const PCI_TO_PCI_BRIDGE: u32 = 0x0604;
 }

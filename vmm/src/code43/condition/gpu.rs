@@ -19,10 +19,10 @@ pub(super) fn gpu(facts: &Facts, _: Driver) -> Option<Verdict> {
     let host = &gpu.host;
     let shown = facts.shown_ids();
     let Some(ids) = shown.filter(|_| gpu.own.is_some() || facts.live.is_some()) else {
-        let found = format!("this host has no PCI device {host}");
         return Some(match &facts.host {
-            Some(_) => Verdict::fails(found).at(key::HOST, format!("write the GPU's address: {WHICH}")),
-            None => Verdict::unknown(found),
+            Some(_) => Verdict::fails(format!("this host has no PCI device {host}"))
+                .at(key::HOST, format!("write the GPU's address: {WHICH}")),
+            None => Verdict::unknown(format!("{host} of the host, which was not asked")),
         });
     };
     if ids.vendor == NOBODY {

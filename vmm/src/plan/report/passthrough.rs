@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::super::PlannedPassthrough;
 use crate::config::RomSource;
 
+/// What is said of a device that nobody has asked the host for.
+const UNASKED: &str = "the host was not asked";
+
 /// A passed-through function, as printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Passthrough {
@@ -17,8 +20,8 @@ pub struct Passthrough {
     /// What a mediated device is made from, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mdev: Option<Mdev>,
-    /// Whether the host has it.
-    pub present: bool,
+    /// Whether the host has it; null if it was not asked.
+    pub present: Option<bool>,
     /// Its own IDs, if the host has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own: Option<FunctionIds>,
@@ -97,7 +100,7 @@ impl From<&PlannedPassthrough> for Passthrough {
             section: section.to_string(),
             host: host.to_string(),
             mdev: Mdev::of(planned),
-            present: facts.is_some() || planned.mdev.is_some(),
+            present: (!planned.unasked).then(|| facts.is_some() || planned.mdev.is_some()),
             own: facts.map(|own| FunctionIds {
                 function: pair(own.vendor, own.device),
                 subsystem: pair(own.subsystem_vendor, own.subsystem),
@@ -157,10 +160,14 @@ impl Passthrough {
 
     fn write_mdev(&self, out: &mut String, indent: usize) -> std::fmt::Result {
         let what = match &self.mdev {
+            Some(Mdev { parent, kind, made: true }) if self.present.is_none() => {
+                format!("{kind} of {parent}, made at the start unless it exists")
+            }
             Some(Mdev { parent, kind, made: true }) => {
                 format!("{kind} of {parent}, made at the start and removed at the end")
             }
             Some(Mdev { parent, kind, made: false }) => format!("{kind} of {parent}, which exists already"),
+            None if self.present.is_none() => UNASKED.into(),
             None => "not on this host, unless mdevctl has defined it".into(),
         };
         write!(out, "{:indent$}{what}; ROM {}", "", self.rom)?;
@@ -178,7 +185,8 @@ impl Passthrough {
         let managed = if self.manage { "; bound to vfio-pci while the machine runs" } else { "" };
         writeln!(out, "{:indent$}{}, ROM {}{managed}", "", self.ids(), self.rom)?;
         let Some(class) = &self.class else {
-            return writeln!(out, "{:indent$}not on this host", "");
+            let found = if self.present.is_none() { UNASKED } else { "not on this host" };
+            return writeln!(out, "{:indent$}{found}", "");
         };
         let driver = self.driver.as_deref().unwrap_or("none");
         write!(out, "{:indent$}class {class}, driver on the host: {driver}", "")?;

@@ -82,6 +82,7 @@ fn planned(section: Section, rom: RomSource, identity: Identity) -> PlannedPasst
         rom,
         boot_index: None,
         manage: false,
+        unasked: false,
         facts: None,
         mdev: None,
     }
