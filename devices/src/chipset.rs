@@ -20,7 +20,5 @@ pub use pm::PowerManagement;
 pub use reset::{Port92, ResetControl};
 pub use rtc::{CmosMemory, Rtc, TickPolicy, TimeBase};
 
-/// Subsystem vendor ID of the chipset's functions: Red Hat's, which marks a virtual machine's generic devices.
-pub const SUBSYSTEM_VENDOR: u16 = 0x1af4;
-/// Subsystem ID of the chipset's functions.
-pub const SUBSYSTEM: u16 = 0x1100;
+/// Vendor ID of the chipset's functions, and their subsystem vendor: boards whose firmware writes no IDs of its own show the chip's.
+const VENDOR: u16 = 0x8086;

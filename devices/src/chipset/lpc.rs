@@ -11,12 +11,15 @@ use vocabulary::AddressRange;
 use vocabulary::memory::ROOT_COMPLEX;
 use vocabulary::pm;
 
+use super::VENDOR;
 use super::pm::PowerManagement;
 use super::rcrb::RootComplexRegisters;
-use super::{SUBSYSTEM, SUBSYSTEM_VENDOR};
 use crate::interrupt::PirqRouter;
 use crate::pci::config::reg;
 use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
+
+/// "LPC Interface Controller" of the ICH9.
+const DEVICE: u16 = 0x2918;
 
 /// ACPI Base Address: bits 15:7, bit 0 says I/O.
 const PMBASE: u16 = 0x40;
@@ -39,6 +42,26 @@ const GEN_PMCON_1: u16 = 0xa0;
 /// Root Complex Base Address: bits 31:14, bit 0 enables.
 const RCBA: u16 = 0xf0;
 
+/// Which board the bridge says that it is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// None: the subsystem is the chip's own.
+    Unnamed,
+    /// A virtual machine's, 1af4:1100. Intel's graphics driver for Linux derives the display half of the PCH from the bridge at
+    /// 00:1f.0; only with this subsystem it goes by the GPU instead (`intel_is_virt_pch`).
+    VirtualMachine,
+}
+
+impl Board {
+    /// Subsystem vendor ID and subsystem ID.
+    fn subsystem(self) -> (u16, u16) {
+        match self {
+            Self::Unnamed => (VENDOR, DEVICE),
+            Self::VirtualMachine => (0x1af4, 0x1100),
+        }
+    }
+}
+
 /// The LPC bridge.
 pub struct Lpc {
     config: Mutex<ConfigSpace>,
@@ -48,16 +71,17 @@ pub struct Lpc {
 }
 
 impl Lpc {
-    /// A bridge that shows `pm` where PMBASE says and keeps `pirqs` informed, beginning now with all PIRQs disabled.
-    pub fn new(pm: Arc<PowerManagement>, pirqs: Arc<dyn PirqRouter>) -> Arc<Self> {
+    /// A bridge on `board` that shows `pm` where PMBASE says and keeps `pirqs` informed, beginning now with all PIRQs disabled.
+    pub fn new(pm: Arc<PowerManagement>, pirqs: Arc<dyn PirqRouter>, board: Board) -> Arc<Self> {
+        let (subsystem_vendor, subsystem) = board.subsystem();
         let mut config = ConfigSpace::endpoint(
             Ids {
-                vendor: 0x8086,
-                device: 0x2918,
+                vendor: VENDOR,
+                device: DEVICE,
                 revision: 2,
                 class: 0x06_01_00,
-                subsystem_vendor: SUBSYSTEM_VENDOR,
-                subsystem: SUBSYSTEM,
+                subsystem_vendor,
+                subsystem,
             },
             false,
         );

@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vocabulary::AddressRange;
 
-use super::{SUBSYSTEM, SUBSYSTEM_VENDOR};
+use super::VENDOR;
 use crate::bus::BusDevice;
 use crate::pci::{ConfigSpace, Ids, PciFunction, Region, Space, Written};
+
+/// "DRAM Controller" of the 82G33.
+const DEVICE: u16 = 0x29c0;
 
 /// PCI Express Register Range Base Address, 64 bits.
 const PCIEXBAR: u16 = 0x60;
@@ -38,12 +41,12 @@ impl Mch {
     pub fn new(ecam: Arc<dyn BusDevice>) -> Arc<Self> {
         let mut config = ConfigSpace::endpoint(
             Ids {
-                vendor: 0x8086,
-                device: 0x29c0,
+                vendor: VENDOR,
+                device: DEVICE,
                 revision: 0,
                 class: 0x06_00_00,
-                subsystem_vendor: SUBSYSTEM_VENDOR,
-                subsystem: SUBSYSTEM,
+                subsystem_vendor: VENDOR,
+                subsystem: DEVICE,
             },
             false,
         );

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vocabulary::AddressRange;
 use vocabulary::Devfn;
 
+use super::lpc::Board;
 use super::*;
 use crate::bus::{Action, Bus, BusView, Priority};
 use crate::interrupt::PirqRouter;
@@ -40,7 +41,7 @@ fn machine() -> Machine {
     ecam.connect(&root);
     let pm = PowerManagement::new(Arc::new(Line::default()), Arc::new(TestAlarm::default()));
     root.add(Devfn::new(0, 0).unwrap(), Mch::new(ecam)).unwrap();
-    root.add(Devfn::new(31, 0).unwrap(), Lpc::new(pm, Arc::new(Nowhere))).unwrap();
+    root.add(Devfn::new(31, 0).unwrap(), Lpc::new(pm, Arc::new(Nowhere), Board::Unnamed)).unwrap();
     root.seal();
     let config = ConfigPorts::new(root.clone(), Arc::new(ResetControl::default()));
     io.insert(AddressRange::new(0xcf8, 8).unwrap(), Priority::Platform, Arc::new(config));

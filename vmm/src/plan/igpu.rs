@@ -1,8 +1,10 @@
 //! The display GPU: what its section asks for beyond a passed-through function, and conflicts of its own.
 
+use devices::chipset::lpc::Board;
 use vocabulary::{LentDevice, Resolution};
 
-use super::passthrough::PlannedPassthrough;
+use super::MachinePlan;
+use super::passthrough::{PlannedPassthrough, class};
 use crate::config::Config;
 use crate::finding::{Finding, Section};
 
@@ -17,6 +19,30 @@ pub struct PlannedIgpu {
     pub opregion: Option<bool>,
     /// Whether there is a framebuffer for the firmware.
     pub ramfb: bool,
+}
+
+/// Intel's vendor ID.
+const INTEL: u16 = 0x8086;
+
+impl MachinePlan {
+    /// The board of the LPC bridge. It is a virtual machine's only for drivers that have to know: those of a GPU of Intel's.
+    pub fn lpc_board(&self) -> Board {
+        match self.passthrough.iter().any(may_be_intels) {
+            true => Board::VirtualMachine,
+            false => Board::Unnamed,
+        }
+    }
+}
+
+/// Whether a guest may find a GPU of Intel's in it. What makes virtual display GPUs is Intel's.
+fn may_be_intels(function: &PlannedPassthrough) -> bool {
+    let PlannedPassthrough { section, identity, facts, .. } = function;
+    let display = facts.as_ref().is_some_and(|own| own.class >> 16 == class::DISPLAY);
+    let vendor = identity.vendor.or_else(|| facts.as_ref().map(|own| own.vendor));
+    match section {
+        Section::Igpu => vendor.is_none_or(|vendor| vendor == INTEL),
+        _ => display && vendor == Some(INTEL),
+    }
 }
 
 /// Finds the GPU among `functions`.

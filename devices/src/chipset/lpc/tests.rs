@@ -22,7 +22,7 @@ impl Router {
 fn lpc() -> (Arc<Lpc>, Arc<Router>) {
     let router = Arc::new(Router::default());
     let pm = PowerManagement::new(Arc::new(Line::default()), Arc::new(TestAlarm::default()));
-    let lpc = Lpc::new(pm, router.clone());
+    let lpc = Lpc::new(pm, router.clone(), Board::Unnamed);
     (lpc, router)
 }
 
@@ -50,7 +50,7 @@ fn power_on_registers() {
         (0x08, 0x0601_0002),
         (0x0c, 0x0080_0000),
         (0x10, 0),
-        (0x2c, 0x1100_1af4),
+        (0x2c, 0x2918_8086),
         (0x3c, 0),
         (0x40, 1),
         (0x44, 0),

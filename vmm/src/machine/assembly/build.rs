@@ -212,7 +212,7 @@ pub(in crate::machine) fn board(
     let ecam = Ecam::new();
     ecam.connect(&root);
     let mch = Mch::new(ecam);
-    let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _);
+    let lpc = Lpc::new(Arc::clone(&pm), Arc::clone(&interrupts) as _, plan.lpc_board());
     let context = MachineContext { vm: &vm, ram: &ram, interrupts: &interrupts, layout: &layout };
     let passthrough = Passthrough::open(plan, &roms, &context)?;
     populate(&root, plan, passthrough.as_ref(), &mch, &lpc)?;

@@ -1,5 +1,6 @@
 //! The display GPU in plans.
 
+use devices::chipset::lpc::Board;
 use vocabulary::Resolution;
 
 use super::config;
@@ -124,4 +125,33 @@ fn the_report_shows_what_is_made_and_what_exists() {
     let (text, json) = printed(EXISTING, &HostFacts::default());
     assert!(text.contains("not on this host, unless mdevctl has defined it; ROM off\n"), "{text}");
     assert_eq!(json["pci"][1]["passthrough"]["present"], false);
+    let (text, json) = printed(EXISTING, &HostFacts::unasked());
+    assert!(text.contains("the host was not asked; ROM off\n"), "{text}");
+    assert!(json["pci"][1]["passthrough"]["present"].is_null());
+    let (text, _) = printed(MADE, &HostFacts::unasked());
+    assert!(
+        text.contains("i915-GVTg_V5_4 of 0000:00:02.0, made at the start unless it exists; ROM off\n"),
+        "{text}"
+    );
+}
+
+/// Linux' i915 finds no PCH where the bridge does not say that it is a virtual machine's; all others are told nothing.
+#[test]
+fn the_bridge_is_a_virtual_machines_beside_intels_gpus_alone() {
+    let display = |vendor| facts([function("00:02.0", (vendor, 0x5917), (0, 0), 0x03_00_00)]);
+    let lent = "[[vfio]]\nhost = \"00:02.0\"\n";
+    let whole = "[igpu]\nhost = \"00:02.0\"\n";
+    let network = facts([function("00:02.0", (0x8086, 0x10d3), (0, 0), 0x02_00_00)]);
+    for (text, host, board) in [
+        (MADE, HostFacts::default(), Board::VirtualMachine),
+        (EXISTING, HostFacts::default(), Board::VirtualMachine),
+        (whole, display(0x8086), Board::VirtualMachine),
+        (whole, display(0x1002), Board::Unnamed),
+        (lent, display(0x8086), Board::VirtualMachine),
+        (lent, display(0x10de), Board::Unnamed),
+        (lent, network, Board::Unnamed),
+        ("", HostFacts::default(), Board::Unnamed),
+    ] {
+        assert_eq!(try_plan(text, &host).unwrap().1.lpc_board(), board, "{text} {host:?}");
+    }
 }
