@@ -20,6 +20,5 @@ pub(crate) mod tests;
 mod volatile_io;
 
 pub use backend::{BlockBackend, SECTOR, Topology};
-pub(crate) use cursor::{Cursor, total};
 pub use error::DiskError;
 pub use open::{DiskOptions, open_disk};

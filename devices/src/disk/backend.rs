@@ -41,6 +41,14 @@ pub trait BlockBackend: Send {
         None
     }
 
+    /// Grows the disk to `size` bytes, no less than it has. The new part reads as zeroes, unless it is that of a block device.
+    fn grow(&mut self, _size: u64) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "images of this format cannot grow while they are in use",
+        ))
+    }
+
     /// Fills `buffers`, none of which is empty, from `offset` on.
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()>;
 

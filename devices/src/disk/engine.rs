@@ -34,6 +34,7 @@ mod tests;
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
@@ -178,7 +179,8 @@ type ReadHook = Box<dyn Fn() + Send + Sync>;
 
 struct Image {
     backend: Mutex<Box<dyn BlockBackend>>,
-    size: u64,
+    /// Changes by [`Disk::grow`] alone.
+    size: AtomicU64,
     read_only: bool,
     can_discard: bool,
     topology: Topology,
@@ -201,7 +203,7 @@ impl Disk {
     fn make(backend: Box<dyn BlockBackend>, on_read: Option<ReadHook>) -> Self {
         let direct = backend.direct();
         Self(Arc::new(Image {
-            size: backend.size(),
+            size: AtomicU64::new(backend.size()),
             read_only: backend.read_only(),
             can_discard: backend.can_discard(),
             topology: backend.topology(),
@@ -214,7 +216,25 @@ impl Disk {
 
     /// Capacity in bytes.
     pub fn size(&self) -> u64 {
-        self.0.size
+        self.0.size.load(Ordering::Acquire)
+    }
+
+    /// Grows the disk to `size` bytes, while requests go on. The new part reads as zeroes, unless it is that of a block device.
+    ///
+    /// # Errors
+    /// `size` is less than the disk has now or makes no whole sectors, the image is read-only or of a kind that cannot grow, or the
+    /// host has no room.
+    pub fn grow(&self, size: u64) -> io::Result<()> {
+        let mut backend = self.0.backend()?;
+        if size < backend.size() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a disk can only grow: a guest would lose what lies at its end",
+            ));
+        }
+        backend.grow(size)?;
+        self.0.size.store(backend.size(), Ordering::Release);
+        Ok(())
     }
 
     /// Whether writes and erasures are refused.
@@ -337,7 +357,7 @@ impl Image {
     /// Refuses what is not within the disk, or not allowed.
     fn check(&self, operation: &Operation, pieces: &[Piece]) -> io::Result<()> {
         let within = |offset: u64, len: u64| match offset.checked_add(len) {
-            Some(end) if end <= self.size => Ok(()),
+            Some(end) if end <= self.size.load(Ordering::Acquire) => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the range is not within the disk")),
         };
         let writable = || if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) };

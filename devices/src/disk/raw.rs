@@ -1,8 +1,8 @@
 //! Raw images: the disk's bytes are the file's.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -150,6 +150,26 @@ impl BlockBackend for RawFile {
             Mode::Direct(alignment) => Some(alignment),
         };
         Some(Direct { file: Arc::clone(&self.file), alignment })
+    }
+
+    fn grow(&mut self, size: u64) -> io::Result<()> {
+        let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        if self.read_only {
+            return refused("the disk is read-only");
+        }
+        if !size.is_multiple_of(self.alignment().max(SECTOR)) {
+            return refused("the size is no multiple of the disk's blocks");
+        }
+        let is_device = self.file.metadata()?.file_type().is_block_device();
+        let has = self.file.as_ref().seek(SeekFrom::End(0))?;
+        if size > has {
+            if is_device {
+                return refused("the block device is smaller than that; it has to grow first");
+            }
+            self.file.set_len(size)?;
+        }
+        self.size = size;
+        Ok(())
     }
 
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {

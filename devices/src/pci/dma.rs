@@ -34,7 +34,7 @@ struct Gate {
     enabled: AtomicBool,
     /// Held for reading by each transfer.
     transfers: RwLock<()>,
-    /// Who waits for bus mastering.
+    /// Who waits for bus mastering, or has transfers under way.
     listeners: Mutex<Vec<Arc<EventFd>>>,
 }
 
@@ -43,7 +43,8 @@ struct Gate {
 pub struct Dma(Arc<Gate>);
 
 /// Leave to access guest memory, which the guest cannot withdraw while it lasts: the virtual CPU that tries waits. To be
-/// held for one request, not more than once by one thread.
+/// held while requests are under way, not more than once by one thread. Who waits for them meanwhile is woken by the event of
+/// [`Dma::signal_when_changed`].
 pub struct Permit<'a> {
     _transfer: RwLockReadGuard<'a, ()>,
 }
@@ -97,8 +98,9 @@ impl Dma {
             .map_err(|_| DmaError::OutsideRam { address, len: data.len() })
     }
 
-    /// Signals `event` each time that bus mastering is enabled, for work that had to wait.
-    pub fn signal_when_enabled(&self, event: Arc<EventFd>) {
+    /// Signals `event` each time that bus mastering is enabled, for work that had to wait, and before the write that disables it waits for
+    /// transfers under way.
+    pub fn signal_when_changed(&self, event: Arc<EventFd>) {
         self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
@@ -108,13 +110,12 @@ impl Dma {
         if gate.swap(enabled, Ordering::AcqRel) == enabled {
             return;
         }
-        if !enabled {
-            drop(transfers.write().unwrap_or_else(PoisonError::into_inner));
-            return;
-        }
         for listener in listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             // A full counter has been signalled already.
             let _ = listener.write(1);
+        }
+        if !enabled {
+            drop(transfers.write().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }

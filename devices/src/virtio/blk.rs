@@ -1,26 +1,29 @@
 //! The virtio block device (virtio 1.2, 5.2) over disk images.
 //!
-//! One queue, one thread: the worker sleeps in epoll, takes all requests that are available, performs each with
-//! system calls straight from and to guest memory, and interrupts through the vector's event.
+//! Each queue has a worker ([`server`]), and the driver takes as many queues as it has processors. Requests of all of them are under way
+//! side by side ([`crate::disk::engine`]).
 
-mod execute;
 mod request;
+mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod translate;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
-use vmm_sys_util::eventfd::EventFd;
+use crate::disk::engine::Disk;
+use crate::disk::{SECTOR, Topology};
 
-use crate::GuestRam;
-use crate::disk::{BlockBackend, SECTOR, Topology};
+use super::worker::Worker;
+use super::{ActivateError, Activation, VirtioDevice};
 
-use super::worker::{Handler, Worker, serve};
-use super::{ActivateError, Activation, Chain, QueueError, VirtioDevice};
+use server::Server;
+use shared::Shared;
+use translate::{ID_LEN, MAX_DISCARD_SECTORS, MAX_SEGMENTS, MAX_ZERO_SECTORS};
 
-use execute::{Cache, Executor, ID_LEN, MAX_DISCARD_SECTORS, MAX_SEGMENTS, MAX_ZERO_SECTORS};
-use request::Buffers;
+pub use shared::{Handle, OnError};
 
 /// Feature bits (5.2.3).
 mod feature {
@@ -30,86 +33,84 @@ mod feature {
     pub(super) const FLUSH: u64 = 1 << 9;
     pub(super) const TOPOLOGY: u64 = 1 << 10;
     pub(super) const CONFIG_WCE: u64 = 1 << 11;
+    pub(super) const MQ: u64 = 1 << 12;
     pub(super) const DISCARD: u64 = 1 << 13;
     pub(super) const WRITE_ZEROES: u64 = 1 << 14;
 }
 
 const QUEUE_SIZE: u16 = 256;
-/// Offset of the cache mode in the configuration.
+/// Most queues of a disk. More processors share them, without loss: a queue is not what limits sixteen of them.
+pub const MOST_QUEUES: u16 = 16;
+/// Offsets in the configuration (5.2.4): capacity in sectors, and the cache mode.
+const CAPACITY: std::ops::Range<u64> = 0..8;
 const WRITEBACK: u64 = 32;
+
+/// What a disk is made with.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// What it identifies itself by. A guest sees the first 20 bytes.
+    pub serial: &'a str,
+    /// What the log calls it.
+    pub name: &'a str,
+    /// Queues, 1 to [`MOST_QUEUES`]; others become the nearest of these.
+    pub queues: u16,
+    /// What becomes of requests that the image cannot serve.
+    pub on_error: OnError,
+}
 
 /// A virtio disk.
 pub struct VirtioBlk {
-    /// Locked by the worker for as long as it runs, by nobody else meanwhile.
-    backend: Arc<Mutex<Box<dyn BlockBackend>>>,
+    shared: Arc<Shared>,
     features: u64,
-    /// The configuration but for the cache mode.
+    /// The configuration but for the capacity and the cache mode.
     config: Vec<u8>,
-    cache: Arc<Cache>,
-    /// Wakes the worker while there is one.
-    doorbell: Option<Arc<EventFd>>,
-    id: [u8; ID_LEN],
-    /// For the log.
-    name: Arc<str>,
-    worker: Option<Worker>,
+    queue_sizes: Vec<u16>,
+    workers: Vec<Worker>,
 }
 
 impl VirtioBlk {
-    /// A disk that keeps its sectors in `backend` and identifies itself by `serial`, of which a guest sees the first
-    /// 20 bytes. The log calls it `name`.
-    pub fn new(backend: Box<dyn BlockBackend>, serial: &str, name: &str) -> Self {
+    /// A disk that keeps its sectors in `disk`.
+    pub fn new(disk: Disk, options: Options<'_>) -> Self {
+        let Options { serial, name, queues, on_error } = options;
+        let queues = queues.clamp(1, MOST_QUEUES);
         let mut features = feature::SEG_MAX | feature::BLK_SIZE | feature::FLUSH | feature::TOPOLOGY;
-        if backend.read_only() {
+        if disk.read_only() {
             features |= feature::RO;
         } else {
             features |= feature::CONFIG_WCE | feature::WRITE_ZEROES;
-            if backend.can_discard() {
+            if disk.can_discard() {
                 features |= feature::DISCARD;
             }
+        }
+        if queues > 1 {
+            features |= feature::MQ;
         }
         let mut id = [0; ID_LEN];
         for (byte, value) in id.iter_mut().zip(serial.bytes()) {
             *byte = value;
         }
-        let cache = Arc::new(Cache::default());
-        cache.writeback.store(true, Ordering::Release);
         Self {
             features,
-            config: configuration(backend.as_ref()),
-            backend: Arc::new(Mutex::new(backend)),
-            cache,
-            doorbell: None,
-            id,
-            name: name.into(),
-            worker: None,
+            config: configuration(&disk, queues),
+            queue_sizes: vec![QUEUE_SIZE; queues.into()],
+            shared: Arc::new(Shared::new(disk, id, name.to_owned(), on_error)),
+            workers: Vec::new(),
         }
     }
-}
 
-/// The worker's end of the queue.
-struct Requests<'a, 'ram> {
-    executor: Executor<'a>,
-    buffers: Buffers<'ram>,
-}
-
-impl<'ram> Handler<'ram> for Requests<'_, 'ram> {
-    fn handle(&mut self, _queue: u16, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<u32, QueueError> {
-        let request = self.buffers.parse(chain, ram)?;
-        Ok(self.executor.execute(&request))
-    }
-
-    fn woken(&mut self) {
-        self.executor.flush_if_due();
+    /// For those who change the disk while the machine runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.shared))
     }
 }
 
 /// `struct virtio_blk_config` (5.2.4).
-fn configuration(backend: &dyn BlockBackend) -> Vec<u8> {
-    let Topology { physical_block, optimal_io, discard_granularity } = backend.topology();
+fn configuration(disk: &Disk, queues: u16) -> Vec<u8> {
+    let Topology { physical_block, optimal_io, discard_granularity } = disk.topology();
     let sector = SECTOR as u32;
     let physical_exponent = (physical_block / sector).max(1).ilog2() as u8;
     let mut config = Vec::with_capacity(60);
-    config.extend((backend.size() / SECTOR).to_le_bytes());
+    config.extend([0; 8]); // capacity, filled in as read
     config.extend(0u32.to_le_bytes()); // size_max, not offered
     // Each request has two more descriptors, of which a direct chain holds as many as the queue.
     config.extend(u32::from(QUEUE_SIZE - 2).to_le_bytes());
@@ -119,13 +120,13 @@ fn configuration(backend: &dyn BlockBackend) -> Vec<u8> {
     config.extend(u16::try_from(physical_block / sector).unwrap_or(1).to_le_bytes());
     config.extend((optimal_io / sector).to_le_bytes());
     config.extend([0, 0]); // writeback, filled in as read
-    config.extend(1u16.to_le_bytes()); // num_queues
+    config.extend(queues.to_le_bytes());
     config.extend(MAX_DISCARD_SECTORS.to_le_bytes());
     config.extend(MAX_SEGMENTS.to_le_bytes());
     config.extend((discard_granularity / sector).max(1).to_le_bytes());
     config.extend(MAX_ZERO_SECTORS.to_le_bytes());
     config.extend(MAX_SEGMENTS.to_le_bytes());
-    config.extend([u8::from(backend.can_discard()), 0, 0, 0]);
+    config.extend([u8::from(disk.can_discard()), 0, 0, 0]);
     config
 }
 
@@ -144,14 +145,18 @@ impl VirtioDevice for VirtioBlk {
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &[QUEUE_SIZE]
+        &self.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let capacity = (self.shared.disk.size() / SECTOR).to_le_bytes();
         for (at, byte) in (offset..).zip(data) {
+            let fixed =
+                |bytes: &[u8]| usize::try_from(at).ok().and_then(|at| bytes.get(at).copied()).unwrap_or(0);
             *byte = match at {
-                WRITEBACK => u8::from(self.cache.writeback.load(Ordering::Acquire)),
-                _ => usize::try_from(at).ok().and_then(|at| self.config.get(at)).copied().unwrap_or(0),
+                WRITEBACK => u8::from(self.shared.cache.writeback.load(Ordering::Acquire)),
+                _ if CAPACITY.contains(&at) => fixed(&capacity),
+                _ => fixed(&self.config),
             };
         }
     }
@@ -160,48 +165,45 @@ impl VirtioDevice for VirtioBlk {
         let (true, &[value]) = (offset == WRITEBACK && self.features & feature::CONFIG_WCE != 0, data) else {
             return;
         };
-        let before = self.cache.writeback.swap(value & 1 != 0, Ordering::AcqRel);
+        let before = self.shared.cache.writeback.swap(value & 1 != 0, Ordering::AcqRel);
         if before && value & 1 == 0 {
-            // What was written under the old promise becomes durable too.
-            self.cache.flush_due.store(true, Ordering::Release);
-            if let Some(doorbell) = &self.doorbell {
-                let _ = doorbell.write(1);
-            }
+            self.shared.cache.flush_due.store(true, Ordering::Release);
+            self.shared.ring();
         }
     }
 
-    fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
-        let mut queue = activation.take_queue(0)?;
-        let dma = activation.dma;
-        if self.backend.is_poisoned() {
+    fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
+        let Activation { dma, features, queues, interrupt } = activation;
+        // All drivers have the first one, and the firmware's has no other.
+        if queues.first().is_none_or(|first| first.index() != 0) {
+            return Err(ActivateError::MissingQueue(0));
+        }
+        if self.shared.disk.is_lost() {
             return Err(ActivateError::Lost);
         }
-        if activation.features & (feature::FLUSH | feature::CONFIG_WCE) == 0 {
+        if features & (feature::FLUSH | feature::CONFIG_WCE) == 0 {
             // A driver that cannot flush expects completed writes to be durable (5.2.6.2).
-            self.cache.writeback.store(false, Ordering::Release);
+            self.shared.cache.writeback.store(false, Ordering::Release);
         }
-        let (backend, cache) = (Arc::clone(&self.backend), Arc::clone(&self.cache));
-        let (id, name) = (self.id, Arc::clone(&self.name));
-        let doorbell = Arc::clone(queue.event());
-        let worker = Worker::start("virtio-blk", [Arc::clone(&doorbell)], move |waiter, stop| {
-            let Ok(mut backend) = backend.lock() else { return };
-            let backend = backend.as_mut();
-            let executor =
-                Executor { backend, cache: &cache, id, name: &name, logged: false, stop, dma: &dma };
-            let mut requests = Requests { executor, buffers: Buffers::default() };
-            serve(std::slice::from_mut(&mut queue), &dma, waiter, stop, &mut requests);
-        });
-        self.doorbell = Some(doorbell);
-        self.worker = Some(worker.map_err(ActivateError::Worker)?);
+        let doorbells = queues.iter().map(|queue| Arc::clone(queue.event())).collect();
+        self.shared.activated(doorbells, interrupt);
+        for queue in queues {
+            let lane = self.shared.disk.lane(dma.ram().clone()).map_err(ActivateError::Worker)?;
+            let events = [Arc::clone(queue.event()), Arc::clone(lane.event())];
+            let name = format!("virtio-blk.{}", queue.index());
+            let mut server = Server::new(queue, lane, Arc::clone(&self.shared));
+            let dma = dma.clone();
+            let worker = Worker::start(&name, events, move |waiter, stop| server.run(&dma, waiter, stop));
+            self.workers.push(worker.map_err(ActivateError::Worker)?);
+        }
         Ok(())
     }
 
     fn reset(&mut self) {
-        let Self { backend: _, features: _, config: _, cache, doorbell, id: _, name: _, worker } = self;
-        // Waits for the piece of a request at hand.
-        *worker = None;
-        *doorbell = None;
-        cache.flush_due.store(false, Ordering::Release);
-        cache.writeback.store(true, Ordering::Release);
+        let Self { shared, features: _, config: _, queue_sizes: _, workers } = self;
+        // All are told before the first is waited for, at most for a piece of each request.
+        workers.iter().for_each(Worker::tell);
+        workers.clear();
+        shared.reset();
     }
 }

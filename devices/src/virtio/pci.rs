@@ -101,7 +101,7 @@ impl VirtioPci {
             .map(|_| EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Arc::new))
             .collect::<io::Result<Vec<_>>>()?;
         // Queues that were rung without bus mastering.
-        doorbells.iter().for_each(|doorbell| dma.signal_when_enabled(Arc::clone(doorbell)));
+        doorbells.iter().for_each(|doorbell| dma.signal_when_changed(Arc::clone(doorbell)));
         let registers = Registers::new(device, interrupt, doorbells, dma.clone());
         let transport = Self { registers, interrupts: Arc::clone(&interrupts), access_capability };
         Ok(Endpoint::new(config, interrupts, dma, None, Arc::new(transport)))

@@ -77,6 +77,12 @@ impl ActiveQueue {
         Ok(chain)
     }
 
+    /// How many chains are available and not taken, as far as the ring can be believed.
+    pub fn waiting(&self, ram: &GuestRam) -> Result<u16, QueueError> {
+        let available = self.queue.avail_idx(ram, Ordering::Relaxed)?.0;
+        Ok(available.wrapping_sub(self.queue.next_avail()))
+    }
+
     /// Returns the chain that starts at descriptor `head`, `len` bytes of whose buffers have been written.
     pub fn push(&mut self, ram: &GuestRam, head: u16, len: u32) -> Result<(), QueueError> {
         self.push_all(ram, &[(head, len)])

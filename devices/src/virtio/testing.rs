@@ -275,6 +275,11 @@ impl Driver {
         self.publish(head);
     }
 
+    /// The descriptor that the next chain begins with.
+    pub(super) fn next_descriptor(&self) -> u16 {
+        self.next_desc
+    }
+
     /// Puts `head` into the available ring.
     pub(super) fn publish(&mut self, head: u16) {
         let slot = AVAIL + 4 + 2 * u64::from(self.avail % self.queue_size);

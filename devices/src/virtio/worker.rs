@@ -131,10 +131,17 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
+impl Worker {
+    /// Tells it to end, without waiting for that.
+    pub(super) fn tell(&self) {
         self.stop.wanted.store(true, Ordering::Release);
         let _ = self.stop.event.write(1);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.tell();
         if let Some(thread) = self.thread.take() {
             // A worker that panicked has said so on its own.
             let _ = thread.join();

@@ -20,7 +20,8 @@ mod proof;
 
 use devices::GuestRam;
 use devices::virtio::VirtioDevice;
-use devices::virtio::blk::VirtioBlk;
+use devices::disk::engine::Disk;
+use devices::virtio::blk::{self, VirtioBlk};
 use devices::virtio::net::VirtioNet;
 use devices::virtio::rng::VirtioRng;
 use libfuzzer_sys::fuzz_target;
@@ -32,11 +33,16 @@ use input::Input;
 
 /// Devices by their number in the input.
 const DEVICES: [fn() -> Box<dyn VirtioDevice>; 4] = [
-    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(false)), "serial-of-the-disk", "disk")),
-    || Box::new(VirtioBlk::new(Box::new(disk::MemoryDisk::new(true)), "", "disk")),
+    || disk(false, "serial-of-the-disk", 1),
+    || disk(true, "", 2),
     || Box::new(VirtioRng::new()),
     || Box::new(VirtioNet::new(peer::cable(), [0x52, 0x54, 0, 1, 2, 3], 1500, true)),
 ];
+
+fn disk(read_only: bool, serial: &str, queues: u16) -> Box<dyn VirtioDevice> {
+    let image = Disk::new(Box::new(disk::MemoryDisk::new(read_only)));
+    Box::new(VirtioBlk::new(image, blk::Options { serial, name: "disk", queues, on_error: blk::OnError::Report }))
+}
 
 /// Two regions that touch, and one behind a gap.
 const RAM: [(GuestAddress, usize); 3] =

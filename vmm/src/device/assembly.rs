@@ -79,6 +79,8 @@ pub(crate) struct Assembly<'a> {
     pub root: &'a Arc<RootComplex>,
     /// Ports.
     pub io: &'a Arc<Bus>,
+    /// The number of vCPUs.
+    pub cpus: usize,
     /// Guest memory.
     pub ram: &'a GuestRam,
     /// Lines and messages.

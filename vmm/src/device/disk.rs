@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use devices::disk::{BlockBackend, DiskOptions, open_disk};
 use vocabulary::{DiskFormat, PciAddress};
 
-use super::boot_disk::BootDisk;
 use super::{Assembly, Boot, DeviceError, Opened, Opening, PciNeed, Purpose, Spec, UsedFile};
 use crate::finding::Section;
 use crate::topology::Placed;
@@ -46,6 +45,13 @@ pub struct Disk {
     pub discard: Discard,
     /// Whether the image may have a backing image.
     pub backing: Backing,
+}
+
+impl Disk {
+    /// What the log calls it.
+    fn log_name(&self) -> String {
+        format!("{} ({})", self.section(), self.path.display())
+    }
 }
 
 impl Spec for Disk {
@@ -132,9 +138,6 @@ impl Opened for OpenDisk {
             read_only: disk.readonly,
             direct: disk.cache == Cache::Direct,
         });
-        let key = disk.section().to_string();
-        let name = format!("{key} ({})", disk.path.display());
-        let image = BootDisk::watch(image, key, machine.events.clone());
-        disk.bus.attachment().build(&disk, image, &name, placed, machine)
+        disk.bus.attachment().build(&disk, image, placed, machine)
     }
 }

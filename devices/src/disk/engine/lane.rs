@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vm_memory::VolatileSlice;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::GuestRam;
@@ -11,7 +12,7 @@ use crate::disk::volatile_io;
 
 use super::helpers::{Desk, Job};
 use super::ring::Ring;
-use super::{Completion, Direct, Image, Operation, PIECE, Piece, len_of, resolve, total};
+use super::{Completion, Direct, Image, Operation, PIECE, Piece, resolve, total};
 
 /// How long a request may take that the worker does itself. Beyond, it has waited for the disk.
 const PATIENCE: Duration = Duration::from_millis(2);
@@ -36,6 +37,13 @@ pub struct Lane {
     /// Every second request is left to others, so that tests see all ways.
     #[cfg(test)]
     impatient: Option<bool>,
+}
+
+/// What became of a request that was submitted.
+enum Begun {
+    Done(io::Result<()>),
+    InRing,
+    Not,
 }
 
 impl Lane {
@@ -81,85 +89,71 @@ impl Lane {
         self.ready.len() + self.helped + self.ring.as_ref().map_or(0, Ring::in_flight)
     }
 
-    /// Takes a request. Its data is in `pieces` of guest memory, which must stay as they are until it is complete; operations without data have
-    /// none. What is wrong with it is told by its completion. `tag` comes back with that and means nothing here.
+    /// Takes a request. Its data is in `pieces` of guest memory, which must stay as they are until it is complete; operations without data
+    /// have none. What is wrong with it is told by its completion. `tag` comes back with that and means nothing here.
     ///
     /// May do the request at once; must be followed, after any number of requests, by [`Self::kick`].
     pub fn submit(&mut self, tag: u64, operation: Operation, pieces: &[Piece]) {
-        if let Some(result) = self.at_once(&operation, pieces) {
-            self.ready.push(Completion { tag, result });
-            return;
-        }
-        if let (Some(ring), Some(direct)) = (&mut self.ring, &self.image.direct)
-            && !ring.is_full()
-        {
-            let (write, offset) = match operation {
-                Operation::Read { offset } => (false, offset),
-                Operation::Write { offset, durable: false } => (true, offset),
-                _ => return self.help(tag, operation, pieces),
-            };
-            let fits = resolve(self.desk.ram(), pieces).is_ok_and(|buffers| direct.fits(offset, &buffers));
-            if fits {
-                if let Err(error) = ring.add(tag, write, offset, pieces) {
-                    self.ready.push(Completion { tag, result: Err(error) });
-                }
-                return;
+        match self.begin(tag, &operation, pieces) {
+            Begun::Done(result) => self.ready.push(Completion { tag, result }),
+            Begun::InRing => {}
+            Begun::Not => {
+                self.helped += 1;
+                let (image, desk) = (Arc::clone(&self.image), Arc::clone(&self.desk));
+                let job = Job { image, desk, tag, operation, pieces: pieces.into() };
+                self.image.helpers.give(job);
             }
         }
-        self.help(tag, operation, pieces);
     }
 
-    fn help(&mut self, tag: u64, operation: Operation, pieces: &[Piece]) {
-        self.helped += 1;
-        let (image, desk) = (Arc::clone(&self.image), Arc::clone(&self.desk));
-        let job = Job { image, desk, tag, operation, pieces: pieces.into() };
-        self.image.helpers.give(job);
-    }
-
-    /// Does what needs no waiting, as far as can be known. `None` leaves it to others.
-    fn at_once(&mut self, operation: &Operation, pieces: &[Piece]) -> Option<io::Result<()>> {
+    fn begin(&mut self, tag: u64, operation: &Operation, pieces: &[Piece]) -> Begun {
         if let Err(error) = self.desk.go_on().and_then(|()| self.image.check(operation, pieces)) {
-            return Some(Err(error));
+            return Begun::Done(Err(error));
         }
         if let (Operation::Read { .. }, Some(on_read)) = (operation, &self.image.on_read) {
             on_read();
         }
         if self.alone {
-            return Some(self.image.perform(operation, pieces, self.desk.ram(), || Ok(())));
+            return Begun::Done(self.image.perform(operation, pieces, self.desk.ram(), || Ok(())));
         }
         let (write, offset) = match *operation {
             Operation::Read { offset } => (false, offset),
             Operation::Write { offset, durable: false } => (true, offset),
-            _ => return None,
+            _ => return Begun::Not,
         };
-        let len = len_of(pieces);
-        if len == 0 {
-            return Some(Ok(()));
+        // The lane is changed while they are used.
+        let desk = Arc::clone(&self.desk);
+        let buffers = match resolve(desk.ram(), pieces) {
+            Ok(buffers) if buffers.is_empty() => return Begun::Done(Ok(())),
+            Ok(buffers) => buffers,
+            Err(error) => return Begun::Done(Err(error)),
+        };
+        if let Some(result) = self.at_once(write, offset, &buffers) {
+            return Begun::Done(result);
         }
-        if len > PIECE {
-            return None;
-        }
-        #[cfg(test)]
-        if let Some(turn) = &mut self.impatient {
-            *turn = !*turn;
-            if *turn {
-                return None;
+        match (&self.image.direct, &mut self.ring) {
+            (Some(direct), Some(ring)) if !ring.is_full() && direct.fits(offset, &buffers) => {
+                ring.add(tag, write, offset, &buffers);
+                Begun::InRing
             }
+            _ => Begun::Not,
+        }
+    }
+
+    /// Does a transfer that needs no waiting, as far as can be known.
+    fn at_once(&mut self, write: bool, offset: u64, buffers: &[VolatileSlice<'_>]) -> Option<io::Result<()>> {
+        if total(buffers) > PIECE || self.is_impatient() {
+            return None;
         }
         match &self.image.direct {
             // Around the page cache, every transfer waits for the disk.
             Some(Direct { alignment: Some(_), .. }) => return None,
             Some(direct) if !write && !self.no_nowait => {
-                let buffers = match resolve(self.desk.ram(), pieces) {
-                    Ok(buffers) => buffers,
-                    Err(error) => return Some(Err(error)),
-                };
-                match volatile_io::read_cached(&direct.file, offset, &buffers) {
-                    Ok(done) if done == total(&buffers) => return Some(Ok(())),
-                    // The page cache has not all of it, or there is an error that the whole way will tell.
-                    Ok(_) => return None,
+                match volatile_io::read_cached(&direct.file, offset, buffers) {
+                    Ok(done) if done == total(buffers) => return Some(Ok(())),
                     Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.no_nowait = true,
-                    Err(_) => return None,
+                    // The page cache has not all of it, or there is an error that the whole way will tell.
+                    Ok(_) | Err(_) => return None,
                 }
             }
             _ => {}
@@ -168,23 +162,29 @@ impl Lane {
             self.respite -= 1;
             return None;
         }
-        let buffers = match resolve(self.desk.ram(), pieces) {
-            Ok(buffers) => buffers,
-            Err(error) => return Some(Err(error)),
-        };
         let begun = Instant::now();
         let result = match &self.image.direct {
-            Some(direct) => direct.transfer(write, offset, &buffers),
+            Some(direct) => direct.transfer(write, offset, buffers),
             None => {
                 // A helper that has the image may keep it for long.
                 let mut backend = self.image.backend.try_lock().ok()?;
-                if write { backend.write(offset, &buffers) } else { backend.read(offset, &buffers) }
+                if write { backend.write(offset, buffers) } else { backend.read(offset, buffers) }
             }
         };
         if begun.elapsed() > PATIENCE {
             self.respite = RESPITE;
         }
         Some(result)
+    }
+
+    /// Whether a test wants this transfer done by others.
+    fn is_impatient(&mut self) -> bool {
+        #[cfg(test)]
+        if let Some(turn) = &mut self.impatient {
+            *turn = !*turn;
+            return *turn;
+        }
+        false
     }
 
     /// Has all submitted requests begin.

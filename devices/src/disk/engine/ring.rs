@@ -17,7 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::GuestRam;
 
-use super::{Completion, PIECE, Piece, cancelled, resolve};
+use super::{Completion, PIECE, cancelled};
 
 /// Most requests of one lane that the kernel has at a time. It has room for twice as many completions.
 const ENTRIES: usize = 256;
@@ -72,7 +72,7 @@ pub(super) struct Ring {
     /// Has a reference of its own to the file, as number 0.
     ring: IoUring,
     /// Kept mapped while the kernel has requests.
-    ram: GuestRam,
+    _ram: GuestRam,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     /// Entries that the kernel has not been told of.
@@ -80,7 +80,7 @@ pub(super) struct Ring {
     given_up: bool,
 }
 
-// SAFETY: the raw pointers in `Slot` are addresses in guest memory, which `ram` keeps mapped, and are used by the kernel alone.
+// SAFETY: the raw pointers in `Slot` are addresses in guest memory, which `_ram` keeps mapped, and are used by the kernel alone.
 unsafe impl Send for Ring {}
 
 impl Ring {
@@ -124,7 +124,7 @@ impl Ring {
         let entries = (ring.params().sq_entries() as usize).min(ENTRIES);
         Ok(Self {
             ring,
-            ram: ram.clone(),
+            _ram: ram.clone(),
             slots: (0..entries).map(|_| None).collect(),
             free: (0..entries).rev().collect(),
             unsubmitted: 0,
@@ -141,12 +141,13 @@ impl Ring {
         self.free.is_empty()
     }
 
-    /// Takes a transfer of `pieces`, which begins with [`Self::submit`]. The ring is not full, and there is something to transfer.
-    pub(super) fn add(&mut self, tag: u64, write: bool, offset: u64, pieces: &[Piece]) -> io::Result<()> {
-        let buffers = resolve(&self.ram, pieces)?.iter().map(buffer).collect();
-        let Some(index) = self.free.pop() else { return Err(io::ErrorKind::WouldBlock.into()) };
-        self.put(index, Slot { tag, write, offset, buffers, first: 0 });
-        Ok(())
+    /// Takes a transfer of `buffers`, which are in the memory that the ring was made for and not none. It begins with [`Self::submit`].
+    /// The ring is not full.
+    pub(super) fn add(&mut self, tag: u64, write: bool, offset: u64, buffers: &[VolatileSlice<'_>]) {
+        let buffers = buffers.iter().map(buffer).collect();
+        if let Some(index) = self.free.pop() {
+            self.put(index, Slot { tag, write, offset, buffers, first: 0 });
+        }
     }
 
     /// Queues the next piece of a request, which lives in `slots[index]` from then on.
@@ -178,7 +179,7 @@ impl Ring {
 
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the entry names a registered file, which the kernel keeps open, and a list of buffers that stays in its slot, in guest memory that
-        // `self.ram` keeps mapped, until its completion has been seen: `Drop` waits for that. Nothing in the process relies on the
+        // `self._ram` keeps mapped, until its completion has been seen: `Drop` waits for that. Nothing in the process relies on the
         // contents of guest memory.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             // There are as many entries as slots; should the kernel lag behind, it is told now.
@@ -265,7 +266,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        let Self { ring: _, ram: _, slots: _, free: _, unsubmitted: _, given_up } = self;
+        let Self { ring: _, _ram: _, slots: _, free: _, unsubmitted: _, given_up } = self;
         *given_up = true;
         self.wait_until_idle(&mut Vec::new());
     }

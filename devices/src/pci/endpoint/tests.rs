@@ -268,7 +268,7 @@ fn bus_mastering_ends_when_transfers_have() {
 fn those_who_wait_for_bus_mastering_are_woken() {
     let bench = bench(AfterD3::Kept, false);
     let event = Arc::new(vmm_sys_util::eventfd::EventFd::new(libc::EFD_NONBLOCK).unwrap());
-    bench.dma.signal_when_enabled(Arc::clone(&event));
+    bench.dma.signal_when_changed(Arc::clone(&event));
     bench.write(reg::COMMAND, &[7, 0]);
     assert!(event.read().is_err(), "it has been on before");
     bench.write(reg::COMMAND, &[3, 0]);

@@ -3,9 +3,10 @@
 //! The driver may cut a request into descriptors wherever it likes (2.7.4.2), so header and status are found by their
 //! position among the bytes.
 
-use vm_memory::{GuestMemoryBackend, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::GuestRam;
+use crate::disk::engine::Piece;
 use crate::virtio::queue::for_each_descriptor;
 use crate::virtio::{Chain, QueueError};
 
@@ -30,22 +31,17 @@ pub(super) enum Status {
 /// Bytes of the header: type, a reserved dword, and the sector.
 const HEADER: usize = 16;
 
-/// The buffers of the chain being handled. Kept from chain to chain for their allocations.
-#[derive(Default)]
-pub(super) struct Buffers<'ram> {
-    readable: Vec<VolatileSlice<'ram>>,
-    writable: Vec<VolatileSlice<'ram>>,
-}
-
-/// A request, valid until the next one is parsed into the same [`Buffers`].
-pub(super) struct Request<'a, 'ram> {
+/// A request as its driver has laid it out. Kept from chain to chain for its allocations.
+#[derive(Debug, Default)]
+pub(super) struct Request {
     /// `None` when a buffer lies outside of RAM.
     pub(super) header: Option<Header>,
     /// Data from the driver.
-    pub(super) from_driver: &'a [VolatileSlice<'ram>],
+    pub(super) from_driver: Vec<Piece>,
     /// Room for data to the driver.
-    pub(super) to_driver: &'a [VolatileSlice<'ram>],
-    status: VolatileSlice<'ram>,
+    pub(super) to_driver: Vec<Piece>,
+    /// Where the status byte goes.
+    pub(super) status: u64,
 }
 
 /// The header's fields.
@@ -55,87 +51,75 @@ pub(super) struct Header {
     pub(super) sector: u64,
 }
 
-impl Request<'_, '_> {
-    pub(super) fn complete(&self, status: Status) {
-        self.status.copy_from(&[status as u8]);
-    }
-}
-
-impl<'ram> Buffers<'ram> {
+impl Request {
     /// Takes `chain` apart. Chains without a header or a status byte are malformed; those with data outside of RAM
     /// come without a header, to be answered with an error.
-    pub(super) fn parse(
-        &mut self,
-        chain: Chain<'ram>,
-        ram: &'ram GuestRam,
-    ) -> Result<Request<'_, 'ram>, QueueError> {
-        self.readable.clear();
-        self.writable.clear();
+    pub(super) fn parse(&mut self, chain: Chain<'_>, ram: &GuestRam) -> Result<(), QueueError> {
+        let Self { header, from_driver, to_driver, status } = self;
+        from_driver.clear();
+        to_driver.clear();
         let mut outside = false;
         let mut last_outside = false;
         for_each_descriptor(chain, |descriptor| {
             let list = if descriptor.is_write_only() {
-                &mut self.writable
-            } else if self.writable.is_empty() {
-                &mut self.readable
+                &mut *to_driver
+            } else if to_driver.is_empty() {
+                &mut *from_driver
             } else {
                 // What the device reads comes first (2.7.4.2).
                 return Err(QueueError::Chain);
             };
-            last_outside = false;
-            for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
-                match slice {
-                    Ok(slice) if slice.is_empty() => {}
-                    Ok(slice) => list.push(slice),
-                    Err(_) => last_outside = true,
-                }
-            }
+            let (address, len) = (descriptor.addr(), descriptor.len());
+            last_outside = len > 0 && !ram.check_range(address, len as usize);
             outside |= last_outside;
+            if len > 0 {
+                list.push(Piece { address: address.0, len });
+            }
             Ok(())
         })?;
         if last_outside {
             return Err(QueueError::Chain);
         }
-        let status = self.take_status()?;
-        let (header, data) = if outside { (None, 0) } else { self.take_header()? };
-        Ok(Request {
-            header,
-            from_driver: self.readable.get(data..).unwrap_or_default(),
-            to_driver: &self.writable,
-            status,
-        })
+        *status = take_status(to_driver).ok_or(QueueError::Chain)?;
+        *header = if outside { None } else { Some(take_header(from_driver, ram).ok_or(QueueError::Chain)?) };
+        Ok(())
     }
+}
 
-    /// Splits the last writable byte off.
-    fn take_status(&mut self) -> Result<VolatileSlice<'ram>, QueueError> {
-        let last = self.writable.pop().ok_or(QueueError::Chain)?;
-        let (data, status) = last.split_at(last.len() - 1).map_err(|_| QueueError::Chain)?;
-        if !data.is_empty() {
-            self.writable.push(data);
-        }
-        Ok(status)
+/// Splits the last byte off, and says where it is.
+fn take_status(pieces: &mut Vec<Piece>) -> Option<u64> {
+    let last = pieces.last_mut()?;
+    last.len -= 1;
+    let at = last.address + u64::from(last.len);
+    if last.len == 0 {
+        pieces.pop();
     }
+    Some(at)
+}
 
-    /// Reads the header; the readable slices from the returned position on are data.
-    fn take_header(&mut self) -> Result<(Option<Header>, usize), QueueError> {
-        let mut bytes = [0; HEADER];
-        let mut filled = 0;
-        let mut at = 0;
-        while filled < HEADER {
-            let slice = self.readable.get_mut(at).ok_or(QueueError::Chain)?;
-            let count = slice.copy_to(bytes.get_mut(filled..).unwrap_or_default());
-            filled += count;
-            if count == slice.len() {
-                at += 1;
-            } else {
-                *slice = slice.offset(count).map_err(|_| QueueError::Chain)?;
-            }
+/// Reads the header and takes it off; data is left.
+fn take_header(pieces: &mut Vec<Piece>, ram: &GuestRam) -> Option<Header> {
+    let mut bytes = [0; HEADER];
+    let mut rest = &mut bytes[..];
+    let mut whole = 0;
+    for piece in pieces.iter_mut() {
+        let (now, later) = rest.split_at_mut(rest.len().min(piece.len as usize));
+        ram.read_slice(now, GuestAddress(piece.address)).ok()?;
+        piece.address += now.len() as u64;
+        piece.len -= now.len() as u32;
+        whole += usize::from(piece.len == 0);
+        rest = later;
+        if rest.is_empty() {
+            break;
         }
-        let [k0, k1, k2, k3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
-        let header = Header {
-            kind: u32::from_le_bytes([k0, k1, k2, k3]),
-            sector: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-        };
-        Ok((Some(header), at))
     }
+    if !rest.is_empty() {
+        return None;
+    }
+    pieces.drain(..whole);
+    let [k0, k1, k2, k3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
+    Some(Header {
+        kind: u32::from_le_bytes([k0, k1, k2, k3]),
+        sector: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+    })
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
+use crate::disk::BlockBackend;
+use crate::disk::engine::Disk as Image;
 use crate::disk::tests::{contents, create, open_with, pattern, qemu_img, text};
 use crate::virtio::testing::{DATA, Driver, WRITE};
 
@@ -25,8 +27,13 @@ struct Disk {
 
 impl Disk {
     fn start(backend: Box<dyn BlockBackend>, features: u64) -> Self {
-        let mut driver =
-            Driver::new(VirtioBlk::new(backend, "serial-of-the-disk-too-long", "disk[0] (a.img)"));
+        Self::with(Image::new(backend), features, 1)
+    }
+
+    fn with(disk: Image, features: u64, queues: u16) -> Self {
+        let (serial, name) = ("serial-of-the-disk-too-long", "disk[0] (a.img)");
+        let options = Options { serial, name, queues, on_error: OnError::Report };
+        let mut driver = Driver::new(VirtioBlk::new(disk, options));
         driver.start(features);
         Self { driver }
     }

@@ -50,12 +50,11 @@ pub(super) trait Attachment {
     /// How the firmware knows it.
     fn boot(&self) -> BootKind;
 
-    /// Adds it to the machine. The log calls it `name`.
+    /// Adds it to the machine.
     fn build(
         &self,
         disk: &Disk,
         image: Box<dyn BlockBackend>,
-        name: &str,
         placed: Option<Placed<'_>>,
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError>;

@@ -1,13 +1,14 @@
 //! Disks on virtio-blk.
 
-use devices::disk::BlockBackend;
-use devices::virtio::blk::VirtioBlk;
+use devices::disk::{BlockBackend, engine};
+use devices::virtio::blk::{self, VirtioBlk};
 use firmware::fw_cfg::bootorder::BootKind;
 
 use super::Disk;
 use super::bus::Attachment;
 use super::identity::IdentityKey;
-use crate::device::{Assembly, DeviceError, PciNeed};
+use crate::device::boot_disk::on_read;
+use crate::device::{Assembly, DeviceError, PciNeed, Spec};
 use crate::topology::Placed;
 
 /// The bus.
@@ -36,11 +37,18 @@ impl Attachment for Virtio {
         &self,
         disk: &Disk,
         image: Box<dyn BlockBackend>,
-        name: &str,
         placed: Option<Placed<'_>>,
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
-        let device = VirtioBlk::new(image, disk.identity.serial.as_deref().unwrap_or_default(), name);
+        let image = engine::Disk::watched(image, on_read(disk.section().to_string(), machine.events.clone()));
+        let options = blk::Options {
+            serial: disk.identity.serial.as_deref().unwrap_or_default(),
+            name: &disk.log_name(),
+            // One for each processor of the guest.
+            queues: u16::try_from(machine.cpus).unwrap_or(blk::MOST_QUEUES),
+            on_error: blk::OnError::Report,
+        };
+        let device = VirtioBlk::new(image, options);
         machine.add_virtio(placed, Box::new(device))
     }
 }

@@ -244,6 +244,7 @@ pub(in crate::machine) fn board(
     let mut assembly = Assembly {
         root: &root,
         io: &io,
+        cpus: plan.topology.count() as usize,
         ram: &ram,
         interrupts: &interrupts,
         pm: &pm,

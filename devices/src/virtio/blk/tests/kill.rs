@@ -100,10 +100,14 @@ fn flushed_data_survives_sigkill() {
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
+        let (begun, has_begun) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            lines.filter_map(|line| line.strip_prefix("flushed ")?.parse::<u64>().ok()).last()
+            let flushed = lines.filter_map(|line| line.strip_prefix("flushed ")?.parse::<u64>().ok());
+            flushed.inspect(|_| begun.send(()).unwrap_or_default()).last()
         });
+        // On a busy machine that takes a while.
+        has_begun.recv().unwrap();
         std::thread::sleep(Duration::from_millis(250 + 37 * round as u64));
         child.kill().unwrap();
         child.wait().unwrap();
