@@ -91,12 +91,13 @@ pub trait Peer: Send + Debug {
     /// The peer is gone.
     fn send(&mut self, packet: &mut Packet) -> io::Result<Sent>;
 
-    /// Whether it holds a part of a frame back until its descriptor is ready for writing.
+    /// Whether it holds something back: frames until [`Self::unblock`] is called, or a part of one until its descriptor is ready for
+    /// writing.
     fn is_blocked(&self) -> bool {
         false
     }
 
-    /// Goes on with what it held back.
+    /// Goes on with what it held back. Called after some frames, too.
     ///
     /// # Errors
     /// The peer is gone.

@@ -12,6 +12,9 @@ use super::{ETHERNET_HEADER, Packet, Peer, Sent};
 
 /// Bytes of the length.
 const PREFIX: usize = 4;
+/// Bytes of frames that are collected for one write. A frame of Ethernet is written in a few hundred nanoseconds; the call for it, and the other
+/// side's waking up, take several times that.
+const BATCH: usize = 64 << 10;
 /// Bytes that are read at once. Frames longer than this are taken for nonsense: 64 KiB of IP, its headers and some more.
 const BUFFER: usize = 128 << 10;
 
@@ -25,7 +28,7 @@ pub struct StreamPeer {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    /// The rest of a frame that the socket had no room for.
+    /// Frames that are still to be written: those of a turn, and what the socket had no room for.
     unsent: Vec<u8>,
 }
 
@@ -114,9 +117,9 @@ impl Peer for StreamPeer {
     }
 
     fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
-        if self.is_blocked() {
+        if self.unsent.len() >= BATCH {
             self.unblock()?;
-            if self.is_blocked() {
+            if self.unsent.len() >= BATCH {
                 return Ok(Sent::Later);
             }
         }
@@ -125,15 +128,8 @@ impl Peer for StreamPeer {
         if !(ETHERNET_HEADER..=self.longest).contains(&len) {
             return Ok(Sent::Refused);
         }
-        let bytes = packet.with_prefix(prefix.to_be_bytes());
-        match write(&mut self.socket, bytes)? {
-            // Nothing of it is under way: the driver keeps it.
-            0 => Ok(Sent::Later),
-            count => {
-                self.unsent.extend_from_slice(bytes.get(count..).unwrap_or_default());
-                Ok(Sent::Gone)
-            }
-        }
+        self.unsent.extend_from_slice(packet.with_prefix(prefix.to_be_bytes()));
+        Ok(Sent::Gone)
     }
 
     fn is_blocked(&self) -> bool {
@@ -141,8 +137,10 @@ impl Peer for StreamPeer {
     }
 
     fn unblock(&mut self) -> io::Result<()> {
-        let count = write(&mut self.socket, &self.unsent)?;
-        self.unsent.drain(..count);
+        if self.is_blocked() {
+            let count = write(&mut self.socket, &self.unsent)?;
+            self.unsent.drain(..count);
+        }
         Ok(())
     }
 }
@@ -176,7 +174,8 @@ mod tests {
         drop(other);
         let mut packet = Packet::default();
         assert!(packet.set_frame(&[0; 60]));
-        assert_eq!(peer.send(&mut packet).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
+        assert_eq!(peer.unblock().unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert_eq!(peer.receive(&mut packet).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 
@@ -188,10 +187,29 @@ mod tests {
         assert_eq!(peer.send(&mut packet).unwrap(), Sent::Refused);
         assert!(packet.set_frame(&[2; 1514]));
         assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
+        peer.unblock().unwrap();
         let mut read = vec![0; 4 + 1514];
         other.read_exact(&mut read).unwrap();
         assert_eq!(read, framed(&[2; 1514]));
         assert!(!packet.set_frame(&[3; 13]), "no frame");
+    }
+
+    /// One that waits for frames gets all of a turn at once, and none before its end.
+    #[test]
+    fn frames_of_a_turn_go_together() {
+        let (mut peer, mut other) = pair();
+        let mut packet = Packet::default();
+        for value in 1..=3 {
+            assert!(packet.set_frame(&[value; 60]));
+            assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
+        }
+        other.set_nonblocking(true).unwrap();
+        let mut read = [0; 512];
+        assert_eq!(other.read(&mut read).unwrap_err().kind(), ErrorKind::WouldBlock);
+        peer.unblock().unwrap();
+        let count = other.read(&mut read).unwrap();
+        assert_eq!(read[..count], [framed(&[1; 60]), framed(&[2; 60]), framed(&[3; 60])].concat());
+        assert!(!peer.is_blocked());
     }
 
     /// A reader that stands still, and then goes on.

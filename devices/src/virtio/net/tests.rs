@@ -220,6 +220,7 @@ fn transmit(peer: &mut StreamPeer, frame: &[u8]) {
     let mut packet = Packet::default();
     assert!(packet.set_frame(frame));
     assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
+    peer.unblock().unwrap();
 }
 
 const BASIC: u64 = feature::MAC | feature::STATUS | feature::MTU | feature::CTRL_VQ | feature::CTRL_RX;

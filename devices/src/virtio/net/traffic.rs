@@ -234,12 +234,12 @@ impl<'a> Traffic<'a> {
             }
             queue.push(ram, head, 0)?;
         }
+        let gone = self.push_on();
         queue.notify(ram)?;
-        let held_back = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
         Ok(match progress {
             Progress::Dry if queue.allow_notifications(ram)? => Progress::More,
             // The end of the last frame is still here.
-            Progress::Dry if held_back && !self.push_on() => Progress::Blocked,
+            Progress::Dry if !gone => Progress::Blocked,
             other => other,
         })
     }
