@@ -10,6 +10,7 @@ pub mod efi_app;
 pub mod image;
 pub mod lab;
 pub mod machine;
+pub mod network;
 pub mod passthrough;
 pub mod peer;
 pub mod picture;

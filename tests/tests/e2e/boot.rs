@@ -19,6 +19,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         large: true,
         iommu: "on",
         cpus: 1,
+        by_hand: false,
         run: newest_and_largest,
     },
 ];

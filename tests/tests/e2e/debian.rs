@@ -4,12 +4,14 @@ use tests::Outcome;
 use tests::image;
 use tests::lab::Firmware;
 use tests::machine::{Format, Machine};
+use tests::network::Outside;
 use tests::run::{Options, Running};
 
+use crate::net::ctl;
 use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("debian_on_raw_logs_in_and_powers_off", 180, raw),
+    scenario("debian_on_raw_logs_in_and_powers_off", 220, raw),
     scenario("debian_on_qcow2_reboots_and_keeps_its_data", 300, qcow2),
 ];
 
@@ -51,12 +53,46 @@ fn hypervisor(running: &mut Running) -> Outcome<(String, bool, bool)> {
     Ok((word, bit.lines().last().unwrap_or_default().trim() != "0", clocks.contains("kvm-clock")))
 }
 
+/// The network as people's systems set it up: NetworkManager, which follows the cable, and netplan with systemd's networkd.
+fn networks(running: &mut Running) -> Outcome {
+    const CARD: &str = "$(basename /sys/bus/virtio/drivers/virtio_net/*/net/*)";
+    let managed = shell(
+        running,
+        &format!(
+            "systemctl start NetworkManager && nm-online -q -t 300 && nmcli -g IP4.ADDRESS,IP4.GATEWAY device show {CARD}"
+        ),
+    )?;
+    let is_ours = |text: &str| text.contains("10.0.2.15/24") && text.contains("10.0.2.2");
+    tests::ensure(is_ours(&managed), format!("NetworkManager has {managed}"))?;
+    for (link, state) in [("down", "^20 "), ("up", "^100 ")] {
+        ctl(&[link])?;
+        let seen = format!("nmcli -g GENERAL.STATE device show {CARD} | grep -q '{state}'");
+        shell(running, &format!("timeout 300 sh -c \"until {seen}; do sleep 0.3; done\""))?;
+    }
+    shell(running, &format!("systemctl stop NetworkManager && ip address flush dev {CARD}"))?;
+    shell(
+        running,
+        "(umask 077; printf '%s\\n' 'network:' '  version: 2' '  ethernets:' '    card:' '      match: {driver: virtio_net}' '      dhcp4: true' \
+         >/etc/netplan/card.yaml) && systemctl daemon-reload && systemctl start systemd-networkd",
+    )?;
+    let planned = shell(
+        running,
+        &format!(
+            "/usr/lib/systemd/systemd-networkd-wait-online -4 --timeout=300 && ip -4 -color=never address show dev {CARD}; ip -color=never route"
+        ),
+    )?;
+    tests::ensure(is_ours(&planned), format!("networkd has {planned}"))
+}
+
 fn raw() -> Outcome {
+    let outside = Outside::start()?;
+    outside.join()?;
     let machine = Machine::new()?;
     let disk = image::debian(&machine.file("disk.img"), Format::Raw)?.bootable();
     let mut machine = machine.with_disk(disk);
     machine.cpu_keys = vec!["hypervisor = false".into()];
-    machine.sections = "[[fw_cfg]]\nname = \"opt/org.example/word\"\nstring = \"handed over\"\n".into();
+    machine.sections =
+        "[[net]]\n[[fw_cfg]]\nname = \"opt/org.example/word\"\nstring = \"handed over\"\n".into();
     let mut running = machine.start(&interactive())?;
     login(&mut running)?;
     let booted =
@@ -72,6 +108,7 @@ fn raw() -> Outcome {
         "modprobe qemu_fw_cfg && cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.example/word/raw",
     )?;
     tests::ensure(word.contains("handed over"), format!("the fw_cfg item reads {word}"))?;
+    networks(&mut running)?;
     let errors = shell(&mut running, "dmesg --level=emerg,alert,crit,err")?;
     // Where Linux finds no hypervisor it expects performance counters, which KVM in the lab has none of.
     let expected = |line: &&str| line.trim().is_empty() || line.contains("perfctr msr");

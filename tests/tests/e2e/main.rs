@@ -45,22 +45,29 @@ struct Scenario {
     iommu: &'static str,
     /// How many CPUs its lab must have at least.
     cpus: usize,
+    /// Whether it takes too long to be run unless somebody asks for it.
+    by_hand: bool,
     run: fn() -> Outcome,
 }
 
 /// A scenario of ordinary size.
 const fn scenario(name: &'static str, seconds: u32, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, iommu: "on", cpus: 1, run }
+    Scenario { name, seconds, large: false, iommu: "on", cpus: 1, by_hand: false, run }
 }
 
 /// A scenario for a lab with another IOMMU than usual; it is reported as ignored in all others.
 const fn elsewhere(name: &'static str, seconds: u32, iommu: &'static str, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, iommu, cpus: 1, run }
+    Scenario { name, seconds, large: false, iommu, cpus: 1, by_hand: false, run }
 }
 
 /// A scenario for a lab of so many CPUs at least; it is reported as ignored in smaller ones.
 const fn several_cpus(name: &'static str, seconds: u32, cpus: usize, run: fn() -> Outcome) -> Scenario {
-    Scenario { name, seconds, large: false, iommu: "on", cpus, run }
+    Scenario { name, seconds, large: false, iommu: "on", cpus, by_hand: false, run }
+}
+
+/// A scenario that is reported as ignored; `--ignored NAME` runs it.
+const fn by_hand(name: &'static str, run: fn() -> Outcome) -> Scenario {
+    Scenario { name, seconds: 0, large: false, iommu: "on", cpus: 1, by_hand: true, run }
 }
 
 fn main() -> std::process::ExitCode {
@@ -113,7 +120,8 @@ fn main() -> std::process::ExitCode {
         })
         .map(|(scenario, _)| {
             let run = scenario.run;
-            let ignored = !lab::inside() || scenario.iommu != lab::iommu() || scenario.cpus > lab::cpus();
+            let unfit = scenario.iommu != lab::iommu() || scenario.cpus > lab::cpus();
+            let ignored = !lab::inside() || unfit || scenario.by_hand;
             Trial::test(scenario.name, move || timed(scenario.name, run)).with_ignored_flag(ignored)
         })
         .collect();

@@ -1,71 +1,35 @@
 //! Network cards: Linux' own driver in the guest, and the kernel's TAP interfaces and bridge, passt and QEMU's helper on the host.
 //!
-//! What the guest talks to is in a network namespace of the lab's, behind a bridge: 10.0.2.2, and 10.0.2.100 with a TCP port that sends
-//! back what arrives.
+//! What the guest talks to is in a network namespace of the lab's, behind a bridge: see [`Outside`].
+
+mod capture;
+mod firmware;
+mod soak;
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tests::machine::Machine;
+use tests::network::{Outside, run};
 use tests::run::{Options, Running};
 use tests::{Outcome, binary, ensure};
 
-use crate::{Scenario, scenario};
+use crate::{Scenario, by_hand, scenario};
+use capture::Capture;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("net_tap_carries_traffic", 40, tap),
+    scenario("net_tap_carries_traffic", 60, tap),
     scenario("net_bridge_and_long_frames_carry_traffic", 60, bridge),
-    scenario("net_user_serves_the_guest", 60, user),
+    scenario("net_user_serves_the_guest", 80, user),
     scenario("net_cable_follows_ctl_through_firmware", 60, cable),
+    scenario("net_firmware_boots_by_pxe_and_http", 120, firmware::boots),
+    by_hand("net_soak_reboots_under_load", soak::reboots),
+    by_hand("net_soak_cable_under_load", soak::cable),
+    by_hand("net_soak_passt_is_killed_under_load", soak::passt),
+    by_hand("net_soak_ten_thousand_connections", soak::connections),
 ];
-
-fn run(command: &str) -> Outcome {
-    let output = Command::new("sh").args(["-ec", command]).output()?;
-    ensure(
-        output.status.success(),
-        format!("`{command}` failed: {}", String::from_utf8_lossy(&output.stderr)),
-    )
-}
-
-/// The network outside. It is taken down with this.
-struct Outside {
-    echo: Child,
-}
-
-impl Outside {
-    fn start() -> Outcome<Self> {
-        run("modprobe veth; modprobe bridge; modprobe tun
-             ip netns add outside
-             ip link add br0 type bridge
-             ip link add inner type veth peer name outer
-             ip link set outer netns outside
-             ip link set inner master br0
-             ip link set inner up; ip link set br0 up
-             ip -n outside link set lo up
-             ip -n outside addr add 10.0.2.2/24 dev outer
-             ip -n outside addr add 10.0.2.100/24 dev outer
-             ip -n outside link set outer up")?;
-        let echo = Command::new("ip")
-            .args(["netns", "exec", "outside"])
-            // What is left to send back after the guest's last byte may take a while.
-            .args(["socat", "-t", "60", "TCP-LISTEN:7,fork,reuseaddr", "EXEC:cat"])
-            .stdin(Stdio::null())
-            .spawn()?;
-        Ok(Self { echo })
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        let _ = self.echo.kill();
-        let _ = self.echo.wait();
-        let _ = run("ip link del tap0 2>/dev/null || true
-                     ip netns pids outside | xargs -r kill || true
-                     ip link del inner || true; ip link del br0 || true; ip netns del outside || true");
-    }
-}
 
 fn machine(words: &str, net: &str) -> Outcome<Machine> {
     let mut machine = Machine::small(&format!("{words} nic=virtio_net"))?.directly();
@@ -73,41 +37,101 @@ fn machine(words: &str, net: &str) -> Outcome<Machine> {
     Ok(machine)
 }
 
-/// With two processors, and everything that the kernel can do for a card.
+const TAP: &str = "backend = \"tap\"\ninterface = \"tap0\"";
+
+/// With two processors, and everything that the kernel can do for a card; and without each part of it.
 fn tap() -> Outcome {
-    let _outside = Outside::start()?;
-    run("ip tuntap add tap0 mode tap vnet_hdr; ip link set tap0 master br0; ip link set tap0 up")?;
-    let machine = machine("test=net", "backend = \"tap\"\ninterface = \"tap0\"")?.with_topology(1, 2, 1);
-    let finished = machine.run(&Options::default().within(600))?;
-    finished.passed("net")?;
-    finished.printed("TRAFFIC 1000000 bytes")
+    let mut outside = Outside::start()?;
+    outside.add_tap()?;
+    outside.answer(8080)?;
+    outside.echo("TCP6-LISTEN:7,ipv6only")?;
+    for port in SETS {
+        outside.echo(&format!("TCP4-LISTEN:{port}"))?;
+    }
+    // What reaches `outer` is as on a wire: the kernel has cut it and completed its checksums. What leaves it, is left to the guest.
+    run("ethtool -K inner tx off; ip netns exec outside ethtool -K outer gro off")?;
+    let wire = Capture::start(Outside::command("tcpdump"), "outer")?;
+    let card = Capture::start(Command::new("tcpdump"), "tap0")?;
+    let words = "test=net,offloads,ipv6,connections ipv6=fd00:2::15 connections=300";
+    let machine = machine(words, TAP)?.with_topology(1, 2, 1).with_tools()?;
+    let finished = machine.run(&Options::default().within(900))?;
+    for test in ["net", "offloads", "ipv6", "connections"] {
+        finished.passed(test)?;
+    }
+    finished.printed("TRAFFIC 1000000 bytes")?;
+    let features = finished.section("features")?;
+    for feature in
+        ["rx-checksumming: on", "tx-checksumming: on", "tcp-segmentation-offload: on", "rx-gro-hw: on"]
+    {
+        finished.ensure(features.contains(feature), format!("`ethtool -k` does not say '{feature}'"))?;
+    }
+    judge(&wire, &card)
+}
+
+/// The ports outside of the sets of offloads that `test_offloads` has: all, no TSO, no checksums of the host's, no long frames to the guest.
+const SETS: std::ops::RangeInclusive<u16> = 4001..=4004;
+
+/// What these sets come to.
+fn judge(wire: &Capture, card: &Capture) -> Outcome {
+    for port in SETS {
+        let frames = wire.frames(&format!("tcp dst port {port}"))?;
+        ensure(
+            frames.count > 500 && frames.longest <= 1514 && frames.wrong == 0,
+            format!("outside, frames of port {port} are {frames:?}"),
+        )?;
+    }
+    let from_guest = |port: u16| card.frames(&format!("tcp dst port {port}"));
+    let to_guest = |port: u16| card.frames(&format!("tcp src port {port}"));
+    let (all, whole, summed) = (from_guest(4001)?, from_guest(4002)?, from_guest(4003)?);
+    ensure(
+        all.longest > 1514 && all.wrong > 0,
+        format!("nothing of the guest's is left to the host: {all:?}"),
+    )?;
+    ensure(whole.longest <= 1514, format!("without TSO, the guest sends {whole:?}"))?;
+    ensure(
+        summed.longest <= 1514 && summed.wrong == 0,
+        format!("without checksums of the host's, the guest sends {summed:?}"),
+    )?;
+    let (long, short) = (to_guest(4001)?, to_guest(4004)?);
+    ensure(long.longest > 1514, format!("nothing is left to the guest: {long:?}"))?;
+    ensure(
+        short.count > 500 && short.longest <= 1514,
+        format!("the guest takes no long frames, and gets {short:?}"),
+    )
 }
 
 /// Without offloads through the helper; frames of 9000 bytes over an interface.
 fn bridge() -> Outcome {
-    let _outside = Outside::start()?;
+    let outside = Outside::start()?;
     run("mkdir -p /etc/qemu; echo 'allow br0' > /etc/qemu/bridge.conf")?;
     let keys = "backend = \"bridge\"\ninterface = \"br0\"\noffloads = false";
     machine("test=net", keys)?.run(&Options::default().within(600))?.passed("net")?;
-    run("ip tuntap add tap0 mode tap vnet_hdr; ip link set tap0 mtu 9000 master br0; ip link set tap0 up")?;
-    let machine = machine("test=net", "backend = \"tap\"\ninterface = \"tap0\"\nmtu = 9000")?;
+    outside.add_tap()?;
+    run("ip link set tap0 mtu 9000")?;
+    let machine = machine("test=net", &format!("{TAP}\nmtu = 9000"))?;
     machine.run(&Options::default().within(600))?.passed("net")
 }
 
-/// passt: traffic out, an address by DHCP, a port of the host that leads in. None is left behind.
+/// passt: traffic out, addresses by DHCP and router advertisement, names, a port of the host that leads in. None is left behind.
 fn user() -> Outcome {
-    let _outside = Outside::start()?;
-    run("echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range
-         ip addr add 10.0.2.15/24 dev br0; ip route add default via 10.0.2.2")?;
+    let mut outside = Outside::start()?;
+    outside.join()?;
+    outside.echo("TCP6-LISTEN:7,ipv6only")?;
+    let names = "--keep-in-foreground --no-resolv --no-hosts --user=root --conf-file=/dev/null --bind-interfaces \
+                 --listen-address=10.0.2.2 --host-record=machine.example,10.0.2.100,fd00:2::2";
+    outside.serve("dnsmasq", &names.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>())?;
     let keys = "forward = [\"tcp:2222->7777\"]\ndns = [\"10.0.2.2\"]";
-    let machine = machine("test=net,dhcp,serve", keys)?;
+    let machine = machine("test=net,ipv6,dhcp,dns,serve", keys)?;
     let mut running = machine.start(&Options::default().within(600))?;
+    running.expect("IPV6 fd00:2:")?;
     running.expect("LEASE 10.0.2.15/24 router 10.0.2.2 mtu 1500 dns 10.0.2.2")?;
     fetch(&mut running)?;
     let finished = running.wait()?;
-    for test in ["net", "dhcp", "serve"] {
+    for test in ["net", "ipv6", "dhcp", "dns", "serve"] {
         finished.passed(test)?;
     }
+    let names = finished.section("names")?;
+    finished.ensure(names.contains("10.0.2.100"), format!("the guest finds {names}"))?;
     ensure(run("pgrep -x 'passt.*'").is_err(), "passt is left behind")
 }
 
@@ -133,19 +157,21 @@ fn fetch(running: &mut Running) -> Outcome {
     }
 }
 
+/// `optimus-vmm ctl machine net` with these words; what it prints.
+pub(crate) fn ctl(words: &[&str]) -> Outcome<String> {
+    let output = Command::new(binary::path()?).args(["ctl", "machine", "net"]).args(words).output()?;
+    ensure(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Also that OVMF has nothing against a card.
 fn cable() -> Outcome {
-    let _outside = Outside::start()?;
-    run("ip tuntap add tap0 mode tap vnet_hdr; ip link set tap0 master br0; ip link set tap0 up")?;
+    let outside = Outside::start()?;
+    outside.add_tap()?;
     let mut machine = Machine::small("test=link,net nic=virtio_net")?;
-    machine.sections = "[[net]]\nbackend = \"tap\"\ninterface = \"tap0\"\n".into();
+    machine.sections = format!("[[net]]\n{TAP}\n");
     let mut running = machine.start(&Options::default().within(600))?;
     running.expect("LINK 1")?;
-    let ctl = |words: &[&str]| -> Outcome<String> {
-        let output = Command::new(binary::path()?).args(["ctl", "machine", "net"]).args(words).output()?;
-        ensure(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
     ctl(&["down"])?;
     running.expect("LINK 0")?;
     let shown = ctl(&[])?;
