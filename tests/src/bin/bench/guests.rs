@@ -210,6 +210,7 @@ impl Files {
             kernel: None,
             device: None,
             vnc: None,
+            net: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! bench direct FILE [OPTION]…     the start of a kernel without OVMF, as a rule in the lab; writes FILE
 //! bench passthrough FILE [OPTION]…  what needs a device of the lab; writes FILE
 //! bench display FILE [OPTION]…    what needs ramfb and VNC; writes FILE
+//! bench net FILE [OPTION]…        what needs a network; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
 //! ```
@@ -15,6 +16,7 @@ mod guests;
 mod host;
 mod monitor;
 mod native;
+mod net;
 mod passthrough;
 mod payload;
 mod picture;
@@ -30,6 +32,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use monitor::Way;
 use report::Part;
 use serde_json::{Value, json};
 
@@ -51,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) cpus: u32,
     /// Exits that a payload causes.
     pub(crate) exits: u32,
+    /// The one way of a network card's frames that is measured: all if there is none.
+    pub(crate) way: Option<String>,
 }
 
 impl Options {
@@ -63,6 +68,7 @@ impl Options {
             memory: 512,
             cpus: 1,
             exits: 1_000_000,
+            way: None,
         };
         while let Some(option) = words.next() {
             let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
@@ -73,6 +79,10 @@ impl Options {
                 "--memory" => options.memory = value.parse::<u64>()?.clamp(256, 1 << 20),
                 "--cpus" => options.cpus = value.parse()?,
                 "--exits" => options.exits = value.parse::<u32>()?.max(1),
+                "--way" if Way::NAMES.contains(&value.as_str()) => options.way = Some(value),
+                "--way" => {
+                    return Err(format!("--way takes {}, not '{value}'", Way::NAMES.join(" or ")).into());
+                }
                 _ => return Err(format!("unknown option '{option}'").into()),
             }
         }
@@ -111,7 +121,7 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|direct|native|passthrough|display FILE [OPTION]…, or bench report FILE PART…"
+            "usage: bench guests|direct|native|passthrough|display|net FILE [OPTION]…, or bench report FILE PART…"
                 .into(),
         );
     };
@@ -127,6 +137,10 @@ fn run() -> Result<()> {
         "display" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&display::measure(&Options::parse(words)?, keep)?)
+        }
+        "net" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&net::measure(&Options::parse(words)?, keep)?)
         }
         "passthrough" => write_json(&output, &passthrough::measure(&Options::parse(words)?)?.json()),
         "native" => write_json(&output, &native::measure(&Options::parse(words)?)?.json()),

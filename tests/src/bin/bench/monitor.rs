@@ -105,6 +105,40 @@ pub(crate) struct Machine {
     pub(crate) device: Option<String>,
     /// The socket of a VNC server, for a machine with a screen (ramfb).
     pub(crate) vnc: Option<PathBuf>,
+    /// A network card, and the image with the guest's tools.
+    pub(crate) net: Option<(Way, PathBuf)>,
+}
+
+/// What carries a network card's frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// passt.
+    Passt,
+    /// The TAP interface tap0.
+    Tap,
+}
+
+impl Way {
+    /// Those of all.
+    pub(crate) const NAMES: [&str; 2] = ["passt", "tap"];
+
+    /// Its name, for people and as an option.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Passt => "passt",
+            Self::Tap => "tap",
+        }
+    }
+}
+
+/// The longest packet of all cards, which is told to the guest and to passt.
+pub(crate) const MTU: &str = "1500";
+
+impl Machine {
+    /// Where QEMU finds passt.
+    pub(crate) fn passt(&self) -> PathBuf {
+        self.directory.join("passt.sock")
+    }
 }
 
 impl Monitor {
@@ -189,7 +223,7 @@ fn quoted(path: &Path) -> String {
 }
 
 fn vm_toml(machine: &Machine) -> String {
-    let Machine { memory, cpus, flash, disk, kernel, device, vnc, .. } = machine;
+    let Machine { memory, cpus, flash, disk, kernel, device, vnc, net, .. } = machine;
     let firmware = match flash {
         Flash::Payload(image) => format!("[firmware]\nkind = \"raw\"\ncode = {}\n", quoted(image)),
         Flash::Ovmf(code, vars) => {
@@ -209,9 +243,19 @@ fn vm_toml(machine: &Machine) -> String {
         let address = serde_json::Value::from(format!("unix:{}", socket.display()));
         format!("[display]\nvnc = {address}\n")
     });
+    let net = net.as_ref().map_or_else(String::new, |(way, tools)| {
+        let way = match way {
+            Way::Passt => "backend = \"user\"",
+            Way::Tap => "backend = \"tap\"\ninterface = \"tap0\"",
+        };
+        format!(
+            "[[disk]]\npath = {}\nformat = \"raw\"\nserial = \"tools\"\nreadonly = true\n[[net]]\nmtu = {MTU}\n{way}\n",
+            quoted(tools)
+        )
+    });
     format!(
         "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n{firmware}\
-         [[disk]]\npath = {}\nformat = \"raw\"\n{device}{kernel}{display}",
+         [[disk]]\npath = {}\nformat = \"raw\"\n{net}{device}{kernel}{display}",
         quoted(disk)
     )
 }
@@ -219,7 +263,7 @@ fn vm_toml(machine: &Machine) -> String {
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
 fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
-    let Machine { memory, cpus, flash, disk, kernel, device, vnc, .. } = machine;
+    let Machine { memory, cpus, flash, disk, kernel, device, vnc, net, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
@@ -249,6 +293,16 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
     let transport = board.transport();
     option("-device", format!("virtio-rng-{transport}"));
     option("-device", format!("virtio-blk-{transport},drive=disk"));
+    if let Some((way, tools)) = net {
+        option("-drive", format!("if=none,id=tools,format=raw,readonly=on,file={}", tools.display()));
+        option("-device", format!("virtio-blk-{transport},drive=tools,serial=tools"));
+        let backend = match way {
+            Way::Passt => format!("stream,server=off,addr.type=unix,addr.path={}", machine.passt().display()),
+            Way::Tap => "tap,ifname=tap0,script=no,downscript=no,vhost=off".into(),
+        };
+        option("-netdev", format!("{backend},id=net"));
+        option("-device", format!("virtio-net-{transport},netdev=net,host_mtu={MTU},romfile="));
+    }
     match flash {
         Flash::Payload(image) => {
             option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", image.display()));
@@ -281,6 +335,25 @@ mod tests {
             kernel: Some(("/kernel".into(), "/initrd".into(), "quiet".into())),
             device: None,
             vnc: None,
+            net: None,
+        }
+    }
+
+    #[test]
+    fn both_have_the_same_card() {
+        for (way, ours, theirs) in [
+            (
+                Way::Passt,
+                "backend = \"user\"",
+                "stream,server=off,addr.type=unix,addr.path=/d/passt.sock,id=net",
+            ),
+            (Way::Tap, "interface = \"tap0\"", "tap,ifname=tap0,script=no,downscript=no,vhost=off,id=net"),
+        ] {
+            let machine = Machine { net: Some((way, "/tools".into())), ..machine(Flash::Absent) };
+            let text = vm_toml(&machine);
+            assert!(text.contains(ours) && text.contains("serial = \"tools\""), "{text}");
+            let words = qemu_arguments(&machine, "host", &Board::Q35);
+            assert!(words.iter().any(|word| word == theirs), "{words:?}");
         }
     }
 

@@ -47,6 +47,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             kernel: None,
             device: None,
             vnc: None,
+            net: None,
         };
         for _ in 0..options.pairs {
             for (is_ours, monitor) in [(true, &ours), (false, &peer)] {

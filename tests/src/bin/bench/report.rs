@@ -74,6 +74,7 @@ impl Part {
             let goals = [
                 comparison.goal.map(|goal| format!("≤ {goal}")),
                 comparison.limit.map(|limit| format!("{limit} max")),
+                comparison.least.map(|least| format!("≥ {least}")),
             ];
             let goal = goals.into_iter().flatten().collect::<Vec<_>>().join(", ");
             let verdict = match comparison.reached() {

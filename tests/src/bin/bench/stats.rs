@@ -13,6 +13,8 @@ pub(crate) struct Comparison {
     pub(crate) goal: Option<f64>,
     /// What the median of ours is to be at most, whatever the ratio.
     pub(crate) limit: Option<f64>,
+    /// What the ratio is to be at least, where more is better.
+    pub(crate) least: Option<f64>,
     /// Samples of optimus-vmm.
     pub(crate) ours: Vec<f64>,
     /// What ours is compared with: QEMU, unless told otherwise.
@@ -29,6 +31,7 @@ impl Comparison {
             unit: unit.into(),
             goal,
             limit: None,
+            least: None,
             ours: Vec::new(),
             peer_name: "QEMU".into(),
             peer: Vec::new(),
@@ -45,6 +48,11 @@ impl Comparison {
         Self { limit: Some(limit), ..self }
     }
 
+    /// Makes it a goal that the ratio is not below this.
+    pub(crate) fn at_least(self, ratio: f64) -> Self {
+        Self { least: Some(ratio), ..self }
+    }
+
     /// What [`Comparison::json`] wrote.
     pub(crate) fn from_json(value: &Value) -> Option<Self> {
         let samples = |of: &str| -> Option<Vec<f64>> {
@@ -55,6 +63,7 @@ impl Comparison {
             unit: value.get("unit")?.as_str()?.into(),
             goal: value.get("goal").and_then(Value::as_f64),
             limit: value.get("limit").and_then(Value::as_f64),
+            least: value.get("least").and_then(Value::as_f64),
             ours: samples("ours")?,
             peer_name: value.get("peer")?.get("name")?.as_str()?.into(),
             peer: samples("peer")?,
@@ -74,13 +83,14 @@ impl Comparison {
 
     /// Whether all goals are reached, if there is one.
     pub(crate) fn reached(&self) -> Option<bool> {
-        let within = |goal: Option<f64>, value: Option<f64>| match goal {
-            Some(goal) => value.map(|value| Some(value <= goal)),
+        let within = |goal: Option<f64>, value: Option<f64>, is: fn(&f64, &f64) -> bool| match goal {
+            Some(goal) => value.map(|value| Some(is(&value, &goal))),
             None => Some(None),
         };
-        let ratio = within(self.goal, self.ratio())?;
-        let amount = within(self.limit, median(&self.ours))?;
-        [ratio, amount].into_iter().flatten().reduce(|one, other| one && other)
+        let ratio = within(self.goal, self.ratio(), f64::le)?;
+        let amount = within(self.limit, median(&self.ours), f64::le)?;
+        let least = within(self.least, self.ratio(), f64::ge)?;
+        [ratio, amount, least].into_iter().flatten().reduce(|one, other| one && other)
     }
 
     /// Everything, for machines.
@@ -90,6 +100,7 @@ impl Comparison {
             "unit": self.unit,
             "goal": self.goal,
             "limit": self.limit,
+            "least": self.least,
             "ratio": self.ratio(),
             "reached": self.reached(),
             "ours": { "median": median(&self.ours), "samples": self.ours },
@@ -143,6 +154,17 @@ mod tests {
         assert_eq!(count.reached(), Some(true));
         count.ours = vec![1.0];
         assert_eq!(Comparison::from_json(&count.json()).unwrap().reached(), Some(false));
+    }
+
+    #[test]
+    fn more_can_be_better() {
+        let mut metric = Comparison::new("throughput", "Mbit/s", None).at_least(1.2);
+        assert_eq!(metric.reached(), None);
+        metric.peer = vec![100.0];
+        for (ours, reached) in [(130.0, true), (120.0, true), (110.0, false), (90.0, false)] {
+            metric.ours = vec![ours];
+            assert_eq!(Comparison::from_json(&metric.json()).unwrap().reached(), Some(reached), "{ours}");
+        }
     }
 
     #[test]
