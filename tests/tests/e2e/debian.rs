@@ -84,12 +84,21 @@ fn networks(running: &mut Running) -> Outcome {
     tests::ensure(is_ours(&planned), format!("networkd has {planned}"))
 }
 
+/// What `cpuid`, which is on the disk of tools, says of a hypervisor.
+fn cpuid(running: &mut Running) -> Outcome<String> {
+    shell(running, "mount -o ro /dev/disk/by-id/virtio-tools /mnt")?;
+    shell(running, "export LD_LIBRARY_PATH=/mnt/lib")?;
+    shell(running, "/mnt/lib/ld-linux-x86-64.so.2 /mnt/bin/cpuid -1 >/tmp/cpuid")?;
+    let said = shell(running, "unset LD_LIBRARY_PATH; grep -e hypervisor -e 0x4000000 /tmp/cpuid")?;
+    Ok(said.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 fn raw() -> Outcome {
     let outside = Outside::start()?;
     outside.join()?;
     let machine = Machine::new()?;
     let disk = image::debian(&machine.file("disk.img"), Format::Raw)?.bootable();
-    let mut machine = machine.with_disk(disk);
+    let mut machine = machine.with_disk(disk).with_tools()?;
     machine.cpu_keys = vec!["hypervisor = false".into()];
     machine.sections =
         "[[net]]\n[[fw_cfg]]\nname = \"opt/org.example/word\"\nstring = \"handed over\"\n".into();
@@ -102,6 +111,13 @@ fn raw() -> Outcome {
     tests::ensure(
         found == ("none".into(), false, false),
         format!("without a hypervisor, the guest finds {found:?}"),
+    )?;
+    let guess = shell(&mut running, "virt-what")?;
+    tests::ensure(guess.trim().is_empty(), format!("without a hypervisor, virt-what says {guess}"))?;
+    let cpuid = cpuid(&mut running)?;
+    tests::ensure(
+        cpuid.contains("hypervisor guest status = false") && !cpuid.contains("0x4000000"),
+        format!("without a hypervisor, cpuid says {cpuid}"),
     )?;
     let word = shell(
         &mut running,
