@@ -237,7 +237,7 @@ fn parse_on(
     }
     Findings::check(problems)?;
 
-    Findings::check(shape::check(&written_schema::value(), &document, &mut origin))?;
+    Findings::check(shape::check(&document, &mut origin))?;
 
     // The shape check leaves serde nothing to find; should it find something all the same, that is told.
     let file: file::VmFile = toml::from_str(text).map_err(|error| {

@@ -1,6 +1,6 @@
 //! `vm.toml` as it is written: every key, its type and its default, before anything is resolved.
 //!
-//! The JSON schema, the shape check of [`super::shape`] and the reference in `docs/vm-toml.md` are all made
+//! The JSON schema, the table of the shape check (`reading::shape`) and the reference in `docs/vm-toml.md` are all made
 //! from these types and their comments. A default that depends on something else than the key is described
 //! by `x-default`.
 

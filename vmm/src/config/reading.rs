@@ -1,4 +1,4 @@
-//! From text to values: syntax, and the shape by the JSON schema, with words for every mistake.
+//! From text to values: syntax, and the shape by what was made from the JSON schema, with words for every mistake.
 
 pub(super) mod scalar;
 pub(super) mod schema;

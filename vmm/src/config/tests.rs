@@ -10,6 +10,7 @@ mod passthrough;
 mod random;
 mod reference;
 mod schema;
+mod shape;
 mod values;
 
 use std::path::Path;

@@ -1,12 +1,14 @@
 //! The shape check: a parsed TOML document against the schema of `vm.toml`.
 //!
 //! serde stops at the first error. This walk finds all unknown keys, missing keys and wrong values at once,
-//! says them in words, and records where every key stands. It reads the same JSON schema that users get, so
-//! the two cannot disagree; it knows the keywords that schemars emits for the types of [`super::file`].
+//! says them in words, and records where every key stands. What it goes by is in `table`, which a test makes from the JSON
+//! schema that users get, so that the two cannot disagree: to make the schema itself takes as long as half a start.
+
+#[rustfmt::skip]
+mod table;
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vocabulary::Scalar;
@@ -17,24 +19,53 @@ use super::scalar::{self, check_format};
 use super::suggest;
 use crate::finding::{Finding, Origin, Spans};
 
-/// Checks a document and records its keys in `origin`.
-pub fn check(schema: &Value, document: &Spanned<DeTable<'_>>, origin: &mut Origin) -> Vec<Finding> {
-    let mut walk = Walk { root: schema, origin, problems: Vec::new() };
-    if let Some(schema) = schema.as_object() {
-        walk.table("", schema, document.get_ref(), &(0..0));
+/// What a key takes.
+pub enum Shape {
+    /// A section.
+    Section(Section),
+    /// A list of sections or of values.
+    List(&'static Shape),
+    /// A value of a format that [`check_format`] knows. Where there are items, it may be a list of these instead.
+    Format(&'static str, Option<&'static Shape>),
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// A whole number between these, which belong to it.
+    Integer(i64, i64),
+    /// True or false.
+    Boolean,
+    /// Any string.
+    Text,
+}
+
+/// The keys of a section.
+pub struct Section {
+    /// All there are, and what each takes.
+    pub keys: &'static [(&'static str, Shape)],
+    /// Those that must be there.
+    pub required: &'static [&'static str],
+    /// Sets of keys of which one must be complete. That there are not several is left to the meaning.
+    pub alternatives: &'static [&'static [&'static str]],
+}
+
+impl Section {
+    fn key(&self, name: &str) -> Option<&'static Shape> {
+        self.keys.iter().find_map(|(key, shape)| (*key == name).then_some(shape))
     }
+}
+
+/// Checks a document and records its keys in `origin`.
+pub fn check(document: &Spanned<DeTable<'_>>, origin: &mut Origin) -> Vec<Finding> {
+    let mut walk = Walk { origin, problems: Vec::new() };
+    walk.table("", &table::FILE, document.get_ref(), &(0..0));
     walk.problems
 }
 
 struct Walk<'a> {
-    root: &'a Value,
     origin: &'a mut Origin,
     problems: Vec<Finding>,
 }
 
-type Node = Map<String, Value>;
-
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     fn complain(&mut self, span: &Range<usize>, message: impl Into<String>, help: Option<String>) {
         let problem = self.origin.problem_at(span, message);
         self.problems.push(match help {
@@ -43,46 +74,34 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// The type that a `$ref` names; any other schema is itself.
-    fn resolve(&self, schema: &'a Node) -> &'a Node {
-        schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|reference| self.root.pointer(reference.strip_prefix('#')?))
-            .and_then(Value::as_object)
-            .unwrap_or(schema)
-    }
-
-    fn table(&mut self, path: &str, schema: &'a Node, table: &DeTable<'_>, header: &Range<usize>) {
-        let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
+    fn table(&mut self, path: &str, known: &'static Section, table: &DeTable<'_>, header: &Range<usize>) {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let child = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            match known.get(name).and_then(Value::as_object) {
-                Some(schema) => {
+            match known.key(name) {
+                Some(shape) => {
                     let spans = Spans { key: key.span(), value: value.span() };
                     self.origin.record(child.clone(), spans);
-                    self.value(&child, schema, value, &key.span());
+                    self.value(&child, shape, value, &key.span());
                 }
                 None => self.unknown_key(path, known, name, &key.span(), value.get_ref()),
             }
         }
-        for missing in required(schema).filter(|name| !table.contains_key(*name)) {
+        let has = |name: &&&str| table.contains_key(**name);
+        for missing in known.required.iter().filter(|name| !has(name)) {
             self.complain(header, format!("{} lacks the key `{missing}`", section(path)), None);
         }
-        let alternatives: Vec<&Node> = alternatives(schema).collect();
-        let complete = |choice: &&Node| required(choice).all(|name| table.contains_key(name));
-        if !alternatives.is_empty() && !alternatives.iter().any(complete) {
-            let names: Vec<_> = alternatives.iter().copied().flat_map(required).collect();
-            let message = format!("{} lacks the key `{}`", section(path), names.join("` or `"));
-            self.complain(header, message, None);
+        let complete = |names: &&[&str]| names.iter().all(|name| table.contains_key(*name));
+        if !known.alternatives.is_empty() && !known.alternatives.iter().any(complete) {
+            let names = known.alternatives.concat().join("` or `");
+            self.complain(header, format!("{} lacks the key `{names}`", section(path)), None);
         }
     }
 
     fn unknown_key(
         &mut self,
         path: &str,
-        known: &'a Node,
+        known: &'static Section,
         name: &str,
         span: &Range<usize>,
         value: &DeValue<'_>,
@@ -98,27 +117,29 @@ impl<'a> Walk<'a> {
             _ if path.is_empty() => format!("unknown key `{shown}` at the top of the file"),
             _ => format!("unknown key `{shown}` in {}", section(path)),
         };
-        let help = if let Some(section) = self.home_of(path, name) {
+        let help = if let Some(section) = Self::home_of(path, name) {
             format!("`{shown}` belongs to {section}")
-        } else if let Some(word) = suggest::closest(name, known.keys().map(String::as_str)) {
+        } else if let Some(word) = suggest::closest(name, known.keys.iter().map(|(key, _)| *key)) {
             format!("did you mean `{word}`?")
         } else {
-            let keys: Vec<_> = known.keys().map(|key| format!("`{key}`")).collect();
+            let keys: Vec<_> = known.keys.iter().map(|(key, _)| format!("`{key}`")).collect();
             format!("the keys here are {}", keys.join(", "))
         };
         self.complain(span, message, Some(help));
     }
 
     /// Another section that has a key of exactly this name, if there is just one.
-    fn home_of(&self, path: &str, name: &str) -> Option<String> {
-        let sections = self.root.get("properties")?.as_object()?;
-        let mut homes = sections.iter().filter_map(|(section, schema)| {
-            let list = schema.get("items").and_then(Value::as_object);
-            let schema = self.resolve(list.or_else(|| schema.as_object())?);
-            schema.get("properties")?.get(name)?;
-            Some(if list.is_some() { format!("[[{section}]]") } else { format!("[{section}]") })
+    fn home_of(path: &str, name: &str) -> Option<String> {
+        let top = &table::FILE;
+        let mut homes = top.keys.iter().filter_map(|(section, shape)| {
+            let (keys, brackets) = match shape {
+                Shape::Section(keys) => (keys, format!("[{section}]")),
+                Shape::List(Shape::Section(keys)) => (keys, format!("[[{section}]]")),
+                _ => return None,
+            };
+            keys.key(name).map(|_| brackets)
         });
-        let top = (!path.is_empty() && sections.contains_key(name))
+        let top = (!path.is_empty() && top.key(name).is_some())
             .then(|| "the top of the file, before the first section".to_owned());
         match (top, homes.next(), homes.next()) {
             (Some(top), None, _) => Some(top),
@@ -127,71 +148,52 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the items of a list are sections, and not values.
-    fn holds_sections(&self, list: &'a Node) -> bool {
-        let items = list.get("items").and_then(Value::as_object);
-        items.is_some_and(|items| self.resolve(items).contains_key("properties"))
-    }
-
-    fn value(&mut self, path: &str, schema: &'a Node, value: &Spanned<DeValue<'_>>, key: &Range<usize>) {
-        let schema = self.resolve(schema);
+    fn value(&mut self, path: &str, shape: &'static Shape, value: &Spanned<DeValue<'_>>, key: &Range<usize>) {
         let span = value.span();
-        let takes = |kind: &str| schema.get("type").is_some_and(|name| name == kind);
-        // One of several kinds, with a format of its own for those that are not lists.
-        let may_be_list = schema
-            .get("type")
-            .and_then(Value::as_array)
-            .is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
         let name = last_key(path);
-        match value.get_ref() {
-            DeValue::Table(table) if schema.contains_key("properties") => {
-                self.table(path, schema, table, key)
-            }
-            DeValue::Array(items) if takes("array") || may_be_list => {
-                let Some(item_schema) = schema.get("items").and_then(Value::as_object) else { return };
+        match (shape, value.get_ref()) {
+            (Shape::Section(known), DeValue::Table(table)) => self.table(path, known, table, key),
+            (Shape::List(shape) | Shape::Format(_, Some(shape)), DeValue::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     let child = format!("{path}[{index}]");
                     self.origin.record(child.clone(), Spans { key: item.span(), value: item.span() });
-                    self.value(&child, item_schema, item, &item.span());
+                    self.value(&child, shape, item, &item.span());
                 }
             }
-            found if takes("array") && !self.holds_sections(schema) => self.complain(
-                &span,
-                format!("`{name}` is a list, not {}", describe(found)),
-                Some(format!("write {name} = [\"…\"]")),
-            ),
-            DeValue::Table(_) if takes("array") => self.complain(
+            (Shape::List(Shape::Section(_)), DeValue::Table(_)) => self.complain(
                 key,
                 format!("`{name}` is a list of sections"),
                 Some(format!("write [[{name}]] with two brackets: there may be several")),
             ),
-            DeValue::Array(items) if schema.contains_key("properties") => {
+            (Shape::Section(_), DeValue::Array(items)) => {
                 let help = items
                     .iter()
                     .all(|item| item.get_ref().is_table())
                     .then(|| format!("write [{name}] with one bracket, once"));
                 self.complain(key, format!("there is only one `{name}`"), help);
             }
-            found if schema.contains_key("properties") || takes("array") => {
-                let in_list = takes("array") || path.ends_with(']');
+            (Shape::Section(_) | Shape::List(Shape::Section(_)), found) => {
+                let in_list = matches!(shape, Shape::List(_)) || path.ends_with(']');
                 let brackets = if in_list { format!("[[{name}]]") } else { format!("[{name}]") };
                 let help = (!path.contains('.')).then(|| format!("write {brackets} on a line of its own"));
                 self.complain(&span, format!("`{name}` is a section, not {}", describe(found)), help);
             }
-            DeValue::Integer(number)
-                if number.radix() == 10
-                    && schema.get("format").is_some_and(|format| format == PciId::FORMAT) =>
-            {
+            (Shape::List(_), found) => self.complain(
+                &span,
+                format!("`{name}` is a list, not {}", describe(found)),
+                Some(format!("write {name} = [\"…\"]")),
+            ),
+            (Shape::Format(PciId::FORMAT, _), DeValue::Integer(number)) if number.radix() == 10 => {
                 self.complain(&span, format!("`{name}`: {}", PciId::decimal(number.as_str())), None);
             }
-            found => match scalar_of(found) {
+            (_, found) => match scalar_of(found) {
                 Ok(found) => {
-                    if let Err((message, help)) = check_scalar(name, schema, &found) {
+                    if let Err((message, help)) = check_scalar(name, shape, &found) {
                         self.complain(&span, message, help);
                     }
                 }
                 Err(found) => {
-                    self.complain(&span, format!("`{name}` must be {}, not {found}", expected(schema)), None);
+                    self.complain(&span, format!("`{name}` must be {}, not {found}", expected(shape)), None);
                 }
             },
         }
@@ -199,94 +201,52 @@ impl<'a> Walk<'a> {
 }
 
 /// Checks a boolean, number or string.
-fn check_scalar(name: &str, schema: &Node, found: &Scalar) -> Result<(), (String, Option<String>)> {
-    if let Some(format) = schema.get("format").and_then(Value::as_str)
-        && let Some(result) = check_format(format, found)
-    {
-        return result.map_err(|why| match why.strip_prefix("this must be ") {
-            Some(rest) => (format!("`{name}` must be {rest}"), None),
-            None => (format!("`{name}`: {why}"), None),
-        });
-    }
-    let wrong = |help| Err((format!("`{name}` must be {}, not {found}", expected(schema)), help));
-    let choices = choices(schema);
-    let kind = schema.get("type").and_then(Value::as_str);
-    match found {
-        Scalar::Text(text) if !choices.is_empty() => {
+fn check_scalar(name: &str, shape: &Shape, found: &Scalar) -> Result<(), (String, Option<String>)> {
+    let wrong = |help| Err((format!("`{name}` must be {}, not {found}", expected(shape)), help));
+    match (shape, found) {
+        (Shape::Format(format, _), found) => match check_format(format, found) {
+            Some(Err(why)) => Err(match why.strip_prefix("this must be ") {
+                Some(rest) => (format!("`{name}` must be {rest}"), None),
+                None => (format!("`{name}`: {why}"), None),
+            }),
+            _ => Ok(()),
+        },
+        (Shape::Choice(choices), Scalar::Text(text)) => {
             if choices.contains(&text.as_str()) {
                 return Ok(());
             }
-            wrong(suggest::closest(text, choices).map(|word| format!("did you mean \"{word}\"?")))
+            wrong(
+                suggest::closest(text, choices.iter().copied())
+                    .map(|word| format!("did you mean \"{word}\"?")),
+            )
         }
-        Scalar::Text(_) if kind == Some("string") => Ok(()),
-        Scalar::Bool(_) if kind == Some("boolean") => Ok(()),
-        Scalar::Integer(number) if kind == Some("integer") => {
-            let (low, high) = range(schema);
-            if (low..=high).contains(number) { Ok(()) } else { wrong(None) }
-        }
-        Scalar::Text(text) => {
-            let bare = match kind {
-                Some("boolean") => text.parse::<bool>().is_ok(),
-                Some("integer") => text.parse::<i64>().is_ok(),
+        (Shape::Text, Scalar::Text(_)) | (Shape::Boolean, Scalar::Bool(_)) => Ok(()),
+        (Shape::Integer(low, high), Scalar::Integer(number)) if (low..=high).contains(&number) => Ok(()),
+        (_, Scalar::Text(text)) => {
+            let bare = match shape {
+                Shape::Boolean => text.parse::<bool>().is_ok(),
+                Shape::Integer(..) => text.parse::<i64>().is_ok(),
                 _ => false,
             };
             wrong(bare.then(|| format!("write {text} without quotes")))
         }
-        Scalar::Bool(_) | Scalar::Integer(_) => wrong(None),
+        (_, Scalar::Bool(_) | Scalar::Integer(_)) => wrong(None),
     }
 }
 
 /// What a key takes, in words.
-fn expected(schema: &Node) -> String {
-    let format = schema.get("format").and_then(Value::as_str);
-    if let Some(words) = format.and_then(scalar::expected) {
-        return words.into();
-    }
-    let choices = choices(schema);
-    if !choices.is_empty() {
-        let quoted: Vec<_> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
-        return quoted.join(" or ");
-    }
-    match schema.get("type").and_then(Value::as_str) {
-        Some("boolean") => "true or false".into(),
-        Some("integer") => {
-            let (low, high) = range(schema);
-            format!("a whole number from {low} to {high}")
+fn expected(shape: &Shape) -> String {
+    match shape {
+        Shape::Format(format, _) => scalar::expected(format).unwrap_or("a string in quotes").into(),
+        Shape::Choice(choices) => {
+            let quoted: Vec<_> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
+            quoted.join(" or ")
         }
-        Some("string") => "a string in quotes".into(),
-        _ => "another kind of value".into(),
+        Shape::Boolean => "true or false".into(),
+        Shape::Integer(low, high) => format!("a whole number from {low} to {high}"),
+        Shape::Text => "a string in quotes".into(),
+        Shape::Section(_) | Shape::List(_) => "another kind of value".into(),
     }
-}
-
-/// The strings that an enumeration allows; schemars writes one with descriptions as `oneOf`.
-fn choices(schema: &Node) -> Vec<&str> {
-    let plain = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    let described = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    let described = described.flat_map(|choice| {
-        let listed = choice.get("enum").and_then(Value::as_array).into_iter().flatten();
-        choice.get("const").into_iter().chain(listed)
-    });
-    plain.chain(described).filter_map(Value::as_str).collect()
-}
-
-fn range(schema: &Node) -> (i64, i64) {
-    // Where schemars gives no maximum, the width of the type is one.
-    let widest = match schema.get("format").and_then(Value::as_str) {
-        Some("uint32") => i64::from(u32::MAX),
-        _ => i64::MAX,
-    };
-    let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_i64);
-    (bound("minimum").unwrap_or(i64::MIN), bound("maximum").unwrap_or(widest))
-}
-
-fn required(schema: &Node) -> impl Iterator<Item = &str> {
-    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// Sets of keys of which one must be complete. That there are not several is left to the meaning.
-fn alternatives(schema: &Node) -> impl Iterator<Item = &Node> {
-    let sets = |keyword| schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
-    sets("anyOf").chain(sets("oneOf")).filter_map(Value::as_object)
 }
 
 /// How a section of this path is written: `[cpu]`, `[[disk]]`, `topology`.
