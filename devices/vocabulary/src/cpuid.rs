@@ -90,8 +90,17 @@ impl fmt::Display for CpuidBit {
 
 /// Names are the same whichever of `_`, `.` and `-` they are written with.
 fn alike(one: &str, other: &str) -> bool {
-    let plain = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte };
     one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
+}
+
+fn plain(byte: u8) -> u8 {
+    if matches!(byte, b'_' | b'.') { b'-' } else { byte }
+}
+
+/// What names that are the same have in common, and few others with them.
+fn hint(name: &str) -> (usize, u8, u8) {
+    let end = |byte: Option<&u8>| byte.copied().map_or(0, plain);
+    (name.len(), end(name.as_bytes().last()), end(name.as_bytes().first()))
 }
 
 /// Whether a register's bits have names; a register without may hold numbers.
@@ -106,21 +115,22 @@ pub fn feature_names() -> impl Iterator<Item = &'static str> {
 
 /// The bits of this name, of which most names have one; none for a word that is no name.
 pub fn bits_named(name: &str) -> Vec<CpuidBit> {
-    /// All names by their length: a start looks up some hundred of them.
-    static BY_LENGTH: LazyLock<Vec<Vec<(&str, CpuidBit)>>> = LazyLock::new(|| {
-        let mut all = Vec::new();
+    type Hinted = ((usize, u8, u8), &'static str, CpuidBit);
+    /// All names by their hints: a start looks up some hundred of them.
+    static SORTED: LazyLock<Vec<Hinted>> = LazyLock::new(|| {
+        let mut all = Vec::with_capacity(names::WORDS.iter().map(|word| word.names.len()).sum());
         for &names::Word { leaf, index, register, names } in names::WORDS {
-            for &(bit, name) in names {
-                all.resize_with(all.len().max(name.len() + 1), Vec::new);
-                if let Some(alike) = all.get_mut(name.len()) {
-                    alike.push((name, CpuidBit { leaf, index, register, bit }));
-                }
-            }
+            let bits = names.iter().map(|&(bit, name)| (name, CpuidBit { leaf, index, register, bit }));
+            all.extend(bits.map(|(name, bit)| (hint(name), name, bit)));
         }
+        // Stable: bits of one name stay in their order.
+        all.sort_by_key(|(hint, ..)| *hint);
         all
     });
-    let candidates = BY_LENGTH.get(name.len()).into_iter().flatten();
-    candidates.filter(|(known, _)| alike(known, name)).map(|(_, bit)| *bit).collect()
+    let wanted = hint(name);
+    let first = SORTED.partition_point(|(hint, ..)| *hint < wanted);
+    let candidates = SORTED.iter().skip(first).take_while(|(hint, ..)| *hint == wanted);
+    candidates.filter(|(_, known, _)| alike(known, name)).map(|(.., bit)| *bit).collect()
 }
 
 /// A feature of the CPU, as a user writes it: a name of Linux' or QEMU's, or a bit by its place.

@@ -26,6 +26,8 @@ mod table;
 mod tests;
 mod topology;
 
+use std::sync::{Mutex, PoisonError};
+
 use kvm_ioctls::Kvm;
 use vocabulary::cpuid::bits_named;
 use vocabulary::{CpuVendor, CpuidBit, Enlightenments, Hypervisor, Topology};
@@ -40,7 +42,7 @@ pub use table::Table;
 pub(super) use table::leaf;
 
 /// What the plan asks of the CPUs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// Shape.
     pub topology: Topology,
@@ -82,6 +84,8 @@ pub struct Supported {
     tsc_deadline: bool,
     /// Hyper-V's interface.
     hyperv: hyperv::Offer,
+    /// What all CPUs of the guest asked for last have in common: a start asks for the same one several times.
+    common: Mutex<Option<(Profile, Table)>>,
 }
 
 impl Supported {
@@ -146,8 +150,27 @@ impl Supported {
         caches::of_package(&self.guest(profile, first), &ids)
     }
 
+    fn new(table: Table, tsc_deadline: bool, hyperv: hyperv::Offer) -> Self {
+        Self { table, tsc_deadline, hyperv, common: Mutex::default() }
+    }
+
     /// The CPUID of the vCPU with `apic_id`.
     pub fn guest(&self, profile: &Profile, apic_id: u32) -> Table {
+        let mut common = self.common.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = match &*common {
+            Some((made_for, table)) if made_for == profile => table.clone(),
+            _ => {
+                let table = self.common(profile);
+                *common = Some((profile.clone(), table.clone()));
+                table
+            }
+        };
+        topology::describe(&mut table, profile.topology, apic_id);
+        table
+    }
+
+    /// What does not depend on the APIC ID.
+    fn common(&self, profile: &Profile) -> Table {
         let mut table = self.table.clone();
         for bit in HIDDEN.into_iter().flat_map(bits_named).chain(profile.remove.iter().copied()) {
             table.set(bit, false);
@@ -172,7 +195,6 @@ impl Supported {
             set_field(&mut leaf.eax, 23, 16, 0);
         });
         needs::settle(&mut table);
-        topology::describe(&mut table, profile.topology, apic_id);
         table
     }
 }

@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::__cpuid_count;
 use std::fs;
+use std::path::Path;
 use std::thread;
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
@@ -53,18 +54,25 @@ fn there<T: Send>(on: Option<u32>, ask: impl FnOnce() -> T + Send) -> T {
 /// # Errors
 /// Whatever KVM_GET_SUPPORTED_CPUID and its counterpart for Hyper-V's interface say.
 pub(super) fn supported(kvm: &Kvm, on: Option<u32>) -> Result<Supported, kvm_ioctls::Error> {
-    let (entries, processor) = there(on, || (kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES), read()));
+    let ask = || (kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES), brand());
+    // Where all CPUs are of one kind they differ in their own numbers only, which no guest gets to see.
+    let any = on.is_none() && !Path::new(P_CORES).exists();
+    let (entries, brand) = if any { ask() } else { there(on, ask) };
     let mut table = Table::new(entries?.as_slice().to_vec());
     // KVM may leave the brand string empty.
-    for leaf in 0x8000_0002..=0x8000_0004 {
-        if let Some(host) = processor.get(leaf, 0) {
-            table.edit(leaf, 0, |shown| {
-                (shown.eax, shown.ebx, shown.ecx, shown.edx) = (host.eax, host.ebx, host.ecx, host.edx);
-            });
-        }
+    for host in brand {
+        table.edit(host.function, 0, |shown| {
+            (shown.eax, shown.ebx, shown.ecx, shown.edx) = (host.eax, host.ebx, host.ecx, host.edx);
+        });
     }
     let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
-    Ok(Supported { table, tsc_deadline, hyperv: Offer::query(kvm)? })
+    Ok(Supported::new(table, tsc_deadline, Offer::query(kvm)?))
+}
+
+/// The leaves with the processor's name, where it has them.
+fn brand() -> Vec<kvm_cpuid_entry2> {
+    let highest = __cpuid_count(0x8000_0000, 0).eax;
+    (0x8000_0002..=0x8000_0004).filter(|leaf| *leaf <= highest).map(|leaf| ask(leaf, 0)).collect()
 }
 
 /// What the host's processor says, `on` this CPU if that matters.

@@ -60,7 +60,7 @@ fn supported(host: &Table) -> Supported {
     });
     table.put(leaf(0x4000_0000, [0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d]));
     table.put(leaf(0x4000_0001, [0x0100_7efb, 0, 0, 0]));
-    Supported { table, tsc_deadline: true, hyperv: hyperv::Offer::new(enlightened(), true) }
+    Supported::new(table, true, hyperv::Offer::new(enlightened(), true))
 }
 
 /// What KVM_GET_SUPPORTED_HV_CPUID gave on Linux 6.12 (AMD, without nested virtualization), in its order.
