@@ -34,7 +34,7 @@ pub use platform::{
 };
 pub use set::{
     LOADER_FILE, MAX_USER_TABLE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableError, TableSet, VROM_FILE,
-    build, check_table, describes_hardware,
+    build, check_table, describes_hardware, sizes,
 };
 pub use vrom::Vrom;
 

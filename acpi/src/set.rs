@@ -9,8 +9,10 @@ use crate::loader::{BlobId, ENTRY_SIZE, PointerSize, Script, Zone};
 use crate::opregion::{self, OPREGION_FILE};
 use crate::platform::Platform;
 
+mod sizes;
 mod user;
 
+pub use sizes::sizes;
 pub use user::{MAX_USER_TABLE, TableError, check_table, describes_hardware};
 
 /// fw_cfg file of [`TableSet::tables`].

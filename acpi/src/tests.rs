@@ -7,7 +7,7 @@ mod iasl;
 mod install;
 mod interpreter;
 mod opregion;
-mod properties;
+pub(crate) mod properties;
 pub(crate) mod samples;
 pub(crate) mod simulator;
 mod tools;

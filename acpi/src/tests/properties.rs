@@ -34,7 +34,7 @@ fn ecam() -> impl Strategy<Value = Option<Ecam>> {
     prop::option::of((0u64..0xFFF, buses).prop_map(|(index, buses)| Ecam { base: index << 28, buses }))
 }
 
-fn machine() -> impl Strategy<Value = Platform> {
+pub(crate) fn machine() -> impl Strategy<Value = Platform> {
     let apic_ids = vec(1u32..4, 1..40);
     (apic_ids, ecam(), functions(), any::<[bool; 8]>(), 0usize..30, 1u16..511).prop_map(
         |(steps, ecam, functions, flags, user_tables, pm_base)| {

@@ -150,8 +150,7 @@ struct Tables {
 
 impl Tables {
     fn announce(self, builder: FwCfgBuilder) -> Result<FwCfgBuilder, Failure> {
-        let first = self.make(&acpi::Firmware::default())?;
-        let sizes = first.sizes();
+        let sizes = ::acpi::sizes(&self.platform(&acpi::Firmware::default())?)?;
         let size = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let files = [
             (::acpi::LOADER_FILE, size(sizes.loader)),
@@ -166,7 +165,10 @@ impl Tables {
         let told = AtomicBool::new(false);
         let provider = Box::new(move || {
             self.verify(&told);
-            let set = self.make(&self.live.look()).and_then(|set| set.fit(sizes)).map_err(Box::new)?;
+            let set = self
+                .platform(&self.live.look())
+                .and_then(|platform| ::acpi::build(&platform)?.fit(sizes))
+                .map_err(Box::new)?;
             let files = [set.loader, set.tables, set.rsdp, set.vrom, set.opregion];
             Ok(files.into_iter().zip(there).filter_map(|(file, there)| there.then_some(file)).collect())
         });
@@ -186,8 +188,8 @@ impl Tables {
         }
     }
 
-    fn make(&self, firmware: &acpi::Firmware) -> Result<::acpi::TableSet, ::acpi::Error> {
-        ::acpi::build(&acpi::platform(&self.plan, self.cpu, firmware, &self.additions)?)
+    fn platform(&self, firmware: &acpi::Firmware) -> Result<::acpi::Platform, ::acpi::Error> {
+        acpi::platform(&self.plan, self.cpu, firmware, &self.additions)
     }
 }
 
