@@ -125,6 +125,15 @@ impl CodeFile {
         inspect(&self.path, buffer)
     }
 
+    /// Reads what the image has from `offset` on into `buffer`.
+    ///
+    /// # Errors
+    /// Reading fails, or there is less than that, as when the file has become shorter meanwhile.
+    pub fn read_part(&self, buffer: &mut [u8], offset: u64) -> Result<(), ImageError> {
+        let read = |source| ImageError::Read { path: self.path.clone(), source };
+        self.file.read_exact_at(buffer, offset).map_err(read)
+    }
+
     /// Reads the whole image into `buffer`, whose length must be [`CodeFile::size`], whatever it holds.
     ///
     /// # Errors
@@ -134,7 +143,7 @@ impl CodeFile {
         if buffer.len() != self.size {
             return Err(read(io::ErrorKind::InvalidInput.into()));
         }
-        self.file.read_exact_at(buffer, 0).map_err(read)
+        self.read_part(buffer, 0)
     }
 }
 

@@ -63,7 +63,7 @@ struct Shared {
 
 impl NvramStore {
     /// Opens the store at `path`, creating it from `template` (`None`: it must exist) at the first run. What it holds is
-    /// checked by [`Self::read_into`].
+    /// checked by [`Self::check`].
     ///
     /// The new file has mode 0600 and appears under its name only when it is complete and on the disk. The template
     /// is never written. The lock is held until the store and all its flushers are dropped.
@@ -86,17 +86,21 @@ impl NvramStore {
         self.size
     }
 
-    /// Reads what the guest is to see in flash into `buffer`, whose length must be [`Self::size`], and checks that it is a
-    /// variable store.
+    /// Reads what the guest is to see in flash from `offset` on into `buffer`.
     ///
     /// # Errors
-    /// Reading fails, or the file is no variable store, or has become shorter since it was opened.
-    pub fn read_into(&self, buffer: &mut [u8]) -> Result<(), NvramError> {
+    /// Reading fails, or there is less than that, as when the file has become shorter since it was opened.
+    pub fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), NvramError> {
         let Shared { path, file, dirty: _ } = &*self.shared;
-        if buffer.len() != self.size {
-            return Err(NvramError::Read { path: path.clone(), source: io::ErrorKind::InvalidInput.into() });
-        }
-        read_checked(path, file, buffer)
+        file.read_exact_at(buffer, offset).map_err(|source| NvramError::Read { path: path.clone(), source })
+    }
+
+    /// Checks that `contents`, of the whole unit, are those of a variable store.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn check(&self, contents: &[u8]) -> Result<(), NvramError> {
+        check(self.path(), contents)
     }
 
     /// The file of the store.
@@ -154,7 +158,12 @@ impl NvramStore {
 /// As [`NvramStore::open`].
 pub fn look(path: &Path, template: Option<&Path>, size: Option<u64>) -> Result<(), NvramError> {
     match create::look(path, template, size)? {
-        Some(file) => read_checked(path, &file, &mut vec![0; measure(path, &file, size)?]),
+        Some(file) => {
+            let mut contents = vec![0; measure(path, &file, size)?];
+            file.read_exact_at(&mut contents, 0)
+                .map_err(|source| NvramError::Read { path: path.into(), source })?;
+            check(path, &contents)
+        }
         None => Ok(()),
     }
 }
@@ -168,10 +177,8 @@ fn measure(path: &Path, file: &File, expected: Option<u64>) -> Result<usize, Nvr
     usize::try_from(size).map_err(too_large)
 }
 
-/// Reads the store in `file` into `buffer`, which is of its size, and checks it there.
-fn read_checked(path: &Path, file: &File, buffer: &mut [u8]) -> Result<(), NvramError> {
-    file.read_exact_at(buffer, 0).map_err(|source| NvramError::Read { path: path.into(), source })?;
-    if check::check_store(path, buffer)? == StoreState::MidUpdate {
+fn check(path: &Path, contents: &[u8]) -> Result<(), NvramError> {
+    if check::check_store(path, contents)? == StoreState::MidUpdate {
         tracing::warn!(
             "the variable store {} was left in the middle of an update; the firmware will complete it",
             path.display()

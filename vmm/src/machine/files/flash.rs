@@ -1,6 +1,8 @@
 //! The two flash units below 4 GiB: the firmware's code and this machine's variables.
 #![allow(unsafe_code, reason = "the code is read and checked where the guest will see it, not in a copy")]
 
+mod contents;
+
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use devices::time::Alarm;
 use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
 use firmware::nvram::{self, NvramError, NvramStore};
 use vm_memory::MmapRegion;
-use vm_memory::mmap::MmapRegionBuilder;
 use vocabulary::AddressRange;
 
 use crate::config::{Firmware, FirmwareKind};
@@ -22,6 +23,7 @@ use crate::kvm::slots::Slots;
 use crate::machine::refused;
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
+use contents::{Erased, contents};
 
 /// The units' contents, read and checked, before there is a VM.
 pub(in crate::machine) struct FlashFiles {
@@ -31,29 +33,15 @@ pub(in crate::machine) struct FlashFiles {
     smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
 }
 
-fn map(size: usize) -> Result<MmapRegion, Failure> {
-    // Every page is about to be filled: one call for all of them spares a fault each.
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-    MmapRegionBuilder::new(size)
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-        .with_mmap_flags(flags)
-        .build()
-        .map_err(io::Error::other)
-        .map_err(refused("map memory for the flash"))
-}
-
-/// The contents of a new mapping.
-fn contents(region: &mut MmapRegion) -> &mut [u8] {
-    // SAFETY: the mapping is of this size, was filled with zeros by the kernel, and is known to its one owner only, who lends
-    // it for as long as the slice lives.
-    unsafe { std::slice::from_raw_parts_mut(region.as_ptr(), region.size()) }
-}
-
 /// The store of the variables, and what it holds in memory for the guest.
-fn variables(firmware: &Firmware, size: Option<u64>) -> Result<(Arc<MmapRegion>, NvramStore), Failure> {
+fn variables(
+    firmware: &Firmware,
+    size: Option<u64>,
+    erased: &Erased,
+) -> Result<(Arc<MmapRegion>, NvramStore), Failure> {
     let store = NvramStore::open(&firmware.vars, firmware.vars_template.as_deref(), size)?;
-    let mut region = map(store.size())?;
-    store.read_into(contents(&mut region))?;
+    let mut region = erased.unit(store.size(), |part, offset| Ok(store.read(part, offset)?))?;
+    store.check(contents(&mut region))?;
     Ok((Arc::new(region), store))
 }
 
@@ -111,18 +99,18 @@ impl FlashFiles {
     pub(in crate::machine) fn open(firmware: &Firmware) -> Result<Self, Failure> {
         let path = &firmware.code;
         let file = CodeFile::open(path)?;
-        let mut code = map(file.size())?;
+        let erased = Erased::new().map_err(refused("make memory for erased flash"))?;
+        let mut code = erased.unit(file.size(), |part, offset| Ok(file.read_part(part, offset)?))?;
         let bytes = contents(&mut code);
         if firmware.kind == FirmwareKind::Raw {
-            file.read_raw_into(bytes)?;
             let map = image::flash_map(bytes.len() as u64, 0)?;
             return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
         }
-        let info = file.read_into(bytes)?;
+        let info = image::inspect(path, bytes)?;
         let vars = match info.builtin_vars {
             // A combined image brings its variables along; what the guest changes there is not kept.
             Some(_) => None,
-            None => match variables(firmware, info.layout.vars_size()) {
+            None => match variables(firmware, info.layout.vars_size(), &erased) {
                 Ok(vars) => Some(vars),
                 Err(error) => {
                     // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
