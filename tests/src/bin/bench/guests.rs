@@ -161,9 +161,8 @@ impl Files {
             payload: directory.join("payload.fd"),
         };
         fs::File::create(&files.disk)?.set_len(64 << 20)?;
-        // As large as OVMF: reading the image is part of the start.
-        let size = usize::try_from(fs::metadata(&files.code)?.len())?;
-        fs::write(&files.payload, payload::hello(size))?;
+        // Reading the image is part of the start.
+        fs::write(&files.payload, payload::hello(fs::read(&files.code)?))?;
         Ok(files)
     }
 

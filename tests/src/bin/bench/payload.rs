@@ -36,11 +36,13 @@ const NOWHERE: u32 = 0xfed4_0000;
 
 /// Reports with its first instructions (the letter and the port must be loaded), then halts for good.
 ///
-/// `size` is that of the image in bytes.
-pub(crate) fn hello(size: usize) -> Vec<u8> {
+/// It stands at the end of `firmware`: what a monitor does with an image may depend on what is in it.
+pub(crate) fn hello(mut firmware: Vec<u8>) -> Vec<u8> {
     let mut code = say(BEGIN);
     code.extend(HALT);
-    image(size, &[], &code)
+    firmware.truncate(firmware.len().saturating_sub(ROOM));
+    firmware.extend(image(ROOM, &[], &code));
+    firmware
 }
 
 /// Does the same access `count` times.
