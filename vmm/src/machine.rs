@@ -9,10 +9,10 @@ mod diagnose;
 mod dump;
 mod end;
 mod files;
-mod heap;
 mod listen;
 mod passthrough;
 mod run;
+mod spare;
 mod supervisor;
 #[cfg(test)]
 mod tests;

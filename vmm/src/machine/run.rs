@@ -11,9 +11,9 @@ use super::clocks::Clocks;
 use super::consoles::Consoles;
 use super::control::{self, Control};
 use super::end::{self, Machine, conclude};
-use super::heap;
 use super::listen::{Sources, subscribe};
 use super::passthrough::{HostBinding, Passthrough};
+use super::spare;
 use super::supervisor::Supervisor;
 use super::timers::TimerAlarm;
 use super::{plan_of, refused};
@@ -173,7 +173,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         end::stop(vcpus, &consoles, board.passthrough.as_ref());
         return Err(flash::with_line(&plan, failure));
     }
-    heap::give_back();
+    spare::give_back();
     if let Some(limit) = options.timeout {
         timeout.arm_in(Some(limit.saturating_sub(began.elapsed())));
     }
