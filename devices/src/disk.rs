@@ -11,6 +11,7 @@ mod durable;
 pub mod engine;
 mod error;
 mod file;
+mod limits;
 mod locks;
 mod open;
 mod qcow2;

@@ -9,14 +9,14 @@ use super::engine::Direct;
 /// Unit of sector numbers and of a disk's size, in bytes, whatever its block size.
 pub const SECTOR: u64 = 512;
 
-/// Sizes that a guest should know to lay out its accesses, all in bytes and powers of two.
+/// Sizes that a guest should know to lay out its accesses, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Topology {
-    /// What is written without reading around it, at least [`SECTOR`].
+    /// What is written without reading around it, a power of two and at least [`SECTOR`].
     pub physical_block: u32,
-    /// Preferred size of large accesses, 0 for no preference.
+    /// Preferred size of large accesses, a multiple of `physical_block`, or 0 for no preference.
     pub optimal_io: u32,
-    /// What a discard can free.
+    /// What a discard can free, a power of two.
     pub discard_granularity: u32,
 }
 

@@ -13,10 +13,9 @@ use super::backend::{BlockBackend, SECTOR, Topology};
 use super::cursor::{Cursor, total};
 use super::durable::Durable;
 use super::engine::Direct;
+use super::limits;
 use super::volatile_io;
 
-/// Block size of the page cache and of common file systems.
-const PAGE: u32 = 4096;
 /// Size of the buffer for what O_DIRECT cannot transfer as it is, and for zeroes.
 const BOUNCE: usize = 1 << 18;
 
@@ -36,6 +35,7 @@ pub(super) struct RawFile {
     size: u64,
     read_only: bool,
     mode: Mode,
+    topology: Topology,
     pub(super) durable: Durable,
     /// Taken at the first use.
     bounce: Option<Bounce>,
@@ -46,7 +46,12 @@ pub(super) struct RawFile {
 impl RawFile {
     /// `size` in bytes is that of `file`.
     pub(super) fn new(file: File, size: u64, read_only: bool, mode: Mode, discard: bool) -> Self {
+        let direct = match mode {
+            Mode::Cached => None,
+            Mode::Direct(alignment) => Some(alignment),
+        };
         Self {
+            topology: limits::topology(&file, direct),
             file: Arc::new(file),
             size,
             read_only,
@@ -137,11 +142,7 @@ impl BlockBackend for RawFile {
     }
 
     fn topology(&self) -> Topology {
-        let physical_block = match self.mode {
-            Mode::Cached => PAGE,
-            Mode::Direct(alignment) => alignment.max(SECTOR as u32),
-        };
-        Topology { physical_block, optimal_io: 0, discard_granularity: PAGE }
+        self.topology
     }
 
     fn direct(&self) -> Option<Direct> {
