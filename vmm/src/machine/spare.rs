@@ -105,10 +105,12 @@ mod tests {
         let before = sum();
         let all = mapped();
         assert!(all > total * 3 / 4, "{all} of {total}");
-        parts.iter().for_each(let_go);
-        // What runs now is back already.
-        let left = mapped();
-        assert!(left < total / 2, "{left} of {total}");
+        // What runs now is back already, and other tests run beside this one: on a busy machine between the two steps.
+        let goes = (0..100).any(|_| {
+            parts.iter().for_each(let_go);
+            mapped() < total / 2
+        });
+        assert!(goes, "{} of {total}", mapped());
         assert_eq!(sum(), before);
     }
 }
