@@ -186,6 +186,15 @@ impl Files {
         (self.kernel.clone(), self.initrd.clone(), cmdline.into())
     }
 
+    /// A machine that starts the small guest without firmware, with the disk of tools.
+    pub(crate) fn with_tools(&self, options: &Options, cmdline: &str) -> Machine {
+        let mut machine = self.machine(options, Flash::Absent, "tools");
+        machine.kernel = Some(self.kernel(&format!("console=ttyS0 quiet panic=-1 after=halt {cmdline}")));
+        machine.disk = options.lab.join("guest/tools.img");
+        machine.serial = Some("tools");
+        machine
+    }
+
     /// optimus-vmm's copy.
     pub(crate) fn program(&self) -> &Path {
         &self.program
@@ -206,6 +215,8 @@ impl Files {
             cpus: options.cpus,
             flash,
             disk: self.disk.clone(),
+            serial: None,
+            cpu_keys: &[],
             kernel: None,
             device: None,
             vnc: None,

@@ -97,8 +97,12 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     /// The flash.
     pub(crate) flash: Flash,
-    /// A raw image.
+    /// A raw image, which the guest may not write to if it has a serial number.
     pub(crate) disk: PathBuf,
+    /// The serial number of a disk that guests look for by it.
+    pub(crate) serial: Option<&'static str>,
+    /// Further lines of ours in `[cpu]`.
+    pub(crate) cpu_keys: &'static [&'static str],
     /// Kernel, initial RAM disk and command line.
     pub(crate) kernel: Option<(PathBuf, PathBuf, String)>,
     /// The host's address of a function that is passed through, bound to vfio-pci.
@@ -180,6 +184,14 @@ impl Monitor {
         self
     }
 
+    /// The same with another CPU model, which is QEMU's alone.
+    pub(crate) fn with_cpu(mut self, new: &'static str) -> Self {
+        if let Self::Qemu { cpu, .. } = &mut self {
+            *cpu = new;
+        }
+        self
+    }
+
     /// What it calls itself.
     pub(crate) fn version(&self) -> Result<String> {
         let mut command = match self {
@@ -223,7 +235,7 @@ fn quoted(path: &Path) -> String {
 }
 
 fn vm_toml(machine: &Machine) -> String {
-    let Machine { memory, cpus, flash, disk, kernel, device, vnc, net, .. } = machine;
+    let Machine { memory, cpus, flash, disk, serial, cpu_keys, kernel, device, vnc, net, .. } = machine;
     let firmware = match flash {
         Flash::Payload(image) => format!("[firmware]\nkind = \"raw\"\ncode = {}\n", quoted(image)),
         Flash::Ovmf(code, vars) => {
@@ -243,6 +255,9 @@ fn vm_toml(machine: &Machine) -> String {
         let address = serde_json::Value::from(format!("unix:{}", socket.display()));
         format!("[display]\nvnc = {address}\n")
     });
+    let cpu_keys: String = cpu_keys.iter().map(|line| format!("{line}\n")).collect();
+    let serial =
+        serial.map_or_else(String::new, |serial| format!("serial = \"{serial}\"\nreadonly = true\n"));
     let net = net.as_ref().map_or_else(String::new, |(way, tools)| {
         let way = match way {
             Way::Passt => "backend = \"user\"",
@@ -254,8 +269,8 @@ fn vm_toml(machine: &Machine) -> String {
         )
     });
     format!(
-        "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n{firmware}\
-         [[disk]]\npath = {}\nformat = \"raw\"\n{net}{device}{kernel}{display}",
+        "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n{cpu_keys}{firmware}\
+         [[disk]]\npath = {}\nformat = \"raw\"\n{serial}{net}{device}{kernel}{display}",
         quoted(disk)
     )
 }
@@ -263,7 +278,7 @@ fn vm_toml(machine: &Machine) -> String {
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
 fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
-    let Machine { memory, cpus, flash, disk, kernel, device, vnc, net, .. } = machine;
+    let Machine { memory, cpus, flash, disk, serial, kernel, device, vnc, net, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
@@ -289,10 +304,12 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
         option("-device", "ramfb".into());
         option("-vnc", format!("unix:{}", socket.display()));
     }
-    option("-drive", format!("if=none,id=disk,format=raw,file={}", disk.display()));
+    let readonly = if serial.is_some() { ",readonly=on" } else { "" };
+    option("-drive", format!("if=none,id=disk,format=raw,file={}{readonly}", disk.display()));
+    let serial = serial.map_or_else(String::new, |serial| format!(",serial={serial}"));
     let transport = board.transport();
     option("-device", format!("virtio-rng-{transport}"));
-    option("-device", format!("virtio-blk-{transport},drive=disk"));
+    option("-device", format!("virtio-blk-{transport},drive=disk{serial}"));
     if let Some((way, tools)) = net {
         option("-drive", format!("if=none,id=tools,format=raw,readonly=on,file={}", tools.display()));
         option("-device", format!("virtio-blk-{transport},drive=tools,serial=tools"));
@@ -332,6 +349,8 @@ mod tests {
             cpus: 1,
             flash,
             disk: "/disk".into(),
+            serial: None,
+            cpu_keys: &[],
             kernel: Some(("/kernel".into(), "/initrd".into(), "quiet".into())),
             device: None,
             vnc: None,

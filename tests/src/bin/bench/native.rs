@@ -44,6 +44,8 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             cpus: 1,
             flash: Flash::Payload(image.clone()),
             disk: disk.clone(),
+            serial: None,
+            cpu_keys: &[],
             kernel: None,
             device: None,
             vnc: None,
