@@ -7,9 +7,8 @@ use serde::Serialize;
 use super::Driver;
 use super::condition::{CONDITIONS, Change, Condition, State, Verdict};
 use super::facts::Facts;
+use crate::wrapping::wrap;
 
-/// Columns of the text, where lines can be broken.
-const WIDTH: usize = 110;
 /// Where what was found begins: behind the state and the longest name.
 const INDENT: usize = 22;
 /// What has to be said below everything.
@@ -173,29 +172,4 @@ impl Finding {
         }
         Ok(())
     }
-}
-
-/// Writes a text whose first line begins at column `indent` already, and further ones there. What stands between backticks is not
-/// broken, so that it can be copied.
-fn wrap(out: &mut String, indent: usize, text: &str) {
-    let mut column = indent;
-    let mut quoted = false;
-    let words = text.split(|character: char| {
-        quoted ^= character == '`';
-        character == ' ' && !quoted
-    });
-    for (index, word) in words.enumerate() {
-        let length = word.chars().count();
-        if index > 0 && column + 1 + length > WIDTH {
-            out.push('\n');
-            out.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if index > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += length;
-    }
-    out.push('\n');
 }

@@ -1,0 +1,29 @@
+//! Reports for people: long lines are broken where words end.
+
+/// Columns of a report, where lines can be broken.
+const WIDTH: usize = 110;
+
+/// Writes a text whose first line begins at column `indent` already, and further ones there. What stands between backticks is not
+/// broken, so that it can be copied.
+pub fn wrap(out: &mut String, indent: usize, text: &str) {
+    let mut column = indent;
+    let mut quoted = false;
+    let words = text.split(|character: char| {
+        quoted ^= character == '`';
+        character == ' ' && !quoted
+    });
+    for (index, word) in words.enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > WIDTH {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out.push('\n');
+}
