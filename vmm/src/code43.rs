@@ -17,7 +17,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use driver::Driver;
+pub use driver::{Driver, NVIDIA, has_own_rom};
 pub use facts::Facts;
 #[cfg(test)]
 pub use facts::{Gpu, Slot};

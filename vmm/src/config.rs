@@ -39,6 +39,7 @@ pub(crate) use reading::text::{check_smbios, check_uuid};
 pub use sections::control::ControlSpec;
 pub use sections::cpu::{CpuIdentity, Os, UnknownMsrs};
 pub use sections::firmware::FirmwareKind;
+pub(crate) use sections::firmware_paths::{files as firmware_files, installed as installed_firmware};
 pub use sections::hyperv::Hyperv;
 pub use sections::igpu::Igpu;
 pub use sections::kernel::{Boot, Kernel};

@@ -145,6 +145,11 @@ impl Finding {
         self
     }
 
+    /// Whether it [is about the host](Self::about_host).
+    pub fn is_about_host(&self) -> bool {
+        self.about_host
+    }
+
     /// What is wrong, without the place.
     pub fn message(&self) -> &str {
         &self.message

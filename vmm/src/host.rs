@@ -14,6 +14,7 @@ mod facts;
 mod files;
 mod holders;
 mod identity;
+mod look;
 mod mdev;
 mod nodes;
 mod obstacle;
@@ -39,10 +40,13 @@ pub use files::HostFiles;
 pub use holders::Holder;
 pub use holders::Holders;
 pub use identity::{HostIdentity, WantedIdentity};
+pub(crate) use look::look;
+pub(crate) use mdev::{GuestGraphics, guest_graphics};
 pub use mdev::{HostMdev, MdevError, WantedMdev};
 pub use obstacle::{NotLent, Obstacle};
 pub use sysfs::GroupMember;
-pub(crate) use sysfs::is_dead;
+pub(crate) use sysfs::{is_dead, leaves_dma, lends};
+pub(crate) use usage::InUse;
 
 /// A PCI function of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod end;
 mod files;
 mod listen;
 mod passthrough;
+mod refusals;
 mod run;
 mod spare;
 mod supervisor;
@@ -22,6 +23,7 @@ pub use assembly::cpuid::{Cpuid, cpuid};
 pub use assembly::lacking::Lacking;
 pub use dump::dump;
 pub use files::inputs::refused_files;
+pub use refusals::{Refusals, refusals};
 pub use run::run;
 
 use std::io;

@@ -63,7 +63,7 @@ pub enum MemoryError {
 /// Allocates guest RAM. Pages are taken from the host when the guest first touches them, huge pages at once.
 pub fn allocate(plan: &MemoryPlan) -> Result<GuestRam, MemoryError> {
     let wanted = ByteSize::from_bytes(plan.size);
-    check_against_host(plan, wanted)?;
+    check_against_host(plan)?;
     let failed = |source: io::Error| match plan.hugepages.page_size() {
         Some(page) => MemoryError::Hugepages {
             wanted,
@@ -81,7 +81,12 @@ pub fn allocate(plan: &MemoryPlan) -> Result<GuestRam, MemoryError> {
     GuestRam::from_regions(regions).map_err(|error| failed(io::Error::other(error)))
 }
 
-fn check_against_host(plan: &MemoryPlan, wanted: ByteSize) -> Result<(), MemoryError> {
+/// Whether the host has so much at all.
+///
+/// # Errors
+/// It has not.
+pub fn check_against_host(plan: &MemoryPlan) -> Result<(), MemoryError> {
+    let wanted = ByteSize::from_bytes(plan.size);
     // Overcommit would let the mapping succeed and the kernel kill processes later.
     let info = rustix::system::sysinfo();
     let unit = u64::from(info.mem_unit.max(1));

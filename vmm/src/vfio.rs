@@ -59,6 +59,14 @@ use explain::Attempt;
 use reset::{Hardware, Resets};
 use space::{IOMMUFD, Offer, Space, cdev_path, prefers_iommufd, usable};
 
+/// Whether this process may lock so many bytes of guest memory for devices.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn may_lock(memory: u64) -> Result<(), String> {
+    dma::memlock::may(memory).map_err(|error| error.to_string())
+}
+
 /// The functions of the host that are lent to one VM, and the address space of their DMA.
 pub struct Vfio {
     files: HostFiles,

@@ -1,7 +1,7 @@
 //! Generations of NVIDIA's drivers and GPUs that find different things wrong.
 
 /// Vendor ID of NVIDIA.
-pub(super) const NVIDIA: u16 = 0x10de;
+pub const NVIDIA: u16 = 0x10de;
 
 /// The first branch that accepts GeForce GPUs in virtual machines (465.89 of March 2021; NVIDIA's knowledge base, answer 5173).
 const ACCEPTS: u32 = 465;
@@ -37,7 +37,7 @@ impl Driver {
 
 /// Whether the GPU with this device ID has its video BIOS in an EEPROM of its own, which the driver reads through BAR 0. Laptops' GPUs since
 /// Turing have one; those before get theirs from the laptop's firmware.
-pub(super) fn has_own_rom(device: u16) -> bool {
+pub fn has_own_rom(device: u16) -> bool {
     device >= TURING
 }
 

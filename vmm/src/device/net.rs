@@ -24,6 +24,7 @@ use super::{Assembly, Boot, DeviceError, Opened, Opening, PciNeed, Spec};
 use crate::finding::{Finding, Resolver, Section};
 use crate::topology::Placed;
 
+pub(crate) use bridge::PLACES as BRIDGE_HELPERS;
 use connect::Connection;
 pub(crate) use passt::Supervisor;
 pub(crate) use stations::check_all;

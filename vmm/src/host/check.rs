@@ -122,25 +122,33 @@ pub fn check(
     let mut groups = Groups::default();
     let mut obstacles = Vec::new();
     for address in functions.iter().copied() {
-        let function = match passable(files, address) {
-            Ok(function) => function,
-            Err(why) => {
-                obstacles.push(Obstacle::new(address, why));
-                continue;
-            }
+        let found = match passable(files, address) {
+            Ok(function) => unready(files, &function, &ours, backend, &mut groups),
+            Err(why) => vec![why],
         };
-        let openable = may_open(address, &vfio_nodes(files, &function, backend), |path| {
-            Ok(rustix::fs::accessat(
-                rustix::fs::CWD,
-                path,
-                rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
-                rustix::fs::AtFlags::EACCESS,
-            )?)
-        });
-        let results = [bound(&function), groups.viable(files, &function, &ours), openable];
-        obstacles.extend(results.into_iter().filter_map(Result::err).map(|why| Obstacle::new(address, why)));
+        obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
     }
     obstacles
+}
+
+/// What is in the way of a function that answers.
+pub(super) fn unready(
+    files: &HostFiles,
+    function: &HostFunction,
+    ours: &[HostPciAddress],
+    backend: VfioBackend,
+    groups: &mut Groups,
+) -> Vec<Unready> {
+    let openable = may_open(function.address, &vfio_nodes(files, function, backend), |path| {
+        Ok(rustix::fs::accessat(
+            rustix::fs::CWD,
+            path,
+            rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
+            rustix::fs::AtFlags::EACCESS,
+        )?)
+    });
+    let results = [bound(function), groups.viable(files, function, ours), openable];
+    results.into_iter().filter_map(Result::err).collect()
 }
 
 /// Groups whose state is told already: it is that of all functions in them.
@@ -184,6 +192,16 @@ fn bound(function: &HostFunction) -> Result<(), Unready> {
 
 /// The function, if it is there, no bridge, behind an IOMMU, and answers.
 pub(super) fn passable(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
+    let function = reachable(files, address)?;
+    match files.answers(address) {
+        Ok(true) => Ok(function),
+        Ok(false) => Err(all_ones(files, address)),
+        Err(source) => Err(Unready::Config { address, source }),
+    }
+}
+
+/// The function, if it is there, no bridge, and behind an IOMMU.
+pub(super) fn reachable(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
     let function = files.function(address).ok_or(Unready::Missing { address })?;
     if function.class >> 16 == 0x06 && matches!(function.class >> 8 & 0xff, 0x04 | 0x07 | 0x08 | 0x09) {
         return Err(Unready::Bridge { address });
@@ -191,11 +209,7 @@ pub(super) fn passable(files: &HostFiles, address: HostPciAddress) -> Result<Hos
     if function.iommu_group.is_none() {
         return Err(no_iommu(files, address));
     }
-    match files.answers(address) {
-        Ok(true) => Ok(function),
-        Ok(false) => Err(all_ones(files, address)),
-        Err(source) => Err(Unready::Config { address, source }),
-    }
+    Ok(function)
 }
 
 /// That the function does not answer.

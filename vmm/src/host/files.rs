@@ -26,12 +26,12 @@ impl HostFiles {
     }
 
     /// The path of `below`, which is relative: `sys/bus/pci`.
-    pub(super) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
         self.root.join(below)
     }
 
     /// The text of a file, without white space at its end. What is no UTF-8 is replaced.
-    pub(super) fn text(&self, below: impl AsRef<Path>) -> io::Result<String> {
+    pub(crate) fn text(&self, below: impl AsRef<Path>) -> io::Result<String> {
         text(&self.path(below))
     }
 
@@ -43,6 +43,16 @@ impl HostFiles {
             "N" | "0" => Some(false),
             _ => None,
         }
+    }
+
+    /// The names in a directory, in order; none if it cannot be read.
+    pub(crate) fn names(&self, below: impl AsRef<Path>) -> Vec<String> {
+        names(&self.path(below))
+    }
+
+    /// The last part of where a symbolic link leads.
+    pub(crate) fn link_name(&self, below: impl AsRef<Path>) -> Option<String> {
+        link_name(&self.path(below))
     }
 }
 

@@ -31,7 +31,7 @@ impl fmt::Display for Holder {
 
 impl Holder {
     /// What makes it let go.
-    fn cure(&self) -> String {
+    pub(crate) fn cure(&self) -> String {
         let is = |names: &[&str]| names.iter().any(|name| self.command.starts_with(name));
         if is(&["nvidia-persist"]) {
             "`sudo systemctl stop nvidia-persistenced`".into()

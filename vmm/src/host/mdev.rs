@@ -20,6 +20,7 @@ use super::files::{link_name, names};
 use super::{Holders, HostFiles};
 
 pub use error::MdevError;
+pub(crate) use graphics::{GuestGraphics, guest_graphics};
 pub use parent::Offer;
 
 /// A mediated device of the host.

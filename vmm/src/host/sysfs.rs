@@ -88,7 +88,7 @@ impl HostFiles {
     }
 
     /// One attribute of a function, without the line's end.
-    pub(super) fn attribute(&self, address: HostPciAddress, name: &str) -> io::Result<String> {
+    pub(crate) fn attribute(&self, address: HostPciAddress, name: &str) -> io::Result<String> {
         text(&self.function_path(address).join(name))
     }
 
@@ -122,7 +122,7 @@ impl HostFiles {
     }
 
     /// The port or bridge that the function is below; `None` on a root bus.
-    pub(super) fn upstream_port(&self, address: HostPciAddress) -> Option<HostPciAddress> {
+    pub(crate) fn upstream_port(&self, address: HostPciAddress) -> Option<HostPciAddress> {
         self.function_home(address)?.parent()?.file_name()?.to_str()?.parse().ok()
     }
 
@@ -159,6 +159,12 @@ impl HostFiles {
         self.attribute(address, "reset_method").ok().filter(|methods| !methods.is_empty())
     }
 
+    /// Whether the function is awake, as far as the kernel manages its power; reading this wakes nothing.
+    pub(crate) fn is_awake(&self, address: HostPciAddress) -> bool {
+        self.attribute(address, "power/runtime_status")
+            .map_or(true, |status| matches!(status.as_str(), "active" | "unsupported"))
+    }
+
     /// Whether the function answers, see [`is_dead`]. The read wakes a function that sleeps in D3cold, for as long as it
     /// lasts.
     ///
@@ -183,12 +189,12 @@ pub(crate) fn is_dead(header: &[u8]) -> bool {
 
 /// Whether a driver of this name lends its devices through VFIO: vfio-pci, or one of the drivers for single devices that
 /// are made from it and named after it (nvgrace-gpu-vfio-pci, mlx5_vfio_pci).
-pub(super) fn lends(driver: &str) -> bool {
+pub(crate) fn lends(driver: &str) -> bool {
     driver == VFIO_PCI || driver.ends_with("-vfio-pci") || driver.ends_with("_vfio_pci")
 }
 
 /// Whether a driver of this name leaves the DMA of its devices to the users of others in the group (`driver_managed_dma`
 /// in the kernel).
-pub(super) fn leaves_dma(driver: &str) -> bool {
+pub(crate) fn leaves_dma(driver: &str) -> bool {
     lends(driver) || matches!(driver, "pci-stub" | "pcieport" | "shpchp")
 }

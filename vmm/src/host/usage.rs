@@ -69,7 +69,7 @@ pub enum InUse {
 
 impl HostFiles {
     /// What the host uses the function for, as far as that stands against taking it.
-    pub(super) fn uses(&self, address: HostPciAddress) -> Vec<InUse> {
+    pub(crate) fn uses(&self, address: HostPciAddress) -> Vec<InUse> {
         let mut uses = Vec::new();
         let virtual_functions = self.attribute(address, "sriov_numvfs").ok().and_then(|it| it.parse().ok());
         if let Some(count) = virtual_functions.filter(|count: &u32| *count > 0) {

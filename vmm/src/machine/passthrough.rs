@@ -24,7 +24,7 @@ use crate::plan::{MachinePlan, PlannedPassthrough};
 use crate::session::Trigger;
 use crate::topology::{Placed, Role};
 use crate::vfio::{Notification, NotificationKind, Vfio, VfioHostDevice};
-pub(super) use binding::HostBinding;
+pub(super) use binding::{HostBinding, refused_devices};
 use igpu::DisplayGpu;
 pub(super) use igpu::OpRegion;
 pub(super) use rom::Roms;

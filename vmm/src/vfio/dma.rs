@@ -2,7 +2,7 @@
 //! the guest already runs. Whoever is about to let a device become bus master waits for it.
 
 mod iova;
-mod memlock;
+pub(super) mod memlock;
 mod populate;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,17 @@ pub fn installed_code(exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     PAIRS.iter().map(|(code, _)| Path::new(code)).find(|code| exists(code)).map(PathBuf::from)
 }
 
+/// All installed code images whose variable template is there too, in the order of preference.
+pub fn installed(exists: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let both = |(code, vars): &&(&str, &str)| exists(Path::new(code)) && exists(Path::new(vars));
+    PAIRS.iter().filter(both).map(|(code, _)| PathBuf::from(code)).collect()
+}
+
+/// All files in the order of preference: code and template of each build.
+pub fn files() -> impl Iterator<Item = &'static str> {
+    PAIRS.iter().flat_map(|(code, vars)| [*code, *vars])
+}
+
 /// The variable template that belongs to a code image: of the same pair, or else of the same naming in the
 /// same folder.
 pub fn template_for(code: &Path) -> Option<PathBuf> {

@@ -15,7 +15,7 @@ use super::connect::Trouble;
 use crate::programs;
 
 /// Where distributions have it, and NixOS with the right to use it.
-const PLACES: [&str; 4] = [
+pub(crate) const PLACES: [&str; 4] = [
     "/run/wrappers/bin/qemu-bridge-helper",
     "/usr/lib/qemu/qemu-bridge-helper",
     "/usr/libexec/qemu-bridge-helper",

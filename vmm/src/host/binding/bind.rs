@@ -16,7 +16,7 @@ use super::journal::{Journal, JournalDir, JournalError, Record};
 use super::step::{Host, Step, StepError};
 use crate::host::check::{Groups, list, passable};
 use crate::host::sysfs::{VFIO_PCI, lends};
-use crate::host::{ChildWriter, HostFiles, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
+use crate::host::{ChildWriter, HostFiles, HostFunction, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);
@@ -230,11 +230,20 @@ impl Manager {
 
     /// What is in the way of a function that is to be bound.
     fn look_at(&self, address: HostPciAddress, ours: &[HostPciAddress], groups: &mut Groups) -> Vec<NotLent> {
-        let files = &self.host.files;
-        let function = match passable(files, address) {
-            Ok(function) => function,
-            Err(why) => return vec![why.into()],
-        };
+        match passable(&self.host.files, address) {
+            Ok(function) => self.in_the_way(function, ours, groups),
+            Err(why) => vec![why.into()],
+        }
+    }
+
+    /// What is in the way of a function that answers.
+    pub(in crate::host) fn in_the_way(
+        &self,
+        function: HostFunction,
+        ours: &[HostPciAddress],
+        groups: &mut Groups,
+    ) -> Vec<NotLent> {
+        let (files, address) = (&self.host.files, function.address);
         let mut found = Vec::new();
         found.extend(groups.viable(files, &function, ours).err().map(NotLent::from));
         if function.driver.as_deref().is_some_and(lends) {

@@ -6,7 +6,7 @@
 
 /// Whether a GPU has GVT-g.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GuestGraphics {
+pub(crate) enum GuestGraphics {
     /// Its generation has.
     Supported,
     /// It is older than all that have.
@@ -18,7 +18,7 @@ pub(super) enum GuestGraphics {
 }
 
 /// Looks up a GPU of Intel's.
-pub(super) fn guest_graphics(device: u16) -> GuestGraphics {
+pub(crate) fn guest_graphics(device: u16) -> GuestGraphics {
     match device >> 8 {
         // Broadwell, Skylake, Kaby Lake, Comet Lake.
         0x16 | 0x19 | 0x59 | 0x9b => GuestGraphics::Supported,

@@ -21,6 +21,16 @@ const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl HostFiles {
+    /// Whether a mediated device is to be made by i915, whose module for that has to be loaded first.
+    pub(in crate::host) fn lacks_gvt(&self, wanted: &WantedMdev) -> bool {
+        let Some(NewMdev { parent, .. }) = &wanted.create else { return false };
+        let i915 = parent
+            .as_str()
+            .parse::<HostPciAddress>()
+            .is_ok_and(|address| self.driver(address).as_deref() == Some("i915"));
+        i915 && !self.is_mdev_parent(parent) && !self.path("sys/module/kvmgt").exists()
+    }
+
     /// What has to be made for `wanted`, or `None` if it exists. Everything that stands against it is found without a
     /// change.
     pub(in crate::host) fn mdev_to_make(&self, wanted: &WantedMdev) -> Result<Option<NewMdev>, MdevError> {
@@ -79,12 +89,7 @@ impl Host {
     /// Loads what GVT-g needs, if an Intel GPU is to make a device and lacks just that. That it did not help is found when
     /// the device is looked for.
     pub(in crate::host) fn load_gvt(&self, wanted: &WantedMdev) {
-        let Some(NewMdev { parent, .. }) = &wanted.create else { return };
-        let i915 = parent
-            .as_str()
-            .parse::<HostPciAddress>()
-            .is_ok_and(|address| self.files.driver(address).as_deref() == Some("i915"));
-        if i915 && !self.files.is_mdev_parent(parent) && !self.files.path("sys/module/kvmgt").exists() {
+        if self.files.lacks_gvt(wanted) {
             let loaded = self.kernel.load_module("kvmgt", LOAD);
             tracing::debug!(?loaded, "kvmgt was asked for");
         }

@@ -44,7 +44,7 @@ impl HostFiles {
     }
 
     /// The types that a parent offers.
-    pub(super) fn offers(&self, parent: &MdevParent) -> Vec<Offer> {
+    pub(crate) fn offers(&self, parent: &MdevParent) -> Vec<Offer> {
         let types = self.mdev_types(parent.as_str());
         let offer = |kind: String| {
             let attribute = |name| text(&types.join(&kind).join(name)).ok();
@@ -108,7 +108,7 @@ impl HostFiles {
     }
 
     /// What is missing for GVT-g on a GPU that can do it, and what to do.
-    fn no_gvt(&self, driver: Option<&str>) -> (String, String) {
+    pub(crate) fn no_gvt(&self, driver: Option<&str>) -> (String, String) {
         const ADD: &str = "to the kernel's command line, and reboot (docs/host.md)";
         let parameter = |name| self.text(format!("sys/module/i915/parameters/{name}")).ok();
         match driver {

@@ -73,9 +73,13 @@ impl Lacking {
 
     /// Asks KVM. Where there is none to ask, nothing is known to be lacking.
     pub fn query(plan: &MachinePlan) -> Self {
-        let Ok(kvm) = kvm::open() else { return Self::default() };
+        kvm::open().map_or_else(|_| Self::default(), |kvm| Self::ask(plan, &kvm))
+    }
+
+    /// Asks this one.
+    pub(in crate::machine) fn ask(plan: &MachinePlan, kvm: &Kvm) -> Self {
         let on = plan.placement.as_ref().and_then(CpuPlacement::first);
-        Self::of(plan, &kvm, Supported::query(&kvm, on).ok().as_ref())
+        Self::of(plan, kvm, Supported::query(kvm, on).ok().as_ref())
     }
 }
 

@@ -78,6 +78,17 @@ fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
     Some(WantedMdev { uuid: device.host.uuid()?, create: device.create.clone() })
 }
 
+/// What [`HostBinding::take`] would find in the way on a host, each with its line. Nothing is changed, and no device is woken.
+pub fn refused_devices(plan: &MachinePlan, files: &HostFiles) -> Vec<Finding> {
+    let functions = |manage| {
+        let devices = plan.passthrough.iter().filter(move |device| device.manage == manage);
+        devices.filter_map(|device| device.host.function()).collect::<Vec<_>>()
+    };
+    let mdevs: Vec<_> = plan.passthrough.iter().filter_map(mediated).collect();
+    let backend = plan.machine.vfio_backend;
+    findings(plan, &host::look(files, &functions(false), &functions(true), &mdevs, backend))
+}
+
 /// The obstacles, each with the line that wants the device.
 fn findings(plan: &MachinePlan, obstacles: &[Obstacle]) -> Vec<Finding> {
     plan.passthrough

@@ -53,6 +53,17 @@ pub(super) fn locked(status: &str) -> u64 {
         .saturating_mul(1024)
 }
 
+/// Whether [`allow`] would succeed.
+pub(in crate::vfio) fn may(memory: u64) -> Result<(), DmaError> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let needed = memory.saturating_add(locked(&status));
+    let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
+    match compare(needed, current, maximum, exempt(&status)) {
+        Verdict::Enough | Verdict::Raise => Ok(()),
+        Verdict::TooLow { limit } => Err(DmaError::Memlock { needed, limit }),
+    }
+}
+
 /// Sees to it that this process may lock `memory` bytes more than now.
 pub(super) fn allow(memory: u64) -> Result<(), DmaError> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,0 +1,62 @@
+//! What keeps devices from being lent, found without a trace: nothing is locked, loaded or recorded, and no function that sleeps
+//! is woken.
+
+use std::sync::Arc;
+
+use vocabulary::{HostPciAddress, LentDevice, VfioBackend};
+
+use super::binding::journal::JournalDir;
+use super::check::{Groups, all_ones, reachable, unready};
+use super::{ChildWriter, HostFiles, HostFunction, Manager, NotLent, Obstacle, Unready, WantedMdev};
+
+/// Everything that would keep `ready` functions, which must be bound to vfio-pci already, and `managed` ones, which are bound
+/// at the start, from being lent; and `mdevs` from being found or made. As [`check`](super::check()) and [`Manager::lend`] see it,
+/// except that a function that sleeps is taken for one that answers, and that what other machines have on record is not read: a
+/// machine that runs is found as the process that holds the device.
+pub(crate) fn look(
+    files: &HostFiles,
+    ready: &[HostPciAddress],
+    managed: &[HostPciAddress],
+    mdevs: &[WantedMdev],
+    backend: VfioBackend,
+) -> Vec<Obstacle> {
+    let ours: Vec<_> = ready.iter().chain(managed).copied().collect();
+    let mut groups = Groups::default();
+    let mut obstacles = Vec::new();
+    for address in ready.iter().copied() {
+        let found = match answering(files, address) {
+            Ok(function) => unready(files, &function, &ours, backend, &mut groups),
+            Err(why) => vec![why],
+        };
+        obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
+    }
+    // Never asked to change anything, so its records have no place.
+    let manager = Manager::with(files.clone(), Arc::new(ChildWriter), JournalDir::at(""));
+    for address in managed.iter().copied() {
+        let found = match answering(files, address) {
+            Ok(function) => manager.in_the_way(function, &ours, &mut groups),
+            Err(why) => vec![NotLent::from(why)],
+        };
+        obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
+    }
+    // What a start would load a module for may be there then.
+    for wanted in mdevs.iter().filter(|wanted| !files.lacks_gvt(wanted)) {
+        if let Err(why) = files.mdev_to_make(wanted) {
+            obstacles.push(Obstacle::new(LentDevice::Mediated(wanted.uuid), why));
+        }
+    }
+    obstacles
+}
+
+/// The function, if it can be reached and answers or sleeps.
+fn answering(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
+    let function = reachable(files, address)?;
+    if !files.is_awake(address) {
+        return Ok(function);
+    }
+    match files.answers(address) {
+        Ok(true) => Ok(function),
+        Ok(false) => Err(all_ones(files, address)),
+        Err(source) => Err(Unready::Config { address, source }),
+    }
+}

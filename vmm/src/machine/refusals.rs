@@ -1,0 +1,68 @@
+//! Everything that `run` would refuse of a machine, as far as that can be known without starting it, all at once: for `doctor`.
+//!
+//! Not looked at are the places that a run writes to: sockets, terminals, files of consoles and events.
+
+use std::path::Path;
+
+use super::assembly::lacking::Lacking;
+use super::passthrough::refused_devices;
+use super::{plan_of, refused_files};
+use crate::config::{self, Overrides};
+use crate::finding::{Finding, Section};
+use crate::host::{HostFacts, HostFiles};
+use crate::kvm;
+use crate::memory;
+use crate::outcome::Failure;
+use crate::plan::{self, MachinePlan};
+use crate::vfio;
+
+/// What is wrong with a machine that can be planned.
+pub struct Refusals {
+    /// What would be run.
+    pub plan: MachinePlan,
+    /// What it would do without, or not as the user may think.
+    pub warnings: Vec<Finding>,
+    /// What a start would end with.
+    pub problems: Vec<Finding>,
+}
+
+/// What would be refused of the machine of a vm.toml. On `another` host only its devices are looked at: files, KVM and memory
+/// are this host's.
+///
+/// # Errors
+/// The configuration cannot be read, is wrong, or contradicts itself or the host.
+pub fn refusals(path: &Path, another: Option<&HostFiles>) -> Result<Refusals, Failure> {
+    let Some(files) = another else { return here(path) };
+    let config = config::load(path, &Overrides::default())?;
+    let facts = HostFacts::gather_from(files, config.lent_devices());
+    let mut plan = plan::plan(config, &facts)?;
+    let warnings = std::mem::take(&mut plan.warnings);
+    let problems = refused_devices(&plan, files);
+    Ok(Refusals { plan, warnings, problems })
+}
+
+fn here(path: &Path) -> Result<Refusals, Failure> {
+    let mut plan = plan_of(path, &Overrides::default())?;
+    let mut warnings = std::mem::take(&mut plan.warnings);
+    let mut problems = refused_files(&plan);
+    match kvm::open() {
+        Ok(kvm) => {
+            let lacking = Lacking::ask(&plan, &kvm);
+            warnings.extend(lacking.warnings);
+            problems.extend(lacking.problems);
+        }
+        Err(error) => problems.push(Finding::of_host(error.to_string())),
+    }
+    let memory = || Section::Machine.key("memory");
+    if let Err(error) = memory::check_against_host(&plan.memory) {
+        problems.push(plan.problem(memory(), error.to_string()).about_host());
+    }
+    problems.extend(refused_devices(&plan, &HostFiles::default()));
+    // Of memory for a virtual GPU nobody knows how much will be locked.
+    if plan.passthrough.iter().any(|device| device.host.function().is_some())
+        && let Err(why) = vfio::may_lock(plan.memory.size)
+    {
+        problems.push(plan.problem(memory(), why).about_host());
+    }
+    Ok(Refusals { plan, warnings, problems })
+}
