@@ -4,6 +4,7 @@
 //! with status 2 (clap's own), the status of a wrong configuration.
 
 mod ctl;
+mod doctor;
 mod explain;
 mod script;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
 pub use ctl::{Chord, CtlArgs, CtlCommand, LinkAction, MouseAction, PointerButton};
+pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};
 pub use script::Script;
 pub use vbios::{DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
@@ -63,6 +65,8 @@ pub enum Command {
         #[command(subcommand)]
         command: ExplainCommand,
     },
+    /// Say what of this host stands in the way of a machine, and how to mend it
+    Doctor(Box<DoctorArgs>),
     /// Print the JSON schema of vm.toml
     Schema,
     /// Look into a GPU's video BIOS, find it in a BIOS update, or read it from the GPU

@@ -8,11 +8,12 @@ use clap::Parser;
 use vocabulary::printable::{is_control, printable};
 
 use crate::cli::{
-    AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, ExplainCommand, PlanArgs,
-    RunArgs, RunOptions,
+    AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs, ExplainCommand,
+    PlanArgs, RunArgs, RunOptions,
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
+use crate::doctor;
 use crate::events::ProcessStart;
 use crate::explain::{self, Explained};
 use crate::finding::Findings;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
         Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),
+        Command::Doctor(args) => examine(&args),
         Command::Schema => print_raw(&config::schema()),
         Command::Vbios(args) => match vbios::run(&args, cli.verbose > 0) {
             Ok(answer) => print_as(args.json(), &answer.text).map(|_| answer.status),
@@ -86,6 +88,16 @@ fn explain(args: &Code43Args) -> Result<u8, Failure> {
         complain("`run` would refuse files of this machine: `optimus-vmm plan` says which, and why");
     }
     Ok(if report.holds() { status::SUCCESS } else { status::CONDITION })
+}
+
+fn examine(args: &DoctorArgs) -> Result<u8, Failure> {
+    match doctor::run(args) {
+        Ok(answer) => print_as(args.json, &answer.text).map(|_| answer.status),
+        Err(error) => {
+            complain(&error.to_string());
+            Ok(error.status())
+        }
+    }
 }
 
 fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {

@@ -12,6 +12,7 @@ mod control;
 mod cpu;
 mod ctl;
 mod device;
+mod doctor;
 mod events;
 mod explain;
 mod finding;
@@ -39,5 +40,6 @@ mod vbios;
 mod vfio;
 mod vnc;
 mod watch;
+mod wrapping;
 
 pub use command::main;

@@ -1,0 +1,80 @@
+//! What the host's other GPUs can give a guest.
+
+use super::{Verdict, function, listed};
+use crate::doctor::distribution::Distribution;
+use crate::doctor::facts::Facts;
+use crate::doctor::facts::gpu::{Display, Gvt};
+
+const INTEL: u16 = 0x8086;
+const AMD: u16 = 0x1002;
+
+pub(super) fn igpu(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
+    let Some(pci) = &facts.pci else { return Vec::new() };
+    pci.rest().filter_map(|display| of(facts, distribution, display)).collect()
+}
+
+fn of(facts: &Facts, distribution: Distribution, display: &Display) -> Option<Verdict> {
+    let own = &display.function;
+    let what = format!("{} ({})", own.address, own.ids());
+    let source = format!("{}, /sys/class/mdev_bus", function(own.address));
+    if let Some(total) = display.virtual_functions.filter(|total| *total > 0) {
+        let now = display.virtual_now.unwrap_or_default();
+        let made = if now > 0 { format!(", {now} made") } else { String::new() };
+        return Some(
+            Verdict::ok(
+                format!(
+                    "{what} has SR-IOV: up to {total} virtual functions{made}; `host` in [igpu] takes one"
+                ),
+                source,
+            )
+            .with_fix(format!(
+                "`echo 1 | sudo tee {}/sriov_numvfs` makes one (docs/host.md)",
+                function(own.address)
+            )),
+        );
+    }
+    Some(match (&display.gvt, own.vendor) {
+        (Some(Gvt::Offers(types)), _) => {
+            Verdict::ok(format!("{what} has GVT-g: {}; `parent` in [igpu] makes one", listed(types)), source)
+        }
+        (Some(Gvt::Off(why, cure)), _) => {
+            let words: Vec<_> = ["i915.enable_gvt=1", "i915.enable_guc=0"]
+                .into_iter()
+                .filter(|word| {
+                    let name = word.split('=').next().unwrap_or_default();
+                    facts.parameter(name).is_none_or(|value| !word.ends_with(value))
+                })
+                .collect();
+            let by_parameters = cure.contains("kernel's command line") && !words.is_empty();
+            let fix = match by_parameters {
+                true => {
+                    format!("{}; then `sudo modprobe kvmgt`", distribution.add_parameters(&words.join(" ")))
+                }
+                false => cure.clone(),
+            };
+            Verdict::note(format!("{what} could have GVT-g, but: {why}"), source, "only `[igpu]` needs it")
+                .with_fix(fix)
+        }
+        (Some(Gvt::TooOld), _) => Verdict::note(
+            format!("{what} has neither GVT-g nor SR-IOV: it is older than Broadwell"),
+            source,
+            "leave [igpu] out",
+        ),
+        (Some(Gvt::TooNew), _) => Verdict::note(
+            format!("{what} has no GVT-g, and its driver here offers no SR-IOV"),
+            source,
+            "the 11th generation and Ice Lake have neither: leave [igpu] out; from the 12th on SR-IOV takes xe of recent kernels or the module i915-sriov-dkms",
+        ),
+        (None, AMD) => Verdict::note(
+            format!("{what} is AMD's, which have neither GVT-g nor SR-IOV in laptops"),
+            source,
+            "leave [igpu] out",
+        ),
+        (None, INTEL) => Verdict::note(
+            format!("{what}: whether it has GVT-g is not known, and there is no SR-IOV"),
+            source,
+            "leave [igpu] out, or report the ID",
+        ),
+        (None, _) => return None,
+    })
+}

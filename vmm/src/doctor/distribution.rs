@@ -1,0 +1,319 @@
+//! What to do, in the words of the host's distribution: how its kernel's command line is changed, its initramfs renewed, its packages
+//! installed. Commands stand between backticks.
+
+use super::facts::{Facts, System};
+
+/// Distributions that do these things alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Arch,
+    /// Debian, Ubuntu and what is made from them.
+    Debian,
+    Fedora,
+    Suse,
+    NixOs,
+    /// One that is not known.
+    Other,
+}
+
+/// What can be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Package {
+    Ovmf,
+    Passt,
+    AcpiCall,
+}
+
+/// How a host is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Distribution {
+    pub(super) family: Family,
+    /// There is `/etc/default/grub`.
+    grub: bool,
+    /// There is `/etc/kernel/cmdline`.
+    kernel_cmdline: bool,
+}
+
+impl Distribution {
+    /// That of a host.
+    pub(super) fn of(facts: &Facts) -> Self {
+        let Some(system) = &facts.system else {
+            return Self { family: Family::Other, grub: false, kernel_cmdline: false };
+        };
+        let has = |file: &str| system.boot.iter().any(|other| other == file);
+        Self {
+            family: family(system),
+            grub: has("etc/default/grub"),
+            kernel_cmdline: has("etc/kernel/cmdline"),
+        }
+    }
+
+    /// Adds words to the kernel's command line.
+    pub(super) fn add_parameters(self, words: &str) -> String {
+        let shell = format!("GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT {words}\"");
+        let append =
+            |file: &str, then: &str| format!("`echo '{shell}' | sudo tee -a {file} && {then}`, and reboot");
+        match self.family {
+            Family::Debian if self.grub => append("/etc/default/grub.d/optimus-vmm.cfg", "sudo update-grub"),
+            Family::Arch if self.grub => {
+                append("/etc/default/grub", "sudo grub-mkconfig -o /boot/grub/grub.cfg")
+            }
+            Family::Suse if self.grub => {
+                append("/etc/default/grub", "sudo grub2-mkconfig -o /boot/grub2/grub.cfg")
+            }
+            Family::Fedora => format!("`sudo grubby --update-kernel=ALL --args=\"{words}\"`, and reboot"),
+            Family::NixOs => {
+                let list: Vec<_> = words.split(' ').map(|word| format!("\"{word}\"")).collect();
+                let list = list.join(" ");
+                format!(
+                    "add `boot.kernelParams = [ {list} ];` to /etc/nixos/configuration.nix, `sudo nixos-rebuild boot`, and reboot"
+                )
+            }
+            Family::Arch if self.kernel_cmdline => {
+                format!(
+                    "`sudo sed -i '1s/$/ {words}/' /etc/kernel/cmdline && sudo mkinitcpio -P`, and reboot"
+                )
+            }
+            Family::Arch => {
+                format!(
+                    "add `{words}` to the line `options` of each file in /boot/loader/entries, or where your boot loader has the kernel's command line, and reboot"
+                )
+            }
+            Family::Debian | Family::Suse | Family::Other => {
+                format!(
+                    "add `{words}` to the kernel's command line, where your boot loader has it, and reboot"
+                )
+            }
+        }
+    }
+
+    /// Takes a word from the kernel's command line.
+    pub(super) fn remove_parameter(self, word: &str) -> String {
+        match self.family {
+            Family::Fedora => {
+                format!("`sudo grubby --update-kernel=ALL --remove-args=\"{word}\"`, and reboot")
+            }
+            Family::NixOs => {
+                format!(
+                    "take `{word}` from `boot.kernelParams` in your configuration, `sudo nixos-rebuild boot`, and reboot"
+                )
+            }
+            _ => {
+                let (file, then) = match self.family {
+                    Family::Debian if self.grub => {
+                        ("/etc/default/grub or a file in /etc/default/grub.d", "`sudo update-grub`")
+                    }
+                    Family::Arch if self.grub => {
+                        ("/etc/default/grub", "`sudo grub-mkconfig -o /boot/grub/grub.cfg`")
+                    }
+                    Family::Suse if self.grub => {
+                        ("/etc/default/grub", "`sudo grub2-mkconfig -o /boot/grub2/grub.cfg`")
+                    }
+                    Family::Arch if self.kernel_cmdline => ("/etc/kernel/cmdline", "`sudo mkinitcpio -P`"),
+                    _ => {
+                        return format!(
+                            "take `{word}` from the kernel's command line, where your boot loader has it, and reboot"
+                        );
+                    }
+                };
+                format!("take `{word}` from {file}, {then}, and reboot")
+            }
+        }
+    }
+
+    /// Sets an option of a module for good.
+    pub(super) fn module_option(self, module: &str, option: &str) -> String {
+        match self.family {
+            Family::NixOs => format!(
+                "add `boot.extraModprobeConfig = \"options {module} {option}\";` to /etc/nixos/configuration.nix, `sudo nixos-rebuild boot`, and reboot"
+            ),
+            _ => format!(
+                "`echo 'options {module} {option}' | sudo tee -a /etc/modprobe.d/optimus-vmm.conf`, and reboot"
+            ),
+        }
+    }
+
+    /// Renews the initramfs.
+    fn renew_initramfs(self) -> &'static str {
+        match self.family {
+            Family::Arch => "sudo mkinitcpio -P",
+            Family::Debian => "sudo update-initramfs -u",
+            Family::Fedora | Family::Suse => "sudo dracut -f",
+            Family::NixOs | Family::Other => "",
+        }
+    }
+
+    /// Has vfio-pci take functions with these IDs at each boot, before `drivers` can.
+    pub(super) fn bind_at_boot(self, ids: &str, drivers: &[String]) -> String {
+        if self.family == Family::NixOs {
+            return format!(
+                "add `boot.initrd.kernelModules = [ \"vfio_pci\" ]; boot.kernelParams = [ \"vfio-pci.ids={ids}\" ];` to \
+                 /etc/nixos/configuration.nix, `sudo nixos-rebuild boot`, and reboot"
+            );
+        }
+        let mut lines = format!("options vfio-pci ids={ids}\\n");
+        for driver in drivers {
+            lines.push_str(&format!("softdep {driver} pre: vfio-pci\\n"));
+        }
+        let command = format!("printf '{lines}' | sudo tee /etc/modprobe.d/vfio.conf");
+        match self.renew_initramfs() {
+            "" => format!("`{command}`, renew the initramfs, and reboot"),
+            renew => format!("`{command} && {renew}`, and reboot"),
+        }
+    }
+
+    /// Lets users of the group kvm lock guest memory.
+    pub(super) fn unlimited_memlock(self) -> String {
+        match self.family {
+            Family::NixOs => "add `security.pam.loginLimits = [ { domain = \"@kvm\"; type = \"-\"; item = \"memlock\"; value = \"unlimited\"; } ];` to \
+                              /etc/nixos/configuration.nix, `sudo nixos-rebuild switch`, and log in again"
+                .into(),
+            _ => "`echo '@kvm - memlock unlimited' | sudo tee /etc/security/limits.d/optimus-vmm.conf`, and log in again as a member of the group kvm; \
+                  root needs none of it"
+                .into(),
+        }
+    }
+
+    /// Sets a variable of the kernel now and for good.
+    pub(super) fn sysctl(self, setting: &str) -> String {
+        match self.family {
+            Family::NixOs => {
+                let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+                format!(
+                    "add `boot.kernel.sysctl.\"{name}\" = {value};` to /etc/nixos/configuration.nix, and `sudo nixos-rebuild switch`"
+                )
+            }
+            _ => format!(
+                "`echo {setting} | sudo tee /etc/sysctl.d/80-optimus-vmm.conf && sudo sysctl --system`"
+            ),
+        }
+    }
+
+    /// Installs a package.
+    pub(super) fn install(self, package: Package) -> String {
+        let names = match package {
+            Package::Ovmf => ["edk2-ovmf", "ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "qemu"],
+            Package::Passt => ["passt"; 5],
+            Package::AcpiCall => ["acpi_call-dkms", "acpi-call-dkms", "", "", "acpi_call"],
+        };
+        let [arch, debian, fedora, suse, nixos] = names;
+        match self.family {
+            Family::Arch => format!("`sudo pacman -S {arch}`"),
+            Family::Debian => format!("`sudo apt install {debian}`"),
+            Family::Fedora if !fedora.is_empty() => format!("`sudo dnf install {fedora}`"),
+            Family::Suse if !suse.is_empty() => format!("`sudo zypper install {suse}`"),
+            Family::NixOs if package == Package::AcpiCall => {
+                "add `boot.extraModulePackages = [ config.boot.kernelPackages.acpi_call ];` to /etc/nixos/configuration.nix, and `sudo nixos-rebuild switch`"
+                    .into()
+            }
+            Family::NixOs => {
+                format!("add `environment.systemPackages = [ pkgs.{nixos} ];` to /etc/nixos/configuration.nix, and `sudo nixos-rebuild switch`")
+            }
+            _ if package == Package::AcpiCall => {
+                "build the module acpi_call (https://github.com/nix-community/acpi_call); this distribution has no package of it".into()
+            }
+            _ => format!("install what your distribution calls `{debian}`"),
+        }
+    }
+}
+
+fn family(system: &System) -> Family {
+    let names = std::iter::once(system.id.as_str()).chain(system.like.iter().map(String::as_str));
+    let known = |name: &str| {
+        Some(match name {
+            "arch" | "archlinux" | "manjaro" | "endeavouros" | "cachyos" => Family::Arch,
+            "debian" | "ubuntu" => Family::Debian,
+            "fedora" | "rhel" | "centos" => Family::Fedora,
+            "nixos" => Family::NixOs,
+            "suse" | "opensuse" | "sles" => Family::Suse,
+            name if name.starts_with("opensuse") => Family::Suse,
+            _ => return None,
+        })
+    };
+    names.into_iter().find_map(known).unwrap_or(Family::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    const FAMILIES: [Family; 6] =
+        [Family::Arch, Family::Debian, Family::Fedora, Family::Suse, Family::NixOs, Family::Other];
+
+    fn all() -> impl Iterator<Item = Distribution> {
+        FAMILIES.into_iter().flat_map(|family| {
+            [(true, false), (false, true), (false, false)].map(|(grub, kernel_cmdline)| Distribution {
+                family,
+                grub,
+                kernel_cmdline,
+            })
+        })
+    }
+
+    #[test]
+    fn families_by_os_release() {
+        for (id, like, expected) in [
+            ("arch", "", Family::Arch),
+            ("manjaro", "arch", Family::Arch),
+            ("ubuntu", "debian", Family::Debian),
+            ("linuxmint", "ubuntu debian", Family::Debian),
+            ("fedora", "", Family::Fedora),
+            ("nobara", "fedora", Family::Fedora),
+            ("opensuse-tumbleweed", "opensuse suse", Family::Suse),
+            ("nixos", "", Family::NixOs),
+            ("gentoo", "", Family::Other),
+            ("", "", Family::Other),
+        ] {
+            let like = like.split(' ').map(str::to_owned).collect();
+            let system = System { id: id.into(), like, ..System::default() };
+            assert_eq!(family(&system), expected, "{id}");
+        }
+    }
+
+    /// Each command is one that a shell understands.
+    #[test]
+    fn commands_have_the_shells_syntax() {
+        let mut commands = 0;
+        for distribution in all() {
+            let texts = [
+                distribution.add_parameters("intel_iommu=on iommu=pt"),
+                distribution.remove_parameter("intel_iommu=off"),
+                distribution.module_option("vfio-pci", "disable_idle_d3=1"),
+                distribution.bind_at_boot("10de:1c8d,10de:0fb9", &["nouveau".into(), "nvidia".into()]),
+                distribution.unlimited_memlock(),
+                distribution.sysctl("kernel.split_lock_mitigate=0"),
+                distribution.install(Package::Ovmf),
+                distribution.install(Package::AcpiCall),
+            ];
+            for text in texts {
+                let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| quoted.contains("sudo "));
+                for command in quoted {
+                    let done = Command::new("sh").args(["-n", "-c", command]).output().unwrap();
+                    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+                    commands += 1;
+                }
+            }
+        }
+        assert!(commands > 60, "{commands}");
+    }
+
+    /// The line that GRUB's configuration gets is one that it understands, twice too: GRUB's configuration is a shell's.
+    #[test]
+    fn grub_gets_the_words() {
+        let told = Distribution { family: Family::Arch, grub: true, kernel_cmdline: false };
+        let text = told.add_parameters("intel_iommu=on");
+        let echo = text.split('`').nth(1).and_then(|command| command.split(" | sudo tee").next()).unwrap();
+        let line = Command::new("sh").args(["-c", echo]).output().unwrap().stdout;
+        let line = String::from_utf8(line).unwrap();
+        let script = format!(
+            "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet splash\"\n{line}{line}echo \"$GRUB_CMDLINE_LINUX_DEFAULT\"\n"
+        );
+        let mut shell = Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        let said = shell.wait_with_output().unwrap().stdout;
+        assert_eq!(String::from_utf8(said).unwrap(), "quiet splash intel_iommu=on intel_iommu=on\n");
+    }
+}
