@@ -3,6 +3,7 @@
 //! The labs of these scenarios have the devices of `scripts/lab exec --gpu`.
 
 mod devices;
+mod doctor;
 mod gpu;
 mod life;
 mod refusal;
@@ -17,7 +18,15 @@ use crate::Scenario;
 
 /// All of them.
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    [devices::SCENARIOS, gpu::SCENARIOS, life::SCENARIOS, refusal::SCENARIOS, unfit::SCENARIOS].concat()
+    [
+        devices::SCENARIOS,
+        doctor::SCENARIOS,
+        gpu::SCENARIOS,
+        life::SCENARIOS,
+        refusal::SCENARIOS,
+        unfit::SCENARIOS,
+    ]
+    .concat()
 }
 
 /// Runs the small guest with these devices, without firmware, and requires that its test passes and the host is as before.

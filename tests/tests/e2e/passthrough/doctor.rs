@@ -1,0 +1,120 @@
+//! The doctor on a host with a real IOMMU: what it says is done, word by word, and then a machine runs that did not before.
+
+use serde_json::Value;
+use tests::machine::Machine;
+use tests::passthrough::{Gpu, Passthrough, Rom};
+use tests::run::Options;
+use tests::vfio::{HostFunction, ids};
+use tests::{Outcome, binary, ensure, toml};
+
+use super::gpu::SPOOFED;
+use crate::{Scenario, elsewhere, scenario};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    scenario("doctor_leads_to_a_run", 60, to_a_run),
+    elsewhere("doctor_tells_that_interrupts_are_not_remapped", 10, "unsafe", not_remapped),
+    elsewhere("doctor_tells_that_the_iommu_is_off", 10, "off", no_iommu),
+];
+
+/// The doctor's status, and its report as JSON.
+fn doctor(arguments: &[&str]) -> Outcome<(i32, Value)> {
+    let output = std::process::Command::new(binary::path()?)
+        .args(["doctor", "--json", "--patience", "60"])
+        .args(arguments)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = serde_json::from_str(&text)
+        .map_err(|error| format!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok((output.status.code().unwrap_or(-1), report))
+}
+
+/// What the findings of this name say, in one text.
+fn said(report: &Value, id: &str, severity: &str) -> String {
+    let findings = report["findings"].as_array().into_iter().flatten();
+    let of_id = findings.filter(|finding| finding["id"] == id && finding["severity"] == severity);
+    of_id.map(|finding| format!("{}\n{}\n", finding["found"], finding["fix"])).collect()
+}
+
+/// The commands between backticks of all that stands in the way of the machine.
+fn commands(report: &Value) -> Vec<String> {
+    let findings = report["findings"].as_array().into_iter().flatten();
+    let blocking = findings.filter(|finding| finding["id"] == "vm-toml" && finding["severity"] == "blocks");
+    blocking
+        .filter_map(|finding| finding["fix"].as_str())
+        .flat_map(|fix| fix.split('`').skip(1).step_by(2).filter(|quoted| quoted.contains("sudo ")))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn to_a_run() -> Outcome {
+    let functions = [HostFunction::find(ids::GPU)?, HostFunction::find(ids::AUDIO)?];
+    for function in &functions {
+        function.bind(None)?;
+    }
+    let [gpu, audio] = &functions;
+    let machine = Machine::small("test=pci after=halt")?.directly().with_passthrough(Passthrough {
+        gpu: Some(Gpu {
+            host: gpu.address.clone(),
+            others: vec![audio.address.clone()],
+            ids: Some(SPOOFED),
+            rom: Rom::Off,
+            manage: false,
+        }),
+        functions: Vec::new(),
+    });
+    let path = machine.file("doctor.toml");
+    std::fs::write(&path, toml::of(&machine))?;
+    let name = path.display().to_string();
+    let before: Vec<_> = functions.iter().map(HostFunction::driver).collect();
+    let (status, sick) = doctor(&[&name])?;
+    ensure(status == 3, format!("status {status} while nothing is bound: {sick:#}"))?;
+    let told = said(&sick, "vm-toml", "blocks");
+    for function in &functions {
+        let word = format!("{} is without driver, not bound to vfio-pci", function.address);
+        ensure(told.contains(&word), format!("'{word}' is not in {told}"))?;
+    }
+    let now: Vec<_> = functions.iter().map(HostFunction::driver).collect();
+    ensure(now == before, "the doctor has changed a driver")?;
+    for id in ["iommu", "interrupt-remapping", "kvm", "virtualization"] {
+        ensure(!said(&sick, id, "ok").is_empty(), format!("{id} is not ok: {sick:#}"))?;
+    }
+    ensure(said(&sick, "gpu-group", "ok").contains(&gpu.address), format!("the group: {sick:#}"))?;
+
+    let commands = commands(&sick);
+    ensure(commands.len() == 2, format!("{commands:?}"))?;
+    for command in commands {
+        // The lab is root and has no sudo.
+        tests::lab::call("sh", &["-ec", &command.replace("sudo ", "")])?;
+    }
+    let (status, well) = doctor(&[&name])?;
+    ensure(status == 0, format!("status {status} after what it said was done: {well:#}"))?;
+    ensure(said(&well, "gpu-driver", "ok").contains("vfio-pci has the GPU"), format!("{well:#}"))?;
+
+    let mut running = machine.start(&Options::default().within(300))?;
+    running.expect("L2-TEST-PASSED pci")?;
+    // Its own process is named as the one that has the GPU.
+    let (status, held) = doctor(&[&name])?;
+    ensure(status == 3, format!("status {status} while a machine has the GPU: {held:#}"))?;
+    let who = said(&held, "gpu-users", "blocks");
+    ensure(who.contains("optimus-vmm (process "), format!("who has the GPU: {who}"))?;
+    let finished = running.kill()?;
+    finished.printed("PCI 0000:01:00.0 0x10de 0x1c8d 0x17aa 0x39d1 0x030000")?;
+    for function in &functions {
+        function.bind(None)?;
+    }
+    Ok(())
+}
+
+fn not_remapped() -> Outcome {
+    let (status, report) = doctor(&[])?;
+    ensure(status == 3, format!("status {status}: {report:#}"))?;
+    let told = said(&report, "interrupt-remapping", "blocks");
+    ensure(told.contains("interrupts are not remapped") && told.contains("allow_unsafe_interrupts=1"), told)
+}
+
+fn no_iommu() -> Outcome {
+    let (status, report) = doctor(&[])?;
+    ensure(status == 3, format!("status {status}: {report:#}"))?;
+    let told = said(&report, "iommu", "blocks");
+    ensure(told.contains("IOMMU"), format!("{report:#}"))
+}
