@@ -93,17 +93,17 @@ pub(super) fn apic(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
 }
 
 pub(super) fn msrs(facts: &Facts, _: Distribution) -> Vec<Verdict> {
-    let Some(value) = facts.processor.as_ref().and_then(|processor| processor.ignore_msrs.as_deref()) else {
+    let Some(value) = facts.processor.as_ref().and_then(|processor| processor.ignore_msrs) else {
         return Vec::new();
     };
     let source = "/sys/module/kvm/parameters/ignore_msrs";
     vec![match value {
-        "Y" | "1" => Verdict::note(
+        true => Verdict::note(
             "KVM ignores unknown registers of all guests",
             source,
             "machines need not set `msrs`, and cannot count or refuse such accesses",
         ),
-        _ => Verdict::ok("each machine decides by `msrs` what unknown registers do", source),
+        false => Verdict::ok("each machine decides by `msrs` what unknown registers do", source),
     }]
 }
 

@@ -31,8 +31,7 @@ impl Iommu {
     pub(super) fn read(files: &HostFiles) -> Self {
         let tables = files.names("sys/firmware/acpi/tables");
         let unsafe_interrupts = LENDERS.iter().filter(|module| {
-            let parameter = format!("sys/module/{module}/parameters/allow_unsafe_interrupts");
-            files.text(parameter).is_ok_and(|value| matches!(value.as_str(), "Y" | "1"))
+            files.module_switch(&format!("{module}/parameters/allow_unsafe_interrupts")) == Some(true)
         });
         Self {
             groups: files.names("sys/kernel/iommu_groups").len(),

@@ -30,7 +30,7 @@ pub(in crate::doctor) struct Processor {
     /// And the interrupts between processors of a guest.
     pub(in crate::doctor) ipis: bool,
     /// `sys/module/kvm/parameters/ignore_msrs`.
-    pub(in crate::doctor) ignore_msrs: Option<String>,
+    pub(in crate::doctor) ignore_msrs: Option<bool>,
     /// `proc/sys/kernel/split_lock_mitigate`.
     pub(in crate::doctor) split_lock: Option<String>,
     /// cpufreq's driver and governor of the first CPU.
@@ -73,7 +73,7 @@ impl Processor {
             apic_known: APIC.iter().any(|parameter| files.path(parameter).exists()),
             apic: host.apic.registers,
             ipis: host.apic.ipis,
-            ignore_msrs: files.text("sys/module/kvm/parameters/ignore_msrs").ok(),
+            ignore_msrs: files.module_switch("kvm/parameters/ignore_msrs"),
             split_lock: files.text("proc/sys/kernel/split_lock_mitigate").ok(),
             governor: files
                 .text(format!("{CPUFREQ}/scaling_driver"))
