@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod log_limit;
 pub mod memory;
 pub mod net;
+pub mod nvme;
 pub mod pci;
 pub mod pflash;
 pub mod ps2;

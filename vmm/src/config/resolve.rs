@@ -68,7 +68,7 @@ pub(super) fn resolve(
     let direct = kernel.as_ref().is_some_and(|kernel| kernel.boot == Boot::Direct);
     let firmware = (!direct).then(|| resolver.firmware(firmware, &name, exists));
     let disks: Vec<Disk> =
-        disk.into_iter().enumerate().map(|(index, disk)| disk.resolve(index, &mut resolver)).collect();
+        disk.into_iter().enumerate().map(|(index, disk)| disk.resolve(index, uuid, &mut resolver)).collect();
     let firmware_files: Vec<&Path> = firmware.iter().flat_map(Firmware::files).collect();
     disk::check_files(&mut resolver, &firmware_files, &disks);
     let mut devices = Devices::default();

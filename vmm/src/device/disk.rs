@@ -3,12 +3,14 @@
 
 mod bus;
 mod identity;
+mod nvme;
 mod section;
 mod virtio;
 
 use std::path::PathBuf;
 
 use devices::disk::{BlockBackend, DiskOptions, open_disk};
+use uuid::Uuid;
 use vocabulary::{DiskFormat, PciAddress};
 
 use super::{Assembly, Boot, DeviceError, Opened, Opening, PciNeed, Purpose, Spec, UsedFile};
@@ -27,6 +29,8 @@ pub struct Disk {
     pub index: usize,
     /// Image file or block device.
     pub path: PathBuf,
+    /// What no other disk of any machine has: made from the machine's UUID and the disk's number.
+    pub uuid: Uuid,
     /// What the guest reaches it by.
     pub bus: Bus,
     /// Format of the image.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::identity::IdentityKey;
-use super::{Disk, virtio};
+use super::{Disk, nvme, virtio};
 use crate::device::{Assembly, DeviceError, PciNeed};
 use crate::topology::Placed;
 
@@ -18,6 +18,8 @@ pub enum Bus {
     /// virtio-blk.
     #[default]
     Virtio,
+    /// NVMe, a controller for each disk.
+    Nvme,
 }
 
 impl Bus {
@@ -25,6 +27,7 @@ impl Bus {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Virtio => "virtio",
+            Self::Nvme => "nvme",
         }
     }
 
@@ -32,6 +35,7 @@ impl Bus {
     pub(super) fn attachment(self) -> &'static dyn Attachment {
         match self {
             Self::Virtio => &virtio::Virtio,
+            Self::Nvme => &nvme::Nvme,
         }
     }
 }

@@ -22,7 +22,8 @@ pub(super) enum IdentityKey {
     Serial,
     Model,
     FirmwareRevision,
-    Ssd,
+    /// With what it is to be.
+    Ssd(bool),
 }
 
 impl Identity {
@@ -30,14 +31,13 @@ impl Identity {
     fn written(&self) -> impl Iterator<Item = (IdentityKey, &'static str)> {
         let Self { serial, model, firmware_revision, ssd } = self;
         [
-            (IdentityKey::Serial, "serial", serial.is_some()),
-            (IdentityKey::Model, "model", model.is_some()),
-            (IdentityKey::FirmwareRevision, "firmware_revision", firmware_revision.is_some()),
-            (IdentityKey::Ssd, "ssd", ssd.is_some()),
+            serial.as_ref().map(|_| (IdentityKey::Serial, "serial")),
+            model.as_ref().map(|_| (IdentityKey::Model, "model")),
+            firmware_revision.as_ref().map(|_| (IdentityKey::FirmwareRevision, "firmware_revision")),
+            ssd.map(|ssd| (IdentityKey::Ssd(ssd), "ssd")),
         ]
         .into_iter()
-        .filter(|(.., written)| *written)
-        .map(|(key, name, _)| (key, name))
+        .flatten()
     }
 
     /// Refuses what the bus cannot show.
@@ -46,7 +46,7 @@ impl Identity {
             if let Some(why) = bus.attachment().hides(key) {
                 resolver.problem_with_help(
                     section.key(name),
-                    format!("`{name}` cannot be shown by a disk with `bus = \"{}\"`: {why}", bus.word()),
+                    format!("this `{name}` cannot be shown by a disk with `bus = \"{}\"`: {why}", bus.word()),
                     format!("leave `{name}` out"),
                 );
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use vocabulary::{DiskFormat, PciAddress};
 
 use super::{Bus, Disk, Identity};
@@ -18,7 +19,8 @@ pub(crate) struct DiskSection {
     /// The image file or block device.
     #[schemars(extend("format" = "path"))]
     pub path: String,
-    /// What the guest reaches it by: `"virtio"`, virtio-blk.
+    /// What the guest reaches it by: `"virtio"`, virtio-blk, for which Windows needs a driver; `"nvme"`, an NVMe controller, for which it
+    /// has one. Nothing else changes a disk's bus.
     #[serde(default)]
     pub bus: Bus,
     /// The image's format. It is never guessed from the content, which a guest could forge.
@@ -28,16 +30,16 @@ pub(crate) struct DiskSection {
     #[serde(default)]
     pub readonly: bool,
     /// The serial number that the guest sees: at most 20 ASCII characters.
-    #[schemars(extend("format" = "disk-serial", "x-default" = "none"))]
+    #[schemars(extend("format" = "disk-serial", "x-default" = "none on virtio; on NVMe, one that is made from the machine's UUID and the disk's number"))]
     pub serial: Option<String>,
     /// The model that the guest sees: at most 40 ASCII characters. virtio has no place for one.
-    #[schemars(extend("format" = "disk-model", "x-default" = "the bus's"))]
+    #[schemars(extend("format" = "disk-model", "x-default" = "`\"optimus-vmm NVMe disk\"`"))]
     pub model: Option<String>,
     /// The revision of the disk's firmware that the guest sees: at most 8 ASCII characters. virtio has no place for one.
-    #[schemars(extend("format" = "disk-firmware-revision", "x-default" = "the bus's"))]
+    #[schemars(extend("format" = "disk-firmware-revision", "x-default" = "the version of optimus-vmm"))]
     pub firmware_revision: Option<String>,
-    /// Whether the guest is told that nothing in the disk rotates. virtio has no place for it.
-    #[schemars(extend("x-default" = "the bus's"))]
+    /// Whether the guest is told that nothing in the disk rotates. virtio has no place for it, and on NVMe it is always so.
+    #[schemars(extend("x-default" = "`true` on NVMe"))]
     pub ssd: Option<bool>,
     /// Place in the firmware's boot order, lowest first. Disks without one follow as the firmware likes.
     #[schemars(extend("x-default" = "none"))]
@@ -95,8 +97,8 @@ pub enum Backing {
 }
 
 impl DiskSection {
-    /// The disk of this number.
-    pub(crate) fn resolve(self, index: usize, resolver: &mut Resolver) -> Disk {
+    /// The disk of this number, of the machine with `uuid`.
+    pub(crate) fn resolve(self, index: usize, uuid: Uuid, resolver: &mut Resolver) -> Disk {
         let Self {
             path,
             bus,
@@ -130,7 +132,21 @@ impl DiskSection {
         let backing = backing.unwrap_or(Backing::Deny);
         let identity = Identity { serial, model, firmware_revision, ssd };
         identity.check(bus, section, resolver);
-        Disk { index, path, bus, format, readonly, identity, boot_index, address, cache, discard, backing }
+        let uuid = Uuid::new_v5(&uuid, format!("disk[{index}]").as_bytes());
+        Disk {
+            index,
+            uuid,
+            path,
+            bus,
+            format,
+            readonly,
+            identity,
+            boot_index,
+            address,
+            cache,
+            discard,
+            backing,
+        }
     }
 }
 
