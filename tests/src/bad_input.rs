@@ -200,13 +200,19 @@ pub const CONFIG: &[Case] = &[
         "a disk on no bus that there is",
         "[[disk]]\npath = \"a.img\"\nbus = \"ide\"\n",
         &[],
-        &["vm.toml:3:", "\"virtio\"", "^"],
+        &["vm.toml:3:", "\"virtio\"", "\"nvme\"", "^"],
     ),
     case(
         "a model where there is no place for one",
         "[[disk]]\npath = \"a.img\"\nmodel = \"WD Blue\"\nssd = true\n",
         &[],
         &["vm.toml:3:", "vm.toml:4:", "bus = \"virtio\"", "serial number", "leave `model` out"],
+    ),
+    case(
+        "an NVMe disk that turns",
+        "[[disk]]\npath = \"a.img\"\nbus = \"nvme\"\nmodel = \"WD Blue\"\nssd = false\n",
+        &[],
+        &["vm.toml:5:", "bus = \"nvme\"", "solid-state", "leave `ssd` out"],
     ),
     case(
         "a firmware revision that is too long",

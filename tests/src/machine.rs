@@ -27,11 +27,40 @@ impl Format {
     }
 }
 
-/// A virtio-blk disk.
+/// What the guest reaches a disk by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk.
+    Virtio,
+    /// NVMe.
+    Nvme,
+}
+
+impl Bus {
+    /// Its name in vm.toml.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Nvme => "nvme",
+        }
+    }
+
+    /// QEMU's device.
+    pub fn peer_device(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-blk-pci,disable-legacy=on",
+            Self::Nvme => "nvme",
+        }
+    }
+}
+
+/// A disk.
 #[derive(Debug, Clone)]
 pub struct Disk {
     /// The image.
     pub path: PathBuf,
+    /// What the guest reaches it by.
+    pub bus: Bus,
     /// Its format.
     pub format: Format,
     /// The serial number, by which guests know it.
@@ -43,9 +72,15 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A writable disk that is not booted from.
+    /// A writable virtio disk that is not booted from.
     pub fn new(path: impl Into<PathBuf>, format: Format, serial: &str) -> Self {
-        Self { path: path.into(), format, serial: serial.into(), readonly: false, boot_index: None }
+        let (path, serial) = (path.into(), serial.into());
+        Self { path, bus: Bus::Virtio, format, serial, readonly: false, boot_index: None }
+    }
+
+    /// The same on a bus.
+    pub fn on(self, bus: Bus) -> Self {
+        Self { bus, ..self }
     }
 
     /// The disk with the tools of the small guest.

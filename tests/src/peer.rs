@@ -67,8 +67,7 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         let path = disk.path.display();
         option("-drive", format!("if=none,id=disk{index},format={format},readonly={readonly},file={path}"));
         let boot = disk.boot_index.map(|index| format!(",bootindex={index}")).unwrap_or_default();
-        let device =
-            format!("virtio-blk-pci,disable-legacy=on,drive=disk{index},serial={}{boot}", disk.serial);
+        let device = format!("{},drive=disk{index},serial={}{boot}", disk.bus.peer_device(), disk.serial);
         option("-device", device);
     }
     // After those that want an address of their own.

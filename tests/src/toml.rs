@@ -44,8 +44,9 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
     for disk in &machine.disks {
         writeln!(
             out,
-            "[[disk]]\npath = {}\nformat = {}\nserial = {}\nreadonly = {}",
+            "[[disk]]\npath = {}\nbus = {}\nformat = {}\nserial = {}\nreadonly = {}",
             string(disk.path.display()),
+            string(disk.bus.name()),
             string(disk.format.name()),
             string(&disk.serial),
             disk.readonly

@@ -17,7 +17,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 const PROMPT: &str = "root@debian:~# ";
 
-fn login(running: &mut Running) -> Outcome {
+pub(crate) fn login(running: &mut Running) -> Outcome {
     running.expect("debian login: ")?;
     running.send("root\n")?;
     running.expect("Password: ")?;
@@ -30,7 +30,7 @@ fn login(running: &mut Running) -> Outcome {
 }
 
 /// Runs a command in the guest and requires its success; gives its output.
-fn shell(running: &mut Running, command: &str) -> Outcome<String> {
+pub(crate) fn shell(running: &mut Running, command: &str) -> Outcome<String> {
     running.send(&format!("{command}; echo \"STATUS\"=$?\n"))?;
     let found = running.expect("(?s)\\n(.*?)STATUS=(\\d+)\\r")?;
     let [_, output, status] = found.as_slice() else { return Err("no output".into()) };
@@ -39,7 +39,7 @@ fn shell(running: &mut Running, command: &str) -> Outcome<String> {
     Ok(output.replace('\r', ""))
 }
 
-fn interactive() -> Options {
+pub(crate) fn interactive() -> Options {
     Options { interactive: true, ..Options::default().within(900) }
 }
 

@@ -21,6 +21,7 @@ mod kill;
 mod lifecycle;
 mod msr;
 mod net;
+mod nvme;
 mod nvram;
 mod passthrough;
 mod pinning;
@@ -102,6 +103,7 @@ fn main() -> std::process::ExitCode {
         pinning::SCENARIOS,
         disk::SCENARIOS,
         net::SCENARIOS,
+        nvme::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
         vrom::SCENARIOS,
