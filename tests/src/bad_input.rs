@@ -203,6 +203,12 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:3:", "\"virtio\"", "\"nvme\"", "^"],
     ),
     case(
+        "a reaction to errors that there is not",
+        "[[disk]]\npath = \"a.img\"\non_error = \"pause\"\n",
+        &[],
+        &["vm.toml:3:", "report", "stop", "^"],
+    ),
+    case(
         "a model where there is no place for one",
         "[[disk]]\npath = \"a.img\"\nmodel = \"WD Blue\"\nssd = true\n",
         &[],

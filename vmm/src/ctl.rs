@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::{Chord, CtlArgs, CtlCommand, LinkAction, MouseAction, PointerButton};
+use crate::cli::{Chord, CtlArgs, CtlCommand, DiskAction, LinkAction, MouseAction, PointerButton};
 use connection::Connection;
 
 /// Why a machine cannot be controlled.
@@ -188,6 +188,10 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
                 LinkAction::Down { card } => (card, false),
             };
             Ok(vec![("set_link", json!({ "name": format!("net[{card}]"), "up": up }))])
+        }
+        CtlCommand::Disk { action: None } => plain("query-block"),
+        CtlCommand::Disk { action: Some(DiskAction::Resize { disk, size }) } => {
+            Ok(vec![("block_resize", json!({ "device": format!("disk[{disk}]"), "size": size.bytes() }))])
         }
         CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
     }

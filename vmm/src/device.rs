@@ -19,6 +19,7 @@ pub(crate) mod display;
 pub(crate) mod net;
 pub(crate) mod rng;
 pub(crate) mod screen;
+mod trouble;
 pub(crate) mod vbios;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub use disk::Disk;
 pub use display::Display;
 pub use net::Net;
 pub use rng::Rng;
+pub(crate) use trouble::Trouble;
 pub use vbios::Vbios;
 
 /// Makes the closed list of kinds, so that every kind is handled wherever devices are told apart.

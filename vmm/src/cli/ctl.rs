@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use devices::input::Key;
+use vocabulary::ByteSize;
 
 /// Help on what the numbers that `ctl` ends with mean.
 const EXIT_STATUS: &str =
@@ -91,6 +92,12 @@ pub enum CtlCommand {
         #[command(subcommand)]
         action: Option<LinkAction>,
     },
+    /// Show its disks, or grow one while the guest runs
+    Disk {
+        /// What to do with a disk.
+        #[command(subcommand)]
+        action: Option<DiskAction>,
+    },
     /// Move its mouse, press a button, or turn the wheel
     Mouse {
         /// What the mouse does.
@@ -119,6 +126,18 @@ pub enum LinkAction {
         /// The card: its number among the `[[net]]` sections, from 0
         #[arg(default_value_t = 0)]
         card: usize,
+    },
+}
+
+/// What happens to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum DiskAction {
+    /// Grow its raw image, or follow a block device that has grown
+    Resize {
+        /// The disk: its number among the `[[disk]]` sections, from 0
+        disk: usize,
+        /// What the guest is to see of it, such as 40G
+        size: ByteSize,
     },
 }
 

@@ -30,6 +30,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use ::devices::input::Key;
+use ::devices::virtio::blk::Handle;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,8 @@ pub(super) enum Slow {
     },
     /// What the driver of the discrete GPU finds.
     Dgpu(Box<code43::Facts>),
+    /// A disk grows to so many bytes.
+    Grow(Handle, u64),
     /// A command of `human-monitor-command`, whose result is a text.
     Monitor(Box<Self>),
 }

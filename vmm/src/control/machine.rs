@@ -9,6 +9,7 @@ use devices::display::Screen;
 use devices::input::Input;
 use devices::net::cable::Cable;
 use devices::pci::Placed;
+use devices::virtio::blk::Handle;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
@@ -129,12 +130,14 @@ pub struct Disk {
     pub path: PathBuf,
     /// The image's format, as QEMU calls it.
     pub format: &'static str,
-    /// What the guest sees, in bytes.
+    /// What the guest saw at the start, in bytes.
     pub size: u64,
     /// The guest cannot write.
     pub read_only: bool,
     /// It goes around the host's page cache.
     pub direct: bool,
+    /// The disk itself, if it can be changed while the machine runs.
+    pub handle: Option<Handle>,
 }
 
 /// A network card.

@@ -87,6 +87,16 @@ fn card() -> NetworkCard {
     }
 }
 
+/// A disk of 10 MiB that no guest uses.
+fn disk(folder: &std::path::Path) -> ::devices::virtio::blk::Handle {
+    use ::devices::disk::{DiskOptions, engine, open_disk};
+    use ::devices::virtio::blk::{Options, VirtioBlk};
+    let path = folder.join("disk.img");
+    std::fs::File::create(&path).unwrap().set_len(10 << 20).unwrap();
+    let image = open_disk(&DiskOptions::new(path)).unwrap();
+    VirtioBlk::new(engine::Disk::new(image), Options::default()).handle()
+}
+
 impl Rig {
     fn new() -> Self {
         Self::with(None, None)
@@ -111,9 +121,10 @@ impl Rig {
                 disks: vec![Disk {
                     path: "/images/a.qcow2".into(),
                     format: "qcow2",
-                    size: 10 << 20,
                     read_only: false,
                     direct: true,
+                    size: 10 << 20,
+                    handle: Some(disk(folder.path())),
                 }],
                 chardevs: vec![CharDevice {
                     label: "serial0".into(),

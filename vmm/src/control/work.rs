@@ -118,6 +118,9 @@ impl Resources {
                 let live = code43::live::read(facts, &(self.devices()?.functions)());
                 return value(code43::Facts { live, ..(**facts).clone() });
             }
+            Slow::Grow(disk, size) => {
+                disk.grow(*size).map_err(|error| Refusal::new(format!("the disk does not grow: {error}")))?;
+            }
             Slow::Monitor(command) => {
                 return Ok(match self.perform(command, cancel) {
                     Ok(serde_json::Value::String(text)) => text.into(),

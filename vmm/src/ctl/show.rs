@@ -20,6 +20,7 @@ pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
             format!("{}: {} × {} pixels\n", file.display(), answer["width"], answer["height"])
         }
         CtlCommand::Net { action: None } => cards(answer),
+        CtlCommand::Disk { action: None } => disks(answer),
         _ => String::new(),
     }
 }
@@ -44,6 +45,20 @@ fn cards(cards: &Value) -> String {
         }
     }
     if lines.is_empty() { "the machine has no network card\n".into() } else { lines }
+}
+
+/// Disks, a line each.
+fn disks(disks: &Value) -> String {
+    let mut lines = String::new();
+    for disk in disks.as_array().into_iter().flatten() {
+        let inserted = &disk["inserted"];
+        let size = ByteSize::from_bytes(inserted["image"]["virtual-size"].as_u64().unwrap_or_default());
+        let access = if inserted["ro"] == true { ", read-only" } else { "" };
+        let (name, format, file) = (text(&disk["device"]), text(&inserted["drv"]), text(&inserted["file"]));
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{name}  {size}  {format}{access}  {file}");
+    }
+    if lines.is_empty() { "the machine has no disk\n".into() } else { lines }
 }
 
 /// All machines, a line each.

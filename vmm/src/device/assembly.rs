@@ -1,5 +1,6 @@
 //! The machine under construction, as an optional device sees it: what it can be connected to, and what comes of it for others.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,8 +11,10 @@ use devices::display::{PlaneSource, Ramfb, Screen};
 use devices::input::Input;
 use devices::pci::{PciFunction, RootComplex, TopologyError};
 use devices::virtio::VirtioDevice;
+use devices::virtio::blk::Handle;
 use devices::virtio::pci::VirtioPci;
 
+use super::Trouble;
 use super::disk::DiskFacts;
 use super::net::{NetFacts, Supervisor};
 use crate::events::EventLog;
@@ -61,6 +64,8 @@ pub(crate) struct Made {
     pub vnc: Option<Server>,
     /// What a client of the control socket is told of the disks.
     pub disks: Vec<DiskFacts>,
+    /// The disks that can be changed while the machine runs, by their numbers.
+    pub disk_handles: HashMap<usize, Handle>,
     /// What it is told of the network cards.
     pub nets: Vec<NetFacts>,
     /// Those who look after programs that devices need.
@@ -91,6 +96,8 @@ pub(crate) struct Assembly<'a> {
     pub input: Arc<dyn Input>,
     /// What a virtual GPU shows.
     pub planes: Option<Arc<dyn PlaneSource>>,
+    /// Who is told of disks that cannot go on.
+    pub trouble: &'a Arc<Trouble>,
     /// What happened when.
     pub events: &'a EventLog,
     /// What the devices so far have brought along.

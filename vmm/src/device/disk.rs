@@ -19,7 +19,7 @@ use crate::topology::Placed;
 
 pub use bus::Bus;
 pub use identity::Identity;
-pub use section::{Backing, Cache, Discard};
+pub use section::{Backing, Cache, Discard, OnError};
 pub(crate) use section::{DiskSection, check_files};
 
 /// A disk.
@@ -49,6 +49,8 @@ pub struct Disk {
     pub discard: Discard,
     /// Whether the image may have a backing image.
     pub backing: Backing,
+    /// What happens when the image cannot be read or written.
+    pub on_error: OnError,
 }
 
 impl Disk {
@@ -64,7 +66,11 @@ impl Spec for Disk {
     }
 
     fn describe(&self) -> String {
-        format!("{} {} {}", self.bus.attachment().name(), self.section(), self.path.display())
+        let stops = match self.on_error {
+            OnError::Report => "",
+            OnError::Stop => " (stops the machine when its image fails)",
+        };
+        format!("{} {} {}{stops}", self.bus.attachment().name(), self.section(), self.path.display())
     }
 
     fn pci(&self) -> Option<PciNeed> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use devices::virtio::blk::Handle;
 use vmm_sys_util::eventfd::EventFd;
 use vocabulary::{ConsoleSpec, DiskFormat};
 
@@ -13,6 +14,7 @@ use super::consoles::Consoles;
 use super::end::End;
 use super::listen::{SerialInput, Wake};
 use super::refused;
+
 use crate::code43;
 use crate::config::Action;
 use crate::console::Console;
@@ -110,7 +112,8 @@ impl Control {
         if let Some(image) = &board.vbios {
             code43::planned::loaded(&mut facts.dgpu, image);
         }
-        facts.disks = board.disks.iter().map(told).collect();
+        facts.disks =
+            (0..).zip(&board.disks).map(|(index, disk)| told(disk, board.disk_handles.get(&index))).collect();
         facts.nets = board.nets.iter().map(card).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {
@@ -189,7 +192,7 @@ fn card(net: &NetFacts) -> NetworkCard {
 }
 
 /// What clients are told of a disk.
-fn told(disk: &DiskFacts) -> Disk {
+fn told(disk: &DiskFacts, handle: Option<&Handle>) -> Disk {
     Disk {
         path: disk.path.clone(),
         format: match disk.format {
@@ -199,6 +202,7 @@ fn told(disk: &DiskFacts) -> Disk {
         size: disk.size,
         read_only: disk.read_only,
         direct: disk.direct,
+        handle: handle.cloned(),
     }
 }
 

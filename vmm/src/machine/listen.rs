@@ -35,6 +35,8 @@ pub(super) enum Wake {
     Trigger(Trigger),
     /// A guest that has reported a crash is to be looked at.
     AfterCrash,
+    /// Disks cannot go on.
+    DiskTrouble,
     /// A client wants the vCPUs stopped, or to go on.
     Run {
         /// They are to go on.
@@ -156,6 +158,9 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         event: decided,
         signalled: move || trigger(&to, Trigger::Verdict(seen.verdict())),
     })));
+    let to = send.clone();
+    let trouble = share(board.trouble.event())?;
+    add(Arc::new(Mutex::new(OnEvent { event: trouble, signalled: move || to(Wake::DiskTrouble) })));
     for Notice { event, trigger: mut means } in notices {
         let to = send.clone();
         let signalled = move || {

@@ -4,6 +4,7 @@
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use devices::virtio::blk::Handle;
 use event_manager::EventManager;
 
 use super::control::{self, Clients};
@@ -89,6 +90,10 @@ impl Supervisor<'_> {
                     Wake::Requests => self.requests(),
                     Wake::Trigger(trigger) => self.trigger(trigger),
                     Wake::AfterCrash => self.look_after_crash(),
+                    Wake::DiskTrouble => {
+                        self.stop_for_disks();
+                        None
+                    }
                     Wake::Run { run, done } => {
                         let result = if run { self.go_on() } else { self.pause() };
                         // The client may have left.
@@ -207,6 +212,18 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    /// Stops the machine before its guest learns of what is wrong with a disk. What has failed is done again when it goes on.
+    fn stop_for_disks(&mut self) {
+        for what in self.board.trouble.hear() {
+            devices::limited_error!(
+                "{what}; the guest does not know: the machine is paused, and `optimus-vmm ctl {} resume` tries again",
+                self.plan.name
+            );
+        }
+        // Why that cannot be is told by what tries it.
+        let _ = self.pause();
+    }
+
     /// Lets devices wait for room on consoles again, which stopping the vCPUs may have ended.
     pub(super) fn hold_consoles(&self) {
         self.releasers.iter().for_each(Releaser::hold);
@@ -217,6 +234,7 @@ impl Supervisor<'_> {
         if self.preserved.is_some() {
             return Err("Resetting the Virtual Machine is required".into());
         }
+        self.board.disk_handles.values().for_each(Handle::resumed);
         if std::mem::take(&mut self.paused) {
             devices::limited_info!("the machine goes on");
             self.announce(&Announcement::Resumed);

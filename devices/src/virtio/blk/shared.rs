@@ -106,6 +106,15 @@ impl Shared {
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Shared>);
 
+impl PartialEq for Handle {
+    /// Whether it is the same disk.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Handle {}
+
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Handle").field(&self.0.name).finish()

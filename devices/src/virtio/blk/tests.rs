@@ -2,6 +2,7 @@
 
 mod device;
 mod kill;
+mod running;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

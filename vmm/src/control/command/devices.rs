@@ -1,11 +1,13 @@
 //! Commands that look at disks, character devices and the VNC server.
 
+use ::devices::virtio::blk::Handle;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vocabulary::VncAddress;
 
-use super::{Command, Context, Nothing, quick};
+use super::{Command, Context, Nothing, Slow, quick, slow};
 use crate::control::machine::{CharDevice, Disk, Vnc};
+use crate::control::protocol::{Refusal, short};
 
 #[derive(Serialize, JsonSchema)]
 struct Block {
@@ -82,9 +84,35 @@ struct VncServer {
     auth: &'static str,
 }
 
+/// What a disk is to grow to: by `device` or `node-name`, which are the same here, to so many bytes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Resize {
+    device: Option<String>,
+    node_name: Option<String>,
+    size: u64,
+}
+
+impl Resize {
+    fn plan(self, context: &Context<'_>) -> Result<Slow, Refusal> {
+        let Self { device, node_name, size } = self;
+        let ((Some(name), None) | (None, Some(name))) = (device, node_name) else {
+            return Err(Refusal::new("either 'device' or 'node-name' says which disk"));
+        };
+        let mut disks = (0..).zip(&context.machine.facts.disks);
+        let disk = disks.find(|(index, _)| disk_name(*index) == name).map(|(_, disk)| disk);
+        let disk = disk.ok_or_else(|| Refusal::no_device(format!("Device '{}' not found", short(&name))))?;
+        let handle = disk.handle.clone().ok_or_else(|| {
+            Refusal::new(format!("{} is on a bus whose disks do not grow while the guest runs", short(&name)))
+        })?;
+        Ok(Slow::Grow(handle, size))
+    }
+}
+
 pub(super) fn commands() -> Vec<Command> {
     vec![
         quick("query-block", |context, Nothing {}| Ok(blocks(context))),
+        slow::<Resize, Nothing>("block_resize", |context, resize| resize.plan(context)),
         quick("query-chardev", |context, Nothing {}| Ok(context.machine.facts.chardevs.clone())),
         quick("query-vnc", |context, Nothing {}| {
             let server = context.machine.facts.vnc.as_ref().map(server);
@@ -122,7 +150,11 @@ fn blocks(context: &Context<'_>) -> Vec<Block> {
                 iops: 0,
                 iops_rd: 0,
                 iops_wr: 0,
-                image: Image { filename: file, format: disk.format, virtual_size: disk.size },
+                image: Image {
+                    filename: file,
+                    format: disk.format,
+                    virtual_size: disk.handle.as_ref().map_or(disk.size, Handle::size),
+                },
                 cache: Cache { writeback: true, direct: disk.direct, no_flush: false },
                 write_threshold: 0,
             },

@@ -240,3 +240,22 @@ fn a_cards_cable_is_pulled_out_and_plugged_in() {
         "Device 'net[1]' not found"
     );
 }
+
+#[test]
+fn a_disk_grows_and_never_shrinks() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let size = |client: &mut Client| {
+        client.ask("query-block", json!({}))["return"][0]["inserted"]["image"]["virtual-size"].clone()
+    };
+    assert_eq!(size(&mut client), json!(10 << 20));
+    let wanted = json!({ "device": "disk[0]", "size": 12 << 20 });
+    assert_eq!(client.ask("block_resize", wanted), json!({ "return": {} }));
+    assert_eq!(size(&mut client), json!(12 << 20));
+    let wanted = json!({ "node-name": "disk[0]", "size": 1 << 20 });
+    assert!(client.refusal("block_resize", wanted).contains("can only grow"));
+    let wanted = json!({ "device": "disk[1]", "size": 1 << 20 });
+    assert_eq!(client.refusal("block_resize", wanted), "Device 'disk[1]' not found");
+    assert!(client.refusal("block_resize", json!({ "size": 1 << 20 })).contains("says which disk"));
+    assert_eq!(size(&mut client), json!(12 << 20));
+}

@@ -89,6 +89,7 @@ fn answers_have_the_types_that_the_schema_gives_them() {
     let given = BTreeMap::from([
         ("human-monitor-command", json!({ "command-line": "info pci" })),
         ("screendump", json!({ "filename": file, "format": "png" })),
+        ("block_resize", json!({ "device": "disk[0]", "size": 12 << 20 })),
         ("set_link", json!({ "name": "net[0]", "up": true })),
         ("type", json!({ "text": "a" })),
         ("send-key", json!({ "keys": ["b", key], "hold-time": 0 })),

@@ -58,6 +58,22 @@ pub(crate) struct DiskSection {
     /// from a stranger could name any file of the host.
     #[schemars(extend("x-default" = "`\"deny\"`"))]
     pub backing: Option<Backing>,
+    /// What happens when the image cannot be read or written, such as when its file system is full: `"report"` tells the guest, as a
+    /// broken disk would; `"stop"` pauses the machine before the guest learns of it, and `optimus-vmm ctl NAME resume` tries again.
+    #[serde(default)]
+    pub on_error: OnError,
+}
+
+/// What happens when an image cannot be read or written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum OnError {
+    /// The guest is told.
+    #[default]
+    Report,
+    /// The machine is paused, and the request is done again when it goes on.
+    Stop,
 }
 
 /// The host's page cache.
@@ -113,6 +129,7 @@ impl DiskSection {
             cache,
             discard,
             backing,
+            on_error,
         } = self;
         let section = Section::Disk(index);
         let path = resolver.path(path);
@@ -132,6 +149,11 @@ impl DiskSection {
         let backing = backing.unwrap_or(Backing::Deny);
         let identity = Identity { serial, model, firmware_revision, ssd };
         identity.check(bus, section, resolver);
+        if on_error == OnError::Stop && bus != Bus::Virtio {
+            let message = "disks on this bus cannot stop the machine when their image fails";
+            let help = "remove `on_error`, or set `bus = \"virtio\"`";
+            resolver.problem_with_help(section.key("on_error"), message, help);
+        }
         let uuid = Uuid::new_v5(&uuid, format!("disk[{index}]").as_bytes());
         Disk {
             index,
@@ -146,6 +168,7 @@ impl DiskSection {
             cache,
             discard,
             backing,
+            on_error,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From the plan to a live machine: memory, KVM, devices, vCPUs, in one direction.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use devices::ps2::i8042::I8042;
 use devices::pvpanic::Pvpanic;
 use devices::serial::SerialPort;
 use devices::time::{Alarm, HostClock};
+use devices::virtio::blk::Handle;
 use firmware::fw_cfg::smbios::Smbios;
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
@@ -28,6 +30,7 @@ use super::direct::Direct;
 use super::items;
 use crate::config;
 use crate::cpu::cpuid::Supported;
+use crate::device::Trouble;
 use crate::device::disk::DiskFacts;
 use crate::device::net::{NetFacts, Supervisor};
 use crate::device::{Assembly, DeviceError, Made, add_function};
@@ -83,6 +86,10 @@ pub(in crate::machine) struct Board {
     pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     /// What others are told of the disks.
     pub disks: Vec<DiskFacts>,
+    /// The disks that can be changed while the machine runs, by their numbers.
+    pub disk_handles: HashMap<usize, Handle>,
+    /// What disks tell that cannot go on.
+    pub trouble: Arc<Trouble>,
     /// The image that `_ROM` returns.
     pub vbios: Option<Arc<[u8]>>,
     /// What they are told of the network cards.
@@ -241,6 +248,7 @@ pub(in crate::machine) fn board(
     let serial = SerialPort::new(serial_irq, connections.serial_output, connections.serial_room);
     let i8042 = I8042::new(interrupts.line(KEYBOARD_IRQ), interrupts.line(MOUSE_IRQ));
 
+    let trouble = Arc::new(Trouble::new().map_err(refused("create an event"))?);
     let mut assembly = Assembly {
         root: &root,
         io: &io,
@@ -250,13 +258,14 @@ pub(in crate::machine) fn board(
         pm: &pm,
         input: Arc::clone(&i8042) as _,
         planes: passthrough.as_ref().and_then(Passthrough::planes),
+        trouble: &trouble,
         events: &connections.events,
         made: Made::default(),
     };
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
-    let Made { resets, power, screen, ramfb, vnc, disks, nets, programs } = assembly.made;
+    let Made { resets, power, screen, ramfb, vnc, disks, disk_handles, nets, programs } = assembly.made;
     let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
@@ -308,6 +317,8 @@ pub(in crate::machine) fn board(
         vnc,
         power,
         disks,
+        disk_handles,
+        trouble,
         vbios,
         nets,
         programs,
