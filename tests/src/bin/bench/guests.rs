@@ -221,6 +221,7 @@ impl Files {
             device: None,
             vnc: None,
             net: None,
+            data: None,
         }
     }
 }

@@ -7,12 +7,14 @@
 //! bench display FILE [OPTION]…    what needs ramfb and VNC; writes FILE
 //! bench net FILE [OPTION]…        what needs a network; writes FILE
 //! bench exits FILE [OPTION]…      how often a Linux guest leaves the processor; writes FILE
+//! bench disk FILE [OPTION]…       what fio does in a guest; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
 //! ```
 
 mod cyclic;
 mod direct;
+mod disk;
 mod display;
 mod exits;
 mod guests;
@@ -124,7 +126,7 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|direct|native|passthrough|display|net|exits FILE [OPTION]…, or bench report FILE PART…"
+            "usage: bench guests|direct|native|passthrough|display|net|exits|disk FILE [OPTION]…, or bench report FILE PART…"
                 .into(),
         );
     };
@@ -148,6 +150,10 @@ fn run() -> Result<()> {
         "exits" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&exits::measure(&Options::parse(words)?, keep)?)
+        }
+        "disk" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&disk::measure(&Options::parse(words)?, keep)?)
         }
         "passthrough" => write_json(&output, &passthrough::measure(&Options::parse(words)?)?.json()),
         "native" => write_json(&output, &native::measure(&Options::parse(words)?)?.json()),

@@ -111,6 +111,8 @@ pub(crate) struct Machine {
     pub(crate) vnc: Option<PathBuf>,
     /// A network card, and the image with the guest's tools.
     pub(crate) net: Option<(Way, PathBuf)>,
+    /// What is needed to measure a disk.
+    pub(crate) data: Option<Data>,
 }
 
 /// What carries a network card's frames.
@@ -143,6 +145,17 @@ impl Machine {
     pub(crate) fn passt(&self) -> PathBuf {
         self.directory.join("passt.sock")
     }
+}
+
+/// Two more disks, known by their serial numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    /// The image of `data`.
+    pub(crate) path: PathBuf,
+    /// Whether it is raw, else it is qcow2.
+    pub(crate) raw: bool,
+    /// The image of `tools`, which is only read.
+    pub(crate) tools: PathBuf,
 }
 
 impl Monitor {
@@ -235,7 +248,7 @@ fn quoted(path: &Path) -> String {
 }
 
 fn vm_toml(machine: &Machine) -> String {
-    let Machine { memory, cpus, flash, disk, serial, cpu_keys, kernel, device, vnc, net, .. } = machine;
+    let Machine { memory, cpus, flash, disk, serial, cpu_keys, kernel, device, vnc, net, data, .. } = machine;
     let firmware = match flash {
         Flash::Payload(image) => format!("[firmware]\nkind = \"raw\"\ncode = {}\n", quoted(image)),
         Flash::Ovmf(code, vars) => {
@@ -268,17 +281,29 @@ fn vm_toml(machine: &Machine) -> String {
             quoted(tools)
         )
     });
+    let data = data.as_ref().map_or_else(String::new, |Data { path, raw, tools }| {
+        let (path, format, tools) = (quoted(path), format(*raw), quoted(tools));
+        format!(
+            "[[disk]]\npath = {path}\nformat = \"{format}\"\nserial = \"data\"\n\
+             [[disk]]\npath = {tools}\nreadonly = true\nserial = \"tools\"\n"
+        )
+    });
     format!(
         "[machine]\nmemory = \"{memory}M\"\npvpanic = false\n[cpu]\ncount = {cpus}\n{cpu_keys}{firmware}\
-         [[disk]]\npath = {}\nformat = \"raw\"\n{serial}{net}{device}{kernel}{display}",
+         [[disk]]\npath = {}\nformat = \"raw\"\n{serial}{net}{data}{device}{kernel}{display}",
         quoted(disk)
     )
+}
+
+/// What both call a format.
+fn format(raw: bool) -> &'static str {
+    if raw { "raw" } else { "qcow2" }
 }
 
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
 fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
-    let Machine { memory, cpus, flash, disk, serial, kernel, device, vnc, net, .. } = machine;
+    let Machine { memory, cpus, flash, disk, serial, kernel, device, vnc, net, data, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
@@ -320,6 +345,15 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
         option("-netdev", format!("{backend},id=net"));
         option("-device", format!("virtio-net-{transport},netdev=net,host_mtu={MTU},romfile="));
     }
+    if let Some(Data { path, raw, tools }) = data {
+        // As those who want it fast configure it; a queue for each vCPU is its default.
+        let (path, format) = (path.display(), format(*raw));
+        option("-object", "iothread,id=data".into());
+        option("-drive", format!("if=none,id=data,format={format},aio=io_uring,discard=unmap,file={path}"));
+        option("-device", format!("virtio-blk-{transport},drive=data,iothread=data,serial=data"));
+        option("-drive", format!("if=none,id=tools,format=raw,readonly=on,file={}", tools.display()));
+        option("-device", format!("virtio-blk-{transport},drive=tools,serial=tools"));
+    }
     match flash {
         Flash::Payload(image) => {
             option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", image.display()));
@@ -355,6 +389,7 @@ mod tests {
             device: None,
             vnc: None,
             net: None,
+            data: None,
         }
     }
 

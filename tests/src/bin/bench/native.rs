@@ -50,6 +50,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             device: None,
             vnc: None,
             net: None,
+            data: None,
         };
         for _ in 0..options.pairs {
             for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
