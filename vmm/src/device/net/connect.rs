@@ -21,9 +21,8 @@ impl Net {
                 if purpose == Purpose::Look {
                     return Ok(None);
                 }
-                let failed = |error| (format!("cannot start passt: {error}"), None);
-                let (peer, mut child) = passt.start().map_err(failed)?;
-                passt::settle(&mut child, &self.section().to_string()).map_err(|why| (why, None))?;
+                let started = passt.start_and_settle(&self.section().to_string());
+                let (peer, child) = started.map_err(|why| (why, None))?;
                 Ok(Some(Connection { peer, passt: Some((passt, child)) }))
             }
             Carrier::Tap(name) if purpose == Purpose::Look => look_at_tap(name).map(|()| None),

@@ -73,7 +73,7 @@ impl Passt {
     }
 
     /// Starts it; our end of its socket.
-    pub(super) fn start(&self) -> io::Result<(Box<dyn Peer>, Child)> {
+    fn start(&self) -> io::Result<(Box<dyn Peer>, Child)> {
         let (ours, theirs) = UnixStream::pair()?;
         let peer = StreamPeer::new(ours, self.longest_frame)?;
         let child = programs::command(&self.program)
@@ -86,13 +86,23 @@ impl Passt {
             .spawn()?;
         Ok((Box::new(peer), child))
     }
+
+    /// Starts it, and waits until it works.
+    ///
+    /// # Errors
+    /// It cannot be started, or has ended at once; why, in words.
+    pub(super) fn start_and_settle(&self, key: &str) -> Result<(Box<dyn Peer>, Child), String> {
+        let (peer, mut child) = self.start().map_err(|error| format!("cannot start passt: {error}"))?;
+        settle(&mut child, key)?;
+        Ok((peer, child))
+    }
 }
 
 /// Waits until a passt that was just started works, or has ended. It closes its standard error when it begins.
 ///
 /// # Errors
 /// It has ended; what it said.
-pub(super) fn settle(child: &mut Child, key: &str) -> Result<(), String> {
+fn settle(child: &mut Child, key: &str) -> Result<(), String> {
     let Some(mut errors) = child.stderr.take() else { return Ok(()) };
     let lost = |error| format!("passt is lost: {error}");
     let (said, closed) = listen(&mut errors);

@@ -15,6 +15,8 @@ use super::{Passt, is_noise};
 
 /// How long to wait before another passt is started: after its first end, its second, and all others.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(2), Duration::from_secs(30)];
+/// One that has worked for so long ends for a reason of its own: the first pause is due again.
+const WORKED: Duration = Duration::from_secs(60);
 /// How long one may take to end when it is told to.
 const END: Duration = Duration::from_secs(5);
 /// A line of passt's is cut off behind so many bytes.
@@ -53,8 +55,9 @@ fn report(child: &mut Child, key: &str) {
 }
 
 fn look_after(passt: &Passt, mut child: Child, key: &str, cable: &Cable, shared: &Shared) {
-    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(PAUSES[2]));
+    let mut pauses = pauses();
     loop {
+        let begun = Instant::now();
         // It closes its standard error once it runs, and writes to the system's log then.
         report(&mut child, key);
         let status = shared.reap(&mut child);
@@ -73,12 +76,15 @@ fn look_after(passt: &Passt, mut child: Child, key: &str, cable: &Cable, shared:
             );
             return;
         }
+        if begun.elapsed() >= WORKED {
+            pauses = self::pauses();
+        }
         child = loop {
             let Some(pause) = pauses.next() else { return };
             if shared.wait(pause) {
                 return;
             }
-            match passt.start() {
+            match passt.start_and_settle(key) {
                 Ok((peer, mut child)) => {
                     if !shared.take_over(&child, || cable.connect(peer)) {
                         let _ = child.kill();
@@ -88,10 +94,17 @@ fn look_after(passt: &Passt, mut child: Child, key: &str, cable: &Cable, shared:
                     tracing::info!("{key}: passt runs again");
                     break child;
                 }
-                Err(error) => devices::limited_warn!("{key}: cannot start passt again: {error}"),
+                // The link stays down: one that goes up and down again would have the guest ask for an address each time.
+                Err(why) => devices::limited_warn!("{key}: the link stays down for now: {why}"),
             }
         };
     }
+}
+
+/// How long to wait before each attempt to start another passt.
+fn pauses() -> impl Iterator<Item = Duration> {
+    let [.., last] = PAUSES;
+    PAUSES.into_iter().chain(std::iter::repeat(last))
 }
 
 /// Whether passt would work. As root it becomes another user first.
@@ -231,5 +244,36 @@ mod tests {
         drop(supervisor);
         let gone = rustix::process::test_kill_process(second);
         assert_eq!(gone, Err(rustix::io::Errno::SRCH), "it is left behind");
+    }
+
+    /// Its port is taken while it is away. The link must not go up for one that ends at once.
+    #[test]
+    fn one_that_ends_at_once_is_no_link() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let passt = passt(&[format!("tcp:{port}->22").parse().unwrap()]);
+        let (peer, child) = passt.start_and_settle("net[0]").unwrap();
+        let first = Pid::from_child(&child);
+        let cable = Cable::new(peer, true).unwrap();
+        let supervisor = passt.supervise(child, "net[0]", Arc::clone(&cable)).unwrap();
+        kill_process(first, Signal::KILL).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let taken = loop {
+            assert!(Instant::now() < deadline, "the port stays in use");
+            match std::net::TcpListener::bind(("127.0.0.1", port)) {
+                Ok(taken) => break taken,
+                Err(_) => thread::yield_now(),
+            }
+        };
+        // The first attempt fails, and the second one comes after two seconds.
+        thread::sleep(PAUSES[0] + PAUSES[1] / 2);
+        assert!(!cable.announcing(), "the link has gone up");
+        drop(taken);
+        while !cable.is_up() {
+            assert!(Instant::now() < deadline, "no other passt comes");
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(supervisor);
     }
 }
