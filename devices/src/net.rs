@@ -1,5 +1,5 @@
 //! What carries a network card's frames on the host, behind one interface: a TAP interface of the kernel's ([`tap`]), or a program
-//! that takes frames from a stream socket ([`stream`]), such as passt.
+//! that takes frames from a stream socket ([`stream`]), such as passt. With a TAP interface, the kernel can move frames by itself ([`vhost`]).
 //!
 //! A [`Packet`] is one Ethernet frame (IEEE 802.3, without the frame check sequence) and the header that says what is left to do
 //! to it ([`header::Header`]). [`cable::Cable`] is what a card and the host's side share: whether there is a link, through whom frames
@@ -10,12 +10,18 @@ pub mod header;
 mod packet;
 pub mod stream;
 pub mod tap;
+pub mod vhost;
 
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::GuestRam;
+
 pub use packet::Packet;
+pub use vhost::VhostError;
 
 /// Bytes of an Ethernet header: destination, source, type.
 pub const ETHERNET_HEADER: usize = 14;
@@ -104,4 +110,54 @@ pub trait Peer: Send + Debug {
     fn unblock(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Frames are to come through this peer, or not. One of several to the same interface gets none while it is idle.
+    fn set_active(&mut self, _active: bool) {}
+
+    /// What moves frames between this peer and the driver's rings without this program's help, if there is such a thing.
+    fn in_kernel(&mut self) -> Option<&mut dyn KernelWorker> {
+        None
+    }
+}
+
+/// A driver's ring, for the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelRing<'a> {
+    /// Entries.
+    pub size: u16,
+    /// Index of the available ring's next entry.
+    pub next: u16,
+    /// Address in this process of the descriptors, all of which are in one piece there.
+    pub descriptors: u64,
+    /// Of the available ring.
+    pub available: u64,
+    /// Of the used ring.
+    pub used: u64,
+    /// Signalled by the driver when it has made buffers available.
+    pub kick: &'a EventFd,
+    /// To be signalled for the driver when buffers were used.
+    pub call: &'a EventFd,
+    /// To be signalled when the ring is found to be malformed.
+    pub error: &'a EventFd,
+}
+
+/// A worker of the kernel's, which moves frames between a peer and a pair of rings.
+pub trait KernelWorker {
+    /// Begins to work on `rings`, for received and for sent frames, in `ram`. `features` is what the driver has accepted.
+    ///
+    /// # Errors
+    /// The kernel cannot work on these. It has none of them then.
+    fn start(&mut self, ram: &GuestRam, features: u64, rings: [KernelRing<'_>; 2]) -> Result<(), VhostError>;
+
+    /// Signals `call` for ring `ring`, 0 or 1, from now on.
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    fn set_call(&mut self, ring: usize, call: &EventFd) -> Result<(), VhostError>;
+
+    /// Ends the work. When it returns, no guest memory is accessed any more. The available rings' next entries.
+    ///
+    /// # Errors
+    /// The kernel does not say where it was.
+    fn stop(&mut self) -> Result<[u16; 2], VhostError>;
 }

@@ -106,6 +106,18 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:4:", "`forward` is a key of other backends"],
     ),
     case(
+        "several queues of a network that has one",
+        "[[net]]\nqueues = 4\n",
+        &[],
+        &["vm.toml:2:", "passt has one pair of queues", "backend = \"tap\""],
+    ),
+    case(
+        "the kernel's help for a network that it knows nothing of",
+        "[[net]]\nvhost = true\n",
+        &[],
+        &["vm.toml:2:", "`vhost` is a key of other backends"],
+    ),
+    case(
         "a group's address for a network card",
         "[[net]]\nmac = \"01:00:5e:00:00:01\"\n",
         &[],

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::{Offloads, Peer};
+use super::{Offloads, Peer, tap};
 
 /// Frames and bytes of one direction.
 #[derive(Debug, Default)]
@@ -56,9 +56,9 @@ pub trait LinkObserver: Send + Sync {
 }
 
 struct State {
-    /// Present while the card does not use it.
-    peer: Option<Box<dyn Peer>>,
-    /// Which peer is the present one.
+    /// For each pair of queues. Present while the card does not use it.
+    peers: Vec<Option<Box<dyn Peer>>>,
+    /// Which peers are the present ones.
     number: u64,
     /// Somebody carries frames, here or with the card.
     connected: bool,
@@ -73,9 +73,12 @@ pub struct Cable {
     up: AtomicBool,
     /// The guest is to tell its neighbours where it is.
     announce: AtomicBool,
-    /// Wakes the card's worker: there is another peer, or the link has changed.
-    wake: Arc<EventFd>,
+    /// Wake the card's workers, one for each pair of queues: there is another peer, the link has changed, or something else that they share.
+    wakes: Vec<Arc<EventFd>>,
     offloads: Offloads,
+    in_kernel: bool,
+    /// What the kernel counts, where it moves frames.
+    counters: Option<tap::Counters>,
     /// From the guest.
     pub sent: Traffic,
     /// To the guest.
@@ -94,15 +97,57 @@ impl Cable {
     /// # Errors
     /// There is no descriptor left.
     pub fn new(peer: Box<dyn Peer>, wanted: bool) -> io::Result<Arc<Self>> {
+        Self::of_queues(vec![peer], wanted, None)
+    }
+
+    /// A cable of several pairs of queues, to a peer for each. Those of one cable can all do the same. `counters` are of the interface
+    /// behind peers for which the kernel moves frames.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn of_queues(
+        mut peers: Vec<Box<dyn Peer>>,
+        wanted: bool,
+        counters: Option<tap::Counters>,
+    ) -> io::Result<Arc<Self>> {
+        let wake = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Arc::new);
         Ok(Arc::new(Self {
-            offloads: peer.offloads(),
-            state: Mutex::new(State { peer: Some(peer), number: 0, connected: true, wanted, observer: None }),
+            offloads: peers.first().map(|peer| peer.offloads()).unwrap_or_default(),
+            in_kernel: peers.iter_mut().any(|peer| peer.in_kernel().is_some()),
+            counters,
+            wakes: peers.iter().map(|_| wake()).collect::<io::Result<_>>()?,
+            state: Mutex::new(State {
+                peers: peers.into_iter().map(Some).collect(),
+                number: 0,
+                connected: true,
+                wanted,
+                observer: None,
+            }),
             up: AtomicBool::new(wanted),
             announce: AtomicBool::new(false),
-            wake: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
             sent: Traffic::default(),
             received: Traffic::default(),
         }))
+    }
+
+    /// Pairs of queues.
+    pub fn pairs(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// Whether the kernel can move frames by itself.
+    pub(crate) fn in_kernel(&self) -> bool {
+        self.in_kernel
+    }
+
+    /// What went from the guest and to it. Where the kernel moves frames, those are its numbers, and what was lost on either way.
+    pub fn totals(&self) -> [Totals; 2] {
+        let ours = [self.sent.totals(), self.received.totals()];
+        let Some(kernels) = self.counters.as_ref().and_then(tap::Counters::totals) else { return ours };
+        let ([ours_sent, ours_received], [sent, received]) = (ours, kernels);
+        let both =
+            |kernels: Totals, ours: Totals| Totals { dropped: kernels.dropped + ours.dropped, ..kernels };
+        [both(sent, ours_sent), both(received, ours_received)]
     }
 
     /// What peers can do to the guest's frames.
@@ -130,10 +175,10 @@ impl Cable {
         self.change(|state| state.wanted = wanted);
     }
 
-    /// Another peer takes over.
+    /// Another peer takes over the first pair of queues, the only one of peers that come and go.
     pub fn connect(&self, peer: Box<dyn Peer>) {
         self.change(|state| {
-            state.peer = Some(peer);
+            state.peers = vec![Some(peer)];
             state.number += 1;
             state.connected = true;
         });
@@ -142,7 +187,7 @@ impl Cable {
     /// There is no peer any more.
     pub fn disconnect(&self) {
         self.change(|state| {
-            state.peer = None;
+            state.peers.fill_with(|| None);
             state.connected = false;
         });
     }
@@ -157,9 +202,16 @@ impl Cable {
         self.announce.store(false, Ordering::Release);
     }
 
-    /// Rings when there is something new here.
-    pub(crate) fn wake(&self) -> &Arc<EventFd> {
-        &self.wake
+    /// Rings when there is something new for the worker of a pair of queues.
+    pub(crate) fn wake(&self, pair: usize) -> Option<&Arc<EventFd>> {
+        self.wakes.get(pair)
+    }
+
+    /// Wakes all workers.
+    pub(crate) fn wake_all(&self) {
+        for wake in &self.wakes {
+            let _ = wake.write(1);
+        }
     }
 
     /// Tells `observer` of all changes from now on, nobody with `None`.
@@ -167,18 +219,21 @@ impl Cable {
         self.state().observer = observer;
     }
 
-    /// The peer, for the one who is to use it, with its number.
-    pub(crate) fn take_peer(&self) -> Option<(u64, Box<dyn Peer>)> {
+    /// The peer of a pair of queues, for the one who is to use it, with its number.
+    pub(crate) fn take_peer(&self, pair: usize) -> Option<(u64, Box<dyn Peer>)> {
         let mut state = self.state();
         let number = state.number;
-        state.peer.take().map(|peer| (number, peer))
+        state.peers.get_mut(pair)?.take().map(|peer| (number, peer))
     }
 
     /// Gives it back, unless another has taken over meanwhile.
-    pub(crate) fn return_peer(&self, number: u64, peer: Box<dyn Peer>) {
+    pub(crate) fn return_peer(&self, pair: usize, number: u64, peer: Box<dyn Peer>) {
         let mut state = self.state();
-        if state.connected && state.number == number {
-            state.peer = Some(peer);
+        if state.connected
+            && state.number == number
+            && let Some(place) = state.peers.get_mut(pair)
+        {
+            *place = Some(peer);
         }
     }
 
@@ -204,6 +259,6 @@ impl Cable {
         if let Some(observer) = state.observer.as_ref().filter(|_| changed) {
             observer.link_changed();
         }
-        let _ = self.wake.write(1);
+        self.wake_all();
     }
 }

@@ -2,17 +2,27 @@
 //! gives frames with a virtio header, so that checksums and the cutting of long frames can be left to it, or to a real card.
 #![allow(unsafe_code, reason = "interfaces are attached and set up by ioctl(2)")]
 
+mod counters;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use libc::{IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, c_int, c_short, c_ulong};
+use libc::{
+    IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, c_int, c_short,
+    c_ulong,
+};
+use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref, ioctl_with_val};
 
 use super::header;
-use super::{Offloads, Packet, Peer, Sent};
-use request::{TUNGETIFF, TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNSETVNETLE};
+use super::vhost::Vhost;
+use super::{KernelRing, KernelWorker, Offloads, Packet, Peer, Sent, VhostError};
+use crate::GuestRam;
+use request::{TUNGETIFF, TUNSETIFF, TUNSETOFFLOAD, TUNSETQUEUE, TUNSETVNETHDRSZ, TUNSETVNETLE};
+
+pub use counters::Counters;
 
 /// Requests (`linux/if_tun.h`).
 mod request {
@@ -28,6 +38,7 @@ mod request {
     ioctl_iow_nr!(TUNSETOFFLOAD, TUN, 208, c_uint);
     ioctl_ior_nr!(TUNGETIFF, TUN, 210, c_uint);
     ioctl_iow_nr!(TUNSETVNETHDRSZ, TUN, 216, c_int);
+    ioctl_iow_nr!(TUNSETQUEUE, TUN, 217, c_int);
     ioctl_iow_nr!(TUNSETVNETLE, TUN, 220, c_int);
 }
 
@@ -52,11 +63,15 @@ fn bits(offloads: Offloads) -> u32 {
         | bit(uso, tun_f::USO4 | tun_f::USO6)
 }
 
-/// A TAP interface whose other end is the kernel's.
+/// A queue of a TAP interface, whose other end is the kernel's. One of several is detached until frames are to come through it.
 #[derive(Debug)]
 pub struct TapPeer {
     file: File,
+    /// The interface's.
+    name: String,
     offloads: Offloads,
+    attached: bool,
+    vhost: Option<Vhost>,
 }
 
 /// Why an interface cannot be used.
@@ -81,7 +96,9 @@ pub enum TapError {
         source: io::Error,
     },
     /// It is there, but not as it must be.
-    #[error("the interface {name} cannot be attached: {source}: it must be a TAP interface of one queue")]
+    #[error(
+        "the interface {name} cannot be attached: {source}: it must be a TAP interface with as many queues as the card"
+    )]
     Kind {
         /// Its name.
         name: String,
@@ -121,26 +138,40 @@ fn check(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Which interface to attach to, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attach<'a> {
+    /// Its name. The kernel makes one of that name if there is none and this process may; `%d` becomes a number that is free then.
+    pub name: &'a str,
+    /// How many of its queues, from 1.
+    pub queues: u16,
+    /// Whether it is an interface of several queues (IFF_MULTI_QUEUE), which an existing one either is or not.
+    pub multi_queue: bool,
+}
+
 impl TapPeer {
-    /// Attaches to the interface called `name`, which the kernel makes if there is none and we may.
+    /// Attaches to the queues of an interface. The first is ready for frames.
     ///
     /// # Errors
     /// There is no such interface that this process may use, or it is in use.
-    pub fn attach(name: &str) -> Result<Self, TapError> {
+    pub fn attach(attach: Attach<'_>) -> Result<Vec<Self>, TapError> {
+        let Attach { name, queues, multi_queue } = attach;
         if !is_interface_name(name) {
             return Err(TapError::Name(name.into()));
         }
-        let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).clone();
-        let file = options.open("/dev/net/tun").map_err(TapError::Open)?;
-        let request = interface(name, (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) as c_short);
-        // SAFETY: TUNSETIFF reads and writes an `ifreq`, which lives across the call.
-        let attached = check(unsafe { ioctl_with_ref(&file, TUNSETIFF(), &request) });
-        attached.map_err(|source| match source.raw_os_error() {
-            Some(libc::EBUSY) => TapError::Busy(name.into()),
-            Some(libc::EPERM) => TapError::Forbidden { name: name.into(), source },
-            _ => TapError::Kind { name: name.into(), source },
-        })?;
-        Self::set_up(file)
+        let multi = if multi_queue { IFF_MULTI_QUEUE } else { 0 };
+        let flags = (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | multi) as c_short;
+        let mut peers: Vec<Self> = Vec::with_capacity(queues.into());
+        for _ in 0..queues.max(1) {
+            // The kernel has said how the first one is called.
+            let name = peers.first().map_or(name, |first| first.name.as_str());
+            let mut peer = Self::set_up(attach_one(name, flags)?)?;
+            if !peers.is_empty() {
+                peer.attach_queue(false).map_err(TapError::SetUp)?;
+            }
+            peers.push(peer);
+        }
+        Ok(peers)
     }
 
     /// Takes over a descriptor that is attached to an interface.
@@ -163,10 +194,10 @@ impl TapPeer {
         let old = rustix::fs::fcntl_getfl(&file).map_err(|error| TapError::SetUp(error.into()))?;
         rustix::fs::fcntl_setfl(&file, old | rustix::fs::OFlags::NONBLOCK)
             .map_err(|error| TapError::SetUp(error.into()))?;
-        Self::set_up(file)
+        Self::set_up((file, name_of(&request)))
     }
 
-    fn set_up(file: File) -> Result<Self, TapError> {
+    fn set_up((file, name): (File, String)) -> Result<Self, TapError> {
         let (size, little_endian) = (header::SIZE as c_int, 1 as c_int);
         // SAFETY: each reads an `int`, which lives across the call.
         check(unsafe { ioctl_with_ref(&file, TUNSETVNETHDRSZ(), &size) }).map_err(TapError::SetUp)?;
@@ -175,13 +206,60 @@ impl TapPeer {
         let all = Offloads { checksum: true, tso4: true, tso6: true, ecn: true, uso: true };
         // Kernels before 6.2 know no USO.
         let uso = set_offload(&file, bits(all)).is_ok();
-        let mut peer = Self { file, offloads: Offloads { uso, ..all } };
+        let mut peer = Self { file, name, offloads: Offloads { uso, ..all }, attached: true, vhost: None };
         if let Err(error) = set_offload(&peer.file, 0) {
             return Err(TapError::SetUp(error));
         }
         peer.accept(Offloads::default());
         Ok(peer)
     }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Lets the kernel move frames between the interface and a driver's rings.
+    #[must_use]
+    pub fn with_vhost(self, vhost: Vhost) -> Self {
+        Self { vhost: Some(vhost), ..self }
+    }
+
+    /// Has the kernel put frames into this queue, or only into others.
+    fn attach_queue(&mut self, attached: bool) -> io::Result<()> {
+        if attached == self.attached {
+            return Ok(());
+        }
+        let change = if attached { IFF_ATTACH_QUEUE } else { IFF_DETACH_QUEUE };
+        let request = interface("", change as c_short);
+        // SAFETY: TUNSETQUEUE reads an `ifreq`, which lives across the call.
+        check(unsafe { ioctl_with_ref(&self.file, TUNSETQUEUE(), &request) })?;
+        self.attached = attached;
+        Ok(())
+    }
+}
+
+/// A descriptor of a queue of the interface called `name`, and what the kernel calls that.
+fn attach_one(name: &str, flags: c_short) -> Result<(File, String), TapError> {
+    let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).clone();
+    let file = options.open("/dev/net/tun").map_err(TapError::Open)?;
+    let mut request = interface(name, flags);
+    // SAFETY: TUNSETIFF reads and writes an `ifreq`, which lives across the call.
+    let attached = check(unsafe { ioctl_with_mut_ref(&file, TUNSETIFF(), &mut request) });
+    attached.map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY) => TapError::Busy(name.into()),
+        Some(libc::EPERM) => TapError::Forbidden { name: name.into(), source },
+        _ => TapError::Kind { name: name.into(), source },
+    })?;
+    let name = name_of(&request);
+    Ok((file, name))
+}
+
+/// The name in a request that the kernel has filled.
+fn name_of(request: &libc::ifreq) -> String {
+    let bytes: Vec<u8> =
+        request.ifr_name.iter().map(|byte| byte.cast_unsigned()).take_while(|&byte| byte != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What frames for us may be left with.
@@ -203,6 +281,16 @@ impl Peer for TapPeer {
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    fn set_active(&mut self, active: bool) {
+        if let Err(error) = self.attach_queue(active) {
+            crate::limited_warn!("a queue of the interface {} stays as it is: {error}", self.name);
+        }
+    }
+
+    fn in_kernel(&mut self) -> Option<&mut dyn KernelWorker> {
+        self.vhost.is_some().then_some(self as _)
     }
 
     fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
@@ -238,6 +326,27 @@ impl Peer for TapPeer {
     }
 }
 
+impl TapPeer {
+    fn vhost(&self) -> Result<&Vhost, VhostError> {
+        let none = || VhostError::Open(io::Error::from(ErrorKind::NotFound));
+        self.vhost.as_ref().ok_or_else(none)
+    }
+}
+
+impl KernelWorker for TapPeer {
+    fn start(&mut self, ram: &GuestRam, features: u64, rings: [KernelRing<'_>; 2]) -> Result<(), VhostError> {
+        self.vhost()?.start(ram, features, &rings, self.file.as_fd())
+    }
+
+    fn set_call(&mut self, ring: usize, call: &EventFd) -> Result<(), VhostError> {
+        self.vhost()?.set_call(ring as u32, call)
+    }
+
+    fn stop(&mut self) -> Result<[u16; 2], VhostError> {
+        self.vhost()?.stop()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +377,7 @@ mod tests {
         assert_eq!(TUNSETOFFLOAD(), 0x4004_54d0);
         assert_eq!(TUNGETIFF(), 0x8004_54d2);
         assert_eq!(TUNSETVNETHDRSZ(), 0x4004_54d8);
+        assert_eq!(TUNSETQUEUE(), 0x4004_54d9);
         assert_eq!(TUNSETVNETLE(), 0x4004_54dc);
     }
 

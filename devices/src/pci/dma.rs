@@ -5,7 +5,7 @@
 //! memory is safe from the device.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
@@ -36,6 +36,8 @@ struct Gate {
     transfers: RwLock<()>,
     /// Who waits for bus mastering, or has transfers under way.
     listeners: Mutex<Vec<Arc<EventFd>>>,
+    /// Who transfers for long, and is to be told to end.
+    transferring: Mutex<Vec<Weak<EventFd>>>,
 }
 
 /// A function's way to guest memory. Clones are the same way.
@@ -57,6 +59,7 @@ impl Dma {
             enabled: AtomicBool::new(false),
             transfers: RwLock::default(),
             listeners: Mutex::default(),
+            transferring: Mutex::default(),
         }))
     }
 
@@ -104,11 +107,25 @@ impl Dma {
         self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
+    /// Signals `event`, while somebody else has it, each time that bus mastering is disabled: for who holds a [`Permit`] and has handed its
+    /// doorbells to somebody else, whose transfers have to end before the guest goes on.
+    pub(crate) fn signal_when_disabled(&self, event: &Arc<EventFd>) {
+        let mut events = self.0.transferring.lock().unwrap_or_else(PoisonError::into_inner);
+        events.retain(|event| event.strong_count() > 0);
+        events.push(Arc::downgrade(event));
+    }
+
     /// Takes over the Command register. Disabling waits for transfers under way.
     pub(super) fn set_enabled(&self, enabled: bool) {
-        let Gate { ram: _, enabled: gate, transfers, listeners } = self.0.as_ref();
+        let Gate { ram: _, enabled: gate, transfers, listeners, transferring } = self.0.as_ref();
         if gate.swap(enabled, Ordering::AcqRel) == enabled {
             return;
+        }
+        if !enabled {
+            let events = transferring.lock().unwrap_or_else(PoisonError::into_inner);
+            for event in events.iter().filter_map(Weak::upgrade) {
+                let _ = event.write(1);
+            }
         }
         for listener in listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             // A full counter has been signalled already.

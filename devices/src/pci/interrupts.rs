@@ -76,6 +76,11 @@ impl Interrupts {
         }
     }
 
+    /// A vector of MSI-X while that is on, for who signals its event without this program's help.
+    pub fn vector(&self, vector: u16) -> Option<Arc<dyn MsiVector>> {
+        self.msix.as_ref()?.msix.vector(vector)
+    }
+
     /// Takes over the function's interrupt condition, whenever it may have changed. A condition that arises sends a message
     /// if MSI is enabled.
     pub fn set_condition(&self, asserted: bool) {

@@ -110,6 +110,11 @@ impl Msix {
         }
     }
 
+    /// The vector of this number while MSI-X is on: signalling its event is as good as [`Self::trigger`].
+    pub fn vector(&self, vector: u16) -> Option<Arc<dyn MsiVector>> {
+        self.vectors.get(usize::from(vector)).filter(|_| self.enabled()).cloned()
+    }
+
     /// Back to power-on: off, all vectors masked, nothing pending.
     pub fn reset(&self) {
         let Self { vectors, table: _, enabled } = self;

@@ -1,9 +1,12 @@
 //! How a virtio function interrupts: MSI-X vectors chosen by the driver, or INTx with the ISR status (virtio 1.2,
 //! 4.1.4.5 and 4.1.5.1.2), and the device status byte, one bit of which the device itself sets.
 
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::interrupt::MsiVector;
 use crate::pci::interrupts::Interrupts;
 
 /// "No vector", also what a driver reads back after naming one that does not exist.
@@ -28,6 +31,10 @@ pub struct Interrupt {
     queue_vectors: Vec<AtomicU16>,
     config_generation: AtomicU8,
     status: AtomicU8,
+    /// Whether messages were enabled when they were looked at last.
+    messages: AtomicBool,
+    /// Who signals vectors by itself.
+    listeners: Mutex<Vec<Weak<EventFd>>>,
 }
 
 impl Interrupt {
@@ -40,6 +47,8 @@ impl Interrupt {
             queue_vectors: (0..queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
             config_generation: AtomicU8::new(0),
             status: AtomicU8::new(0),
+            messages: AtomicBool::new(false),
+            listeners: Mutex::default(),
         })
     }
 
@@ -47,6 +56,34 @@ impl Interrupt {
     pub fn used(&self, index: u16) {
         let vector = self.queue_vectors.get(usize::from(index));
         self.raise(vector.map_or(NO_VECTOR, |vector| vector.load(Ordering::Acquire)), ISR_QUEUE);
+    }
+
+    /// The vector of queue `index`, whose event can be signalled in place of [`Self::used`]: `None` when the driver uses INTx, or has given
+    /// the queue none.
+    pub(super) fn vector_of(&self, index: u16) -> Option<Arc<dyn MsiVector>> {
+        self.function.vector(self.queue_vector(index))
+    }
+
+    /// Signals `event`, while somebody else has it, when [`Self::vector_of`] may have another answer.
+    pub(super) fn signal_when_rerouted(&self, event: &Arc<EventFd>) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|event| event.strong_count() > 0);
+        listeners.push(Arc::downgrade(event));
+    }
+
+    fn rerouted(&self) {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in listeners.iter().filter_map(Weak::upgrade) {
+            let _ = event.write(1);
+        }
+    }
+
+    /// The driver has written to configuration space, where it switches messages on and off.
+    pub(super) fn config_space_written(&self) {
+        let messages = self.function.messages_enabled();
+        if self.messages.swap(messages, Ordering::AcqRel) != messages {
+            self.rerouted();
+        }
     }
 
     /// Tells the driver that the device configuration has changed.
@@ -102,6 +139,7 @@ impl Interrupt {
     pub(super) fn set_queue_vector(&self, queue: u16, vector: u16) {
         if let Some(slot) = self.queue_vectors.get(usize::from(queue)) {
             slot.store(self.existing(vector), Ordering::Release);
+            self.rerouted();
         }
     }
 
@@ -124,7 +162,17 @@ impl Interrupt {
 
     /// What a device reset changes here. The generation goes on counting, so that a driver sees a change.
     pub(super) fn reset(&self) {
-        let Self { function, isr: _, config_vector, queue_vectors, config_generation: _, status } = self;
+        // Nobody works for the driver any more who could be listening.
+        let Self {
+            function,
+            isr: _,
+            config_vector,
+            queue_vectors,
+            config_generation: _,
+            status,
+            messages: _,
+            listeners: _,
+        } = self;
         let mut isr = self.isr();
         *isr = 0;
         function.set_condition(false);

@@ -1,100 +1,43 @@
 //! The virtio network device (virtio 1.2, 5.1): a card whose frames a [`Peer`](crate::net::Peer) of the host carries.
 //!
-//! One pair of queues, a control queue, and one thread for all of them. A frame is copied once in each direction, so that the guest
-//! cannot change what has been checked. Frames that the guest has no buffers for stay with the peer, which holds them up at their
-//! source; nothing is dropped for that.
+//! One or several pairs of queues, with a thread for each, and a control queue, which the first pair's thread obeys. A frame is copied once
+//! in each direction, so that the guest cannot change what has been checked. Frames that the guest has no buffers for stay with the peer,
+//! which holds them up at their source; nothing is dropped for that.
+//!
+//! Where the peer lets the kernel move frames ([`KernelWorker`](crate::net::KernelWorker)), a pair's thread hands the rings over while
+//! there is a link and bus mastering is enabled, and takes them back where not.
 
 mod buffers;
 mod control;
+mod feature;
 mod filter;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use crate::net::cable::{Cable, LinkObserver};
 use crate::net::{ETHERNET_HEADER, VLAN_TAG};
 
 use super::worker::Worker;
 use super::{ActivateError, Activation, Interrupt, VirtioDevice};
+use control::Control;
+use traffic::{Card, Queues};
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// Feature bits (5.1.3).
-mod feature {
-    use crate::net::Offloads;
+/// Pairs of queues at most: each has a thread, and three interrupts of the 4,000 that a machine has.
+pub const MOST_PAIRS: u16 = 32;
+/// Entries of a queue for frames and of the one for commands.
+const FRAMES: u16 = 256;
+const COMMANDS: u16 = 64;
 
-    pub(super) const CSUM: u64 = 1 << 0;
-    pub(super) const GUEST_CSUM: u64 = 1 << 1;
-    pub(super) const CTRL_GUEST_OFFLOADS: u64 = 1 << 2;
-    pub(super) const MTU: u64 = 1 << 3;
-    pub(super) const MAC: u64 = 1 << 5;
-    pub(super) const GUEST_TSO4: u64 = 1 << 7;
-    pub(super) const GUEST_TSO6: u64 = 1 << 8;
-    pub(super) const GUEST_ECN: u64 = 1 << 9;
-    pub(super) const HOST_TSO4: u64 = 1 << 11;
-    pub(super) const HOST_TSO6: u64 = 1 << 12;
-    pub(super) const HOST_ECN: u64 = 1 << 13;
-    pub(super) const MRG_RXBUF: u64 = 1 << 15;
-    pub(super) const STATUS: u64 = 1 << 16;
-    pub(super) const CTRL_VQ: u64 = 1 << 17;
-    pub(super) const CTRL_RX: u64 = 1 << 18;
-    pub(super) const CTRL_VLAN: u64 = 1 << 19;
-    pub(super) const CTRL_RX_EXTRA: u64 = 1 << 20;
-    pub(super) const GUEST_ANNOUNCE: u64 = 1 << 21;
-    pub(super) const CTRL_MAC_ADDR: u64 = 1 << 23;
-    pub(super) const GUEST_USO4: u64 = 1 << 54;
-    pub(super) const GUEST_USO6: u64 = 1 << 55;
-    pub(super) const HOST_USO: u64 = 1 << 56;
-
-    /// What a driver can switch on and off for received frames.
-    pub(super) const GUEST_OFFLOADS: u64 =
-        GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6 | GUEST_ECN | GUEST_USO4 | GUEST_USO6;
-
-    /// What a device whose peer can do this offers.
-    pub(super) fn of_peer(peer: Offloads) -> u64 {
-        let bits = |is: bool, bits: u64| if is { bits } else { 0 };
-        bits(peer.checksum, CSUM | GUEST_CSUM | CTRL_GUEST_OFFLOADS)
-            | bits(peer.tso4, HOST_TSO4 | GUEST_TSO4)
-            | bits(peer.tso6, HOST_TSO6 | GUEST_TSO6)
-            | bits(peer.ecn, HOST_ECN | GUEST_ECN)
-            | bits(peer.uso, HOST_USO | GUEST_USO4 | GUEST_USO6)
-    }
-
-    /// What a driver with these features leaves to the device. Bits without those that they need (5.1.3.1) are without effect.
-    pub(super) fn host_offloads(features: u64) -> Offloads {
-        let has = |bit| features & bit != 0;
-        let all = Offloads {
-            checksum: has(CSUM),
-            tso4: has(HOST_TSO4),
-            tso6: has(HOST_TSO6),
-            ecn: has(HOST_ECN),
-            uso: has(HOST_USO),
-        };
-        all.and(all)
-    }
-
-    /// What it takes from the device undone. The kernel has one switch for UDP over both versions of IP.
-    pub(super) fn guest_offloads(features: u64) -> Offloads {
-        let has = |bit| features & bit != 0;
-        let all = Offloads {
-            checksum: has(GUEST_CSUM),
-            tso4: has(GUEST_TSO4),
-            tso6: has(GUEST_TSO6),
-            ecn: has(GUEST_ECN),
-            uso: has(GUEST_USO4) && has(GUEST_USO6),
-        };
-        all.and(all)
-    }
+/// The queues of a pair (5.1.2).
+fn queues_of(pair: u16) -> (u16, u16) {
+    (2 * pair, 2 * pair + 1)
 }
-
-/// The driver's queues. The last one is for commands.
-const RX: u16 = 0;
-const TX: u16 = 1;
-const CONTROL: u16 = 2;
-const QUEUE_SIZES: [u16; 3] = [256, 256, 64];
 
 /// Bits of the configuration's status (5.1.4).
 const LINK_UP: u16 = 1;
@@ -106,9 +49,13 @@ pub struct VirtioNet {
     mac: Mac,
     mtu: u16,
     features: u64,
+    /// Pairs of queues.
+    pairs: u16,
+    queue_sizes: Vec<u16>,
     /// What the driver has accepted, once it works.
     accepted: u64,
-    worker: Option<Worker>,
+    /// One for each pair that the driver has set up.
+    workers: Vec<Worker>,
 }
 
 impl LinkObserver for Interrupt {
@@ -118,8 +65,8 @@ impl LinkObserver for Interrupt {
 }
 
 impl VirtioNet {
-    /// A card with the address `mac`, whose frames of at most `mtu` bytes behind their Ethernet header go over `cable`. `offloads`: work
-    /// on frames is left to those who can do it.
+    /// A card with the address `mac`, whose frames of at most `mtu` bytes behind their Ethernet header go over `cable`, which says how many
+    /// pairs of queues it has. `offloads`: work on frames is left to those who can do it.
     pub fn new(cable: Arc<Cable>, mac: Mac, mtu: u16, offloads: bool) -> Self {
         let always = feature::MTU
             | feature::MAC
@@ -132,7 +79,12 @@ impl VirtioNet {
             | feature::GUEST_ANNOUNCE
             | feature::CTRL_MAC_ADDR;
         let peer = if offloads { feature::of_peer(cable.offloads()) } else { 0 };
-        Self { cable, mac, mtu, features: always | peer, accepted: 0, worker: None }
+        let pairs = u16::try_from(cable.pairs()).unwrap_or(MOST_PAIRS).clamp(1, MOST_PAIRS);
+        let several = if pairs > 1 { feature::MQ } else { 0 };
+        let mut queue_sizes = vec![FRAMES; 2 * usize::from(pairs)];
+        queue_sizes.push(COMMANDS);
+        let features = always | peer | several;
+        Self { cable, mac, mtu, features, pairs, queue_sizes, accepted: 0, workers: Vec::new() }
     }
 
     /// The longest whole frame.
@@ -146,8 +98,9 @@ impl VirtioNet {
         let status = if self.cable.is_up() { LINK_UP } else { 0 } | if announcing { ANNOUNCE } else { 0 };
         let [a, b, c, d, e, f] = self.mac;
         let [s0, s1] = status.to_le_bytes();
+        let [p0, p1] = self.pairs.to_le_bytes();
         let [m0, m1] = self.mtu.to_le_bytes();
-        [a, b, c, d, e, f, s0, s1, 1, 0, m0, m1]
+        [a, b, c, d, e, f, s0, s1, p0, p1, m0, m1]
     }
 }
 
@@ -166,7 +119,7 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
+        &self.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
@@ -180,25 +133,37 @@ impl VirtioDevice for VirtioNet {
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
-        let (rx, tx) = (activation.take_queue(RX)?, activation.take_queue(TX)?);
         let features = activation.features;
+        let several = features & feature::MQ != 0;
+        // The queue for commands is the last one, and the third for a driver that knows of one pair only (5.1.2).
         let control = match features & feature::CTRL_VQ {
             0 => None,
-            _ => Some(activation.take_queue(CONTROL)?),
+            _ => Some(activation.take_queue(if several { 2 * self.pairs } else { 2 })?),
         };
-        let cable = Arc::clone(&self.cable);
-        let doorbells: Vec<_> = [&rx, &tx]
-            .into_iter()
-            .chain(&control)
-            .map(|queue| Arc::clone(queue.event()))
-            .chain([Arc::clone(cable.wake())])
-            .collect();
-        let (mac, longest, dma) = (self.mac, self.longest(), activation.dma);
-        let worker = Worker::start("virtio-net", doorbells, move |waiter, stop| {
-            let card = traffic::Card { cable: &cable, dma: &dma, features, longest };
-            card.work(rx, tx, control, mac, waiter, stop);
+        let (rx, tx) = queues_of(0);
+        let mut pairs = vec![(activation.take_queue(rx)?, activation.take_queue(tx)?)];
+        for (rx, tx) in (1..self.pairs).filter(|_| several).map(queues_of) {
+            match (activation.take_queue(rx), activation.take_queue(tx)) {
+                (Ok(rx), Ok(tx)) => pairs.push((rx, tx)),
+                // A driver may set up fewer than there are, and then use no more than those.
+                _ => break,
+            }
+        }
+        let card = Arc::new(Card {
+            cable: Arc::clone(&self.cable),
+            dma: activation.dma,
+            features,
+            longest: self.longest(),
+            settings: RwLock::new(Control::new(self.mac, features, pairs.len() as u16)),
         });
-        self.worker = Some(worker.map_err(ActivateError::Worker)?);
+        self.workers.clear();
+        let mut control = control;
+        for (pair, (rx, tx)) in pairs.into_iter().enumerate() {
+            let queues = Queues { rx, tx, control: control.take() };
+            let worker = traffic::start(Arc::clone(&card), pair, queues);
+            let worker = worker.inspect_err(|_| self.workers.clear());
+            self.workers.push(worker.map_err(ActivateError::Worker)?);
+        }
         self.accepted = features;
         if features & feature::STATUS != 0 {
             self.cable.observe(Some(activation.interrupt));
@@ -207,10 +172,10 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn reset(&mut self) {
-        let Self { cable, mac: _, mtu: _, features: _, accepted, worker } = self;
+        let Self { cable, mac: _, mtu: _, features: _, pairs: _, queue_sizes: _, accepted, workers } = self;
         cable.observe(None);
-        // The peer is back in the cable afterwards.
-        *worker = None;
+        // The peers are back in the cable afterwards.
+        workers.clear();
         cable.announced();
         *accepted = 0;
     }

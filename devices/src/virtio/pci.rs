@@ -208,6 +208,7 @@ impl EndpointDevice for VirtioPci {
     }
 
     fn config_written(&self, config: &endpoint::Registers, register: u16, len: usize) -> Action {
+        self.registers.interrupt().config_space_written();
         if self.touches_access_data(register, len) { self.access_write(config) } else { Action::None }
     }
 

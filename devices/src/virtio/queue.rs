@@ -6,7 +6,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::GuestRam;
@@ -17,6 +17,8 @@ use super::Interrupt;
 const AVAIL_HEADER: u64 = 4;
 const USED_HEADER: u64 = 4;
 const USED_ELEMENT: u64 = 8;
+/// Bytes of a descriptor (2.7.5).
+const DESCRIPTOR: usize = 16;
 /// Rounds without a chain, although the driver claims to have one, after which the ring is taken for broken.
 const FRUITLESS_ROUNDS: u32 = 1000;
 /// Bit 0 of the available ring's flags: the driver wants no interrupt (2.7.6).
@@ -35,6 +37,18 @@ pub enum QueueError {
 
 /// A chain of descriptors as the driver made it available.
 pub type Chain<'ram> = DescriptorChain<&'ram GuestRam>;
+
+/// Where a queue's parts are in this process, each of them in one piece, and how far the device has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HostRing {
+    /// Entries.
+    pub(super) size: u16,
+    /// The available ring's next entry.
+    pub(super) next: u16,
+    pub(super) descriptors: u64,
+    pub(super) available: u64,
+    pub(super) used: u64,
+}
 
 /// A queue between DRIVER_OK and reset.
 pub struct ActiveQueue {
@@ -139,6 +153,46 @@ impl ActiveQueue {
             .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
             .map_err(virtio_queue::Error::GuestMemory)?;
         Ok(u16::from_le(flags) & AVAIL_NO_INTERRUPT == 0)
+    }
+
+    /// Where the queue is for somebody else to work on, who gives it back with [`Self::resume`]. `None` if a part of it is in several
+    /// pieces.
+    pub(super) fn host_ring(&self, ram: &GuestRam) -> Option<HostRing> {
+        let entries = usize::from(self.queue.size());
+        let address = |at: u64, len: usize| {
+            ram.get_slice(GuestAddress(at), len).ok().map(|slice| slice.ptr_guard().as_ptr() as u64)
+        };
+        // Both rings end with an index for events (2.7.6, 2.7.8).
+        Some(HostRing {
+            size: self.queue.size(),
+            next: self.queue.next_avail(),
+            descriptors: address(self.queue.desc_table(), DESCRIPTOR * entries)?,
+            available: address(self.queue.avail_ring(), AVAIL_HEADER as usize + 2 * entries + 2)?,
+            used: address(
+                self.queue.used_ring(),
+                USED_HEADER as usize + USED_ELEMENT as usize * entries + 2,
+            )?,
+        })
+    }
+
+    /// Goes on where somebody else has stopped, who has used all chains before `next` of the available ring.
+    pub(super) fn resume(&mut self, ram: &GuestRam, next: u16) -> Result<(), QueueError> {
+        self.queue.set_next_avail(next);
+        let used = self.queue.used_idx(ram, Ordering::Acquire)?;
+        self.queue.set_next_used(used.0);
+        self.unannounced = 0;
+        self.fruitless = 0;
+        Ok(())
+    }
+
+    /// Makes the last `chains` that were taken available again. None of them, and none that was taken later, was returned.
+    pub(super) fn put_back(&mut self, chains: u16) {
+        self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(chains));
+    }
+
+    /// How to tell the driver of what somebody else has used.
+    pub(super) fn interrupt(&self) -> &Arc<Interrupt> {
+        &self.interrupt
     }
 
     /// Asks the driver for no notifications while the queue is being worked on.

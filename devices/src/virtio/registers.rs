@@ -72,6 +72,10 @@ impl Registers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
     /// The doorbells for the kernel to listen to.
     pub(super) fn doorbells(&self) -> Arc<[Doorbell]> {
         let offsets = (u64::from(NOTIFY.offset)..).step_by(NOTIFY_MULTIPLIER as usize);

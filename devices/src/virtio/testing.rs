@@ -48,7 +48,7 @@ impl IrqLine for Line {
 }
 
 pub(super) struct Vector {
-    event: EventFd,
+    pub(super) event: EventFd,
     pub(super) route: Mutex<Option<MsiMessage>>,
 }
 

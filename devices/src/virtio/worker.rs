@@ -76,12 +76,29 @@ impl Waiter {
         }?)
     }
 
-    /// Sleeps until a doorbell rings, the source is ready or a stop is wanted, and silences the doorbells that rang.
-    pub(super) fn wait(&self) -> io::Result<()> {
+    /// Is woken by the doorbell of this number, or leaves it to somebody else. It is woken by each at first.
+    pub(super) fn attend(&self, doorbell: usize, wanted: bool) -> io::Result<()> {
+        let Some(event) = self.doorbells.get(doorbell) else { return Ok(()) };
+        let done = if wanted {
+            let token = epoll::EventData::new_u64(doorbell as u64);
+            epoll::add(&self.epoll, borrow(event), token, epoll::EventFlags::IN)
+        } else {
+            epoll::delete(&self.epoll, borrow(event))
+        };
+        match done {
+            // It is so already.
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOENT) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Sleeps until a doorbell rings, the source is ready or a stop is wanted, and silences the doorbells that rang: a bit of the
+    /// result for each of the first 64.
+    pub(super) fn wait(&self) -> io::Result<u64> {
         #[cfg(feature = "testing")]
         if let Some(stop) = &self.inline {
             stop.wanted.store(true, Ordering::Release);
-            return Ok(());
+            return Ok(0);
         }
         // Those that find no room here wake the next wait.
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 16];
@@ -92,14 +109,16 @@ impl Waiter {
                 Err(error) => return Err(error.into()),
             }
         };
+        let mut rung = 0;
         for event in events {
             // The stop is none of them, and goes on waking.
             let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
             if let Some(doorbell) = self.doorbells.get(index) {
                 let _ = doorbell.read();
+                rung |= u32::try_from(index).ok().and_then(|index| 1u64.checked_shl(index)).unwrap_or(0);
             }
         }
-        Ok(())
+        Ok(rung)
     }
 }
 

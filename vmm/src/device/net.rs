@@ -1,12 +1,16 @@
-//! `[[net]]`: a virtio network card, and what carries its frames: passt(1), a TAP interface, or a port of a bridge.
+//! `[[net]]`: a virtio network card, and what carries its frames: passt(1), a TAP interface, or a port of a bridge; the last two with the
+//! kernel's help (vhost-net).
 
 mod bridge;
 mod connect;
+mod interface;
 mod passt;
 mod resolvers;
 mod stations;
+mod tap;
 #[cfg(test)]
 mod tests;
+mod vhost;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,7 +29,7 @@ use crate::finding::{Finding, Resolver, Section};
 use crate::topology::Placed;
 
 pub(crate) use bridge::PLACES as BRIDGE_HELPERS;
-use connect::Connection;
+use connect::{Connection, Refusal};
 pub(crate) use passt::Supervisor;
 pub(crate) use stations::check_all;
 
@@ -34,7 +38,7 @@ pub(crate) use stations::check_all;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NetSection {
     /// What carries its frames: `"user"`, the program passt, which needs no rights and works on any network that the host has;
-    /// `"tap"`, the TAP interface named in `interface`; `"bridge"`, a new port of the bridge named there, by `qemu-bridge-helper`;
+    /// `"tap"`, the TAP interface named in `interface`; `"bridge"`, a new port of the bridge named there, by `qemu-bridge-helper` or by our own right;
     /// `"fd"`, the TAP interface that the descriptor in `fd` is attached to.
     #[serde(default)]
     pub backend: Backend,
@@ -54,6 +58,15 @@ pub(crate) struct NetSection {
     /// Whether checksums and the cutting of long packets are left to who can do it, the host's kernel or a real card. passt can't.
     #[serde(default = "on")]
     pub offloads: bool,
+    /// Pairs of queues, each with a thread of its own: the guest's processors can send and receive side by side. For `"tap"`, with an
+    /// interface of several queues, and for `"bridge"` where this process may make a port itself.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 32))]
+    pub queues: u16,
+    /// Whether the kernel moves frames between the interface and the guest's memory by itself (vhost-net): `true`, `false`, or left out,
+    /// where it can. For all backends but `"user"`.
+    #[schemars(extend("x-default" = "where `/dev/vhost-net` can be used; the log says where it cannot"))]
+    pub vhost: Option<bool>,
     /// Ports of the host that lead into the guest, such as `"tcp:2222->22"` or `"udp:0.0.0.0:5353->53"`: protocol, the host's address,
     /// by default `127.0.0.1`, its port, and the guest's port. For `"user"`.
     #[serde(default)]
@@ -82,6 +95,10 @@ const MOST_SERVERS: usize = 3;
 
 fn usual_mtu() -> u16 {
     1500
+}
+
+fn one() -> u16 {
+    1
 }
 
 fn on() -> bool {
@@ -149,6 +166,10 @@ pub struct Net {
     pub mtu: u16,
     /// Work is left to who can do it.
     pub offloads: bool,
+    /// Pairs of queues, from 1.
+    pub queues: u16,
+    /// The kernel moves frames by itself; `None` for where it can.
+    pub vhost: Option<bool>,
     /// The cable at the start.
     pub link: Link,
     /// Place in the firmware's boot order.
@@ -167,6 +188,8 @@ impl NetSection {
             mac,
             mtu,
             offloads,
+            queues,
+            vhost,
             forward,
             host_loopback,
             dns,
@@ -180,6 +203,7 @@ impl NetSection {
         for (key, written, fits, whose) in [
             ("interface", interface.is_some(), named, "`\"tap\"` and `\"bridge\"`"),
             ("fd", fd.is_some(), backend == Backend::Fd, "`\"fd\"`"),
+            ("vhost", vhost.is_some(), !user, "`\"tap\"`, `\"bridge\"` and `\"fd\"`"),
             ("forward", !forward.is_empty(), user, "`\"user\"`"),
             ("host_loopback", host_loopback, user, "`\"user\"`"),
             ("dns", !dns.is_empty(), user, "`\"user\"`"),
@@ -188,6 +212,15 @@ impl NetSection {
                 let message = format!("`{key}` is a key of other backends: {whose}");
                 resolver.problem_with_help(section.key(key), message, "leave it out, or change `backend`");
             }
+        }
+        let why_one = match backend {
+            Backend::User => Some("passt has one pair of queues"),
+            Backend::Fd => Some("a descriptor is one pair of queues of its interface"),
+            Backend::Tap | Backend::Bridge => None,
+        };
+        if let Some(why) = why_one.filter(|_| queues > 1) {
+            let help = "leave `queues` out, or use `backend = \"tap\"` with an interface of several queues";
+            resolver.problem_with_help(section.key("queues"), why, help);
         }
         if dns.len() > MOST_SERVERS {
             let message = format!("a guest is told at most {MOST_SERVERS} name servers");
@@ -224,7 +257,7 @@ impl NetSection {
             let seed = Uuid::new_v5(&uuid, format!("net[{index}]").as_bytes());
             MacAddress::of_seed(*seed.as_bytes())
         });
-        Net { index, carrier, mac, mtu, offloads, link, boot_index, address }
+        Net { index, carrier, mac, mtu, offloads, queues, vhost, link, boot_index, address }
     }
 }
 
@@ -236,7 +269,7 @@ impl Net {
 
     /// What carries its frames, in a few words.
     fn carried_by(&self) -> String {
-        match &self.carrier {
+        let carrier = match &self.carrier {
             Carrier::User { forward, .. } if forward.is_empty() => "passt".into(),
             Carrier::User { forward, .. } => {
                 let forward: Vec<_> = forward.iter().map(PortForward::to_string).collect();
@@ -245,17 +278,36 @@ impl Net {
             Carrier::Tap(name) => format!("the TAP interface {name}"),
             Carrier::Bridge(name) => format!("the bridge {name}"),
             Carrier::Fd(fd) => format!("descriptor {fd}"),
+        };
+        match self.queues {
+            0 | 1 => carrier,
+            queues => format!("{carrier}, {queues} pairs of queues"),
+        }
+    }
+
+    /// Who moves the frames, as far as the configuration says.
+    fn moved_by(&self) -> &'static str {
+        match self.vhost {
+            None => "",
+            Some(true) => ", by vhost-net",
+            Some(false) => ", without vhost-net",
         }
     }
 
     /// A problem with what carries the frames.
-    fn problem(&self, opening: &Opening<'_>, message: impl std::fmt::Display) -> Finding {
-        let key = match self.carrier {
+    fn problem(&self, opening: &Opening<'_>, refusal: Refusal) -> Finding {
+        let Refusal { key, why, help } = refusal;
+        let key = key.unwrap_or(match self.carrier {
             Carrier::User { .. } => "backend",
             Carrier::Tap(_) | Carrier::Bridge(_) => "interface",
             Carrier::Fd(_) => "fd",
-        };
-        opening.origin.problem(self.section().key(key), format!("{}: {message}", self.section())).about_host()
+        });
+        let message = format!("{}: {why}", self.section());
+        let problem = opening.origin.problem(self.section().key(key), message).about_host();
+        match help {
+            Some(help) => problem.with_help(help),
+            None => problem,
+        }
     }
 }
 
@@ -265,7 +317,7 @@ impl Spec for Net {
     }
 
     fn describe(&self) -> String {
-        format!("virtio-net {} {} on {}", self.section(), self.mac, self.carried_by())
+        format!("virtio-net {} {} on {}{}", self.section(), self.mac, self.carried_by(), self.moved_by())
     }
 
     fn pci(&self) -> Option<PciNeed> {
@@ -281,11 +333,8 @@ impl Spec for Net {
         match self.connect(opening.purpose) {
             Ok(Some(connection)) => Some(Box::new(OpenNet { net: self.clone(), connection })),
             Ok(None) => None,
-            Err((message, help)) => {
-                let mut problem = self.problem(opening, message);
-                if let Some(help) = help {
-                    problem = problem.with_help(help);
-                }
+            Err(refusal) => {
+                let problem = self.problem(opening, refusal);
                 opening.problems.push(problem);
                 None
             }
@@ -318,12 +367,13 @@ impl Opened for OpenNet {
         placed: Option<Placed<'_>>,
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
-        let Self { net, connection: Connection { peer, passt } } = *self;
+        let Self { net, connection: Connection { peers, counters, passt } } = *self;
         let why = |error: std::io::Error| DeviceError::Function {
             at: net.section().to_string(),
             why: error.to_string(),
         };
-        let cable = Cable::new(peer, net.link == Link::Up).map_err(why)?;
+        let moved_by = if counters.is_some() { ", by vhost-net" } else { "" };
+        let cable = Cable::of_queues(peers, net.link == Link::Up, counters).map_err(why)?;
         let key = net.section().to_string();
         if let Some((passt, child)) = passt {
             let supervisor = passt.supervise(child, &key, Arc::clone(&cable)).map_err(why)?;
@@ -332,7 +382,7 @@ impl Opened for OpenNet {
         machine.made.nets.push(NetFacts {
             key,
             mac: net.mac,
-            carrier: net.carried_by(),
+            carrier: format!("{}{moved_by}", net.carried_by()),
             cable: Arc::clone(&cable),
         });
         let card = VirtioNet::new(cable, net.mac.bytes(), net.mtu, net.offloads);

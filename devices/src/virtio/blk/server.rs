@@ -310,7 +310,7 @@ impl Server {
 /// Sleeps until something happens; false when that is not possible.
 fn wait(waiter: &Waiter) -> bool {
     match waiter.wait() {
-        Ok(()) => true,
+        Ok(_) => true,
         Err(error) => {
             crate::limited_error!("a virtio worker cannot wait for its driver: {error}");
             false

@@ -157,6 +157,13 @@ impl<'ram> Room<'ram> {
         Ok(Delivery::Done)
     }
 
+    /// Forgets the chains that wait here; how many they were. They are those that were taken from the queue last.
+    pub(super) fn give_back(&mut self) -> u16 {
+        let chains = self.chains.len() as u16;
+        *self = Self::default();
+        chains
+    }
+
     /// Writes `num_buffers`, the header's last two bytes, wherever the driver has cut its buffers.
     fn write_count(&self, count: u16) {
         for (place, byte) in (header::SIZE - 2..).zip(count.to_le_bytes()) {

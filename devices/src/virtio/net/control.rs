@@ -23,6 +23,7 @@ mod class {
     pub(super) const MAC: u8 = 1;
     pub(super) const VLAN: u8 = 2;
     pub(super) const ANNOUNCE: u8 = 3;
+    pub(super) const MQ: u8 = 4;
     pub(super) const GUEST_OFFLOADS: u8 = 5;
 }
 
@@ -34,6 +35,10 @@ pub(super) struct Control {
     pub(super) offloads: Offloads,
     /// The guest has told its neighbours where it is.
     pub(super) announced: bool,
+    /// Pairs of queues that frames go through.
+    pub(super) pairs: u16,
+    /// Those that the driver has set up.
+    set_up: u16,
     /// What was negotiated.
     features: u64,
 }
@@ -47,12 +52,14 @@ fn table(data: &[u8]) -> Option<(&[Mac], &[u8])> {
 }
 
 impl Control {
-    /// What holds once the driver has accepted `features`.
-    pub(super) fn new(mac: Mac, features: u64) -> Self {
+    /// What holds once the driver has accepted `features` and set up so many pairs of queues: it uses one until it asks for more.
+    pub(super) fn new(mac: Mac, features: u64, set_up: u16) -> Self {
         Self {
             filter: Filter::new(mac, features & feature::CTRL_VLAN != 0),
             offloads: feature::guest_offloads(features),
             announced: false,
+            pairs: 1,
+            set_up,
             features,
         }
     }
@@ -105,6 +112,12 @@ impl Control {
             (class::ANNOUNCE, 0) => {
                 self.has(feature::GUEST_ANNOUNCE)?;
                 self.announced = true;
+            }
+            (class::MQ, 0) => {
+                self.has(feature::MQ)?;
+                let pairs = u16::from_le_bytes(data.try_into().ok()?);
+                (1..=self.set_up).contains(&pairs).then_some(())?;
+                self.pairs = pairs;
             }
             (class::GUEST_OFFLOADS, 0) => {
                 self.has(feature::CTRL_GUEST_OFFLOADS)?;
@@ -163,22 +176,30 @@ mod tests {
             (vec![2, 0, 5, 0], !feature::CTRL_VLAN, Ack::Err),
             (vec![3, 0], ALL, Ack::Ok),
             (vec![3, 1], ALL, Ack::Err),
-            // Several queues are not offered.
-            (vec![4, 0, 2, 0], ALL, Ack::Err),
+            (vec![4, 0, 1, 0], ALL, Ack::Ok),
+            (vec![4, 0, 3, 0], ALL, Ack::Ok),
+            (vec![4, 0, 0, 0], ALL, Ack::Err),
+            // More than the driver has set up.
+            (vec![4, 0, 4, 0], ALL, Ack::Err),
+            (vec![4, 0, 0, 1], ALL, Ack::Err),
+            (vec![4, 0, 2], ALL, Ack::Err),
+            (vec![4, 0, 2, 0], !feature::MQ, Ack::Err),
+            // Steering by a hash (RSS) is not offered.
+            (vec![4, 1, 2, 0], ALL, Ack::Err),
             (vec![5, 0, 2, 0, 0, 0, 0, 0, 0, 0], ALL, Ack::Ok),
             (vec![5, 0, 2, 0, 0, 0, 0, 0, 0, 0], ALL & !feature::GUEST_CSUM, Ack::Err),
             (vec![5, 0, 2], ALL, Ack::Err),
             (vec![9, 9, 9], ALL, Ack::Err),
             (vec![], ALL, Ack::Err),
         ] {
-            let mut control = Control::new(MAC, features);
+            let mut control = Control::new(MAC, features, 3);
             assert_eq!(control.perform(&command), answer, "{command:?} with {features:#x}");
         }
     }
 
     #[test]
     fn what_a_command_changes() {
-        let mut control = Control::new(MAC, ALL);
+        let mut control = Control::new(MAC, ALL, 3);
         assert!(control.filter.promiscuous && control.offloads.tso4);
         assert_eq!(control.perform(&[0, 0, 0]), Ack::Ok);
         assert!(!control.filter.promiscuous);
@@ -190,15 +211,28 @@ mod tests {
         assert_eq!(control.offloads, Offloads { checksum: true, ..Offloads::default() });
         assert_eq!(control.perform(&[3, 0]), Ack::Ok);
         assert!(control.announced);
+        assert_eq!(control.pairs, 1);
+        assert_eq!(control.perform(&[4, 0, 2, 0]), Ack::Ok);
+        assert_eq!(control.perform(&[4, 0, 9, 0]), Ack::Err);
+        assert_eq!(control.pairs, 2);
     }
 
     proptest! {
         /// Whatever a driver writes.
         #[test]
-        fn every_command_is_answered(command in prop::collection::vec(any::<u8>(), 0..64), features: u64) {
-            let mut control = Control::new(MAC, features);
-            let _ = control.perform(&command);
-            let _ = control.filter.wants(&command);
+        fn every_command_is_answered(
+            commands in prop::collection::vec((0u8..6, 0u8..6, prop::collection::vec(any::<u8>(), 0..64)), 1..8),
+            features: u64,
+            set_up in 1u16..32,
+        ) {
+            let mut control = Control::new(MAC, features, set_up);
+            for (class, command, data) in commands {
+                let _ = control.perform(&[&[class, command], data.as_slice()].concat());
+                let _ = control.filter.wants(&data);
+                // What comes of it can be done.
+                prop_assert!((1..=set_up).contains(&control.pairs));
+                prop_assert_eq!(control.offloads, control.offloads.and(feature::guest_offloads(features)));
+            }
         }
     }
 }

@@ -1,4 +1,8 @@
-//! The card through its bus: a driver with three queues on one side, frames over a socket or a peer of the test's on the other.
+//! The card through its bus: a driver with a queue for commands and one or several pairs of others on one side, frames over a socket or a
+//! peer of the test's on the other.
+
+mod handed_over;
+mod several;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -31,6 +35,8 @@ struct Log {
     incoming: Vec<(Header, Vec<u8>)>,
     /// Sends are to be tried again later.
     busy: bool,
+    /// Whether frames are to come, each time that this was told.
+    active: Vec<bool>,
 }
 
 /// A peer that can do everything. A socket wakes the card.
@@ -47,6 +53,10 @@ impl Peer for Able {
 
     fn accept(&mut self, offloads: Offloads) {
         self.log.lock().unwrap().accepted.push(offloads);
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.log.lock().unwrap().active.push(active);
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -87,20 +97,30 @@ struct Ring {
 struct Guest {
     driver: Driver,
     cable: Arc<Cable>,
-    rings: [Ring; 3],
+    rings: Vec<Ring>,
 }
 
 impl Guest {
     fn new(peer: Box<dyn Peer>, features: u64) -> Self {
-        let cable = Cable::new(peer, true).unwrap();
+        Self::of_cable(Cable::new(peer, true).unwrap(), features, 3)
+    }
+
+    /// With the first `rings` of the card's queues. The last of them is for commands.
+    fn of_cable(cable: Arc<Cable>, features: u64, rings: u16) -> Self {
         let driver = Driver::new(VirtioNet::new(Arc::clone(&cable), MAC, 1500, true));
-        let rings = [0, 1, 2].map(|index| Ring { index, ..Ring::default() });
+        let rings = (0..rings).map(|index| Ring { index, ..Ring::default() }).collect();
         let mut guest = Self { driver, cable, rings };
         guest.start(features);
         guest
     }
 
     fn start(&mut self, features: u64) {
+        self.set_up(features);
+        self.driver.set_status(15);
+    }
+
+    /// All up to DRIVER_OK.
+    fn set_up(&mut self, features: u64) {
         assert!(self.driver.negotiate(features | transport::VERSION_1));
         for ring in &mut self.rings {
             *ring = Ring { index: ring.index, ..Ring::default() };
@@ -113,7 +133,6 @@ impl Guest {
             }
             self.driver.write(1, 0x1c, &1u16.to_le_bytes());
         }
-        self.driver.set_status(15);
     }
 
     fn base(ring: u16) -> u64 {
@@ -156,18 +175,23 @@ impl Guest {
     }
 
     fn send(&mut self, header: Header, frame: &[u8]) {
+        self.send_over(1, header, frame);
+    }
+
+    fn send_over(&mut self, ring: usize, header: Header, frame: &[u8]) {
         self.driver.ram.write_slice(&header.to_bytes(), GuestAddress(DATA)).unwrap();
         self.driver.ram.write_slice(frame, GuestAddress(DATA + 0x100)).unwrap();
         let len = u32::try_from(frame.len()).unwrap();
-        self.offer(1, &[(DATA, 12, 0), (DATA + 0x100, len, 0)]);
-        self.used(1);
+        self.offer(ring, &[(DATA, 12, 0), (DATA + 0x100, len, 0)]);
+        self.used(ring);
     }
 
     fn command(&mut self, command: &[u8]) -> u8 {
+        let ring = self.rings.len() - 1;
         self.driver.ram.write_slice(command, GuestAddress(DATA)).unwrap();
         let len = u32::try_from(command.len()).unwrap();
-        self.offer(2, &[(DATA, len, 0), (DATA + 0x8000, 1, WRITE)]);
-        assert_eq!(self.used(2), 1);
+        self.offer(ring, &[(DATA, len, 0), (DATA + 0x8000, 1, WRITE)]);
+        assert_eq!(self.used(ring), 1);
         self.driver.ram.read_obj(GuestAddress(DATA + 0x8000)).unwrap()
     }
 
@@ -430,22 +454,34 @@ proptest! {
     /// Whatever a driver puts into its rings, the card answers or asks for a reset, and works again after it.
     #[test]
     fn no_ring_stops_the_card_for_good(
+        pairs in 1u16..3,
         chains in prop::collection::vec(
-            (0usize..3, prop::collection::vec((0u64..0x60_0000, 0u32..70_000, prop::sample::select(vec![0, WRITE])), 1..4)),
+            (0usize..5, prop::collection::vec((0u64..0x60_0000, 0u32..70_000, prop::sample::select(vec![0, WRITE])), 1..4)),
             1..8,
         ),
         content in prop::collection::vec(any::<u8>(), 64),
         features: u64,
     ) {
-        let (mut guest, mut peer) = over_stream(BASIC | feature::MRG_RXBUF | features & 0xff_ffff & guest_features());
+        let (ours, theirs): (Vec<_>, Vec<_>) = (0..pairs).map(|_| UnixStream::pair().unwrap()).unzip();
+        let stream = |socket| StreamPeer::new(socket, 1518).unwrap();
+        let peers = ours.into_iter().map(|socket| Box::new(stream(socket)) as Box<dyn Peer>).collect();
+        let cable = Cable::of_queues(peers, true, None).unwrap();
+        let several = if pairs > 1 { feature::MQ } else { 0 };
+        let features = BASIC | several | feature::MRG_RXBUF | features & 0x3f_ffff & guest_features();
+        let mut guest = Guest::of_cable(cable, features, 2 * pairs + 1);
+        let mut others: Vec<_> = theirs.into_iter().map(stream).collect();
+        let mut peer = others.remove(0);
+        // All pairs are in use.
+        prop_assert_eq!(guest.command(&[4, 0, pairs as u8, 0]), u8::from(pairs == 1));
         guest.driver.ram.write_slice(&content, GuestAddress(DATA)).unwrap();
         for (ring, buffers) in chains {
+            let ring = ring % guest.rings.len();
             // The rings themselves are not to be written over: that would be another test.
             let buffers: Vec<_> = buffers.iter().map(|&(at, len, flags)| (at.max(DATA), len, flags)).collect();
             guest.offer(ring, &buffers);
         }
         transmit(&mut peer, &frame(MAC, 600));
-        guest.start(BASIC);
+        guest.start(BASIC | several);
         guest.send(Header::default(), &frame(MAC, 77));
         while receive(&mut peer).len() != 77 {}
     }

@@ -1,41 +1,62 @@
-//! The card's worker: frames from the driver to the peer, from the peer to the driver, and the driver's commands, in turns.
+//! The workers of a card, one for each pair of queues: frames from the driver to the peer, from the peer to the driver, and with the first
+//! pair the driver's commands, in turns.
+
+mod frames;
+mod handed_over;
 
 use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::event::epoll::EventFlags;
 
 use crate::net::cable::Cable;
-use crate::net::{ETHERNET_HEADER, Packet, Peer, Sent};
+use crate::net::{Packet, Peer};
 use crate::pci::dma::Dma;
-use crate::virtio::worker::{Stop, Waiter};
+use crate::virtio::worker::{Stop, Waiter, Worker};
 use crate::virtio::{ActiveQueue, QueueError};
 
-use super::buffers::{Delivery, Room, gather, read_command};
+use super::buffers::{Room, read_command};
 use super::control::{self, Control};
-use super::{Mac, feature};
+use handed_over::Bells;
 
 /// Frames of one direction after which it is the other's turn.
 const TURN: usize = 64;
 /// Commands likewise.
 const COMMANDS: usize = 16;
 
-/// What the worker does not change.
-pub(super) struct Card<'a> {
-    pub(super) cable: &'a Cable,
-    pub(super) dma: &'a Dma,
+/// Doorbells of a worker by their numbers, where rings can be handed over: those come first.
+const RX_BELL: usize = 0;
+const TX_BELL: usize = 1;
+
+/// What all workers of a card share.
+pub(super) struct Card {
+    pub(super) cable: Arc<Cable>,
+    pub(super) dma: Dma,
     /// What the driver has accepted.
     pub(super) features: u64,
     /// The longest frame that is not yet to be cut, in bytes.
     pub(super) longest: usize,
+    /// What commands have changed. Locked for reading while a worker has frames in hand, so that a command that is answered holds for
+    /// all frames that follow.
+    pub(super) settings: RwLock<Control>,
 }
 
-/// Where frames are between driver and peer.
+/// The queues of one worker.
+pub(super) struct Queues {
+    pub(super) rx: ActiveQueue,
+    pub(super) tx: ActiveQueue,
+    pub(super) control: Option<ActiveQueue>,
+}
+
+/// Where frames of a pair of queues are between driver and peer.
 struct Traffic<'a> {
-    card: &'a Card<'a>,
+    card: &'a Card,
+    pair: usize,
     peer: Option<Box<dyn Peer>>,
     /// The peer's number.
     number: u64,
-    control: Control,
+    /// Frames come through the peer.
+    active: bool,
     room: Room<'a>,
     /// A frame for the driver, which has no buffers for it yet.
     held: Option<Packet>,
@@ -46,6 +67,8 @@ struct Traffic<'a> {
     /// A chain whose frame the peer does not take yet: it is in `outgoing`.
     unsent: Option<u16>,
     command: Vec<u8>,
+    /// What is needed to hand rings over, until that has failed.
+    bells: Option<Bells>,
 }
 
 /// How far a direction has come.
@@ -59,56 +82,86 @@ enum Progress {
     Blocked,
 }
 
-/// What a look for a frame has found.
-enum Next<T> {
-    /// A frame.
-    Frame(T),
-    /// One that goes no further. It counts as work all the same, so that a flood of them holds nobody up.
-    Dropped,
-    /// None.
-    Nothing,
+/// Which of a worker's queues is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Rx,
+    Tx,
+    Control,
 }
 
-impl Card<'_> {
+/// A ring that cannot be what the driver meant.
+type Broken = (Which, QueueError);
+
+fn of(which: Which) -> impl Fn(QueueError) -> Broken {
+    move |error| (which, error)
+}
+
+/// Starts the worker of a pair of queues.
+pub(super) fn start(card: Arc<Card>, pair: usize, queues: Queues) -> io::Result<Worker> {
+    let bells = if card.cable.in_kernel() { Some(Bells::new()?) } else { None };
+    let mut doorbells = vec![Arc::clone(queues.rx.event()), Arc::clone(queues.tx.event())];
+    if let Some(bells) = &bells {
+        bells.listen(&card, queues.rx.interrupt());
+        doorbells.extend(bells.all());
+    }
+    doorbells.extend(queues.control.as_ref().map(ActiveQueue::event).into_iter().cloned());
+    doorbells.extend(card.cable.wake(pair).cloned());
+    let name = if pair == 0 { "virtio-net".into() } else { format!("virtio-net {pair}") };
+    Worker::start(&name, doorbells, move |waiter, stop| card.work(pair, queues, bells, waiter, stop))
+}
+
+impl Card {
+    fn settings(&self) -> RwLockReadGuard<'_, Control> {
+        // A command that panicked has changed one thing or none.
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Works until a stop is wanted or the driver breaks a ring.
-    pub(super) fn work(
-        &self,
-        mut rx: ActiveQueue,
-        mut tx: ActiveQueue,
-        mut control: Option<ActiveQueue>,
-        mac: Mac,
-        waiter: &Waiter,
-        stop: &Stop,
-    ) {
+    fn work(&self, pair: usize, mut queues: Queues, bells: Option<Bells>, waiter: &Waiter, stop: &Stop) {
         let mut traffic = Traffic {
             card: self,
+            pair,
             peer: None,
             number: 0,
-            control: Control::new(mac, self.features),
+            // The first pair of a cable's peers is, and no other.
+            active: pair == 0,
             room: Room::default(),
             held: None,
             spare: Some(Packet::default()),
             outgoing: Packet::default(),
             unsent: None,
             command: Vec::new(),
+            bells,
         };
+        if let Err((which, error)) = traffic.run(&mut queues, waiter, stop) {
+            let queue = match which {
+                Which::Rx => &queues.rx,
+                Which::Tx => &queues.tx,
+                Which::Control => queues.control.as_ref().unwrap_or(&queues.tx),
+            };
+            queue.broken(&error);
+        }
+        if let Some(mut peer) = traffic.release(waiter) {
+            if traffic.active && pair != 0 {
+                peer.set_active(false);
+            }
+            self.cable.return_peer(pair, traffic.number, peer);
+        }
+    }
+}
+
+impl Traffic<'_> {
+    fn run(&mut self, queues: &mut Queues, waiter: &Waiter, stop: &Stop) -> Result<(), Broken> {
         while !stop.wanted() {
-            traffic.look_for_peer(waiter);
-            let (sending, receiving) = match self.dma.permit() {
+            self.look_for_peer(waiter);
+            if self.hand_over(queues, waiter, stop)? {
+                continue;
+            }
+            let (sending, receiving) = match self.card.dma.permit() {
                 // Without bus mastering the doorbells ring again when the driver enables it.
                 None => (Progress::Dry, Progress::Blocked),
-                Some(_permit) => match traffic.turn(&mut rx, &mut tx, control.as_mut()) {
-                    Ok(progress) => progress,
-                    Err((queue, error)) => {
-                        let queue = match queue {
-                            super::RX => &rx,
-                            super::TX => &tx,
-                            _ => control.as_ref().unwrap_or(&tx),
-                        };
-                        queue.broken(&error);
-                        break;
-                    }
-                },
+                Some(_permit) => self.turn(queues)?,
             };
             if [sending, receiving].contains(&Progress::More) {
                 continue;
@@ -116,18 +169,14 @@ impl Card<'_> {
             let mut flags = EventFlags::empty();
             flags.set(EventFlags::IN, receiving == Progress::Dry);
             flags.set(EventFlags::OUT, sending == Progress::Blocked);
-            if let Err(error) = traffic.watch(waiter, flags).and_then(|()| waiter.wait()) {
+            if let Err(error) = self.watch(waiter, flags).and_then(|()| waiter.wait()) {
                 crate::limited_error!("a network card's worker cannot wait: {error}");
                 break;
             }
         }
-        if let Some(peer) = traffic.release(waiter) {
-            self.cable.return_peer(traffic.number, peer);
-        }
+        Ok(())
     }
-}
 
-impl<'a> Traffic<'a> {
     fn watch(&self, waiter: &Waiter, flags: EventFlags) -> io::Result<()> {
         match &self.peer {
             Some(peer) => waiter.watch(peer.descriptor(), flags),
@@ -143,15 +192,28 @@ impl<'a> Traffic<'a> {
         Some(peer)
     }
 
-    /// Takes over the peer that there is, if it is another one.
+    /// Takes over the peer that there is, if it is another one, and tells it whether frames are to come.
     fn look_for_peer(&mut self, waiter: &Waiter) {
         if !self.card.cable.is_connected() {
             self.release(waiter);
         }
-        if let Some((number, mut peer)) = self.card.cable.take_peer() {
+        let (wanted, offloads) = {
+            let settings = self.card.settings();
+            (self.pair < usize::from(settings.pairs), settings.offloads)
+        };
+        if let Some((number, mut peer)) = self.card.cable.take_peer(self.pair) {
             self.release(waiter);
-            peer.accept(self.control.offloads);
+            if self.pair == 0 {
+                // It is the same interface behind all.
+                peer.accept(offloads);
+            }
             (self.number, self.peer) = (number, Some(peer));
+        }
+        if self.active != wanted
+            && let Some(peer) = &mut self.peer
+        {
+            peer.set_active(wanted);
+            self.active = wanted;
         }
     }
 
@@ -162,20 +224,20 @@ impl<'a> Traffic<'a> {
         self.card.cable.lost_peer(self.number);
     }
 
-    /// Some frames in each direction. An error comes with the number of its queue.
-    fn turn(
-        &mut self,
-        rx: &mut ActiveQueue,
-        tx: &mut ActiveQueue,
-        control: Option<&mut ActiveQueue>,
-    ) -> Result<(Progress, Progress), (u16, QueueError)> {
-        let of = |queue: u16| move |error| (queue, error);
+    /// Some frames in each direction.
+    fn turn(&mut self, queues: &mut Queues) -> Result<(Progress, Progress), Broken> {
         let mut commands = Progress::Dry;
-        if let Some(queue) = control {
-            commands = self.obey(queue).map_err(of(super::CONTROL))?;
+        if let Some(queue) = &mut queues.control {
+            commands = self.obey(queue).map_err(of(Which::Control))?;
         }
-        let receiving = self.receive(rx).map_err(of(super::RX))?;
-        let sending = self.send(tx).map_err(of(super::TX))?;
+        let settings = self.card.settings();
+        if self.pair >= usize::from(settings.pairs) {
+            // The driver does not use it, and `look_for_peer` has seen that or is about to.
+            return Ok((commands, Progress::Blocked));
+        }
+        let receiving = self.receive(&mut queues.rx, &settings).map_err(of(Which::Rx))?;
+        drop(settings);
+        let sending = self.send(&mut queues.tx).map_err(of(Which::Tx))?;
         Ok((if commands == Progress::More { commands } else { sending }, receiving))
     }
 
@@ -188,191 +250,36 @@ impl<'a> Traffic<'a> {
             };
             let head = chain.head_index();
             let answer = read_command(chain, ram, &mut self.command)?;
-            let before = self.control.offloads;
-            let ack = if self.command.len() > control::LONGEST {
-                control::Ack::Err
-            } else {
-                self.control.perform(&self.command)
-            };
+            let ack = self.perform();
             answer.copy_from(&[ack as u8]);
-            if std::mem::take(&mut self.control.announced) {
-                self.card.cable.announced();
-            }
-            if self.control.offloads != before
-                && let Some(peer) = &mut self.peer
-            {
-                peer.accept(self.control.offloads);
-            }
             queue.push(ram, head, 1)?;
             queue.notify(ram)?;
         }
         Ok(Progress::More)
     }
 
-    /// Frames of the driver's.
-    fn send(&mut self, queue: &mut ActiveQueue) -> Result<Progress, QueueError> {
-        let ram = self.card.dma.ram();
-        queue.suppress_notifications(ram)?;
-        let mut progress = Progress::More;
-        for _ in 0..TURN {
-            let next = match self.unsent.take() {
-                Some(head) => Next::Frame(head),
-                None => self.next_outgoing(queue)?,
-            };
-            let head = match next {
-                Next::Frame(head) => head,
-                Next::Dropped => continue,
-                Next::Nothing => {
-                    progress = Progress::Dry;
-                    break;
-                }
-            };
-            if !self.hand_over() {
-                self.unsent = Some(head);
-                progress = Progress::Blocked;
-                break;
-            }
-            queue.push(ram, head, 0)?;
+    /// Performs the command that was read.
+    fn perform(&mut self) -> control::Ack {
+        if self.command.len() > control::LONGEST {
+            return control::Ack::Err;
         }
-        let gone = self.push_on();
-        queue.notify(ram)?;
-        Ok(match progress {
-            Progress::Dry if queue.allow_notifications(ram)? => Progress::More,
-            // The end of the last frame is still here.
-            Progress::Dry if !gone => Progress::Blocked,
-            other => other,
-        })
-    }
-
-    /// Lets the peer go on with what it held back; `true` when that is nothing any more.
-    fn push_on(&mut self) -> bool {
-        let Some(peer) = &mut self.peer else { return true };
-        match peer.unblock() {
-            Ok(()) => !peer.is_blocked(),
-            Err(error) => {
-                self.lose_peer(&error);
-                true
-            }
+        let mut settings = self.card.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let before = (settings.offloads, settings.pairs);
+        let ack = settings.perform(&self.command);
+        let announced = std::mem::take(&mut settings.announced);
+        let (offloads, pairs) = (settings.offloads, settings.pairs);
+        drop(settings);
+        if announced {
+            self.card.cable.announced();
         }
-    }
-
-    /// Takes the driver's next frame into `outgoing`, if it can be sent; the head of its chain.
-    fn next_outgoing(&mut self, queue: &mut ActiveQueue) -> Result<Next<u16>, QueueError> {
-        let ram = self.card.dma.ram();
-        let negotiated = feature::host_offloads(self.card.features);
-        let Some(chain) = queue.pop(ram)? else { return Ok(Next::Nothing) };
-        let head = chain.head_index();
-        let total = gather(chain, ram, self.outgoing.room())?;
-        let header = self.outgoing.header();
-        let frame = self.outgoing.filled(total).then(|| self.outgoing.frame().len());
-        let checked = frame.and_then(|len| header.for_peer(negotiated, len).map(|header| (len, header)));
-        match checked {
-            // A frame that is not to be cut must not be longer than the network takes.
-            Some((len, header)) if header.gso_type != 0 || len <= self.card.longest => {
-                self.outgoing.set_header(header);
-                Ok(Next::Frame(head))
-            }
-            _ => {
-                self.card.cable.sent.drop_one();
-                queue.push(ram, head, 0)?;
-                Ok(Next::Dropped)
-            }
+        if offloads != before.0
+            && let Some(peer) = &mut self.peer
+        {
+            peer.accept(offloads);
         }
-    }
-
-    /// Hands `outgoing` to the peer; `false` if that is to be done again later.
-    fn hand_over(&mut self) -> bool {
-        let sent = &self.card.cable.sent;
-        let Some(peer) = self.peer.as_mut().filter(|_| self.card.cable.is_up()) else {
-            // As on a card without a cable.
-            sent.drop_one();
-            return true;
-        };
-        let len = self.outgoing.frame().len();
-        match peer.send(&mut self.outgoing) {
-            Ok(Sent::Gone) => sent.count(len),
-            Ok(Sent::Later) => return false,
-            Ok(Sent::Refused) => sent.drop_one(),
-            Err(error) => {
-                sent.drop_one();
-                self.lose_peer(&error);
-            }
+        if pairs != before.1 {
+            self.card.cable.wake_all();
         }
-        true
-    }
-
-    /// Frames for the driver.
-    fn receive(&mut self, queue: &mut ActiveQueue) -> Result<Progress, QueueError> {
-        let ram = self.card.dma.ram();
-        let mut progress = Progress::More;
-        // Only a driver that lets a frame wait is to say that it has buffers.
-        queue.suppress_notifications(ram)?;
-        for _ in 0..TURN {
-            let packet = match self.held.take() {
-                Some(packet) => packet,
-                None => match self.next_incoming() {
-                    Next::Frame(packet) => packet,
-                    Next::Dropped => continue,
-                    Next::Nothing => {
-                        progress = Progress::Dry;
-                        break;
-                    }
-                },
-            };
-            let mergeable = self.card.features & feature::MRG_RXBUF != 0;
-            match self.room.deliver(queue, ram, packet.bytes(), mergeable)? {
-                Delivery::Done => self.card.cable.received.count(packet.frame().len()),
-                Delivery::TooLong => self.card.cable.received.drop_one(),
-                Delivery::Starved => {
-                    self.held = Some(packet);
-                    progress = Progress::Blocked;
-                    break;
-                }
-            }
-            self.spare = Some(packet);
-        }
-        queue.notify(ram)?;
-        if progress == Progress::Blocked && queue.allow_notifications(ram)? {
-            return Ok(Progress::More);
-        }
-        Ok(progress)
-    }
-
-    /// The peer's next frame, if the driver wants it.
-    fn next_incoming(&mut self) -> Next<Packet> {
-        let mut packet = self.spare.take().unwrap_or_default();
-        let next = match self.peer.as_mut().map_or(Ok(false), |peer| peer.receive(&mut packet)) {
-            Ok(true) => self.judge(&mut packet),
-            Ok(false) => Next::Nothing,
-            Err(error) => {
-                self.lose_peer(&error);
-                Next::Nothing
-            }
-        };
-        let nothing = match next {
-            Next::Frame(()) => return Next::Frame(packet),
-            Next::Dropped => Next::Dropped,
-            Next::Nothing => Next::Nothing,
-        };
-        self.spare = Some(packet);
-        nothing
-    }
-
-    /// Whether a frame from the peer goes to the driver, under which header.
-    fn judge(&self, packet: &mut Packet) -> Next<()> {
-        if !self.card.cable.is_up() {
-            self.card.cable.received.drop_one();
-            return Next::Dropped;
-        }
-        if !self.control.filter.wants(packet.frame()) {
-            return Next::Dropped;
-        }
-        let header = packet.header().for_driver(self.control.offloads, 1);
-        if header.gso_type == 0 && packet.frame().len() > self.card.longest.max(ETHERNET_HEADER) {
-            self.card.cable.received.drop_one();
-            return Next::Dropped;
-        }
-        packet.set_header(header);
-        Next::Frame(())
+        ack
     }
 }

@@ -58,17 +58,24 @@ pub(super) fn commands() -> Vec<Command> {
 }
 
 fn cards(context: &Context<'_>) -> Vec<Card> {
-    let described = |card: &NetworkCard| Card {
+    let described = |card: &NetworkCard| {
+        let [sent, received] = card.cable.totals();
+        card_of(card, sent.into(), received.into())
+    };
+    context.machine.facts.nets.iter().map(described).collect()
+}
+
+fn card_of(card: &NetworkCard, sent: Traffic, received: Traffic) -> Card {
+    Card {
         name: card.name.clone(),
         mac: card.mac.to_string(),
         carrier: card.carrier.clone(),
         up: card.cable.is_up(),
         plugged: card.cable.is_wanted(),
         connected: card.cable.is_connected(),
-        sent: card.cable.sent.totals().into(),
-        received: card.cable.received.totals().into(),
-    };
-    context.machine.facts.nets.iter().map(described).collect()
+        sent,
+        received,
+    }
 }
 
 /// Plugs a card's cable in or pulls it out.

@@ -1,5 +1,6 @@
-//! `qemu-bridge-helper`: the program by which users without rights get a port of a bridge that the administrator has allowed. It makes a
-//! TAP interface, adds it to the bridge, and hands its descriptor over through a socket.
+//! A port of a bridge. A process that may make interfaces makes one itself; users without that right get one from `qemu-bridge-helper`, the
+//! program by which an administrator has allowed them a bridge: it makes a TAP interface, adds it to the bridge, and hands its
+//! descriptor over through a socket.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -9,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use devices::net::tap::{Attach, TapPeer};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::connect::Trouble;
+use super::{interface, tap};
 use crate::programs;
 
 /// Where distributions have it, and NixOS with the right to use it.
@@ -24,6 +27,18 @@ pub(crate) const PLACES: [&str; 4] = [
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a port that is made here is called, with a number that the kernel chooses.
+const PORT: &str = "optimus%d";
+
+/// A bridge, and how to get a port of it.
+#[derive(Debug)]
+pub(super) enum Way<'a> {
+    /// By our own right, with so many pairs of queues.
+    Own { bridge: &'a str, queues: u16 },
+    /// By QEMU's program.
+    Helper(Helper<'a>),
+}
+
 /// A bridge, and the program that gives ports of it.
 #[derive(Debug)]
 pub(super) struct Helper<'a> {
@@ -31,8 +46,8 @@ pub(super) struct Helper<'a> {
     bridge: &'a str,
 }
 
-/// Looks for both.
-pub(super) fn find(bridge: &str) -> Result<Helper<'_>, Trouble> {
+/// Looks for the bridge, and for a way to a port of it.
+pub(super) fn find(bridge: &str, queues: u16) -> Result<Way<'_>, Trouble> {
     let folder = Path::new("/sys/class/net").join(bridge);
     if !folder.join("bridge").exists() {
         let message = if folder.exists() {
@@ -43,17 +58,61 @@ pub(super) fn find(bridge: &str) -> Result<Helper<'_>, Trouble> {
         let help = "`ip link show type bridge` lists them. A wireless interface cannot be part of one: `backend = \"user\"` works on any";
         return Err((message, Some(help.into())));
     }
+    if interface::may_administer() {
+        return Ok(Way::Own { bridge, queues });
+    }
+    by_helper(bridge, queues)
+}
+
+/// The way of a user without rights.
+fn by_helper(bridge: &str, queues: u16) -> Result<Way<'_>, Trouble> {
+    if queues > 1 {
+        let help = format!(
+            "leave `queues` out, or use `backend = \"tap\"` with a port of {bridge} that was made with `multi_queue`; with the right \
+             CAP_NET_ADMIN, this program makes one itself"
+        );
+        return Err(("qemu-bridge-helper makes ports of one pair of queues".into(), Some(help)));
+    }
     let program = PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
         let help = "it comes with QEMU: install the package `qemu-system-common` (Debian, Ubuntu), `qemu-common` (Fedora, Arch) or `qemu` \
                     (openSUSE)";
         (format!("qemu-bridge-helper, which gives ports of {bridge}, is not installed"), Some(help.into()))
     })?;
-    Ok(Helper { program, bridge })
+    Ok(Way::Helper(Helper { program, bridge }))
+}
+
+impl Way<'_> {
+    /// A new port of the bridge, which goes away with its descriptors.
+    pub(super) fn open(&self) -> Result<Vec<TapPeer>, Trouble> {
+        match self {
+            Self::Own { bridge, queues } => make_port(bridge, *queues),
+            Self::Helper(helper) => {
+                let peer = TapPeer::from_descriptor(helper.port()?);
+                Ok(vec![peer.map_err(|error| tap::trouble(&error))?])
+            }
+        }
+    }
+}
+
+/// Makes a TAP interface and adds it to the bridge.
+fn make_port(bridge: &str, queues: u16) -> Result<Vec<TapPeer>, Trouble> {
+    let attach = Attach { name: PORT, queues, multi_queue: queues > 1 };
+    let peers = TapPeer::attach(attach).map_err(|error| tap::trouble(&error))?;
+    let Some(name) = peers.first().map(TapPeer::name) else { return Ok(peers) };
+    let joined = interface::Socket::open().and_then(|socket| {
+        // A port with shorter packets would shorten the bridge's.
+        socket.set_mtu(name, socket.mtu(bridge)?)?;
+        socket.raise_address(name)?;
+        socket.join(bridge, name)?;
+        socket.set_up(name)
+    });
+    joined.map_err(|error| (format!("cannot make a port of {bridge}: {error}"), None))?;
+    Ok(peers)
 }
 
 impl Helper<'_> {
-    /// A new port of the bridge, which goes away with its descriptor.
-    pub(super) fn port(&self) -> Result<OwnedFd, Trouble> {
+    /// The descriptor of a new port of the bridge.
+    fn port(&self) -> Result<OwnedFd, Trouble> {
         let failed =
             |error: std::io::Error| (format!("cannot run {}: {error}", self.program.display()), None);
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
@@ -132,9 +191,12 @@ mod tests {
 
     #[test]
     fn an_interface_is_no_bridge() {
-        let (why, _) = find("lo").unwrap_err();
+        let (why, _) = find("lo", 1).unwrap_err();
         assert_eq!(why, "lo is an interface of the host, but not a bridge");
-        let (why, _) = find("no-such-bridge").unwrap_err();
+        let (why, _) = find("no-such-bridge", 1).unwrap_err();
         assert_eq!(why, "the host has no bridge no-such-bridge");
+        let (why, help) = by_helper("br0", 2).unwrap_err();
+        assert_eq!(why, "qemu-bridge-helper makes ports of one pair of queues");
+        assert!(help.is_some_and(|help| help.contains("multi_queue")));
     }
 }

@@ -4,50 +4,75 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use devices::net::Peer;
-use devices::net::tap::{TapError, TapPeer};
+use devices::net::tap::{Counters, TapPeer};
 
-use super::{Carrier, Net, bridge, passt};
+use super::{Carrier, Net, bridge, passt, tap, vhost};
 use crate::device::{Purpose, Spec as _};
 
 /// Why there is no way, and what to do about it.
 pub(super) type Trouble = (String, Option<String>);
 
+/// The same, with the key that asks for it, if that is not the one that names what carries the frames.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) key: Option<&'static str>,
+    pub(super) why: String,
+    pub(super) help: Option<String>,
+}
+
+impl From<Trouble> for Refusal {
+    fn from((why, help): Trouble) -> Self {
+        Self { key: None, why, help }
+    }
+}
+
 impl Net {
     /// Opens the way of the frames, or only looks whether that is likely to work.
-    pub(super) fn connect(&self, purpose: Purpose) -> Result<Option<Connection>, Trouble> {
-        match &self.carrier {
+    pub(super) fn connect(&self, purpose: Purpose) -> Result<Option<Connection>, Refusal> {
+        let look = purpose == Purpose::Look;
+        let peers = match &self.carrier {
             Carrier::User { forward, host_loopback, dns } => {
                 let passt = passt::Passt::find(self, forward, *host_loopback, dns)?;
-                if purpose == Purpose::Look {
+                if look {
                     return Ok(None);
                 }
                 let started = passt.start_and_settle(&self.section().to_string());
                 let (peer, child) = started.map_err(|why| (why, None))?;
-                Ok(Some(Connection { peer, passt: Some((passt, child)) }))
+                let passt = Some((passt, child));
+                return Ok(Some(Connection { peers: vec![peer], counters: None, passt }));
             }
-            Carrier::Tap(name) if purpose == Purpose::Look => look_at_tap(name).map(|()| None),
             Carrier::Tap(name) => {
-                look_at_tap(name)?;
-                tap(TapPeer::attach(name), name).map(Some)
+                let way = tap::find(name, self.queues)?;
+                if look { Vec::new() } else { way.open(self)? }
             }
-            Carrier::Bridge(name) => bridge::find(name).and_then(|helper| match purpose {
-                Purpose::Look => Ok(None),
-                Purpose::Run => {
-                    let descriptor = helper.port()?;
-                    tap(TapPeer::from_descriptor(descriptor), name).map(Some)
-                }
-            }),
+            Carrier::Bridge(name) => {
+                let way = bridge::find(name, self.queues)?;
+                if look { Vec::new() } else { way.open()? }
+            }
             // The descriptor is for the machine, which another process may be.
-            Carrier::Fd(_) if purpose == Purpose::Look => Ok(None),
+            Carrier::Fd(_) if look => Vec::new(),
             Carrier::Fd(fd) => {
                 let descriptor = inherited(*fd).map_err(|error| {
                     let help =
                         "start the program with the descriptor open: `optimus-vmm run vm.toml 3<>/dev/tap5`";
                     (format!("descriptor {fd} cannot be used: {error}"), Some(help.into()))
                 })?;
-                tap(TapPeer::from_descriptor(descriptor), "").map(Some)
+                vec![TapPeer::from_descriptor(descriptor).map_err(|error| tap::trouble(&error))?]
             }
+        };
+        let workers = vhost::open(self)?;
+        if look {
+            return Ok(None);
         }
+        // Frames that the kernel moves are counted by it.
+        let name = peers.first().map(TapPeer::name);
+        let counters = name.filter(|_| !workers.is_empty()).and_then(Counters::of_interface);
+        let mut workers = workers.into_iter();
+        let peers = peers.into_iter().map(|peer| match workers.next() {
+            Some(worker) => Box::new(peer.with_vhost(worker)) as Box<dyn Peer>,
+            None => Box::new(peer),
+        });
+        Ok(Some(Connection { peers: peers.collect(), counters, passt: None }))
     }
 }
 
@@ -85,49 +110,12 @@ fn duplicate(fd: u32) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Whether there is such a TAP interface. One that the kernel made for us would be down, and connected to nothing.
-fn look_at_tap(name: &str) -> Result<(), Trouble> {
-    let folder = Path::new("/sys/class/net").join(name);
-    if !folder.exists() {
-        return Err(missing_tap(name));
-    }
-    if !folder.join("tun_flags").exists() {
-        return Err((format!("{name} is an interface of the host, but not a TAP interface"), None));
-    }
-    Ok(())
-}
-
-fn missing_tap(name: &str) -> Trouble {
-    (
-        format!("the host has no interface {name}"),
-        Some(format!(
-            "`sudo ip tuntap add {name} mode tap user $USER vnet_hdr && sudo ip link set {name} up` makes it, until the next \
-             start of the host"
-        )),
-    )
-}
-
-/// Words for what can go wrong with a TAP interface.
-fn tap(peer: Result<TapPeer, TapError>, name: &str) -> Result<Connection, Trouble> {
-    peer.map(|peer| Connection { peer: Box::new(peer), passt: None }).map_err(|error| match &error {
-        TapError::Forbidden { name, .. } => (
-            format!("the interface {name} belongs to another user"),
-            Some(format!(
-                "`sudo ip tuntap add {name} mode tap user $USER vnet_hdr` makes one for you, after `sudo ip link del {name}`"
-            )),
-        ),
-        TapError::Kind { .. } => (
-            error.to_string(),
-            Some(format!("`ip -d tuntap` shows what {name} is; `multi_queue` must not be among its flags")),
-        ),
-        _ => (error.to_string(), None),
-    })
-}
-
 /// An open way for frames.
 pub(super) struct Connection {
-    /// What carries the frames.
-    pub(super) peer: Box<dyn Peer>,
+    /// What carries the frames, for each pair of queues.
+    pub(super) peers: Vec<Box<dyn Peer>>,
+    /// The kernel's counters, where it moves frames.
+    pub(super) counters: Option<Counters>,
     /// passt, which runs.
     pub(super) passt: Option<(passt::Passt, std::process::Child)>,
 }

@@ -27,14 +27,19 @@ fn addresses_are_stable_and_different() {
 fn cards_are_described() {
     let all = nets(
         "[[net]]\nforward = [\"tcp:2222->22\"]\nboot_index = 1\n[[net]]\nbackend = \"tap\"\ninterface = \"tap0\"\n\
-         [[net]]\nbackend = \"bridge\"\ninterface = \"br0\"\n[[net]]\nbackend = \"fd\"\nfd = 7",
+         [[net]]\nbackend = \"bridge\"\ninterface = \"br0\"\nqueues = 4\nvhost = true\n[[net]]\nbackend = \"fd\"\nfd = 7\nvhost = false",
     )
     .unwrap();
     let words: Vec<_> =
         all.iter().map(|net| net.describe().split_once(" on ").unwrap().1.to_owned()).collect();
     assert_eq!(
         words,
-        ["passt, tcp:127.0.0.1:2222->22", "the TAP interface tap0", "the bridge br0", "descriptor 7"]
+        [
+            "passt, tcp:127.0.0.1:2222->22",
+            "the TAP interface tap0",
+            "the bridge br0, 4 pairs of queues, by vhost-net",
+            "descriptor 7, without vhost-net"
+        ]
     );
     let booted: Vec<_> = all.iter().map(|net| net.boot().is_some()).collect();
     assert_eq!(booted, [true, false, false, false]);
@@ -62,10 +67,23 @@ fn what_cannot_be_is_refused() {
         ("[[net]]\nbackend = \"fd\"\nfd = 7\n[[net]]\nbackend = \"fd\"\nfd = 7", "has the descriptor 7"),
         ("[[net]]\ndns = [\"1.1.1.1\", \"1.1.1.2\", \"1.1.1.3\", \"1.1.1.4\"]", "at most 3"),
         ("[[net]]\nforward = [\"tcp:1->1\"]\n[[net]]\nforward = [\"tcp:1->2\"]", "forwarded twice"),
+        ("[[net]]\nqueues = 2", "passt has one pair of queues"),
+        ("[[net]]\nbackend = \"fd\"\nfd = 7\nqueues = 2", "a descriptor is one pair of queues"),
+        (
+            "[[net]]\nbackend = \"tap\"\ninterface = \"t\"\nqueues = 0",
+            "`queues` must be a whole number from 1 to 32",
+        ),
+        (
+            "[[net]]\nbackend = \"tap\"\ninterface = \"t\"\nqueues = 33",
+            "`queues` must be a whole number from 1 to 32",
+        ),
+        ("[[net]]\nvhost = true", "`vhost` is a key of other backends"),
     ] {
         let error = nets(text).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");
     }
+    // As many as the card can have.
+    assert_eq!(devices::virtio::net::MOST_PAIRS, 32);
     let different = "[[net]]\nforward = [\"tcp:1->1\", \"udp:1->1\", \"tcp:[::1]:2->1\"]";
     assert!(nets(different).is_ok(), "{:?}", nets(different));
 }

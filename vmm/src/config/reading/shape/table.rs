@@ -146,6 +146,8 @@ pub(super) static FILE: Section = Section {
                 ("mac", Format("mac-address", None)),
                 ("mtu", Integer(1280, 65521)),
                 ("offloads", Boolean),
+                ("queues", Integer(1, 32)),
+                ("vhost", Boolean),
                 ("forward", List(&Format("port-forward", None))),
                 ("host_loopback", Boolean),
                 ("dns", List(&Format("ip", None))),
