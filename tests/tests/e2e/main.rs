@@ -104,6 +104,7 @@ fn main() -> std::process::ExitCode {
         disk::SCENARIOS,
         net::SCENARIOS,
         nvme::SCENARIOS,
+        net::kernel::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
         vrom::SCENARIOS,

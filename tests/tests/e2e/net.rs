@@ -6,6 +6,8 @@ mod capture;
 mod firmware;
 mod soak;
 
+pub(crate) mod kernel;
+
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Command;
