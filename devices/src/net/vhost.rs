@@ -294,9 +294,13 @@ fn memory_table(ram: &GuestRam) -> Result<Box<Memory>, VhostError> {
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::GuestAddress;
+    use std::time::{Duration, Instant};
+
+    use vm_memory::{Bytes, GuestAddress};
 
     use super::*;
+    use crate::net::KernelWorker;
+    use crate::net::tap::{Attach, TapPeer};
 
     /// By the header's values.
     #[test]
@@ -332,5 +336,53 @@ mod tests {
         let many: Vec<_> = (0..65).map(|index| (GuestAddress(index << 20), 0x1000)).collect();
         let many = GuestRam::from_ranges(&many).unwrap();
         assert!(matches!(memory_table(&many), Err(VhostError::Regions(65))));
+    }
+
+    /// A frame of a driver's through the kernel's own worker and interface: the ring says that it was sent, the interface counts it, and the
+    /// call is signalled. Then the ring is given back, and taken once more.
+    #[test]
+    #[ignore = "makes a network interface, and needs /dev/vhost-net"]
+    fn a_frame_goes_out_by_the_kernel() {
+        let attach = Attach { name: "opttest%d", queues: 1, multi_queue: false };
+        let peer = TapPeer::attach(attach).unwrap().remove(0);
+        let name = peer.name().to_owned();
+        let up = std::process::Command::new("ip").args(["link", "set", &name, "up"]).status().unwrap();
+        assert!(up.success());
+        let mut peer = peer.with_vhost(Vhost::open().unwrap());
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
+        let host = |at: u64| ram.get_host_address(GuestAddress(at)).unwrap() as u64;
+        // Two rings of four entries: descriptors, available, used.
+        let event = || EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let (kick, call, error) = (event(), event(), event());
+        let ring = |base: u64, next| KernelRing {
+            size: 4,
+            next,
+            descriptors: host(base),
+            available: host(base + 0x400),
+            used: host(base + 0x800),
+            kick: &kick,
+            call: &call,
+            error: &error,
+        };
+        let sent = || ram.read_obj::<u16>(GuestAddress(0x2802)).unwrap();
+        for number in 1..=2u16 {
+            peer.start(&ram, FEATURES & !(1 << 29), [ring(0x1000, 0), ring(0x2000, number - 1)]).unwrap();
+            // A broadcast of 60 bytes behind a header of nothing.
+            ram.write_slice(&[0xff; 6], GuestAddress(0x4000 + 12)).unwrap();
+            ram.write_obj(0x4000u64, GuestAddress(0x2000)).unwrap();
+            ram.write_obj(72u32, GuestAddress(0x2008)).unwrap();
+            ram.write_obj(number, GuestAddress(0x2402)).unwrap();
+            kick.write(1).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while sent() != number {
+                assert!(Instant::now() < deadline, "the frame stays");
+                std::thread::yield_now();
+            }
+            assert_eq!(peer.stop().unwrap(), [0, number]);
+            assert_eq!(call.read().unwrap(), 1);
+        }
+        assert!(error.read().is_err());
+        let file = format!("/sys/class/net/{name}/statistics/rx_packets");
+        assert_eq!(std::fs::read_to_string(file).unwrap().trim(), "2");
     }
 }
