@@ -60,10 +60,10 @@ impl Net {
                 vec![TapPeer::from_descriptor(descriptor).map_err(|error| tap::trouble(&error))?]
             }
         };
-        let workers = vhost::open(self)?;
         if look {
-            return Ok(None);
+            return vhost::look(self).map(|()| None);
         }
+        let workers = vhost::open(self)?;
         // Frames that the kernel moves are counted by it.
         let name = peers.first().map(TapPeer::name);
         let counters = name.filter(|_| !workers.is_empty()).and_then(Counters::of_interface);

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use devices::net::vhost::{NODE, Vhost, VhostError};
+use rustix::fs::Access;
 
 use super::Net;
 use super::connect::Refusal;
@@ -13,12 +14,27 @@ use crate::device::Spec as _;
 /// # Errors
 /// The user wants them, and there are none.
 pub(super) fn open(net: &Net) -> Result<Vec<Vhost>, Refusal> {
+    or_without(net, || (0..net.queues).map(|_| Vhost::open()).collect())
+}
+
+/// Whether there would be some. Opening the node would load the kernel's module.
+pub(super) fn look(net: &Net) -> Result<(), Refusal> {
+    let allowed = || {
+        let access = rustix::fs::access(NODE, Access::READ_OK | Access::WRITE_OK);
+        access.map_or_else(|error| Err(VhostError::Open(error.into())), |()| Ok(Vec::new()))
+    };
+    or_without(net, allowed).map(drop)
+}
+
+fn or_without(
+    net: &Net,
+    open: impl FnOnce() -> Result<Vec<Vhost>, VhostError>,
+) -> Result<Vec<Vhost>, Refusal> {
     let wanted = match net.vhost {
         Some(false) => return Ok(Vec::new()),
         wanted => wanted == Some(true),
     };
-    let opened: Result<Vec<_>, VhostError> = (0..net.queues).map(|_| Vhost::open()).collect();
-    opened.or_else(|error| {
+    open().or_else(|error| {
         let help = advice(&error);
         if wanted {
             return Err(Refusal { key: Some("vhost"), why: error.to_string(), help });
