@@ -7,6 +7,7 @@
 
 mod backend;
 mod cursor;
+mod disc;
 mod durable;
 pub mod engine;
 mod error;
@@ -21,5 +22,6 @@ pub(crate) mod tests;
 mod volatile_io;
 
 pub use backend::{BlockBackend, SECTOR, Topology};
+pub use disc::{DISC_BLOCK, Disc};
 pub use error::DiskError;
 pub use open::{DiskOptions, open_disk};

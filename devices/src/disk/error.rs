@@ -98,6 +98,33 @@ pub enum DiskError {
         /// What extends it.
         command: String,
     },
+    /// There is no such image of an optical disc.
+    #[error("the disc image {path} does not exist; correct its path")]
+    NoSuchDisc {
+        /// The image.
+        path: String,
+    },
+    /// Not as large as an optical disc can be.
+    #[error(
+        "{path} cannot be put into a drive: {}; is the download complete?",
+        if *size == 0 { "it is empty".to_owned() } else { format!("{size} bytes are more than a disc has room for (8 TiB)") }
+    )]
+    NoDisc {
+        /// The image.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The image of an optical disc is an image of a disk.
+    #[error(
+        "{path} is a {format} image, which is a disk's format and not that of an optical disc; give it to a [[disk]]"
+    )]
+    NotADisc {
+        /// The image.
+        path: String,
+        /// What it is.
+        format: &'static str,
+    },
     /// Nothing in it.
     #[error("the disk image {path} is empty; give it a size, for example with `{command}`")]
     Empty {

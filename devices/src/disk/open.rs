@@ -64,6 +64,19 @@ pub fn open_disk(options: &DiskOptions) -> Result<Box<dyn BlockBackend>, DiskErr
     image.open_checked(&mut chain)
 }
 
+/// Opens and locks the image of an optical disc. Returns it with its size in bytes.
+pub(super) fn open_raw(path: &Path, look: bool) -> Result<(File, u64), DiskError> {
+    let options = DiskOptions { read_only: true, look, ..DiskOptions::new(path) };
+    let image = Image { path: path.display().to_string(), options: &options, format: DiskFormat::Raw };
+    let mut chain = Chain { members: Vec::new(), allow_backing: false };
+    image.open_file(&mut chain).map_err(|error| match error {
+        DiskError::Missing { path, .. } => DiskError::NoSuchDisc { path },
+        DiskError::Foreign { path, format, .. } => DiskError::NotADisc { path, format },
+        DiskError::NotRaw { path } => DiskError::NotADisc { path, format: "qcow2" },
+        other => other,
+    })
+}
+
 /// The images that were opened on the way to this one.
 struct Chain {
     members: Vec<Identity>,
@@ -112,6 +125,15 @@ impl Image<'_> {
     }
 
     fn open(&self, chain: &mut Chain) -> Result<Box<dyn BlockBackend>, DiskError> {
+        let (file, size) = self.open_file(chain)?;
+        match self.format {
+            DiskFormat::Raw => self.raw(file, size),
+            DiskFormat::Qcow2 => self.qcow2(file, chain),
+        }
+    }
+
+    /// The file, locked, and its size in bytes.
+    fn open_file(&self, chain: &mut Chain) -> Result<(File, u64), DiskError> {
         let mut file = file::open(&self.options.path, self.format, self.options.read_only)?;
         let identity = Identity::of(&file).map_err(self.failed("look at"))?;
         if chain.members.contains(&identity) {
@@ -130,10 +152,7 @@ impl Image<'_> {
         }
         self.check_format(&file)?;
         let size = file.seek(SeekFrom::End(0)).map_err(self.failed("find the size of"))?;
-        match self.format {
-            DiskFormat::Raw => self.raw(file, size),
-            DiskFormat::Qcow2 => self.qcow2(file, chain),
-        }
+        Ok((file, size))
     }
 
     /// Compares what the file starts with to what it is said to be.
