@@ -5,6 +5,7 @@
 //! ([`memory::RomSlot`]), doorbells ([`pci::IoEvents`]). The `vmm` crate implements them over KVM, the tests over plain
 //! memory.
 
+pub mod ahci;
 pub mod atapi;
 pub mod bus;
 mod bytewise;

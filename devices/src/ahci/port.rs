@@ -1,0 +1,266 @@
+//! A port: its registers (AHCI 1.3.1, 3.3), and the three ways to reset what is connected to it (10.4).
+//!
+//! The device's side is the port's worker ([`command`]). What it does for a command is valid while the command's *generation*
+//! is the port's: stopping the command list and all resets begin a new one.
+
+mod command;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
+
+use crate::pci::dma::Dma;
+
+use super::device::{AtaDevice, Reset};
+use super::fis::{REGISTER_AT, TaskFile};
+use super::hba::Signals;
+use super::registers::{CCS_SHIFT, CMD_STORED, CR, FR, FRE, IE_MASK, READY, ST, SUD_POD, port};
+
+pub(super) use command::Job;
+
+/// A link without device, and one that is up at 1.5 Gbit/s.
+const LINK_UP: u32 = 0x113;
+/// PxSCTL: what is to be done with the link; and what is stored.
+const DET: u32 = 0xf;
+const SCTL_STORED: u32 = 0xfff;
+/// Before the device's first frame.
+const NOTHING: u8 = 0x7f;
+
+struct State {
+    list: u64,
+    frames: u64,
+    causes: u32,
+    enabled: u32,
+    /// ST, FRE and what is only stored.
+    command: u32,
+    status: u8,
+    error: u8,
+    signature: u32,
+    link: u32,
+    issued: u32,
+    /// The slot that the device works on, or has worked on last.
+    slot: u32,
+    working: bool,
+    /// A command has failed: no other one begins before software has stopped the list.
+    halted: bool,
+    /// The device has its signature to tell.
+    signature_due: bool,
+    /// Software keeps the device in reset.
+    held: bool,
+    generation: u64,
+    /// Resets of the device.
+    resets: u64,
+}
+
+impl State {
+    const POWER_ON: Self = Self {
+        list: 0,
+        frames: 0,
+        causes: 0,
+        enabled: 0,
+        command: 0,
+        status: NOTHING,
+        error: 0,
+        signature: u32::MAX,
+        link: 0,
+        issued: 0,
+        slot: 0,
+        working: false,
+        halted: false,
+        signature_due: true,
+        held: false,
+        generation: 0,
+        resets: 0,
+    };
+
+    /// Gives up what is under way.
+    fn abandon(&mut self) {
+        self.generation += 1;
+        self.issued = 0;
+        self.halted = false;
+        if std::mem::take(&mut self.working) {
+            self.status = READY;
+        }
+    }
+
+    fn set_low(register: &mut u64, value: u32) {
+        *register = *register & !0xffff_ffff | u64::from(value);
+    }
+
+    fn set_high(register: &mut u64, value: u32) {
+        *register = *register & 0xffff_ffff | u64::from(value) << 32;
+    }
+}
+
+/// A port with a device.
+pub(super) struct Port {
+    index: usize,
+    signature: u32,
+    on_reset: Box<dyn Fn(Reset) + Send + Sync>,
+    pub(super) dma: Dma,
+    signals: Arc<Signals>,
+    doorbell: Arc<EventFd>,
+    state: Mutex<State>,
+}
+
+impl Port {
+    pub(super) fn new(
+        index: usize,
+        device: &dyn AtaDevice,
+        dma: Dma,
+        signals: Arc<Signals>,
+    ) -> io::Result<Arc<Self>> {
+        let doorbell = Arc::new(EventFd::new(EFD_CLOEXEC)?);
+        dma.signal_when_changed(Arc::clone(&doorbell));
+        Ok(Arc::new(Self {
+            index,
+            signature: device.signature(),
+            on_reset: device.on_reset(),
+            dma,
+            signals,
+            doorbell,
+            state: Mutex::new(State::POWER_ON),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Registers, any values of which a guest could have brought about.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the worker.
+    pub(super) fn ring(&self) {
+        // Only a counter about to overflow refuses, and then it is awake.
+        let _ = self.doorbell.write(1);
+    }
+
+    /// Sleeps until somebody rings.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        self.doorbell.read().map(drop)
+    }
+
+    /// Reads a register.
+    pub(super) fn read(&self, register: u64) -> u32 {
+        let state = self.lock();
+        match register {
+            port::CLB => state.list as u32,
+            port::CLBU => (state.list >> 32) as u32,
+            port::FB => state.frames as u32,
+            port::FBU => (state.frames >> 32) as u32,
+            port::IS => state.causes,
+            port::IE => state.enabled,
+            port::CMD => {
+                let receiving = if state.command & FRE != 0 { FR } else { 0 };
+                let running = if state.command & ST != 0 { CR | state.slot << CCS_SHIFT } else { 0 };
+                state.command | SUD_POD | receiving | running
+            }
+            port::TFD => u32::from(state.error) << 8 | u32::from(state.status),
+            port::SIG => state.signature,
+            port::SSTS => match state.link & DET {
+                0 => LINK_UP,
+                // Taken down, or off.
+                4 => 4,
+                _ => 0,
+            },
+            port::SCTL => state.link,
+            port::CI => state.issued,
+            _ => 0,
+        }
+    }
+
+    /// Writes a register.
+    pub(super) fn write(&self, register: u64, value: u32) {
+        let mut state = self.lock();
+        match register {
+            port::CLB => State::set_low(&mut state.list, value & !0x3ff),
+            port::CLBU => State::set_high(&mut state.list, value),
+            port::FB => State::set_low(&mut state.frames, value & !0xff),
+            port::FBU => State::set_high(&mut state.frames, value),
+            port::IS => state.causes &= !value,
+            port::IE => state.enabled = value & IE_MASK,
+            port::CMD => self.write_command(&mut state, value),
+            port::SCTL => self.write_link(&mut state, value & SCTL_STORED),
+            port::CI if state.command & ST != 0 => {
+                state.issued |= value;
+                self.ring();
+            }
+            _ => {}
+        }
+        self.publish(&state);
+    }
+
+    fn write_command(&self, state: &mut State, value: u32) {
+        let before = std::mem::replace(&mut state.command, value & (ST | FRE | CMD_STORED));
+        if before & ST != 0 && value & ST == 0 {
+            state.abandon();
+        }
+        if value & FRE != 0 {
+            self.tell_signature(state);
+        }
+    }
+
+    /// PxSCTL: the link is taken down, and with it the device is reset when it comes up again (COMRESET).
+    fn write_link(&self, state: &mut State, value: u32) {
+        let before = std::mem::replace(&mut state.link, value);
+        match (before & DET, value & DET) {
+            (0, 0) => {}
+            (_, 0) => {
+                self.reset_device(state, Reset::Bus);
+                state.signature_due = true;
+                self.tell_signature(state);
+            }
+            _ => {
+                state.abandon();
+                (state.status, state.error, state.signature) = (NOTHING, 0, u32::MAX);
+                state.signature_due = false;
+            }
+        }
+    }
+
+    fn reset_device(&self, state: &mut State, kind: Reset) {
+        state.abandon();
+        state.held = false;
+        state.resets += 1;
+        (self.on_reset)(kind);
+    }
+
+    /// The device's first frame after a reset, once it can be received.
+    fn tell_signature(&self, state: &mut State) {
+        if state.command & FRE != 0 && std::mem::take(&mut state.signature_due) {
+            state.signature = self.signature;
+            self.show(state, &TaskFile::signature(self.signature), false);
+        }
+    }
+
+    /// Takes over the device's registers, and gives them to the guest.
+    fn show(&self, state: &mut State, registers: &TaskFile, interrupt: bool) {
+        (state.status, state.error) = (registers.status, registers.error);
+        self.post(state, REGISTER_AT, &registers.frame(interrupt));
+    }
+
+    fn post(&self, state: &State, at: u64, frame: &[u8]) {
+        if state.command & FRE != 0 {
+            // Where the guest has no memory, it reads nothing.
+            let _ = self.dma.write(state.frames.wrapping_add(at), frame);
+        }
+    }
+
+    fn publish(&self, state: &State) {
+        self.signals.set_port(self.index, state.causes & state.enabled != 0);
+    }
+
+    /// Resets port and device.
+    pub(super) fn reset(&self, kind: Reset) {
+        let mut state = self.lock();
+        self.reset_device(&mut state, kind);
+        let kept = match kind {
+            Reset::PowerOn => (0, 0),
+            // These survive a reset of the controller (AHCI 1.3.1, 10.4.3).
+            Reset::Bus => (state.list, state.frames),
+        };
+        let State { generation, resets, .. } = *state;
+        *state = State { list: kept.0, frames: kept.1, generation, resets, ..State::POWER_ON };
+        self.publish(&state);
+    }
+}

@@ -1,0 +1,163 @@
+//! How commands of a port begin and end (AHCI 1.3.1, 5.3, 5.5 and 6.2), as its worker goes through them.
+
+use std::sync::MutexGuard;
+
+use super::super::device::Reset;
+use super::super::fis::{PIO_SETUP_AT, TaskFile};
+use super::super::registers::{ABRT, BSY, DHRS, DRQ, ERR, HBFS, IFS, OFS, PSS, READY, ST, TFES};
+use super::super::table::{Fault, Regions};
+use super::{Port, State};
+
+/// A control FIS resets the device while this bit is set.
+const SRST: u8 = 1 << 2;
+
+/// A command that a worker is to perform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Job {
+    /// Its slot in the list at `list`.
+    pub(in super::super) slot: u32,
+    /// Guest address of the command list.
+    pub(in super::super) list: u64,
+    /// Changes when the device was reset since the last command.
+    pub(in super::super) resets: u64,
+    generation: u64,
+}
+
+impl Port {
+    /// The next command, on which the device then works.
+    pub(in super::super) fn begin(&self) -> Option<Job> {
+        if !self.dma.enabled() {
+            // The doorbell rings when the guest enables it.
+            return None;
+        }
+        let mut state = self.lock();
+        if state.command & ST == 0 || state.halted || state.issued == 0 {
+            return None;
+        }
+        // Slots take turns, so that none waits for ever.
+        let after = state.issued & u32::MAX.checked_shl(state.slot + 1).unwrap_or(0);
+        let slot = if after != 0 { after } else { state.issued }.trailing_zeros();
+        state.slot = slot;
+        state.working = true;
+        if !state.held {
+            state.status = READY | BSY;
+        }
+        let State { list, resets, generation, .. } = *state;
+        Some(Job { slot, list, resets, generation })
+    }
+
+    /// The state, while `job` matters.
+    fn current(&self, job: &Job) -> Result<MutexGuard<'_, State>, Fault> {
+        let state = self.lock();
+        if state.generation == job.generation { Ok(state) } else { Err(Fault::Abandoned) }
+    }
+
+    /// Fails when the guest has given up `job`.
+    pub(in super::super) fn go_on(&self, job: &Job) -> Result<(), Fault> {
+        self.current(job).map(drop)
+    }
+
+    /// Gives bytes of a command to the guest; returns how many arrived.
+    pub(in super::super) fn send(
+        &self,
+        job: &Job,
+        regions: &mut Regions,
+        data: &[u8],
+    ) -> (usize, Result<(), Fault>) {
+        match self.current(job) {
+            Ok(_state) => regions.fill(&self.dma, data),
+            Err(fault) => (0, Err(fault)),
+        }
+    }
+
+    /// Takes bytes of a command from the guest; returns how many came.
+    pub(in super::super) fn receive(
+        &self,
+        job: &Job,
+        regions: &mut Regions,
+        data: &mut [u8],
+    ) -> (usize, Result<(), Fault>) {
+        match self.current(job) {
+            Ok(_state) => regions.drain(&self.dma, data),
+            Err(fault) => (0, Err(fault)),
+        }
+    }
+
+    /// Announces data for PIO.
+    pub(in super::super) fn announce(
+        &self,
+        job: &Job,
+        to_host: bool,
+        bytes: u16,
+        end: &TaskFile,
+    ) -> Result<(), Fault> {
+        let mut state = self.current(job)?;
+        state.status = READY | DRQ;
+        self.post(&state, PIO_SETUP_AT, &end.pio_setup(to_host, bytes));
+        state.causes |= PSS;
+        self.publish(&state);
+        Ok(())
+    }
+
+    /// A control FIS: software begins or ends a reset of the device.
+    pub(in super::super) fn control(&self, job: &Job, control: u8, clears_busy: bool) {
+        let Ok(mut state) = self.current(job) else { return };
+        state.working = false;
+        let bit = 1 << job.slot;
+        if control & SRST != 0 {
+            state.held = true;
+            state.status = if clears_busy { READY } else { READY | BSY };
+            state.issued &= !bit;
+        } else if state.held {
+            // The other commands of the list are the guest's to take back.
+            let issued = state.issued & !bit;
+            self.reset_device(&mut state, Reset::Bus);
+            state.issued = issued;
+            state.signature_due = true;
+            self.tell_signature(&mut state);
+        } else {
+            state.status = READY;
+            state.issued &= !bit;
+        }
+        self.publish(&state);
+    }
+
+    /// A frame that the device does not react to.
+    pub(in super::super) fn ignore(&self, job: &Job) {
+        let Ok(mut state) = self.current(job) else { return };
+        state.working = false;
+        state.status = READY;
+        state.issued &= !(1 << job.slot);
+    }
+
+    /// Ends a command. `count_at` is where the guest looks how many bytes were `moved`.
+    pub(in super::super) fn finish(
+        &self,
+        job: &Job,
+        count_at: Option<(u64, u32)>,
+        result: Result<TaskFile, Fault>,
+    ) {
+        let Ok(mut state) = self.current(job) else { return };
+        state.working = false;
+        if let Some((at, moved)) = count_at {
+            // It has been read from there.
+            let _ = self.dma.write(at, &moved.to_le_bytes());
+        }
+        let failed = TaskFile { status: READY | ERR, error: ABRT, ..TaskFile::DONE };
+        let (registers, cause) = match result {
+            Ok(registers) if registers.status & ERR == 0 => (registers, DHRS),
+            Ok(registers) => (registers, TFES),
+            Err(Fault::Overflow) => (failed, OFS | TFES),
+            Err(Fault::Interface) => (failed, IFS | TFES),
+            Err(Fault::HostBus | Fault::Abandoned) => (failed, HBFS),
+        };
+        self.show(&mut state, &registers, true);
+        if cause == DHRS {
+            state.issued &= !(1 << job.slot);
+        } else {
+            state.halted = true;
+        }
+        state.causes |= cause;
+        self.publish(&state);
+    }
+}
