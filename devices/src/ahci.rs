@@ -90,6 +90,8 @@ pub enum Attached {
         identity: DiskIdentity,
         /// What the log calls it.
         name: String,
+        /// Called before each read.
+        on_read: Box<dyn Fn() + Send>,
     },
 }
 
@@ -97,7 +99,9 @@ impl Attached {
     fn device(self) -> Box<dyn AtaDevice> {
         match self {
             Self::Drive(drive) => Box::new(PacketDevice::new(drive)),
-            Self::Disk { backend, identity, name } => Box::new(AtaDisk::new(backend, identity, name)),
+            Self::Disk { backend, identity, name, on_read } => {
+                Box::new(AtaDisk::new(backend, identity, name, on_read))
+            }
         }
     }
 }

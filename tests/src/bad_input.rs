@@ -94,6 +94,42 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:3:", "firmware", "direct"],
     ),
     case(
+        "a drive without a disc",
+        "[[cdrom]]\nboot_index = 0\n",
+        &[],
+        &["vm.toml:1:", "this drive has no disc", "`empty = true`"],
+    ),
+    case(
+        "an empty drive with a disc",
+        "[[cdrom]]\npath = \"a.iso\"\nempty = true\n",
+        &[],
+        &["vm.toml:3:", "is to be empty", "remove either `path` or `empty`"],
+    ),
+    case(
+        "a SATA disk that is not to be written to",
+        "[[disk]]\npath = \"a.raw\"\nbus = \"sata\"\nreadonly = true\n",
+        &[],
+        &["vm.toml:4:", "cannot tell a guest that it must not write", "`bus = \"virtio\"`"],
+    ),
+    case(
+        "a SATA disk with an address",
+        "[[disk]]\npath = \"a.raw\"\nbus = \"sata\"\naddress = \"00:05.0\"\n",
+        &[],
+        &["vm.toml:4:", "00:1f.2", "remove `address`"],
+    ),
+    case(
+        "sectors that the bus has not",
+        "[[disk]]\npath = \"a.raw\"\nsectors = \"4kn\"\n",
+        &[],
+        &["vm.toml:3:", "only SATA disks", "`bus = \"sata\"`"],
+    ),
+    case(
+        "a disc that a disk writes to",
+        "[[disk]]\npath = \"a.raw\"\n[[cdrom]]\npath = \"a.raw\"\n",
+        &[],
+        &["vm.toml:4:", "a disk (line 2) has the same image and writes to it"],
+    ),
+    case(
         "a network card on an interface without a name",
         "[[net]]\nbackend = \"tap\"\n",
         &[],
@@ -362,6 +398,30 @@ pub const FILES: &[Case] = &[
         "@FIRMWARE@[[disk]]\npath = \"disk.qcow2\"\n",
         &[("disk.qcow2", Content::Zeros(1 << 20))],
         &["disk.qcow2", "not a qcow2 image"],
+    ),
+    case(
+        "half a sector",
+        "@FIRMWARE@[[disk]]\npath = \"a.raw\"\nbus = \"sata\"\nsectors = \"4kn\"\n",
+        &[("a.raw", Content::Zeros(4096 + 512))],
+        &["disk[0]", "a.raw", "no whole sectors of 4096 bytes"],
+    ),
+    case(
+        "missing disc",
+        "@FIRMWARE@[[cdrom]]\npath = \"none.iso\"\n",
+        &[],
+        &["cdrom[0]", "none.iso", "does not exist", "correct its path"],
+    ),
+    case(
+        "a download that is not one",
+        "@FIRMWARE@[[cdrom]]\npath = \"a.iso\"\n",
+        &[("a.iso", Content::Zeros(0))],
+        &["cdrom[0]", "a.iso", "is empty"],
+    ),
+    case(
+        "a disk's image for a disc",
+        "@FIRMWARE@[[cdrom]]\npath = \"a.iso\"\n",
+        &[("a.iso", Content::Qcow2)],
+        &["cdrom[0]", "a.iso", "is a qcow2 image", "[[disk]]"],
     ),
     case(
         "qcow2 for raw",

@@ -21,7 +21,7 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
-pub use ctl::{Chord, CtlArgs, CtlCommand, DiskAction, LinkAction, MouseAction, PointerButton};
+pub use ctl::{Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton};
 pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};
 pub use script::Script;

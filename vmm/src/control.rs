@@ -23,8 +23,8 @@ use std::path::PathBuf;
 
 pub use announcer::{Announcement, Announcer, Crash};
 pub use machine::{
-    CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard, PassedDevice, Schedule,
-    Shape, Vnc,
+    CdDrive, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard, PassedDevice,
+    Schedule, Shape, Vnc,
 };
 pub(crate) use protocol::GREETING;
 pub use protocol::{PanicAction, ShutdownCause};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::{Chord, CtlArgs, CtlCommand, DiskAction, LinkAction, MouseAction, PointerButton};
+use crate::cli::{Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton};
 use connection::Connection;
 
 /// Why a machine cannot be controlled.
@@ -156,13 +156,7 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
         CtlCommand::Console { .. } | CtlCommand::Wait { .. } => Ok(Vec::new()),
         CtlCommand::Screenshot { file } if file == Path::new("-") => Ok(Vec::new()),
         CtlCommand::Screenshot { file } => {
-            // The machine runs in another folder.
-            let path = std::path::absolute(file)
-                .map_err(|source| CtlError::Own { what: "find out the current folder", source })?;
-            let path = path.to_str().ok_or_else(|| {
-                CtlError::Words(format!("the path {} is not UTF-8: choose another one", path.display()))
-            })?;
-            Ok(vec![("screendump", json!({ "filename": path, "format": "png" }))])
+            Ok(vec![("screendump", json!({ "filename": absolute(file)?, "format": "png" }))])
         }
         CtlCommand::Type { text } => {
             let text = if text == "-" { standard_input()? } else { words::unescape(text)? };
@@ -193,8 +187,28 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
         CtlCommand::Disk { action: Some(DiskAction::Resize { disk, size }) } => {
             Ok(vec![("block_resize", json!({ "device": format!("disk[{disk}]"), "size": size.bytes() }))])
         }
+        CtlCommand::Cdrom { action: None | Some(DiscAction::List) } => plain("query-cdrom"),
+        CtlCommand::Cdrom { action: Some(DiscAction::Eject { drive, force }) } => {
+            Ok(vec![("eject", json!({ "device": format!("cdrom[{drive}]"), "force": force }))])
+        }
+        CtlCommand::Cdrom { action: Some(DiscAction::Insert { file, drive, force }) } => {
+            let (device, file) = (format!("cdrom[{drive}]"), absolute(file)?);
+            Ok(vec![(
+                "blockdev-change-medium",
+                json!({ "device": device, "filename": file, "force": force }),
+            )])
+        }
         CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
     }
+}
+
+/// A path that means the same to the machine, which runs in another folder.
+fn absolute(file: &Path) -> Result<String, CtlError> {
+    let path = std::path::absolute(file)
+        .map_err(|source| CtlError::Own { what: "find out the current folder", source })?;
+    path.into_os_string().into_string().map_err(|path| {
+        CtlError::Words(format!("the path {} is not UTF-8: choose another one", path.display()))
+    })
 }
 
 fn mouse(action: MouseAction) -> Vec<Value> {

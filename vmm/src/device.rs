@@ -11,9 +11,11 @@
 //! The chipset's devices, which every machine has, are not among them (`machine::assembly::build` reads like a schematic), nor are
 //! passed-through ones, whose rules relate several of them.
 
+pub(crate) mod ahci;
 mod assembly;
 pub(crate) mod battery;
 mod boot_disk;
+pub(crate) mod cdrom;
 pub(crate) mod disk;
 pub(crate) mod display;
 pub(crate) mod net;
@@ -32,9 +34,11 @@ use vocabulary::{AddressRange, PciAddress};
 use crate::finding::{Finding, Key, Origin, Section};
 use crate::topology::Placed;
 
+pub use ahci::Ahci;
 pub(crate) use assembly::{Assembly, Made, add_function};
 pub use assembly::{DeviceError, Tables};
 pub use battery::Battery;
+pub use cdrom::Cdrom;
 pub use disk::Disk;
 pub use display::Display;
 pub use net::Net;
@@ -86,7 +90,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Rng, Battery, Display, Vbios);
+devices!(Disk, Net, Rng, Cdrom, Ahci, Battery, Display, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {
@@ -109,6 +113,11 @@ impl Devices {
     /// The only one of a kind of which there is one at most.
     pub fn one<K: Kind>(&self) -> Option<&K> {
         self.of().next()
+    }
+
+    /// The number of the only one of a kind.
+    pub(crate) fn number_of<K: Kind>(&self) -> Option<usize> {
+        self.0.iter().position(|device| K::of(device).is_some())
     }
 
     /// As [`Self::one`].
@@ -172,9 +181,14 @@ pub(crate) trait Spec: fmt::Debug {
     /// What it is, as `optimus-vmm plan` shows it.
     fn describe(&self) -> String;
 
-    /// Its function on the PCI bus. The key to blame for its place is `address`.
+    /// Its function on the PCI bus.
     fn pci(&self) -> Option<PciNeed> {
         None
+    }
+
+    /// The key to blame for its place there.
+    fn place_key(&self) -> Key {
+        self.section().key("address")
     }
 
     /// What it occupies at fixed places.

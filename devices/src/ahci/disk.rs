@@ -72,6 +72,7 @@ pub(super) struct AtaDisk {
     identity: DiskIdentity,
     /// For the log.
     name: String,
+    on_read: Box<dyn Fn() + Send>,
     mode: TransferMode,
     /// Sectors of READ MULTIPLE between two interrupts; 0 until the guest has set them.
     multiple: u8,
@@ -84,11 +85,17 @@ pub(super) struct AtaDisk {
 }
 
 impl AtaDisk {
-    pub(super) fn new(backend: Box<dyn BlockBackend>, identity: DiskIdentity, name: String) -> Self {
+    pub(super) fn new(
+        backend: Box<dyn BlockBackend>,
+        identity: DiskIdentity,
+        name: String,
+        on_read: Box<dyn Fn() + Send>,
+    ) -> Self {
         Self {
             backend,
             identity,
             name,
+            on_read,
             mode: TransferMode::DEFAULT,
             multiple: 0,
             cache: true,
@@ -308,6 +315,7 @@ impl AtaDevice for AtaDisk {
             backend: _,
             identity: _,
             name: _,
+            on_read: _,
             mode,
             multiple,
             cache,

@@ -18,6 +18,11 @@ pub enum BootKind {
         /// NSID.
         namespace: u32,
     },
+    /// A disk or CD drive at a port of an AHCI controller.
+    Sata {
+        /// The port, from 0.
+        port: usize,
+    },
     /// A network card of any kind.
     Ethernet,
     /// Any other PCI function that carries a boot option of its own, such as a passed-through one.
@@ -59,6 +64,7 @@ impl Display for BootDevice {
             BootKind::VirtioBlk => write!(f, "/scsi@{slot}/disk@0,0"),
             // OVMF knows NVMe by this name of one vendor's device, whatever the device is.
             BootKind::Nvme { namespace } => write!(f, "/pci8086,5845@{slot}/namespace@{namespace:x},0"),
+            BootKind::Sata { port } => write!(f, "/pci8086,2922@{slot}/drive@{port:x}/disk@0"),
             BootKind::Ethernet => write!(f, "/ethernet@{slot}/ethernet-phy@0"),
             BootKind::Pci { vendor, device } => write!(f, "/pci{vendor:x},{device:x}@{slot}"),
         }
@@ -112,6 +118,12 @@ mod tests {
                 slot(6, 1),
                 BootKind::Nvme { namespace: 1 },
                 "/pci@i0cf8/pci8086,5845@6,1/namespace@1,0",
+            ),
+            (
+                vec![],
+                slot(0x1f, 2),
+                BootKind::Sata { port: 5 },
+                "/pci@i0cf8/pci8086,2922@1f,2/drive@5/disk@0",
             ),
             (vec![], slot(3, 2), BootKind::Ethernet, "/pci@i0cf8/ethernet@3,2/ethernet-phy@0"),
             (

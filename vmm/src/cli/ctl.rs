@@ -98,6 +98,12 @@ pub enum CtlCommand {
         #[command(subcommand)]
         action: Option<DiskAction>,
     },
+    /// Show its CD drives, or change the disc in one
+    Cdrom {
+        /// What to do with the disc.
+        #[command(subcommand)]
+        action: Option<DiscAction>,
+    },
     /// Move its mouse, press a button, or turn the wheel
     Mouse {
         /// What the mouse does.
@@ -138,6 +144,34 @@ pub enum DiskAction {
         disk: usize,
         /// What the guest is to see of it, such as 40G
         size: ByteSize,
+    },
+}
+
+/// What happens to the disc of a CD drive.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum DiscAction {
+    /// Show the drives
+    List,
+    /// Open the tray and take the disc out. A guest that has locked the tray is asked first
+    Eject {
+        /// The drive: its number among the `[[cdrom]]` sections, from 0
+        #[arg(default_value_t = 0)]
+        drive: usize,
+        /// Also if the guest has locked the tray
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a disc in place of the one that is there, and close the tray
+    Insert {
+        /// The image of the disc
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The drive: its number among the `[[cdrom]]` sections, from 0
+        #[arg(default_value_t = 0)]
+        drive: usize,
+        /// Also if the guest has locked the tray
+        #[arg(long)]
+        force: bool,
     },
 }
 

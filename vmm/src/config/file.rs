@@ -17,6 +17,7 @@ use super::sections::machine::Machine;
 use super::sections::passthrough_sections::{DgpuSection, VfioSection};
 use super::sections::smbios::Smbios;
 use crate::device::battery::BatterySection;
+use crate::device::cdrom::CdromSection;
 use crate::device::disk::DiskSection;
 use crate::device::display::DisplaySection;
 use crate::device::net::NetSection;
@@ -40,6 +41,8 @@ pub struct VmFile {
     pub smbios: Smbios,
     /// A disk. Repeat the section for more.
     pub disk: Vec<DiskSection>,
+    /// A DVD drive, which reads the images of CDs and DVDs. Repeat the section for more: six at most.
+    pub cdrom: Vec<CdromSection>,
     /// A virtio network card. Repeat the section for more.
     pub net: Vec<NetSection>,
     pub rng: RngSection,

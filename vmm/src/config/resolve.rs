@@ -15,7 +15,7 @@ use super::{
     RootPort, Rtc, Smbios,
 };
 use crate::device::battery::{Battery, BatteryMode};
-use crate::device::{Devices, Disk, Display, Net, disk, display, net};
+use crate::device::{Ahci, Cdrom, Devices, Disk, Display, Net, cdrom, disk, display, net};
 use crate::finding::{Findings, Origin, Resolver, Section};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
@@ -37,6 +37,7 @@ pub(super) fn resolve(
         firmware,
         mut smbios,
         disk,
+        cdrom,
         net,
         rng,
         root_port,
@@ -67,10 +68,14 @@ pub(super) fn resolve(
     let kernel = resolver.kernel(kernel, overrides);
     let direct = kernel.as_ref().is_some_and(|kernel| kernel.boot == Boot::Direct);
     let firmware = (!direct).then(|| resolver.firmware(firmware, &name, exists));
-    let disks: Vec<Disk> =
+    let mut disks: Vec<Disk> =
         disk.into_iter().enumerate().map(|(index, disk)| disk.resolve(index, uuid, &mut resolver)).collect();
     let firmware_files: Vec<&Path> = firmware.iter().flat_map(Firmware::files).collect();
     disk::check_files(&mut resolver, &firmware_files, &disks);
+    let cdroms: Vec<Cdrom> =
+        cdrom.into_iter().enumerate().map(|(index, drive)| drive.resolve(index, &mut resolver)).collect();
+    cdrom::check_files(&mut resolver, &cdroms, &disks);
+    let sata = Ahci::resolve(&mut disks, &cdroms, &mut resolver);
     let mut devices = Devices::default();
     devices.add(disks);
     let nets = if overrides.no_net { Vec::new() } else { net };
@@ -79,6 +84,8 @@ pub(super) fn resolve(
     net::check_all(&mut resolver, &nets);
     devices.add(nets);
     devices.add(rng.resolve());
+    devices.add(cdroms);
+    devices.add(sata);
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);

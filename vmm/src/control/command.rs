@@ -8,11 +8,12 @@
 //! |---|---|
 //! | `session` | the connection itself, and what can be asked |
 //! | `inspect`, `devices`, `pci` | the machine and its parts |
-//! | `net` | network cards |
+//! | `net`, `cdrom` | network cards, CD drives |
 //! | `power` | running, stopping, resetting, ending |
 //! | `input`, `screen` | keyboard, mouse and screen |
 //! | `monitor` | `human-monitor-command`: some of these in the words of QEMU's monitor for people |
 
+mod cdrom;
 mod devices;
 mod input;
 mod inspect;
@@ -85,6 +86,22 @@ pub(super) enum Slow {
     Pci {
         /// In words.
         text: bool,
+    },
+    /// Take the disc out of a drive, with or without the guest's leave.
+    Eject {
+        /// The drive's number.
+        drive: usize,
+        /// Without.
+        force: bool,
+    },
+    /// Put a disc into a drive, in place of the one that is there.
+    Insert {
+        /// The drive's number.
+        drive: usize,
+        /// The image.
+        path: PathBuf,
+        /// Without the guest's leave.
+        force: bool,
     },
     /// What the driver of the discrete GPU finds.
     Dgpu(Box<code43::Facts>),
@@ -166,6 +183,7 @@ static COMMANDS: LazyLock<BTreeMap<&'static str, Command>> = LazyLock::new(|| {
         inspect::commands(),
         devices::commands(),
         net::commands(),
+        cdrom::commands(),
         pci::commands(),
         power::commands(),
         input::commands(),

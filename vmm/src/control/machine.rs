@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use devices::atapi::Drive;
 use devices::display::Screen;
 use devices::input::Input;
 use devices::net::cable::Cable;
@@ -73,6 +74,8 @@ pub struct Facts {
     pub devices: Vec<PassedDevice>,
     /// Its disks, in the order of vm.toml.
     pub disks: Vec<Disk>,
+    /// Its CD drives, in the order of vm.toml.
+    pub cdroms: Vec<CdDrive>,
     /// Its network cards, in the order of vm.toml.
     pub nets: Vec<NetworkCard>,
     /// Its character devices, and the control socket.
@@ -138,6 +141,15 @@ pub struct Disk {
     pub direct: bool,
     /// The disk itself, if it can be changed while the machine runs.
     pub handle: Option<Handle>,
+}
+
+/// A CD or DVD drive.
+#[derive(Debug, Clone)]
+pub struct CdDrive {
+    /// What it is called: `cdrom[0]`.
+    pub name: String,
+    /// Through which discs are changed.
+    pub drive: Arc<Drive>,
 }
 
 /// A network card.

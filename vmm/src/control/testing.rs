@@ -40,6 +40,7 @@ impl Conversation {
             memory: 1 << 30,
             devices: Vec::new(),
             disks: Vec::new(),
+            cdroms: Vec::new(),
             nets: Vec::new(),
             chardevs: Vec::new(),
             vnc: None,

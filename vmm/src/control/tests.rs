@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ::devices::atapi::{Drive, Identity};
 use ::devices::display::Screen;
 use ::devices::input::Input;
 use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
@@ -28,8 +29,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::place::listen_in;
 use super::work::Delays;
 use super::{
-    Announcement, Announcer, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard,
-    PassedDevice, Schedule, Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CdDrive, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs,
+    NetworkCard, PassedDevice, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::code43;
 use crate::console::{InputSink, Tee};
@@ -70,9 +71,16 @@ struct Rig {
     output: Arc<Tee>,
     port: Arc<Port>,
     room: EventFd,
+    drive: Arc<Drive>,
     ending: Arc<AtomicBool>,
     server: Option<JoinHandle<()>>,
     _folder: TempDir,
+}
+
+/// An empty drive.
+fn drive() -> Arc<Drive> {
+    let identity = Identity { model: "A B".into(), revision: "1".into(), serial: "2".into() };
+    Drive::new(identity, None)
 }
 
 /// A network card, nobody at whose other end says anything.
@@ -110,6 +118,7 @@ impl Rig {
         let port = Arc::new(Port { room: AtomicUsize::new(usize::MAX / 2), ..Port::default() });
         let room = EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let (notes, pauses) = (Arc::clone(&asked), announcer.clone());
+        let drive = drive();
         let machine = Machine {
             facts: Facts {
                 name: "vm".into(),
@@ -118,6 +127,7 @@ impl Rig {
                 memory: 1 << 30,
                 devices: vec![PassedDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
                 nets: vec![card()],
+                cdroms: vec![CdDrive { name: "cdrom[0]".into(), drive: Arc::clone(&drive) }],
                 disks: vec![Disk {
                     path: "/images/a.qcow2".into(),
                     format: "qcow2",
@@ -188,7 +198,18 @@ impl Rig {
                 manager.run_with_timeout(10).unwrap();
             }
         });
-        Self { path, announcer, asked, output, port, room, ending, server: Some(server), _folder: folder }
+        Self {
+            path,
+            announcer,
+            asked,
+            output,
+            port,
+            room,
+            drive,
+            ending,
+            server: Some(server),
+            _folder: folder,
+        }
     }
 
     /// A client that heard the greeting and has negotiated.

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use devices::atapi::Locked;
+use devices::disk::Disc;
 use devices::display::Screen;
 use devices::input::{self, Buttons, Input, Key, PointerEvent, Taken};
 use devices::pci::Placed;
 use serde_json::json;
 
 use super::command::{Button, InputEvent, Pictured, Slow, pci_info, pci_text};
-use super::machine::{Machine, Run};
+use super::machine::{CdDrive, Machine, Run};
 use super::protocol::{Answer, Refusal};
 use crate::code43;
 use crate::screenshot::{self, Format, MachineFile, ScreenshotError};
@@ -56,6 +58,7 @@ pub(super) struct Resources {
     input: Option<Arc<dyn Input>>,
     run: Arc<Run>,
     files: Arc<[MachineFile]>,
+    drives: Vec<CdDrive>,
     /// The buttons of the mouse that are down. Locked while a command types, so that two do not mix.
     pressed: Mutex<Buttons>,
     /// The machine ends.
@@ -83,12 +86,13 @@ impl Cancel {
 
 impl Resources {
     pub(super) fn new(machine: &Machine, delays: Delays) -> Arc<Self> {
-        let Machine { screen, input, functions, run, files, .. } = machine;
+        let Machine { facts, screen, input, functions, run, files, .. } = machine;
         Arc::new(Self {
             devices: Mutex::new(Some(Devices { screen: screen.clone(), functions: Arc::clone(functions) })),
             input: input.clone(),
             run: Arc::clone(run),
             files: Arc::clone(files),
+            drives: facts.cdroms.clone(),
             pressed: Mutex::default(),
             closing: AtomicBool::new(false),
             delays,
@@ -114,6 +118,19 @@ impl Resources {
             Slow::Run(run) => self.run(*run, cancel)?,
             Slow::Pci { text: false } => return value(pci_info(&(self.devices()?.functions)())),
             Slow::Pci { text: true } => return Ok(pci_text(&(self.devices()?.functions)()).into()),
+            Slow::Eject { drive, force } => {
+                let CdDrive { name, drive } = self.drive(*drive)?;
+                self.with_leave(name, cancel, || drive.eject(*force))?;
+            }
+            Slow::Insert { drive, path, force } => {
+                let CdDrive { name, drive } = self.drive(*drive)?;
+                // The file may be on a file system that takes its time.
+                let disc = Disc::open(path, false).map_err(|error| Refusal::new(error.to_string()))?;
+                let (disc, shown) = (Arc::new(disc), path.display().to_string());
+                self.with_leave(name, cancel, || {
+                    drive.insert(shown.clone(), Arc::clone(&disc) as _, *force)
+                })?;
+            }
             Slow::Dgpu(facts) => {
                 let live = code43::live::read(facts, &(self.devices()?.functions)());
                 return value(code43::Facts { live, ..(**facts).clone() });
@@ -145,6 +162,33 @@ impl Resources {
             }
         }
         Ok(json!({}))
+    }
+
+    fn drive(&self, number: usize) -> Result<&CdDrive, Refusal> {
+        self.drives
+            .get(number)
+            .ok_or_else(|| Refusal::no_device(format!("Device 'cdrom[{number}]' not found")))
+    }
+
+    /// Changes the disc of the drive called `name`. A guest that has locked the tray is asked for the disc, and may take its time to give it.
+    fn with_leave(
+        &self,
+        name: &str,
+        cancel: &Cancel,
+        change: impl Fn() -> Result<(), Locked>,
+    ) -> Result<(), Refusal> {
+        let asked = Instant::now();
+        while let Err(error) = change() {
+            if asked.elapsed() >= self.delays.patience {
+                return Err(Refusal::new(format!(
+                    "{error} of {name}, was asked for the disc and has not given it: unmount or eject it there, or force \
+                     the change, which is to the guest as if the disc had been torn out"
+                )));
+            }
+            self.still_wanted(cancel)?;
+            thread::sleep(self.delays.nap);
+        }
+        Ok(())
     }
 
     fn screenshot(&self, path: &Path, format: Format) -> Answer {

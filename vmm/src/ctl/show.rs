@@ -7,7 +7,7 @@ use serde_json::Value;
 use vocabulary::ByteSize;
 use vocabulary::printable::printable_char;
 
-use crate::cli::CtlCommand;
+use crate::cli::{CtlCommand, DiscAction};
 
 /// The answer to a command.
 pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
@@ -21,6 +21,7 @@ pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
         }
         CtlCommand::Net { action: None } => cards(answer),
         CtlCommand::Disk { action: None } => disks(answer),
+        CtlCommand::Cdrom { action: None | Some(DiscAction::List) } => drives(answer),
         _ => String::new(),
     }
 }
@@ -50,7 +51,8 @@ fn cards(cards: &Value) -> String {
 /// Disks, a line each.
 fn disks(disks: &Value) -> String {
     let mut lines = String::new();
-    for disk in disks.as_array().into_iter().flatten() {
+    let fixed = |disk: &&Value| disk["removable"] != true;
+    for disk in disks.as_array().into_iter().flatten().filter(fixed) {
         let inserted = &disk["inserted"];
         let size = ByteSize::from_bytes(inserted["image"]["virtual-size"].as_u64().unwrap_or_default());
         let access = if inserted["ro"] == true { ", read-only" } else { "" };
@@ -59,6 +61,23 @@ fn disks(disks: &Value) -> String {
         let _ = writeln!(lines, "{name}  {size}  {format}{access}  {file}");
     }
     if lines.is_empty() { "the machine has no disk\n".into() } else { lines }
+}
+
+/// CD drives, a line each.
+fn drives(drives: &Value) -> String {
+    let mut lines = String::new();
+    for drive in drives.as_array().into_iter().flatten() {
+        let disc = if drive["file"].is_null() { "empty".into() } else { text(&drive["file"]) };
+        let tray = if drive["open"] == true { "open" } else { "closed" };
+        let lock = if drive["locked"] == true { ", locked by the guest" } else { "" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{}  {disc}  tray {tray}{lock}", text(&drive["name"]));
+    }
+    if lines.is_empty() {
+        "the machine has no CD drive: add [[cdrom]] to its vm.toml\n".into()
+    } else {
+        lines
+    }
 }
 
 /// All machines, a line each.
@@ -201,6 +220,16 @@ mod tests {
             scheduling   vCPU 0 on the host's CPU 2-3: ran 12.346 s, waited 0.006 s for it\n\
             scheduling   vCPU 1 on the host's CPU 0\n";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn drives_are_shown_in_lines() {
+        let shown = drives(&json!([
+            { "name": "cdrom[0]", "file": "/a.iso", "blocks": 9, "open": false, "locked": true },
+            { "name": "cdrom[1]", "blocks": 0, "open": true, "locked": false },
+        ]));
+        assert_eq!(shown, "cdrom[0]  /a.iso  tray closed, locked by the guest\ncdrom[1]  empty  tray open\n");
+        assert!(drives(&json!([])).contains("no CD drive"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use devices::GuestRam;
+use devices::ahci::{Attached, PORTS};
 use devices::bus::Bus;
 use devices::chipset::{MirroredBattery, PowerManagement};
 use devices::display::{PlaneSource, Ramfb, Screen};
@@ -15,6 +16,7 @@ use devices::virtio::blk::Handle;
 use devices::virtio::pci::VirtioPci;
 
 use super::Trouble;
+use super::cdrom::CdromFacts;
 use super::disk::DiskFacts;
 use super::net::{NetFacts, Supervisor};
 use crate::events::EventLog;
@@ -66,6 +68,10 @@ pub(crate) struct Made {
     pub disks: Vec<DiskFacts>,
     /// The disks that can be changed while the machine runs, by their numbers.
     pub disk_handles: HashMap<usize, Handle>,
+    /// What it is told of the CD drives, and by which their discs are changed.
+    pub cdroms: Vec<CdromFacts>,
+    /// What is connected to the SATA controller, by port.
+    pub sata: [Option<Attached>; PORTS],
     /// What it is told of the network cards.
     pub nets: Vec<NetFacts>,
     /// Those who look after programs that devices need.

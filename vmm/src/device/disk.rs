@@ -4,6 +4,7 @@
 mod bus;
 mod identity;
 mod nvme;
+mod sata;
 mod section;
 mod virtio;
 
@@ -19,7 +20,7 @@ use crate::topology::Placed;
 
 pub use bus::Bus;
 pub use identity::Identity;
-pub use section::{Backing, Cache, Discard, OnError};
+pub use section::{Backing, Cache, Discard, OnError, Sectors};
 pub(crate) use section::{DiskSection, check_files};
 
 /// A disk.
@@ -37,6 +38,10 @@ pub struct Disk {
     pub format: DiskFormat,
     /// Whether writes are refused.
     pub readonly: bool,
+    /// Its port, where its bus has ports.
+    pub port: usize,
+    /// The guest's sectors.
+    pub sectors: Sectors,
     /// What it says of itself.
     pub identity: Identity,
     /// Place in the firmware's boot order.
@@ -78,7 +83,7 @@ impl Spec for Disk {
     }
 
     fn boot(&self) -> Option<Boot> {
-        Some(Boot { index: self.boot_index, kind: self.bus.attachment().boot() })
+        Some(Boot { index: self.boot_index, kind: self.bus.attachment().boot(self) })
     }
 
     fn files(&self) -> Vec<UsedFile<'_>> {
@@ -96,6 +101,17 @@ impl Spec for Disk {
             look: opening.purpose == Purpose::Look,
         };
         match open_disk(&options) {
+            Ok(image) if !image.size().is_multiple_of(self.sectors.bytes().into()) => {
+                let (size, bytes, path) = (image.size(), self.sectors.bytes(), self.path.display());
+                let message = format!(
+                    "{}: {path} has {size} bytes, which are no whole sectors of {bytes} bytes",
+                    self.section()
+                );
+                let help = format!("extend the image to a multiple of {bytes}, or remove `sectors`");
+                let problem = opening.origin.problem(self.section().key("sectors"), message);
+                opening.problems.push(problem.with_help(help));
+                None
+            }
             Ok(image) => Some(Box::new(OpenDisk { disk: self.clone(), image })),
             Err(error) => {
                 let problem = opening

@@ -21,6 +21,8 @@ pub enum Section {
     Smbios,
     /// The n-th `[[disk]]`, from 0.
     Disk(usize),
+    /// The n-th `[[cdrom]]`.
+    Cdrom(usize),
     /// The n-th `[[net]]`.
     Net(usize),
     /// `[rng]`.
@@ -66,6 +68,7 @@ impl Section {
             Self::Firmware => ("firmware", None),
             Self::Smbios => ("smbios", None),
             Self::Disk(index) => ("disk", Some(index)),
+            Self::Cdrom(index) => ("cdrom", Some(index)),
             Self::Net(index) => ("net", Some(index)),
             Self::Rng => ("rng", None),
             Self::RootPort(index) => ("root_port", Some(index)),

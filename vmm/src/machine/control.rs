@@ -19,13 +19,14 @@ use crate::code43;
 use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
-    Announcement, Announcer, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs,
-    NetworkCard, PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
+    Announcement, Announcer, CdDrive, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess,
+    Msrs, NetworkCard, PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
 };
 use crate::cpu::conductor::Request;
 use crate::cpu::msr::Count;
 use crate::cpu::schedule;
 use crate::device::Display;
+use crate::device::cdrom::CdromFacts;
 use crate::device::disk::DiskFacts;
 use crate::device::net::NetFacts;
 use crate::finding::{Findings, Section};
@@ -83,6 +84,7 @@ impl Control {
             memory: plan.memory.size,
             devices: plan.passthrough.iter().map(lent).collect(),
             disks: Vec::new(),
+            cdroms: Vec::new(),
             nets: Vec::new(),
             chardevs: chardevs(plan, reserved.path()),
             vnc: None,
@@ -114,6 +116,7 @@ impl Control {
         }
         facts.disks =
             (0..).zip(&board.disks).map(|(index, disk)| told(disk, board.disk_handles.get(&index))).collect();
+        facts.cdroms = board.cdroms.iter().map(drive).collect();
         facts.nets = board.nets.iter().map(card).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {
@@ -189,6 +192,11 @@ fn card(net: &NetFacts) -> NetworkCard {
         carrier: net.carrier.clone(),
         cable: Arc::clone(&net.cable),
     }
+}
+
+/// What clients are told of a CD drive.
+fn drive(cdrom: &CdromFacts) -> CdDrive {
+    CdDrive { name: cdrom.key.clone(), drive: Arc::clone(&cdrom.drive) }
 }
 
 /// What clients are told of a disk.

@@ -34,12 +34,7 @@ struct Request<'a> {
 fn requests<'a>(config: &Config, unplaced: &'a [Unplaced]) -> Vec<Request<'a>> {
     let devices = config.devices.iter().enumerate().filter_map(|(index, device)| {
         let address = device.pci()?.address;
-        Some(Request {
-            role: Role::Device(index),
-            key: device.section().key("address"),
-            address,
-            unplaced: None,
-        })
+        Some(Request { role: Role::Device(index), key: device.place_key(), address, unplaced: None })
     });
     let passthrough = unplaced.iter().map(|unplaced| Request {
         role: Role::Passthrough(unplaced.index),

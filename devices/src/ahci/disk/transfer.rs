@@ -138,6 +138,7 @@ impl AtaDisk {
         for Range { first, count } in self.pieces(range) {
             let offset = first * self.sector();
             buffer.resize(usize::try_from(count * self.sector()).unwrap_or(0), 0);
+            (self.on_read)();
             if let Err(error) = self.backend.read(offset, &[slice(buffer)]) {
                 self.log("read", offset, &error);
                 return Ok(failed(UNC, first));

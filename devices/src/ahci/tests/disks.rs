@@ -79,7 +79,8 @@ fn with_disk(sector: u32) -> (Bench, Arc<Mutex<Platter>>) {
     };
     let mut attached = [const { None }; PORTS];
     let backend = Box::new(Image(Arc::clone(&platter)));
-    attached[0] = Some(Attached::Disk { backend, identity: told, name: "disk[0]".into() });
+    attached[0] =
+        Some(Attached::Disk { backend, identity: told, name: "disk[0]".into(), on_read: Box::new(|| ()) });
     let bench = assemble(attached, [Drive::new(identity(), None), Drive::new(identity(), None)]);
     bench.start(0);
     (bench, platter)

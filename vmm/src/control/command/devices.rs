@@ -1,12 +1,13 @@
 //! Commands that look at disks, character devices and the VNC server.
 
+use ::devices::disk::DISC_BLOCK;
 use ::devices::virtio::blk::Handle;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vocabulary::VncAddress;
 
 use super::{Command, Context, Nothing, Slow, quick, slow};
-use crate::control::machine::{CharDevice, Disk, Vnc};
+use crate::control::machine::{CdDrive, CharDevice, Disk, Vnc};
 use crate::control::protocol::{Refusal, short};
 
 #[derive(Serialize, JsonSchema)]
@@ -16,7 +17,11 @@ struct Block {
     r#type: &'static str,
     removable: bool,
     locked: bool,
-    inserted: Inserted,
+    /// Of a drive with a tray.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tray_open: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inserted: Option<Inserted>,
 }
 
 /// The image of a disk. There is no throttling, which QMP reports as zeroes, and there are no commands for nodes.
@@ -127,40 +132,64 @@ fn disk_name(index: usize) -> String {
 }
 
 fn blocks(context: &Context<'_>) -> Vec<Block> {
-    let described = |(index, disk): (usize, &Disk)| {
-        let file = disk.path.to_string_lossy().into_owned();
+    let disk = |(index, disk): (usize, &Disk)| Block {
+        device: disk_name(index),
+        r#type: "unknown",
+        removable: false,
+        locked: false,
+        tray_open: None,
+        inserted: Some(inserted(disk_name(index), disk)),
+    };
+    let drive = |CdDrive { name, drive }: &CdDrive| {
+        let status = drive.status();
+        let disc = status.disc.map(|path| Disk {
+            path: path.into(),
+            format: "raw",
+            size: u64::from(status.blocks) * DISC_BLOCK,
+            read_only: true,
+            direct: false,
+            handle: None,
+        });
         Block {
-            device: disk_name(index),
+            device: name.clone(),
             r#type: "unknown",
-            removable: false,
-            locked: false,
-            inserted: Inserted {
-                file: file.clone(),
-                node_name: disk_name(index),
-                children: Vec::new(),
-                active: true,
-                ro: disk.read_only,
-                drv: disk.format,
-                backing_file_depth: 0,
-                encrypted: false,
-                detect_zeroes: "off",
-                bps: 0,
-                bps_rd: 0,
-                bps_wr: 0,
-                iops: 0,
-                iops_rd: 0,
-                iops_wr: 0,
-                image: Image {
-                    filename: file,
-                    format: disk.format,
-                    virtual_size: disk.handle.as_ref().map_or(disk.size, Handle::size),
-                },
-                cache: Cache { writeback: true, direct: disk.direct, no_flush: false },
-                write_threshold: 0,
-            },
+            removable: true,
+            locked: status.locked,
+            tray_open: Some(status.open),
+            inserted: disc.map(|disc| inserted(name.clone(), &disc)),
         }
     };
-    context.machine.facts.disks.iter().enumerate().map(described).collect()
+    let facts = &context.machine.facts;
+    facts.disks.iter().enumerate().map(disk).chain(facts.cdroms.iter().map(drive)).collect()
+}
+
+/// An image as QMP describes it.
+fn inserted(node_name: String, disk: &Disk) -> Inserted {
+    let file = disk.path.to_string_lossy().into_owned();
+    Inserted {
+        file: file.clone(),
+        node_name,
+        children: Vec::new(),
+        active: true,
+        ro: disk.read_only,
+        drv: disk.format,
+        backing_file_depth: 0,
+        encrypted: false,
+        detect_zeroes: "off",
+        bps: 0,
+        bps_rd: 0,
+        bps_wr: 0,
+        iops: 0,
+        iops_rd: 0,
+        iops_wr: 0,
+        image: Image {
+            filename: file,
+            format: disk.format,
+            virtual_size: disk.handle.as_ref().map_or(disk.size, Handle::size),
+        },
+        cache: Cache { writeback: true, direct: disk.direct, no_flush: false },
+        write_threshold: 0,
+    }
 }
 
 fn server(vnc: &Vnc) -> VncServer {
@@ -186,7 +215,16 @@ pub(super) fn block_text(context: &Context<'_>) -> String {
         let (name, path, format) = (disk_name(index), disk.path.display(), disk.format);
         format!("{name}: {path} ({format}{access})\r\n    Cache mode:       {cache}\r\n")
     };
-    let disks: Vec<_> = context.machine.facts.disks.iter().enumerate().map(described).collect();
+    let drive = |CdDrive { name, drive }: &CdDrive| {
+        let status = drive.status();
+        let disc = status.disc.map_or("[not inserted]".into(), |disc| format!("{disc} (raw, read-only)"));
+        let lock = if status.locked { "locked" } else { "not locked" };
+        let tray = if status.open { "open" } else { "closed" };
+        format!("{name}: {disc}\r\n    Removable device: {lock}, tray {tray}\r\n")
+    };
+    let facts = &context.machine.facts;
+    let disks: Vec<_> =
+        facts.disks.iter().enumerate().map(described).chain(facts.cdroms.iter().map(drive)).collect();
     disks.join("\r\n")
 }
 

@@ -259,3 +259,55 @@ fn a_disk_grows_and_never_shrinks() {
     assert!(client.refusal("block_resize", json!({ "size": 1 << 20 })).contains("says which disk"));
     assert_eq!(size(&mut client), json!(12 << 20));
 }
+
+#[test]
+fn a_disc_is_changed_with_the_guests_leave() {
+    const LOCK: [u8; 12] = [0x1e, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    const READY: [u8; 12] = [0; 12];
+    let rig = Rig::new();
+    let drive = Arc::clone(&rig.drive);
+    let mut client = rig.client();
+    let (disc, other) = (rig.path.with_file_name("a.iso"), rig.path.with_file_name("b.iso"));
+    std::fs::write(&disc, [0; 4096]).unwrap();
+    std::fs::write(&other, [0; 2048]).unwrap();
+    let insert = |path: &std::path::Path| json!({ "device": "cdrom[0]", "filename": path });
+    let file = |client: &mut Client| client.ask("query-cdrom", json!({}))["return"][0]["file"].clone();
+    assert_eq!(file(&mut client), json!(null));
+    assert_eq!(client.ask("blockdev-change-medium", insert(&disc)), json!({ "return": {} }));
+    assert_eq!(file(&mut client), json!(disc));
+    // A block device of QMP's, too.
+    let block = client.ask("query-block", json!({}))["return"][1].clone();
+    assert_eq!((&block["removable"], &block["tray_open"]), (&json!(true), &json!(false)));
+    assert_eq!(block["inserted"]["image"]["virtual-size"], 4096);
+    // A guest that has locked the tray is asked for the disc.
+    for _ in 0..3 {
+        drive.command(&READY);
+    }
+    drive.command(&LOCK);
+    let guest = std::thread::spawn({
+        let drive = Arc::clone(&drive);
+        move || {
+            let poll = [0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0, 0, 0];
+            until(|| matches!(drive.command(&poll), ::devices::atapi::Reply::Data(data) if data[4] == 1));
+            drive.command(&[0x1e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            drive.command(&[0x1b, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        }
+    });
+    assert_eq!(client.ask("blockdev-change-medium", insert(&other)), json!({ "return": {} }));
+    guest.join().unwrap();
+    assert_eq!(file(&mut client), json!(other));
+    // By force.
+    drive.command(&LOCK);
+    drive.command(&LOCK);
+    assert_eq!(client.ask("eject", json!({ "device": "cdrom[0]", "force": true })), json!({ "return": {} }));
+    assert!(drive.status().open);
+    for (arguments, words) in [
+        (json!({ "device": "cdrom[1]" }), "Device 'cdrom[1]' not found"),
+        (json!({ "device": "net[0]" }), "Device 'net[0]' not found"),
+        (json!({}), "exactly one"),
+    ] {
+        assert!(client.refusal("eject", arguments).contains(words));
+    }
+    let refusal = client.refusal("blockdev-change-medium", insert(std::path::Path::new("/nowhere/a.iso")));
+    assert!(refusal.contains("/nowhere/a.iso does not exist"), "{refusal}");
+}

@@ -21,7 +21,11 @@ fn what_scripts_ask_is_answered_in_qemus_words() {
         ("info uuid", "00000000-0000-0000-0000-000000001234\r\n"),
         ("info kvm", "kvm support: enabled\r\n"),
         ("info cpus", "* CPU #0: thread_id=7001\r\n  CPU #1: thread_id=7002\r\n"),
-        ("info block", "disk[0]: /images/a.qcow2 (qcow2)\r\n    Cache mode:       writeback, direct\r\n"),
+        (
+            "info block",
+            "disk[0]: /images/a.qcow2 (qcow2)\r\n    Cache mode:       writeback, direct\r\n\r\n\
+             cdrom[0]: [not inserted]\r\n    Removable device: not locked, tray closed\r\n",
+        ),
         ("info chardev", "serial0: filename=pty:/dev/pts/7\r\n"),
         ("info vnc", "default:\r\n  Server: 127.0.0.1:5901 (ipv4)\r\n    Auth: vnc (Sub: none)\r\n"),
         ("  ", ""),

@@ -85,11 +85,15 @@ fn answers_have_the_types_that_the_schema_gives_them() {
     let mut client = rig.client();
     let schema = Schema::of(&mut client);
     let file = rig.path.with_file_name("a");
+    let disc = rig.path.with_file_name("a.iso");
+    std::fs::write(&disc, [0; 4096]).unwrap();
     let key = json!({ "type": "qcode", "data": "a" });
     let given = BTreeMap::from([
         ("human-monitor-command", json!({ "command-line": "info pci" })),
         ("screendump", json!({ "filename": file, "format": "png" })),
         ("block_resize", json!({ "device": "disk[0]", "size": 12 << 20 })),
+        ("blockdev-change-medium", json!({ "device": "cdrom[0]", "filename": disc })),
+        ("eject", json!({ "id": "cdrom[0]" })),
         ("set_link", json!({ "name": "net[0]", "up": true })),
         ("type", json!({ "text": "a" })),
         ("send-key", json!({ "keys": ["b", key], "hold-time": 0 })),

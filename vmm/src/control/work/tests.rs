@@ -14,6 +14,7 @@ fn resources(screen: Arc<dyn Screen>) -> Resources {
         input: None,
         run: Arc::new(|_, _| ()),
         files: Arc::new([]),
+        drives: Vec::new(),
         pressed: Mutex::default(),
         closing: AtomicBool::new(false),
         delays: Delays::default(),
@@ -35,6 +36,29 @@ fn the_end_takes_devices_from_commands_that_are_not_done() {
     for refusal in [pci().unwrap_err(), resources.perform(&shot, &Cancel::default()).unwrap_err()] {
         assert_eq!(refusal.to_string(), ENDS);
     }
+}
+
+#[test]
+fn a_locked_tray_is_not_opened_without_force() {
+    let identity =
+        ::devices::atapi::Identity { model: "A B".into(), revision: "1".into(), serial: "2".into() };
+    let drive = ::devices::atapi::Drive::new(identity, None);
+    let resources = Resources {
+        drives: vec![CdDrive { name: "cdrom[0]".into(), drive: Arc::clone(&drive) }],
+        delays: Delays { patience: Duration::ZERO, ..Delays::default() },
+        ..resources(Arc::new(Wall::default()))
+    };
+    for _ in 0..2 {
+        // The first tells of the reset.
+        drive.command(&[0x1e, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    let eject = |drive, force| resources.perform(&Slow::Eject { drive, force }, &Cancel::default());
+    let refusal = eject(0, false).unwrap_err().to_string();
+    assert!(refusal.contains("the guest has locked the tray of cdrom[0]"), "{refusal}");
+    assert!(!drive.status().open);
+    eject(0, true).unwrap();
+    assert!(drive.status().open);
+    assert_eq!(eject(1, true).unwrap_err().to_string(), "Device 'cdrom[1]' not found");
 }
 
 /// A screen that notes, of each look at it, whether there was something in a folder when it ended.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::identity::IdentityKey;
-use super::{Disk, nvme, virtio};
+use super::{Disk, nvme, sata, virtio};
 use crate::device::{Assembly, DeviceError, PciNeed};
 use crate::topology::Placed;
 
@@ -20,6 +20,8 @@ pub enum Bus {
     Virtio,
     /// NVMe, a controller for each disk.
     Nvme,
+    /// A port of the SATA controller.
+    Sata,
 }
 
 impl Bus {
@@ -28,6 +30,7 @@ impl Bus {
         match self {
             Self::Virtio => "virtio",
             Self::Nvme => "nvme",
+            Self::Sata => "sata",
         }
     }
 
@@ -36,6 +39,7 @@ impl Bus {
         match self {
             Self::Virtio => &virtio::Virtio,
             Self::Nvme => &nvme::Nvme,
+            Self::Sata => &sata::Sata,
         }
     }
 }
@@ -52,7 +56,7 @@ pub(super) trait Attachment {
     fn pci(&self, disk: &Disk) -> Option<PciNeed>;
 
     /// How the firmware knows it.
-    fn boot(&self) -> BootKind;
+    fn boot(&self, disk: &Disk) -> BootKind;
 
     /// Adds it to the machine.
     fn build(

@@ -19,8 +19,8 @@ pub(crate) struct DiskSection {
     /// The image file or block device.
     #[schemars(extend("format" = "path"))]
     pub path: String,
-    /// What the guest reaches it by: `"virtio"`, virtio-blk, for which Windows needs a driver; `"nvme"`, an NVMe controller, for which it
-    /// has one. Nothing else changes a disk's bus.
+    /// What the guest reaches it by: `"virtio"`, virtio-blk, for which Windows needs a driver; `"nvme"`, an NVMe controller, or
+    /// `"sata"`, a port of the SATA controller, for which it has one. Nothing else changes a disk's bus.
     #[serde(default)]
     pub bus: Bus,
     /// The image's format. It is never guessed from the content, which a guest could forge.
@@ -30,7 +30,7 @@ pub(crate) struct DiskSection {
     #[serde(default)]
     pub readonly: bool,
     /// The serial number that the guest sees: at most 20 ASCII characters.
-    #[schemars(extend("format" = "disk-serial", "x-default" = "none on virtio; on NVMe, one that is made from the machine's UUID and the disk's number"))]
+    #[schemars(extend("format" = "disk-serial", "x-default" = "none on virtio; on NVMe, one that is made from the machine's UUID and the disk's number; on SATA, `DISK` and its number"))]
     pub serial: Option<String>,
     /// The model that the guest sees: at most 40 ASCII characters. virtio has no place for one.
     #[schemars(extend("format" = "disk-model", "x-default" = "`\"optimus-vmm NVMe disk\"`"))]
@@ -41,6 +41,10 @@ pub(crate) struct DiskSection {
     /// Whether the guest is told that nothing in the disk rotates. virtio has no place for it, and on NVMe it is always so.
     #[schemars(extend("x-default" = "`true` on NVMe"))]
     pub ssd: Option<bool>,
+    /// The guest's sectors: `"512e"`, 512 bytes in larger physical ones, or `"4kn"`, 4096 bytes, of which the image's size must
+    /// be a multiple. Only disks with `bus = "sata"` can have the latter.
+    #[serde(default)]
+    pub sectors: Sectors,
     /// Place in the firmware's boot order, lowest first. Disks without one follow as the firmware likes.
     #[schemars(extend("x-default" = "none"))]
     pub boot_index: Option<u32>,
@@ -74,6 +78,29 @@ pub enum OnError {
     Report,
     /// The machine is paused, and the request is done again when it goes on.
     Stop,
+}
+
+/// Sectors as the guest counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Sectors {
+    /// 512 bytes, in larger physical ones.
+    #[default]
+    #[serde(rename = "512e")]
+    Emulated,
+    /// 4096 bytes.
+    #[serde(rename = "4kn")]
+    Native,
+}
+
+impl Sectors {
+    /// Bytes of one.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Self::Emulated => 512,
+            Self::Native => 4096,
+        }
+    }
 }
 
 /// The host's page cache.
@@ -124,6 +151,7 @@ impl DiskSection {
             model,
             firmware_revision,
             ssd,
+            sectors,
             boot_index,
             address,
             cache,
@@ -154,6 +182,28 @@ impl DiskSection {
             let help = "remove `on_error`, or set `bus = \"virtio\"`";
             resolver.problem_with_help(section.key("on_error"), message, help);
         }
+        let mut refuse = |key, message: &str, help: &str| {
+            resolver.problem_with_help(section.key(key), message, help);
+        };
+        if bus == Bus::Sata {
+            if readonly {
+                refuse(
+                    "readonly",
+                    "a SATA disk cannot tell a guest that it must not write",
+                    "use `bus = \"virtio\"` for this disk, or remove `readonly`",
+                );
+            }
+            if address.is_some() {
+                refuse(
+                    "address",
+                    "a SATA disk is at a port of the controller at 00:1f.2 and has no address of its own",
+                    "remove `address`",
+                );
+            }
+        } else if sectors != Sectors::default() {
+            let message = "only SATA disks can have other sectors than those of 512 bytes";
+            refuse("sectors", message, "use `bus = \"sata\"` for this disk, or remove `sectors`");
+        }
         let uuid = Uuid::new_v5(&uuid, format!("disk[{index}]").as_bytes());
         Disk {
             index,
@@ -162,6 +212,8 @@ impl DiskSection {
             bus,
             format,
             readonly,
+            port: 0,
+            sectors,
             identity,
             boot_index,
             address,

@@ -31,7 +31,7 @@ impl Attachment for Virtio {
         Some(PciNeed { address: disk.address, pin: 1 })
     }
 
-    fn boot(&self) -> BootKind {
+    fn boot(&self, _: &Disk) -> BootKind {
         BootKind::VirtioBlk
     }
 

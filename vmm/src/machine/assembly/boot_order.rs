@@ -1,6 +1,6 @@
 //! What the firmware is told to boot from, and in which order.
 
-use crate::device::{Boot, Spec};
+use crate::device::{Ahci, Boot, Spec};
 use crate::plan::{MachinePlan, PlannedPassthrough};
 use crate::topology::{Placed, Role};
 use firmware::fw_cfg::bootorder::{BootDevice, BootKind, bootorder};
@@ -12,20 +12,23 @@ pub(in crate::machine) fn of(plan: &MachinePlan) -> Option<Vec<u8>> {
     let ordered = own.iter().any(|boot| boot.index.is_some())
         || plan.passthrough.iter().any(|device| device.boot_index.is_some());
     let mut devices: Vec<(u32, BootDevice)> = Vec::new();
-    for Placed { function, port } in plan.pci.placed() {
-        let boot = match function.role {
-            Role::Device(index) => plan.devices.get(index).and_then(Spec::boot).map(|boot| {
-                let rank = if ordered { boot.index } else { u32::try_from(index).ok() };
-                (rank, boot.kind)
-            }),
-            Role::Passthrough(index) => {
-                plan.passthrough.get(index).map(|device| (device.boot_index, kind(device)))
-            }
-            _ => None,
-        };
-        if let Some((Some(rank), kind)) = boot {
+    let mut add = |rank: Option<u32>, kind, placed: Option<Placed<'_>>| {
+        if let (Some(rank), Some(Placed { function, port })) = (rank, placed) {
             devices.push((rank, BootDevice { bridges: port.into_iter().collect(), at: function.at, kind }));
         }
+    };
+    for (index, device) in plan.devices.iter().enumerate() {
+        let Some(boot) = device.boot() else { continue };
+        let rank = if ordered { boot.index } else { u32::try_from(index).ok() };
+        let function = match boot.kind {
+            // They share one.
+            BootKind::Sata { .. } => plan.devices.number_of::<Ahci>(),
+            _ => Some(index),
+        };
+        add(rank, boot.kind, function.and_then(|index| plan.pci.of_role(Role::Device(index))));
+    }
+    for (index, device) in plan.passthrough.iter().enumerate() {
+        add(device.boot_index, kind(device), plan.pci.of_role(Role::Passthrough(index)));
     }
     devices.sort_by_key(|(rank, _)| *rank);
     let devices: Vec<BootDevice> = devices.into_iter().map(|(_, device)| device).collect();
@@ -93,6 +96,10 @@ mod tests {
             assert!(first.starts_with(&format!("/pci@i0cf8/pci-bridge@1c/{path}")), "{first}");
             assert_eq!(rest, disk);
         }
+        let drives =
+            "[[cdrom]]\npath = \"a.iso\"\nboot_index = 0\n[[cdrom]]\npath = \"b.iso\"\nboot_index = 7\n";
+        let at = |port| format!("/pci@i0cf8/pci8086,2922@1f,2/drive@{port}/disk@0");
+        assert_eq!(order(drives, 0x02_00_00), format!("{}\n/pci@i0cf8/scsi@3/disk@0,0\n{}\0", at(5), at(4)));
         assert_eq!(order("[[vfio]]\nhost = \"0000:03:00.0\"\n", 0x01_08_02), disk);
     }
 }

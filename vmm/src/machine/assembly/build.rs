@@ -31,6 +31,7 @@ use super::items;
 use crate::config;
 use crate::cpu::cpuid::Supported;
 use crate::device::Trouble;
+use crate::device::cdrom::CdromFacts;
 use crate::device::disk::DiskFacts;
 use crate::device::net::{NetFacts, Supervisor};
 use crate::device::{Assembly, DeviceError, Made, add_function};
@@ -90,6 +91,8 @@ pub(in crate::machine) struct Board {
     pub disk_handles: HashMap<usize, Handle>,
     /// What disks tell that cannot go on.
     pub trouble: Arc<Trouble>,
+    /// What they are told of the CD drives.
+    pub cdroms: Vec<CdromFacts>,
     /// The image that `_ROM` returns.
     pub vbios: Option<Arc<[u8]>>,
     /// What they are told of the network cards.
@@ -265,7 +268,7 @@ pub(in crate::machine) fn board(
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
-    let Made { resets, power, screen, ramfb, vnc, disks, disk_handles, nets, programs } = assembly.made;
+    let Made { resets, power, screen, ramfb, vnc, disks, disk_handles, cdroms, sata: _, nets, programs } = assembly.made;
     let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
@@ -319,6 +322,7 @@ pub(in crate::machine) fn board(
         disks,
         disk_handles,
         trouble,
+        cdroms,
         vbios,
         nets,
         programs,

@@ -121,21 +121,31 @@ pub(super) static FILE: Section = Section {
         ("disk", List(&Keys(Section {
             keys: &[
                 ("path", Format("path", None)),
-                ("bus", Choice(&["virtio"])),
+                ("bus", Choice(&["virtio", "nvme", "sata"])),
                 ("format", Choice(&["raw", "qcow2"])),
                 ("readonly", Boolean),
                 ("serial", Format("disk-serial", None)),
                 ("model", Format("disk-model", None)),
                 ("firmware_revision", Format("disk-firmware-revision", None)),
                 ("ssd", Boolean),
+                ("sectors", Choice(&["512e", "4kn"])),
                 ("boot_index", Integer(0, 4294967295)),
                 ("address", Format("pci-address", None)),
                 ("cache", Choice(&["writeback", "direct"])),
                 ("discard", Choice(&["unmap", "ignore"])),
                 ("backing", Choice(&["deny", "allow"])),
-                ("on_error", Choice(&["report", "stop"])),
             ],
             required: &["path"],
+            alternatives: &[],
+        }))),
+        ("cdrom", List(&Keys(Section {
+            keys: &[
+                ("path", Format("path", None)),
+                ("empty", Boolean),
+                ("boot_index", Integer(0, 4294967295)),
+                ("serial", Format("disk-serial", None)),
+            ],
+            required: &[],
             alternatives: &[],
         }))),
         ("net", List(&Keys(Section {
