@@ -21,6 +21,7 @@ readonly guest_modules=(
     ext4 vfat nls_ascii nls_cp437 nls_utf8 efivarfs nvme e1000e igb igbvf
     bochs mdpy-fb psmouse evdev button edu_test
     battery ac vrom_test
+    ahci sd_mod sr_mod isofs
 )
 
 # The Debian mirror that apt uses on this machine.

@@ -48,6 +48,25 @@ pub fn check(disk: &Disk) -> Outcome {
     Ok(())
 }
 
+/// A disc with these files, from which firmware boots this program if there is one (El Torito, for EFI).
+pub fn disc(path: &Path, files: &[(&str, Vec<u8>)], program: Option<&[u8]>) -> Outcome<PathBuf> {
+    let tree = path.with_extension("tree");
+    std::fs::create_dir_all(&tree)?;
+    for (name, content) in files {
+        std::fs::write(tree.join(name), content)?;
+    }
+    let mut words: Vec<String> = ["-quiet", "-R", "-o"].map(String::from).into();
+    words.push(path.display().to_string());
+    if let Some(program) = program {
+        let partition = bootable(&path.with_extension("esp"), program)?;
+        std::fs::rename(partition.path, tree.join("esp.img"))?;
+        words.extend(["-e", "esp.img", "-no-emul-boot"].map(String::from));
+    }
+    words.push(tree.display().to_string());
+    call("genisoimage", &words)?;
+    Ok(path.into())
+}
+
 /// A disk whose only content is an EFI system partition's file system, with this program to boot.
 pub fn bootable(path: &Path, program: &[u8]) -> Outcome<Disk> {
     let application = path.with_extension("efi");

@@ -12,6 +12,7 @@ use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("debian_on_raw_logs_in_and_powers_off", 220, raw),
+    scenario("debian_on_sata_knows_disk_and_drive", 240, sata),
     scenario("debian_on_qcow2_reboots_and_keeps_its_data", 300, qcow2),
 ];
 
@@ -134,6 +135,44 @@ fn raw() -> Outcome {
     let finished = running.wait()?;
     finished.status(0)?;
     finished.printed("reboot: Power down")
+}
+
+/// What GRUB and the tools of Linux make of a SATA disk and of a drive.
+fn sata() -> Outcome {
+    let mut machine = Machine::new()?;
+    let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?;
+    let disc = image::disc(&machine.file("a.iso"), &[("word", vec![b'x'; 3_000_000])], None)?;
+    machine.sections = format!(
+        "[[disk]]\npath = \"{}\"\nbus = \"sata\"\nserial = \"S7\"\nmodel = \"ACME DISK\"\nboot_index = 0\n\
+         [[cdrom]]\npath = \"{}\"\n[[cdrom]]\nempty = true\n",
+        disk.path.display(),
+        disc.display()
+    );
+    let mut running = machine.start(&interactive())?;
+    login(&mut running)?;
+    let mut must = |command: &str, words: &[&str]| {
+        let said = shell(&mut running, command)?;
+        let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
+        tests::ensure(missing.is_empty(), format!("`{command}` does not say {missing:?}: {said}"))
+    };
+    must("findmnt -no SOURCE,FSTYPE /", &["/dev/sda2 ext4"])?;
+    must(
+        "hdparm -I /dev/sda",
+        &["ACME DISK", "S7", "48-bit", "FLUSH_CACHE_EXT", "TRIM supported", "Write cache"],
+    )?;
+    must("smartctl -i /dev/sda; true", &["ACME DISK", "S7", "512 bytes logical, 4096 bytes physical"])?;
+    must(
+        "hdparm -W0 /dev/sda && hdparm -W1 /dev/sda",
+        &["write-caching =  0 (off)", "write-caching =  1 (on)"],
+    )?;
+    must("head -c 20000000 /dev/urandom >/root/a && sha256sum /root/a >/root/sum && sync", &[])?;
+    must("echo 3 >/proc/sys/vm/drop_caches && sha256sum -c /root/sum", &["OK"])?;
+    must("rm /root/a && fstrim -v /", &["trimmed"])?;
+    must("sg_inq /dev/sr0", &["OPTIMUS", "DVD-ROM", "Peripheral device type: cd/dvd"])?;
+    running.send("systemctl poweroff\n")?;
+    let finished = running.wait()?;
+    finished.status(0)?;
+    image::check(&disk)
 }
 
 fn qcow2() -> Outcome {

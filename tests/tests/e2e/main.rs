@@ -8,6 +8,7 @@
 
 mod battery;
 mod boot;
+mod cdrom;
 mod clocks;
 mod crash;
 mod debian;
@@ -90,6 +91,7 @@ fn main() -> std::process::ExitCode {
 
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
+        cdrom::SCENARIOS,
         direct::SCENARIOS,
         hyperv::SCENARIOS,
         inspect::SCENARIOS,
