@@ -47,7 +47,7 @@ impl Attachment for Nvme {
         Some(PciNeed { address: disk.address, pin: 1 })
     }
 
-    fn boot(&self) -> BootKind {
+    fn boot(&self, _: &Disk) -> BootKind {
         BootKind::Nvme { namespace: 1 }
     }
 

@@ -268,7 +268,8 @@ pub(in crate::machine) fn board(
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
-    let Made { resets, power, screen, ramfb, vnc, disks, disk_handles, cdroms, sata: _, nets, programs } = assembly.made;
+    let Made { resets, power, screen, ramfb, vnc, disks, disk_handles, cdroms, sata: _, nets, programs } =
+        assembly.made;
     let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };

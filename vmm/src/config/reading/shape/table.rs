@@ -134,6 +134,7 @@ pub(super) static FILE: Section = Section {
                 ("cache", Choice(&["writeback", "direct"])),
                 ("discard", Choice(&["unmap", "ignore"])),
                 ("backing", Choice(&["deny", "allow"])),
+                ("on_error", Choice(&["report", "stop"])),
             ],
             required: &["path"],
             alternatives: &[],
