@@ -42,6 +42,8 @@ struct State {
     /// The slot that the device works on, or has worked on last.
     slot: u32,
     working: bool,
+    /// The command at hand has announced data that the processor is thought to read.
+    announced: bool,
     /// A command has failed: no other one begins before software has stopped the list.
     halted: bool,
     /// The device has its signature to tell.
@@ -67,6 +69,7 @@ impl State {
         issued: 0,
         slot: 0,
         working: false,
+        announced: false,
         halted: false,
         signature_due: true,
         held: false,

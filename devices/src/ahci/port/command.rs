@@ -39,6 +39,7 @@ impl Port {
         let slot = if after != 0 { after } else { state.issued }.trailing_zeros();
         state.slot = slot;
         state.working = true;
+        state.announced = false;
         if !state.held {
             state.status = READY | BSY;
         }
@@ -83,7 +84,8 @@ impl Port {
         }
     }
 
-    /// Announces data for PIO.
+    /// Announces data for PIO. That it has arrived ([`PSS`]) is said by [`Self::finish`]: firmware takes the cause for the
+    /// end of the command, and then looks once for data and count.
     pub(in super::super) fn announce(
         &self,
         job: &Job,
@@ -93,9 +95,8 @@ impl Port {
     ) -> Result<(), Fault> {
         let mut state = self.current(job)?;
         state.status = READY | DRQ;
+        state.announced = to_host;
         self.post(&state, PIO_SETUP_AT, &end.pio_setup(to_host, bytes));
-        state.causes |= PSS;
-        self.publish(&state);
         Ok(())
     }
 
@@ -144,6 +145,7 @@ impl Port {
             let _ = self.dma.write(at, &moved.to_le_bytes());
         }
         let failed = TaskFile { status: READY | ERR, error: ABRT, ..TaskFile::DONE };
+        let announced = std::mem::take(&mut state.announced);
         let (registers, cause) = match result {
             Ok(registers) if registers.status & ERR == 0 => (registers, DHRS),
             Ok(registers) => (registers, TFES),
@@ -154,6 +156,7 @@ impl Port {
         self.show(&mut state, &registers, true);
         if cause == DHRS {
             state.issued &= !(1 << job.slot);
+            state.causes |= if announced { PSS } else { 0 };
         } else {
             state.halted = true;
         }
