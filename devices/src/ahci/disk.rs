@@ -73,6 +73,8 @@ pub(super) struct AtaDisk {
     /// For the log.
     name: String,
     on_read: Box<dyn Fn() + Send>,
+    /// Trimming is offered, once and for all: an image that finds that its file system cannot do it takes it as advice.
+    trims: bool,
     mode: TransferMode,
     /// Sectors of READ MULTIPLE between two interrupts; 0 until the guest has set them.
     multiple: u8,
@@ -92,6 +94,7 @@ impl AtaDisk {
         on_read: Box<dyn Fn() + Send>,
     ) -> Self {
         Self {
+            trims: backend.can_discard(),
             backend,
             identity,
             name,
@@ -159,7 +162,7 @@ impl AtaDisk {
         }
         // The first sector begins a physical one.
         words.set(209, 0x4000);
-        if self.backend.can_discard() {
+        if self.trims {
             // What is read after a trim stays the same; so many blocks of ranges.
             words.set(69, 0x4000);
             words.set(105, TRIM_BLOCKS);
@@ -217,7 +220,7 @@ impl AtaDisk {
     /// Frees the sectors that the guest gives up.
     fn trim(&mut self, command: &Command, wire: &mut dyn Wire) -> Result<TaskFile, Fault> {
         const TRIM: u16 = 1;
-        if command.features != TRIM || command.count > TRIM_BLOCKS || !self.backend.can_discard() {
+        if command.features != TRIM || command.count > TRIM_BLOCKS || !self.trims {
             return Ok(aborted());
         }
         let mut ranges = vec![0; usize::from(command.count) * TRIM_BLOCK];
@@ -316,6 +319,7 @@ impl AtaDevice for AtaDisk {
             identity: _,
             name: _,
             on_read: _,
+            trims: _,
             mode,
             multiple,
             cache,
