@@ -34,8 +34,8 @@ pub(super) trait AtaDevice: Send {
         wire: &mut dyn Wire,
     ) -> Result<TaskFile, Fault>;
 
-    /// Forgets what commands have set up, before the first command after a reset.
-    fn reset(&mut self);
+    /// Forgets what commands have set up, as far as this kind of reset does, before the first command after it.
+    fn reset(&mut self, kind: Reset);
 }
 
 /// Kinds of resets.

@@ -81,6 +81,8 @@ pub(super) struct AtaDisk {
     /// The write cache is on.
     cache: bool,
     look_ahead: bool,
+    /// A reset of the link or of the device leaves all of these as they are.
+    keeps: bool,
     /// An error of the host's has been logged; a guest that repeats its command shall not fill the log.
     logged: bool,
     buffer: Vec<u8>,
@@ -103,6 +105,7 @@ impl AtaDisk {
             multiple: 0,
             cache: true,
             look_ahead: true,
+            keeps: true,
             logged: false,
             buffer: Vec::new(),
         }
@@ -191,8 +194,9 @@ impl AtaDisk {
                 Some(mode) => self.mode = self.mode.then(mode),
                 None => return aborted(),
             },
-            // Whether a soft reset forgets what was set.
-            0x66 | 0xcc => {}
+            // Whether a reset forgets what was set.
+            0x66 => self.keeps = true,
+            0xcc => self.keeps = false,
             _ => return aborted(),
         }
         TaskFile::DONE
@@ -313,7 +317,9 @@ impl AtaDevice for AtaDisk {
         })
     }
 
-    fn reset(&mut self) {
+    /// Settings survive as with "software settings preservation" (Serial ATA 3.x, 13.5), which disks have switched on when
+    /// they are: a driver that turned the write cache off does not do so again after each reset of the link.
+    fn reset(&mut self, kind: Reset) {
         let Self {
             backend: _,
             identity: _,
@@ -324,12 +330,18 @@ impl AtaDevice for AtaDisk {
             multiple,
             cache,
             look_ahead,
+            keeps,
             logged: _,
             buffer: _,
         } = self;
+        if kind == Reset::Bus && *keeps {
+            return;
+        }
         *mode = TransferMode::DEFAULT;
         *multiple = 0;
         (*cache, *look_ahead) = (true, true);
+        // Also that it forgets is forgotten by switching off alone.
+        *keeps |= kind == Reset::PowerOn;
     }
 }
 

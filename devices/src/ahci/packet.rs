@@ -34,13 +34,15 @@ mod op {
 pub(super) struct PacketDevice {
     drive: Arc<Drive>,
     mode: TransferMode,
+    /// A reset leaves the mode as it is, unless the machine is switched on.
+    keeps: bool,
     /// An error of the host's has been logged; a guest that repeats its command shall not fill the log.
     logged: bool,
 }
 
 impl PacketDevice {
     pub(super) fn new(drive: Arc<Drive>) -> Self {
-        Self { drive, mode: TransferMode::DEFAULT, logged: false }
+        Self { drive, mode: TransferMode::DEFAULT, keeps: true, logged: false }
     }
 
     fn identify(&self) -> [u8; 512] {
@@ -127,12 +129,13 @@ impl PacketDevice {
 
     fn set_features(&mut self, command: &Command) -> TaskFile {
         const TRANSFER_MODE: u16 = 0x03;
-        // Whether a soft reset forgets what was set.
+        // Whether a reset forgets what was set.
         const KEEP: u16 = 0x66;
         const FORGET: u16 = 0xcc;
         match (command.features & 0xff, TransferMode::parse(command.count & 0xff)) {
             (TRANSFER_MODE, Some(mode)) => self.mode = self.mode.then(mode),
-            (KEEP | FORGET, _) => {}
+            (KEEP, _) => self.keeps = true,
+            (FORGET, _) => self.keeps = false,
             _ => return aborted(),
         }
         TaskFile::DONE
@@ -189,7 +192,7 @@ impl AtaDevice for PacketDevice {
             }
             op::DEVICE_RESET => {
                 self.drive.reset();
-                self.reset();
+                self.reset(Reset::Bus);
                 Ok(TaskFile::signature(SIGNATURE))
             }
             op::DIAGNOSTIC => Ok(TaskFile::signature(SIGNATURE)),
@@ -200,8 +203,11 @@ impl AtaDevice for PacketDevice {
         }
     }
 
-    fn reset(&mut self) {
-        let Self { drive: _, mode, logged: _ } = self;
-        *mode = TransferMode::DEFAULT;
+    fn reset(&mut self, kind: Reset) {
+        let Self { drive: _, mode, keeps, logged: _ } = self;
+        if kind == Reset::PowerOn || !*keeps {
+            *mode = TransferMode::DEFAULT;
+        }
+        *keeps |= kind == Reset::PowerOn;
     }
 }

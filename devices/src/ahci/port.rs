@@ -17,7 +17,7 @@ use super::fis::{REGISTER_AT, TaskFile};
 use super::hba::Signals;
 use super::registers::{CCS_SHIFT, CMD_STORED, CR, FR, FRE, IE_MASK, READY, ST, SUD_POD, port};
 
-pub(super) use command::Job;
+pub(super) use command::{Job, Resets};
 
 /// A link without device, and one that is up at 1.5 Gbit/s.
 const LINK_UP: u32 = 0x113;
@@ -51,8 +51,8 @@ struct State {
     /// Software keeps the device in reset.
     held: bool,
     generation: u64,
-    /// Resets of the device.
-    resets: u64,
+    /// Of the device.
+    resets: Resets,
 }
 
 impl State {
@@ -74,7 +74,7 @@ impl State {
         signature_due: true,
         held: false,
         generation: 0,
-        resets: 0,
+        resets: Resets { all: 0, power_on: 0 },
     };
 
     /// Gives up what is under way.
@@ -224,7 +224,8 @@ impl Port {
     fn reset_device(&self, state: &mut State, kind: Reset) {
         state.abandon();
         state.held = false;
-        state.resets += 1;
+        state.resets.all += 1;
+        state.resets.power_on += u64::from(kind == Reset::PowerOn);
         (self.on_reset)(kind);
     }
 

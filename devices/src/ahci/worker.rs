@@ -10,7 +10,7 @@ use crate::threads;
 use super::device::{AtaDevice, Wire};
 use super::fis::TaskFile;
 use super::hba::Hba;
-use super::port::{Job, Port};
+use super::port::{Job, Port, Resets};
 use super::table::{Fault, Issued, Regions};
 
 /// A running worker. Dropped, it ends after the command at hand, and the drop returns when it has.
@@ -27,7 +27,7 @@ impl Worker {
         let stop = Arc::<AtomicBool>::default();
         let (served, wanted) = (Arc::clone(&port), Arc::clone(&stop));
         let thread = threads::start(&format!("sata{index}"), move || {
-            let mut resets = 0;
+            let mut resets = Resets::default();
             while !wanted.load(Ordering::Acquire) {
                 match served.begin() {
                     Some(job) => perform(&served, &mut *device, &job, &mut resets),
@@ -56,7 +56,7 @@ impl Drop for Worker {
 }
 
 /// Performs one command. `resets` is what the device knows of.
-fn perform(port: &Port, device: &mut dyn AtaDevice, job: &Job, resets: &mut u64) {
+fn perform(port: &Port, device: &mut dyn AtaDevice, job: &Job, resets: &mut Resets) {
     let issued = match Issued::fetch(&port.dma, job.list, job.slot) {
         Ok(issued) => issued,
         Err(fault) => {
@@ -64,8 +64,8 @@ fn perform(port: &Port, device: &mut dyn AtaDevice, job: &Job, resets: &mut u64)
             return;
         }
     };
-    if std::mem::replace(resets, job.resets) != job.resets {
-        device.reset();
+    if let Some(kind) = job.resets.since(std::mem::replace(resets, job.resets)) {
+        device.reset(kind);
     }
     let Issued { command, packet, clears_busy, count_at, regions } = issued;
     if command.multiplier_port != 0 {

@@ -11,6 +11,22 @@ use super::{Port, State};
 /// A control FIS resets the device while this bit is set.
 const SRST: u8 = 1 << 2;
 
+/// How often the device was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in super::super) struct Resets {
+    pub(super) all: u64,
+    /// Those by switching the machine on.
+    pub(super) power_on: u64,
+}
+
+impl Resets {
+    /// What has happened since it were `before` resets. The more thorough kind stands for all.
+    pub(in super::super) fn since(self, before: Self) -> Option<Reset> {
+        let kind = if self.power_on == before.power_on { Reset::Bus } else { Reset::PowerOn };
+        (self != before).then_some(kind)
+    }
+}
+
 /// A command that a worker is to perform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Job {
@@ -18,8 +34,8 @@ pub(in super::super) struct Job {
     pub(in super::super) slot: u32,
     /// Guest address of the command list.
     pub(in super::super) list: u64,
-    /// Changes when the device was reset since the last command.
-    pub(in super::super) resets: u64,
+    /// The resets of the device before it.
+    pub(in super::super) resets: Resets,
     generation: u64,
 }
 

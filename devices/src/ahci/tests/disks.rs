@@ -135,7 +135,7 @@ fn a_disk_identifies_itself() {
 }
 
 #[test]
-fn settings_are_kept_until_a_reset() {
+fn settings_are_kept_until_the_machine_is_switched_on() {
     let (bench, platter) = with_disk(512);
     let feature = |code: u8, count: u8| {
         let mut frame = frame(0xef);
@@ -160,11 +160,27 @@ fn settings_are_kept_until_a_reset() {
     // Each write is durable then.
     bench.perform(0, &access(0xca, false, 0, 1), &[], &[(DATA, 512)]);
     assert_eq!(platter.lock().unwrap().flushes, 2);
-    bench.set_port(0, p::SCTL, 1);
-    bench.set_port(0, p::SCTL, 0);
-    bench.start(0);
-    let told = words(&bench);
-    assert_eq!((told[59], told[85], told[88]), (0, 0x4068, 0x207f));
+    let link = || {
+        bench.set_port(0, p::SCTL, 1);
+        bench.set_port(0, p::SCTL, 0);
+        bench.start(0);
+        let told = words(&bench);
+        (told[59], told[85], told[88])
+    };
+    assert_eq!(link(), (0x110, 0x4008, 0x407f));
+    bench.perform(0, &access(0xca, false, 0, 1), &[], &[(DATA, 512)]);
+    assert_eq!(platter.lock().unwrap().flushes, 3);
+    // Unless the guest wants it otherwise, and by switching on at the latest.
+    assert_eq!(feature(0xcc, 0), 0x50);
+    assert_eq!(link(), (0, 0x4068, 0x207f));
+    assert_eq!(feature(0x82, 0), 0x50);
+    assert_eq!(link(), (0, 0x4068, 0x207f), "it stays so");
+    assert_eq!((feature(0x66, 0), feature(0x82, 0)), (0x50, 0x50));
+    assert_eq!(link(), (0, 0x4048, 0x207f));
+    PciFunction::reset(&*bench.function);
+    let _ = bench.function.config_write(reg::BAR0 + 4 * 5, &ABAR_AT.to_le_bytes());
+    let _ = bench.function.config_write(reg::COMMAND, &[6, 0]);
+    assert_eq!(link(), (0, 0x4068, 0x207f));
 }
 
 #[test]
