@@ -110,7 +110,7 @@ impl Attached {
 pub struct Ahci {
     hba: Arc<Hba>,
     /// They end with it.
-    _workers: Vec<Worker>,
+    workers: Vec<Worker>,
 }
 
 impl Ahci {
@@ -152,7 +152,14 @@ impl Ahci {
             .enumerate()
             .filter_map(|(index, device)| Some(Worker::start(&hba, index, device?)))
             .collect::<io::Result<_>>()?;
-        Ok(Endpoint::new(config, interrupts, dma, None, Arc::new(Self { hba, _workers: workers })))
+        Ok(Endpoint::new(config, interrupts, dma, None, Arc::new(Self { hba, workers })))
+    }
+}
+
+impl Drop for Ahci {
+    fn drop(&mut self) {
+        // All at once: each may wait for the host with a part of its command.
+        self.workers.iter().for_each(Worker::give_up);
     }
 }
 
@@ -167,7 +174,7 @@ impl EndpointDevice for Ahci {
     }
 
     fn reset(&self) {
-        let Self { hba, _workers } = self;
+        let Self { hba, workers: _ } = self;
         hba.power_on();
     }
 }

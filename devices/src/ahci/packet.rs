@@ -114,6 +114,8 @@ impl PacketDevice {
                 Ok(true) => wire.send(&data)?,
                 Ok(false) => return Ok(done()),
                 Err(error) => {
+                    // What a guest has given up leaves no sense data for what it does now.
+                    wire.go_on()?;
                     if !std::mem::replace(&mut self.logged, true) {
                         let disc = self.drive.status().disc.unwrap_or_default();
                         tracing::error!(

@@ -254,6 +254,14 @@ impl Port {
         self.signals.set_port(self.index, state.causes & state.enabled != 0);
     }
 
+    /// Gives up all commands for good, and wakes the worker.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.command &= !ST;
+        state.abandon();
+        self.ring();
+    }
+
     /// Resets port and device.
     pub(super) fn reset(&self, kind: Reset) {
         let mut state = self.lock();

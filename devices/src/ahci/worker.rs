@@ -13,7 +13,7 @@ use super::hba::Hba;
 use super::port::{Job, Port, Resets};
 use super::table::{Fault, Issued, Regions};
 
-/// A running worker. Dropped, it ends after the command at hand, and the drop returns when it has.
+/// A running worker. Dropped, it gives up the command at hand, and the drop returns when it has ended.
 pub(super) struct Worker {
     port: Arc<Port>,
     stop: Arc<AtomicBool>,
@@ -44,10 +44,17 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Has it end as soon as it can, without waiting for that.
+    pub(super) fn give_up(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.port.close();
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.port.ring();
+        self.give_up();
         if let Some(thread) = self.thread.take() {
             // A worker that panicked has said so on its own.
             let _ = thread.join();
@@ -74,6 +81,10 @@ fn perform(port: &Port, device: &mut dyn AtaDevice, job: &Job, resets: &mut Rese
     }
     if !command.is_command {
         port.control(job, command.control, clears_busy);
+        return;
+    }
+    // What a command does to its device is not taken back: the guest may have gone on meanwhile.
+    if port.go_on(job).is_err() {
         return;
     }
     let mut transfer = Transfer { port, job, regions, moved: 0 };

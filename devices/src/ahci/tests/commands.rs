@@ -228,6 +228,33 @@ fn the_first_cause_of_a_transfer_by_pio_comes_after_data_and_count() {
     assert_eq!((bench.port(DRIVE, p::IS), bench.port(DRIVE, p::CI)), (3, 0));
 }
 
+#[test]
+fn the_end_of_the_controller_does_not_wait_for_whole_commands() {
+    let (bench, begins, go) = with_slow_disc();
+    // Two pieces.
+    bench.prepare(0, &PACKET_DMA, &read(0, 64), &[(DATA, 64 * 2048)]);
+    bench.issue(DRIVE, 0);
+    begins.recv().unwrap();
+    let port = Arc::clone(bench.function.device().hba.port(DRIVE).unwrap());
+    let end = std::thread::spawn(move || drop(bench));
+    until(|| port.read(p::CMD) & 1 == 0);
+    go.send(()).unwrap();
+    end.join().unwrap();
+    assert!(begins.try_recv().is_err(), "the second piece was not begun");
+}
+
+#[test]
+fn a_read_that_fails_when_it_was_given_up_leaves_no_sense_data() {
+    let (bench, begins, go) = with_slow_disc();
+    bench.prepare(0, &PACKET_DMA, &read(0, 1), &[(DATA, 2048)]);
+    bench.issue(DRIVE, 0);
+    begins.recv().unwrap();
+    bench.recover(DRIVE);
+    drop(go);
+    let (_, sense) = bench.packet(&[3, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 18);
+    assert_eq!((sense[2], sense[12]), (0, 0));
+}
+
 /// Whatever ends a command early: it is at once as if there had been none, and nothing of it arrives later, in the list
 /// that is there by then least of all.
 #[test]
