@@ -1,5 +1,7 @@
 //! Reading and writing sectors.
 
+use std::io;
+
 use super::super::device::Wire;
 use super::super::fis::{Command, TaskFile};
 use super::super::table::Fault;
@@ -136,16 +138,27 @@ impl AtaDisk {
         mut deliver: impl FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<TaskFile, Fault> {
         for Range { first, count } in self.pieces(range) {
-            let offset = first * self.sector();
             buffer.resize(usize::try_from(count * self.sector()).unwrap_or(0), 0);
-            (self.on_read)();
-            if let Err(error) = self.backend.read(offset, &[slice(buffer)]) {
-                self.log("read", offset, &error);
-                return Ok(failed(UNC, first));
+            if self.fetch(first, buffer).is_ok() {
+                deliver(buffer)?;
+                continue;
             }
-            deliver(buffer)?;
+            // Which sector is at fault? Those before it are good.
+            for (lba, data) in (first..).zip(buffer.chunks_exact_mut(self.identity.sector as usize)) {
+                if let Err(error) = self.fetch(lba, data) {
+                    self.log("read", lba * self.sector(), &error);
+                    return Ok(failed(UNC, lba));
+                }
+                deliver(data)?;
+            }
         }
         Ok(TaskFile::DONE)
+    }
+
+    /// Reads whole sectors from `lba` on.
+    fn fetch(&mut self, lba: u64, data: &mut [u8]) -> io::Result<()> {
+        (self.on_read)();
+        self.backend.read(lba * self.sector(), &[slice(data)])
     }
 
     fn write(

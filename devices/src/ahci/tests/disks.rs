@@ -18,6 +18,8 @@ struct Platter {
     bytes: Vec<u8>,
     flushes: u32,
     fails: bool,
+    /// A sector, of 512 bytes, that cannot be read.
+    bad: Option<u64>,
     /// A trim was asked for, and the image has found that its file system has none.
     trimmed: bool,
 }
@@ -39,7 +41,8 @@ impl BlockBackend for Image {
     }
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
         let platter = self.0.lock().unwrap();
-        if platter.fails {
+        let sectors = offset / 512..(offset + buffers[0].len() as u64).div_ceil(512);
+        if platter.fails || platter.bad.is_some_and(|bad| sectors.contains(&bad)) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         buffers[0].copy_from(&platter.bytes[offset as usize..][..buffers[0].len()]);
@@ -258,6 +261,28 @@ fn errors_name_the_sector() {
     bench.recover(0);
     platter.lock().unwrap().fails = false;
     assert_eq!(bench.perform(0, &frame(0xe7), &[], &[]).0, 0x50, "once more, and it works");
+}
+
+#[test]
+fn a_bad_sector_costs_no_more_than_what_follows_it() {
+    for (sector, bad) in [(512, 700u64), (4096, 700 / 8)] {
+        let (bench, platter) = with_disk(sector);
+        platter.lock().unwrap().bytes.fill(7);
+        platter.lock().unwrap().bad = Some(700);
+        let count = (SECTORS * 512 / u64::from(sector)) as u16;
+        // By DMA, by PIO, and without data.
+        for (code, moves) in [(0x25, true), (0x24, true), (0x42, false)] {
+            bench.put(DATA, &[0; SECTORS as usize * 512]);
+            let regions = [(DATA, SECTORS as u32 * 512)];
+            let (status, moved) = bench.perform(0, &access(code, true, 0, count), &[], &regions);
+            let good = if moves { bad * u64::from(sector) } else { 0 };
+            assert_eq!((status, u64::from(moved)), (0x4051, good), "{code:x}");
+            let data = bench.get(DATA, SECTORS as usize * 512);
+            assert_eq!(data.iter().filter(|byte| **byte == 7).count() as u64, good);
+            assert_eq!(bench.get(FRAMES + 0x44, 3), bad.to_le_bytes()[..3]);
+            bench.recover(0);
+        }
+    }
 }
 
 proptest! {
