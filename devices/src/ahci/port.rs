@@ -15,7 +15,7 @@ use crate::pci::dma::Dma;
 use super::device::{AtaDevice, Reset};
 use super::fis::{REGISTER_AT, TaskFile};
 use super::hba::Signals;
-use super::registers::{CCS_SHIFT, CMD_STORED, CR, FR, FRE, IE_MASK, READY, ST, SUD_POD, port};
+use super::registers::{BSY, CCS_SHIFT, CMD_STORED, CR, FR, FRE, IE_MASK, READY, ST, SUD_POD, port};
 
 pub(super) use command::{Job, Resets};
 
@@ -80,9 +80,9 @@ impl State {
     /// Gives up what is under way.
     fn abandon(&mut self) {
         self.generation += 1;
-        self.issued = 0;
-        self.halted = false;
-        if std::mem::take(&mut self.working) {
+        let working = std::mem::take(&mut self.working);
+        let about_to = std::mem::take(&mut self.issued) != 0 && !std::mem::take(&mut self.halted);
+        if working || about_to {
             self.status = READY;
         }
     }
@@ -186,6 +186,10 @@ impl Port {
             port::SCTL => self.write_link(&mut state, value & SCTL_STORED),
             port::CI if state.command & ST != 0 => {
                 state.issued |= value;
+                if state.issued != 0 && !state.halted && !state.working && self.dma.enabled() {
+                    // The worker is about to begin; who looks meanwhile is not to see the command before.
+                    state.status = READY | BSY;
+                }
                 self.ring();
             }
             _ => {}

@@ -2,6 +2,7 @@
 //! what the drivers of Windows, Linux and OVMF do.
 
 mod commands;
+mod courses;
 mod disks;
 mod drivers;
 mod hostile;

@@ -56,9 +56,7 @@ impl Port {
         state.slot = slot;
         state.working = true;
         state.announced = false;
-        if !state.held {
-            state.status = READY | BSY;
-        }
+        state.status = READY | BSY;
         let State { list, resets, generation, .. } = *state;
         Some(Job { slot, list, resets, generation })
     }

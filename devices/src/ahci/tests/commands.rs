@@ -1,12 +1,9 @@
 //! Commands to a drive, and where their data goes.
 
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
-
 use super::super::registers::port as p;
 use super::*;
 
-fn read(first: u8, count: u8) -> [u8; 16] {
+pub(super) fn read(first: u8, count: u8) -> [u8; 16] {
     [0x28, 0, 0, 0, 0, first, 0, 0, count, 0, 0, 0, 0, 0, 0, 0]
 }
 
@@ -182,125 +179,4 @@ fn without_bus_mastering_commands_wait() {
     let _ = bench.function.config_write(reg::COMMAND, &[6, 0]);
     bench.wait(DRIVE, 0);
     assert_eq!(bench.get(DATA, 1), [1]);
-}
-
-/// A disc that takes until it is told to go on. When nobody can tell it any more, it fails.
-struct Slow {
-    begun: Sender<()>,
-    go: Mutex<Receiver<()>>,
-}
-
-impl Medium for Slow {
-    fn blocks(&self) -> u32 {
-        1000
-    }
-
-    fn read(&self, _block: u32, data: &mut [u8]) -> io::Result<()> {
-        let _ = self.begun.send(());
-        self.go.lock().unwrap().recv().map_err(io::Error::other)?;
-        data.fill(0xee);
-        Ok(())
-    }
-}
-
-fn with_slow_disc() -> (Bench, Receiver<()>, Sender<()>) {
-    let ((begun, begins), (go, goes)) = (channel(), channel());
-    let bench = with(Arc::new(Slow { begun, go: Mutex::new(goes) }));
-    bench.start(DRIVE);
-    bench.settle();
-    (bench, begins, go)
-}
-
-/// OVMF polls for the cause of either frame, and then reads once how many bytes have come.
-#[test]
-fn the_first_cause_of_a_transfer_by_pio_comes_after_data_and_count() {
-    let (bench, begins, go) = with_slow_disc();
-    bench.set_port(DRIVE, p::IS, u32::MAX);
-    bench.prepare(0, &PACKET_PIO, &read(0, 1), &[(DATA, 2048)]);
-    bench.issue(DRIVE, 0);
-    begins.recv().unwrap();
-    // The frame is there, and the data is not.
-    assert_eq!((bench.get(FRAMES + 0x20, 1), bench.port(DRIVE, p::TFD) & 0xff), (vec![0x5f], 0x58));
-    assert_eq!(bench.port(DRIVE, p::IS), 0);
-    go.send(()).unwrap();
-    until(|| bench.port(DRIVE, p::IS) & 3 != 0);
-    assert_eq!((bench.get_u32(LIST + 4), bench.get(DATA, 2048)), (2048, vec![0xee; 2048]));
-    assert_eq!((bench.port(DRIVE, p::IS), bench.port(DRIVE, p::CI)), (3, 0));
-}
-
-#[test]
-fn the_end_of_the_controller_does_not_wait_for_whole_commands() {
-    let (bench, begins, go) = with_slow_disc();
-    // Two pieces.
-    bench.prepare(0, &PACKET_DMA, &read(0, 64), &[(DATA, 64 * 2048)]);
-    bench.issue(DRIVE, 0);
-    begins.recv().unwrap();
-    let port = Arc::clone(bench.function.device().hba.port(DRIVE).unwrap());
-    let end = std::thread::spawn(move || drop(bench));
-    until(|| port.read(p::CMD) & 1 == 0);
-    go.send(()).unwrap();
-    end.join().unwrap();
-    assert!(begins.try_recv().is_err(), "the second piece was not begun");
-}
-
-#[test]
-fn a_read_that_fails_when_it_was_given_up_leaves_no_sense_data() {
-    let (bench, begins, go) = with_slow_disc();
-    bench.prepare(0, &PACKET_DMA, &read(0, 1), &[(DATA, 2048)]);
-    bench.issue(DRIVE, 0);
-    begins.recv().unwrap();
-    bench.recover(DRIVE);
-    drop(go);
-    let (_, sense) = bench.packet(&[3, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 18);
-    assert_eq!((sense[2], sense[12]), (0, 0));
-}
-
-/// Whatever ends a command early: it is at once as if there had been none, and nothing of it arrives later, in the list
-/// that is there by then least of all.
-#[test]
-fn nothing_arrives_from_a_command_that_was_given_up() {
-    type Way = (&'static str, fn(&Bench));
-    let ways: [Way; 5] = [
-        ("stop", |bench| bench.set_port(DRIVE, p::CMD, 1 << 4)),
-        ("link", |bench| {
-            bench.set_port(DRIVE, p::SCTL, 1);
-            bench.set_port(DRIVE, p::SCTL, 0);
-            bench.set_port(DRIVE, p::CMD, 1 << 4);
-        }),
-        ("controller", |bench| bench.write(4, 0x8000_0001)),
-        ("machine", |bench| {
-            PciFunction::reset(&*bench.function);
-            let _ = bench.function.config_write(reg::BAR0 + 4 * 5, &ABAR_AT.to_le_bytes());
-            let _ = bench.function.config_write(reg::COMMAND, &[6, 0]);
-        }),
-        ("restart", |bench| {
-            bench.set_port(DRIVE, p::CMD, 1 << 4);
-            bench.set_port(DRIVE, p::CMD, 1 << 4 | 1);
-            bench.prepare(9, &frame(0xe5), &[], &[]);
-            bench.issue(DRIVE, 9);
-        }),
-    ];
-    for (name, give_up) in ways {
-        let (bench, begins, go) = with_slow_disc();
-        bench.prepare(0, &PACKET_DMA, &read(0, 40), &[(DATA, 40 * 2048)]);
-        bench.issue(DRIVE, 0);
-        begins.recv().unwrap();
-        assert_eq!(bench.port(DRIVE, p::TFD) & 0x80, 0x80, "{name}: busy");
-        give_up(&bench);
-        assert_eq!(bench.port(DRIVE, p::TFD) & 0x80, 0, "{name}: not busy any more");
-        bench.put(LIST, &[0x11; 32]);
-        // It is still at it; another attempt at the same port comes after it.
-        for _ in 0..2 {
-            let _ = go.send(());
-        }
-        bench.start(DRIVE);
-        until(|| bench.port(DRIVE, p::CI) == 0);
-        bench.put(TABLES + 0x2000, &frame(0xe5));
-        bench.prepare(2, &frame(0xe5), &[], &[]);
-        bench.issue(DRIVE, 2);
-        bench.wait(DRIVE, 2);
-        assert_eq!(bench.get(DATA, 40 * 2048), vec![0; 40 * 2048], "{name}: data");
-        assert_eq!(bench.get(LIST, 32), [0x11; 32], "{name}: the list's header");
-        assert_eq!(bench.port(DRIVE, p::TFD) & 1, 0, "{name}");
-    }
 }
