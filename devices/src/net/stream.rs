@@ -14,7 +14,10 @@ use super::{ETHERNET_HEADER, Packet, Peer, Sent};
 const PREFIX: usize = 4;
 /// Bytes of frames that are collected for one write. A frame of Ethernet is written in a few hundred nanoseconds; the call for it, and the other
 /// side's waking up, take several times that.
-const BATCH: usize = 64 << 10;
+///
+/// Linux cuts a write to a stream socket into pieces of 32 KiB and some more (`unix_stream_sendmsg()`), and who reads meanwhile gets what
+/// is there. A passt of 2023 loses count when that ends within a length. Up to here, a write is one piece: it is read whole, or not yet.
+const BATCH: usize = 32 << 10;
 /// Bytes that are read at once. Frames longer than this are taken for nonsense: 64 KiB of IP, its headers and some more.
 const BUFFER: usize = 128 << 10;
 
@@ -117,16 +120,17 @@ impl Peer for StreamPeer {
     }
 
     fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
-        if self.unsent.len() >= BATCH {
-            self.unblock()?;
-            if self.unsent.len() >= BATCH {
-                return Ok(Sent::Later);
-            }
-        }
         let len = packet.frame().len();
         let Ok(prefix) = u32::try_from(len) else { return Ok(Sent::Refused) };
         if !(ETHERNET_HEADER..=self.longest).contains(&len) {
             return Ok(Sent::Refused);
+        }
+        // A frame that is longer than a piece goes alone: it is cut far behind its length.
+        if self.is_blocked() && self.unsent.len() + PREFIX + len > BATCH {
+            self.unblock()?;
+            if self.is_blocked() {
+                return Ok(Sent::Later);
+            }
         }
         self.unsent.extend_from_slice(packet.with_prefix(prefix.to_be_bytes()));
         Ok(Sent::Gone)
@@ -148,6 +152,7 @@ impl Peer for StreamPeer {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
 
@@ -210,6 +215,44 @@ mod tests {
         let count = other.read(&mut read).unwrap();
         assert_eq!(read[..count], [framed(&[1; 60]), framed(&[2; 60]), framed(&[3; 60])].concat());
         assert!(!peer.is_blocked());
+    }
+
+    /// Over a socket that keeps writes apart, each is of whole frames and not longer than what Linux leaves in one piece.
+    #[test]
+    fn no_write_ends_within_a_frame() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::empty(), None).unwrap();
+        let mut peer = StreamPeer::new(ours.into(), 65_535).unwrap();
+        let mut other = UnixStream::from(theirs);
+        other.set_nonblocking(true).unwrap();
+        // 64 of a usual turn, then one that is longer than a write among short ones.
+        let lens: Vec<usize> =
+            [1514, 66].into_iter().cycle().take(64).chain([40_000, 60, 60, 65_535, 1514]).collect();
+        let mut packet = Packet::default();
+        let mut got = Vec::new();
+        let mut read = vec![0; 128 << 10];
+        let mut look = |other: &mut UnixStream| {
+            while let Ok(count) = other.read(&mut read) {
+                let (mut rest, mut frames) = (&read[..count], 0);
+                while let Some((prefix, behind)) = rest.split_first_chunk() {
+                    let len = u32::from_be_bytes(*prefix) as usize;
+                    let (frame, behind) = behind.split_at_checked(len).expect("a frame is cut");
+                    assert!(frame.iter().all(|byte| *byte == len as u8), "{len}");
+                    (rest, frames) = (behind, frames + 1);
+                    got.push(len);
+                }
+                assert!(rest.is_empty(), "a length is cut");
+                assert!(count <= 32 << 10 || frames == 1, "{frames} frames in {count} bytes");
+            }
+        };
+        for len in &lens {
+            assert!(packet.set_frame(&vec![*len as u8; *len]));
+            assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
+            look(&mut other);
+        }
+        peer.unblock().unwrap();
+        look(&mut other);
+        assert_eq!(got, lens);
     }
 
     /// A reader that stands still, and then goes on.
