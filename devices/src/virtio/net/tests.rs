@@ -2,6 +2,7 @@
 //! peer of the test's on the other.
 
 mod handed_over;
+mod held_back;
 mod several;
 
 use std::io;

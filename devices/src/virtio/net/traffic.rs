@@ -6,8 +6,10 @@ mod handed_over;
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::cable::Cable;
 use crate::net::{Packet, Peer};
@@ -23,6 +25,8 @@ use handed_over::Bells;
 const TURN: usize = 64;
 /// Commands likewise.
 const COMMANDS: usize = 16;
+/// How long a peer may take with what it holds back when its worker ends. A reset takes so much longer then.
+const LEAVE: Duration = Duration::from_millis(100);
 
 /// Doorbells of a worker by their numbers, where rings can be handed over: those come first.
 const RX_BELL: usize = 0;
@@ -97,6 +101,19 @@ fn of(which: Which) -> impl Fn(QueueError) -> Broken {
     move |error| (which, error)
 }
 
+/// Has a peer take what it holds back, before nobody looks after it: the other side may wait for the end of a frame and for nothing else.
+/// What is left after [`LEAVE`] is the next worker's to push on.
+fn settle(peer: &mut dyn Peer) {
+    let begun = Instant::now();
+    // The next worker finds a peer that is gone.
+    while peer.unblock().is_ok() && peer.is_blocked() {
+        let left = LEAVE.saturating_sub(begun.elapsed());
+        let (false, Ok(left)) = (left.is_zero(), Timespec::try_from(left)) else { return };
+        // However it ends, the peer is asked again.
+        let _ = poll(&mut [PollFd::from_borrowed_fd(peer.descriptor(), PollFlags::OUT)], Some(&left));
+    }
+}
+
 /// Starts the worker of a pair of queues.
 pub(super) fn start(card: Arc<Card>, pair: usize, queues: Queues) -> io::Result<Worker> {
     let bells = if card.cable.in_kernel() { Some(Bells::new()?) } else { None };
@@ -143,6 +160,7 @@ impl Card {
             queue.broken(&error);
         }
         if let Some(mut peer) = traffic.release(waiter) {
+            settle(peer.as_mut());
             if traffic.active && pair != 0 {
                 peer.set_active(false);
             }
@@ -159,8 +177,9 @@ impl Traffic<'_> {
                 continue;
             }
             let (sending, receiving) = match self.card.dma.permit() {
-                // Without bus mastering the doorbells ring again when the driver enables it.
-                None => (Progress::Dry, Progress::Blocked),
+                // Without bus mastering the doorbells ring again when the driver enables it. What the peer has taken is its own.
+                None if self.push_on() => (Progress::Dry, Progress::Blocked),
+                None => (Progress::Blocked, Progress::Blocked),
                 Some(_permit) => self.turn(queues)?,
             };
             if [sending, receiving].contains(&Progress::More) {

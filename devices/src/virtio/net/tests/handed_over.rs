@@ -123,7 +123,7 @@ fn wait_told(kernel: &Mutex<Kernel>, wanted: &[Told]) {
     wait(kernel, &format!("not {wanted:?}"), |kernel| kernel.told == wanted);
 }
 
-fn bus_master(guest: &Guest, on: bool) {
+pub(super) fn bus_master(guest: &Guest, on: bool) {
     let master = if on { command::BUS_MASTER } else { 0 };
     guest.driver.config_write(0x04, &(command::MEMORY | master).to_le_bytes());
 }

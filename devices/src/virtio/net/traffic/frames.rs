@@ -55,7 +55,7 @@ impl Traffic<'_> {
     }
 
     /// Lets the peer go on with what it held back; `true` when that is nothing any more.
-    fn push_on(&mut self) -> bool {
+    pub(super) fn push_on(&mut self) -> bool {
         let Some(peer) = &mut self.peer else { return true };
         match peer.unblock() {
             Ok(()) => !peer.is_blocked(),

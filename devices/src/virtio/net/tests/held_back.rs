@@ -1,0 +1,78 @@
+//! Frames that a peer has taken and not passed on yet, when the driver's part is over.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::net::sockopt::set_socket_send_buffer_size;
+
+use super::handed_over::bus_master;
+use super::*;
+
+/// The other side gets the end of a frame, whatever the driver does meanwhile.
+#[test]
+fn without_bus_mastering_what_was_sent_goes_on() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    // Two or three frames.
+    set_socket_send_buffer_size(&ours, 4096).unwrap();
+    let mut guest = Guest::new(Box::new(StreamPeer::new(ours, 1518).unwrap()), BASIC);
+    for _ in 0..12 {
+        guest.send(Header::default(), &frame(MAC, 1514));
+    }
+    bus_master(&guest, false);
+    let mut peer = StreamPeer::new(theirs, 1518).unwrap();
+    for _ in 0..12 {
+        assert_eq!(receive(&mut peer), frame(MAC, 1514));
+    }
+}
+
+/// Holds back what it gets until it may pass it on, of which its descriptor tells nobody.
+#[derive(Debug)]
+struct Holding {
+    silent: UnixStream,
+    holds: Arc<AtomicBool>,
+    may: Arc<AtomicBool>,
+}
+
+impl Peer for Holding {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.silent.as_fd()
+    }
+
+    fn receive(&mut self, _packet: &mut Packet) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn send(&mut self, _packet: &mut Packet) -> io::Result<Sent> {
+        self.holds.store(true, Ordering::SeqCst);
+        Ok(Sent::Gone)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.holds.load(Ordering::SeqCst)
+    }
+
+    fn unblock(&mut self) -> io::Result<()> {
+        self.holds.fetch_and(!self.may.load(Ordering::SeqCst), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reset_leaves_nothing_behind_that_the_other_side_takes() {
+    let (mut silent, _unread) = UnixStream::pair().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    while io::Write::write(&mut silent, &[0; 4096]).is_ok() {}
+    let (holds, may) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let peer = Holding { silent, holds: Arc::clone(&holds), may: Arc::clone(&may) };
+    let mut guest = Guest::new(Box::new(peer), BASIC);
+    guest.send(Header::default(), &frame(MAC, 60));
+    // One that takes nothing does not hold the driver up for long.
+    let begun = Instant::now();
+    guest.driver.set_status(0);
+    assert!(begun.elapsed() < PATIENCE && holds.load(Ordering::SeqCst));
+    guest.start(BASIC);
+    // The worker has asked once, in vain, and sleeps.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    may.store(true, Ordering::SeqCst);
+    guest.driver.set_status(0);
+    assert!(!holds.load(Ordering::SeqCst), "it is left behind");
+}
