@@ -137,8 +137,23 @@ pub struct KernelRing<'a> {
     pub kick: &'a EventFd,
     /// To be signalled for the driver when buffers were used.
     pub call: &'a EventFd,
-    /// To be signalled when the ring is found to be malformed.
+    /// To be signalled when something is wrong with the ring, or with what its frames go to.
     pub error: &'a EventFd,
+}
+
+/// Why a worker of the kernel's does not work on rings.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// What is wrong.
+    pub error: VhostError,
+    /// It has begun with one of them: [`KernelWorker::stop`] says how far it came.
+    pub begun: bool,
+}
+
+impl From<VhostError> for NotStarted {
+    fn from(error: VhostError) -> Self {
+        Self { error, begun: false }
+    }
 }
 
 /// A worker of the kernel's, which moves frames between a peer and a pair of rings.
@@ -146,8 +161,8 @@ pub trait KernelWorker {
     /// Begins to work on `rings`, for received and for sent frames, in `ram`. `features` is what the driver has accepted.
     ///
     /// # Errors
-    /// The kernel cannot work on these. It has none of them then.
-    fn start(&mut self, ram: &GuestRam, features: u64, rings: [KernelRing<'_>; 2]) -> Result<(), VhostError>;
+    /// The kernel cannot work on these. It has none of them then, unless it has begun.
+    fn start(&mut self, ram: &GuestRam, features: u64, rings: [KernelRing<'_>; 2]) -> Result<(), NotStarted>;
 
     /// Signals `call` for ring `ring`, 0 or 1, from now on.
     ///

@@ -18,7 +18,7 @@ use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref, ioctl_with_val};
 
 use super::header;
 use super::vhost::Vhost;
-use super::{KernelRing, KernelWorker, Offloads, Packet, Peer, Sent, VhostError};
+use super::{KernelRing, KernelWorker, NotStarted, Offloads, Packet, Peer, Sent, VhostError};
 use crate::GuestRam;
 use request::{TUNGETIFF, TUNSETIFF, TUNSETOFFLOAD, TUNSETQUEUE, TUNSETVNETHDRSZ, TUNSETVNETLE};
 
@@ -334,7 +334,7 @@ impl TapPeer {
 }
 
 impl KernelWorker for TapPeer {
-    fn start(&mut self, ram: &GuestRam, features: u64, rings: [KernelRing<'_>; 2]) -> Result<(), VhostError> {
+    fn start(&mut self, ram: &GuestRam, features: u64, rings: [KernelRing<'_>; 2]) -> Result<(), NotStarted> {
         self.vhost()?.start(ram, features, &rings, self.file.as_fd())
     }
 

@@ -13,7 +13,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl, ioctl_with_mut_ref, ioctl_with_ref};
 
-use super::KernelRing;
+use super::{KernelRing, NotStarted};
 use crate::GuestRam;
 use request::{
     VHOST_GET_FEATURES, VHOST_GET_VRING_BASE, VHOST_NET_SET_BACKEND, VHOST_SET_FEATURES, VHOST_SET_MEM_TABLE,
@@ -113,8 +113,8 @@ pub enum VhostError {
     /// A ring is in two pieces of the host's memory.
     #[error("a ring is in two pieces of guest memory")]
     Ring,
-    /// The worker has come upon something senseless.
-    #[error("the kernel's vhost-net says that a ring is malformed")]
+    /// The worker has come upon something senseless, or the interface has failed it.
+    #[error("the kernel's vhost-net reports an error with a ring or the interface")]
     Malformed,
     /// A request failed.
     #[error("the kernel's vhost-net refuses {request}: {source}")]
@@ -165,31 +165,21 @@ impl Vhost {
     /// Moves frames between `interface`, a TAP interface's descriptor, and `rings` in `ram`, for a driver that has accepted `features`.
     ///
     /// # Errors
-    /// The kernel does not take the rings. It has none of them then.
+    /// The kernel does not take the rings. It has none of them then, unless it has begun.
     pub(super) fn start(
         &self,
         ram: &GuestRam,
         features: u64,
         rings: &[KernelRing<'_>; 2],
         interface: BorrowedFd<'_>,
-    ) -> Result<(), VhostError> {
-        let started = self.try_start(ram, features, rings, interface);
-        if started.is_err() {
-            for index in 0..2 {
-                // The one that has not begun refuses nothing.
-                let _ = self.set_backend(index, -1);
-            }
-        }
-        started
+    ) -> Result<(), NotStarted> {
+        self.set_up(ram, features, rings)?;
+        self.set_backend(0, interface.as_raw_fd())?;
+        // The first one is in use by now.
+        self.set_backend(1, interface.as_raw_fd()).map_err(|error| NotStarted { error, begun: true })
     }
 
-    fn try_start(
-        &self,
-        ram: &GuestRam,
-        features: u64,
-        rings: &[KernelRing<'_>; 2],
-        interface: BorrowedFd<'_>,
-    ) -> Result<(), VhostError> {
+    fn set_up(&self, ram: &GuestRam, features: u64, rings: &[KernelRing<'_>; 2]) -> Result<(), VhostError> {
         let memory = memory_table(ram)?;
         let features = features & FEATURES;
         // SAFETY: VHOST_SET_FEATURES reads a `u64`, which lives across the call.
@@ -200,9 +190,6 @@ impl Vhost {
         check("VHOST_SET_MEM_TABLE", set)?;
         for (index, ring) in (0u32..).zip(rings) {
             self.set_ring(index, ring)?;
-        }
-        for index in 0..2 {
-            self.set_backend(index, interface.as_raw_fd())?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use vmm_sys_util::eventfd::EventFd;
 
 use super::*;
-use crate::net::{KernelRing, KernelWorker, VhostError};
+use crate::net::{KernelRing, KernelWorker, NotStarted, VhostError};
 use crate::pci::PciFunction as _;
 use crate::pci::config::command;
 
@@ -29,6 +29,8 @@ struct Kernel {
     error: Vec<EventFd>,
     /// It does not take rings.
     refuses: bool,
+    /// It has come so far when it finds that it cannot take both rings.
+    fails_after: Option<[u16; 2]>,
     /// The peer says that there is no such worker now.
     away: bool,
 }
@@ -72,10 +74,10 @@ impl KernelWorker for Handing {
         _ram: &crate::GuestRam,
         features: u64,
         rings: [KernelRing<'_>; 2],
-    ) -> Result<(), VhostError> {
+    ) -> Result<(), NotStarted> {
         let mut kernel = self.kernel.lock().unwrap();
         if kernel.refuses {
-            return Err(VhostError::Lacks(0));
+            return Err(VhostError::Lacks(0).into());
         }
         let of = |event: fn(&KernelRing<'_>) -> EventFd| rings.iter().map(event).collect::<Vec<_>>();
         kernel.kick = of(|ring| ring.kick.try_clone().unwrap());
@@ -84,7 +86,13 @@ impl KernelWorker for Handing {
         kernel.features = features;
         kernel.next = rings.map(|ring| ring.next);
         kernel.told.push(Told::Start(rings.map(|ring| ring.next)));
-        Ok(())
+        match kernel.fails_after {
+            Some(next) => {
+                kernel.next = next;
+                Err(NotStarted { error: VhostError::Lacks(0), begun: true })
+            }
+            None => Ok(()),
+        }
     }
 
     fn set_call(&mut self, ring: usize, call: &EventFd) -> Result<(), VhostError> {
@@ -271,6 +279,27 @@ fn what_the_kernel_does_not_take_is_done_here() {
     kernel.lock().unwrap().refuses = false;
     guest.start(BASIC);
     wait_told(&kernel, &[Told::Start([0, 0])]);
+}
+
+#[test]
+fn what_the_kernel_has_begun_is_gone_on_with_here() {
+    let (mut guest, kernel, log, _wake) = with_kernel(BASIC);
+    wait_told(&kernel, &[Told::Start([0, 0])]);
+    bus_master(&guest, false);
+    for _ in 0..3 {
+        guest.offer(1, &[(DATA, 72, 0)]);
+    }
+    use_chain(&guest, &kernel, 1);
+    use_chain(&guest, &kernel, 1);
+    // As if it had used them in its second attempt.
+    kernel.lock().unwrap().fails_after = Some([0, 2]);
+    kernel.lock().unwrap().told.clear();
+    bus_master(&guest, true);
+    for _ in 0..3 {
+        guest.used(1);
+    }
+    assert_eq!(kernel.lock().unwrap().told, [Told::Start([0, 0]), Told::Stop]);
+    assert_eq!(log.lock().unwrap().sent.len(), 1);
 }
 
 #[test]

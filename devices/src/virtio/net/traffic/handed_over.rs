@@ -1,6 +1,9 @@
 //! Rings in the kernel's hands. The pair's thread sleeps meanwhile, and is woken by what the kernel knows nothing of: commands, the link, bus
 //! mastering, and interrupts that take another way.
 //!
+//! Frames of a pair that the driver puts out of use, or whose link goes down, may go on until this pair's thread has taken the rings back: the
+//! command is answered, and `ctl` returns, before that.
+//!
 //! The permit for DMA is held all the time. The virtual CPU that clears Bus Master Enable waits for it, and has this thread woken.
 
 use std::io;
@@ -10,7 +13,7 @@ use rustix::event::epoll::EventFlags;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::interrupt::MsiVector;
-use crate::net::{KernelRing, KernelWorker, VhostError};
+use crate::net::{KernelRing, KernelWorker, NotStarted, VhostError};
 use crate::virtio::queue::HostRing;
 use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, Interrupt, QueueError};
@@ -24,7 +27,7 @@ pub(super) struct Bells {
     news: Arc<EventFd>,
     /// The kernel has used buffers of ring 0 or 1, and the driver is told by something else than a vector of MSI-X.
     relays: [Arc<EventFd>; 2],
-    /// The kernel has found a ring malformed.
+    /// The kernel reports an error with a ring or the interface.
     error: Arc<EventFd>,
 }
 
@@ -93,15 +96,25 @@ impl Traffic<'_> {
         let Some(_permit) = self.card.dma.permit() else { return Ok(false) };
         self.put_back(queues);
         let mut ways = [&queues.rx, &queues.tx].map(|queue| queue.interrupt().vector_of(queue.index()));
-        let begun = self.begin(queues, &ways, &bells, waiter);
-        if let Err(error) = begun {
-            self.refused(&error);
-            self.attend(waiter, true);
-            return Ok(true);
-        }
-        let served = self.serve(queues, &mut ways, &bells, waiter, stop);
+        let served = match self.begin(queues, &ways, &bells, waiter) {
+            Ok(()) => self.serve(queues, &mut ways, &bells, waiter, stop),
+            Err(NotStarted { error, begun }) => {
+                self.refused(&error);
+                if !begun {
+                    self.attend(waiter, true);
+                    return Ok(true);
+                }
+                Ok(())
+            }
+        };
         self.attend(waiter, true);
         let next = self.worker().map_or(Ok([0; 2]), |worker| worker.stop());
+        for (queue, relay) in [&queues.rx, &queues.tx].into_iter().zip(&bells.relays) {
+            // The kernel's last word.
+            if relay.read().is_ok() {
+                queue.interrupt().used(queue.index());
+            }
+        }
         let ram = self.card.dma.ram();
         match next {
             Ok([rx, tx]) => {
@@ -159,10 +172,10 @@ impl Traffic<'_> {
         ways: &[Way; 2],
         bells: &Bells,
         waiter: &Waiter,
-    ) -> Result<(), VhostError> {
+    ) -> Result<(), NotStarted> {
         let (ram, features) = (self.card.dma.ram(), self.card.features);
         let rings = [queues.rx.host_ring(ram), queues.tx.host_ring(ram)];
-        let [Some(rx), Some(tx)] = rings else { return Err(VhostError::Ring) };
+        let [Some(rx), Some(tx)] = rings else { return Err(VhostError::Ring.into()) };
         // The kernel looks at these.
         self.attend(waiter, false);
         let _ = self.watch(waiter, EventFlags::empty());
@@ -172,7 +185,7 @@ impl Traffic<'_> {
             for_kernel(rx, &queues.rx, event(rx_way, rx_relay), &bells.error),
             for_kernel(tx, &queues.tx, event(tx_way, tx_relay), &bells.error),
         ];
-        self.worker().map_or(Err(VhostError::Ring), |worker| worker.start(ram, features, rings))?;
+        self.worker().map_or(Err(VhostError::Ring.into()), |worker| worker.start(ram, features, rings))?;
         for queue in [&queues.rx, &queues.tx] {
             // What was rung before, and heard here.
             let _ = queue.event().write(1);
