@@ -77,6 +77,8 @@ pub struct Cable {
     wakes: Vec<Arc<EventFd>>,
     offloads: Offloads,
     in_kernel: bool,
+    /// The kernel has failed at that for one of the pairs.
+    given_up: AtomicBool,
     /// What the kernel counts, where it moves frames.
     counters: Option<tap::Counters>,
     /// From the guest.
@@ -114,6 +116,7 @@ impl Cable {
         Ok(Arc::new(Self {
             offloads: peers.first().map(|peer| peer.offloads()).unwrap_or_default(),
             in_kernel: peers.iter_mut().any(|peer| peer.in_kernel().is_some()),
+            given_up: AtomicBool::new(false),
             counters,
             wakes: peers.iter().map(|_| wake()).collect::<io::Result<_>>()?,
             state: Mutex::new(State {
@@ -140,13 +143,25 @@ impl Cable {
         self.in_kernel
     }
 
+    /// Whether the kernel moves the frames of all pairs by itself, as long as there is a link.
+    pub fn is_moved_by_kernel(&self) -> bool {
+        self.in_kernel && !self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The kernel has failed at it, or another driver's rings are to be tried.
+    pub(crate) fn set_given_up(&self, given_up: bool) {
+        self.given_up.store(given_up, Ordering::Relaxed);
+    }
+
     /// What went from the guest and to it. Where the kernel moves frames, those are its numbers, and what was lost on either way.
     pub fn totals(&self) -> [Totals; 2] {
         let ours = [self.sent.totals(), self.received.totals()];
         let Some(kernels) = self.counters.as_ref().and_then(tap::Counters::totals) else { return ours };
         let ([ours_sent, ours_received], [sent, received]) = (ours, kernels);
-        let both =
-            |kernels: Totals, ours: Totals| Totals { dropped: kernels.dropped + ours.dropped, ..kernels };
+        let both = |kernels: Totals, ours: Totals| {
+            let dropped = kernels.dropped.saturating_add(ours.dropped);
+            Totals { dropped, ..kernels }
+        };
         [both(sent, ours_sent), both(received, ours_received)]
     }
 

@@ -157,6 +157,7 @@ impl VirtioDevice for VirtioNet {
             settings: RwLock::new(Control::new(self.mac, features, pairs.len() as u16)),
         });
         self.workers.clear();
+        self.cable.set_given_up(false);
         let mut control = control;
         for (pair, (rx, tx)) in pairs.into_iter().enumerate() {
             let queues = Queues { rx, tx, control: control.take() };

@@ -372,7 +372,6 @@ impl Opened for OpenNet {
             at: net.section().to_string(),
             why: error.to_string(),
         };
-        let moved_by = if counters.is_some() { ", by vhost-net" } else { "" };
         let cable = Cable::of_queues(peers, net.link == Link::Up, counters).map_err(why)?;
         let key = net.section().to_string();
         if let Some((passt, child)) = passt {
@@ -382,7 +381,7 @@ impl Opened for OpenNet {
         machine.made.nets.push(NetFacts {
             key,
             mac: net.mac,
-            carrier: format!("{}{moved_by}", net.carried_by()),
+            carrier: net.carried_by(),
             cable: Arc::clone(&cable),
         });
         let card = VirtioNet::new(cable, net.mac.bytes(), net.mtu, net.offloads);

@@ -32,10 +32,11 @@ impl Counters {
     /// From and to the guest, since this was made.
     pub fn totals(&self) -> Option<[Totals; 2]> {
         let [sent, received] = self.read()?;
+        // An interface of the same name that has taken its place counts anew.
         let since = |now: Totals, before: Totals| Totals {
-            frames: now.frames.wrapping_sub(before.frames),
-            bytes: now.bytes.wrapping_sub(before.bytes),
-            dropped: now.dropped.wrapping_sub(before.dropped),
+            frames: now.frames.saturating_sub(before.frames),
+            bytes: now.bytes.saturating_sub(before.bytes),
+            dropped: now.dropped.saturating_sub(before.dropped),
         };
         let [sent_before, received_before] = self.before;
         Some([since(sent, sent_before), since(received, received_before)])
@@ -82,6 +83,8 @@ mod tests {
         let tx = Totals { frames: 30, bytes: 3000, dropped: 0 };
         assert_eq!(tap.totals(), Some([rx, tx]));
         assert_eq!(macvtap.totals(), Some([tx, rx]));
+        count(folder.path(), [0; 6]);
+        assert_eq!(tap.totals(), Some([Totals::default(); 2]));
         std::fs::remove_dir_all(folder.path().join("statistics")).unwrap();
         assert_eq!(tap.totals(), None);
     }

@@ -66,10 +66,12 @@ fn cards(context: &Context<'_>) -> Vec<Card> {
 }
 
 fn card_of(card: &NetworkCard, sent: Traffic, received: Traffic) -> Card {
+    // After a failure at run time, it is this program until the driver begins anew.
+    let moved_by = if card.cable.is_moved_by_kernel() { ", by vhost-net" } else { "" };
     Card {
         name: card.name.clone(),
         mac: card.mac.to_string(),
-        carrier: card.carrier.clone(),
+        carrier: format!("{}{moved_by}", card.carrier),
         up: card.cable.is_up(),
         plugged: card.cable.is_wanted(),
         connected: card.cable.is_connected(),

@@ -341,6 +341,10 @@ fn a_ring_that_the_kernel_finds_malformed_is_judged_here() {
     assert_eq!(kernel.lock().unwrap().told, [Told::Start([0, 0]), Told::Stop]);
     assert_eq!(log.lock().unwrap().sent.len(), 1);
     assert_eq!(guest.driver.status() & 64, 0, "there was nothing wrong with it");
+    assert!(!guest.cable.is_moved_by_kernel());
+    guest.start(BASIC);
+    wait(&kernel, "no second attempt", |kernel| kernel.told.len() == 3);
+    assert!(guest.cable.is_moved_by_kernel());
 }
 
 /// Buffers that wait for the rest of a frame are the kernel's again.

@@ -145,6 +145,7 @@ impl Traffic<'_> {
             "a network card's frames go through this program and not the kernel alone: {error}"
         );
         self.bells = None;
+        self.card.cable.set_given_up(true);
     }
 
     /// Chains that were taken and not used are the kernel's to take.
