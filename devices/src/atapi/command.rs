@@ -155,8 +155,8 @@ fn dispatch(state: &mut State, identity: &Identity, code: u8, packet: &[u8]) -> 
         op::MODE_SELECT_10 => Ok(Reply::Take(u16_at(packet, 7))),
         op::START_STOP_UNIT => start_stop(state, u8_at(packet, 4)),
         op::PREVENT_ALLOW => {
-            // Bit 1 is the persistent kind, which differs in what others than this guest may do.
-            state.locked = u8_at(packet, 4) & 3 != 0;
+            // With bit 1 the persistent kind is set or lifted, which differs in what others than this guest may do.
+            state.locked = u8_at(packet, 4) & 1 != 0;
             Ok(Reply::Done)
         }
         op::READ_CAPACITY => {
