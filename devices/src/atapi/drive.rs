@@ -48,6 +48,8 @@ pub(super) struct State {
     reset: bool,
     change: Change,
     events: VecDeque<MediaEvent>,
+    /// The guest has been asked for the disc, and it is still wanted.
+    asked: bool,
 }
 
 /// How a drive is, for people.
@@ -94,6 +96,7 @@ impl Drive {
                 reset: true,
                 change: Change::None,
                 events: VecDeque::new(),
+                asked: false,
             }),
         })
     }
@@ -129,7 +132,8 @@ impl Drive {
     /// has open.
     ///
     /// # Errors
-    /// The guest has locked it. It is told that its user wants the disc out.
+    /// The guest has locked it. It is told that its user wants the disc out: once, however often this is tried, until the
+    /// disc is out or [`Self::withdraw`] says that it may stay.
     pub fn eject(&self, force: bool) -> Result<(), Locked> {
         let mut state = self.lock();
         state.take_out(force)?;
@@ -148,6 +152,11 @@ impl Drive {
         state.open = false;
         state.arrived();
         Ok(())
+    }
+
+    /// The disc is not wanted out any more: a guest that has not heard of it yet hears nothing.
+    pub fn withdraw(&self) {
+        self.lock().withdraw();
     }
 
     /// How it is.
@@ -175,14 +184,12 @@ impl Drive {
         let mut state = self.lock();
         state.change = Change::None;
         state.events.clear();
+        state.asked = false;
     }
 }
 
 impl State {
     fn tell(&mut self, event: MediaEvent) {
-        if self.events.contains(&event) && event == MediaEvent::EjectRequest {
-            return;
-        }
         if self.events.len() == EVENTS {
             self.events.pop_front();
         }
@@ -206,11 +213,14 @@ impl State {
     fn take_out(&mut self, force: bool) -> Result<(), Locked> {
         if self.locked && !self.open {
             if !force {
-                self.tell(MediaEvent::EjectRequest);
+                if !std::mem::replace(&mut self.asked, true) {
+                    self.tell(MediaEvent::EjectRequest);
+                }
                 return Err(Locked);
             }
             self.locked = false;
         }
+        self.withdraw();
         if self.present() {
             self.gone();
         }
@@ -218,9 +228,14 @@ impl State {
         Ok(())
     }
 
+    fn withdraw(&mut self) {
+        self.asked = false;
+        self.events.retain(|event| *event != MediaEvent::EjectRequest);
+    }
+
     /// What the guest saw is not to be seen any more.
     fn gone(&mut self) {
-        self.events.retain(|event| *event != MediaEvent::EjectRequest);
+        self.withdraw();
         self.tell(MediaEvent::Removal);
         self.change = Change::Absence;
     }

@@ -1,6 +1,8 @@
 //! Commands that take time, each on a thread of its own: encoding a picture, typing into a guest that may read slowly, stopping
 //! vCPUs, asking real devices.
 
+mod discs;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use devices::atapi::Locked;
 use devices::disk::Disc;
 use devices::display::Screen;
 use devices::input::{self, Buttons, Input, Key, PointerEvent, Taken};
@@ -119,15 +120,15 @@ impl Resources {
             Slow::Pci { text: false } => return value(pci_info(&(self.devices()?.functions)())),
             Slow::Pci { text: true } => return Ok(pci_text(&(self.devices()?.functions)()).into()),
             Slow::Eject { drive, force } => {
-                let CdDrive { name, drive } = self.drive(*drive)?;
-                self.with_leave(name, cancel, || drive.eject(*force))?;
+                let drive = self.drive(*drive)?;
+                self.with_leave(drive, cancel, |drive| drive.eject(*force))?;
             }
             Slow::Insert { drive, path, force } => {
-                let CdDrive { name, drive } = self.drive(*drive)?;
+                let drive = self.drive(*drive)?;
                 // The file may be on a file system that takes its time.
                 let disc = Disc::open(path, false).map_err(|error| Refusal::new(error.to_string()))?;
                 let (disc, shown) = (Arc::new(disc), path.display().to_string());
-                self.with_leave(name, cancel, || {
+                self.with_leave(drive, cancel, |drive| {
                     drive.insert(shown.clone(), Arc::clone(&disc) as _, *force)
                 })?;
             }
@@ -164,33 +165,6 @@ impl Resources {
         Ok(json!({}))
     }
 
-    fn drive(&self, number: usize) -> Result<&CdDrive, Refusal> {
-        self.drives
-            .get(number)
-            .ok_or_else(|| Refusal::no_device(format!("Device 'cdrom[{number}]' not found")))
-    }
-
-    /// Changes the disc of the drive called `name`. A guest that has locked the tray is asked for the disc, and may take its time to give it.
-    fn with_leave(
-        &self,
-        name: &str,
-        cancel: &Cancel,
-        change: impl Fn() -> Result<(), Locked>,
-    ) -> Result<(), Refusal> {
-        let asked = Instant::now();
-        while let Err(error) = change() {
-            if asked.elapsed() >= self.delays.patience {
-                return Err(Refusal::new(format!(
-                    "{error} of {name}, was asked for the disc and has not given it: unmount or eject it there, or force \
-                     the change, which is to the guest as if the disc had been torn out"
-                )));
-            }
-            self.still_wanted(cancel)?;
-            thread::sleep(self.delays.nap);
-        }
-        Ok(())
-    }
-
     fn screenshot(&self, path: &Path, format: Format) -> Answer {
         let refusal = |error: ScreenshotError| Refusal::new(error.to_string());
         let screen = self.devices()?.screen.ok_or_else(|| {
@@ -201,7 +175,7 @@ impl Resources {
         let picture = screenshot::take(&*screen, format).map_err(refusal)?;
         // The file may be on a file system that takes its time.
         drop(screen);
-        let size = picture.save(path, &self.files).map_err(refusal)?;
+        let size = picture.save(path, &self.machine_files()).map_err(refusal)?;
         value(Pictured { width: size.width, height: size.height })
     }
 

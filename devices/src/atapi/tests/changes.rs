@@ -116,6 +116,44 @@ fn a_locked_tray_stays_closed_and_the_guest_is_asked() {
 }
 
 #[test]
+fn the_guest_is_asked_once_for_as_long_as_the_disc_is_wanted() {
+    let drive = with_disc(10);
+    lock(&drive, true);
+    for event in [1, 0, 0] {
+        assert_eq!(drive.eject(false), Err(Locked));
+        assert_eq!(insert(&drive, false), Err(Locked));
+        assert_eq!(poll(&drive), (event, 2));
+    }
+    drive.withdraw();
+    assert_eq!(poll(&drive), (0, 2));
+    // It is wanted anew, and then not any more before the guest has heard of it.
+    assert_eq!(drive.eject(false), Err(Locked));
+    drive.withdraw();
+    assert_eq!(poll(&drive), (0, 2));
+    assert_eq!(drive.eject(false), Err(Locked));
+    assert_eq!(poll(&drive), (1, 2));
+    // Out by force; the next one is asked for again.
+    drive.eject(true).unwrap();
+    insert(&drive, false).unwrap();
+    for _ in 0..3 {
+        poll(&drive);
+        ready(&drive);
+    }
+    lock(&drive, true);
+    assert_eq!(drive.eject(false), Err(Locked));
+    assert_eq!(poll(&drive), (1, 2));
+}
+
+#[test]
+fn both_kinds_of_locks_are_lifted() {
+    let drive = with_disc(10);
+    for (what, locked) in [(1, true), (0, false), (3, true), (2, false)] {
+        drive.command(&packet(&[0x1e, 0, 0, 0, what]));
+        assert_eq!(drive.status().locked, locked, "{what}");
+    }
+}
+
+#[test]
 fn power_on_forgets_changes() {
     let drive = with_disc(10);
     insert(&drive, false).unwrap();

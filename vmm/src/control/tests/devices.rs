@@ -264,7 +264,8 @@ fn a_disk_grows_and_never_shrinks() {
 fn a_disc_is_changed_with_the_guests_leave() {
     const LOCK: [u8; 12] = [0x1e, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
     const READY: [u8; 12] = [0; 12];
-    let rig = Rig::new();
+    let wall = Arc::<Wall>::default();
+    let rig = Rig::with(Some(Arc::clone(&wall) as _), None);
     let drive = Arc::clone(&rig.drive);
     let mut client = rig.client();
     let (disc, other) = (rig.path.with_file_name("a.iso"), rig.path.with_file_name("b.iso"));
@@ -296,6 +297,15 @@ fn a_disc_is_changed_with_the_guests_leave() {
     assert_eq!(client.ask("blockdev-change-medium", insert(&other)), json!({ "return": {} }));
     guest.join().unwrap();
     assert_eq!(file(&mut client), json!(other));
+    // A picture takes the place of no disc, not even of a newer file that has its name.
+    wall.show(2, 1);
+    for _ in 0..2 {
+        let refusal = client.refusal("screendump", json!({ "filename": other }));
+        assert!(refusal.contains("this is the disc of cdrom[0]"), "{refusal}");
+        let newer = other.with_extension("new");
+        std::fs::write(&newer, [0; 2048]).unwrap();
+        std::fs::rename(&newer, &other).unwrap();
+    }
     // By force.
     drive.command(&LOCK);
     drive.command(&LOCK);

@@ -56,6 +56,21 @@ fn a_locked_tray_is_not_opened_without_force() {
     let refusal = eject(0, false).unwrap_err().to_string();
     assert!(refusal.contains("the guest has locked the tray of cdrom[0]"), "{refusal}");
     assert!(!drive.status().open);
+    // The request has gone with the command.
+    let events = || match drive.command(&[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0, 0, 0]) {
+        ::devices::atapi::Reply::Data(data) => data.get(4).copied(),
+        _ => None,
+    };
+    assert_eq!(events(), Some(0));
+    let cancel = Cancel::default();
+    cancel.set();
+    let patient = Resources {
+        drives: resources.drives.clone(),
+        delays: Delays { patience: Duration::MAX, ..Delays::default() },
+        ..self::resources(Arc::new(Wall::default()))
+    };
+    let refusal = patient.perform(&Slow::Eject { drive: 0, force: false }, &cancel).unwrap_err();
+    assert_eq!((refusal.to_string().as_str(), events()), ("the command was given up", Some(0)));
     eject(0, true).unwrap();
     assert!(drive.status().open);
     assert_eq!(eject(1, true).unwrap_err().to_string(), "Device 'cdrom[1]' not found");
