@@ -33,13 +33,13 @@ pub(crate) struct DiskSection {
     #[schemars(extend("format" = "disk-serial", "x-default" = "none on virtio; on NVMe, one that is made from the machine's UUID and the disk's number; on SATA, `DISK` and its number"))]
     pub serial: Option<String>,
     /// The model that the guest sees: at most 40 ASCII characters. virtio has no place for one.
-    #[schemars(extend("format" = "disk-model", "x-default" = "`\"optimus-vmm NVMe disk\"`"))]
+    #[schemars(extend("format" = "disk-model", "x-default" = "`\"optimus-vmm NVMe disk\"` or `\"OPTIMUS SATA DISK\"`"))]
     pub model: Option<String>,
     /// The revision of the disk's firmware that the guest sees: at most 8 ASCII characters. virtio has no place for one.
-    #[schemars(extend("format" = "disk-firmware-revision", "x-default" = "the version of optimus-vmm"))]
+    #[schemars(extend("format" = "disk-firmware-revision", "x-default" = "on NVMe, the version of optimus-vmm; on SATA, `\"1.0\"`"))]
     pub firmware_revision: Option<String>,
     /// Whether the guest is told that nothing in the disk rotates. virtio has no place for it, and on NVMe it is always so.
-    #[schemars(extend("x-default" = "`true` on NVMe"))]
+    #[schemars(extend("x-default" = "`true` on NVMe and SATA"))]
     pub ssd: Option<bool>,
     /// The guest's sectors: `"512e"`, 512 bytes in larger physical ones, or `"4kn"`, 4096 bytes, of which the image's size must
     /// be a multiple. Only disks with `bus = "sata"` can have the latter.
