@@ -78,6 +78,12 @@ impl Lane {
         self.impatient = Some(false);
     }
 
+    /// Has the kernel answer with this error when it is told of requests. False if it does not get any.
+    #[cfg(test)]
+    pub(super) fn answer(&mut self, number: i32) -> bool {
+        self.ring.as_mut().is_some_and(|ring| ring.answer.replace(number).is_none())
+    }
+
     /// Signalled when requests complete after [`Self::prepare_to_wait`] has said that none are complete. Non-blocking; the worker takes
     /// the signal away.
     pub fn event(&self) -> &Arc<EventFd> {

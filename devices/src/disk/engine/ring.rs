@@ -6,12 +6,14 @@
     reason = "the kernel reads and writes guest memory by its address until a request is complete, which no borrow expresses"
 )]
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Once;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 use vm_memory::VolatileSlice;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -23,6 +25,9 @@ use super::{Completion, PIECE, cancelled};
 const ENTRIES: usize = 256;
 /// Buffers that one entry can name (`UIO_MAXIOV`).
 const MOST_BUFFERS: usize = 1024;
+/// How often, and how far apart, entries are offered to a kernel that has no room for them at the moment.
+const ATTEMPTS: u32 = 500;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(1);
 
 /// A request that the kernel has.
 struct Slot {
@@ -69,15 +74,24 @@ impl Slot {
 
 /// A ring for one file and one guest's memory.
 pub(super) struct Ring {
-    /// Has a reference of its own to the file, as number 0.
     ring: IoUring,
+    /// Named by its descriptor. A file that is registered with a ring stays open, and the image locked, for some time after the ring has been
+    /// closed, even when the process has ended.
+    file: Arc<File>,
     /// Kept mapped while the kernel has requests.
     _ram: GuestRam,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
-    /// Entries that the kernel has not been told of.
-    unsubmitted: usize,
+    /// The slots of entries that the kernel has not taken, in their order.
+    unsubmitted: VecDeque<usize>,
+    /// Requests that ended without the kernel.
+    refused: Vec<Completion>,
+    /// The kernel has refused entries. They lie at the head of the queue, from which nothing is taken any more.
+    broken: bool,
     given_up: bool,
+    /// What the kernel is taken to answer, in tests.
+    #[cfg(test)]
+    pub(super) answer: Option<i32>,
 }
 
 // SAFETY: the raw pointers in `Slot` are addresses in guest memory, which `_ram` keeps mapped, and are used by the kernel alone.
@@ -86,7 +100,7 @@ unsafe impl Send for Ring {}
 impl Ring {
     /// A ring that signals `event` for completions while that is asked for. `None` where the kernel has no io_uring for us, which is said
     /// once.
-    pub(super) fn new(file: &File, ram: &GuestRam, event: &EventFd) -> Option<Self> {
+    pub(super) fn new(file: &Arc<File>, ram: &GuestRam, event: &EventFd) -> Option<Self> {
         match Self::try_new(file, ram, event) {
             Ok(ring) => Some(ring),
             Err(error) => {
@@ -102,7 +116,7 @@ impl Ring {
         }
     }
 
-    fn try_new(file: &File, ram: &GuestRam, event: &EventFd) -> io::Result<Self> {
+    fn try_new(file: &Arc<File>, ram: &GuestRam, event: &EventFd) -> io::Result<Self> {
         let entries = ENTRIES as u32;
         let with_coop = IoUring::builder().setup_clamp().setup_coop_taskrun().dontfork().build(entries);
         // Linux before 5.19 does not know the wish not to be interrupted by its own completions.
@@ -120,25 +134,34 @@ impl Ring {
         }
         ring.completion().disable_eventfd();
         ring.submitter().register_eventfd(event.as_raw_fd())?;
-        ring.submitter().register_files(&[file.as_raw_fd()])?;
         let entries = (ring.params().sq_entries() as usize).min(ENTRIES);
         Ok(Self {
             ring,
+            file: Arc::clone(file),
             _ram: ram.clone(),
             slots: (0..entries).map(|_| None).collect(),
             free: (0..entries).rev().collect(),
-            unsubmitted: 0,
+            unsubmitted: VecDeque::with_capacity(entries),
+            refused: Vec::new(),
+            broken: false,
             given_up: false,
+            #[cfg(test)]
+            answer: None,
         })
     }
 
-    /// Requests that are not completed.
+    /// Requests whose completion has not been collected.
     pub(super) fn in_flight(&self) -> usize {
+        self.in_slots() + self.refused.len()
+    }
+
+    fn in_slots(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether it takes no request now, or none any more.
     pub(super) fn is_full(&self) -> bool {
-        self.free.is_empty()
+        self.broken || self.free.is_empty()
     }
 
     /// Takes a transfer of `buffers`, which are in the memory that the ring was made for and not none. It begins with [`Self::submit`].
@@ -154,7 +177,7 @@ impl Ring {
     fn put(&mut self, index: usize, slot: Slot) {
         let (count, len) = slot.piece();
         let buffers = slot.buffers.get(slot.first..).unwrap_or_default();
-        let file = types::Fixed(0);
+        let file = types::Fd(self.file.as_raw_fd());
         let entry = match buffers.first() {
             Some(only) if count == 1 => {
                 // One buffer may be longer than a piece; the rest follows, as after a short transfer.
@@ -174,34 +197,76 @@ impl Ring {
         if let Some(place) = self.slots.get_mut(index) {
             *place = Some(slot);
         }
-        self.push(&entry.user_data(index as u64));
+        self.push(index, &entry.user_data(index as u64));
     }
 
-    fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: the entry names a registered file, which the kernel keeps open, and a list of buffers that stays in its slot, in guest memory that
-        // `self._ram` keeps mapped, until its completion has been seen: `Drop` waits for that. Nothing in the process relies on the
-        // contents of guest memory.
-        while unsafe { self.ring.submission().push(entry) }.is_err() {
-            // There are as many entries as slots; should the kernel lag behind, it is told now.
-            self.submit();
+    fn push(&mut self, index: usize, entry: &squeue::Entry) {
+        // There are as many entries as slots, and the kernel has taken those of all others or they are in the queue.
+        // SAFETY: the entry names a file that `self.file` keeps open, and a list of buffers that stays in its slot, in guest memory that
+        // `self._ram` keeps mapped, until its completion has been seen: `Drop` waits for that. The slot of an entry that the kernel refused
+        // is emptied only when no entry is taken from the queue any more. Nothing in the process relies on the contents of guest memory.
+        if !self.broken && unsafe { self.ring.submission().push(entry) }.is_ok() {
+            self.unsubmitted.push_back(index);
+        } else {
+            self.refuse(index, Some(libc::EBUSY));
         }
-        self.unsubmitted += 1;
     }
 
-    /// Tells the kernel of what was added.
+    /// Ends a request that the kernel does not have.
+    fn refuse(&mut self, index: usize, why: Option<i32>) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::take) else { return };
+        self.free.push(index);
+        let error = match why {
+            Some(number) if !self.given_up => io::Error::from_raw_os_error(number),
+            _ => cancelled(),
+        };
+        self.refused.push(Completion { tag: slot.tag, result: Err(error) });
+    }
+
+    /// Tells the kernel of what was added. What it does not take, although it was asked for some time, fails, and so does all that follows:
+    /// whoever waits for the ring is not to wait for ever.
     pub(super) fn submit(&mut self) {
-        while self.unsubmitted > 0 {
-            match self.ring.submit() {
-                Ok(count) => self.unsubmitted = self.unsubmitted.saturating_sub(count.max(1)),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    // Completions fill their ring, or memory is short: both pass when completions are taken.
-                    _ => {
-                        std::thread::yield_now();
-                        if self.ring.completion().is_empty() { continue } else { return }
-                    }
-                },
+        let mut attempts = 0;
+        while !self.broken && !self.unsubmitted.is_empty() {
+            let before = self.unsubmitted.len();
+            let result = self.offer();
+            let left = self.ring.submission().len();
+            self.unsubmitted.drain(..before.saturating_sub(left));
+            let error = match result {
+                _ if left < before => continue,
+                Ok(_) => libc::EAGAIN,
+                Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            };
+            match error {
+                libc::EINTR => {}
+                // Completions fill their ring, or memory is short: both may pass, the first when completions are taken.
+                libc::EAGAIN | libc::EBUSY if !self.ring.completion().is_empty() => return,
+                libc::EAGAIN | libc::EBUSY if attempts < ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(BETWEEN_ATTEMPTS);
+                }
+                error => self.break_off(error),
             }
+        }
+    }
+
+    fn offer(&self) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(number) = self.answer {
+            return Err(io::Error::from_raw_os_error(number));
+        }
+        self.ring.submit()
+    }
+
+    /// Takes all entries back that the kernel has not taken.
+    fn break_off(&mut self, why: i32) {
+        self.broken = true;
+        crate::limited_error!(
+            "the kernel does not take a disk's requests: {}; what it was asked for fails, and the disk uses threads from now on",
+            io::Error::from_raw_os_error(why)
+        );
+        for index in std::mem::take(&mut self.unsubmitted) {
+            self.refuse(index, Some(why));
         }
     }
 
@@ -214,6 +279,7 @@ impl Ring {
             self.completed(&entry, into);
         }
         self.submit();
+        into.append(&mut self.refused);
     }
 
     fn completed(&mut self, entry: &cqueue::Entry, into: &mut Vec<Completion>) {
@@ -240,7 +306,7 @@ impl Ring {
         self.ring.completion().enable_eventfd();
         // What came before the kernel has seen the wish is seen here.
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        !self.ring.completion().is_empty()
+        !self.ring.completion().is_empty() || !self.refused.is_empty()
     }
 
     /// Lets nothing begin that has not: what the kernel has ends, and no more follows of it.
@@ -252,22 +318,27 @@ impl Ring {
     pub(super) fn wait_until_idle(&mut self, into: &mut Vec<Completion>) {
         self.submit();
         self.collect(into);
-        while self.in_flight() > 0 {
-            match self.ring.submit_and_wait(1) {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(_) => std::thread::yield_now(),
+        while self.in_slots() > 0 {
+            if let Err(error) = self.wait_for_one()
+                && error.raw_os_error() != Some(libc::EINTR)
+            {
+                // It cannot be waited for, but it ends all the same.
+                std::thread::sleep(BETWEEN_ATTEMPTS);
             }
-            self.unsubmitted = 0;
             self.collect(into);
         }
+    }
+
+    /// Waits for a completion of what the kernel has, without any new entry.
+    fn wait_for_one(&self) -> io::Result<usize> {
+        // SAFETY: it takes no entry, and without an argument it reads nothing of ours.
+        unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 1, EnterFlags::GETEVENTS.bits(), None) }
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        let Self { ring: _, _ram: _, slots: _, free: _, unsubmitted: _, given_up } = self;
-        *given_up = true;
+        self.given_up = true;
         self.wait_until_idle(&mut Vec::new());
     }
 }
