@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::io;
 
+use super::engine::for_good;
+
 /// The flushes of one file.
 #[derive(Debug)]
 pub(super) struct Durable {
@@ -34,7 +36,7 @@ impl Durable {
                 "an earlier flush failed ({reason}), and what was written before it may be lost; \
                  flushes of this image fail until the virtual machine is started anew"
             );
-            return Err(io::Error::new(*kind, message));
+            return Err(for_good(*kind, message));
         }
         loop {
             match (self.sync)(file) {

@@ -26,6 +26,7 @@
 //! [`Permit`](crate::pci::dma::Permit). After [`Lane::drain`] has returned, no memory is touched and nothing is written to the
 //! image any more.
 
+mod failure;
 mod helpers;
 mod lane;
 mod ring;
@@ -45,8 +46,11 @@ use super::backend::{BlockBackend, Topology};
 use super::cursor::{Cursor, total};
 use super::volatile_io;
 
+pub(super) use failure::for_good;
+pub use failure::{is_cancelled, is_final};
 pub use lane::Lane;
 
+use failure::{cancelled, lost};
 use helpers::Helpers;
 
 /// Bytes of a piece of a transfer, between which a request can be given up.
@@ -124,20 +128,6 @@ pub struct Completion {
     /// What came of it. [`io::ErrorKind::StorageFull`] and the like are the image's errors; [`is_cancelled`] tells requests that were given
     /// up.
     pub result: io::Result<()>,
-}
-
-/// A request that was given up by [`Lane::cancel`].
-#[derive(Debug, thiserror::Error)]
-#[error("the request was given up")]
-struct Cancelled;
-
-fn cancelled() -> io::Error {
-    io::Error::other(Cancelled)
-}
-
-/// Whether `error` is that of a request which was given up, and not the image's.
-pub fn is_cancelled(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Cancelled>())
 }
 
 /// A file of which byte n is byte n of the disk, to be read and written beside its [`BlockBackend`].
@@ -370,10 +360,6 @@ impl Image {
             }
         }
     }
-}
-
-fn lost() -> io::Error {
-    io::Error::other("a thread has ended abnormally while it changed the image")
 }
 
 fn len_of(pieces: &[Piece]) -> u64 {

@@ -38,6 +38,7 @@ use std::io;
 use vm_memory::VolatileSlice;
 
 use super::backend::{BlockBackend, Topology};
+use super::engine::for_good;
 
 pub(super) use header::{Backing, Header, HeaderError};
 pub(super) use image_file::ImageFile;
@@ -157,8 +158,10 @@ impl Qcow2Image {
         match &mut self.state {
             State::Writable(writable) => Ok(writable),
             State::ReadOnly => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
-            State::Corrupt => Err(io::Error::other(
-                "the image has been found damaged; nothing is written until it is repaired with `qemu-img check -r all`",
+            State::Corrupt => Err(for_good(
+                io::ErrorKind::Other,
+                "the image has been found damaged; nothing is written until it is repaired with `qemu-img check -r all`"
+                    .into(),
             )),
         }
     }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 
 use super::durable::Durable;
+use super::engine::is_final;
 use super::qcow2::{Access, Header, ImageFile, Qcow2Image};
 use super::raw::{Mode, RawFile};
 use super::*;
@@ -53,11 +54,14 @@ fn after_one_failed_flush_none_succeeds() {
         write(disk.as_mut(), 0, &[1; 512]);
         disk.flush().unwrap();
         FAIL_IN.set(Some(0));
-        assert_eq!(disk.flush().unwrap_err().raw_os_error(), Some(libc::EIO));
+        let error = disk.flush().unwrap_err();
+        assert_eq!((error.raw_os_error(), is_final(&error)), (Some(libc::EIO), false));
         assert_eq!(FAIL_IN.get(), None, "the file would let the next one pass");
         for _ in 0..3 {
             write(disk.as_mut(), 0, &[2; 512]);
-            let error = disk.flush().unwrap_err().to_string();
+            let error = disk.flush().unwrap_err();
+            assert!(is_final(&error));
+            let error = error.to_string();
             assert!(
                 error.contains("an earlier flush failed") && error.contains("Input/output error"),
                 "{error}"

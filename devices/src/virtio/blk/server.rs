@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::GuestRam;
-use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled};
+use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled, is_final};
 use crate::pci::dma::Dma;
 use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, QueueError};
@@ -40,6 +40,8 @@ struct UnderWay {
     status: u64,
     /// Bytes that the driver's buffers receive if it succeeds, with the status byte.
     written: u32,
+    /// Its data may be volatile when it is complete.
+    volatile: bool,
     /// What is to be done again if it fails and the guest is not to know.
     again: Option<(Operation, Box<[Piece]>)>,
     /// For the log: what, and at which byte.
@@ -202,8 +204,12 @@ impl Server {
             OnError::Report => None,
             OnError::Stop(_) => Some((operation.clone(), pieces.into())),
         };
+        let volatile = matches!(
+            operation,
+            Operation::Write { durable: false, .. } | Operation::Erase { durable: false, .. }
+        );
         if let Some(place) = self.under_way.get_mut(tag) {
-            *place = Some(UnderWay { head, status: self.request.status, written, again, what });
+            *place = Some(UnderWay { head, status: self.request.status, written, volatile, again, what });
         }
         self.lane.submit(tag as u64, operation, pieces);
         Ok(data)
@@ -234,18 +240,27 @@ impl Server {
     fn completed(&mut self, tag: u64, result: std::io::Result<()>, ram: &GuestRam) -> Result<(), QueueError> {
         let index = usize::try_from(tag).unwrap_or(usize::MAX);
         let Some(place) = self.under_way.get_mut(index) else {
-            if let Err(error) = result {
-                self.shared.log(("flush", 0), &error);
-            }
+            self.unasked_flush_ended(result);
             return Ok(());
         };
-        let Some(request) = place.take() else { return Ok(()) };
+        let Some(mut request) = place.take() else { return Ok(()) };
         let (status, written) = match result {
+            Ok(()) if request.volatile && !self.shared.cache.writeback.load(Ordering::Acquire) => {
+                // The cache was turned off meanwhile, and the flush of then knew nothing of this.
+                request.volatile = false;
+                request.what = ("flush", 0);
+                request.again = request.again.map(|_| (Operation::Flush, Box::default()));
+                *place = Some(request);
+                self.lane.submit(tag, Operation::Flush, &[]);
+                return Ok(());
+            }
             Ok(()) => (Status::Ok, request.written),
             Err(error) if is_cancelled(&error) => (Status::IoError, 1),
             Err(error) => {
                 self.shared.log(request.what, &error);
-                if let OnError::Stop(stop) = &self.shared.on_error {
+                if let OnError::Stop(stop) = &self.shared.on_error
+                    && !is_final(&error)
+                {
                     stop(&self.shared.told(request.what, &error));
                     *place = Some(request);
                     self.held.push(index);
@@ -276,6 +291,17 @@ impl Server {
     fn flush_if_due(&mut self) {
         if self.shared.cache.flush_due.swap(false, Ordering::AcqRel) {
             self.lane.submit(UNASKED, Operation::Flush, &[]);
+        }
+    }
+
+    fn unasked_flush_ended(&self, result: std::io::Result<()>) {
+        match result {
+            Ok(()) => {}
+            Err(error) if is_cancelled(&error) => self.shared.cache.flush_due.store(true, Ordering::Release),
+            Err(error) => crate::limited_error!(
+                "{}; what was written while the guest's write cache was on may be lost",
+                self.shared.told(("flush", 0), &error)
+            ),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::disk::engine::Disk;
+use crate::disk::engine::{Disk, is_final};
 use crate::virtio::Interrupt;
 
 use super::translate::ID_LEN;
@@ -18,7 +18,8 @@ pub enum OnError {
     #[default]
     Report,
     /// The function is called, with words for the log, to stop the machine; the guest is not told, and the request is tried again after
-    /// [`Handle::resumed`]. Called from a worker's thread, possibly many times.
+    /// [`Handle::resumed`]. What can never succeed is told to the guest all the same: a flush after one that has failed, or a change of a
+    /// damaged image. Called from a worker's thread, possibly many times.
     Stop(Box<dyn Fn(&str) + Send + Sync>),
 }
 
@@ -96,7 +97,9 @@ impl Shared {
 
     pub(super) fn log(&self, what: (&str, u64), error: &io::Error) {
         // What stops the machine is told each time by who stops it.
-        if matches!(self.on_error, OnError::Report) && !self.logged.swap(true, Ordering::Relaxed) {
+        if (matches!(self.on_error, OnError::Report) || is_final(error))
+            && !self.logged.swap(true, Ordering::Relaxed)
+        {
             tracing::error!("{} (later errors are not shown)", self.told(what, error));
         }
     }

@@ -64,6 +64,8 @@ pub(crate) struct DiskSection {
     pub backing: Option<Backing>,
     /// What happens when the image cannot be read or written, such as when its file system is full: `"report"` tells the guest, as a
     /// broken disk would; `"stop"` pauses the machine before the guest learns of it, and `optimus-vmm ctl NAME resume` tries again.
+    /// What cannot succeed any more is told to the guest with either: a flush after one that has failed, and changes of an image that was
+    /// found damaged.
     #[serde(default)]
     pub on_error: OnError,
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use vm_memory::VolatileSlice;
@@ -74,9 +74,16 @@ fn a_second_queue_works_beside_the_first() {
 }
 
 /// A disk of memory that fails when it is told to.
+#[derive(Default)]
 struct Failing {
     bytes: Vec<u8>,
     full: Arc<AtomicBool>,
+    /// Its next flush is the end of the thread.
+    mad: Arc<AtomicBool>,
+    /// Held while nothing is to be written.
+    gate: Arc<Mutex<()>>,
+    writes: Arc<AtomicUsize>,
+    flushes: Arc<AtomicUsize>,
 }
 
 impl Failing {
@@ -108,6 +115,8 @@ impl BlockBackend for Failing {
     }
     fn write(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
         self.fail()?;
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock());
         let mut at = offset as usize;
         for buffer in buffers {
             at += buffer.copy_to(&mut self.bytes[at..at + buffer.len()]);
@@ -115,7 +124,12 @@ impl BlockBackend for Failing {
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.fail()
+        assert!(!self.mad.load(Ordering::SeqCst), "as a test wants it");
+        self.fail()?;
+        // Who does not wait for it is ahead of it.
+        std::thread::sleep(Duration::from_millis(50));
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
     fn discard(&mut self, _: u64, _: u64) -> io::Result<()> {
         Ok(())
@@ -128,7 +142,9 @@ impl BlockBackend for Failing {
 #[test]
 fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     let (full, said) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
-    let backend = Failing { bytes: vec![0; SIZE as usize], full: Arc::clone(&full) };
+    let mad = Arc::new(AtomicBool::new(false));
+    let (bytes, again) = (vec![0; SIZE as usize], Arc::clone(&mad));
+    let backend = Failing { bytes, full: Arc::clone(&full), mad: again, ..Failing::default() };
     let told = Arc::clone(&said);
     let on_error = OnError::Stop(Box::new(move |what| told.lock().unwrap().push(what.to_owned())));
     let options = Options { name: "disk[0] (a.img)", queues: 1, on_error, ..Options::default() };
@@ -164,6 +180,37 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     full.store(false, Ordering::SeqCst);
     handle.resumed();
     assert_eq!(disk.read(5, 512), data);
+    // What cannot succeed any more does not stop the machine for ever: its guest is told.
+    full.store(true, Ordering::SeqCst);
+    disk.offer(4, 0, &[], 0);
+    wait_for(4);
+    mad.store(true, Ordering::SeqCst);
+    full.store(false, Ordering::SeqCst);
+    handle.resumed();
+    disk.driver.wait_used().unwrap();
+    assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 1);
+    assert_eq!(disk.request(1, 5, &data, 0), (1, 1));
+    assert_eq!(said.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn a_write_that_outlasts_the_write_cache_is_durable() {
+    let backend = Failing { bytes: vec![0; SIZE as usize], ..Failing::default() };
+    let (gate, writes, flushes) =
+        (Arc::clone(&backend.gate), Arc::clone(&backend.writes), Arc::clone(&backend.flushes));
+    let mut disk = Disk::start(Box::new(backend), feature::FLUSH | feature::CONFIG_WCE);
+    let held = gate.lock().unwrap();
+    disk.offer(1, 5, &pattern(5, 512), 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while writes.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < deadline, "nothing is written");
+        std::thread::yield_now();
+    }
+    disk.driver.write(4, 32, &[0]);
+    drop(held);
+    assert_eq!(disk.driver.wait_used().unwrap().1, 1);
+    assert!(flushes.load(Ordering::SeqCst) >= 1);
+    assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 0);
 }
 
 #[test]
