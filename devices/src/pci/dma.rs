@@ -32,6 +32,9 @@ struct Gate {
     ram: GuestRam,
     /// What the Command register says. Cleared before the writer waits for transfers under way.
     enabled: AtomicBool,
+    /// Held by who changes `enabled`, until all of it has been done: of two virtual CPUs that write the Command register at a time, one waits for
+    /// the other. Else a transfer could be told to end, see the bit set again, and go on while the first one waits for its end.
+    switch: Mutex<()>,
     /// Held for reading by each transfer.
     transfers: RwLock<()>,
     /// Who waits for bus mastering, or has transfers under way.
@@ -57,6 +60,7 @@ impl Dma {
         Self(Arc::new(Gate {
             ram,
             enabled: AtomicBool::new(false),
+            switch: Mutex::default(),
             transfers: RwLock::default(),
             listeners: Mutex::default(),
             transferring: Mutex::default(),
@@ -117,7 +121,8 @@ impl Dma {
 
     /// Takes over the Command register. Disabling waits for transfers under way.
     pub(super) fn set_enabled(&self, enabled: bool) {
-        let Gate { ram: _, enabled: gate, transfers, listeners, transferring } = self.0.as_ref();
+        let Gate { ram: _, enabled: gate, switch, transfers, listeners, transferring } = self.0.as_ref();
+        let _switch = switch.lock().unwrap_or_else(PoisonError::into_inner);
         if gate.swap(enabled, Ordering::AcqRel) == enabled {
             return;
         }
@@ -134,5 +139,34 @@ impl Dma {
         if !enabled {
             drop(transfers.write().unwrap_or_else(PoisonError::into_inner));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn bus_mastering_comes_back_only_when_transfers_of_before_have_ended() {
+        let dma = Dma::new(GuestRam::from_ranges(&[(GuestAddress(0), 4096)]).unwrap());
+        dma.set_enabled(true);
+        thread::scope(|scope| {
+            let permit = dma.permit().unwrap();
+            let disabling = scope.spawn(|| dma.set_enabled(false));
+            while dma.enabled() {
+                thread::yield_now();
+            }
+            let enabling = scope.spawn(|| dma.set_enabled(true));
+            for _ in 0..50 {
+                thread::sleep(Duration::from_millis(1));
+                assert!(!dma.enabled(), "who transfers would not see that it is to end");
+            }
+            assert!(!disabling.is_finished() && !enabling.is_finished());
+            drop(permit);
+        });
+        assert!(dma.permit().is_some());
     }
 }
