@@ -70,9 +70,10 @@ impl Request {
                 return Err(QueueError::Chain);
             };
             let (address, len) = (descriptor.addr(), descriptor.len());
-            last_outside = len > 0 && !ram.check_range(address, len as usize);
-            outside |= last_outside;
             if len > 0 {
+                // Descriptors of no bytes have no place, and say nothing of the one before them.
+                last_outside = !ram.check_range(address, len as usize);
+                outside |= last_outside;
                 list.push(Piece { address: address.0, len });
             }
             Ok(())

@@ -170,12 +170,14 @@ fn data_outside_of_ram_is_an_error_and_no_status_a_broken_ring() {
     disk.driver.ring();
     disk.driver.wait_used().unwrap();
     assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 1);
-    let broken: [&[(u64, u32, u16)]; 5] = [
+    let broken: [&[(u64, u32, u16)]; 6] = [
         &[(HEADER, 16, 0)],
         &[(HEADER, 15, 0), (STATUS, 1, WRITE)],
         &[(STATUS, 1, WRITE)],
         &[(HEADER, 16, 0), (3 << 20, 1, WRITE)],
         &[(STATUS, 1, WRITE), (HEADER, 16, 0)],
+        // A descriptor of nothing is not where the status goes.
+        &[(HEADER, 16, 0), (u64::MAX, 2, WRITE), (STATUS, 0, WRITE)],
     ];
     for chain in broken {
         disk.driver.offer(chain);
