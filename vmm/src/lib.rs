@@ -11,6 +11,7 @@ mod console;
 mod control;
 mod cpu;
 mod ctl;
+mod descriptors;
 mod device;
 mod doctor;
 mod events;

@@ -2,9 +2,13 @@
 //!
 //! Started as root, a program that was found by the caller's `PATH`, or that obeys the caller's environment, is a way to do
 //! as root what the caller likes. So programs are looked for in the directories of the system, whatever `PATH` says, and
-//! get an environment of our own, with no signal blocked: this program takes its own from a descriptor ([`crate::signals`]),
+//! get an environment of our own, with the limit of open files that this program was started with ([`crate::descriptors`]) and
+//! with no signal blocked: this program takes its own from a descriptor ([`crate::signals`]),
 //! and a program with SIGTERM blocked would outlive everybody who asks it to end.
-#![allow(unsafe_code, reason = "the signal mask of a child process is set between fork and exec")]
+#![allow(
+    unsafe_code,
+    reason = "the signal mask and a limit of a child process are set between fork and exec"
+)]
 
 use std::ffi::OsString;
 use std::io;
@@ -15,8 +19,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, pidfd_open, setrlimit};
 use vmm_sys_util::signal::create_sigset;
+
+use crate::descriptors;
 
 /// Where systems keep their programs: the merged and the separate `/usr`, what an administrator has installed, NixOS, Guix.
 const SYSTEM: [&str; 8] = [
@@ -60,9 +66,17 @@ pub(crate) fn find(name: &str, search: &std::ffi::OsStr) -> Option<PathBuf> {
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", system_path()).env("LC_ALL", "C").current_dir("/");
+    let limit = descriptors::of_others();
+    let prepare = move || {
+        if let Some(limit) = limit.clone() {
+            // A program that has more than it needs works all the same.
+            let _ = setrlimit(Resource::Nofile, limit);
+        }
+        unblock_signals()
+    };
     // SAFETY: in the child of a process with several threads, only what is async-signal-safe may run: this allocates nothing,
-    // takes no lock, and calls sigemptyset(3) and pthread_sigmask(3), which signal-safety(7) has.
-    unsafe { command.pre_exec(unblock_signals) };
+    // takes no lock, and calls sigemptyset(3) and pthread_sigmask(3), which signal-safety(7) has, and prlimit(2), a mere system call.
+    unsafe { command.pre_exec(prepare) };
     command
 }
 

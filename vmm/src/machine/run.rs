@@ -21,6 +21,7 @@ use crate::affinity;
 use crate::cli::RunOptions;
 use crate::console::Console;
 use crate::cpu::cpuid::Supported;
+use crate::descriptors;
 use crate::events::ProcessStart;
 use crate::finding::Findings;
 use crate::host::BindError;
@@ -60,6 +61,7 @@ fn check_signals(signals: &SignalFd) -> Result<(), Failure> {
 
 fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
     let began = Instant::now();
+    descriptors::raise_limit();
     let plan = Arc::new(plan_of(&options.config, &options.overrides)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
