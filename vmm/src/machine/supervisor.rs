@@ -214,14 +214,12 @@ impl Supervisor<'_> {
 
     /// Stops the machine before its guest learns of what is wrong with a disk. What has failed is done again when it goes on.
     fn stop_for_disks(&mut self) {
+        let kept = self.preserved.is_some();
+        let paused = self.pause();
+        let becomes = what_becomes_of_it(&self.plan.name, kept, paused.is_ok());
         for what in self.board.trouble.hear() {
-            devices::limited_error!(
-                "{what}; the guest does not know: the machine is paused, and `optimus-vmm ctl {} resume` tries again",
-                self.plan.name
-            );
+            devices::limited_error!("{what}; the guest does not know: {becomes}");
         }
-        // Why that cannot be is told by what tries it.
-        let _ = self.pause();
     }
 
     /// Lets devices wait for room on consoles again, which stopping the vCPUs may have ended.
@@ -330,5 +328,18 @@ impl Supervisor<'_> {
             Ok(looks) => format!("{limit} s are over; {}", diagnose::describe(&looks)),
             Err(why) => format!("{limit} s are over; {why}"),
         }
+    }
+}
+
+/// What becomes of a request of a disk that has failed, on a machine that is kept as it was, that was paused for it, or that could not be.
+fn what_becomes_of_it(name: &str, kept: bool, paused: bool) -> String {
+    match (kept, paused) {
+        (true, _) => "the machine has ended and is kept as it is, and the request waits for its reset".into(),
+        (false, true) => {
+            format!("the machine is paused, and `optimus-vmm ctl {name} resume` tries the request again")
+        }
+        (false, false) => format!(
+            "the machine runs on, for it could not be paused; the request waits until `optimus-vmm ctl {name} resume` tries it again"
+        ),
     }
 }
