@@ -197,8 +197,8 @@ impl EndpointDevice for VirtioPci {
         self.registers.write(offset, data)
     }
 
-    fn doorbells(&self, _bar: usize) -> Arc<[Doorbell]> {
-        self.registers.doorbells()
+    fn doorbells(&self, bar: usize) -> Arc<[Doorbell]> {
+        if bar == usize::from(REGISTERS_BAR) { self.registers.doorbells() } else { Arc::default() }
     }
 
     fn config_reading(&self, config: &endpoint::Registers, register: u16, len: usize) {

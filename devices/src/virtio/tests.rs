@@ -228,6 +228,23 @@ fn the_configuration_access_capability_reaches_the_bars() {
 }
 
 #[test]
+fn doorbells_are_within_the_registers() {
+    let driver = Driver::new(VirtioRng::new());
+    driver.enable_bars();
+    let registers = driver.region(driver.structure(2).bar).range;
+    let mut doorbells = 0;
+    for region in driver.function.regions() {
+        for doorbell in region.doorbells.iter() {
+            doorbells += 1;
+            // Anywhere else it would swallow what the guest writes to a neighbour.
+            assert_eq!(region.range, registers);
+            assert!(doorbell.offset + u64::from(doorbell.len) <= region.range.len());
+        }
+    }
+    assert_eq!(doorbells, 1);
+}
+
+#[test]
 fn reset_returns_everything_to_power_on() {
     let mut driver = Driver::new(VirtioRng::new());
     let snapshot = |driver: &Driver| (0..0x400).map(|dword| driver.config_u32(4 * dword)).collect::<Vec<_>>();
