@@ -274,7 +274,8 @@ fn vm_toml(machine: &Machine) -> String {
     let net = net.as_ref().map_or_else(String::new, |(way, tools)| {
         let way = match way {
             Way::Passt => "backend = \"user\"",
-            Way::Tap => "backend = \"tap\"\ninterface = \"tap0\"",
+            // As QEMU is told to.
+            Way::Tap => "backend = \"tap\"\ninterface = \"tap0\"\nvhost = false",
         };
         format!(
             "[[disk]]\npath = {}\nformat = \"raw\"\nserial = \"tools\"\nreadonly = true\n[[net]]\nmtu = {MTU}\n{way}\n",
