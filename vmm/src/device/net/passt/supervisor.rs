@@ -246,34 +246,36 @@ mod tests {
         assert_eq!(gone, Err(rustix::io::Errno::SRCH), "it is left behind");
     }
 
-    /// Its port is taken while it is away. The link must not go up for one that ends at once.
+    /// As when its port is taken while it is away. The link must not go up for one that ends at once. The program is a shell that is told
+    /// what becomes of it.
     #[test]
     fn one_that_ends_at_once_is_no_link() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let passt = passt(&[format!("tcp:{port}->22").parse().unwrap()]);
+        const SHELL: &str = "echo >>\"$1/starts\"; [ -e \"$1/works\" ] || { echo 'the port is taken' >&2; exit 1; }; exec cat 2>&- >/dev/null";
+        let folder = tempfile::tempdir().unwrap();
+        let works = folder.path().join("works");
+        std::fs::write(&works, "").unwrap();
+        let arguments = ["-c".into(), SHELL.into(), "passt".into(), folder.path().into()].into();
+        let passt = Passt { program: "/bin/sh".into(), arguments, longest_frame: 1518 };
         let (peer, child) = passt.start_and_settle("net[0]").unwrap();
         let first = Pid::from_child(&child);
         let cable = Cable::new(peer, true).unwrap();
         let supervisor = passt.supervise(child, "net[0]", Arc::clone(&cable)).unwrap();
+        std::fs::remove_file(&works).unwrap();
         kill_process(first, Signal::KILL).unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        let taken = loop {
-            assert!(Instant::now() < deadline, "the port stays in use");
-            match std::net::TcpListener::bind(("127.0.0.1", port)) {
-                Ok(taken) => break taken,
-                Err(_) => thread::yield_now(),
+        let wait = |what: &str, done: &dyn Fn() -> bool| {
+            while !done() {
+                assert!(Instant::now() < deadline, "{what}");
+                thread::sleep(Duration::from_millis(10));
             }
         };
-        // The first attempt fails, and the second one comes after two seconds.
-        thread::sleep(PAUSES[0] + PAUSES[1] / 2);
+        let starts = || std::fs::read(folder.path().join("starts")).unwrap().len();
+        wait("it is not started again", &|| starts() >= 2);
+        // That one fails, and the next one comes after two seconds, or another half a minute where this thread was slower than that.
+        thread::sleep(PAUSES[1] / 2);
         assert!(!cable.announcing(), "the link has gone up");
-        drop(taken);
-        while !cable.is_up() {
-            assert!(Instant::now() < deadline, "no other passt comes");
-            thread::sleep(Duration::from_millis(10));
-        }
+        std::fs::write(&works, "").unwrap();
+        wait("no other passt comes", &|| cable.is_up());
         drop(supervisor);
     }
 }
