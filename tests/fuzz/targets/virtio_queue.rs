@@ -19,8 +19,8 @@ mod peer;
 mod proof;
 
 use devices::GuestRam;
-use devices::virtio::VirtioDevice;
 use devices::disk::engine::Disk;
+use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{self, VirtioBlk};
 use devices::virtio::net::VirtioNet;
 use devices::virtio::rng::VirtioRng;
@@ -41,7 +41,10 @@ const DEVICES: [fn() -> Box<dyn VirtioDevice>; 4] = [
 
 fn disk(read_only: bool, serial: &str, queues: u16) -> Box<dyn VirtioDevice> {
     let image = Disk::new(Box::new(disk::MemoryDisk::new(read_only)));
-    Box::new(VirtioBlk::new(image, blk::Options { serial, name: "disk", queues, on_error: blk::OnError::Report }))
+    Box::new(VirtioBlk::new(
+        image,
+        blk::Options { serial, name: "disk", queues, on_error: blk::OnError::Report },
+    ))
 }
 
 /// Two regions that touch, and one behind a gap.
