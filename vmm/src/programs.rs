@@ -68,7 +68,7 @@ pub(crate) fn command(program: &Path) -> Command {
     command.env_clear().env("PATH", system_path()).env("LC_ALL", "C").current_dir("/");
     let limit = descriptors::of_others();
     let prepare = move || {
-        if let Some(limit) = limit.clone() {
+        if let Some(limit) = limit {
             // A program that has more than it needs works all the same.
             let _ = setrlimit(Resource::Nofile, limit);
         }
