@@ -104,6 +104,7 @@ impl<'a> Copier<'a> {
             self.entries.insert(format!("sys/class/iommu/{unit}"), Entry::Folder);
         }
         self.mark("dev/kvm");
+        self.mark("sys/class/misc/kvm");
     }
 
     fn processor_and_memory(&mut self) {

@@ -21,7 +21,7 @@ pub(super) fn virtualization(facts: &Facts, _: Distribution) -> Vec<Verdict> {
             )
         }
         // A KVM without hardware below it, as clouds have.
-        None if processor.asked && processor.trouble.is_none() => Verdict::warning(
+        None if processor.registered && processor.trouble.is_none() => Verdict::warning(
             format!("{model} shows neither VT-x nor AMD-V, and yet there is a KVM"),
             source,
             "such a KVM runs some guests and no firmware: a machine tells when it starts",

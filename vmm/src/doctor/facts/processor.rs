@@ -19,6 +19,8 @@ pub(in crate::doctor) struct Processor {
     pub(in crate::doctor) physical_bits: Option<u32>,
     /// `dev/kvm` exists.
     pub(in crate::doctor) node: bool,
+    /// `sys/class/misc/kvm` exists: KVM works, while the node is there before its module is loaded.
+    pub(in crate::doctor) registered: bool,
     /// What is wrong with KVM, of this host only.
     pub(in crate::doctor) trouble: Option<String>,
     /// KVM was asked.
@@ -68,6 +70,7 @@ impl Processor {
             guest: flag("hypervisor"),
             physical_bits: bits,
             node: files.path("dev/kvm").exists(),
+            registered: files.path("sys/class/misc/kvm").exists(),
             asked: opened.is_some(),
             trouble: opened.and_then(Result::err).map(|error| error.to_string()),
             apic_known: APIC.iter().any(|parameter| files.path(parameter).exists()),
