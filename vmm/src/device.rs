@@ -27,6 +27,7 @@ pub(crate) mod vbios;
 use std::fmt;
 use std::path::Path;
 
+use devices::disk::DiskError;
 use firmware::fw_cfg::bootorder::BootKind;
 use vocabulary::ports::Ports;
 use vocabulary::{AddressRange, PciAddress};
@@ -35,7 +36,7 @@ use crate::finding::{Finding, Key, Origin, Section};
 use crate::topology::Placed;
 
 pub use ahci::Ahci;
-pub(crate) use assembly::{Assembly, Made, add_function};
+pub(crate) use assembly::{Assembly, Connection, Made, add_function};
 pub use assembly::{DeviceError, Tables};
 pub use battery::Battery;
 pub use cdrom::Cdrom;
@@ -255,5 +256,16 @@ impl Opening<'_> {
     /// Notes a problem with the value of a key.
     pub(crate) fn problem(&mut self, key: Key, message: impl Into<String>) {
         self.problems.push(self.origin.problem(key, message));
+    }
+
+    /// Notes that the image which is the value of a section's `path` cannot be used.
+    pub(crate) fn image_problem(&mut self, section: Section, error: &DiskError) {
+        let problem = self.origin.problem(section.key("path"), format!("{section}: {error}"));
+        match (error.is_in_use(), self.purpose) {
+            (false, _) => self.problems.push(problem),
+            // The file is right; somebody else is in the way.
+            (true, Purpose::Run) => self.problems.push(problem.about_host()),
+            (true, Purpose::Look) => {}
+        }
     }
 }

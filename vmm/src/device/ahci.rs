@@ -4,15 +4,12 @@
 //!
 //! Disks have the first ports, and drives the last ones, downwards: a disk that moves to another bus moves no drive.
 
-use std::sync::Arc;
-
 use devices::ahci::{Ahci as Controller, PORTS};
 use vocabulary::PciAddress;
 
 use super::disk::Bus;
-use super::{Assembly, Cdrom, DeviceError, Disk, Opened, Opening, PciNeed, Spec};
+use super::{Assembly, Cdrom, Connection, DeviceError, Disk, Opened, Opening, PciNeed, Spec};
 use crate::finding::{Key, Resolver, Section};
-use crate::kvm::irq::Messages;
 use crate::topology::Placed;
 
 /// Its place in every ICH9.
@@ -83,17 +80,10 @@ impl Opened for Ahci {
         placed: Option<Placed<'_>>,
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
-        // The plan gives a place to whoever asks for one.
-        let Some(placed) = placed else { return Ok(()) };
-        let planned = placed.function;
-        let line = machine.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
-        let messages = Messages(Arc::clone(machine.interrupts));
         let attached = std::mem::take(&mut machine.made.sata);
-        let function = Controller::endpoint(attached, machine.ram.clone(), &messages, line)
-            .map_err(|error| DeviceError::Function { at: planned.to_string(), why: error.to_string() })?;
-        if planned.multifunction {
-            function.set_multifunction();
-        }
-        machine.add_function(placed, function)
+        machine.add_endpoint(placed, |connection| {
+            let Connection { ram, placement: _, messages, line } = connection;
+            Controller::endpoint(attached, ram, messages, line)
+        })
     }
 }

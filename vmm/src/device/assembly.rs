@@ -10,7 +10,9 @@ use devices::bus::Bus;
 use devices::chipset::{MirroredBattery, PowerManagement};
 use devices::display::{PlaneSource, Ramfb, Screen};
 use devices::input::Input;
-use devices::pci::{PciFunction, RootComplex, TopologyError};
+use devices::interrupt::IrqLine;
+use devices::pci::endpoint::{Endpoint, EndpointDevice};
+use devices::pci::{PciFunction, Placement, RootComplex, TopologyError};
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::Handle;
 use devices::virtio::pci::VirtioPci;
@@ -84,6 +86,18 @@ impl fmt::Debug for Made {
     }
 }
 
+/// What an emulated endpoint is connected to.
+pub(crate) struct Connection<'a> {
+    /// Guest memory.
+    pub ram: GuestRam,
+    /// Where it sits.
+    pub placement: Placement,
+    /// Makes its message-signalled vectors.
+    pub messages: &'a Messages,
+    /// Its INTA.
+    pub line: Arc<dyn IrqLine>,
+}
+
 /// The machine under construction.
 pub(crate) struct Assembly<'a> {
     /// PCI.
@@ -131,12 +145,28 @@ impl Assembly<'_> {
         placed: Option<Placed<'_>>,
         device: Box<dyn VirtioDevice>,
     ) -> Result<(), DeviceError> {
+        self.add_endpoint(placed, |connection| {
+            let Connection { ram, placement, messages, line } = connection;
+            VirtioPci::endpoint(device, ram, placement, messages, line)
+        })
+    }
+
+    /// Puts the endpoint that `make` makes into its place.
+    pub(crate) fn add_endpoint<D: EndpointDevice, E: fmt::Display>(
+        &self,
+        placed: Option<Placed<'_>>,
+        make: impl FnOnce(Connection<'_>) -> Result<Arc<Endpoint<D>>, E>,
+    ) -> Result<(), DeviceError> {
         // The plan gives a place to whoever asks for one.
         let Some(placed) = placed else { return Ok(()) };
         let planned = placed.function;
-        let line = self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
-        let messages = Messages(Arc::clone(self.interrupts));
-        let function = VirtioPci::endpoint(device, self.ram.clone(), placed.placement(), &messages, line)
+        let connection = Connection {
+            ram: self.ram.clone(),
+            placement: placed.placement(),
+            messages: &Messages(Arc::clone(self.interrupts)),
+            line: self.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi)),
+        };
+        let function = make(connection)
             .map_err(|error| DeviceError::Function { at: planned.to_string(), why: error.to_string() })?;
         if planned.multifunction {
             function.set_multifunction();

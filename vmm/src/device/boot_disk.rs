@@ -6,9 +6,11 @@ use std::io;
 use devices::atapi::Medium;
 
 use crate::events::{Event, EventLog, Milestone};
+use crate::finding::Section;
 
-/// To be called before each read of the disk that the configuration calls `name`: the first one that counts is an event.
-pub(super) fn on_read(name: String, events: EventLog) -> impl Fn() + Send + Sync + 'static {
+/// To be called before each read of the disk, or disc, of `section`: the first one that counts is an event.
+pub(super) fn on_read(section: Section, events: &EventLog) -> impl Fn() + Send + Sync + use<> {
+    let (name, events) = (section.to_string(), events.clone());
     move || {
         if events.has_reached(Milestone::TableLoader) {
             events.reach(Milestone::BootDevice, || Event::BootDevice { device: name.clone() });

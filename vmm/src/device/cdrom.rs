@@ -114,14 +114,7 @@ impl Spec for Cdrom {
             Some(path) => match Disc::open(path, opening.purpose == Purpose::Look) {
                 Ok(disc) => Some(disc),
                 Err(error) => {
-                    let key = self.section().key("path");
-                    let problem = opening.origin.problem(key, format!("{}: {error}", self.section()));
-                    match (error.is_in_use(), opening.purpose) {
-                        (false, _) => opening.problems.push(problem),
-                        // The file is right; somebody else is in the way.
-                        (true, Purpose::Run) => opening.problems.push(problem.about_host()),
-                        (true, Purpose::Look) => {}
-                    }
+                    opening.image_problem(self.section(), &error);
                     return None;
                 }
             },
@@ -155,7 +148,7 @@ impl Opened for OpenCdrom {
         let name = path.unwrap_or_default().display().to_string();
         let identity = Identity { model: "OPTIMUS DVD-ROM".into(), revision: "1.0".into(), serial };
         let key = Section::Cdrom(index).to_string();
-        let watched = |medium| BootDisc { medium, on_read: on_read(key.clone(), machine.events.clone()) };
+        let watched = |medium| BootDisc { medium, on_read: on_read(Section::Cdrom(index), machine.events) };
         let drive = Drive::new(identity, disc.map(|disc| (name, Arc::new(watched(disc)) as _)));
         machine.made.cdroms.push(CdromFacts { key, drive: Arc::clone(&drive) });
         // The plan has refused more drives than there are ports.

@@ -114,15 +114,7 @@ impl Spec for Disk {
             }
             Ok(image) => Some(Box::new(OpenDisk { disk: self.clone(), image })),
             Err(error) => {
-                let problem = opening
-                    .origin
-                    .problem(self.section().key("path"), format!("{}: {error}", self.section()));
-                match (error.is_in_use(), opening.purpose) {
-                    (false, _) => opening.problems.push(problem),
-                    // The file is right; somebody else is in the way.
-                    (true, Purpose::Run) => opening.problems.push(problem.about_host()),
-                    (true, Purpose::Look) => {}
-                }
+                opening.image_problem(self.section(), &error);
                 None
             }
         }

@@ -1,9 +1,8 @@
 //! Disks on NVMe: a controller for each, with as many queues as there are vCPUs.
 
-use std::sync::Arc;
-
 use devices::disk::BlockBackend;
 use devices::disk::engine;
+use devices::interrupt::MsiAllocator;
 use devices::nvme::{self, MAX_QUEUES};
 use firmware::fw_cfg::bootorder::BootKind;
 
@@ -11,8 +10,7 @@ use super::Disk;
 use super::bus::Attachment;
 use super::identity::IdentityKey;
 use crate::device::boot_disk::on_read;
-use crate::device::{Assembly, DeviceError, PciNeed, Spec};
-use crate::kvm::irq::Messages;
+use crate::device::{Assembly, Connection, DeviceError, PciNeed, Spec};
 use crate::topology::Placed;
 
 /// The bus.
@@ -58,26 +56,13 @@ impl Attachment for Nvme {
         placed: Option<Placed<'_>>,
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
-        // The plan gives a place to whoever asks for one.
-        let Some(placed) = placed else { return Ok(()) };
-        let planned = placed.function;
-        let image = engine::Disk::watched(image, on_read(disk.section().to_string(), machine.events.clone()));
+        let image = engine::Disk::watched(image, on_read(disk.section(), machine.events));
         let queues = u16::try_from(machine.cpus).unwrap_or(MAX_QUEUES);
-        let line = machine.interrupts.line(planned.interrupt.map_or(0, |interrupt| interrupt.gsi));
-        let messages = Messages(Arc::clone(machine.interrupts));
-        let function = nvme::Nvme::endpoint(
-            image,
-            identity(disk),
-            &disk.log_name(),
-            queues,
-            machine.ram.clone(),
-            (placed.placement(), &messages, line),
-        )
-        .map_err(|error| DeviceError::Function { at: planned.to_string(), why: error.to_string() })?;
-        if planned.multifunction {
-            function.set_multifunction();
-        }
-        machine.add_function(placed, function)
+        machine.add_endpoint(placed, |connection| {
+            let Connection { ram, placement, messages, line } = connection;
+            let place = (placement, messages as &dyn MsiAllocator, line);
+            nvme::Nvme::endpoint(image, identity(disk), &disk.log_name(), queues, ram, place)
+        })
     }
 }
 

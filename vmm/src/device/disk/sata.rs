@@ -54,7 +54,7 @@ impl Attachment for Sata {
                 backend: image,
                 identity,
                 name: disk.log_name(),
-                on_read: Box::new(on_read(disk.section().to_string(), machine.events.clone())),
+                on_read: Box::new(on_read(disk.section(), machine.events)),
             });
         }
         Ok(())

@@ -42,7 +42,7 @@ impl Attachment for Virtio {
         placed: Option<Placed<'_>>,
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
-        let image = engine::Disk::watched(image, on_read(disk.section().to_string(), machine.events.clone()));
+        let image = engine::Disk::watched(image, on_read(disk.section(), machine.events));
         let on_error = match disk.on_error {
             OnError::Report => blk::OnError::Report,
             OnError::Stop => {
