@@ -120,10 +120,22 @@ pub fn check(
     // One that is not bound is told of by itself, and not as in the way of the others.
     let ours: Vec<_> = functions.iter().chain(soon).copied().collect();
     let mut groups = Groups::default();
+    unready_of(files, functions, &ours, backend, &mut groups, passable)
+}
+
+/// What is in the way of each of `functions`, which `reach` looks up.
+pub(super) fn unready_of(
+    files: &HostFiles,
+    functions: &[HostPciAddress],
+    ours: &[HostPciAddress],
+    backend: VfioBackend,
+    groups: &mut Groups,
+    reach: fn(&HostFiles, HostPciAddress) -> Result<HostFunction, Unready>,
+) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     for address in functions.iter().copied() {
-        let found = match passable(files, address) {
-            Ok(function) => unready(files, &function, &ours, backend, &mut groups),
+        let found = match reach(files, address) {
+            Ok(function) => unready(files, &function, ours, backend, groups),
             Err(why) => vec![why],
         };
         obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
@@ -132,7 +144,7 @@ pub fn check(
 }
 
 /// What is in the way of a function that answers.
-pub(super) fn unready(
+fn unready(
     files: &HostFiles,
     function: &HostFunction,
     ours: &[HostPciAddress],
@@ -192,7 +204,12 @@ fn bound(function: &HostFunction) -> Result<(), Unready> {
 
 /// The function, if it is there, no bridge, behind an IOMMU, and answers.
 pub(super) fn passable(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
-    let function = reachable(files, address)?;
+    answering(files, reachable(files, address)?)
+}
+
+/// The function, if it answers. Wakes one that sleeps.
+pub(super) fn answering(files: &HostFiles, function: HostFunction) -> Result<HostFunction, Unready> {
+    let address = function.address;
     match files.answers(address) {
         Ok(true) => Ok(function),
         Ok(false) => Err(all_ones(files, address)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vocabulary::{HostPciAddress, LentDevice, VfioBackend};
 
 use super::binding::journal::JournalDir;
-use super::check::{Groups, all_ones, reachable, unready};
+use super::check::{Groups, answering, reachable, unready_of};
 use super::{ChildWriter, HostFiles, HostFunction, Manager, NotLent, Obstacle, Unready, WantedMdev};
 
 /// Everything that would keep `ready` functions, which must be bound to vfio-pci already, and `managed` ones, which are bound
@@ -22,18 +22,11 @@ pub(crate) fn look(
 ) -> Vec<Obstacle> {
     let ours: Vec<_> = ready.iter().chain(managed).copied().collect();
     let mut groups = Groups::default();
-    let mut obstacles = Vec::new();
-    for address in ready.iter().copied() {
-        let found = match answering(files, address) {
-            Ok(function) => unready(files, &function, &ours, backend, &mut groups),
-            Err(why) => vec![why],
-        };
-        obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
-    }
+    let mut obstacles = unready_of(files, ready, &ours, backend, &mut groups, answers_or_sleeps);
     // Never asked to change anything, so its records have no place.
     let manager = Manager::with(files.clone(), Arc::new(ChildWriter), JournalDir::at(""));
     for address in managed.iter().copied() {
-        let found = match answering(files, address) {
+        let found = match answers_or_sleeps(files, address) {
             Ok(function) => manager.in_the_way(function, &ours, &mut groups),
             Err(why) => vec![NotLent::from(why)],
         };
@@ -49,14 +42,7 @@ pub(crate) fn look(
 }
 
 /// The function, if it can be reached and answers or sleeps.
-fn answering(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
+fn answers_or_sleeps(files: &HostFiles, address: HostPciAddress) -> Result<HostFunction, Unready> {
     let function = reachable(files, address)?;
-    if !files.is_awake(address) {
-        return Ok(function);
-    }
-    match files.answers(address) {
-        Ok(true) => Ok(function),
-        Ok(false) => Err(all_ones(files, address)),
-        Err(source) => Err(Unready::Config { address, source }),
-    }
+    if files.is_awake(address) { answering(files, function) } else { Ok(function) }
 }
