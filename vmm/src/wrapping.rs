@@ -27,3 +27,9 @@ pub fn wrap(out: &mut String, indent: usize, text: &str) {
     }
     out.push('\n');
 }
+
+/// As [`wrap`], for a text that begins a line.
+pub fn wrap_below(out: &mut String, indent: usize, text: &str) {
+    out.push_str(&" ".repeat(indent));
+    wrap(out, indent, text);
+}

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Driver;
 use super::condition::{CONDITIONS, Change, Condition, State, Verdict};
 use super::facts::Facts;
-use crate::wrapping::wrap;
+use crate::wrapping::{wrap, wrap_below};
 
 /// Where what was found begins: behind the state and the longest name.
 const INDENT: usize = 22;
@@ -159,10 +159,7 @@ impl Finding {
         };
         write!(out, "{state:<8} {:<12} ", self.id)?;
         wrap(out, INDENT, &self.found);
-        let mut below = |text: &str| {
-            out.push_str(&" ".repeat(INDENT));
-            wrap(out, INDENT, text);
-        };
+        let mut below = |text: &str| wrap_below(out, INDENT, text);
         if matches!(self.state, State::Fails | State::Warning) {
             below(&format!("why: {}", self.why));
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::check::{CHECKS, Check, Severity, Subject, Verdict};
 use super::distribution::Distribution;
 use super::facts::Facts;
-use crate::wrapping::wrap;
+use crate::wrapping::{wrap, wrap_below};
 
 /// Where what was found begins: behind the severity and the longest name.
 const INDENT: usize = 28;
@@ -158,10 +158,7 @@ impl Finding {
         };
         write!(out, "{severity:<8}{:<20}", self.id)?;
         wrap(out, INDENT, &self.found);
-        let mut below = |text: &str| {
-            out.push_str(&" ".repeat(INDENT));
-            wrap(out, INDENT, text);
-        };
+        let mut below = |text: &str| wrap_below(out, INDENT, text);
         if self.severity != Severity::Ok {
             below(&format!("read: {}", self.source));
         }
