@@ -13,6 +13,7 @@ pub mod chipset;
 pub mod debugcon;
 pub mod disk;
 pub mod display;
+mod event;
 pub mod fw_cfg;
 pub mod input;
 pub mod interrupt;

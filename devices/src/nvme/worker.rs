@@ -2,7 +2,6 @@
 //! only while the driver has bus mastering enabled.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::disk::engine::{Completion, Lane, Operation, Piece};
+use crate::event::borrow;
 use crate::{GuestRam, threads};
 
 use super::command::{Answer, Command, Status};
@@ -301,10 +301,4 @@ fn wait(events: &[&EventFd]) {
         // Fails when it is silent.
         let _ = event.read();
     }
-}
-
-#[allow(unsafe_code, reason = "EventFd of vmm-sys-util does not implement AsFd")]
-fn borrow(event: &EventFd) -> BorrowedFd<'_> {
-    // SAFETY: `event` owns the descriptor and outlives the borrow.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::event::borrow;
 use crate::pci::dma::Dma;
 use crate::{GuestRam, threads};
 
@@ -186,12 +187,6 @@ pub(super) mod testing {
     pub(crate) fn is_inline() -> bool {
         INLINE.get()
     }
-}
-
-#[allow(unsafe_code, reason = "EventFd of vmm-sys-util does not implement AsFd")]
-fn borrow(event: &EventFd) -> BorrowedFd<'_> {
-    // SAFETY: `event` owns the descriptor and outlives the borrow.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
 
 /// What a device does with the requests of its queues.

@@ -1,16 +1,13 @@
 //! A vector's event while nothing takes its signals: its counter is the vector's pending bit (eventfd(2)).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
-
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::event::borrow;
+
 /// Whether a signal waits in the event's counter. It stays there.
 pub(crate) fn is_signalled(event: &EventFd) -> bool {
-    // SAFETY: `event` owns the descriptor and outlives this use of it.
-    #[allow(unsafe_code, reason = "EventFd offers its descriptor only as a number")]
-    let fd = unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) };
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let mut fds = [PollFd::from_borrowed_fd(borrow(event), PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let polled = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once)));
     polled.is_ok_and(|ready| ready > 0) && fds.iter().any(|fd| fd.revents().contains(PollFlags::IN))
