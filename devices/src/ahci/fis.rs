@@ -93,60 +93,26 @@ impl TaskFile {
 
     /// As a register FIS.
     pub(super) fn frame(self, interrupt: bool) -> [u8; 20] {
+        let flags = if interrupt { INTERRUPT } else { 0 };
+        self.registers(DEVICE_TO_HOST, flags, self.status, [0; 5])
+    }
+
+    /// What the two have in common: all but a frame's type, flags and status, and what follows the registers.
+    fn registers(self, kind: u8, flags: u8, status: u8, tail: [u8; 5]) -> [u8; 20] {
         let [l0, l1, l2, l3, l4, l5, ..] = self.lba.to_le_bytes();
         let [count, count_high] = self.count.to_le_bytes();
-        let flags = if interrupt { INTERRUPT } else { 0 };
+        let [t0, t1, t2, t3, t4] = tail;
+        let Self { error, device, .. } = self;
         [
-            DEVICE_TO_HOST,
-            flags,
-            self.status,
-            self.error,
-            l0,
-            l1,
-            l2,
-            self.device,
-            l3,
-            l4,
-            l5,
-            0,
-            count,
-            count_high,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
+            kind, flags, status, error, l0, l1, l2, device, l3, l4, l5, 0, count, count_high, 0, t0, t1, t2,
+            t3, t4,
         ]
     }
 
     /// As the PIO setup FIS before `bytes` bytes of data, whose end leaves these registers.
     pub(super) fn pio_setup(self, to_host: bool, bytes: u16) -> [u8; 20] {
-        let [l0, l1, l2, l3, l4, l5, ..] = self.lba.to_le_bytes();
-        let [count, count_high] = self.count.to_le_bytes();
         let [low, high] = bytes.to_le_bytes();
         let flags = if to_host { INTERRUPT | TO_HOST } else { INTERRUPT };
-        [
-            PIO_SETUP,
-            flags,
-            READY | DRQ,
-            self.error,
-            l0,
-            l1,
-            l2,
-            self.device,
-            l3,
-            l4,
-            l5,
-            0,
-            count,
-            count_high,
-            0,
-            self.status,
-            low,
-            high,
-            0,
-            0,
-        ]
+        self.registers(PIO_SETUP, flags, READY | DRQ, [self.status, low, high, 0, 0])
     }
 }
