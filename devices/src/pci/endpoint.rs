@@ -185,10 +185,7 @@ impl<D: EndpointDevice> PciFunction for Endpoint<D> {
             .enumerate()
             .filter_map(|(index, decoded)| {
                 let ((space, range), bar) = (decoded?, answers(index)?);
-                let region = Region::new(space, range, bar);
-                // The table of MSI-X is no register of the device's.
-                let is_table = self.interrupts.msix_bar().is_some_and(|(bar, _)| usize::from(bar) == index);
-                Some(if is_table { region } else { region.with_doorbells(self.device.doorbells(index)) })
+                Some(Region::new(space, range, bar).with_doorbells(self.device.doorbells(index)))
             })
             .collect()
     }
