@@ -1,3 +1,5 @@
+//! The LPC bridge through its configuration space (ICH9 datasheet, 13.1).
+
 use proptest::prelude::*;
 use vocabulary::interrupts::{Pin, Pirq};
 

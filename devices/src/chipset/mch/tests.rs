@@ -1,3 +1,5 @@
+//! The host bridge through its configuration space ("Intel 3 Series Express Chipset Family Datasheet", 316966, 5.1).
+
 use proptest::prelude::*;
 
 use super::*;
