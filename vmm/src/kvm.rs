@@ -146,15 +146,12 @@ pub(crate) fn check_vcpus(apic_ids: &[u32], most: usize, ids: usize) -> Result<(
     }
 }
 
-/// Creates a VM with PIC, IOAPIC, local APICs and PIT in the kernel. INTx of passed-through devices needs all of them
-/// there: resampling irqfds do not work with a split irqchip.
+/// Creates a VM that has neither memory nor [chips](chips::Chips).
 pub fn create_vm(kvm: &Kvm) -> Result<Arc<VmFd>, HostError> {
     let vm = kvm.create_vm().map_err(setup("create a virtual machine with KVM"))?;
     // Both before the first vCPU.
     vm.set_identity_map_address(IDENTITY_MAP).map_err(setup("place KVM's identity map"))?;
     vm.set_tss_address(TSS).map_err(setup("place KVM's TSS"))?;
-    vm.create_irq_chip().map_err(setup("create the interrupt controllers in KVM"))?;
-    pit::create(&vm)?;
     Ok(Arc::new(vm))
 }
 

@@ -17,6 +17,7 @@ use super::exit::{Dispatcher, Turn};
 use super::msr::{MsrExits, Processor, Unknown};
 use super::state::PowerOnState;
 use crate::events::ExitCounts;
+use crate::kvm::chips::Chips;
 use crate::kvm::slots::Slots;
 
 const GUEST_OS_ID: u32 = 0x4000_0000;
@@ -63,6 +64,7 @@ impl Bare {
         let vm = crate::kvm::create_vm(&kvm).unwrap();
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
         Slots::new(Arc::clone(&vm)).map_ram(&ram).unwrap();
+        Chips::create(&vm).unwrap();
         let vcpu = vm.create_vcpu(0).unwrap();
         vcpu.enable_cap(&kvm_enable_cap { cap: KVM_CAP_HYPERV_SYNIC, ..Default::default() }).unwrap();
         let mut cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();

@@ -1,21 +1,28 @@
-//! The power-on state of the in-kernel PIC, IOAPIC and PIT, put back at each system reset.
+//! The in-kernel PIC, IOAPIC, local APICs and PIT: how they are made, and the power-on state of those that no vCPU owns, put back at
+//! each system reset.
 
-use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip, kvm_pit_state2,
-};
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
 use kvm_ioctls::VmFd;
 
+use super::pit::Pit;
 use super::{HostError, setup};
 
-/// State of the chips that no vCPU owns.
+/// The chips of a VM that no vCPU owns.
 pub struct Chips {
     irqchips: Vec<kvm_irqchip>,
-    pit: kvm_pit_state2,
+    pit: Pit,
 }
 
 impl Chips {
-    /// Takes the state of a VM that has not run.
-    pub fn take(vm: &VmFd) -> Result<Self, HostError> {
+    /// Gives a VM its interrupt controllers and its PIT, before it has vCPUs. INTx of passed-through devices needs all of them in
+    /// the kernel: resampling irqfds do not work with a split irqchip.
+    ///
+    /// Memory slots should be there before. The chips enter KVM's buses, whose old state it frees after a grace period of SRCU
+    /// (Linux 6.18); a memory slot that comes then waits for that, 5 to 10 ms.
+    pub fn create(vm: &VmFd) -> Result<Self, HostError> {
+        vm.create_irq_chip().map_err(setup("create the interrupt controllers in KVM"))?;
         let irqchips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC]
             .into_iter()
             .map(|chip_id| {
@@ -24,16 +31,21 @@ impl Chips {
                 Ok(chip)
             })
             .collect::<Result<_, HostError>>()?;
-        let pit = vm.get_pit2().map_err(setup("read the state of the PIT"))?;
-        Ok(Self { irqchips, pit })
+        Ok(Self { irqchips, pit: Pit::create(vm)? })
     }
 
-    /// Puts it back. All vCPUs are parked.
+    /// Begins what KVM takes long for and the guest need not wait for. Routes of interrupts would wait, so most of them should have
+    /// been set before.
+    pub fn settle(&mut self, vm: &Arc<VmFd>) -> Result<(), HostError> {
+        self.pit.leave_lost_ticks(vm)
+    }
+
+    /// Puts them back into their power-on state. All vCPUs are parked.
     pub fn restore(&self, vm: &VmFd) -> Result<(), HostError> {
         let Self { irqchips, pit } = self;
         for chip in irqchips {
             vm.set_irqchip(chip).map_err(setup("reset the interrupt controllers"))?;
         }
-        vm.set_pit2(pit).map_err(setup("reset the PIT"))
+        pit.reset(vm)
     }
 }

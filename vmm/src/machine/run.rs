@@ -134,6 +134,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
     check_signals(&signals)?;
     let entry = board.start_directly(&events)?;
     check_signals(&signals)?;
+    board.chips.settle(&board.vm)?;
     let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, entry, &events)?;
 
     let power = board.power.take();

@@ -13,7 +13,9 @@ fn signalled(event: &EventFd) -> bool {
 /// On the host's KVM.
 fn machine() -> Arc<Interrupts> {
     let kvm = crate::kvm::open().unwrap();
-    Interrupts::new(crate::kvm::create_vm(&kvm).unwrap()).unwrap()
+    let vm = crate::kvm::create_vm(&kvm).unwrap();
+    crate::kvm::chips::Chips::create(&vm).unwrap();
+    Interrupts::new(vm).unwrap()
 }
 
 #[test]

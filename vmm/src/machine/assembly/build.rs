@@ -37,6 +37,7 @@ use crate::device::net::{NetFacts, Supervisor};
 use crate::device::{Assembly, DeviceError, Made, add_function};
 use crate::events::{Event, EventLog};
 use crate::kvm;
+use crate::kvm::chips::Chips;
 use crate::kvm::irq::Interrupts;
 use crate::kvm::slots::Slots;
 use crate::machine::files::flash::Flash;
@@ -74,6 +75,8 @@ pub(in crate::machine) struct Connections {
 pub(in crate::machine) struct Board {
     /// The VM.
     pub vm: Arc<VmFd>,
+    /// Its interrupt controllers and its PIT.
+    pub chips: Chips,
     /// Guest memory.
     pub ram: GuestRam,
     /// Ports.
@@ -208,6 +211,7 @@ pub(in crate::machine) fn board(
         Some(files) => files.attach(&memory, &slots, connections.flash_alarm)?,
         None => Flash::default(),
     };
+    let chips = Chips::create(&vm)?;
     let (kernel, direct) = match kernel {
         Some(OpenedKernel::ByFirmware(kernel)) => (Some(kernel), None),
         Some(OpenedKernel::Direct(kernel)) => (None, Some(Direct::new(*kernel, plan, supported))),
@@ -301,6 +305,7 @@ pub(in crate::machine) fn board(
     }
     Ok(Board {
         vm,
+        chips,
         ram,
         io,
         memory,

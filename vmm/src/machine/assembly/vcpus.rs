@@ -23,7 +23,6 @@ use crate::cpu::tally::{ExitTally, Moment};
 use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
 use crate::finding::{Findings, Section};
-use crate::kvm::chips::Chips;
 use crate::kvm::{HostError, hyperv, setup};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -79,7 +78,6 @@ pub(in crate::machine) struct Vcpus {
     threads: Vec<VcpuThread>,
     tallies: Vec<Arc<ExitTally>>,
     msrs: Arc<Ledger>,
-    chips: Chips,
 }
 
 impl Vcpus {
@@ -98,7 +96,6 @@ impl Vcpus {
         let profile = profile(plan, supported);
         let msrs = Arc::new(kvm.get_msr_index_list().map_err(setup("list the MSRs of a vCPU"))?);
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
-        let chips = Chips::take(&board.vm)?;
         let registers = Registers::divert(&board.vm, kvm, supported, plan, &profile)?;
         let ledger = Arc::<Ledger>::default();
         let mut threads = Vec::with_capacity(plan.apic_ids.len());
@@ -155,7 +152,7 @@ impl Vcpus {
             };
             threads.push(thread.map_err(thread_setup)?);
         }
-        Ok(Self { conductor, threads, tallies, msrs: ledger, chips })
+        Ok(Self { conductor, threads, tallies, msrs: ledger })
     }
 
     /// Where their requests arrive.
@@ -226,7 +223,7 @@ impl Vcpus {
     /// KVM writes into guest memory for a vCPU by itself, such as messages of its timers, has stopped after that: memory can
     /// be loaded anew. An error names the failure.
     pub(in crate::machine) fn reset(&self, board: &Board) -> Result<(), String> {
-        self.chips.restore(&board.vm).map_err(|error| error.to_string())?;
+        board.chips.restore(&board.vm).map_err(|error| error.to_string())?;
         self.msrs.reset();
         if !self.conductor.reset(PATIENCE) {
             return Err(format!("a vCPU was not reset within {} seconds", PATIENCE.as_secs()));
