@@ -6,6 +6,7 @@
 mod ctl;
 mod doctor;
 mod explain;
+mod init;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,9 @@ use crate::watch::Pattern;
 pub use ctl::{Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton};
 pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};
+pub use init::{GpuChoice, GuestOs, InitArgs};
 pub use script::Script;
-pub use vbios::{DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
+pub use vbios::{DeviceId, DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
 
 /// Boot UEFI guests with stock OVMF on a Q35 machine.
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub enum Command {
     },
     /// Say what of this host stands in the way of a machine, and how to mend it
     Doctor(Box<DoctorArgs>),
+    /// Write a commented vm.toml for this laptop, and make the machine's disk
+    Init(Box<InitArgs>),
     /// Print the JSON schema of vm.toml
     Schema,
     /// Look into a GPU's video BIOS, find it in a BIOS update, or read it from the GPU

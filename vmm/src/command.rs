@@ -9,7 +9,7 @@ use vocabulary::printable::{is_control, printable};
 
 use crate::cli::{
     AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs, ExplainCommand,
-    PlanArgs, RunArgs, RunOptions,
+    InitArgs, PlanArgs, RunArgs, RunOptions,
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
@@ -17,6 +17,7 @@ use crate::doctor;
 use crate::events::ProcessStart;
 use crate::explain::{self, Explained};
 use crate::finding::Findings;
+use crate::init;
 use crate::log;
 use crate::machine;
 use crate::outcome::{Failure, status};
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Ctl(args) => control(&args),
         Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),
         Command::Doctor(args) => examine(&args),
+        Command::Init(args) => begin(&args),
         Command::Schema => print_raw(&config::schema()),
         Command::Vbios(args) => match vbios::run(&args, cli.verbose > 0) {
             Ok(answer) => print_as(args.json(), &answer.text).map(|_| answer.status),
@@ -93,6 +95,16 @@ fn explain(args: &Code43Args) -> Result<u8, Failure> {
 fn examine(args: &DoctorArgs) -> Result<u8, Failure> {
     match doctor::run(args) {
         Ok(answer) => print_as(args.json, &answer.text).map(|_| answer.status),
+        Err(error) => {
+            complain(&error.to_string());
+            Ok(error.status())
+        }
+    }
+}
+
+fn begin(args: &InitArgs) -> Result<u8, Failure> {
+    match init::run(args) {
+        Ok(text) => print(&text),
         Err(error) => {
             complain(&error.to_string());
             Ok(error.status())

@@ -35,7 +35,7 @@ use crate::finding::{Finding, Findings, Key, Origin};
 
 pub use error::ConfigError;
 pub use overrides::Overrides;
-pub(crate) use reading::text::{check_smbios, check_uuid};
+pub(crate) use reading::text::{check_name, check_smbios, check_uuid};
 pub use sections::control::ControlSpec;
 pub use sections::cpu::{CpuIdentity, Os, UnknownMsrs};
 pub use sections::firmware::FirmwareKind;
@@ -213,7 +213,7 @@ pub fn parse_with(text: &str, path: &Path, overrides: &Overrides) -> Result<Conf
 }
 
 /// [`parse_with`] on a host that has the files that `exists` says.
-fn parse_on(
+pub(crate) fn parse_on(
     text: &str,
     path: &Path,
     overrides: &Overrides,
@@ -245,6 +245,14 @@ fn parse_on(
         Findings::from(origin.problem_at(&error.span().unwrap_or_default(), error.message()))
     })?;
     resolve::resolve(file, path, overrides, origin, exists)
+}
+
+/// Whether a text is a configuration, on a host that has the firmware.
+///
+/// # Errors
+/// It is wrong.
+pub fn check_text(text: &str, path: &Path) -> Result<(), Findings> {
+    parse_on(text, path, &Overrides::default(), &|_| true).map(drop)
 }
 
 /// The JSON schema of `vm.toml` (draft 2020-12).

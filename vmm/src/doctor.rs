@@ -4,6 +4,7 @@
 //! [`facts`] are read from a root directory, this host's or that of a capture, by a child process that may be left behind when the
 //! kernel does not answer ([`gather`]). Each [`check`] is a pure function of the facts. What to do about a finding is written for
 //! the host's distribution ([`distribution`]); [`report`] shows all of them, and [`capture`] makes an archive of what was read.
+//! `optimus-vmm init` writes a vm.toml from the same facts ([`survey`]).
 
 mod capture;
 mod check;
@@ -11,8 +12,9 @@ mod distribution;
 mod facts;
 mod gather;
 mod report;
+mod survey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,7 @@ use crate::outcome::status;
 use check::CHECKS;
 use facts::{Context, Facts, Probe};
 use report::Report;
+pub(crate) use survey::{DisplayGpu, Host, LentGpu, Survey};
 
 /// Why there is nothing to say.
 #[derive(Debug, thiserror::Error)]
@@ -79,9 +82,7 @@ pub fn run(args: &DoctorArgs) -> Result<Answer, DoctorError> {
         let check = check.ok_or_else(|| DoctorError::UnknownId { id: id.clone() })?;
         return Ok(Answer { text: report::explain(check), status: status::SUCCESS });
     }
-    if let Some(root) = args.sysroot.as_deref().filter(|root| !root.join("sys").is_dir()) {
-        return Err(DoctorError::NoRoot { path: root.into() });
-    }
+    check_root(args.sysroot.as_deref())?;
     let context = Context {
         sysroot: args.sysroot.clone(),
         config: args.config.clone(),
@@ -103,6 +104,14 @@ pub fn run(args: &DoctorArgs) -> Result<Answer, DoctorError> {
         false => report.text(),
     };
     Ok(Answer { text, status: if report.ready { status::SUCCESS } else { status::HOST } })
+}
+
+/// Whether another root, if one is named, is the root of a host.
+fn check_root(sysroot: Option<&Path>) -> Result<(), DoctorError> {
+    match sysroot.filter(|root| !root.join("sys").is_dir()) {
+        Some(root) => Err(DoctorError::NoRoot { path: root.into() }),
+        None => Ok(()),
+    }
 }
 
 /// Has the child write an archive, in at most `patience`.

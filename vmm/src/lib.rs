@@ -18,6 +18,7 @@ mod events;
 mod explain;
 mod finding;
 mod host;
+mod init;
 mod kvm;
 mod log;
 mod machine;

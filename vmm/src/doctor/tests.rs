@@ -4,5 +4,5 @@ mod capture;
 mod cases;
 mod checks;
 mod documents;
-mod fixture;
-mod laptops;
+pub(crate) mod fixture;
+pub(crate) mod laptops;

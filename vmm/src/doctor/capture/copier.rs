@@ -112,6 +112,11 @@ impl<'a> Copier<'a> {
             let first = text.split("\n\n").next().unwrap_or_default();
             lines_of(first, &["vendor_id", "model name", "flags", "address sizes"])
         });
+        for cpu in self.files.names("sys/devices/system/cpu") {
+            for siblings in ["core_cpus_list", "thread_siblings_list"] {
+                self.plain(&format!("sys/devices/system/cpu/{cpu}/topology/{siblings}"));
+            }
+        }
         self.cut("proc/meminfo", |text| lines_of(text, &["MemTotal:", "MemAvailable:"]));
         self.cut("proc/self/limits", |text| lines_of(text, &["Max locked memory"]));
         self.cut("proc/self/status", |text| lines_of(text, &["CapEff:"]));

@@ -21,10 +21,12 @@ pub(super) const OF_SLOT: [&str; 7] = [
 pub(super) const HEADER: usize = 64;
 
 /// Files that are copied as they are.
-pub(super) const PLAIN: [&str; 17] = [
+pub(super) const PLAIN: [&str; 19] = [
     "proc/sys/kernel/osrelease",
     "proc/sys/kernel/split_lock_mitigate",
     "sys/devices/system/clocksource/clocksource0/current_clocksource",
+    "sys/devices/system/cpu/online",
+    "sys/devices/cpu_atom/cpus",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_driver",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
     "sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference",

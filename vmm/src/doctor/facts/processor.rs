@@ -1,9 +1,19 @@
 //! The processors and KVM.
 
 use serde::{Deserialize, Serialize};
+use vocabulary::CpuList;
 
-use crate::host::{HostFacts, HostFiles};
+use crate::host::{HostCpu, HostFacts, HostFiles};
 use crate::kvm;
+
+/// Cores that are online, whatever the threads of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::doctor) struct Cores {
+    /// Those of the fast kind; all of a processor that has one kind.
+    pub(in crate::doctor) fast: u32,
+    /// A hybrid processor's E cores.
+    pub(in crate::doctor) slow: u32,
+}
 
 /// Processors, and what KVM makes of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +21,8 @@ pub(in crate::doctor) struct Processor {
     /// `GenuineIntel` or `AuthenticAMD`.
     pub(in crate::doctor) vendor: String,
     pub(in crate::doctor) model: String,
+    /// `None` where the kernel's list of CPUs cannot be read.
+    pub(in crate::doctor) cores: Option<Cores>,
     /// The processor's extension for guests: `vmx` or `svm`.
     pub(in crate::doctor) extension: Option<String>,
     /// It is virtual itself.
@@ -66,6 +78,7 @@ impl Processor {
         Self {
             vendor: field("vendor_id").unwrap_or_default(),
             model: field("model name").unwrap_or_default(),
+            cores: cores(files),
             extension: ["vmx", "svm"].into_iter().find(|name| flag(name)).map(str::to_owned),
             guest: flag("hypervisor"),
             physical_bits: bits,
@@ -91,4 +104,13 @@ impl Processor {
     pub(in crate::doctor) fn is_intel(&self) -> bool {
         self.vendor == "GenuineIntel"
     }
+}
+
+fn cores(files: &HostFiles) -> Option<Cores> {
+    let cpus = files.cpus(CpuList::default(), CpuList::default())?;
+    // Each core is counted where its first thread is.
+    let first = |cpu: &&HostCpu| cpu.core.first() == Some(cpu.number);
+    let (slow, fast): (Vec<_>, Vec<_>) = cpus.online.iter().filter(first).partition(|cpu| cpu.efficient);
+    let count = |cores: Vec<&HostCpu>| u32::try_from(cores.len()).unwrap_or(u32::MAX);
+    Some(Cores { fast: count(fast), slow: count(slow) })
 }

@@ -9,8 +9,8 @@ use crate::doctor::capture;
 use crate::doctor::facts::{Context, Facts};
 use crate::doctor::report::Report;
 
-/// The report on an archive of a host, unpacked by tar(1), and the archive's names.
-fn through_an_archive(fixture: &Fixture) -> (Report, String) {
+/// What is known of an archive of a host, unpacked by tar(1), and the archive's names.
+fn through_an_archive(fixture: &Fixture) -> (Facts, String) {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("host.tar");
     let context = Context { capture: Some(file.clone()), ..fixture.context() };
@@ -24,7 +24,7 @@ fn through_an_archive(fixture: &Fixture) -> (Report, String) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let listed = Command::new("tar").arg("-tf").arg(&file).output().unwrap();
     let facts = Facts::of(&Context { sysroot: Some(root), ..Context::default() });
-    (Report::new(&facts), String::from_utf8(listed.stdout).unwrap())
+    (facts, String::from_utf8(listed.stdout).unwrap())
 }
 
 #[test]
@@ -32,7 +32,30 @@ fn reports_are_the_same() {
     for (name, description) in laptops::all() {
         let fixture = Fixture::new(&description);
         let (there, _) = through_an_archive(&fixture);
-        assert_eq!(there.text(), fixture.report().text(), "{name}");
+        assert_eq!(Report::new(&there).text(), fixture.report().text(), "{name}");
+    }
+}
+
+/// Two fast cores of two threads each and one slow one, CPU 5 offline.
+#[test]
+fn cores_are_counted_here_and_there() {
+    let fixture = Fixture::new(
+        "cpu GenuineIntel vmx 39 Model
+        file sys/devices/system/cpu/online 0-4
+        file sys/devices/cpu_atom/cpus 4-5
+        file sys/devices/system/cpu/cpu0/topology/core_cpus_list 0-1
+        file sys/devices/system/cpu/cpu1/topology/core_cpus_list 0-1
+        file sys/devices/system/cpu/cpu2/topology/thread_siblings_list 2-3
+        file sys/devices/system/cpu/cpu3/topology/thread_siblings_list 2-3
+        file sys/devices/system/cpu/cpu4/topology/core_cpus_list 4
+        model LENOVO | 80WW | X | 1 | 2 | 10
+        os arch - Arch Linux
+        kernel 6.12.1",
+    );
+    let (there, _) = through_an_archive(&fixture);
+    for facts in [&fixture.facts(), &there] {
+        let cores = facts.processor.as_ref().and_then(|processor| processor.cores).unwrap();
+        assert_eq!((cores.fast, cores.slow), (2, 1));
     }
 }
 
@@ -70,6 +93,7 @@ fn what_tells_one_machine_from_another_stays_out() {
     // What the report is made from is there.
     assert!(has("intel_iommu=on") && has("Xorg") && has("80WW"));
     let (there, names) = through_an_archive(&fixture);
-    assert!(there.text().contains("Xorg (process 812) has /dev/dri/card1 open"), "{}", there.text());
+    let there = Report::new(&there).text();
+    assert!(there.contains("Xorg (process 812) has /dev/dri/card1 open"), "{there}");
     assert!(names.contains("sys/class/power_supply/BAT0/type") && !names.contains("serial"), "{names}");
 }

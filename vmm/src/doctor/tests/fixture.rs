@@ -27,11 +27,11 @@ use crate::doctor::facts::{Context, Facts};
 use crate::doctor::report::Report;
 
 /// A host.
-pub(super) struct Fixture(TempDir);
+pub(crate) struct Fixture(TempDir);
 
 impl Fixture {
     /// Makes it. OVMF and passt are installed as on Arch, and there is a KVM.
-    pub(super) fn new(description: &str) -> Self {
+    pub(crate) fn new(description: &str) -> Self {
         let fixture = Self(tempfile::tempdir().unwrap());
         for path in ["usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/edk2/x64/OVMF_VARS.4m.fd", "dev/kvm"] {
             fixture.file(path, "");
@@ -46,7 +46,7 @@ impl Fixture {
         fixture
     }
 
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.0.path()
     }
 
@@ -56,7 +56,7 @@ impl Fixture {
         path
     }
 
-    pub(super) fn file(&self, below: &str, text: &str) {
+    pub(crate) fn file(&self, below: &str, text: &str) {
         fs::write(self.path(below), text).unwrap();
     }
 

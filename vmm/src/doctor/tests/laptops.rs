@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 }
 
 /// Names and descriptions.
-pub(super) fn all() -> Vec<(String, String)> {
+pub(crate) fn all() -> Vec<(String, String)> {
     let mut all: Vec<_> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
