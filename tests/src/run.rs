@@ -31,6 +31,8 @@ pub struct Options {
     pub interactive: bool,
     /// After that long the machine is ended: `--timeout`.
     pub limit: Duration,
+    /// A vm.toml that there is already, in place of the machine's own.
+    pub config: Option<PathBuf>,
     /// Further arguments of `optimus-vmm run`.
     pub arguments: Vec<String>,
     /// A command that runs the hypervisor: `prlimit` and the like. Its words come first.
@@ -46,7 +48,7 @@ impl Default for Options {
             Ok(value) if value == "1" => Hypervisor::Peer,
             _ => Hypervisor::Optimus,
         };
-        Self { hypervisor, interactive: false, limit, arguments: Vec::new(), under: Vec::new() }
+        Self { hypervisor, interactive: false, limit, config: None, arguments: Vec::new(), under: Vec::new() }
     }
 }
 
@@ -60,6 +62,11 @@ impl Options {
     pub fn with<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         self.arguments.extend(arguments.into_iter().map(str::to_owned));
         self
+    }
+
+    /// Runs the machine of a vm.toml that there is already.
+    pub fn of_file(self, config: &Path) -> Self {
+        Self { config: Some(config.into()), ..self }
     }
 
     /// Runs the hypervisor by way of another command.
@@ -125,8 +132,14 @@ impl Machine {
         let mut command = match options.hypervisor {
             Hypervisor::Optimus => {
                 let kind = if options.interactive { "unix" } else { "file" };
-                let config = self.file("vm.toml");
-                std::fs::write(&config, toml::of(self))?;
+                let config = match &options.config {
+                    Some(config) => config.clone(),
+                    None => {
+                        let config = self.file("vm.toml");
+                        std::fs::write(&config, toml::of(self))?;
+                        config
+                    }
+                };
                 let mut command = options.command(&binary::path()?);
                 command.arg("run").arg(config).arg("--headless");
                 command.arg("--serial").arg(format!("{kind}:{}", serial.display()));

@@ -1,6 +1,10 @@
-//! The doctor on a host with a real IOMMU: what it says is done, word by word, and then a machine runs that did not before.
+//! The doctor on a host with a real IOMMU: what it says is done, word by word, and then a machine runs that did not before, by a vm.toml that
+//! `init` has written.
+
+use std::path::Path;
 
 use serde_json::Value;
+use tests::lab::Firmware;
 use tests::machine::Machine;
 use tests::passthrough::{Gpu, Passthrough, Rom};
 use tests::run::Options;
@@ -11,7 +15,7 @@ use super::gpu::SPOOFED;
 use crate::{Scenario, elsewhere, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("doctor_leads_to_a_run", 60, to_a_run),
+    scenario("doctor_leads_to_a_run", 70, to_a_run),
     elsewhere("doctor_tells_that_interrupts_are_not_remapped", 10, "unsafe", not_remapped),
     elsewhere("doctor_tells_that_the_iommu_is_off", 10, "off", no_iommu),
 ];
@@ -90,7 +94,13 @@ fn to_a_run() -> Outcome {
     ensure(status == 0, format!("status {status} after what it said was done: {well:#}"))?;
     ensure(said(&well, "gpu-driver", "ok").contains("vfio-pci has the GPU"), format!("{well:#}"))?;
 
-    let mut running = machine.start(&Options::default().within(300))?;
+    let config = begun(&machine, &gpu.address)?;
+    let name = config.display().to_string();
+    let kernel = machine.kernel.as_ref().ok_or("the machine has a kernel")?;
+    let initrd = kernel.initrd.as_ref().ok_or("the kernel has an initrd")?;
+    let files = [kernel.image.display().to_string(), initrd.display().to_string()];
+    let words = ["--direct", "--kernel", &files[0], "--initrd", &files[1], "--append", &kernel.cmdline];
+    let mut running = machine.start(&Options::default().within(300).of_file(&config).with(words))?;
     running.expect("L2-TEST-PASSED pci")?;
     // Its own process is named as the one that has the GPU.
     let (status, held) = doctor(&[&name])?;
@@ -98,11 +108,59 @@ fn to_a_run() -> Outcome {
     let who = said(&held, "gpu-users", "blocks");
     ensure(who.contains("optimus-vmm (process "), format!("who has the GPU: {who}"))?;
     let finished = running.kill()?;
-    finished.printed("PCI 0000:01:00.0 0x10de 0x1c8d 0x17aa 0x39d1 0x030000")?;
+    finished.printed("PCI 0000:01:00.0 0x1002 0x5046")?;
     for function in &functions {
         function.bind(None)?;
     }
     Ok(())
+}
+
+/// What `init` says.
+fn init(arguments: &[&str]) -> Outcome<String> {
+    tests::lab::call(&binary::path()?.display().to_string(), &[&["init", "--yes"], arguments].concat())
+}
+
+/// The command that comes next, without the program's name.
+fn next(said: &str) -> Outcome<Vec<String>> {
+    let line = said.lines().find_map(|line| line.strip_prefix("Next: `optimus-vmm "));
+    let command =
+        line.and_then(|rest| rest.split('`').next()).ok_or_else(|| format!("what comes next: {said}"))?;
+    Ok(command.split(' ').map(str::to_owned).collect())
+}
+
+/// Writes a vm.toml for the GPU, which is bound, in a laptop that lacks the firmware at first, and does what is said until it can run.
+fn begun(machine: &Machine, gpu: &str) -> Outcome<std::path::PathBuf> {
+    let config = machine.file("laptop.toml");
+    let name = config.display().to_string();
+    let arguments = [&name, "--gpu", gpu, "--os", "linux", "--disk-size", "64M", "--patience", "60"];
+    let said = init(&arguments)?;
+    ensure(next(&said)? == ["doctor", &name], format!("without firmware the doctor is next: {said}"))?;
+    let text = std::fs::read_to_string(&config)?;
+    for line in [&format!("host = \"{gpu}\""), "manage = false", "os = \"linux\"", "backend = \"user\""] {
+        ensure(text.lines().any(|other| other == line), format!("'{line}' is not in {text}"))?;
+    }
+    let disk = std::fs::metadata(machine.file("laptop.raw"))?;
+    ensure(disk.len() == 64 << 20, format!("a disk of {} bytes", disk.len()))?;
+    let (status, report) = doctor(&[&name])?;
+    let told = self::said(&report, "vm-toml", "blocks");
+    ensure(
+        status == 3 && told.contains("apt install ovmf"),
+        format!("status {status} without firmware: {told}"),
+    )?;
+    // As the package does.
+    let place = Path::new("/usr/share/OVMF");
+    std::fs::create_dir_all(place)?;
+    std::fs::copy(Firmware::USUAL.code(), place.join("OVMF_CODE_4M.fd"))?;
+    std::fs::copy(Firmware::USUAL.vars(), place.join("OVMF_VARS_4M.fd"))?;
+    let (status, report) = doctor(&[&name])?;
+    ensure(status == 0, format!("status {status} with firmware: {report:#}"))?;
+    // A second time the run is next; what there is, is kept.
+    let refused = init(&arguments);
+    ensure(refused.is_err(), format!("the file was replaced without --force: {refused:?}"))?;
+    let said = init(&[&name, "--force", "--gpu", gpu, "--os", "linux", "--patience", "60"])?;
+    ensure(next(&said)? == ["run", &name], format!("the run is next: {said}"))?;
+    ensure(said.contains("a disk that exists"), said)?;
+    Ok(config)
 }
 
 fn not_remapped() -> Outcome {
