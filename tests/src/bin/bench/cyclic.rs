@@ -19,6 +19,19 @@ pub(crate) struct Work {
     pub(crate) seconds: u32,
 }
 
+/// How late timers were, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Lateness {
+    /// How many timers there were, on all processors together.
+    pub(crate) timers: f64,
+    /// Half were no later.
+    pub(crate) median: f64,
+    /// 999 of 1000 were no later.
+    pub(crate) p999: f64,
+    /// The latest.
+    pub(crate) most: f64,
+}
+
 /// The machine of a guest that does this work: a timer of 1 kHz on each processor.
 pub(crate) fn machine(options: &Options, files: &Files, work: &Work) -> Machine {
     files.with_tools(options, &format!("test=cyclictest idle={} seconds={}", work.idle, work.seconds))
@@ -36,16 +49,24 @@ pub(crate) fn begun(run: &mut Run, work: &Work) -> Result<()> {
     run.wait_for(b"CYCLIC-BEGIN", Duration::from_secs(work.idle.into()) + SLACK).map(drop)
 }
 
-/// Waits for the end of the work; gives how many timers there were, on all processors together.
-pub(crate) fn timers(run: &mut Run, work: &Work) -> Result<f64> {
+/// Waits for the end of the work.
+pub(crate) fn result(run: &mut Run, work: &Work) -> Result<Lateness> {
     let mark = b"CYCLIC-END ";
     run.wait_for(mark, Duration::from_secs(work.seconds.into()) + SLACK)?;
     let line = run.line_after(mark, SLACK)?;
     parse(&line).ok_or_else(|| format!("the guest says of its timers: {line}").into())
 }
 
-fn parse(line: &str) -> Option<f64> {
-    line.split(' ').find_map(|word| word.strip_prefix("timers=")?.parse().ok())
+fn parse(line: &str) -> Option<Lateness> {
+    let value = |key: &str| {
+        line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<f64>().ok())
+    };
+    Some(Lateness {
+        timers: value("timers")?,
+        median: value("p50")?,
+        p999: value("p999")?,
+        most: value("max")?,
+    })
 }
 
 #[cfg(test)]
@@ -54,8 +75,9 @@ mod tests {
 
     #[test]
     fn the_guests_line_is_read() {
-        assert_eq!(parse("timers=40000 p50=12 p999=340 max=9001"), Some(40_000.0));
-        assert_eq!(parse("p50=12 max=9001"), None);
+        let expected = Lateness { timers: 40_000.0, median: 12.0, p999: 340.0, most: 9001.0 };
+        assert_eq!(parse("timers=40000 p50=12 p999=340 max=9001"), Some(expected));
+        assert_eq!(parse("timers=40000 p50=12 max=9001"), None);
         assert_eq!(parse(""), None);
     }
 }

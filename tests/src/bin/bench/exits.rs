@@ -86,7 +86,7 @@ fn rates(options: &Options, files: &Files, monitor: &Monitor, interface: &Interf
     let idle = rate(run.pid())?;
     cyclic::begun(&mut run, &WORK)?;
     let busy = rate(run.pid())?;
-    let timers = cyclic::timers(&mut run, &WORK)? / f64::from(WORK.seconds);
+    let timers = cyclic::result(&mut run, &WORK)?.timers / f64::from(WORK.seconds);
     Ok([idle, busy / timers])
 }
 

@@ -7,6 +7,7 @@
 //! bench display FILE [OPTION]…    what needs ramfb and VNC; writes FILE
 //! bench net FILE [OPTION]…        what needs a network; writes FILE
 //! bench exits FILE [OPTION]…      how often a Linux guest leaves the processor; writes FILE
+//! bench latency FILE [OPTION]…    how late a guest's timers are on a busy host of several CPUs; writes FILE
 //! bench disk FILE [OPTION]…       what fio does in a guest; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
@@ -19,6 +20,7 @@ mod display;
 mod exits;
 mod guests;
 mod host;
+mod latency;
 mod monitor;
 mod native;
 mod net;
@@ -126,7 +128,7 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|direct|native|passthrough|display|net|exits|disk FILE [OPTION]…, or bench report FILE PART…"
+            "usage: bench guests|direct|native|passthrough|display|net|exits|latency|disk FILE [OPTION]…, or bench report FILE PART…"
                 .into(),
         );
     };
@@ -150,6 +152,10 @@ fn run() -> Result<()> {
         "exits" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&exits::measure(&Options::parse(words)?, keep)?)
+        }
+        "latency" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&latency::measure(&Options::parse(words)?, keep)?)
         }
         "disk" => {
             let keep = |part: &Part| write_json(&output, &part.json());
