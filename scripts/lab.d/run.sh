@@ -141,8 +141,9 @@ machine_arguments() {
     machine=(
         -nodefaults -no-user-config -display none -vga none -no-reboot
         -machine q35,kernel-irqchip=split -accel tcg,thread=multi,tb-size=512
-        # Without a name of its own it would be called QEMU's, and so would the processors of guests.
-        -cpu "max,+svm,model-id=Lab Processor" -smp "$cpus" -m "$memory"
+        # Without a name of its own it would be called QEMU's, and so would the processors of guests. With erms and fsrm, Linux
+        # clears and copies memory by instructions that are emulated byte by byte.
+        -cpu "max,+svm,-erms,-fsrm,model-id=Lab Processor" -smp "$cpus" -m "$memory"
         -kernel "$inside/lab/kernel/vmlinuz" -initrd "$inside/run/initrd.img"
         -append "console=ttyS0 ${words}mitigations=off panic=-1 nowatchdog"
         -device isa-debug-exit,iobase=0xf4,iosize=4
