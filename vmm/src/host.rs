@@ -32,6 +32,7 @@ pub use apic::HardwareApic;
 pub use binding::bind::{BindError, Bound, GiveBackError, Manager};
 pub use binding::journal::JournalError;
 pub use binding::kernel::{ChildWriter, Kernel, WriteError};
+pub use binding::lasting::{Lending, ReleaseError};
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
 pub use cpus::{HostCpu, HostCpus, KnownCpus};

@@ -4,5 +4,6 @@ pub(super) mod bind;
 pub(super) mod claim;
 pub(super) mod journal;
 pub(super) mod kernel;
+pub(super) mod lasting;
 pub(super) mod recover;
 pub(super) mod step;

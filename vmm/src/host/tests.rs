@@ -4,6 +4,7 @@ mod binding;
 mod crash;
 mod fake;
 mod journals;
+mod lasting;
 mod mdev;
 mod reading;
 mod using;

@@ -111,6 +111,11 @@ impl Manager {
         Self { host: Host { files, kernel }, journals }
     }
 
+    /// The host's files.
+    pub(in crate::host) fn files(&self) -> &HostFiles {
+        &self.host.files
+    }
+
     /// Binds `functions` to vfio-pci for the machine of this name, and keeps them and the ports above them awake; makes
     /// those of `mdevs` that do not exist. What is bound or exists already stays so at the end. Takes as long as the
     /// drivers take to let go.
@@ -347,6 +352,24 @@ impl Bound {
     /// See [`GiveBackError`].
     pub fn give_back(mut self) -> Result<(), GiveBackError> {
         self.lent.take().map_or(Ok(()), |(manager, journal)| manager.undo(journal, &[]))
+    }
+}
+
+impl Bound {
+    /// Leaves the devices bound when this process ends, until [`Manager::release`] or a reboot.
+    ///
+    /// # Errors
+    ///
+    /// That cannot be recorded; the devices are given back.
+    pub fn last(mut self) -> Result<(), BindError> {
+        let Some((manager, mut journal)) = self.lent.take() else { return Ok(()) };
+        match journal.last() {
+            Ok(()) => Ok(()),
+            Err(error) => match manager.undo(journal, &[]) {
+                Ok(()) => Err(error.into()),
+                Err(left) => Err(BindError::AndLeft { error: Box::new(error.into()), left }),
+            },
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub(in crate::host) fn leftovers(
                     leftovers.push(journal);
                 }
             }
+            // It is bound, and stays so: nobody's claim.
+            Found::Lasting(_) => {}
             Found::Unusable(path, why) => tracing::debug!("{}: {why}", path.display()),
         }
     }

@@ -8,6 +8,8 @@
 //! journal that can be locked is one to be rolled back. A replacement is locked before it is renamed, so that there is
 //! no moment at which a living journal is free. The directory itself is locked for as long as files in it are listed or
 //! replaced.
+//!
+//! A journal that says of itself that it is lasting outlives its process: what it has is given back by `host release` or a reboot alone.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -26,6 +28,8 @@ use crate::host::files::names;
 
 /// The version of the format. Version 1 had no mediated devices, and is read as this one.
 const FORMAT: u32 = 2;
+/// That of lasting journals, which earlier versions of this program are to leave alone.
+const LASTING: u32 = 4;
 const ENDING: &str = ".json";
 /// More than any journal has, in bytes.
 const LONGEST: u64 = 4 << 20;
@@ -83,6 +87,9 @@ pub(in crate::host) struct Record {
     pub(in crate::host) claims: Vec<LentDevice>,
     /// What was, or was about to be, changed, in order.
     pub(in crate::host) steps: Vec<Step>,
+    /// It outlives its process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::host) lasting: bool,
 }
 
 impl Record {
@@ -92,7 +99,8 @@ impl Record {
         claims: Vec<LentDevice>,
         steps: Vec<Step>,
     ) -> Self {
-        Self { format: FORMAT, machine: machine.into(), pid: std::process::id(), boot, claims, steps }
+        let (machine, pid) = (machine.into(), std::process::id());
+        Self { format: FORMAT, machine, pid, boot, claims, steps, lasting: false }
     }
 }
 
@@ -109,8 +117,16 @@ pub(in crate::host) struct Journal {
 impl Journal {
     /// Replaces the steps.
     pub(in crate::host) fn keep(&mut self, steps: Vec<Step>) -> Result<(), JournalError> {
+        self.replace(Record { steps, ..self.record.clone() })
+    }
+
+    /// Has it outlive this process.
+    pub(in crate::host) fn last(&mut self) -> Result<(), JournalError> {
+        self.replace(Record { lasting: true, format: LASTING, ..self.record.clone() })
+    }
+
+    fn replace(&mut self, record: Record) -> Result<(), JournalError> {
         let lock = self.dir.lock()?;
-        let record = Record { steps, ..self.record.clone() };
         self.file = replace(&lock, &self.path, &record)?;
         self.record = record;
         Ok(())
@@ -134,6 +150,8 @@ pub(in crate::host) enum Found {
     Live(Record),
     /// Of a process that is gone.
     Stale(Journal),
+    /// Of `host bind`: its process is gone, and what it has stays.
+    Lasting(Journal),
     /// No journal that we understand; where it is now, and why.
     Unusable(PathBuf, String),
 }
@@ -227,7 +245,11 @@ impl JournalDir {
             Err(error) => return Found::Unusable(path, error.to_string()),
         };
         match (read(&file, &metadata), free) {
-            (Ok(record), true) => Found::Stale(Journal { dir: self.clone(), path, record, file }),
+            (Ok(record), true) => {
+                let lasting = record.lasting;
+                let journal = Journal { dir: self.clone(), path, record, file };
+                if lasting { Found::Lasting(journal) } else { Found::Stale(journal) }
+            }
             (Ok(record), false) => Found::Live(record),
             (Err(Unreadable::Newer(why)), _) | (Err(Unreadable::Corrupt(why)), false) => {
                 Found::Unusable(path, why)
@@ -293,7 +315,7 @@ fn read(file: &File, metadata: &Metadata) -> Result<Record, Unreadable> {
     let corrupt = |error: &dyn ToString| Unreadable::Corrupt(error.to_string());
     let text = input::read_open(file, metadata, LONGEST).map_err(|error| corrupt(&error))?;
     let Version { format } = serde_json::from_slice(&text).map_err(|error| corrupt(&error))?;
-    if format > FORMAT {
+    if format > LASTING {
         return Err(Unreadable::Newer(format!("a newer optimus-vmm wrote it (format {format})")));
     }
     serde_json::from_slice(&text).map_err(|error| corrupt(&error))

@@ -93,8 +93,9 @@ impl Manager {
             }
             let recovery = match found {
                 Found::Live(_) => continue,
+                Found::Lasting(journal) if journal.record.boot == self.boot() => continue,
                 Found::Unusable(path, why) => Recovery::Unusable { path, why },
-                Found::Stale(journal) => self.roll_back(journal),
+                Found::Stale(journal) | Found::Lasting(journal) => self.roll_back(journal),
             };
             match &recovery {
                 Recovery::Rebooted { .. } => tracing::info!("{recovery}"),
