@@ -6,6 +6,7 @@
 mod ctl;
 mod doctor;
 mod explain;
+mod host;
 mod init;
 mod script;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::watch::Pattern;
 pub use ctl::{Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton};
 pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};
+pub use host::{BindWhen, HostArgs, HostCommand, HostSetupArgs, HostUndoArgs};
 pub use init::{GpuChoice, GuestOs, InitArgs};
 pub use script::Script;
 pub use vbios::{DeviceId, DumpArgs, FindArgs, InfoArgs, VbiosArgs, VbiosCommand};
@@ -71,6 +73,8 @@ pub enum Command {
     Doctor(Box<DoctorArgs>),
     /// Write a commented vm.toml for this laptop, and make the machine's disk
     Init(Box<InitArgs>),
+    /// Make this host ready to lend devices, and take that back
+    Host(Box<HostArgs>),
     /// Print the JSON schema of vm.toml
     Schema,
     /// Look into a GPU's video BIOS, find it in a BIOS update, or read it from the GPU

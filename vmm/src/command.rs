@@ -1,7 +1,7 @@
 //! The `optimus-vmm` command: reads the command line, runs the subcommand, and is the one place that prints answers and errors. What is for
 //! people is printed without what could steer their terminal ([`printable`]); JSON is for programs and stays as it is.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,7 +9,7 @@ use vocabulary::printable::{is_control, printable};
 
 use crate::cli::{
     AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs, ExplainCommand,
-    InitArgs, PlanArgs, RunArgs, RunOptions,
+    HostArgs, InitArgs, PlanArgs, RunArgs, RunOptions,
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
@@ -22,6 +22,7 @@ use crate::log;
 use crate::machine;
 use crate::outcome::{Failure, status};
 use crate::plan::report::{self, Report};
+use crate::setup::{self, Dialogue};
 use crate::signals;
 use crate::vbios;
 
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),
         Command::Doctor(args) => examine(&args),
         Command::Init(args) => begin(&args),
+        Command::Host(args) => change_host(&args),
         Command::Schema => print_raw(&config::schema()),
         Command::Vbios(args) => match vbios::run(&args, cli.verbose > 0) {
             Ok(answer) => print_as(args.json(), &answer.text).map(|_| answer.status),
@@ -105,6 +107,37 @@ fn examine(args: &DoctorArgs) -> Result<u8, Failure> {
 fn begin(args: &InitArgs) -> Result<u8, Failure> {
     match init::run(args) {
         Ok(text) => print(&text),
+        Err(error) => {
+            complain(&error.to_string());
+            Ok(error.status())
+        }
+    }
+}
+
+/// Whoever sits at the terminal.
+struct Person;
+
+impl Dialogue for Person {
+    fn say(&mut self, text: &str) {
+        complain(text);
+    }
+
+    fn confirm(&mut self, plan: &str) -> std::io::Result<Option<bool>> {
+        if !std::io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        let mut out = std::io::stdout().lock();
+        write!(out, "{}\nMake these changes? [y/N] ", printable(plan))?;
+        out.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
+    }
+}
+
+fn change_host(args: &HostArgs) -> Result<u8, Failure> {
+    match setup::run(args, &mut Person) {
+        Ok(answer) => print_as(args.json(), &answer.text).map(|_| answer.status),
         Err(error) => {
             complain(&error.to_string());
             Ok(error.status())

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::DoctorArgs;
 use crate::outcome::status;
 use check::CHECKS;
+pub(crate) use distribution::Family;
 use facts::{Context, Facts, Probe};
 use report::Report;
 pub(crate) use survey::{DisplayGpu, Host, LentGpu, Survey};

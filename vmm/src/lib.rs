@@ -31,6 +31,7 @@ mod privileges;
 mod programs;
 mod screenshot;
 mod session;
+mod setup;
 mod signals;
 mod socket;
 mod terminal;

@@ -2,10 +2,11 @@
 //! installed. Commands stand between backticks.
 
 use super::facts::{Facts, System};
+use crate::host::HostFiles;
 
 /// Distributions that do these things alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     Arch,
     /// Debian, Ubuntu and what is made from them.
     Debian,
@@ -14,6 +15,13 @@ pub(super) enum Family {
     NixOs,
     /// One that is not known.
     Other,
+}
+
+impl Family {
+    /// That of the system whose files these are.
+    pub(crate) fn of(files: &HostFiles) -> Self {
+        family(&System::named(files))
+    }
 }
 
 /// What can be installed.
@@ -133,32 +141,14 @@ impl Distribution {
         }
     }
 
-    /// Renews the initramfs.
-    fn renew_initramfs(self) -> &'static str {
+    /// Has vfio-pci take devices at each boot, before their drivers can: those of the vm.toml, if there is one.
+    pub(super) fn bind_at_boot(self, config: Option<&str>) -> String {
+        let config = config.map(|path| format!(" {path}")).unwrap_or_default();
         match self.family {
-            Family::Arch => "sudo mkinitcpio -P",
-            Family::Debian => "sudo update-initramfs -u",
-            Family::Fedora | Family::Suse => "sudo dracut -f",
-            Family::NixOs | Family::Other => "",
-        }
-    }
-
-    /// Has vfio-pci take functions with these IDs at each boot, before `drivers` can.
-    pub(super) fn bind_at_boot(self, ids: &str, drivers: &[String]) -> String {
-        if self.family == Family::NixOs {
-            return format!(
-                "add `boot.initrd.kernelModules = [ \"vfio_pci\" ]; boot.kernelParams = [ \"vfio-pci.ids={ids}\" ];` to \
-                 /etc/nixos/configuration.nix, `sudo nixos-rebuild boot`, and reboot"
-            );
-        }
-        let mut lines = format!("options vfio-pci ids={ids}\\n");
-        for driver in drivers {
-            lines.push_str(&format!("softdep {driver} pre: vfio-pci\\n"));
-        }
-        let command = format!("printf '{lines}' | sudo tee /etc/modprobe.d/vfio.conf");
-        match self.renew_initramfs() {
-            "" => format!("`{command}`, renew the initramfs, and reboot"),
-            renew => format!("`{command} && {renew}`, and reboot"),
+            Family::NixOs => format!(
+                "`optimus-vmm host setup --bind boot{config}` prints the lines for /etc/nixos/configuration.nix"
+            ),
+            _ => format!("`sudo optimus-vmm host setup --bind boot{config}`, and reboot"),
         }
     }
 
@@ -168,9 +158,7 @@ impl Distribution {
             Family::NixOs => "add `security.pam.loginLimits = [ { domain = \"@kvm\"; type = \"-\"; item = \"memlock\"; value = \"unlimited\"; } ];` to \
                               /etc/nixos/configuration.nix, `sudo nixos-rebuild switch`, and log in again"
                 .into(),
-            _ => "`echo '@kvm - memlock unlimited' | sudo tee /etc/security/limits.d/optimus-vmm.conf`, and log in again as a member of the group kvm; \
-                  root needs none of it"
-                .into(),
+            _ => "`sudo optimus-vmm host setup --bind run`, and log in again as a member of the group kvm; root needs none of it".into(),
         }
     }
 
@@ -282,7 +270,8 @@ mod tests {
                 distribution.add_parameters("intel_iommu=on iommu=pt"),
                 distribution.remove_parameter("intel_iommu=off"),
                 distribution.module_option("vfio-pci", "disable_idle_d3=1"),
-                distribution.bind_at_boot("10de:1c8d,10de:0fb9", &["nouveau".into(), "nvidia".into()]),
+                distribution.bind_at_boot(None),
+                distribution.bind_at_boot(Some("vm.toml")),
                 distribution.unlimited_memlock(),
                 distribution.sysctl("kernel.split_lock_mitigate=0"),
                 distribution.install(Package::Ovmf),

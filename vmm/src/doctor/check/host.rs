@@ -123,7 +123,7 @@ pub(super) fn rights(facts: &Facts, _: Distribution) -> Vec<Verdict> {
                 "only root's machines can have devices of the host",
             )
             .with_fix(
-                "run with `sudo`; or, for devices that are bound already, `printf 'SUBSYSTEM==\"vfio|vfio-dev\", GROUP=\"kvm\", MODE=\"0660\"\\nKERNEL==\"iommu\", GROUP=\"kvm\", MODE=\"0660\"\\n' | sudo tee /etc/udev/rules.d/70-vfio.rules && sudo udevadm control --reload && sudo udevadm trigger`",
+                "run with `sudo`; or, for devices that are bound already, `sudo optimus-vmm host setup --bind run`, which gives them to the group kvm, and reboot",
             ),
         );
     }

@@ -1,36 +1,19 @@
 //! Who has the GPU, and what makes each let go.
 
-use std::collections::BTreeSet;
-
 use super::group::is_lent;
 use super::{Verdict, function, listed};
 use crate::doctor::distribution::Distribution;
 use crate::doctor::facts::Facts;
-use crate::doctor::facts::gpu::Function;
 
 /// Branches of NVIDIA's open modules whose count of users may never reach zero, so that taking a GPU from them waits for ever.
 const STICKY: std::ops::Range<u32> = 590..610;
-
-/// IDs of the GPU's functions, and the drivers that would take them: those for binding at boot.
-fn at_boot(slot: &[Function]) -> (String, Vec<String>) {
-    let functions = || slot.iter().filter(|function| !function.is_bridge());
-    let ids: Vec<_> = functions().map(Function::ids).collect();
-    let mut drivers: BTreeSet<_> = ["nouveau", "nvidia"].into_iter().map(str::to_owned).collect();
-    let others = functions().filter_map(|function| match function.kind() {
-        0x0403 => Some("snd_hda_intel"),
-        0x0c03 => Some("xhci_pci"),
-        _ => None,
-    });
-    drivers.extend(others.map(str::to_owned));
-    (ids.join(","), drivers.into_iter().collect())
-}
 
 pub(super) fn driver(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
     let Some(gpu) = facts.gpu() else { return Vec::new() };
     let Some(own) = gpu.function() else { return Vec::new() };
     let source = format!("{}/driver", function(own.address));
-    let (ids, drivers) = at_boot(&gpu.slot);
-    let bind = || distribution.bind_at_boot(&ids, &drivers);
+    let config = facts.machine.as_ref().map(|machine| machine.path.as_str());
+    let bind = || distribution.bind_at_boot(config);
     let name = match own.driver.as_deref() {
         None => {
             return vec![Verdict::ok(

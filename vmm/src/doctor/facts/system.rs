@@ -50,7 +50,6 @@ impl System {
             let text = files.text(format!("sys/class/dmi/id/{name}")).ok()?;
             Some(((*name).to_owned(), text.trim().to_owned()))
         });
-        let os = OS_RELEASE.iter().find_map(|file| files.text(file).ok()).unwrap_or_default();
         let kernel = files.text("proc/sys/kernel/osrelease").ok();
         let cmdline = files.text("proc/cmdline").unwrap_or_default();
         let is_battery = |name: &String| {
@@ -60,9 +59,6 @@ impl System {
         };
         Self {
             model: model.collect(),
-            id: variable(&os, "ID").unwrap_or_default(),
-            like: variable(&os, "ID_LIKE").unwrap_or_default().split(' ').map(str::to_owned).collect(),
-            name: variable(&os, "PRETTY_NAME").unwrap_or_else(|| "an unknown distribution".into()),
             modules: modules::read(files, kernel.as_deref()),
             kernel,
             parameters: cmdline.split_whitespace().map(str::to_owned).collect(),
@@ -72,6 +68,18 @@ impl System {
                 .map(|file| (*file).to_owned())
                 .collect(),
             battery: files.names(POWER).iter().any(is_battery),
+            ..Self::named(files)
+        }
+    }
+
+    /// What os-release says alone.
+    pub(in crate::doctor) fn named(files: &HostFiles) -> Self {
+        let os = OS_RELEASE.iter().find_map(|file| files.text(file).ok()).unwrap_or_default();
+        Self {
+            id: variable(&os, "ID").unwrap_or_default(),
+            like: variable(&os, "ID_LIKE").unwrap_or_default().split(' ').map(str::to_owned).collect(),
+            name: variable(&os, "PRETTY_NAME").unwrap_or_else(|| "an unknown distribution".into()),
+            ..Self::default()
         }
     }
 

@@ -115,7 +115,7 @@ pub(super) const CASES: &[Case] = &[
         "file proc/driver/nvidia/version NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  595.45.04  Release Build",
         "gpu-driver",
         Severity::Warning,
-        &["595.45.04 (open)", "softdep nvidia pre: vfio-pci", "ids=10de:1f99", "mkinitcpio -P"],
+        &["595.45.04 (open)", "`sudo optimus-vmm host setup --bind boot`"],
     ),
     (
         &[("030200 -", "030200 nvidia")],
@@ -291,7 +291,7 @@ pub(super) const CASES: &[Case] = &[
         "file proc/self/limits Max locked memory  8388608  8388608  bytes\nfile proc/self/status CapEff: 0000000000000000",
         "locked-memory",
         Severity::Warning,
-        &["8M", "memlock unlimited"],
+        &["8M", "host setup --bind run"],
     ),
     (
         &[],

@@ -1,0 +1,21 @@
+//! Which functions go together.
+
+use super::fixture::Fixture;
+use crate::setup::lending::together;
+
+#[test]
+fn the_functions_of_a_gpu_go_together_and_others_alone() {
+    let fixture = Fixture::new("debian");
+    let files = fixture.root().files();
+    let shown = |names: &[&str]| {
+        let devices: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+        together(&files, &devices).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&["0000:01:00.0"]), ["0000:01:00.0", "0000:01:00.1"]);
+    assert_eq!(shown(&["0000:01:00.1"]), ["0000:01:00.1"]);
+    // The chipset's other functions are none of an audio controller's.
+    fixture.function("0000:00:1f.0", "8086:a14e", "060100", "lpc_ich");
+    assert_eq!(shown(&["0000:00:1f.3"]), ["0000:00:1f.3"]);
+    // What is not there is told by who binds it.
+    assert_eq!(shown(&["0000:09:00.0", "0000:09:00.0"]), ["0000:09:00.0"]);
+}
