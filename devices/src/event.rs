@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The event's descriptor.
@@ -9,4 +10,16 @@ use vmm_sys_util::eventfd::EventFd;
 pub(crate) fn borrow(event: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: `event` owns the descriptor and outlives the borrow.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}
+
+/// Sleeps until one of the events, which are non-blocking, is signalled, and silences all of them.
+pub(crate) fn wait(events: &[&EventFd]) {
+    let mut watched: Vec<PollFd<'_>> =
+        events.iter().map(|event| PollFd::from_borrowed_fd(borrow(event), PollFlags::IN)).collect();
+    // Interrupted by a signal, who waits looks after its work, and sleeps again.
+    let _ = poll(&mut watched, None);
+    for event in events {
+        // Fails when it is silent.
+        let _ = event.read();
+    }
 }

@@ -5,7 +5,7 @@
 //! memory is safe from the device.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
@@ -37,6 +37,9 @@ struct Gate {
     switch: Mutex<()>,
     /// Held for reading by each transfer.
     transfers: RwLock<()>,
+    /// How many have a [`Lease`], and the news that none has.
+    leases: Mutex<usize>,
+    returned: Condvar,
     /// Who waits for bus mastering, or has transfers under way.
     listeners: Mutex<Vec<Arc<EventFd>>>,
     /// Who transfers for long, and is to be told to end.
@@ -54,6 +57,28 @@ pub struct Permit<'a> {
     _transfer: RwLockReadGuard<'a, ()>,
 }
 
+/// Leave for accesses that others make, such as the kernel, and that last from one step of a worker to the next: the virtual CPU that disables
+/// bus mastering waits until it is given back. Unlike under a [`Permit`], whoever has it can use [`Dma::read`] and [`Dma::write`], which fail
+/// once bus mastering is disabled. Who is to give it back is woken by the event of [`Dma::signal_when_changed`].
+pub(crate) struct Lease(Dma);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut leases = self.0.0.leases();
+        *leases -= 1;
+        if *leases == 0 {
+            self.0.0.returned.notify_all();
+        }
+    }
+}
+
+impl Gate {
+    fn leases(&self) -> MutexGuard<'_, usize> {
+        // A number, changed in one step.
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Dma {
     /// A way to `ram` that is closed, as out of reset.
     pub fn new(ram: GuestRam) -> Self {
@@ -62,6 +87,8 @@ impl Dma {
             enabled: AtomicBool::new(false),
             switch: Mutex::default(),
             transfers: RwLock::default(),
+            leases: Mutex::default(),
+            returned: Condvar::new(),
             listeners: Mutex::default(),
             transferring: Mutex::default(),
         }))
@@ -84,7 +111,17 @@ impl Dma {
         self.enabled().then_some(permit)
     }
 
-    /// Guest memory, for accesses under a [`Permit`] and for questions about addresses.
+    /// Leave for lasting transfers, `None` while bus mastering is disabled.
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        let mut leases = self.0.leases();
+        // Who disables it looks at the number afterwards.
+        self.enabled().then(|| {
+            *leases += 1;
+            Lease(self.clone())
+        })
+    }
+
+    /// Guest memory, for accesses under a [`Permit`] or a [`Lease`] and for questions about addresses.
     pub(crate) fn ram(&self) -> &GuestRam {
         &self.0.ram
     }
@@ -121,7 +158,8 @@ impl Dma {
 
     /// Takes over the Command register. Disabling waits for transfers under way.
     pub(super) fn set_enabled(&self, enabled: bool) {
-        let Gate { ram: _, enabled: gate, switch, transfers, listeners, transferring } = self.0.as_ref();
+        let Gate { ram: _, enabled: gate, switch, transfers, leases: _, returned, listeners, transferring } =
+            self.0.as_ref();
         let _switch = switch.lock().unwrap_or_else(PoisonError::into_inner);
         if gate.swap(enabled, Ordering::AcqRel) == enabled {
             return;
@@ -138,6 +176,10 @@ impl Dma {
         }
         if !enabled {
             drop(transfers.write().unwrap_or_else(PoisonError::into_inner));
+            let mut leases = self.0.leases();
+            while *leases > 0 {
+                leases = returned.wait(leases).unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 }
@@ -168,5 +210,28 @@ mod tests {
             drop(permit);
         });
         assert!(dma.permit().is_some());
+    }
+
+    #[test]
+    fn a_lease_holds_up_who_disables_bus_mastering_and_not_who_has_it() {
+        let dma = Dma::new(GuestRam::from_ranges(&[(GuestAddress(0), 4096)]).unwrap());
+        assert!(dma.lease().is_none());
+        dma.set_enabled(true);
+        thread::scope(|scope| {
+            let leases = [dma.lease().unwrap(), dma.lease().unwrap()];
+            dma.write(0, &[1]).unwrap();
+            let disabling = scope.spawn(|| dma.set_enabled(false));
+            while dma.enabled() {
+                thread::yield_now();
+            }
+            assert!(matches!(dma.write(0, &[2]), Err(DmaError::Disabled)), "it does not wait for itself");
+            assert!(dma.lease().is_none());
+            let [first, second] = leases;
+            drop(first);
+            thread::sleep(Duration::from_millis(20));
+            assert!(!disabling.is_finished());
+            drop(second);
+        });
+        assert!(!dma.enabled());
     }
 }
