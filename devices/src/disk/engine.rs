@@ -29,6 +29,7 @@
 mod failure;
 mod helpers;
 mod lane;
+mod perform;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
 use crate::GuestRam;
 
 use super::backend::{BlockBackend, Topology};
-use super::cursor::{Cursor, total};
+use super::cursor::total;
 use super::volatile_io;
 
 pub(super) use failure::for_good;
@@ -55,8 +56,6 @@ use helpers::Helpers;
 
 /// Bytes of a piece of a transfer, between which a request can be given up.
 const PIECE: u64 = 1 << 20;
-/// Bytes of a piece of a discard or of zeroes. Pieces end at multiples of this, so that no block or cluster is cut.
-const ERASE_PIECE: u64 = 16 << 20;
 
 /// Most threads that wait for a disk: a driver's usual depth.
 const MOST_HELPERS: usize = 32;
@@ -77,6 +76,13 @@ pub enum Operation {
         offset: u64,
         /// Complete once it is durable (force unit access, or a disk without write cache).
         durable: bool,
+    },
+    /// Reads from the disk, and forgets what it has read.
+    Verify {
+        /// First byte on the disk.
+        offset: u64,
+        /// Bytes.
+        len: u64,
     },
     /// Makes durable what was completed before.
     Flush,
@@ -271,79 +277,6 @@ impl Image {
         }
     }
 
-    /// Does all of a request, piece by piece, and waits for it. `go_on` is asked before each piece.
-    fn perform(
-        &self,
-        operation: &Operation,
-        pieces: &[Piece],
-        ram: &GuestRam,
-        go_on: impl Fn() -> io::Result<()>,
-    ) -> io::Result<()> {
-        match operation {
-            Operation::Read { offset } => self.perform_transfer(false, *offset, pieces, ram, go_on),
-            Operation::Write { offset, durable } => {
-                self.perform_transfer(true, *offset, pieces, ram, &go_on)?;
-                self.flush_if(*durable, go_on)
-            }
-            Operation::Flush => self.flush_if(true, go_on),
-            Operation::Erase { ranges, durable } => {
-                for range in ranges {
-                    self.erase(*range, &go_on)?;
-                }
-                self.flush_if(*durable, go_on)
-            }
-        }
-    }
-
-    fn perform_transfer(
-        &self,
-        write: bool,
-        offset: u64,
-        pieces: &[Piece],
-        ram: &GuestRam,
-        go_on: impl Fn() -> io::Result<()>,
-    ) -> io::Result<()> {
-        let buffers = resolve(ram, pieces)?;
-        let end = offset + total(&buffers);
-        let mut cursor = Cursor::new(&buffers);
-        let mut piece = Vec::new();
-        let mut at = offset;
-        while at < end {
-            go_on()?;
-            let len = (end - at).min(PIECE);
-            cursor.take(len, &mut piece);
-            self.transfer(write, at, &piece)?;
-            at += len;
-        }
-        Ok(())
-    }
-
-    fn erase(&self, range: Erase, go_on: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        let Erase { offset, len, how } = range;
-        let end = offset + len;
-        let mut at = offset;
-        while at < end {
-            go_on()?;
-            let len = (ERASE_PIECE - at % ERASE_PIECE).min(end - at);
-            let mut backend = self.backend()?;
-            match how {
-                How::Discard => backend.discard(at, len)?,
-                How::Zero => backend.write_zeroes(at, len, false)?,
-                How::ZeroAndFree => backend.write_zeroes(at, len, true)?,
-            }
-            at += len;
-        }
-        Ok(())
-    }
-
-    fn flush_if(&self, durable: bool, go_on: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        if !durable {
-            return Ok(());
-        }
-        go_on()?;
-        self.backend()?.flush()
-    }
-
     /// Refuses what is not within the disk, or not allowed.
     fn check(&self, operation: &Operation, pieces: &[Piece]) -> io::Result<()> {
         let within = |offset: u64, len: u64| match offset.checked_add(len) {
@@ -354,6 +287,7 @@ impl Image {
         match operation {
             Operation::Read { offset } => within(*offset, len_of(pieces)),
             Operation::Write { offset, .. } => writable().and_then(|()| within(*offset, len_of(pieces))),
+            Operation::Verify { offset, len } => within(*offset, *len),
             Operation::Flush => Ok(()),
             Operation::Erase { ranges, .. } => {
                 writable().and_then(|()| ranges.iter().try_for_each(|range| within(range.offset, range.len)))

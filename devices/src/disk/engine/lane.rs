@@ -116,7 +116,9 @@ impl Lane {
         if let Err(error) = self.desk.go_on().and_then(|()| self.image.check(operation, pieces)) {
             return Begun::Done(Err(error));
         }
-        if let (Operation::Read { .. }, Some(on_read)) = (operation, &self.image.on_read) {
+        if let (Operation::Read { .. } | Operation::Verify { .. }, Some(on_read)) =
+            (operation, &self.image.on_read)
+        {
             on_read();
         }
         if self.alone {
