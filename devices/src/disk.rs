@@ -2,7 +2,8 @@
 //!
 //! Two formats: raw ([`raw`]), in which the file's bytes are the disk's, and QEMU's qcow2 ([`qcow2`]). What both have in
 //! common is the file below ([`file`]), the locks that keep other users off it ([`locks`]), and a memory for failed
-//! flushes ([`durable`]). Requests of a device's queues go to an image side by side ([`engine`]). An image may have been damaged or forged: what is wrong with one is found when it is opened
+//! flushes ([`durable`]). Requests of a device's queues go to an image side by side ([`engine`]); those that fail are the guest's business, or stop the
+//! machine ([`failures`]). An image may have been damaged or forged: what is wrong with one is found when it is opened
 //! ([`open`]), and said in words that lead to a fix ([`error`]).
 
 mod backend;
@@ -11,6 +12,7 @@ mod disc;
 mod durable;
 pub mod engine;
 mod error;
+mod failures;
 mod file;
 mod limits;
 mod locks;
@@ -24,4 +26,5 @@ mod volatile_io;
 pub use backend::{BlockBackend, SECTOR, Topology};
 pub use disc::{DISC_BLOCK, Disc};
 pub use error::DiskError;
+pub use failures::{Failures, OnError};
 pub use open::{DiskOptions, open_disk};

@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use crate::GuestRam;
 use crate::bus::Action;
+use crate::disk::Failures;
 use crate::disk::engine::Disk;
 use crate::interrupt::{IrqLine, MsiAllocator};
 use crate::pci::dma::Dma;
@@ -106,15 +107,15 @@ struct State {
 
 impl Nvme {
     /// A controller for `disk` with `queues` I/O queue pairs, 1 to [`MAX_QUEUES`]. It works in `ram`, and interrupts through a vector for the
-    /// admin queue and one for each pair, all from `msi`, or through `line` (INTA) while the guest leaves MSI-X off. The log calls it
-    /// `name`.
+    /// admin queue and one for each pair, all from `msi`, or through `line` (INTA) while the guest leaves MSI-X off. `failures` are
+    /// the requests that the image cannot serve.
     ///
     /// # Errors
     /// The host has no event or vector for it.
     pub fn endpoint(
         disk: Disk,
         identity: Identity,
-        name: &str,
+        failures: Arc<Failures>,
         queues: u16,
         ram: GuestRam,
         place: (Placement, &dyn MsiAllocator, Arc<dyn IrqLine>),
@@ -142,7 +143,7 @@ impl Nvme {
             return Err(NvmeError::TooLarge { queues });
         }
         let (interrupts, dma) = (Arc::new(interrupts), Dma::new(ram));
-        let shared = Shared::new(disk, name, queues, dma.clone(), Arc::clone(&interrupts))?;
+        let shared = Shared::new(disk, failures, queues, dma.clone(), Arc::clone(&interrupts))?;
         let device =
             Self { shared, identity: Arc::new(identity), started: Instant::now(), state: Mutex::default() };
         Ok(Endpoint::new(config, interrupts, dma, power, Arc::new(device)))
@@ -209,7 +210,7 @@ impl Nvme {
         let Some(queues) = queues else {
             crate::limited_warn!(
                 "{}: the guest enables the NVMe controller with admin queues or choices that there are not",
-                self.shared.name
+                self.shared.failures.name()
             );
             registers.set_fatal();
             return;
@@ -252,6 +253,10 @@ impl EndpointDevice for Nvme {
                 Some(at) => self.ring(at / DOORBELL, value),
                 None => self.write_register(at, value),
             }
+        }
+        #[cfg(feature = "testing")]
+        if let Some(admin) = &self.state().admin {
+            admin.work_inline();
         }
         Action::None
     }

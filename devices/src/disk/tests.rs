@@ -3,6 +3,7 @@
 mod backing;
 mod damage;
 mod failing;
+pub(crate) mod gated;
 mod header;
 mod images;
 mod open;

@@ -145,6 +145,12 @@ impl Admin {
         }
     }
 
+    /// Has the I/O queues do what there is to do, where they have no threads.
+    #[cfg(feature = "testing")]
+    pub(super) fn work_inline(&self) {
+        self.workers.iter().flatten().for_each(Worker::work_inline);
+    }
+
     /// A doorbell was written that means nothing.
     pub(super) fn doorbell_error(&mut self, error: DoorbellError) {
         self.events.raise(Event::Doorbell(error));
@@ -287,7 +293,10 @@ impl Admin {
             Ok(worker) => *place = Some(worker),
             Err(error) => {
                 doorbells.set_submission(0);
-                crate::limited_error!("{}: queue {id} cannot be served: {error}", self.shared.name);
+                crate::limited_error!(
+                    "{}: queue {id} cannot be served: {error}",
+                    self.shared.failures.name()
+                );
                 return Err(Status::INTERNAL);
             }
         }

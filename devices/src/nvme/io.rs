@@ -124,80 +124,121 @@ fn dataset_management(command: &Command, shared: &Shared, ram: &GuestRam) -> Res
     Ok(Begun::Operation(Operation::Erase { ranges, durable: false }))
 }
 
-/// What is remembered of a command under way, as the tag of its operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tag {
+/// What is remembered of a command under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
     id: u16,
     opcode: u8,
     /// Number of Logical Blocks, from 0.
     blocks: u16,
+    /// Its data may be volatile when it is complete.
+    volatile: bool,
+    /// For the log: what it does, and at which byte.
+    what: (&'static str, u64),
+    /// What is to be done again if it fails and the host is not to know.
+    again: Option<(Operation, Box<[Piece]>)>,
 }
 
-impl Tag {
-    pub(super) fn of(command: &Command) -> Self {
-        Self { id: command.id(), opcode: command.opcode(), blocks: command.dword(12) as u16 }
+impl UnderWay {
+    /// `command`, for which the disk performs `operation`.
+    pub(super) fn new(command: &Command, operation: &Operation, pieces: &[Piece], shared: &Shared) -> Self {
+        let (what, offset, volatile) = match operation {
+            Operation::Read { offset } | Operation::Verify { offset, .. } => ("read", *offset, false),
+            Operation::Write { offset, durable } => ("write", *offset, !durable),
+            Operation::Flush => ("flush", 0, false),
+            Operation::Erase { ranges, durable } => {
+                ("free or zero space", ranges.first().map_or(0, |range| range.offset), !durable)
+            }
+        };
+        Self {
+            id: command.id(),
+            opcode: command.opcode(),
+            blocks: command.dword(12) as u16,
+            volatile,
+            what: (what, offset),
+            again: shared.failures.keeps_requests().then(|| (operation.clone(), pieces.into())),
+        }
     }
 
-    pub(super) fn pack(self) -> u64 {
-        u64::from(self.id) | u64::from(self.opcode) << 16 | u64::from(self.blocks) << 32
+    /// What the disk is to do when the machine goes on.
+    pub(super) fn again(&self) -> Option<&(Operation, Box<[Piece]>)> {
+        self.again.as_ref()
     }
 
-    pub(super) fn unpack(tag: u64) -> Self {
-        Self { id: tag as u16, opcode: (tag >> 16) as u8, blocks: (tag >> 32) as u16 }
+    /// What the host is told at its end.
+    pub(super) fn answer(self, status: Status) -> Answer {
+        Answer { id: self.id, result: 0, status }
     }
 }
 
-/// The answer to a command of `queue` whose operation has come to an end. `given_up` is the status of those that were cancelled.
-pub(super) fn finish(
-    tag: u64,
+/// What follows the end of an operation.
+pub(super) enum Ended {
+    /// The host is told.
+    Answer(Answer),
+    /// This, before the host is told.
+    Next(UnderWay, Operation),
+    /// The same once more, when the machine goes on.
+    Held(UnderWay),
+}
+
+/// Decides what follows when the operation for a command of `queue` has come to an end. `given_up` is the status of those that were cancelled.
+pub(super) fn ended(
+    mut command: UnderWay,
     result: &io::Result<()>,
     queue: u16,
     given_up: Status,
     shared: &Shared,
-) -> Answer {
-    let tag = Tag::unpack(tag);
+) -> Ended {
     let status = match result {
+        Ok(()) if command.volatile && !shared.write_cache.load(Ordering::Acquire) => {
+            // The cache was turned off meanwhile, and the flush of then knew nothing of this.
+            command.volatile = false;
+            command.what = ("flush", 0);
+            command.again = command.again.map(|_| (Operation::Flush, Box::default()));
+            return Ended::Next(command, Operation::Flush);
+        }
         Ok(()) => {
-            count(tag, &shared.counters);
+            count(&command, &shared.counters);
             Status::SUCCESS
         }
         Err(error) if is_cancelled(error) => given_up,
         Err(error) => {
-            let (status, what) = judge(error, tag.opcode);
+            let status = judge(error, command.opcode);
+            let at_fault = status.is_media_error() || status == Status::CAPACITY;
+            if at_fault && shared.failures.holds(command.what, error) {
+                return Ended::Held(command);
+            }
             if status.is_media_error() {
                 Counters::add(&shared.counters.media_errors, 1);
-                crate::limited_error!("{}: the guest's {what} fails: {error}", shared.name);
             }
-            shared.errors().put(queue, tag.id, status, u64::MAX, NAMESPACE);
+            shared.errors().put(queue, command.id, status, u64::MAX, NAMESPACE);
             status
         }
     };
-    Answer { id: tag.id, result: 0, status }
+    Ended::Answer(command.answer(status))
 }
 
-fn count(tag: Tag, counters: &Counters) {
-    let (commands, blocks) = match tag.opcode {
+fn count(command: &UnderWay, counters: &Counters) {
+    let (commands, blocks) = match command.opcode {
         opcode::READ => (&counters.reads, &counters.blocks_read),
         opcode::WRITE => (&counters.writes, &counters.blocks_written),
         _ => return,
     };
     Counters::add(commands, 1);
-    Counters::add(blocks, u64::from(tag.blocks) + 1);
+    Counters::add(blocks, u64::from(command.blocks) + 1);
 }
 
-/// The status for an error of the image, and what has failed.
-fn judge(error: &io::Error, code: u8) -> (Status, &'static str) {
-    let (status, what) = match code {
-        opcode::READ => (Status::UNRECOVERED_READ, "read"),
-        opcode::WRITE => (Status::WRITE_FAULT, "write"),
-        opcode::FLUSH => (Status::INTERNAL, "flush"),
-        _ => (Status::INTERNAL, "request to free or zero space"),
-    };
+/// The status for an error of the image.
+fn judge(error: &io::Error, code: u8) -> Status {
     match error.kind() {
         // Memory that is none: the rest has been checked.
-        io::ErrorKind::InvalidInput => (Status::DATA_TRANSFER, what),
-        io::ErrorKind::ReadOnlyFilesystem => (Status::WRITE_PROTECTED, what),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Status::CAPACITY, what),
-        _ => (status, what),
+        io::ErrorKind::InvalidInput => Status::DATA_TRANSFER,
+        io::ErrorKind::ReadOnlyFilesystem => Status::WRITE_PROTECTED,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Status::CAPACITY,
+        _ => match code {
+            opcode::READ => Status::UNRECOVERED_READ,
+            opcode::WRITE => Status::WRITE_FAULT,
+            _ => Status::INTERNAL,
+        },
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::disk::Failures;
 use crate::disk::engine::Disk;
 use crate::pci::dma::Dma;
 use crate::pci::interrupts::Interrupts;
@@ -15,8 +16,7 @@ use super::rings::CompletionQueue;
 /// What the controller's registers and the workers of its queues have in common.
 pub(super) struct Shared {
     pub(super) disk: Disk,
-    /// For the log.
-    pub(super) name: String,
+    pub(super) failures: Arc<Failures>,
     pub(super) dma: Dma,
     interrupts: Arc<Interrupts>,
     /// By queue identifier; the first are those of the admin queues.
@@ -52,18 +52,19 @@ impl Shared {
     /// For `queues` queues beside the admin queues.
     pub(super) fn new(
         disk: Disk,
-        name: &str,
+        failures: Arc<Failures>,
         queues: u16,
         dma: Dma,
         interrupts: Arc<Interrupts>,
     ) -> io::Result<Arc<Self>> {
         let doorbells = (0..=queues).map(|_| Doorbells::new()).collect::<io::Result<Vec<_>>>()?;
         // Queues that were rung without bus mastering.
+        failures.set_doorbells(doorbells.iter().map(|doorbells| Arc::clone(doorbells.wake())).collect());
         doorbells.iter().for_each(|doorbells| dma.signal_when_changed(Arc::clone(doorbells.wake())));
         Ok(Arc::new(Self {
             write_cache: AtomicBool::new(!disk.read_only()),
             disk,
-            name: name.to_owned(),
+            failures,
             dma,
             interrupts,
             doorbells,

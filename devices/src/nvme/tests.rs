@@ -2,6 +2,7 @@
 
 mod admin;
 mod data;
+mod failing;
 mod host;
 mod hostile;
 mod prps;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::disk::engine::Disk;
-use crate::disk::{SECTOR, Topology};
+use crate::disk::{Failures, SECTOR, Topology};
 
 use super::worker::Worker;
 use super::{ActivateError, Activation, VirtioDevice};
@@ -23,7 +23,7 @@ use server::Server;
 use shared::Shared;
 use translate::{ID_LEN, MAX_DISCARD_SECTORS, MAX_SEGMENTS, MAX_ZERO_SECTORS};
 
-pub use shared::{Handle, OnError};
+pub use shared::Handle;
 
 /// Feature bits (5.2.3).
 mod feature {
@@ -50,12 +50,10 @@ const WRITEBACK: u64 = 32;
 pub struct Options<'a> {
     /// What it identifies itself by. A guest sees the first 20 bytes.
     pub serial: &'a str,
-    /// What the log calls it.
-    pub name: &'a str,
     /// Queues, 1 to [`MOST_QUEUES`]; others become the nearest of these.
     pub queues: u16,
-    /// What becomes of requests that the image cannot serve.
-    pub on_error: OnError,
+    /// What becomes of requests that the image cannot serve, and what the log calls the disk.
+    pub failures: Arc<Failures>,
 }
 
 /// A virtio disk.
@@ -71,7 +69,7 @@ pub struct VirtioBlk {
 impl VirtioBlk {
     /// A disk that keeps its sectors in `disk`.
     pub fn new(disk: Disk, options: Options<'_>) -> Self {
-        let Options { serial, name, queues, on_error } = options;
+        let Options { serial, queues, failures } = options;
         let queues = queues.clamp(1, MOST_QUEUES);
         let mut features = feature::SEG_MAX | feature::BLK_SIZE | feature::FLUSH | feature::TOPOLOGY;
         if disk.read_only() {
@@ -93,7 +91,7 @@ impl VirtioBlk {
             features,
             config: configuration(&disk, queues),
             queue_sizes: vec![QUEUE_SIZE; queues.into()],
-            shared: Arc::new(Shared::new(disk, id, name.to_owned(), on_error)),
+            shared: Arc::new(Shared::new(disk, id, failures)),
             workers: Vec::new(),
         }
     }
@@ -168,7 +166,7 @@ impl VirtioDevice for VirtioBlk {
         let before = self.shared.cache.writeback.swap(value & 1 != 0, Ordering::AcqRel);
         if before && value & 1 == 0 {
             self.shared.cache.flush_due.store(true, Ordering::Release);
-            self.shared.ring();
+            self.shared.failures.ring();
         }
     }
 

@@ -8,6 +8,7 @@ use devices::GuestRam;
 use devices::ahci::{Attached, PORTS};
 use devices::bus::Bus;
 use devices::chipset::{MirroredBattery, PowerManagement};
+use devices::disk::Failures;
 use devices::display::{PlaneSource, Ramfb, Screen};
 use devices::input::Input;
 use devices::interrupt::IrqLine;
@@ -70,6 +71,8 @@ pub(crate) struct Made {
     pub disks: Vec<DiskFacts>,
     /// The disks that can be changed while the machine runs, by their numbers.
     pub disk_handles: HashMap<usize, Handle>,
+    /// What is to be told when the machine goes on that they have stopped.
+    pub disk_failures: Vec<Arc<Failures>>,
     /// What it is told of the CD drives, and by which their discs are changed.
     pub cdroms: Vec<CdromFacts>,
     /// What is connected to the SATA controller, by port.

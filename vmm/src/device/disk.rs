@@ -9,8 +9,9 @@ mod section;
 mod virtio;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use devices::disk::{BlockBackend, DiskOptions, open_disk};
+use devices::disk::{self as image, BlockBackend, DiskOptions, Failures, open_disk};
 use uuid::Uuid;
 use vocabulary::{DiskFormat, PciAddress};
 
@@ -62,6 +63,20 @@ impl Disk {
     /// What the log calls it.
     fn log_name(&self) -> String {
         format!("{} ({})", self.section(), self.path.display())
+    }
+
+    /// What becomes of requests that its image cannot serve.
+    fn failures(&self, machine: &mut Assembly<'_>) -> Arc<Failures> {
+        let on_error = match self.on_error {
+            OnError::Report => image::OnError::Report,
+            OnError::Stop => {
+                let trouble = Arc::clone(machine.trouble);
+                image::OnError::Stop(Box::new(move |what| trouble.tell(what)))
+            }
+        };
+        let failures = Failures::new(&self.log_name(), on_error);
+        machine.made.disk_failures.push(Arc::clone(&failures));
+        failures
     }
 }
 

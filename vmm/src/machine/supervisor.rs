@@ -4,7 +4,6 @@
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use devices::virtio::blk::Handle;
 use event_manager::EventManager;
 
 use super::control::{self, Clients};
@@ -232,7 +231,7 @@ impl Supervisor<'_> {
         if self.preserved.is_some() {
             return Err("Resetting the Virtual Machine is required".into());
         }
-        self.board.disk_handles.values().for_each(Handle::resumed);
+        self.board.disk_failures.iter().for_each(|failures| failures.resumed());
         if std::mem::take(&mut self.paused) {
             devices::limited_info!("the machine goes on");
             self.announce(&Announcement::Resumed);

@@ -32,7 +32,8 @@ pub fn is_cancelled(error: &io::Error) -> bool {
 }
 
 /// Whether a request that failed with `error` fails however often it is repeated, until the image is opened anew: a flush after one that
-/// failed, a change of an image that was found damaged, or any request after a thread has ended abnormally.
+/// failed, an access to an image where it is damaged, a change of one that was found damaged, or any request after a thread has ended abnormally.
 pub fn is_final(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Final>())
+    // The kernel has no such error: it is what formats say of what makes no sense, in a backing file, too.
+    error.kind() == io::ErrorKind::InvalidData || error.get_ref().is_some_and(|inner| inner.is::<Final>())
 }

@@ -1,5 +1,6 @@
 //! Images with damaged metadata: found when they are opened, or later, and never written to.
 
+use super::engine::is_final;
 use super::*;
 
 /// Clusters of 4 KiB, 1 MiB; the first 64 KiB written, with a snapshot if asked for.
@@ -219,6 +220,7 @@ fn damage_that_comes_later_stops_writing() {
         let before = std::fs::read(&path).unwrap();
         let error = try_write(disk.as_mut(), 0, &[7; 512]).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{name}: {error}");
+        assert!(is_final(&error), "{name}: no repetition mends it");
         // Nothing has changed but the mark.
         let mut marked = before.clone();
         marked[79] |= 2;
@@ -229,6 +231,8 @@ fn damage_that_comes_later_stops_writing() {
             "{name}"
         );
         assert!(disk.flush().unwrap_err().to_string().contains(stopped), "{name}");
+        let error = try_read(disk.as_mut(), 0, 512).err();
+        assert!(error.is_none_or(|error| is_final(&error)), "{name}: reads meet it, or do not");
         assert!(disk.write_zeroes(8192, 4096, true).is_err(), "{name}");
         assert_eq!(read(disk.as_mut(), 8192, 512), [1; 512], "{name}: what is right can be read");
         drop(disk);

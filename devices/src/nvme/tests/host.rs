@@ -11,6 +11,7 @@ use crate::GuestRam;
 use crate::bus::BusDevice;
 use crate::disk::engine::Disk;
 use crate::disk::tests::{create, open_with};
+use crate::disk::{BlockBackend, Failures, OnError};
 use crate::interrupt::MsiMessage;
 use crate::nvme::{Identity, Nvme};
 use crate::pci::endpoint::Endpoint;
@@ -57,9 +58,7 @@ struct Pair {
 }
 
 pub(super) struct Host {
-    _dir: tempfile::TempDir,
-    path: PathBuf,
-    format: Format,
+    file: Option<(tempfile::TempDir, PathBuf, Format)>,
     pub(super) function: Arc<Endpoint<Nvme>>,
     pub(super) bar: Arc<dyn BusDevice>,
     msix: Arc<dyn BusDevice>,
@@ -117,6 +116,15 @@ impl Host {
             options.read_only = format == Format::ReadOnly;
             options.discard = true;
         });
+        Self::over(image, Failures::new("disk", OnError::Report), Some((dir, path, format)))
+    }
+
+    /// The same over any image.
+    pub(super) fn over(
+        image: Box<dyn BlockBackend>,
+        failures: Arc<Failures>,
+        file: Option<(tempfile::TempDir, PathBuf, Format)>,
+    ) -> Self {
         let ram =
             GuestRam::from_ranges(&[(GuestAddress(0), 4 << 20), (GuestAddress(4 << 20), 4 << 20)]).unwrap();
         let (vectors, line) = (FakeAllocator::default(), Arc::<Line>::default());
@@ -128,7 +136,7 @@ impl Host {
         };
         let place = (Placement::Endpoint, &vectors as _, Arc::clone(&line) as _);
         let function =
-            Nvme::endpoint(Disk::new(image), identity, "disk", QUEUES, ram.clone(), place).unwrap();
+            Nvme::endpoint(Disk::new(image), identity, failures, QUEUES, ram.clone(), place).unwrap();
         let _ = function.config_write(0x10, &(BAR as u32).to_le_bytes());
         let _ = function.config_write(0x20, &(BAR as u32 + 0x10_0000).to_le_bytes());
         let _ = function.config_write(4, &[6, 0]);
@@ -140,12 +148,17 @@ impl Host {
         };
         let (bar, msix) = (find(BAR), find(BAR + 0x10_0000));
         let pairs = (0..=QUEUES).map(|_| Pair { phase: true, ..Pair::default() }).collect();
-        Self { _dir: dir, path, format, function, bar, msix, ram, vectors, line, pairs, next_id: 0x100 }
+        Self { file, function, bar, msix, ram, vectors, line, pairs, next_id: 0x100 }
     }
 
     /// One that is enabled and has an I/O queue pair, 1.
     pub(super) fn with_queue(format: Format) -> Self {
-        let mut host = Self::new(format);
+        Self::new(format).queued()
+    }
+
+    /// This one, enabled, with such a pair.
+    pub(super) fn queued(self) -> Self {
+        let mut host = self;
         host.enable();
         host.create_pair(1, 1);
         host
@@ -336,8 +349,9 @@ impl Host {
 
     /// What the image has, by another way.
     pub(super) fn image(&self, offset: usize, len: usize) -> Vec<u8> {
-        assert_ne!(self.format, Format::Qcow2);
-        std::fs::read(&self.path).unwrap()[offset..offset + len].to_vec()
+        let (_, path, format) = self.file.as_ref().unwrap();
+        assert_ne!(*format, Format::Qcow2);
+        std::fs::read(path).unwrap()[offset..offset + len].to_vec()
     }
 
     /// Enables MSI-X: vector n is message 0x40 + n.

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::GuestRam;
-use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled, is_final};
+use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled};
 use crate::pci::dma::Dma;
 use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, QueueError};
 
 use super::request::{Request, Status, kind};
-use super::shared::{OnError, Shared};
+use super::shared::Shared;
 use super::translate::{ID_LEN, Work, len_of, translate};
 
 /// How long returned requests wait for others at least, to share their interrupt with.
@@ -58,7 +58,7 @@ pub(super) struct Server {
     free: Vec<usize>,
     /// Failed requests that wait for the machine to go on.
     held: Vec<usize>,
-    /// What [`Shared::resumptions`] was when the last ones were tried again.
+    /// What [`Failures::resumptions`](crate::disk::Failures::resumptions) was when the last ones were tried again.
     resumptions: u32,
     done: Vec<Completion>,
     /// Since when, and how many, returned requests wait for an interrupt.
@@ -68,7 +68,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(queue: ActiveQueue, lane: Lane, shared: Arc<Shared>) -> Self {
         let size = usize::from(queue.size());
-        let resumptions = shared.resumptions.load(Ordering::Acquire);
+        let resumptions = shared.failures.resumptions();
         Self {
             queue,
             lane,
@@ -190,6 +190,7 @@ impl Server {
         let (pieces, what): (&[Piece], _) = match &operation {
             Operation::Read { offset } => (&self.request.to_driver, ("read", *offset)),
             Operation::Write { offset, .. } => (&self.request.from_driver, ("write", *offset)),
+            Operation::Verify { offset, .. } => (&[], ("read", *offset)),
             Operation::Flush => (&[], ("flush", 0)),
             Operation::Erase { ranges, .. } => {
                 let discard = self.request.header.is_some_and(|header| header.kind == kind::DISCARD);
@@ -200,10 +201,7 @@ impl Server {
         let data = len_of(pieces);
         let received = if matches!(operation, Operation::Read { .. }) { data } else { 0 };
         let written = u32::try_from(received + 1).unwrap_or(u32::MAX);
-        let again = match self.shared.on_error {
-            OnError::Report => None,
-            OnError::Stop(_) => Some((operation.clone(), pieces.into())),
-        };
+        let again = self.shared.failures.keeps_requests().then(|| (operation.clone(), pieces.into()));
         let volatile = matches!(
             operation,
             Operation::Write { durable: false, .. } | Operation::Erase { durable: false, .. }
@@ -256,18 +254,12 @@ impl Server {
             }
             Ok(()) => (Status::Ok, request.written),
             Err(error) if is_cancelled(&error) => (Status::IoError, 1),
-            Err(error) => {
-                self.shared.log(request.what, &error);
-                if let OnError::Stop(stop) = &self.shared.on_error
-                    && !is_final(&error)
-                {
-                    stop(&self.shared.told(request.what, &error));
-                    *place = Some(request);
-                    self.held.push(index);
-                    return Ok(());
-                }
-                (Status::IoError, 1)
+            Err(error) if self.shared.failures.holds(request.what, &error) => {
+                *place = Some(request);
+                self.held.push(index);
+                return Ok(());
             }
+            Err(_) => (Status::IoError, 1),
         };
         self.free.push(index);
         self.complete(request.head, request.status, status, written, ram)
@@ -300,14 +292,14 @@ impl Server {
             Err(error) if is_cancelled(&error) => self.shared.cache.flush_due.store(true, Ordering::Release),
             Err(error) => crate::limited_error!(
                 "{}; what was written while the guest's write cache was on may be lost",
-                self.shared.told(("flush", 0), &error)
+                self.shared.failures.told(("flush", 0), &error)
             ),
         }
     }
 
     /// Has requests that failed begin anew once the machine has gone on.
     fn try_held_again(&mut self) {
-        let resumptions = self.shared.resumptions.load(Ordering::Acquire);
+        let resumptions = self.shared.failures.resumptions();
         if std::mem::replace(&mut self.resumptions, resumptions) == resumptions {
             return;
         }

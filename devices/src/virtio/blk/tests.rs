@@ -11,9 +11,9 @@ use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
-use crate::disk::BlockBackend;
 use crate::disk::engine::Disk as Image;
 use crate::disk::tests::{contents, create, open_with, pattern, qemu_img, text};
+use crate::disk::{BlockBackend, OnError};
 use crate::virtio::testing::{DATA, Driver, WRITE};
 
 /// Where requests of tests have their header, data and status.
@@ -32,8 +32,8 @@ impl Disk {
     }
 
     fn with(disk: Image, features: u64, queues: u16) -> Self {
-        let (serial, name) = ("serial-of-the-disk-too-long", "disk[0] (a.img)");
-        let options = Options { serial, name, queues, on_error: OnError::Report };
+        let failures = Failures::new("disk[0] (a.img)", OnError::Report);
+        let options = Options { serial: "serial-of-the-disk-too-long", queues, failures };
         let mut driver = Driver::new(VirtioBlk::new(disk, options));
         driver.start(features);
         Self { driver }

@@ -57,11 +57,12 @@ impl Attachment for Nvme {
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
         let image = engine::Disk::watched(image, on_read(disk.section(), machine.events));
+        let failures = disk.failures(machine);
         let queues = u16::try_from(machine.cpus).unwrap_or(MAX_QUEUES);
         machine.add_endpoint(placed, |connection| {
             let Connection { ram, placement, messages, line } = connection;
             let place = (placement, messages as &dyn MsiAllocator, line);
-            nvme::Nvme::endpoint(image, identity(disk), &disk.log_name(), queues, ram, place)
+            nvme::Nvme::endpoint(image, identity(disk), failures, queues, ram, place)
         })
     }
 }

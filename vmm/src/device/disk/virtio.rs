@@ -1,14 +1,12 @@
 //! Disks on virtio-blk.
 
-use std::sync::Arc;
-
 use devices::disk::{BlockBackend, engine};
 use devices::virtio::blk::{self, VirtioBlk};
 use firmware::fw_cfg::bootorder::BootKind;
 
+use super::Disk;
 use super::bus::Attachment;
 use super::identity::IdentityKey;
-use super::{Disk, OnError};
 use crate::device::boot_disk::on_read;
 use crate::device::{Assembly, DeviceError, PciNeed, Spec};
 use crate::topology::Placed;
@@ -43,19 +41,11 @@ impl Attachment for Virtio {
         machine: &mut Assembly<'_>,
     ) -> Result<(), DeviceError> {
         let image = engine::Disk::watched(image, on_read(disk.section(), machine.events));
-        let on_error = match disk.on_error {
-            OnError::Report => blk::OnError::Report,
-            OnError::Stop => {
-                let trouble = Arc::clone(machine.trouble);
-                blk::OnError::Stop(Box::new(move |what| trouble.tell(what)))
-            }
-        };
         let options = blk::Options {
             serial: disk.identity.serial.as_deref().unwrap_or_default(),
-            name: &disk.log_name(),
             // One for each processor of the guest.
             queues: u16::try_from(machine.cpus).unwrap_or(blk::MOST_QUEUES),
-            on_error,
+            failures: disk.failures(machine),
         };
         let device = VirtioBlk::new(image, options);
         machine.made.disk_handles.insert(disk.index, device.handle());

@@ -10,6 +10,7 @@ use devices::chipset::{
     CmosMemory, Lpc, Mch, MirroredBattery, Port92, PowerManagement, ResetControl, Rtc, TickPolicy, TimeBase,
 };
 use devices::debugcon::Debugcon;
+use devices::disk::Failures;
 use devices::display::Screen;
 use devices::input::Input;
 use devices::pci::root_port::{RootPort, RootPortOptions};
@@ -92,6 +93,8 @@ pub(in crate::machine) struct Board {
     pub disks: Vec<DiskFacts>,
     /// The disks that can be changed while the machine runs, by their numbers.
     pub disk_handles: HashMap<usize, Handle>,
+    /// What is to be told when the machine goes on that they have stopped.
+    pub disk_failures: Vec<Arc<Failures>>,
     /// What disks tell that cannot go on.
     pub trouble: Arc<Trouble>,
     /// What they are told of the CD drives.
@@ -272,8 +275,20 @@ pub(in crate::machine) fn board(
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
-    let Made { resets, power, screen, ramfb, vnc, disks, disk_handles, cdroms, sata: _, nets, programs } =
-        assembly.made;
+    let Made {
+        resets,
+        power,
+        screen,
+        ramfb,
+        vnc,
+        disks,
+        disk_handles,
+        disk_failures,
+        cdroms,
+        sata: _,
+        nets,
+        programs,
+    } = assembly.made;
     let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
     let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
@@ -327,6 +342,7 @@ pub(in crate::machine) fn board(
         power,
         disks,
         disk_handles,
+        disk_failures,
         trouble,
         cdroms,
         vbios,

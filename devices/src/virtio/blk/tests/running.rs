@@ -147,9 +147,9 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     let backend = Failing { bytes, full: Arc::clone(&full), mad: again, ..Failing::default() };
     let told = Arc::clone(&said);
     let on_error = OnError::Stop(Box::new(move |what| told.lock().unwrap().push(what.to_owned())));
-    let options = Options { name: "disk[0] (a.img)", queues: 1, on_error, ..Options::default() };
+    let failures = Failures::new("disk[0] (a.img)", on_error);
+    let options = Options { queues: 1, failures: Arc::clone(&failures), ..Options::default() };
     let device = VirtioBlk::new(Image::new(Box::new(backend)), options);
-    let handle = device.handle();
     let mut disk = Disk { driver: Driver::new(device) };
     disk.driver.start(feature::FLUSH);
     let data = pattern(3, 512);
@@ -162,12 +162,12 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     };
     disk.offer(1, 5, &data, 0);
     wait_for(1);
-    handle.resumed();
+    failures.resumed();
     wait_for(2);
     assert_eq!(disk.driver.used_index(), 0, "the guest does not know");
     assert_eq!(disk.buffer(512), data);
     full.store(false, Ordering::SeqCst);
-    handle.resumed();
+    failures.resumed();
     disk.driver.wait_used().unwrap();
     assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 0);
     assert_eq!(disk.read(5, 512), data);
@@ -178,7 +178,7 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     wait_for(3);
     disk.driver.start(feature::FLUSH);
     full.store(false, Ordering::SeqCst);
-    handle.resumed();
+    failures.resumed();
     assert_eq!(disk.read(5, 512), data);
     // What cannot succeed any more does not stop the machine for ever: its guest is told.
     full.store(true, Ordering::SeqCst);
@@ -186,7 +186,7 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     wait_for(4);
     mad.store(true, Ordering::SeqCst);
     full.store(false, Ordering::SeqCst);
-    handle.resumed();
+    failures.resumed();
     disk.driver.wait_used().unwrap();
     assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 1);
     assert_eq!(disk.request(1, 5, &data, 0), (1, 1));
