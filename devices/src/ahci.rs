@@ -2,23 +2,24 @@
 //! optical drives at its ports (Serial ATA 3.x; ATA8-ACS; PACKET of ATAPI).
 //!
 //! What is modelled: six ports, of which those are implemented that have a device; 32 command slots each, one command at a
-//! time in each port; no native command queuing, no port multipliers, no hot-plugging of drives (discs are changed by the
-//! drive, [`crate::atapi`]). Interrupts are the line, or one message.
+//! time in each port, but for native command queuing, by which disks work on all slots side by side; no port multipliers, no hot-plugging of drives
+//! (discs are changed by the drive, [`crate::atapi`]). Interrupts are the line, or one message.
 //!
-//! Each port has a worker, which performs its commands: register accesses never wait for the host. What a worker reads of
-//! an image it has in a buffer of its own, and copies to the guest under the port's lock, if the port still wants it: once
-//! the guest has stopped or reset a port, nothing arrives in its memory, and nothing has to be waited for.
+//! Each port has a worker, which performs its commands: register accesses never wait for the host, but for those that take guest memory from
+//! it. What is read of a disc comes in a buffer of the worker's, which is copied to the guest under the port's lock, if the port still wants it.
+//! Disks have the kernel read and write guest memory ([`crate::disk::engine`]): whoever stops or resets a port meanwhile waits until that is
+//! over, at most a piece of each command. Either way nothing arrives in guest memory once the guest has stopped or reset the port.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `registers` | offsets and bits |
 //! | `hba` | the registers of the controller, and the interrupt condition |
-//! | `port` | the registers of a port, resets, and how commands begin and end |
+//! | `port` | the registers of a port, resets, and how commands begin and end, queued or not |
 //! | `fis` | frames between port and device |
 //! | `table` | command headers, command tables and what they say of guest memory |
 //! | `worker` | the thread of a port |
 //! | `device` | what a port asks of its device |
-//! | `disk` | a disk |
+//! | `disk` | a disk, its queue and its logs |
 //! | `packet` | an optical drive as an ATA device |
 //! | `identify` | what both say of themselves |
 
@@ -41,7 +42,8 @@ use std::sync::Arc;
 use crate::GuestRam;
 use crate::atapi::Drive;
 use crate::bus::Action;
-use crate::disk::BlockBackend;
+use crate::disk::Failures;
+use crate::disk::engine::Disk;
 use crate::interrupt::{IrqLine, MsiAllocator};
 use crate::pci::dma::Dma;
 use crate::pci::endpoint::{Endpoint, EndpointDevice};
@@ -85,23 +87,29 @@ pub enum Attached {
     /// A disk.
     Disk {
         /// Its sectors.
-        backend: Box<dyn BlockBackend>,
+        disk: Disk,
         /// What it says of itself.
         identity: DiskIdentity,
-        /// What the log calls it.
-        name: String,
-        /// Called before each read.
-        on_read: Box<dyn Fn() + Send>,
+        /// What becomes of requests that the image cannot serve.
+        failures: Arc<Failures>,
     },
 }
 
 impl Attached {
-    fn device(self) -> Box<dyn AtaDevice> {
-        match self {
+    fn device(self, ram: &GuestRam) -> io::Result<Box<dyn AtaDevice>> {
+        Ok(match self {
             Self::Drive(drive) => Box::new(PacketDevice::new(drive)),
-            Self::Disk { backend, identity, name, on_read } => {
-                Box::new(AtaDisk::new(backend, identity, name, on_read))
+            Self::Disk { disk, identity, failures } => {
+                Box::new(AtaDisk::new(disk, identity, failures, ram.clone())?)
             }
+        })
+    }
+
+    /// What wakes its worker, beside the guest.
+    fn failures(&self) -> Option<Arc<Failures>> {
+        match self {
+            Self::Drive(_) => None,
+            Self::Disk { failures, .. } => Some(Arc::clone(failures)),
         }
     }
 }
@@ -144,9 +152,18 @@ impl Ahci {
             return Err(AhciError::NoRoom);
         }
         config.preset(MAP, &[0x40]);
+        let failures = attached.each_ref().map(|attached| attached.as_ref().and_then(Attached::failures));
+        let devices = attached
+            .into_iter()
+            .map(|attached| attached.map(|attached| attached.device(&ram)).transpose())
+            .collect::<io::Result<Vec<_>>>()?;
         let (interrupts, dma) = (Arc::new(interrupts), Dma::new(ram));
-        let devices: Vec<_> = attached.into_iter().map(|attached| attached.map(Attached::device)).collect();
         let hba = Hba::new(&devices, dma.clone(), Arc::clone(&interrupts))?;
+        for (index, failures) in failures.into_iter().enumerate() {
+            if let (Some(failures), Some(port)) = (failures, hba.port(index)) {
+                failures.set_doorbells(vec![Arc::clone(port.doorbell())]);
+            }
+        }
         let workers = devices
             .into_iter()
             .enumerate()
@@ -170,6 +187,8 @@ impl EndpointDevice for Ahci {
 
     fn bar_write(&self, _bar: usize, offset: u64, data: &[u8]) -> Action {
         self.hba.write(offset, data);
+        #[cfg(feature = "testing")]
+        self.workers.iter().for_each(Worker::work_inline);
         Action::None
     }
 

@@ -1,20 +1,34 @@
-//! A SATA disk: the commands of ATA8-ACS that drivers use, without native command queuing.
+//! A SATA disk: the commands of ATA8-ACS that drivers use, and native command queuing ([`queue`]).
 //!
 //! Its sectors are 512 bytes, in physical ones of the image's block size, or 4096 bytes. Its write cache is the host's: a
-//! write is durable after a flush, or at once while the cache is off or if the command says so.
+//! write is durable after a flush, or at once while the cache is off or if the command says so. Sectors go straight from the image to guest
+//! memory and back, by the engine ([`crate::disk::engine`]). Of an access that fails, the first sector at fault is found ([`access`]).
 
+mod access;
+mod logs;
+mod queue;
+mod requests;
 mod transfer;
+mod words;
 
-use vm_memory::VolatileSlice;
+use std::io;
+use std::sync::Arc;
 
-use crate::disk::BlockBackend;
+use vmm_sys_util::eventfd::EventFd;
 
-use super::device::{AtaDevice, Reset, Wire};
+use crate::GuestRam;
+use crate::disk::Failures;
+use crate::disk::engine::{Disk, Erase, How, Operation};
+
+use super::device::{AtaDevice, CommandQueue, Reset, Wire};
 use super::fis::{Command, TaskFile};
-use super::identify::{LEN, TransferMode, Words};
+use super::identify::TransferMode;
 use super::registers::{ABRT, ERR, READY};
 use super::table::Fault;
 
+use logs::ErrorLog;
+use queue::Queue;
+use requests::{Outcome, Requests, Work};
 use transfer::Range;
 
 /// PxSIG of a disk.
@@ -28,13 +42,12 @@ const MULTIPLE: u8 = 16;
 const TRIM_BLOCKS: u16 = 8;
 /// Bytes of such a block, whatever the disk's sectors are.
 const TRIM_BLOCK: usize = 512;
-/// Bytes that are transferred to or from the image at once.
-const PIECE: usize = 1 << 18;
 
 /// Commands (ATA8-ACS, table B.2).
 mod op {
     pub(super) const DATA_SET_MANAGEMENT: u8 = 0x06;
     pub(super) const READ_NATIVE_MAX_EXT: u8 = 0x27;
+    pub(super) const READ_LOG_EXT: u8 = 0x2f;
     pub(super) const READ_VERIFY: u8 = 0x40;
     pub(super) const READ_VERIFY_OLD: u8 = 0x41;
     pub(super) const READ_VERIFY_EXT: u8 = 0x42;
@@ -68,11 +81,11 @@ pub struct DiskIdentity {
 
 /// A disk at a port.
 pub(super) struct AtaDisk {
-    backend: Box<dyn BlockBackend>,
+    disk: Disk,
     identity: DiskIdentity,
-    /// For the log.
-    name: String,
-    on_read: Box<dyn Fn() + Send>,
+    requests: Requests,
+    queue: Queue,
+    errors: ErrorLog,
     /// Trimming is offered, once and for all: an image that finds that its file system cannot do it takes it as advice.
     trims: bool,
     mode: TransferMode,
@@ -83,32 +96,32 @@ pub(super) struct AtaDisk {
     look_ahead: bool,
     /// A reset of the link or of the device leaves all of these as they are.
     keeps: bool,
-    /// An error of the host's has been logged; a guest that repeats its command shall not fill the log.
-    logged: bool,
-    buffer: Vec<u8>,
 }
 
 impl AtaDisk {
+    /// A disk whose data is in `ram`.
+    ///
+    /// # Errors
+    /// The host has no descriptor left.
     pub(super) fn new(
-        backend: Box<dyn BlockBackend>,
+        disk: Disk,
         identity: DiskIdentity,
-        name: String,
-        on_read: Box<dyn Fn() + Send>,
-    ) -> Self {
-        Self {
-            trims: backend.can_discard(),
-            backend,
+        failures: Arc<Failures>,
+        ram: GuestRam,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            requests: Requests::new(disk.lane(ram)?, failures),
+            queue: Queue::default(),
+            errors: ErrorLog::default(),
+            trims: disk.can_discard(),
+            disk,
             identity,
-            name,
-            on_read,
             mode: TransferMode::DEFAULT,
             multiple: 0,
             cache: true,
             look_ahead: true,
             keeps: true,
-            logged: false,
-            buffer: Vec::new(),
-        }
+        })
     }
 
     fn sector(&self) -> u64 {
@@ -117,74 +130,18 @@ impl AtaDisk {
 
     /// Sectors of the disk.
     fn sectors(&self) -> u64 {
-        self.backend.size() / self.sector()
+        self.disk.size() / self.sector()
     }
 
-    fn identify(&self) -> [u8; LEN] {
-        let DiskIdentity { model, revision, serial, ssd, sector } = &self.identity;
-        let sectors = self.sectors();
-        let mut words = Words::new();
-        // Not removable; cylinders, heads and sectors of a disk that is larger than they can say.
-        for (index, value) in [(0, 0x0040), (1, 16383), (3, 16), (6, 63)] {
-            words.set(index, value);
-        }
-        words.names(serial, revision, model);
-        words.set(47, 0x8000 | u16::from(MULTIPLE));
-        // IORDY, LBA and DMA.
-        words.set(49, 0x0b00);
-        words.set(50, 0x4000);
-        words.transfer_modes(self.mode);
-        if self.multiple > 0 {
-            words.set(59, 0x0100 | u16::from(self.multiple));
-        }
-        words.wide(60, sectors.min(0x0fff_ffff), 2);
-        // Serial ATA, first generation.
-        words.set(76, 0x0002);
-        // ATA/ATAPI-4 to ATA8-ACS.
-        words.set(80, 0x01f0);
-        // NOP, look-ahead, write cache, power management; flushes, 48-bit addresses; durable writes.
-        let (cache, look_ahead) = (u16::from(self.cache) << 5, u16::from(self.look_ahead) << 6);
-        for (index, value) in [
-            (82, 0x4068),
-            (83, 0x7400),
-            (84, 0x4040),
-            (85, 0x4008 | cache | look_ahead),
-            (86, 0x3400),
-            (87, 0x4040),
-        ] {
-            words.set(index, value);
-        }
-        words.wide(100, sectors, 4);
-        let physical = u64::from(self.backend.topology().physical_block).max(self.sector());
-        let exponent = (physical / self.sector()).max(1).ilog2() as u16 & 0xf;
-        let several = if exponent > 0 { 0x2000 | exponent } else { 0 };
-        let long = if *sector > 512 { 0x1000 } else { 0 };
-        words.set(106, 0x4000 | several | long);
-        if *sector > 512 {
-            words.wide(117, self.sector() / 2, 2);
-        }
-        // The first sector begins a physical one.
-        words.set(209, 0x4000);
-        if self.trims {
-            // What is read after a trim stays the same; so many blocks of ranges.
-            words.set(69, 0x4000);
-            words.set(105, TRIM_BLOCKS);
-            words.set(169, 0x0001);
-        }
-        // Does not rotate, or 7200 times a minute.
-        words.set(217, if *ssd { 1 } else { 7200 });
-        words.bytes()
-    }
-
-    fn set_features(&mut self, command: &Command) -> TaskFile {
+    fn set_features(&mut self, command: &Command, wire: &mut dyn Wire) -> Result<TaskFile, Fault> {
         let count = command.count & 0xff;
         match command.features & 0xff {
             0x02 => self.cache = true,
             0x82 => {
                 // What is in it goes to the disk.
-                if let Err(error) = self.backend.flush() {
-                    self.log("flush", 0, &error);
-                    return aborted();
+                let flushed = self.flush(wire)?;
+                if flushed.status & ERR != 0 {
+                    return Ok(flushed);
                 }
                 self.cache = false;
             }
@@ -192,33 +149,22 @@ impl AtaDisk {
             0x55 => self.look_ahead = false,
             0x03 => match TransferMode::parse(count) {
                 Some(mode) => self.mode = self.mode.then(mode),
-                None => return aborted(),
+                None => return Ok(aborted()),
             },
             // Whether a reset forgets what was set.
             0x66 => self.keeps = true,
             0xcc => self.keeps = false,
-            _ => return aborted(),
+            _ => return Ok(aborted()),
         }
-        TaskFile::DONE
+        Ok(TaskFile::DONE)
     }
 
-    fn flush(&mut self) -> TaskFile {
-        match self.backend.flush() {
-            Ok(()) => TaskFile::DONE,
-            Err(error) => {
-                self.log("flush", 0, &error);
-                aborted()
-            }
-        }
-    }
-
-    fn log(&mut self, what: &str, offset: u64, error: &std::io::Error) {
-        if !std::mem::replace(&mut self.logged, true) {
-            tracing::error!(
-                "{}: failed to {what} at byte {offset}: {error} (later errors are not shown)",
-                self.name
-            );
-        }
+    fn flush(&mut self, wire: &mut dyn Wire) -> Result<TaskFile, Fault> {
+        let work = Work::Other { operation: Operation::Flush, what: "flush" };
+        Ok(match self.requests.run(work, wire)? {
+            Outcome::Done { .. } => TaskFile::DONE,
+            Outcome::Failed { .. } => aborted(),
+        })
     }
 
     /// Frees the sectors that the guest gives up.
@@ -238,15 +184,31 @@ impl AtaDisk {
         if let Some(wrong) = ranges.iter().find(|range| !range.is_within(self.sectors())) {
             return Ok(failed(IDNF, wrong.first));
         }
-        for Range { first, count } in ranges {
-            wire.go_on()?;
-            let (offset, len) = (first * self.sector(), count * self.sector());
-            if let Err(error) = self.backend.discard(offset, len) {
-                self.log("discard", offset, &error);
-                return Ok(failed(ABRT, first));
+        let discards: Vec<Erase> = ranges
+            .iter()
+            .map(|Range { first, count }| Erase {
+                offset: first * self.sector(),
+                len: count * self.sector(),
+                how: How::Discard,
+            })
+            .collect();
+        if discards.is_empty() || self.discard(discards.clone(), wire)? {
+            return Ok(TaskFile::DONE);
+        }
+        // Which one is at fault? To discard those before it once more costs nothing.
+        for (discard, range) in discards.into_iter().zip(ranges) {
+            if !self.discard(vec![discard], wire)? {
+                return Ok(failed(ABRT, range.first));
             }
         }
         Ok(TaskFile::DONE)
+    }
+
+    /// Gives ranges up; false if that fails.
+    fn discard(&mut self, ranges: Vec<Erase>, wire: &mut dyn Wire) -> Result<bool, Fault> {
+        let operation = Operation::Erase { ranges, durable: false };
+        let outcome = self.requests.run(Work::Other { operation, what: "discard" }, wire)?;
+        Ok(matches!(outcome, Outcome::Done { .. }))
     }
 }
 
@@ -276,9 +238,9 @@ impl AtaDevice for AtaDisk {
         _packet: &[u8; 16],
         wire: &mut dyn Wire,
     ) -> Result<TaskFile, Fault> {
-        if let Some(access) = transfer::access(command.command) {
-            let Some(range) = Range::of(command, access.wide) else { return Ok(aborted()) };
-            return self.transfer(&access, range, wire);
+        if let Some(manner) = transfer::manner(command.command) {
+            let Some(range) = Range::of(command, manner.wide) else { return Ok(aborted()) };
+            return self.transfer(&manner, range, wire);
         }
         let sectors = self.sectors();
         Ok(match command.command {
@@ -288,8 +250,9 @@ impl AtaDevice for AtaDisk {
                 wire.send(&words)?;
                 TaskFile::DONE
             }
-            op::SET_FEATURES => self.set_features(command),
-            op::FLUSH_CACHE | op::FLUSH_CACHE_EXT => self.flush(),
+            op::SET_FEATURES => self.set_features(command, wire)?,
+            op::FLUSH_CACHE | op::FLUSH_CACHE_EXT => self.flush(wire)?,
+            op::READ_LOG_EXT => self.read_log(command, wire)?,
             op::READ_VERIFY | op::READ_VERIFY_OLD | op::READ_VERIFY_EXT => {
                 match Range::of(command, command.command == op::READ_VERIFY_EXT) {
                     Some(range) => self.verify(range, wire)?,
@@ -321,19 +284,19 @@ impl AtaDevice for AtaDisk {
     /// they are: a driver that turned the write cache off does not do so again after each reset of the link.
     fn reset(&mut self, kind: Reset) {
         let Self {
-            backend: _,
+            disk: _,
             identity: _,
-            name: _,
-            on_read: _,
+            requests: _,
+            queue: _,
+            errors,
             trims: _,
             mode,
             multiple,
             cache,
             look_ahead,
             keeps,
-            logged: _,
-            buffer: _,
         } = self;
+        *errors = ErrorLog::default();
         if kind == Reset::Bus && *keeps {
             return;
         }
@@ -343,9 +306,12 @@ impl AtaDevice for AtaDisk {
         // Also that it forgets is forgotten by switching off alone.
         *keeps |= kind == Reset::PowerOn;
     }
-}
 
-/// A buffer as a backend takes it.
-fn slice(buffer: &mut [u8]) -> VolatileSlice<'_> {
-    VolatileSlice::from(buffer)
+    fn queue(&mut self) -> Option<&mut dyn CommandQueue> {
+        Some(self)
+    }
+
+    fn event(&self) -> Option<&EventFd> {
+        Some(self.requests.event())
+    }
 }

@@ -1,6 +1,6 @@
 //! Frames between a port and its device (Serial ATA 3.x, 10.5; AHCI 1.3.1, 4.2).
 
-use super::registers::{DRQ, READY};
+use super::registers::{BSY, DRQ, READY};
 
 /// Bytes of a command FIS in a command table.
 pub(super) const COMMAND_FIS: usize = 64;
@@ -8,11 +8,13 @@ pub(super) const COMMAND_FIS: usize = 64;
 /// Where the port puts received frames (AHCI 1.3.1, 4.2.1).
 pub(super) const PIO_SETUP_AT: u64 = 0x20;
 pub(super) const REGISTER_AT: u64 = 0x40;
+pub(super) const SET_DEVICE_BITS_AT: u64 = 0x58;
 
 /// Types.
 const HOST_TO_DEVICE: u8 = 0x27;
 const DEVICE_TO_HOST: u8 = 0x34;
 const PIO_SETUP: u8 = 0x5f;
+const SET_DEVICE_BITS: u8 = 0xa1;
 /// The frame raises an interrupt.
 const INTERRUPT: u8 = 1 << 6;
 /// Data goes to the host.
@@ -107,6 +109,13 @@ impl TaskFile {
             kind, flags, status, error, l0, l1, l2, device, l3, l4, l5, 0, count, count_high, 0, t0, t1, t2,
             t3, t4,
         ]
+    }
+
+    /// As a set device bits FIS, which ends the queued commands of `slots`. It has no room for the bits of the status that say "busy" and
+    /// "data request".
+    pub(super) fn set_device_bits(self, slots: u32) -> [u8; 8] {
+        let [s0, s1, s2, s3] = slots.to_le_bytes();
+        [SET_DEVICE_BITS, INTERRUPT, self.status & !(BSY | DRQ), self.error, s0, s1, s2, s3]
     }
 
     /// As the PIO setup FIS before `bytes` bytes of data, whose end leaves these registers.

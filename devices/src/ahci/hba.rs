@@ -146,6 +146,9 @@ impl Hba {
         for port in self.ports.iter().flatten() {
             port.reset(kind);
         }
+        for port in self.ports.iter().flatten() {
+            port.settle();
+        }
         self.signals.change(|causes| causes.enabled = false);
     }
 

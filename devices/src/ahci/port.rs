@@ -1,16 +1,19 @@
 //! A port: its registers (AHCI 1.3.1, 3.3), and the three ways to reset what is connected to it (10.4).
 //!
-//! The device's side is the port's worker ([`command`]). What it does for a command is valid while the command's *generation*
-//! is the port's: stopping the command list and all resets begin a new one.
+//! The device's side is the port's worker ([`command`], [`queued`]). What it does for a command is valid while the command's *generation*
+//! is the port's: stopping the command list and all resets begin a new one. Commands of which the kernel has guest memory are waited for
+//! there: whoever has written to the register finds that memory at rest.
 
 mod command;
+mod queued;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::pci::dma::Dma;
+use crate::event;
+use crate::pci::dma::{Dma, Lease};
 
 use super::device::{AtaDevice, Reset};
 use super::fis::{REGISTER_AT, TaskFile};
@@ -27,6 +30,13 @@ const SCTL_STORED: u32 = 0xfff;
 /// Before the device's first frame.
 const NOTHING: u8 = 0x7f;
 
+/// Guest memory that the kernel may use for commands.
+struct Lent {
+    /// Theirs.
+    generation: u64,
+    _lease: Lease,
+}
+
 struct State {
     list: u64,
     frames: u64,
@@ -38,7 +48,11 @@ struct State {
     error: u8,
     signature: u32,
     link: u32,
+    /// PxSERR.
+    errors: u32,
     issued: u32,
+    /// PxSACT: queued commands that have not ended.
+    active: u32,
     /// The slot that the device works on, or has worked on last.
     slot: u32,
     working: bool,
@@ -51,6 +65,7 @@ struct State {
     /// Software keeps the device in reset.
     held: bool,
     generation: u64,
+    lent: Option<Lent>,
     /// Of the device.
     resets: Resets,
 }
@@ -66,7 +81,9 @@ impl State {
         error: 0,
         signature: u32::MAX,
         link: 0,
+        errors: 0,
         issued: 0,
+        active: 0,
         slot: 0,
         working: false,
         announced: false,
@@ -74,17 +91,26 @@ impl State {
         signature_due: true,
         held: false,
         generation: 0,
+        lent: None,
         resets: Resets { all: 0, power_on: 0 },
     };
 
     /// Gives up what is under way.
     fn abandon(&mut self) {
         self.generation += 1;
+        self.active = 0;
         let working = std::mem::take(&mut self.working);
-        let about_to = std::mem::take(&mut self.issued) != 0 && !std::mem::take(&mut self.halted);
-        if working || about_to {
+        let issued = std::mem::take(&mut self.issued) != 0;
+        // A queued command that has failed is not in the list any more.
+        let halted = std::mem::take(&mut self.halted);
+        if working || issued && !halted {
             self.status = READY;
         }
+    }
+
+    /// Whether memory is at work for commands that were given up.
+    fn is_unsettled(&self) -> bool {
+        self.lent.as_ref().is_some_and(|lent| lent.generation != self.generation)
     }
 
     fn set_low(register: &mut u64, value: u32) {
@@ -105,6 +131,8 @@ pub(super) struct Port {
     signals: Arc<Signals>,
     doorbell: Arc<EventFd>,
     state: Mutex<State>,
+    /// Signalled when lent memory is back.
+    returned: Condvar,
 }
 
 impl Port {
@@ -114,7 +142,7 @@ impl Port {
         dma: Dma,
         signals: Arc<Signals>,
     ) -> io::Result<Arc<Self>> {
-        let doorbell = Arc::new(EventFd::new(EFD_CLOEXEC)?);
+        let doorbell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         dma.signal_when_changed(Arc::clone(&doorbell));
         Ok(Arc::new(Self {
             index,
@@ -124,6 +152,7 @@ impl Port {
             signals,
             doorbell,
             state: Mutex::new(State::POWER_ON),
+            returned: Condvar::new(),
         }))
     }
 
@@ -138,9 +167,31 @@ impl Port {
         let _ = self.doorbell.write(1);
     }
 
-    /// Sleeps until somebody rings.
-    pub(super) fn wait(&self) -> io::Result<()> {
-        self.doorbell.read().map(drop)
+    /// What wakes the worker.
+    pub(super) fn doorbell(&self) -> &Arc<EventFd> {
+        &self.doorbell
+    }
+
+    /// Sleeps until somebody rings, or the other event is signalled.
+    pub(super) fn wait(&self, other: Option<&EventFd>) {
+        match other {
+            Some(other) => event::wait(&[&self.doorbell, other]),
+            None => event::wait(&[&self.doorbell]),
+        }
+    }
+
+    /// Waits until no memory is at work any more for commands that were given up.
+    pub(super) fn settle(&self) {
+        self.settle_from(self.lock());
+    }
+
+    fn settle_from(&self, mut state: MutexGuard<'_, State>) {
+        if state.is_unsettled() {
+            self.ring();
+        }
+        while state.is_unsettled() {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Reads a register.
@@ -155,7 +206,8 @@ impl Port {
             port::IE => state.enabled,
             port::CMD => {
                 let receiving = if state.command & FRE != 0 { FR } else { 0 };
-                let running = if state.command & ST != 0 { CR | state.slot << CCS_SHIFT } else { 0 };
+                let runs = state.command & ST != 0 || state.is_unsettled();
+                let running = if runs { CR | state.slot << CCS_SHIFT } else { 0 };
                 state.command | SUD_POD | receiving | running
             }
             port::TFD => u32::from(state.error) << 8 | u32::from(state.status),
@@ -167,6 +219,8 @@ impl Port {
                 _ => 0,
             },
             port::SCTL => state.link,
+            port::SERR => state.errors,
+            port::SACT => state.active,
             port::CI => state.issued,
             _ => 0,
         }
@@ -184,6 +238,8 @@ impl Port {
             port::IE => state.enabled = value & IE_MASK,
             port::CMD => self.write_command(&mut state, value),
             port::SCTL => self.write_link(&mut state, value & SCTL_STORED),
+            port::SERR => state.errors &= !value,
+            port::SACT if state.command & ST != 0 => state.active |= value,
             port::CI if state.command & ST != 0 => {
                 state.issued |= value;
                 if state.issued != 0 && !state.halted && !state.working && self.dma.enabled() {
@@ -195,6 +251,7 @@ impl Port {
             _ => {}
         }
         self.publish(&state);
+        self.settle_from(state);
     }
 
     fn write_command(&self, state: &mut State, value: u32) {
@@ -266,7 +323,7 @@ impl Port {
         self.ring();
     }
 
-    /// Resets port and device.
+    /// Resets port and device. [`Self::settle`] waits for what was under way.
     pub(super) fn reset(&self, kind: Reset) {
         let mut state = self.lock();
         self.reset_device(&mut state, kind);
@@ -275,8 +332,9 @@ impl Port {
             // These survive a reset of the controller (AHCI 1.3.1, 10.4.3).
             Reset::Bus => (state.list, state.frames),
         };
+        let lent = state.lent.take();
         let State { generation, resets, .. } = *state;
-        *state = State { list: kept.0, frames: kept.1, generation, resets, ..State::POWER_ON };
+        *state = State { list: kept.0, frames: kept.1, generation, lent, resets, ..State::POWER_ON };
         self.publish(&state);
     }
 }

@@ -22,8 +22,11 @@ pub(super) mod global {
     pub(in super::super) const VS: u64 = 0x10;
 }
 
-/// Capabilities: six ports, 32 slots, AHCI only, 1.5 Gbit/s, 64-bit addresses.
-pub(super) const CAPABILITIES: u32 = (PORTS as u32 - 1) | 31 << 8 | 1 << 18 | 1 << 20 | 1 << 31;
+/// Command slots of a port.
+pub(super) const SLOTS: usize = 32;
+/// Capabilities: six ports, all slots, AHCI only, 1.5 Gbit/s, native command queuing, 64-bit addresses.
+pub(super) const CAPABILITIES: u32 =
+    (PORTS as u32 - 1) | (SLOTS as u32 - 1) << 8 | 1 << 18 | 1 << 20 | 1 << 30 | 1 << 31;
 /// AHCI 1.0: later revisions add what is not there.
 pub(super) const VERSION: u32 = 0x0001_0000;
 /// GHC: reset.
@@ -47,8 +50,8 @@ pub(super) mod port {
     pub(in super::super) const SIG: u64 = 0x24;
     pub(in super::super) const SSTS: u64 = 0x28;
     pub(in super::super) const SCTL: u64 = 0x2c;
-    #[cfg(test)]
     pub(in super::super) const SERR: u64 = 0x30;
+    pub(in super::super) const SACT: u64 = 0x34;
     pub(in super::super) const CI: u64 = 0x38;
 }
 
@@ -64,14 +67,17 @@ pub(super) const CCS_SHIFT: u32 = 8;
 /// PxCMD: the device is ATAPI; its activity lights the lamp; power management by the link. Software keeps them for itself.
 pub(super) const CMD_STORED: u32 = 1 << 24 | 1 << 25 | 1 << 26 | 1 << 27;
 
-/// PxIS and PxIE: a register FIS came, a PIO setup FIS came.
+/// PxIS and PxIE: a register FIS came, a PIO setup FIS came, a set device bits FIS came.
 pub(super) const DHRS: u32 = 1 << 0;
 pub(super) const PSS: u32 = 1 << 1;
+pub(super) const SDBS: u32 = 1 << 3;
 /// More bytes came than there is room for; the host bus failed; the task file says error.
 pub(super) const OFS: u32 = 1 << 24;
 pub(super) const IFS: u32 = 1 << 27;
 pub(super) const HBFS: u32 = 1 << 29;
 pub(super) const TFES: u32 = 1 << 30;
+/// PxSERR: the two sides of the link do not understand each other.
+pub(super) const ERR_PROTOCOL: u32 = 1 << 10;
 /// Interrupts that can be enabled.
 pub(super) const IE_MASK: u32 = 0xfdc0_00ff;
 

@@ -2,6 +2,9 @@
 //!
 //! All of it is in guest memory, and the guest may change it meanwhile: everything is read once.
 
+use vm_memory::{GuestAddress, GuestMemoryBackend};
+
+use crate::disk::engine::Piece;
 use crate::pci::dma::{Dma, DmaError};
 
 use super::fis::{COMMAND_FIS, Command};
@@ -43,8 +46,6 @@ pub(super) struct Issued {
     pub(super) packet: [u8; 16],
     /// The port need not wait for the device: the header's C bit.
     pub(super) clears_busy: bool,
-    /// Where the count of transferred bytes goes.
-    pub(super) count_at: u64,
     pub(super) regions: Regions,
 }
 
@@ -67,7 +68,7 @@ impl Issued {
             address: 0,
             room: 0,
         };
-        Ok(Self { command, packet, clears_busy: d1 & 1 << 2 != 0, count_at: at.wrapping_add(4), regions })
+        Ok(Self { command, packet, clears_busy: d1 & 1 << 2 != 0, regions })
     }
 }
 
@@ -101,6 +102,21 @@ impl Regions {
         self.address = at.wrapping_add(count as u64);
         self.room -= count as u32;
         Ok((at, count))
+    }
+
+    /// The guest memory of the next `bytes` bytes, all of which is there.
+    pub(super) fn pieces(&mut self, dma: &Dma, mut bytes: u64) -> Result<Vec<Piece>, Fault> {
+        let mut pieces = Vec::new();
+        while bytes > 0 {
+            let (address, count) = self.part(dma, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+            if !dma.ram().check_range(GuestAddress(address), count) {
+                return Err(Fault::HostBus);
+            }
+            // A region has 4 MiB at most.
+            pieces.push(Piece { address, len: count as u32 });
+            bytes -= count as u64;
+        }
+        Ok(pieces)
     }
 
     /// Copies `data` to the guest. Returns how many bytes arrived, and why not all did.

@@ -5,7 +5,9 @@ mod commands;
 mod courses;
 mod disks;
 mod drivers;
+mod held;
 mod hostile;
+mod queued;
 mod registers;
 
 use std::sync::Arc;
@@ -130,6 +132,12 @@ impl Bench {
             let entry: Vec<u8> = entry.into_iter().flat_map(u32::to_le_bytes).collect();
             self.put(table + 0x80 + 16 * index as u64, &entry);
         }
+    }
+
+    /// Issues queued commands.
+    fn enqueue(&self, slots: u32) {
+        self.set_port(0, super::registers::port::SACT, slots);
+        self.set_port(0, super::registers::port::CI, slots);
     }
 
     fn issue(&self, port: usize, slot: u32) {

@@ -1,11 +1,11 @@
 //! Reading and writing sectors.
 
-use std::io;
-
 use super::super::device::Wire;
 use super::super::fis::{Command, TaskFile};
 use super::super::table::Fault;
-use super::{ABRT, AtaDisk, IDNF, PIECE, UNC, aborted, failed, slice};
+use super::access::{Access, Kind};
+use super::requests::{Outcome, Work};
+use super::{AtaDisk, IDNF, aborted, failed};
 
 /// Which way the data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Direction {
 
 /// How a command accesses sectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Access {
+pub(super) struct Manner {
     pub(super) direction: Direction,
     /// It has 48-bit addresses.
     pub(super) wide: bool,
@@ -29,7 +29,7 @@ pub(super) struct Access {
 }
 
 /// How the command with this code accesses sectors, if it does (ATA8-ACS, table B.2).
-pub(super) fn access(code: u8) -> Option<Access> {
+pub(super) fn manner(code: u8) -> Option<Manner> {
     use Direction::{Read, Write};
     let (direction, wide, pio, multiple, durable) = match code {
         // With and without retries, which nothing here needs.
@@ -49,7 +49,7 @@ pub(super) fn access(code: u8) -> Option<Access> {
         0xce => (Write, true, true, true, true),
         _ => return None,
     };
-    Some(Access { direction, wide, pio, multiple, durable })
+    Some(Manner { direction, wide, pio, multiple, durable })
 }
 
 /// Sectors.
@@ -80,44 +80,27 @@ impl Range {
 }
 
 impl AtaDisk {
-    /// The sectors in pieces that are transferred at once.
-    fn pieces(&self, range: Range) -> impl Iterator<Item = Range> + use<> {
-        let most = (PIECE as u64 / self.sector()).max(1);
-        let end = range.first.saturating_add(range.count);
-        let mut next = range.first;
-        std::iter::from_fn(move || {
-            let first = next;
-            next = end.min(first.saturating_add(most));
-            (first < end).then_some(Range { first, count: next - first })
-        })
-    }
-
     /// Reads or writes sectors.
     pub(super) fn transfer(
         &mut self,
-        access: &Access,
+        manner: &Manner,
         range: Range,
         wire: &mut dyn Wire,
     ) -> Result<TaskFile, Fault> {
-        if access.multiple && self.multiple == 0 {
+        let to_host = manner.direction == Direction::Read;
+        if manner.multiple && self.multiple == 0 || !to_host && self.disk.read_only() {
             return Ok(aborted());
         }
         if !range.is_within(self.sectors()) {
             return Ok(failed(IDNF, range.first));
         }
-        let to_host = access.direction == Direction::Read;
-        if access.pio {
-            let block = if access.multiple { u64::from(self.multiple) } else { 1 };
+        if manner.pio {
+            let block = if manner.multiple { u64::from(self.multiple) } else { 1 };
             let bytes = range.count.min(block) * self.sector();
             wire.announce(to_host, usize::try_from(bytes).unwrap_or(usize::MAX), &TaskFile::DONE)?;
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = match access.direction {
-            Direction::Read => self.read(range, &mut buffer, |data| wire.send(data)),
-            Direction::Write => self.write(access.durable, range, &mut buffer, wire),
-        };
-        self.buffer = buffer;
-        result
+        let durable = manner.durable || !self.cache;
+        self.access(if to_host { Kind::Read } else { Kind::Write { durable } }, range, wire)
     }
 
     /// Reads all sectors, without giving them to anybody.
@@ -125,64 +108,23 @@ impl AtaDisk {
         if !range.is_within(self.sectors()) {
             return Ok(failed(IDNF, range.first));
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = self.read(range, &mut buffer, |_| wire.go_on());
-        self.buffer = buffer;
-        result
+        self.access(Kind::Verify, range, wire)
     }
 
-    fn read(
-        &mut self,
-        range: Range,
-        buffer: &mut Vec<u8>,
-        mut deliver: impl FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<TaskFile, Fault> {
-        for Range { first, count } in self.pieces(range) {
-            buffer.resize(usize::try_from(count * self.sector()).unwrap_or(0), 0);
-            if self.fetch(first, buffer).is_ok() {
-                deliver(buffer)?;
-                continue;
-            }
-            // Which sector is at fault? Those before it are good.
-            for (lba, data) in (first..).zip(buffer.chunks_exact_mut(self.identity.sector as usize)) {
-                if let Err(error) = self.fetch(lba, data) {
-                    self.log("read", lba * self.sector(), &error);
-                    return Ok(failed(UNC, lba));
-                }
-                deliver(data)?;
-            }
+    fn access(&mut self, kind: Kind, range: Range, wire: &mut dyn Wire) -> Result<TaskFile, Fault> {
+        let (offset, len) = (range.first * self.sector(), range.count * self.sector());
+        let (pieces, counted) = match kind {
+            Kind::Verify => (Vec::new(), false),
+            _ => (wire.lend(len)?, true),
+        };
+        let access = Access::new(kind, offset, len, self.sector(), pieces);
+        let (moved, registers) = match self.requests.run(Work::Access(access), wire)? {
+            Outcome::Done { bytes } => (bytes, TaskFile::DONE),
+            Outcome::Failed { work, done } => (done, self.failure(&work, done)),
+        };
+        if counted {
+            wire.moved(moved);
         }
-        Ok(TaskFile::DONE)
-    }
-
-    /// Reads whole sectors from `lba` on.
-    fn fetch(&mut self, lba: u64, data: &mut [u8]) -> io::Result<()> {
-        (self.on_read)();
-        self.backend.read(lba * self.sector(), &[slice(data)])
-    }
-
-    fn write(
-        &mut self,
-        durable: bool,
-        range: Range,
-        buffer: &mut Vec<u8>,
-        wire: &mut dyn Wire,
-    ) -> Result<TaskFile, Fault> {
-        if self.backend.read_only() {
-            return Ok(aborted());
-        }
-        for Range { first, count } in self.pieces(range) {
-            let offset = first * self.sector();
-            buffer.resize(usize::try_from(count * self.sector()).unwrap_or(0), 0);
-            wire.receive(buffer)?;
-            if let Err(error) = self.backend.write(offset, &[slice(buffer)]) {
-                self.log("write", offset, &error);
-                return Ok(failed(ABRT, first));
-            }
-        }
-        if durable || !self.cache {
-            return Ok(self.flush());
-        }
-        Ok(TaskFile::DONE)
+        Ok(registers)
     }
 }

@@ -4,9 +4,15 @@ use std::sync::MutexGuard;
 
 use super::super::device::Reset;
 use super::super::fis::{PIO_SETUP_AT, TaskFile};
-use super::super::registers::{ABRT, BSY, DHRS, DRQ, ERR, HBFS, IFS, OFS, PSS, READY, ST, TFES};
+use super::super::registers::{
+    ABRT, BSY, DHRS, DRQ, ERR, ERR_PROTOCOL, HBFS, IFS, OFS, PSS, READY, ST, TFES,
+};
 use super::super::table::{Fault, Regions};
-use super::{Port, State};
+use super::{Lent, Port, State};
+
+/// Bytes of a command header, and where in it is the count of transferred bytes (PRDBC).
+const HEADER: u64 = 32;
+const COUNT_AT: u64 = 4;
 
 /// A control FIS resets the device while this bit is set.
 const SRST: u8 = 1 << 2;
@@ -39,6 +45,18 @@ pub(in super::super) struct Job {
     generation: u64,
 }
 
+impl Job {
+    /// Whether both end when either is given up.
+    pub(in super::super) fn is_of_one_generation_with(&self, other: &Self) -> bool {
+        self.generation == other.generation
+    }
+
+    /// Where the guest looks how many bytes were moved.
+    pub(super) fn count_at(&self) -> u64 {
+        self.list.wrapping_add(u64::from(self.slot) * HEADER + COUNT_AT)
+    }
+}
+
 impl Port {
     /// The next command, on which the device then works.
     pub(in super::super) fn begin(&self) -> Option<Job> {
@@ -62,14 +80,31 @@ impl Port {
     }
 
     /// The state, while `job` matters.
-    fn current(&self, job: &Job) -> Result<MutexGuard<'_, State>, Fault> {
+    pub(super) fn current(&self, job: &Job) -> Result<MutexGuard<'_, State>, Fault> {
         let state = self.lock();
         if state.generation == job.generation { Ok(state) } else { Err(Fault::Abandoned) }
     }
 
-    /// Fails when the guest has given up `job`.
+    /// Fails when the guest has given up `job`, or taken its memory away.
     pub(in super::super) fn go_on(&self, job: &Job) -> Result<(), Fault> {
-        self.current(job).map(drop)
+        let _state = self.current(job)?;
+        if self.dma.enabled() { Ok(()) } else { Err(Fault::HostBus) }
+    }
+
+    /// Has guest memory stay where it is, for `job` or all queued commands, until [`Self::take_back`].
+    pub(in super::super) fn lend(&self, job: &Job) -> Result<(), Fault> {
+        let mut state = self.current(job)?;
+        if state.lent.is_none() {
+            let lease = self.dma.lease().ok_or(Fault::HostBus)?;
+            state.lent = Some(Lent { generation: state.generation, _lease: lease });
+        }
+        Ok(())
+    }
+
+    /// Nothing uses memory that was lent any more.
+    pub(in super::super) fn take_back(&self) {
+        self.lock().lent = None;
+        self.returned.notify_all();
     }
 
     /// Gives bytes of a command to the guest; returns how many arrived.
@@ -145,21 +180,19 @@ impl Port {
         state.issued &= !(1 << job.slot);
     }
 
-    /// Ends a command. `count_at` is where the guest looks how many bytes were `moved`.
-    pub(in super::super) fn finish(
-        &self,
-        job: &Job,
-        count_at: Option<(u64, u32)>,
-        result: Result<TaskFile, Fault>,
-    ) {
+    /// Ends a command that is not queued, or makes an end of one that is. The guest learns how many bytes were `moved`.
+    pub(in super::super) fn finish(&self, job: &Job, moved: Option<u32>, result: Result<TaskFile, Fault>) {
         let Ok(mut state) = self.current(job) else { return };
         state.working = false;
-        if let Some((at, moved)) = count_at {
-            // It has been read from there.
-            let _ = self.dma.write(at, &moved.to_le_bytes());
+        if let Some(moved) = moved {
+            // The header has been read from there.
+            let _ = self.dma.write(job.count_at(), &moved.to_le_bytes());
         }
         let failed = TaskFile { status: READY | ERR, error: ABRT, ..TaskFile::DONE };
         let announced = std::mem::take(&mut state.announced);
+        if let Err(Fault::Interface) = result {
+            state.errors |= ERR_PROTOCOL;
+        }
         let (registers, cause) = match result {
             Ok(registers) if registers.status & ERR == 0 => (registers, DHRS),
             Ok(registers) => (registers, TFES),

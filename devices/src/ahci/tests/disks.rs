@@ -7,21 +7,28 @@ use vm_memory::VolatileSlice;
 
 use super::super::registers::port as p;
 use super::*;
-use crate::disk::Topology;
+use crate::disk::{BlockBackend, OnError, Topology};
 
 /// Sectors of the disk, of 512 bytes.
-const SECTORS: u64 = 2048;
+pub(super) const SECTORS: u64 = 2048;
 
 /// What has been done to a disk, and what is in it.
 #[derive(Default)]
-struct Platter {
-    bytes: Vec<u8>,
-    flushes: u32,
-    fails: bool,
-    /// A sector, of 512 bytes, that cannot be read.
-    bad: Option<u64>,
+pub(super) struct Platter {
+    pub(super) bytes: Vec<u8>,
+    pub(super) flushes: u32,
+    pub(super) fails: bool,
+    /// A sector, of 512 bytes, that can neither be read nor written.
+    pub(super) bad: Option<u64>,
     /// A trim was asked for, and the image has found that its file system has none.
     trimmed: bool,
+}
+
+impl Platter {
+    fn is_bad(&self, offset: u64, buffers: &[VolatileSlice<'_>]) -> bool {
+        let len = buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>();
+        self.bad.is_some_and(|bad| (offset / 512..(offset + len) / 512).contains(&bad))
+    }
 }
 
 struct Image(Arc<Mutex<Platter>>);
@@ -41,20 +48,25 @@ impl BlockBackend for Image {
     }
     fn read(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
         let platter = self.0.lock().unwrap();
-        let sectors = offset / 512..(offset + buffers[0].len() as u64).div_ceil(512);
-        if platter.fails || platter.bad.is_some_and(|bad| sectors.contains(&bad)) {
+        if platter.fails || platter.is_bad(offset, buffers) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        buffers[0].copy_from(&platter.bytes[offset as usize..][..buffers[0].len()]);
+        let mut at = offset as usize;
+        for buffer in buffers {
+            buffer.copy_from(&platter.bytes[at..][..buffer.len()]);
+            at += buffer.len();
+        }
         Ok(())
     }
     fn write(&mut self, offset: u64, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
         let mut platter = self.0.lock().unwrap();
-        if platter.fails {
+        if platter.fails || platter.is_bad(offset, buffers) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let len = buffers[0].len();
-        buffers[0].copy_to(&mut platter.bytes[offset as usize..][..len]);
+        let mut at = offset as usize;
+        for buffer in buffers {
+            at += buffer.copy_to(&mut platter.bytes[at..][..buffer.len()]);
+        }
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -74,9 +86,15 @@ impl BlockBackend for Image {
 }
 
 /// A controller with a disk of these sectors at its first port, which is started.
-fn with_disk(sector: u32) -> (Bench, Arc<Mutex<Platter>>) {
+pub(super) fn with_disk(sector: u32) -> (Bench, Arc<Mutex<Platter>>) {
     let platter =
         Arc::new(Mutex::new(Platter { bytes: vec![0; SECTORS as usize * 512], ..Platter::default() }));
+    let failures = Failures::new("disk[0]", OnError::Report);
+    (with_image(sector, Box::new(Image(Arc::clone(&platter))), failures), platter)
+}
+
+/// The same with this image.
+pub(super) fn with_image(sector: u32, image: Box<dyn BlockBackend>, failures: Arc<Failures>) -> Bench {
     let told = DiskIdentity {
         model: "ACME DISK".into(),
         revision: "2.1".into(),
@@ -85,16 +103,14 @@ fn with_disk(sector: u32) -> (Bench, Arc<Mutex<Platter>>) {
         sector,
     };
     let mut attached = [const { None }; PORTS];
-    let backend = Box::new(Image(Arc::clone(&platter)));
-    attached[0] =
-        Some(Attached::Disk { backend, identity: told, name: "disk[0]".into(), on_read: Box::new(|| ()) });
+    attached[0] = Some(Attached::Disk { disk: Disk::new(image), identity: told, failures });
     let bench = assemble(attached, [Drive::new(identity(), None), Drive::new(identity(), None)]);
     bench.start(0);
-    (bench, platter)
+    bench
 }
 
 /// A command for sectors.
-fn access(code: u8, wide: bool, lba: u64, count: u16) -> [u8; 16] {
+pub(super) fn access(code: u8, wide: bool, lba: u64, count: u16) -> [u8; 16] {
     let l = lba.to_le_bytes();
     let c = count.to_le_bytes();
     let device = if wide { 0x40 } else { 0x40 | (lba >> 24) as u8 & 0xf };
@@ -117,9 +133,10 @@ fn a_disk_identifies_itself() {
         (0, 0x0040),
         (49, 0x0b00),
         (60, SECTORS as u16),
-        (75, 0),
+        (75, 31),
+        (76, 0x102),
         (83, 0x7400),
-        (84, 0x4040),
+        (84, 0x4060),
         (85, 0x4068),
         (86, 0x3400),
         (100, SECTORS as u16),
@@ -130,7 +147,6 @@ fn a_disk_identifies_itself() {
     ] {
         assert_eq!(words[index], expected, "word {index}");
     }
-    assert_eq!(words[76] & 0x100, 0, "no native command queuing");
     assert_eq!(words[88] >> 8, 0x20, "Ultra DMA 5");
     let (bench, _) = with_disk(4096);
     let words = self::words(&bench);
@@ -221,7 +237,7 @@ fn flushes_trims_and_the_rest() {
     assert_eq!(bench.get(FRAMES + 0x4c, 1), [0xff], "active");
     bench.perform(0, &access(0xf8, false, 0, 0), &[], &[]);
     assert_eq!(bench.get(FRAMES + 0x44, 4), [0xff, 0x07, 0, 0x40]);
-    for code in [0x00, 0xa0, 0xa1, 0xb0, 0x2f, 0x60, 0x61, 0xf5, 0x45] {
+    for code in [0x00, 0xa0, 0xa1, 0xb0, 0x47, 0x63, 0x64, 0xf5, 0x45] {
         assert_eq!(bench.perform(0, &access(code, true, 0, 1), &[], &[(DATA, 512)]).0, 0x451, "{code:x}");
         bench.recover(0);
     }
@@ -264,21 +280,29 @@ fn errors_name_the_sector() {
 }
 
 #[test]
-fn a_bad_sector_costs_no_more_than_what_follows_it() {
+fn a_bad_sector_costs_no_more_than_what_follows_it_and_is_named() {
     for (sector, bad) in [(512, 700u64), (4096, 700 / 8)] {
         let (bench, platter) = with_disk(sector);
         platter.lock().unwrap().bytes.fill(7);
         platter.lock().unwrap().bad = Some(700);
         let count = (SECTORS * 512 / u64::from(sector)) as u16;
         // By DMA, by PIO, and without data.
-        for (code, moves) in [(0x25, true), (0x24, true), (0x42, false)] {
+        for (code, moves) in [(0x25, true), (0x24, true), (0x42, false), (0x35, false)] {
             bench.put(DATA, &[0; SECTORS as usize * 512]);
             let regions = [(DATA, SECTORS as u32 * 512)];
             let (status, moved) = bench.perform(0, &access(code, true, 0, count), &[], &regions);
-            let good = if moves { bad * u64::from(sector) } else { 0 };
-            assert_eq!((status, u64::from(moved)), (0x4051, good), "{code:x}");
+            let good = bad * u64::from(sector);
+            let (error, counted) =
+                if code == 0x35 { (0x04, good) } else { (0x40, if moves { good } else { 0 }) };
+            assert_eq!((status, u64::from(moved)), (error << 8 | 0x51, counted), "{code:x}");
             let data = bench.get(DATA, SECTORS as usize * 512);
-            assert_eq!(data.iter().filter(|byte| **byte == 7).count() as u64, good);
+            assert_eq!(data.iter().filter(|byte| **byte == 7).count() as u64, if moves { good } else { 0 });
+            if code == 0x35 {
+                // All before it is there, and nothing behind.
+                let written: Vec<_> = platter.lock().unwrap().bytes.iter().map(|byte| *byte == 0).collect();
+                assert_eq!(written.iter().position(|zero| !zero), Some(good as usize));
+                assert!(!written[good as usize..].contains(&true));
+            }
             assert_eq!(bench.get(FRAMES + 0x44, 3), bad.to_le_bytes()[..3]);
             bench.recover(0);
         }

@@ -5,7 +5,7 @@ use super::super::registers::port as p;
 use super::*;
 
 /// The miniport's start of a port: at each step it gives up if it does not see what it waits for.
-fn storahci_start(bench: &Bench, port: usize) {
+fn storahci_start(bench: &Bench, port: usize, signature: u32) {
     // Adapter: capabilities, AE, a reset with whatever is in the register.
     assert_ne!(bench.read(0), u32::MAX);
     bench.write(4, bench.read(4) | 1);
@@ -28,7 +28,7 @@ fn storahci_start(bench: &Bench, port: usize) {
     bench.set_port(port, p::IE, 0x7d80_0001);
     bench.write(4, bench.read(4) | 2);
     bench.set_port(port, p::CMD, bench.port(port, p::CMD) | 1);
-    assert_eq!(bench.port(port, p::SIG), 0xeb14_0101);
+    assert_eq!(bench.port(port, p::SIG), signature);
 }
 
 /// Its interrupt routine, which handles one port. Returns causes and what is still issued.
@@ -45,7 +45,7 @@ fn storahci_interrupt(bench: &Bench) -> (u32, u32) {
 #[test]
 fn storahci_starts_a_port_and_reads() {
     let bench = bench();
-    storahci_start(&bench, DRIVE);
+    storahci_start(&bench, DRIVE, 0xeb14_0101);
     // Slot 0 is the miniport's own, for IDENTIFY; the class driver's follow.
     bench.prepare(0, &frame(0xa1), &[], &[(DATA, 512)]);
     bench.issue(DRIVE, 0);
@@ -151,4 +151,53 @@ fn a_locked_tray_is_released_by_a_reset_of_the_link() {
     assert!(!bench.drives[0].status().locked);
     // The other drive is another's.
     assert!(bench.drives[1].status().disc.is_none());
+}
+
+/// The miniport with a disk that queues: it issues with two writes, learns from PxSACT what has ended, and asks the log after an error.
+#[test]
+fn storahci_queues_commands_of_a_disk() {
+    let (bench, platter) = super::disks::with_disk(512);
+    bench.write(4, 0x8000_0001);
+    storahci_start(&bench, 0, 0x0000_0101);
+    // Where there are queues, set device bits interrupt, too.
+    bench.set_port(0, p::IE, bench.port(0, p::IE) | 1 << 3);
+    // Capabilities, then the identity by slot 0: it queues if the controller and the disk know how.
+    assert_eq!(bench.read(0) >> 30 & 1, 1);
+    bench.prepare(0, &frame(0xec), &[], &[(DATA, 512)]);
+    bench.issue(0, 0);
+    until(|| bench.line.is_high());
+    assert_eq!(storahci_interrupt(&bench).0 & 1, 1);
+    let word = |at: u64| u16::from_le_bytes(bench.get(DATA + 2 * at, 2).try_into().unwrap());
+    assert_eq!((word(76) >> 8 & 1, word(75) & 0x1f, word(84) >> 5 & 1), (1, 31, 1));
+    // Features that it sets on each disk; a lock that there is not; and the logs.
+    let mut keep = frame(0xef);
+    keep[3] = 0x66;
+    for (command, expected) in [(keep, 0x50), (frame(0xf5), 0x451)] {
+        assert_eq!(bench.perform(0, &command, &[], &[]).0, expected);
+        bench.recover(0);
+    }
+    let queued = |code, slot: u32| super::queued::queued(code, slot, u64::from(slot) * 100, 8);
+    for round in 0..3 {
+        bench.set_port(0, p::IS, u32::MAX);
+        platter.lock().unwrap().bad = (round == 1).then_some(303);
+        let (mut left, mut failed) = (0b1110, 0);
+        for slot in 1..4 {
+            bench.prepare(slot, &queued(0x60, slot), &[], &[(DATA + u64::from(slot) * 0x1000, 4096)]);
+            bench.enqueue(1 << slot);
+        }
+        while left != 0 && failed == 0 {
+            until(|| bench.line.is_high());
+            let (causes, _) = storahci_interrupt(&bench);
+            failed = causes & 1 << 30;
+            left &= bench.port(0, p::CI) | bench.port(0, p::SACT);
+        }
+        assert_eq!(failed != 0, round == 1);
+        if failed != 0 {
+            bench.recover(0);
+            let log = super::disks::access(0x2f, true, 0x10, 1);
+            assert_eq!(bench.perform(0, &log, &[], &[(DATA, 512)]), (0x50, 512));
+            assert_eq!((bench.get(DATA, 1), bench.get(DATA + 4, 2)), (vec![3], vec![0x2f, 0x01]));
+            assert!(left & 1 << 3 != 0, "the one at fault has not ended");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Disks at the SATA controller, which is one function for all of them: see [`crate::device::ahci`].
 
 use devices::ahci::{Attached, DiskIdentity};
-use devices::disk::BlockBackend;
+use devices::disk::{BlockBackend, engine};
 use firmware::fw_cfg::bootorder::BootKind;
 
 use super::Disk;
@@ -48,14 +48,11 @@ impl Attachment for Sata {
             ssd: told.ssd.unwrap_or(true),
             sector: disk.sectors.bytes(),
         };
+        let failures = disk.failures(machine);
+        let image = engine::Disk::watched(image, on_read(disk.section(), machine.events));
         // The plan has refused more of them than there are ports.
         if let Some(place) = machine.made.sata.get_mut(disk.port) {
-            *place = Some(Attached::Disk {
-                backend: image,
-                identity,
-                name: disk.log_name(),
-                on_read: Box::new(on_read(disk.section(), machine.events)),
-            });
+            *place = Some(Attached::Disk { disk: image, identity, failures });
         }
         Ok(())
     }

@@ -64,8 +64,8 @@ pub(crate) struct DiskSection {
     pub backing: Option<Backing>,
     /// What happens when the image cannot be read or written, such as when its file system is full: `"report"` tells the guest, as a
     /// broken disk would; `"stop"` pauses the machine before the guest learns of it, and `optimus-vmm ctl NAME resume` tries again.
-    /// What cannot succeed any more is told to the guest with either: a flush after one that has failed, and changes of an image that was
-    /// found damaged.
+    /// What cannot succeed any more is told to the guest with either: a flush after one that has failed, and accesses to an image where it is
+    /// damaged, after which it is not changed any more.
     #[serde(default)]
     pub on_error: OnError,
 }
@@ -179,11 +179,6 @@ impl DiskSection {
         let backing = backing.unwrap_or(Backing::Deny);
         let identity = Identity { serial, model, firmware_revision, ssd };
         identity.check(bus, section, resolver);
-        if on_error == OnError::Stop && bus != Bus::Virtio {
-            let message = "disks on this bus cannot stop the machine when their image fails";
-            let help = "remove `on_error`, or set `bus = \"virtio\"`";
-            resolver.problem_with_help(section.key("on_error"), message, help);
-        }
         let mut refuse = |key, message: &str, help: &str| {
             resolver.problem_with_help(section.key(key), message, help);
         };
