@@ -20,6 +20,7 @@ mod proof;
 
 use devices::GuestRam;
 use devices::disk::engine::Disk;
+use devices::disk::{Failures, OnError};
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{self, VirtioBlk};
 use devices::virtio::net::VirtioNet;
@@ -43,7 +44,7 @@ fn disk(read_only: bool, serial: &str, queues: u16) -> Box<dyn VirtioDevice> {
     let image = Disk::new(Box::new(disk::MemoryDisk::new(read_only)));
     Box::new(VirtioBlk::new(
         image,
-        blk::Options { serial, name: "disk", queues, on_error: blk::OnError::Report },
+        blk::Options { serial, queues, failures: Failures::new("disk", OnError::Report) },
     ))
 }
 
