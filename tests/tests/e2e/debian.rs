@@ -139,13 +139,15 @@ fn raw() -> Outcome {
 
 /// What GRUB and the tools of Linux make of a SATA disk and of a drive.
 fn sata() -> Outcome {
-    let mut machine = Machine::new()?;
+    let mut machine = Machine::new()?.with_tools()?;
     let disk = image::debian(&machine.file("disk.qcow2"), Format::Qcow2)?;
+    let data = image::empty(&machine.file("data.raw"), Format::Raw, 64, "data")?;
     let disc = image::disc(&machine.file("a.iso"), &[("word", vec![b'x'; 3_000_000])], None)?;
     machine.sections = format!(
         "[[disk]]\npath = \"{}\"\nbus = \"sata\"\nserial = \"S7\"\nmodel = \"ACME DISK\"\nboot_index = 0\n\
-         [[cdrom]]\npath = \"{}\"\n[[cdrom]]\nempty = true\n",
+         [[disk]]\npath = \"{}\"\nbus = \"sata\"\n[[cdrom]]\npath = \"{}\"\n[[cdrom]]\nempty = true\n",
         disk.path.display(),
+        data.path.display(),
         disc.display()
     );
     let mut running = machine.start(&interactive())?;
@@ -168,11 +170,36 @@ fn sata() -> Outcome {
     must("head -c 20000000 /dev/urandom >/root/a && sha256sum /root/a >/root/sum && sync", &[])?;
     must("echo 3 >/proc/sys/vm/drop_caches && sha256sum -c /root/sum", &["OK"])?;
     must("rm /root/a && fstrim -v /", &["trimmed"])?;
+    queued(&mut must)?;
     must("sg_inq /dev/sr0", &["OPTIMUS", "DVD-ROM", "Peripheral device type: cd/dvd"])?;
     running.send("systemctl poweroff\n")?;
     let finished = running.wait()?;
     finished.status(0)?;
     image::check(&disk)
+}
+
+/// 32 commands side by side on the second SATA disk, compared when they are read back; bus mastering is taken away and given back meanwhile.
+fn queued(must: &mut impl FnMut(&str, &[&str]) -> Outcome) -> Outcome {
+    must("cat /sys/block/sda/device/queue_depth /sys/block/sdb/device/queue_depth", &["32\n32"])?;
+    must("dmesg | grep -i ncq", &["NCQ (depth 32)"])?;
+    must("mkdir -p /tools && mount -o ro /dev/disk/by-id/virtio-tools /tools", &[])?;
+    let fio = "/tools/lib/ld-linux-x86-64.so.2 --library-path /tools/lib /tools/bin/fio --filename=/dev/sdb --direct=1 \
+               --ioengine=libaio --iodepth=32 --bs=4k --size=32M --verify=crc32c-intel --verify_fatal=1 --name=job";
+    must(&format!("{fio} --rw=randwrite | grep 'IO depths'"), &["32="])?;
+    must(
+        &format!(
+            "( {fio} --rw=randrw --time_based --runtime=20 >/root/fio 2>&1; echo FIO=$? >>/root/fio ) & true"
+        ),
+        &[],
+    )?;
+    let set = |bits: &str| {
+        format!(
+            "printf '{bits}' | dd of=/sys/bus/pci/devices/0000:00:1f.2/config bs=1 seek=4 conv=notrunc status=none"
+        )
+    };
+    let (off, on) = (set("\\002"), set("\\006"));
+    must(&format!("for i in 1 2 3 4 5; do sleep 2; {off}; {on}; done; wait; cat /root/fio"), &["FIO=0"])?;
+    must("if dmesg | grep -i -e 'I/O error' -e 'ncq disabled'; then false; fi", &[])
 }
 
 fn qcow2() -> Outcome {
