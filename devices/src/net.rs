@@ -1,13 +1,13 @@
 //! What carries a network card's frames on the host, behind one interface: a TAP interface of the kernel's ([`tap`]), or a program
 //! that takes frames from a stream socket ([`stream`]), such as passt. With a TAP interface, the kernel can move frames by itself ([`vhost`]).
 //!
-//! A [`Packet`] is one Ethernet frame (IEEE 802.3, without the frame check sequence) and the header that says what is left to do
-//! to it ([`header::Header`]). [`cable::Cable`] is what a card and the host's side share: whether there is a link, through whom frames
+//! A frame is one of Ethernet (IEEE 802.3, without the frame check sequence), and goes with a header that says what is left to do to it
+//! ([`header::Header`]). [`cable::Cable`] is what a card and the host's side share: whether there is a link, through whom frames
 //! go, and how many went.
 
 pub mod cable;
 pub mod header;
-mod packet;
+mod pieces;
 pub mod stream;
 pub mod tap;
 pub mod vhost;
@@ -16,11 +16,13 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use vm_memory::VolatileSlice;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::GuestRam;
 
-pub use packet::Packet;
+use header::Header;
+
 pub use vhost::VhostError;
 
 /// Bytes of an Ethernet header: destination, source, type.
@@ -61,15 +63,36 @@ impl Offloads {
     }
 }
 
-/// What became of a frame for the peer.
+/// A frame for a peer, where the driver has put it. The driver may change its bytes at any time; length and header are what was checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// What is left to do to it.
+    pub header: Header,
+    /// Its bytes, in this order.
+    pub pieces: &'a [VolatileSlice<'a>],
+    /// How many, from [`ETHERNET_HEADER`] to [`LONGEST_FRAME`].
+    pub len: usize,
+}
+
+/// A frame from a peer, in the peer's own memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// What is left to do to it.
+    pub header: Header,
+    /// From [`ETHERNET_HEADER`] to [`LONGEST_FRAME`] bytes.
+    pub frame: &'a [u8],
+}
+
+/// What became of frames for the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// The peer has it, or it waits in the peer's own buffer.
-    Gone,
-    /// The peer takes nothing now; it is to be offered again when the descriptor is ready for writing.
-    Later,
-    /// The peer does not take such a frame. It is lost.
-    Refused,
+    /// All are gone.
+    All,
+    /// Those before this one are gone. The peer takes nothing now; this and the others are to be offered again when the descriptor is ready
+    /// for writing.
+    Later(usize),
+    /// Those before this one are gone. This one is none that the peer takes, and is lost.
+    Refused(usize),
 }
 
 /// What carries frames. Its descriptor never blocks.
@@ -85,25 +108,27 @@ pub trait Peer: Send + Debug {
     /// Readable when there may be a frame, and writable when there is room for one.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Puts the next frame into `packet`; `false` when there is none now.
+    /// The next frame, which is the same one until [`Self::consume`] is called; `None` when there is none now.
     ///
     /// # Errors
     /// The peer is gone.
-    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool>;
+    fn receive(&mut self) -> io::Result<Option<Incoming<'_>>>;
 
-    /// Hands it a frame of [`ETHERNET_HEADER`] to [`LONGEST_FRAME`] bytes.
+    /// The frame that [`Self::receive`] has shown is done with.
+    fn consume(&mut self);
+
+    /// Hands it frames.
     ///
     /// # Errors
     /// The peer is gone.
-    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent>;
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<Sent>;
 
-    /// Whether it holds something back: frames until [`Self::unblock`] is called, or a part of one until its descriptor is ready for
-    /// writing.
+    /// Whether it holds a part of a frame back, until its descriptor is ready for writing.
     fn is_blocked(&self) -> bool {
         false
     }
 
-    /// Goes on with what it held back. Called after some frames, too.
+    /// Goes on with what it held back.
     ///
     /// # Errors
     /// The peer is gone.

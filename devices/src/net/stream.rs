@@ -3,16 +3,21 @@
 //!
 //! The other side knows no virtio header, so frames are whole and their checksums right in both directions.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use super::{ETHERNET_HEADER, Packet, Peer, Sent};
+use super::header::Header;
+use super::pieces::{self, Pieces};
+use super::{ETHERNET_HEADER, Incoming, LONGEST_FRAME, Outgoing, Peer, Sent};
 
 /// Bytes of the length.
 const PREFIX: usize = 4;
-/// Bytes of frames that are collected for one write. A frame of Ethernet is written in a few hundred nanoseconds; the call for it, and the other
+/// Bytes of frames that go in one write. A frame of Ethernet is written in a few hundred nanoseconds; the call for it, and the other
 /// side's waking up, take several times that.
 ///
 /// Linux cuts a write to a stream socket into pieces of 32 KiB and some more (`unix_stream_sendmsg()`), and who reads meanwhile gets what
@@ -31,7 +36,9 @@ pub struct StreamPeer {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    /// Frames that are still to be written: those of a turn, and what the socket had no room for.
+    /// The last read has found less than there was room for.
+    drained: bool,
+    /// The end of a frame that the socket had no room for.
     unsent: Vec<u8>,
 }
 
@@ -48,24 +55,28 @@ impl StreamPeer {
     pub fn new(socket: UnixStream, longest: usize) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Ok(Self { socket, longest, buffer, start: 0, end: 0, unsent: Vec::new() })
+        Ok(Self { socket, longest, buffer, start: 0, end: 0, drained: false, unsent: Vec::new() })
     }
 
-    /// Takes the frame at the head of what was read: its place in the buffer.
+    /// The frame at the head of what was read: its place in the buffer. What is none is left out.
     fn next_frame(&mut self) -> io::Result<Option<Range<usize>>> {
-        let read = self.buffer.get(self.start..self.end).unwrap_or_default();
-        let Some(prefix) = read.first_chunk::<PREFIX>() else { return Ok(None) };
-        let len = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
-        if len > BUFFER - PREFIX {
-            let why = format!("the other side announces a frame of {len} bytes, which is none");
-            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        loop {
+            let read = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let Some(prefix) = read.first_chunk::<PREFIX>() else { return Ok(None) };
+            let len = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
+            if len > BUFFER - PREFIX {
+                let why = format!("the other side announces a frame of {len} bytes, which is none");
+                return Err(io::Error::new(ErrorKind::InvalidData, why));
+            }
+            if read.len() < PREFIX + len {
+                return Ok(None);
+            }
+            let first = self.start + PREFIX;
+            if (ETHERNET_HEADER..=LONGEST_FRAME).contains(&len) {
+                return Ok(Some(first..first + len));
+            }
+            self.start = first + len;
         }
-        if read.len() < PREFIX + len {
-            return Ok(None);
-        }
-        let frame = self.start + PREFIX..self.start + PREFIX + len;
-        self.start = frame.end;
-        Ok(Some(frame))
     }
 
     /// Reads more, behind what is there. `false` when there is nothing to read now.
@@ -78,12 +89,58 @@ impl StreamPeer {
                 Ok(0) => Err(gone()),
                 Ok(count) => {
                     self.end += count;
+                    self.drained = self.end < self.buffer.len();
                     Ok(true)
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => Err(error),
             };
+        }
+    }
+
+    /// Writes the first of `frames` that go in one write; how many bytes the socket took, and of how many frames they were.
+    fn write_some(&mut self, frames: &[Outgoing<'_>]) -> io::Result<(usize, usize)> {
+        let (mut bytes, mut parts) = (0, 0);
+        let fits = |frame: &&Outgoing<'_>| {
+            bytes += PREFIX + frame.len;
+            parts += 1 + frame.pieces.len();
+            bytes <= BATCH && parts <= pieces::MOST && self.takes(frame)
+        };
+        // A frame that is longer than a piece goes alone: it is cut far behind its length.
+        let count = frames.iter().take_while(fits).count().max(1).min(frames.len());
+        let frames = frames.get(..count).unwrap_or_default();
+        let prefixes: Vec<_> = frames.iter().map(|frame| (frame.len as u32).to_be_bytes()).collect();
+        let mut message = Pieces::with_capacity(frames.iter().map(|frame| 1 + frame.pieces.len()).sum());
+        for (prefix, frame) in prefixes.iter().zip(frames) {
+            message.add_bytes(prefix);
+            message.add_all(frame.pieces);
+        }
+        match message.send(&self.socket) {
+            Ok(written) => Ok((written, count)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((0, count)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the other side takes such a frame.
+    fn takes(&self, frame: &Outgoing<'_>) -> bool {
+        (ETHERNET_HEADER..=self.longest).contains(&frame.len) && frame.pieces.len() < pieces::MOST
+    }
+
+    /// Keeps what follows the first `written` bytes of a frame and its length.
+    fn keep_end(&mut self, frame: &Outgoing<'_>, written: usize) {
+        let prefix = (frame.len as u32).to_be_bytes();
+        self.unsent.extend_from_slice(prefix.get(written..).unwrap_or_default());
+        let mut skip = written.saturating_sub(PREFIX);
+        for piece in frame.pieces {
+            // It is not beyond the piece's end.
+            if let Ok(rest) = piece.offset(skip.min(piece.len())) {
+                let start = self.unsent.len();
+                self.unsent.resize(start + rest.len(), 0);
+                rest.copy_to(self.unsent.get_mut(start..).unwrap_or_default());
+            }
+            skip = skip.saturating_sub(piece.len());
         }
     }
 }
@@ -105,35 +162,53 @@ impl Peer for StreamPeer {
         self.socket.as_fd()
     }
 
-    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
+    fn receive(&mut self) -> io::Result<Option<Incoming<'_>>> {
         loop {
-            match self.next_frame()? {
-                // Frames that are none are left out.
-                Some(frame) if packet.set_frame(self.buffer.get(frame.clone()).unwrap_or_default()) => {
-                    return Ok(true);
-                }
-                Some(_) => {}
-                None if self.fill()? => {}
-                None => return Ok(false),
+            if let Some(frame) = self.next_frame()? {
+                let frame = self.buffer.get(frame).unwrap_or_default();
+                return Ok(Some(Incoming { header: Header::default(), frame }));
+            }
+            // What has come meanwhile wakes.
+            if std::mem::take(&mut self.drained) || !self.fill()? {
+                return Ok(None);
             }
         }
     }
 
-    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
-        let len = packet.frame().len();
-        let Ok(prefix) = u32::try_from(len) else { return Ok(Sent::Refused) };
-        if !(ETHERNET_HEADER..=self.longest).contains(&len) {
-            return Ok(Sent::Refused);
+    fn consume(&mut self) {
+        if let Ok(Some(frame)) = self.next_frame() {
+            self.start = frame.end;
         }
-        // A frame that is longer than a piece goes alone: it is cut far behind its length.
-        if self.is_blocked() && self.unsent.len() + PREFIX + len > BATCH {
+    }
+
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<Sent> {
+        let mut gone = 0;
+        loop {
             self.unblock()?;
+            let rest = frames.get(gone..).unwrap_or_default();
+            let Some(first) = rest.first() else { return Ok(Sent::All) };
             if self.is_blocked() {
-                return Ok(Sent::Later);
+                return Ok(Sent::Later(gone));
+            }
+            if !self.takes(first) {
+                return Ok(Sent::Refused(gone));
+            }
+            let (mut written, count) = self.write_some(rest)?;
+            if written == 0 {
+                return Ok(Sent::Later(gone));
+            }
+            for frame in rest.iter().take(count) {
+                if written == 0 {
+                    break;
+                }
+                let size = PREFIX + frame.len;
+                if written < size {
+                    self.keep_end(frame, written);
+                }
+                written = written.saturating_sub(size);
+                gone += 1;
             }
         }
-        self.unsent.extend_from_slice(packet.with_prefix(prefix.to_be_bytes()));
-        Ok(Sent::Gone)
     }
 
     fn is_blocked(&self) -> bool {
@@ -146,167 +221,5 @@ impl Peer for StreamPeer {
             self.unsent.drain(..count);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-
-    use super::*;
-
-    fn pair() -> (StreamPeer, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        (StreamPeer::new(ours, 1514).unwrap(), theirs)
-    }
-
-    fn framed(frame: &[u8]) -> Vec<u8> {
-        [&u32::try_from(frame.len()).unwrap().to_be_bytes(), frame].concat()
-    }
-
-    #[test]
-    fn a_length_of_a_gigabyte_ends_the_connection() {
-        let (mut peer, mut other) = pair();
-        other.write_all(&(1u32 << 30).to_be_bytes()).unwrap();
-        let error = peer.receive(&mut Packet::default()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData);
-    }
-
-    #[test]
-    fn a_closed_connection_is_an_error_both_ways() {
-        let (mut peer, other) = pair();
-        drop(other);
-        let mut packet = Packet::default();
-        assert!(packet.set_frame(&[0; 60]));
-        assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
-        assert_eq!(peer.unblock().unwrap_err().kind(), ErrorKind::BrokenPipe);
-        assert_eq!(peer.receive(&mut packet).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-    }
-
-    #[test]
-    fn frames_that_the_other_side_would_not_take_are_refused() {
-        let (mut peer, mut other) = pair();
-        let mut packet = Packet::default();
-        assert!(packet.set_frame(&[1; 1515]));
-        assert_eq!(peer.send(&mut packet).unwrap(), Sent::Refused);
-        assert!(packet.set_frame(&[2; 1514]));
-        assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
-        peer.unblock().unwrap();
-        let mut read = vec![0; 4 + 1514];
-        other.read_exact(&mut read).unwrap();
-        assert_eq!(read, framed(&[2; 1514]));
-        assert!(!packet.set_frame(&[3; 13]), "no frame");
-    }
-
-    /// One that waits for frames gets all of a turn at once, and none before its end.
-    #[test]
-    fn frames_of_a_turn_go_together() {
-        let (mut peer, mut other) = pair();
-        let mut packet = Packet::default();
-        for value in 1..=3 {
-            assert!(packet.set_frame(&[value; 60]));
-            assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
-        }
-        other.set_nonblocking(true).unwrap();
-        let mut read = [0; 512];
-        assert_eq!(other.read(&mut read).unwrap_err().kind(), ErrorKind::WouldBlock);
-        peer.unblock().unwrap();
-        let count = other.read(&mut read).unwrap();
-        assert_eq!(read[..count], [framed(&[1; 60]), framed(&[2; 60]), framed(&[3; 60])].concat());
-        assert!(!peer.is_blocked());
-    }
-
-    /// Over a socket that keeps writes apart, each is of whole frames and not longer than what Linux leaves in one piece.
-    #[test]
-    fn no_write_ends_within_a_frame() {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::empty(), None).unwrap();
-        let mut peer = StreamPeer::new(ours.into(), 65_535).unwrap();
-        let mut other = UnixStream::from(theirs);
-        other.set_nonblocking(true).unwrap();
-        // 64 of a usual turn, then one that is longer than a write among short ones.
-        let lens: Vec<usize> =
-            [1514, 66].into_iter().cycle().take(64).chain([40_000, 60, 60, 65_535, 1514]).collect();
-        let mut packet = Packet::default();
-        let mut got = Vec::new();
-        let mut read = vec![0; 128 << 10];
-        let mut look = |other: &mut UnixStream| {
-            while let Ok(count) = other.read(&mut read) {
-                let (mut rest, mut frames) = (&read[..count], 0);
-                while let Some((prefix, behind)) = rest.split_first_chunk() {
-                    let len = u32::from_be_bytes(*prefix) as usize;
-                    let (frame, behind) = behind.split_at_checked(len).expect("a frame is cut");
-                    assert!(frame.iter().all(|byte| *byte == len as u8), "{len}");
-                    (rest, frames) = (behind, frames + 1);
-                    got.push(len);
-                }
-                assert!(rest.is_empty(), "a length is cut");
-                assert!(count <= 32 << 10 || frames == 1, "{frames} frames in {count} bytes");
-            }
-        };
-        for len in &lens {
-            assert!(packet.set_frame(&vec![*len as u8; *len]));
-            assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
-            look(&mut other);
-        }
-        peer.unblock().unwrap();
-        look(&mut other);
-        assert_eq!(got, lens);
-    }
-
-    /// A reader that stands still, and then goes on.
-    #[test]
-    fn a_full_socket_holds_frames_up_and_loses_none() {
-        let (mut peer, mut other) = pair();
-        let mut packet = Packet::default();
-        let mut sent = 0u32;
-        loop {
-            let mut frame = [7; 1000];
-            frame[..4].copy_from_slice(&sent.to_be_bytes());
-            assert!(packet.set_frame(&frame));
-            match peer.send(&mut packet).unwrap() {
-                Sent::Gone => sent += 1,
-                Sent::Later => break,
-                Sent::Refused => panic!("refused"),
-            }
-        }
-        assert!(sent > 10);
-        let mut received = 0u32;
-        while received < sent {
-            let mut frame = vec![0; 1004];
-            other.read_exact(&mut frame).unwrap();
-            assert_eq!(frame[..4], 1000u32.to_be_bytes());
-            assert_eq!(frame[4..8], received.to_be_bytes());
-            received += 1;
-            peer.unblock().unwrap();
-        }
-        assert!(!peer.is_blocked());
-    }
-
-    proptest! {
-        /// However the stream is cut into pieces, the frames are the same, and those that are none are left out.
-        #[test]
-        fn frames_survive_any_cut(lens in prop::collection::vec(0usize..3000, 1..20), cuts in prop::collection::vec(1usize..2000, 1..60)) {
-            let (mut peer, mut other) = pair();
-            let frames: Vec<Vec<u8>> = lens.iter().zip(1u8..).map(|(len, value)| vec![value; *len]).collect();
-            let stream: Vec<u8> = frames.iter().flat_map(|frame| framed(frame)).collect();
-            let mut packet = Packet::default();
-            let mut got = Vec::new();
-            let mut rest = stream.as_slice();
-            for cut in cuts.iter().cycle() {
-                let (now, later) = rest.split_at((*cut).min(rest.len()));
-                other.write_all(now).unwrap();
-                while peer.receive(&mut packet).unwrap() {
-                    got.push(packet.frame().to_vec());
-                }
-                rest = later;
-                if rest.is_empty() {
-                    break;
-                }
-            }
-            let wanted: Vec<Vec<u8>> = frames.into_iter().filter(|frame| frame.len() >= ETHERNET_HEADER).collect();
-            prop_assert_eq!(got, wanted);
-        }
     }
 }

@@ -3,11 +3,13 @@
 #![allow(unsafe_code, reason = "interfaces are attached and set up by ioctl(2)")]
 
 mod counters;
+mod error;
+mod packet;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -19,12 +21,15 @@ use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref, ioctl_with_val};
 
 use super::header;
+use super::pieces::Pieces;
 use super::vhost::Vhost;
-use super::{KernelRing, KernelWorker, NotStarted, Offloads, Packet, Peer, Sent, VhostError};
+use super::{Incoming, KernelRing, KernelWorker, NotStarted, Offloads, Outgoing, Peer, Sent, VhostError};
 use crate::GuestRam;
+use packet::Packet;
 use request::{TUNGETIFF, TUNSETIFF, TUNSETOFFLOAD, TUNSETQUEUE, TUNSETVNETHDRSZ, TUNSETVNETLE};
 
 pub use counters::Counters;
+pub use error::TapError;
 
 /// Requests (`linux/if_tun.h`).
 mod request {
@@ -73,49 +78,9 @@ pub struct TapPeer {
     name: String,
     offloads: Offloads,
     attached: bool,
+    /// The next frame, once it was read.
+    packet: Packet,
     vhost: Option<Vhost>,
-}
-
-/// Why an interface cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TapError {
-    /// `/dev/net/tun` cannot be opened.
-    #[error("cannot open /dev/net/tun: {0}: `modprobe tun` loads the kernel's module for it")]
-    Open(#[source] io::Error),
-    /// The name is longer than the kernel's.
-    #[error("{0:?} is no name of an interface: those have 1 to 15 bytes, none of them a slash or a space")]
-    Name(String),
-    /// Somebody uses it.
-    #[error("the interface {0} is in use, by another virtual machine as it seems")]
-    Busy(String),
-    /// The interface is another user's, or does not exist and we may not make it.
-    #[error("the interface {name} cannot be attached: {source}")]
-    Forbidden {
-        /// Its name.
-        name: String,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// It is there, but not as it must be.
-    #[error(
-        "the interface {name} cannot be attached: {source}: it must be a TAP interface with as many queues as the card"
-    )]
-    Kind {
-        /// Its name.
-        name: String,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// The descriptor is none of an interface with headers.
-    #[error(
-        "the descriptor is none of a TAP interface with virtio headers (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR): {0}"
-    )]
-    Descriptor(#[source] io::Error),
-    /// The interface cannot be set up.
-    #[error("cannot set up the interface: {0}")]
-    SetUp(#[source] io::Error),
 }
 
 /// Whether this can be the name of an interface (dev_valid_name() in Linux' net/core/dev.c).
@@ -208,7 +173,8 @@ impl TapPeer {
         let all = Offloads { checksum: true, tso4: true, tso6: true, ecn: true, uso: true };
         // Kernels before 6.2 know no USO.
         let uso = set_offload(&file, bits(all)).is_ok();
-        let mut peer = Self { file, name, offloads: Offloads { uso, ..all }, attached: true, vhost: None };
+        let offloads = Offloads { uso, ..all };
+        let mut peer = Self { file, name, offloads, attached: true, packet: Packet::default(), vhost: None };
         if let Err(error) = set_offload(&peer.file, 0) {
             return Err(TapError::SetUp(error));
         }
@@ -295,36 +261,43 @@ impl Peer for TapPeer {
         self.vhost.is_some().then_some(self as _)
     }
 
-    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
-        loop {
-            match self.file.read(packet.room()) {
-                Ok(count) if packet.filled(count) => return Ok(true),
-                // No frame.
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+    fn receive(&mut self) -> io::Result<Option<Incoming<'_>>> {
+        while !self.packet.is_full() {
+            match self.file.read(self.packet.room()) {
+                Ok(count) => self.packet.filled(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The interface is down (tun_do_read()), which an administrator can change.
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(false),
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
+        Ok(Some(self.packet.incoming()))
     }
 
-    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
-        loop {
-            return match self.file.write(packet.bytes()) {
-                Ok(_) => Ok(Sent::Gone),
+    fn consume(&mut self) {
+        self.packet.clear();
+    }
+
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<Sent> {
+        for (number, Outgoing { header, pieces, .. }) in frames.iter().enumerate() {
+            let header = header.to_bytes();
+            let mut packet = Pieces::with_capacity(1 + pieces.len());
+            packet.add_bytes(&header);
+            packet.add_all(pieces);
+            match packet.write(&self.file) {
+                Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => continue,
-                    Some(libc::EAGAIN) => Ok(Sent::Later),
+                    Some(libc::EAGAIN) => return Ok(Sent::Later(number)),
                     // Down, or no room, or a frame that the kernel does not take.
                     Some(libc::EIO | libc::ENOBUFS | libc::ENOMEM | libc::EINVAL | libc::EMSGSIZE) => {
-                        Ok(Sent::Refused)
+                        return Ok(Sent::Refused(number));
                     }
-                    _ => Err(error),
+                    _ => return Err(error),
                 },
-            };
+            }
         }
+        Ok(Sent::All)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The virtio network device (virtio 1.2, 5.1): a card whose frames a [`Peer`](crate::net::Peer) of the host carries.
 //!
-//! One or several pairs of queues, with a thread for each, and a control queue, which the first pair's thread obeys. A frame is copied once
-//! in each direction, so that the guest cannot change what has been checked. Frames that the guest has no buffers for stay with the peer,
-//! which holds them up at their source; nothing is dropped for that.
+//! One or several pairs of queues, with a thread for each, and a control queue, which the first pair's thread obeys. Frames of the guest's go
+//! to the peer straight from where they are; what is checked, their headers, is copied before, so that the guest cannot change it. Frames
+//! that the guest has no buffers for stay with the peer, which holds them up at their source; nothing is dropped for that.
 //!
 //! Where the peer lets the kernel move frames ([`KernelWorker`](crate::net::KernelWorker)), a pair's thread hands the rings over while
 //! there is a link and bus mastering is enabled, and takes them back where not.
@@ -11,6 +11,7 @@ mod buffers;
 mod control;
 mod feature;
 mod filter;
+mod outbox;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -1,36 +1,14 @@
-//! Frames and commands from and to the buffers of descriptor chains. The driver may cut them into descriptors wherever it likes (virtio 1.2,
+//! Commands from, and frames to, the buffers of descriptor chains. The driver may cut them into descriptors wherever it likes (virtio 1.2,
 //! 2.7.4.2).
 
 use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
 use crate::GuestRam;
-use crate::net::header;
+use crate::net::header::{self, Header};
 use crate::virtio::queue::for_each_descriptor;
 use crate::virtio::{ActiveQueue, Chain, QueueError};
 
 use super::control;
-
-/// Copies what the driver has written into `room`, as far as it fits; how many bytes the chain has. A chain with buffers that are
-/// not all RAM has none.
-pub(super) fn gather(chain: Chain<'_>, ram: &GuestRam, room: &mut [u8]) -> Result<usize, QueueError> {
-    let (mut total, mut outside) = (0usize, false);
-    for_each_descriptor(chain, |descriptor| {
-        if descriptor.is_write_only() {
-            // A driver has nothing to be told about a frame.
-            return Err(QueueError::Chain);
-        }
-        for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
-            let Ok(slice) = slice else {
-                outside = true;
-                return Ok(());
-            };
-            slice.copy_to(room.get_mut(total..).unwrap_or_default());
-            total = total.saturating_add(slice.len());
-        }
-        Ok(())
-    })?;
-    Ok(if outside { 0 } else { total })
-}
 
 /// Reads a command into `command`; the byte for its answer. What is longer than a command can be is cut off.
 pub(super) fn read_command<'ram>(
@@ -92,6 +70,20 @@ pub(super) enum Delivery {
     TooLong,
 }
 
+/// Takes as much of `rest` as `slice` has room for; how many bytes those are.
+fn fill(slice: &VolatileSlice<'_>, rest: &mut [&[u8]; 2]) -> usize {
+    let mut filled = 0;
+    for part in rest {
+        let (now, later) = part.split_at(part.len().min(slice.len() - filled));
+        if let Ok(room) = slice.offset(filled) {
+            room.copy_from(now);
+        }
+        filled += now.len();
+        *part = later;
+    }
+    filled
+}
+
 impl<'ram> Room<'ram> {
     /// Takes one more chain.
     fn take(&mut self, chain: Chain<'ram>, ram: &'ram GuestRam) -> Result<(), QueueError> {
@@ -113,16 +105,18 @@ impl<'ram> Room<'ram> {
         Ok(())
     }
 
-    /// Delivers `bytes`, a header and its frame, over one chain, or several if the driver can merge them. `num_buffers` of the header
-    /// is filled in.
+    /// Delivers a header and its frame over one chain, or several if the driver can merge them. `num_buffers` of the header is filled in.
     pub(super) fn deliver(
         &mut self,
         queue: &mut ActiveQueue,
         ram: &'ram GuestRam,
-        bytes: &[u8],
+        header: Header,
+        frame: &[u8],
         mergeable: bool,
     ) -> Result<Delivery, QueueError> {
-        while self.len < bytes.len() {
+        let header = header.to_bytes();
+        let mut rest = [header.as_slice(), frame];
+        while self.len < header.len() + frame.len() {
             if !self.chains.is_empty() && !mergeable || self.chains.len() >= usize::from(queue.size()) {
                 return Ok(Delivery::TooLong);
             }
@@ -132,19 +126,15 @@ impl<'ram> Room<'ram> {
             }
         }
         self.used.clear();
-        let (mut rest, mut slices) = (bytes, 0);
+        let mut slices = 0;
         for chain in &self.chains {
-            let (now, later) = rest.split_at(chain.len.min(rest.len()));
-            rest = later;
-            self.used.push((chain.head, now.len() as u32));
-            let mut now = now;
+            let mut written = 0;
             for slice in self.slices.get(slices..slices + chain.slices).unwrap_or_default() {
-                let (here, behind) = now.split_at(slice.len().min(now.len()));
-                slice.copy_from(here);
-                now = behind;
+                written += fill(slice, &mut rest);
             }
             slices += chain.slices;
-            if rest.is_empty() {
+            self.used.push((chain.head, written as u32));
+            if rest.iter().all(|part| part.is_empty()) {
                 break;
             }
         }

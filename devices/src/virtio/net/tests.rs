@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use proptest::prelude::*;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use super::*;
 use crate::net::cable::Cable;
 use crate::net::header::{self, Header};
 use crate::net::stream::StreamPeer;
-use crate::net::{Offloads, Packet, Peer, Sent};
+use crate::net::{Incoming, Offloads, Outgoing, Peer, Sent};
 use crate::virtio::feature as transport;
 use crate::virtio::testing::{DATA, Driver, NEXT, PATIENCE, WRITE};
 
@@ -45,6 +45,27 @@ struct Log {
 struct Able {
     log: Arc<Mutex<Log>>,
     wake: UnixStream,
+    /// The next frame, once it was looked at.
+    next: Option<(Header, Vec<u8>)>,
+}
+
+impl Able {
+    fn new(log: &Arc<Mutex<Log>>, wake: UnixStream) -> Self {
+        wake.set_nonblocking(true).unwrap();
+        Self { log: Arc::clone(log), wake, next: None }
+    }
+}
+
+/// The bytes of a frame of the driver's.
+fn content(frame: &Outgoing<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for piece in frame.pieces {
+        let mut copy = vec![0; piece.len()];
+        piece.copy_to(&mut copy);
+        bytes.extend(copy);
+    }
+    assert_eq!(bytes.len(), frame.len);
+    bytes
 }
 
 impl Peer for Able {
@@ -64,25 +85,28 @@ impl Peer for Able {
         self.wake.as_fd()
     }
 
-    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
+    fn receive(&mut self) -> io::Result<Option<Incoming<'_>>> {
         let mut log = self.log.lock().unwrap();
-        if log.incoming.is_empty() {
-            let _ = io::Read::read(&mut self.wake, &mut [0; 16]);
-            return Ok(false);
+        if self.next.is_none() && !log.incoming.is_empty() {
+            self.next = Some(log.incoming.remove(0));
         }
-        let (header, frame) = log.incoming.remove(0);
-        assert!(packet.set_frame(&frame));
-        packet.set_header(header);
-        Ok(true)
+        if self.next.is_none() {
+            let _ = io::Read::read(&mut self.wake, &mut [0; 16]);
+        }
+        Ok(self.next.as_ref().map(|(header, frame)| Incoming { header: *header, frame }))
     }
 
-    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
+    fn consume(&mut self) {
+        self.next = None;
+    }
+
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<Sent> {
         let mut log = self.log.lock().unwrap();
         if log.busy {
-            return Ok(Sent::Later);
+            return Ok(Sent::Later(0));
         }
-        log.sent.push((packet.header(), packet.frame().to_vec()));
-        Ok(Sent::Gone)
+        log.sent.extend(frames.iter().map(|frame| (frame.header, content(frame))));
+        Ok(Sent::All)
     }
 }
 
@@ -219,9 +243,8 @@ fn over_stream(features: u64) -> (Guest, StreamPeer) {
 /// A card whose peer can do everything, what the peer has done, and what wakes the card.
 fn with_all(features: u64) -> (Guest, Arc<Mutex<Log>>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
     let log = Arc::new(Mutex::new(Log::default()));
-    let peer = Able { log: Arc::clone(&log), wake: ours };
+    let peer = Able::new(&log, ours);
     (Guest::new(Box::new(peer), features), log, theirs)
 }
 
@@ -233,19 +256,23 @@ fn frame(to: Mac, len: usize) -> Vec<u8> {
 }
 
 fn receive(peer: &mut StreamPeer) -> Vec<u8> {
-    let (mut packet, deadline) = (Packet::default(), Instant::now() + PATIENCE);
-    while !peer.receive(&mut packet).unwrap() {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(incoming) = peer.receive().unwrap() {
+            let frame = incoming.frame.to_vec();
+            peer.consume();
+            return frame;
+        }
         assert!(Instant::now() < deadline, "no frame comes");
         std::thread::yield_now();
     }
-    packet.frame().to_vec()
 }
 
 fn transmit(peer: &mut StreamPeer, frame: &[u8]) {
-    let mut packet = Packet::default();
-    assert!(packet.set_frame(frame));
-    assert_eq!(peer.send(&mut packet).unwrap(), Sent::Gone);
-    peer.unblock().unwrap();
+    let mut bytes = frame.to_vec();
+    let pieces = [VolatileSlice::from(bytes.as_mut_slice())];
+    let frame = Outgoing { header: Header::default(), pieces: &pieces, len: frame.len() };
+    assert_eq!(peer.send(&[frame]).unwrap(), Sent::All);
 }
 
 const BASIC: u64 = feature::MAC | feature::STATUS | feature::MTU | feature::CTRL_VQ | feature::CTRL_RX;
@@ -387,7 +414,7 @@ fn a_card_without_offloads_offers_none() {
     let cable = |peer: Box<dyn Peer>| Cable::new(peer, true).unwrap();
     let able = || {
         let (wake, _) = UnixStream::pair().unwrap();
-        Box::new(Able { log: Arc::default(), wake })
+        Box::new(Able::new(&Arc::default(), wake))
     };
     let tasks = feature::GUEST_OFFLOADS | feature::CSUM | feature::HOST_TSO4 | feature::HOST_USO;
     assert_eq!(VirtioNet::new(cable(able()), MAC, 1500, true).features() & tasks, tasks);

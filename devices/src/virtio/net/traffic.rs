@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::net::Peer;
 use crate::net::cable::Cable;
-use crate::net::{Packet, Peer};
 use crate::pci::dma::Dma;
 use crate::virtio::worker::{Stop, Waiter, Worker};
 use crate::virtio::{ActiveQueue, QueueError};
 
 use super::buffers::{Room, read_command};
 use super::control::{self, Control};
+use super::outbox::Outbox;
 use handed_over::Bells;
 
 /// Frames of one direction after which it is the other's turn.
@@ -62,14 +63,10 @@ struct Traffic<'a> {
     /// Frames come through the peer.
     active: bool,
     room: Room<'a>,
-    /// A frame for the driver, which has no buffers for it yet.
-    held: Option<Packet>,
-    /// For the next one.
-    spare: Option<Packet>,
+    /// The driver has no buffers yet for the peer's next frame.
+    starved: bool,
     /// From the driver.
-    outgoing: Packet,
-    /// A chain whose frame the peer does not take yet: it is in `outgoing`.
-    unsent: Option<u16>,
+    outbox: Outbox<'a>,
     command: Vec<u8>,
     /// What is needed to hand rings over, until that has failed.
     bells: Option<Bells>,
@@ -144,10 +141,8 @@ impl Card {
             // The first pair of a cable's peers is, and no other.
             active: pair == 0,
             room: Room::default(),
-            held: None,
-            spare: Some(Packet::default()),
-            outgoing: Packet::default(),
-            unsent: None,
+            starved: false,
+            outbox: Outbox::default(),
             command: Vec::new(),
             bells,
         };
@@ -206,6 +201,7 @@ impl Traffic<'_> {
     /// Takes the peer off the waiter.
     fn release(&mut self, waiter: &Waiter) -> Option<Box<dyn Peer>> {
         let peer = self.peer.take()?;
+        self.starved = false;
         // At worst the descriptor wakes once for nothing.
         let _ = waiter.watch(peer.descriptor(), EventFlags::empty());
         Some(peer)

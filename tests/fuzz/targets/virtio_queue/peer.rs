@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use devices::net::cable::Cable;
-use devices::net::{ETHERNET_HEADER, LONGEST_FRAME, Offloads, Packet, Peer, Sent};
+use devices::net::header::Header;
+use devices::net::{ETHERNET_HEADER, Incoming, LONGEST_FRAME, Offloads, Outgoing, Peer, Sent};
 
 #[derive(Debug)]
 struct Frames {
@@ -23,23 +24,26 @@ impl Peer for Frames {
         self.descriptor.as_fd()
     }
 
-    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
-        if self.left == 0 {
-            return Ok(false);
-        }
-        self.left -= 1;
-        let len = 60 << (self.left * 2);
-        Ok(packet.set_frame(&[0xff; 1500][..len]))
+    fn receive(&mut self) -> io::Result<Option<Incoming<'_>>> {
+        let Some(number) = self.left.checked_sub(1) else { return Ok(None) };
+        let frame = [0xff; 1500].get(..60 << (number * 2)).unwrap_or_default();
+        Ok(Some(Incoming { header: Header::default(), frame }))
     }
 
-    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
-        let (header, len) = (packet.header(), packet.frame().len());
-        assert!((ETHERNET_HEADER..=LONGEST_FRAME).contains(&len));
-        assert!(
-            header.flags & 1 == 0
-                || usize::from(header.csum_start) + usize::from(header.csum_offset) + 2 <= len
-        );
-        Ok(Sent::Gone)
+    fn consume(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<Sent> {
+        for Outgoing { header, pieces, len } in frames {
+            assert!((ETHERNET_HEADER..=LONGEST_FRAME).contains(len));
+            assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), *len);
+            assert!(
+                header.flags & 1 == 0
+                    || usize::from(header.csum_start) + usize::from(header.csum_offset) + 2 <= *len
+            );
+        }
+        Ok(Sent::All)
     }
 }
 

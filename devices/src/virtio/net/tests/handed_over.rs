@@ -54,12 +54,16 @@ impl Peer for Handing {
         self.able.descriptor()
     }
 
-    fn receive(&mut self, packet: &mut Packet) -> io::Result<bool> {
-        self.able.receive(packet)
+    fn receive(&mut self) -> io::Result<Option<Incoming<'_>>> {
+        self.able.receive()
     }
 
-    fn send(&mut self, packet: &mut Packet) -> io::Result<Sent> {
-        self.able.send(packet)
+    fn consume(&mut self) {
+        self.able.consume();
+    }
+
+    fn send(&mut self, frames: &[Outgoing<'_>]) -> io::Result<Sent> {
+        self.able.send(frames)
     }
 
     fn in_kernel(&mut self) -> Option<&mut dyn KernelWorker> {
@@ -112,9 +116,8 @@ impl KernelWorker for Handing {
 /// A card whose frames the kernel can move, the kernel, and what this program has done with frames.
 fn with_kernel(features: u64) -> (Guest, Arc<Mutex<Kernel>>, Arc<Mutex<Log>>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
     let (log, kernel) = (Arc::new(Mutex::new(Log::default())), Arc::new(Mutex::new(Kernel::default())));
-    let able = Able { log: Arc::clone(&log), wake: ours };
+    let able = Able::new(&log, ours);
     let guest = Guest::new(Box::new(Handing { able, kernel: Arc::clone(&kernel) }), features);
     (guest, kernel, log, theirs)
 }
@@ -267,10 +270,9 @@ fn a_reset_stops_the_kernel_before_it_is_done() {
 #[test]
 fn what_the_kernel_does_not_take_is_done_here() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
     let (log, kernel) = (Arc::new(Mutex::new(Log::default())), Arc::new(Mutex::new(Kernel::default())));
     kernel.lock().unwrap().refuses = true;
-    let able = Able { log: Arc::clone(&log), wake: ours };
+    let able = Able::new(&log, ours);
     let mut guest = Guest::new(Box::new(Handing { able, kernel: Arc::clone(&kernel) }), BASIC);
     guest.send(Header::default(), &frame(MAC, 60));
     assert_eq!(log.lock().unwrap().sent.len(), 1);
@@ -351,9 +353,8 @@ fn a_ring_that_the_kernel_finds_malformed_is_judged_here() {
 #[test]
 fn chains_in_hand_are_put_back() {
     let (ours, mut wake) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
     let (log, kernel) = (Arc::new(Mutex::new(Log::default())), Arc::new(Mutex::new(Kernel::default())));
-    let able = Able { log: Arc::clone(&log), wake: ours };
+    let able = Able::new(&log, ours);
     let mut guest =
         Guest::new(Box::new(Handing { able, kernel: Arc::clone(&kernel) }), BASIC | feature::MRG_RXBUF);
     wait_told(&kernel, &[Told::Start([0, 0])]);

@@ -9,9 +9,8 @@ fn with_three(features: u64, rings: u16) -> (Guest, Vec<Arc<Mutex<Log>>>, Vec<Un
     let (mut peers, mut logs, mut wakes) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..3 {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
-        peers.push(Box::new(Able { log: Arc::clone(&log), wake: ours }) as Box<dyn Peer>);
+        peers.push(Box::new(Able::new(&log, ours)) as Box<dyn Peer>);
         logs.push(log);
         wakes.push(theirs);
     }

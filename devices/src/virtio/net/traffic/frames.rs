@@ -1,20 +1,21 @@
-//! Frames through this program: copied, checked and counted.
+//! Frames through this program: checked, passed on and counted.
 
-use crate::net::{ETHERNET_HEADER, Packet, Sent};
+use crate::net::header::Header;
+use crate::net::{ETHERNET_HEADER, Incoming, Sent};
 use crate::virtio::{ActiveQueue, QueueError};
 
-use super::super::buffers::{Delivery, gather};
+use super::super::buffers::Delivery;
 use super::super::control::Control;
 use super::super::feature;
-use super::{Progress, TURN, Traffic};
+use super::{Card, Progress, TURN, Traffic};
 
-/// What a look for a frame has found.
-enum Next<T> {
-    /// A frame.
-    Frame(T),
-    /// One that goes no further. It counts as work all the same, so that a flood of them holds nobody up.
-    Dropped,
-    /// None.
+/// What became of a peer's next frame.
+enum Next {
+    /// It is done with, delivered or not. One that goes no further counts as work all the same, so that a flood of them holds nobody up.
+    Done,
+    /// The driver has no buffers for it.
+    Starved,
+    /// There was none.
     Nothing,
 }
 
@@ -23,26 +24,21 @@ impl Traffic<'_> {
     pub(super) fn send(&mut self, queue: &mut ActiveQueue) -> Result<Progress, QueueError> {
         let ram = self.card.dma.ram();
         queue.suppress_notifications(ram)?;
+        let negotiated = feature::host_offloads(self.card.features);
         let mut progress = Progress::More;
-        for _ in 0..TURN {
-            let next = match self.unsent.take() {
-                Some(head) => Next::Frame(head),
-                None => self.next_outgoing(queue)?,
-            };
-            let head = match next {
-                Next::Frame(head) => head,
-                Next::Dropped => continue,
-                Next::Nothing => {
-                    progress = Progress::Dry;
-                    break;
-                }
-            };
-            if !self.give_to_peer() {
-                self.unsent = Some(head);
-                progress = Progress::Blocked;
+        while self.outbox.len() < TURN {
+            let Some(chain) = queue.pop(ram)? else {
+                progress = Progress::Dry;
                 break;
+            };
+            self.outbox.take(chain, ram, negotiated, self.card.longest)?;
+        }
+        while progress != Progress::Blocked && self.outbox.len() > 0 {
+            let (done, blocked) = self.give_to_peer();
+            self.outbox.finish(done, queue, ram)?;
+            if blocked {
+                progress = Progress::Blocked;
             }
-            queue.push(ram, head, 0)?;
         }
         let gone = self.push_on();
         queue.notify(ram)?;
@@ -56,7 +52,7 @@ impl Traffic<'_> {
 
     /// Lets the peer go on with what it held back; `true` when that is nothing any more.
     pub(super) fn push_on(&mut self) -> bool {
-        let Some(peer) = &mut self.peer else { return true };
+        let Some(peer) = self.peer.as_mut().filter(|peer| peer.is_blocked()) else { return true };
         match peer.unblock() {
             Ok(()) => !peer.is_blocked(),
             Err(error) => {
@@ -66,49 +62,30 @@ impl Traffic<'_> {
         }
     }
 
-    /// Takes the driver's next frame into `outgoing`, if it can be sent; the head of its chain.
-    fn next_outgoing(&mut self, queue: &mut ActiveQueue) -> Result<Next<u16>, QueueError> {
-        let ram = self.card.dma.ram();
-        let negotiated = feature::host_offloads(self.card.features);
-        let Some(chain) = queue.pop(ram)? else { return Ok(Next::Nothing) };
-        let head = chain.head_index();
-        let total = gather(chain, ram, self.outgoing.room())?;
-        let header = self.outgoing.header();
-        let frame = self.outgoing.filled(total).then(|| self.outgoing.frame().len());
-        let checked = frame.and_then(|len| header.for_peer(negotiated, len).map(|header| (len, header)));
-        match checked {
-            // A frame that is not to be cut must not be longer than the network takes.
-            Some((len, header)) if header.gso_type != 0 || len <= self.card.longest => {
-                self.outgoing.set_header(header);
-                Ok(Next::Frame(head))
-            }
-            _ => {
-                self.card.cable.sent.drop_one();
-                queue.push(ram, head, 0)?;
-                Ok(Next::Dropped)
-            }
-        }
-    }
-
-    /// Hands `outgoing` to the peer; `false` if that is to be done again later.
-    fn give_to_peer(&mut self) -> bool {
+    /// Hands frames to the peer: how many are done with, and whether the next one is to be offered again later.
+    fn give_to_peer(&mut self) -> (usize, bool) {
         let sent = &self.card.cable.sent;
-        let Some(peer) = self.peer.as_mut().filter(|_| self.card.cable.is_up()) else {
-            // As on a card without a cable.
-            sent.drop_one();
-            return true;
+        let frames = self.outbox.frames();
+        let Some(peer) = self.peer.as_mut().filter(|_| self.card.cable.is_up() && !frames.is_empty()) else {
+            // It goes nowhere, or all do, as on a card without a cable.
+            let lost = frames.len().max(1);
+            (0..lost).for_each(|_| sent.drop_one());
+            return (lost, false);
         };
-        let len = self.outgoing.frame().len();
-        match peer.send(&mut self.outgoing) {
-            Ok(Sent::Gone) => sent.count(len),
-            Ok(Sent::Later) => return false,
-            Ok(Sent::Refused) => sent.drop_one(),
+        let (gone, lost, blocked) = match peer.send(&frames) {
+            Ok(Sent::All) => (frames.len(), 0, false),
+            Ok(Sent::Later(gone)) => (gone, 0, true),
+            Ok(Sent::Refused(gone)) => (gone, 1, false),
             Err(error) => {
-                sent.drop_one();
+                let lost = frames.len();
+                (0..lost).for_each(|_| sent.drop_one());
                 self.lose_peer(&error);
+                return (lost, false);
             }
-        }
-        true
+        };
+        frames.iter().take(gone).for_each(|frame| sent.count(frame.len));
+        (0..lost).for_each(|_| sent.drop_one());
+        (gone + lost, blocked)
     }
 
     /// Frames for the driver.
@@ -121,29 +98,20 @@ impl Traffic<'_> {
         let mut progress = Progress::More;
         // Only a driver that lets a frame wait is to say that it has buffers.
         queue.suppress_notifications(ram)?;
+        self.starved = false;
         for _ in 0..TURN {
-            let packet = match self.held.take() {
-                Some(packet) => packet,
-                None => match self.next_incoming(settings) {
-                    Next::Frame(packet) => packet,
-                    Next::Dropped => continue,
-                    Next::Nothing => {
-                        progress = Progress::Dry;
-                        break;
-                    }
-                },
-            };
-            let mergeable = self.card.features & feature::MRG_RXBUF != 0;
-            match self.room.deliver(queue, ram, packet.bytes(), mergeable)? {
-                Delivery::Done => self.card.cable.received.count(packet.frame().len()),
-                Delivery::TooLong => self.card.cable.received.drop_one(),
-                Delivery::Starved => {
-                    self.held = Some(packet);
+            match self.deliver_next(queue, settings)? {
+                Next::Done => {}
+                Next::Starved => {
+                    self.starved = true;
                     progress = Progress::Blocked;
                     break;
                 }
+                Next::Nothing => {
+                    progress = Progress::Dry;
+                    break;
+                }
             }
-            self.spare = Some(packet);
         }
         queue.notify(ram)?;
         if progress == Progress::Blocked && queue.allow_notifications(ram)? {
@@ -153,40 +121,47 @@ impl Traffic<'_> {
     }
 
     /// The peer's next frame, if the driver wants it.
-    fn next_incoming(&mut self, settings: &Control) -> Next<Packet> {
-        let mut packet = self.spare.take().unwrap_or_default();
-        let next = match self.peer.as_mut().map_or(Ok(false), |peer| peer.receive(&mut packet)) {
-            Ok(true) => self.judge(&mut packet, settings),
-            Ok(false) => Next::Nothing,
+    fn deliver_next(&mut self, queue: &mut ActiveQueue, settings: &Control) -> Result<Next, QueueError> {
+        let ram = self.card.dma.ram();
+        let Some(peer) = &mut self.peer else { return Ok(Next::Nothing) };
+        let incoming = match peer.receive() {
+            Ok(Some(incoming)) => incoming,
+            Ok(None) => return Ok(Next::Nothing),
             Err(error) => {
                 self.lose_peer(&error);
-                Next::Nothing
+                return Ok(Next::Nothing);
             }
         };
-        let nothing = match next {
-            Next::Frame(()) => return Next::Frame(packet),
-            Next::Dropped => Next::Dropped,
-            Next::Nothing => Next::Nothing,
-        };
-        self.spare = Some(packet);
-        nothing
+        if let Some(header) = self.card.judge(&incoming, settings) {
+            let mergeable = self.card.features & feature::MRG_RXBUF != 0;
+            let received = &self.card.cable.received;
+            match self.room.deliver(queue, ram, header, incoming.frame, mergeable)? {
+                Delivery::Done => received.count(incoming.frame.len()),
+                Delivery::TooLong => received.drop_one(),
+                Delivery::Starved => return Ok(Next::Starved),
+            }
+        }
+        peer.consume();
+        Ok(Next::Done)
     }
+}
 
-    /// Whether a frame from the peer goes to the driver, under which header.
-    fn judge(&self, packet: &mut Packet, settings: &Control) -> Next<()> {
-        if !self.card.cable.is_up() {
-            self.card.cable.received.drop_one();
-            return Next::Dropped;
+impl Card {
+    /// Under which header a frame from the peer goes to the driver, if it does.
+    fn judge(&self, incoming: &Incoming<'_>, settings: &Control) -> Option<Header> {
+        let received = &self.cable.received;
+        if !self.cable.is_up() {
+            received.drop_one();
+            return None;
         }
-        if !settings.filter.wants(packet.frame()) {
-            return Next::Dropped;
+        if !settings.filter.wants(incoming.frame) {
+            return None;
         }
-        let header = packet.header().for_driver(settings.offloads, 1);
-        if header.gso_type == 0 && packet.frame().len() > self.card.longest.max(ETHERNET_HEADER) {
-            self.card.cable.received.drop_one();
-            return Next::Dropped;
+        let header = incoming.header.for_driver(settings.offloads, 1);
+        if header.gso_type == 0 && incoming.frame.len() > self.longest.max(ETHERNET_HEADER) {
+            received.drop_one();
+            return None;
         }
-        packet.set_header(header);
-        Next::Frame(())
+        Some(header)
     }
 }

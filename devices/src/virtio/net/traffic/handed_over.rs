@@ -151,11 +151,13 @@ impl Traffic<'_> {
     /// Chains that were taken and not used are the kernel's to take.
     fn put_back(&mut self, queues: &mut Queues) {
         queues.rx.put_back(self.room.give_back());
-        queues.tx.put_back(u16::from(self.unsent.take().is_some()));
-        if let Some(held) = self.held.take() {
+        queues.tx.put_back(self.outbox.give_back());
+        if std::mem::take(&mut self.starved)
+            && let Some(peer) = &mut self.peer
+        {
             // Its way to the driver is the kernel's now.
+            peer.consume();
             self.card.cable.received.drop_one();
-            self.spare = Some(held);
         }
     }
 
