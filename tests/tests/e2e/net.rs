@@ -4,6 +4,7 @@
 
 mod capture;
 mod firmware;
+mod handed;
 mod soak;
 
 pub(crate) mod kernel;
@@ -23,7 +24,7 @@ use capture::Capture;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("net_tap_carries_traffic", 60, tap),
-    scenario("net_bridge_and_long_frames_carry_traffic", 60, bridge),
+    scenario("net_bridge_and_long_frames_carry_traffic", 90, handed::interfaces),
     scenario("net_user_serves_the_guest", 80, user),
     scenario("net_cable_follows_ctl_through_firmware", 60, cable),
     scenario("net_firmware_boots_by_pxe_and_http", 120, firmware::boots),
@@ -103,18 +104,6 @@ fn judge(wire: &Capture, card: &Capture) -> Outcome {
         short.count > 500 && short.longest <= 1514,
         format!("the guest takes no long frames, and gets {short:?}"),
     )
-}
-
-/// Without offloads through the helper; frames of 9000 bytes over an interface.
-fn bridge() -> Outcome {
-    let outside = Outside::start()?;
-    run("mkdir -p /etc/qemu; echo 'allow br0' > /etc/qemu/bridge.conf")?;
-    let keys = "backend = \"bridge\"\ninterface = \"br0\"\noffloads = false";
-    machine("test=net", keys)?.run(&Options::default().within(600))?.passed("net")?;
-    outside.add_tap()?;
-    run("ip link set tap0 mtu 9000")?;
-    let machine = machine("test=net", &format!("{OWN_TAP}\nmtu = 9000"))?;
-    machine.run(&Options::default().within(600))?.passed("net")
 }
 
 /// passt: traffic out, addresses by DHCP and router advertisement, names, a port of the host that leads in. None is left behind.
