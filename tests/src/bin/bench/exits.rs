@@ -109,7 +109,7 @@ fn rate(pid: u32) -> Result<f64> {
 }
 
 /// What KVM counts of the machine of a process, in debugfs.
-fn counters(pid: u32) -> Result<BTreeMap<String, f64>> {
+pub(crate) fn counters(pid: u32) -> Result<BTreeMap<String, f64>> {
     let prefix = format!("{pid}-");
     for machine in fs::read_dir("/sys/kernel/debug/kvm")? {
         let machine = machine?;

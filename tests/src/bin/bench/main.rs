@@ -61,8 +61,8 @@ pub(crate) struct Options {
     pub(crate) cpus: u32,
     /// Exits that a payload causes.
     pub(crate) exits: u32,
-    /// The one way of a network card's frames that is measured: all if there is none.
-    pub(crate) way: Option<String>,
+    /// The ways of a network card's frames that are measured.
+    pub(crate) ways: Vec<Way>,
 }
 
 impl Options {
@@ -75,7 +75,7 @@ impl Options {
             memory: 512,
             cpus: 1,
             exits: 1_000_000,
-            way: None,
+            ways: Way::ALL.into(),
         };
         while let Some(option) = words.next() {
             let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
@@ -86,10 +86,7 @@ impl Options {
                 "--memory" => options.memory = value.parse::<u64>()?.clamp(256, 1 << 20),
                 "--cpus" => options.cpus = value.parse()?,
                 "--exits" => options.exits = value.parse::<u32>()?.max(1),
-                "--way" if Way::NAMES.contains(&value.as_str()) => options.way = Some(value),
-                "--way" => {
-                    return Err(format!("--way takes {}, not '{value}'", Way::NAMES.join(" or ")).into());
-                }
+                "--way" => options.ways = vec![Way::of_name(&value)?],
                 _ => return Err(format!("unknown option '{option}'").into()),
             }
         }

@@ -120,19 +120,29 @@ pub(crate) struct Machine {
 pub(crate) enum Way {
     /// passt.
     Passt,
-    /// The TAP interface tap0.
+    /// The TAP interface tap0, between which and the guest the monitor moves frames.
     Tap,
+    /// The same interface, with the kernel's vhost-net.
+    Vhost,
 }
 
 impl Way {
-    /// Those of all.
-    pub(crate) const NAMES: [&str; 2] = ["passt", "tap"];
+    /// All.
+    pub(crate) const ALL: [Self; 3] = [Self::Passt, Self::Tap, Self::Vhost];
+
+    /// The one with this name.
+    pub(crate) fn of_name(name: &str) -> Result<Self> {
+        let names = Self::ALL.map(Self::name).join(", ");
+        let way = Self::ALL.into_iter().find(|way| way.name() == name);
+        way.ok_or_else(|| format!("--way takes one of {names}, not '{name}'").into())
+    }
 
     /// Its name, for people and as an option.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Passt => "passt",
             Self::Tap => "tap",
+            Self::Vhost => "vhost",
         }
     }
 }
@@ -276,6 +286,7 @@ fn vm_toml(machine: &Machine) -> String {
             Way::Passt => "backend = \"user\"",
             // As QEMU is told to.
             Way::Tap => "backend = \"tap\"\ninterface = \"tap0\"\nvhost = false",
+            Way::Vhost => "backend = \"tap\"\ninterface = \"tap0\"\nvhost = true",
         };
         format!(
             "[[disk]]\npath = {}\nformat = \"raw\"\nserial = \"tools\"\nreadonly = true\n[[net]]\nmtu = {MTU}\n{way}\n",
@@ -342,6 +353,7 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
         let backend = match way {
             Way::Passt => format!("stream,server=off,addr.type=unix,addr.path={}", machine.passt().display()),
             Way::Tap => "tap,ifname=tap0,script=no,downscript=no,vhost=off".into(),
+            Way::Vhost => "tap,ifname=tap0,script=no,downscript=no,vhost=on".into(),
         };
         option("-netdev", format!("{backend},id=net"));
         option("-device", format!("virtio-net-{transport},netdev=net,host_mtu={MTU},romfile="));
@@ -402,7 +414,8 @@ mod tests {
                 "backend = \"user\"",
                 "stream,server=off,addr.type=unix,addr.path=/d/passt.sock,id=net",
             ),
-            (Way::Tap, "interface = \"tap0\"", "tap,ifname=tap0,script=no,downscript=no,vhost=off,id=net"),
+            (Way::Tap, "vhost = false", "tap,ifname=tap0,script=no,downscript=no,vhost=off,id=net"),
+            (Way::Vhost, "vhost = true", "tap,ifname=tap0,script=no,downscript=no,vhost=on,id=net"),
         ] {
             let machine = Machine { net: Some((way, "/tools".into())), ..machine(Flash::Absent) };
             let text = vm_toml(&machine);
