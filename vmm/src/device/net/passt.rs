@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use devices::net::Peer;
 use devices::net::stream::StreamPeer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::Pid;
 use vocabulary::PortForward;
 use vocabulary::net::Protocol;
@@ -31,6 +32,10 @@ pub(crate) use supervisor::Supervisor;
 const BEGIN: Duration = Duration::from_secs(1);
 /// How long after its last word a passt that cannot work is gone.
 const LAST_WORD: Duration = Duration::from_millis(30);
+
+/// Bytes that may be on their way from passt, of which the kernel gives as many as it allows anybody. passt hands over up to 128 frames at
+/// once; those that find no room, it makes and sends a second time.
+const ON_THE_WAY: usize = 256 << 10;
 
 /// How to start it.
 #[derive(Debug)]
@@ -75,6 +80,7 @@ impl Passt {
     /// Starts it; our end of its socket.
     fn start(&self) -> io::Result<(Box<dyn Peer>, Child)> {
         let (ours, theirs) = UnixStream::pair()?;
+        set_socket_send_buffer_size(&theirs, ON_THE_WAY)?;
         let peer = StreamPeer::new(ours, self.longest_frame)?;
         let child = programs::command(&self.program)
             .args(&self.arguments)
