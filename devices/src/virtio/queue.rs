@@ -197,6 +197,14 @@ impl ActiveQueue {
 
     /// Asks the driver for no notifications while the queue is being worked on.
     pub fn suppress_notifications(&mut self, ram: &GuestRam) -> Result<(), QueueError> {
+        if self.queue.event_idx_enabled() {
+            // A driver rings when it goes beyond the entry that is named here (2.7.10.2): it is beyond this one.
+            let event = USED_HEADER + USED_ELEMENT * u64::from(self.queue.size());
+            let address = self.queue.used_ring().checked_add(event).ok_or(QueueError::Chain)?;
+            let passed = self.queue.next_avail().wrapping_sub(1);
+            ram.store(passed.to_le(), GuestAddress(address), Ordering::Relaxed)
+                .map_err(virtio_queue::Error::GuestMemory)?;
+        }
         Ok(self.queue.disable_notification(ram)?)
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::event::borrow;
@@ -90,6 +90,21 @@ impl Waiter {
             // It is so already.
             Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOENT) => Ok(()),
             done => Ok(done?),
+        }
+    }
+
+    /// Sleeps as [`Self::wait`] does, for this time at most.
+    pub(super) fn pause(&self, time: Duration) -> io::Result<()> {
+        #[cfg(feature = "testing")]
+        if self.inline.is_some() {
+            return Ok(());
+        }
+        let time = Timespec::try_from(time).unwrap_or_default();
+        // epoll_pwait2(2), which takes less than a millisecond, is younger than kernels that this program runs on.
+        match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&time)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => self.wait().map(drop),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod handed_over;
 mod held_back;
+mod lull;
 mod several;
 
 use std::io;
@@ -166,6 +167,16 @@ impl Guest {
 
     /// Makes a chain of (address, length, flags) available and rings.
     fn offer(&mut self, ring: usize, buffers: &[(u64, u32, u16)]) {
+        self.make_available(ring, buffers);
+        self.ring(ring);
+    }
+
+    fn ring(&mut self, ring: usize) {
+        let index = self.rings[ring].index;
+        self.driver.write(2, 4 * u64::from(index), &index.to_le_bytes());
+    }
+
+    fn make_available(&mut self, ring: usize, buffers: &[(u64, u32, u16)]) {
         let ring = &mut self.rings[ring];
         let base = Self::base(ring.index);
         let head = ring.next;
@@ -179,7 +190,6 @@ impl Guest {
         self.driver.ram.write_obj(head, GuestAddress(slot)).unwrap();
         ring.avail = ring.avail.wrapping_add(1);
         self.driver.ram.write_obj(ring.avail, GuestAddress(base + 0x802)).unwrap();
-        self.driver.write(2, 4 * u64::from(ring.index), &ring.index.to_le_bytes());
     }
 
     fn used_index(&self, ring: usize) -> u16 {

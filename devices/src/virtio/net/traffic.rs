@@ -24,6 +24,11 @@ use handed_over::Bells;
 
 /// Frames of one direction after which it is the other's turn.
 const TURN: usize = 64;
+/// How long a worker looks at the rings by itself when frames follow each other, rather than have the driver ring for each: the first of a
+/// burst would be the only one that it finds.
+const LULL: Duration = Duration::from_micros(100);
+/// Frames that are further apart than this do not follow each other.
+const BURST: Duration = Duration::from_millis(1);
 /// Commands likewise.
 const COMMANDS: usize = 16;
 /// How long a peer may take with what it holds back when its worker ends. A reset takes so much longer then.
@@ -67,6 +72,8 @@ struct Traffic<'a> {
     starved: bool,
     /// From the driver.
     outbox: Outbox<'a>,
+    /// When there was the last frame.
+    last: Option<Instant>,
     command: Vec<u8>,
     /// What is needed to hand rings over, until that has failed.
     bells: Option<Bells>,
@@ -79,6 +86,8 @@ enum Progress {
     Dry,
     /// There is more, for later.
     More,
+    /// There is nothing more, but soon there may be, of which nobody tells.
+    Lull,
     /// The other side takes nothing now.
     Blocked,
 }
@@ -143,6 +152,7 @@ impl Card {
             room: Room::default(),
             starved: false,
             outbox: Outbox::default(),
+            last: None,
             command: Vec::new(),
             bells,
         };
@@ -183,7 +193,11 @@ impl Traffic<'_> {
             let mut flags = EventFlags::empty();
             flags.set(EventFlags::IN, receiving == Progress::Dry);
             flags.set(EventFlags::OUT, sending == Progress::Blocked);
-            if let Err(error) = self.watch(waiter, flags).and_then(|()| waiter.wait()) {
+            let wait = || match sending {
+                Progress::Lull => waiter.pause(LULL),
+                _ => waiter.wait().map(drop),
+            };
+            if let Err(error) = self.watch(waiter, flags).and_then(|()| wait()) {
                 crate::limited_error!("a network card's worker cannot wait: {error}");
                 break;
             }
@@ -250,10 +264,16 @@ impl Traffic<'_> {
             // The driver does not use it, and `look_for_peer` has seen that or is about to.
             return Ok((commands, Progress::Blocked));
         }
-        let receiving = self.receive(&mut queues.rx, &settings).map_err(of(Which::Rx))?;
+        let (receiving, received) = self.receive(&mut queues.rx, &settings).map_err(of(Which::Rx))?;
         drop(settings);
-        let sending = self.send(&mut queues.tx).map_err(of(Which::Tx))?;
+        let sending = self.send(&mut queues.tx, received).map_err(of(Which::Tx))?;
         Ok((if commands == Progress::More { commands } else { sending }, receiving))
+    }
+
+    /// There were frames now; whether they have followed others.
+    fn is_burst(&mut self) -> bool {
+        let now = Instant::now();
+        self.last.replace(now).is_some_and(|last| now.duration_since(last) < BURST)
     }
 
     /// The driver's commands.

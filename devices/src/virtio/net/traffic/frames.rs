@@ -20,8 +20,8 @@ enum Next {
 }
 
 impl Traffic<'_> {
-    /// Frames of the driver's.
-    pub(super) fn send(&mut self, queue: &mut ActiveQueue) -> Result<Progress, QueueError> {
+    /// Frames of the driver's, after others were `received` or not.
+    pub(super) fn send(&mut self, queue: &mut ActiveQueue, received: bool) -> Result<Progress, QueueError> {
         let ram = self.card.dma.ram();
         queue.suppress_notifications(ram)?;
         let negotiated = feature::host_offloads(self.card.features);
@@ -33,6 +33,7 @@ impl Traffic<'_> {
             };
             self.outbox.take(chain, ram, negotiated, self.card.longest)?;
         }
+        let frames = received || self.outbox.len() > 0;
         while progress != Progress::Blocked && self.outbox.len() > 0 {
             let (done, blocked) = self.give_to_peer();
             self.outbox.finish(done, queue, ram)?;
@@ -43,6 +44,7 @@ impl Traffic<'_> {
         let gone = self.push_on();
         queue.notify(ram)?;
         Ok(match progress {
+            Progress::Dry if gone && frames && self.is_burst() => Progress::Lull,
             Progress::Dry if queue.allow_notifications(ram)? => Progress::More,
             // The end of the last frame is still here.
             Progress::Dry if !gone => Progress::Blocked,
@@ -88,20 +90,20 @@ impl Traffic<'_> {
         (gone + lost, blocked)
     }
 
-    /// Frames for the driver.
+    /// Frames for the driver, and whether there were any.
     pub(super) fn receive(
         &mut self,
         queue: &mut ActiveQueue,
         settings: &Control,
-    ) -> Result<Progress, QueueError> {
+    ) -> Result<(Progress, bool), QueueError> {
         let ram = self.card.dma.ram();
-        let mut progress = Progress::More;
+        let (mut progress, mut any) = (Progress::More, false);
         // Only a driver that lets a frame wait is to say that it has buffers.
         queue.suppress_notifications(ram)?;
         self.starved = false;
         for _ in 0..TURN {
             match self.deliver_next(queue, settings)? {
-                Next::Done => {}
+                Next::Done => any = true,
                 Next::Starved => {
                     self.starved = true;
                     progress = Progress::Blocked;
@@ -115,9 +117,9 @@ impl Traffic<'_> {
         }
         queue.notify(ram)?;
         if progress == Progress::Blocked && queue.allow_notifications(ram)? {
-            return Ok(Progress::More);
+            return Ok((Progress::More, any));
         }
-        Ok(progress)
+        Ok((progress, any))
     }
 
     /// The peer's next frame, if the driver wants it.
