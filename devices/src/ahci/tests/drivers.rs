@@ -156,7 +156,7 @@ fn a_locked_tray_is_released_by_a_reset_of_the_link() {
 /// The miniport with a disk that queues: it issues with two writes, learns from PxSACT what has ended, and asks the log after an error.
 #[test]
 fn storahci_queues_commands_of_a_disk() {
-    let (bench, platter) = super::disks::with_disk(512);
+    let (bench, platter) = disks::with_disk(512);
     bench.write(4, 0x8000_0001);
     storahci_start(&bench, 0, 0x0000_0101);
     // Where there are queues, set device bits interrupt, too.
@@ -176,7 +176,7 @@ fn storahci_queues_commands_of_a_disk() {
         assert_eq!(bench.perform(0, &command, &[], &[]).0, expected);
         bench.recover(0);
     }
-    let queued = |code, slot: u32| super::queued::queued(code, slot, u64::from(slot) * 100, 8);
+    let queued = |code, slot: u32| queued::queued(code, slot, u64::from(slot) * 100, 8);
     for round in 0..3 {
         bench.set_port(0, p::IS, u32::MAX);
         platter.lock().unwrap().bad = (round == 1).then_some(303);
@@ -194,7 +194,7 @@ fn storahci_queues_commands_of_a_disk() {
         assert_eq!(failed != 0, round == 1);
         if failed != 0 {
             bench.recover(0);
-            let log = super::disks::access(0x2f, true, 0x10, 1);
+            let log = disks::access(0x2f, true, 0x10, 1);
             assert_eq!(bench.perform(0, &log, &[], &[(DATA, 512)]), (0x50, 512));
             assert_eq!((bench.get(DATA, 1), bench.get(DATA + 4, 2)), (vec![3], vec![0x2f, 0x01]));
             assert!(left & 1 << 3 != 0, "the one at fault has not ended");
