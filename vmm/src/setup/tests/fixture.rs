@@ -139,7 +139,9 @@ impl Fixture {
     /// A laptop with an NVIDIA GPU without outputs, whose IOMMU is off in the kernel.
     pub(super) fn new(name: &str) -> Self {
         let distribution = DISTRIBUTIONS.iter().find(|distribution| distribution.name == name).unwrap();
-        let fixture = Self(tempfile::tempdir().unwrap());
+        // In memory where there is such a place: hundreds of systems are made and dropped.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let fixture = Self(folder.unwrap());
         for (path, text) in [
             ("etc/group", "root:x:0:\nkvm:x:107:\n"),
             ("var/lib/", ""),
