@@ -12,8 +12,12 @@ use super::protocol::{Event, PanicAction, PanicInformation, Panicked, ShutdownCa
 
 /// Announcements that wait for the event loop. It is woken by each, so that there are never many.
 const MOST_WAITING: usize = 64;
+/// Failures of disks that are kept; requests that fail side by side say much the same.
+const MOST_FAILED: usize = 4;
 /// The state of a machine that was stopped by a client.
 const PAUSED: &str = "paused";
+/// The same where a disk has failed whose image is to stop the machine: QMP's word for it.
+const IO_ERROR: &str = "io-error";
 
 /// What is announced to clients, and told by `query-status` from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub enum Announcement {
     Stopped(&'static str),
     /// All vCPUs were stopped by a client.
     Paused,
-    /// They go on.
+    /// They go on, and disks try again what failed.
     Resumed,
     /// The machine ends; why.
     Ended(ShutdownCause),
@@ -68,6 +72,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     stopped: Option<&'static str>,
+    /// What disks failed to do since the machine went on last, which it was stopped for.
+    failed: Vec<String>,
     /// What the guest told of its crash since the last reset.
     crash: Option<String>,
     waiting: VecDeque<Value>,
@@ -98,6 +104,7 @@ impl Announcer {
         let event = match announcement {
             Announcement::Reset { guest, runs } => {
                 state.stopped = (!runs).then_some(PAUSED);
+                state.failed.clear();
                 state.crash = None;
                 self.0.resets.fetch_add(1, Ordering::Relaxed);
                 let by_guest =
@@ -120,6 +127,7 @@ impl Announcer {
             }
             Announcement::Resumed => {
                 state.stopped = None;
+                state.failed.clear();
                 Event::Resume
             }
             Announcement::Ended(cause) => Event::Shutdown((*cause).into()),
@@ -130,6 +138,16 @@ impl Announcer {
         drop(state);
         // Fails only when the counter is full: then the server is being woken anyway.
         let _ = self.0.wakeup.write(1);
+    }
+
+    /// Keeps what disks failed to do, for `query-status`: what the machine is going to be stopped for until it goes on.
+    pub fn disks_failed(&self, what: &[String]) {
+        let failed = &mut self.state().failed;
+        for what in what {
+            if failed.len() < MOST_FAILED && !failed.contains(what) {
+                failed.push(what.clone());
+            }
+        }
     }
 
     /// Wakes the event loop.
@@ -149,7 +167,15 @@ impl Announcer {
 
     /// Why the machine does not run, in a word.
     pub(super) fn stopped(&self) -> Option<&'static str> {
-        self.state().stopped
+        let state = self.state();
+        let by_disk = state.stopped == Some(PAUSED) && !state.failed.is_empty();
+        if by_disk { Some(IO_ERROR) } else { state.stopped }
+    }
+
+    /// What disks failed to do, if they did.
+    pub(super) fn failed(&self) -> Option<Vec<String>> {
+        let failed = self.state().failed.clone();
+        (!failed.is_empty()).then_some(failed)
     }
 
     /// What the guest told of its crash.
@@ -157,9 +183,9 @@ impl Announcer {
         self.state().crash.clone()
     }
 
-    /// Whether a client stopped it, and may let it go on.
+    /// Whether a client or a disk stopped it, and a client may let it go on.
     pub(super) fn is_paused(&self) -> bool {
-        self.stopped() == Some(PAUSED)
+        self.state().stopped == Some(PAUSED)
     }
 
     pub(super) fn resets(&self) -> u64 {

@@ -127,6 +127,9 @@ fn status(status: &Value) -> String {
     for device in status["devices"].as_array().into_iter().flatten() {
         rows.push(("device", format!("{} ({})", text(&device["host"]), text(&device["key"]))));
     }
+    for what in status["failed"].as_array().into_iter().flatten() {
+        rows.push(("failed", text(what)));
+    }
     if !status["crash"].is_null() {
         rows.push(("crash", text(&status["crash"])));
     }
@@ -212,11 +215,12 @@ mod tests {
             "screen": { "present": true, "shown": false, "reason": "no driver" },
             "devices": [{ "key": "dgpu", "host": "0000:01:00.0" }],
             "schedule": [{ "cpus": "2-3", "ran_ns": 12_345_678_901_u64, "waited_ns": 5_600_000 }, { "cpus": "0" }],
+            "failed": ["disk[0] (a.img): failed to write at byte 0: no space"],
             "crash": "Windows stopped: 0x000000e2\u{1b}",
         }));
         let expected = "name         a�[b\nstatus       running\nprocess      7\nrunning for  1:02:05\nvCPUs        2\n\
             memory       2G\nexits        9\nresets       1\nscreen       blank: no driver\n\
-            device       0000:01:00.0 (dgpu)\ncrash        Windows stopped: 0x000000e2�\n\
+            device       0000:01:00.0 (dgpu)\nfailed       disk[0] (a.img): failed to write at byte 0: no space\ncrash        Windows stopped: 0x000000e2�\n\
             scheduling   vCPU 0 on the host's CPU 2-3: ran 12.346 s, waited 0.006 s for it\n\
             scheduling   vCPU 1 on the host's CPU 0\n";
         assert_eq!(shown, expected);

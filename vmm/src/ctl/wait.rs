@@ -62,5 +62,5 @@ pub(super) fn for_end(mut connection: Connection, limit: Option<Duration>) -> Re
 fn kept(connection: &mut Connection) -> Result<Option<String>, CtlError> {
     let status = connection.execute("query-status", json!({}))?;
     let word = status["status"].as_str().unwrap_or_default();
-    Ok((!matches!(word, "running" | "paused")).then(|| word.to_owned()))
+    Ok((!matches!(word, "running" | "paused" | "io-error")).then(|| word.to_owned()))
 }

@@ -214,9 +214,14 @@ impl Supervisor<'_> {
     /// Stops the machine before its guest learns of what is wrong with a disk. What has failed is done again when it goes on.
     fn stop_for_disks(&mut self) {
         let kept = self.preserved.is_some();
+        let failed = self.board.trouble.hear();
+        // Before the pause is announced, so that who asks why is told.
+        if let Some(clients) = &self.clients {
+            clients.announcer.disks_failed(&failed);
+        }
         let paused = self.pause();
         let becomes = what_becomes_of_it(&self.plan.name, kept, paused.is_ok());
-        for what in self.board.trouble.hear() {
+        for what in failed {
             devices::limited_error!("{what}; the guest does not know: {becomes}");
         }
     }

@@ -38,6 +38,9 @@ pub(in crate::control) struct Status {
     resets: u64,
     screen: Screen,
     devices: Vec<PassedDevice>,
+    /// What disks failed to do, for which the machine was stopped: it is done again when the machine goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<Vec<String>>,
     /// What the guest told of its crash since the last reset.
     #[serde(skip_serializing_if = "Option::is_none")]
     crash: Option<String>,
@@ -115,6 +118,7 @@ pub(in crate::control) fn status(context: &Context<'_>) -> Status {
         resets: announcer.resets(),
         screen,
         devices: facts.devices.clone(),
+        failed: announcer.failed(),
         crash: announcer.crash(),
     }
 }

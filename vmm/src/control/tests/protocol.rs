@@ -71,6 +71,28 @@ fn a_stopped_machine_says_so() {
 }
 
 #[test]
+fn a_machine_that_a_disk_stopped_says_why_until_it_goes_on() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let mut status = || {
+        let status = client.ask("query-status", json!({}))["return"].clone();
+        (status["running"].clone(), status["status"].clone(), status["failed"].clone())
+    };
+    let failed = ["a", "b", "a", "c", "d", "e"].map(String::from);
+    rig.announcer.disks_failed(&failed);
+    assert_eq!(status(), (json!(true), json!("running"), json!(["a", "b", "c", "d"])));
+    rig.announcer.announce(&Announcement::Paused);
+    assert_eq!(status(), (json!(false), json!("io-error"), json!(["a", "b", "c", "d"])));
+    // Its power button can be pressed, as that of any paused machine.
+    assert!(rig.announcer.is_paused());
+    rig.announcer.announce(&Announcement::Resumed);
+    assert_eq!(status(), (json!(true), json!("running"), json!(null)));
+    rig.announcer.disks_failed(&failed);
+    rig.announcer.announce(&Announcement::Reset { guest: false, runs: false });
+    assert_eq!(status(), (json!(false), json!("paused"), json!(null)));
+}
+
+#[test]
 fn answers_come_in_order_with_their_ids() {
     let rig = Rig::new();
     let mut client = rig.client();
