@@ -1,4 +1,4 @@
-//! Disks on NVMe: a controller for each, with as many queues as there are vCPUs.
+//! Disks on NVMe: a controller for each, with as many queues as there are vCPUs, and two at least.
 
 use devices::disk::BlockBackend;
 use devices::disk::engine;
@@ -18,6 +18,9 @@ pub(super) struct Nvme;
 
 /// What a disk says of itself unless the user says otherwise.
 const MODEL: &str = "optimus-vmm NVMe disk";
+/// OVMF's driver makes two queues, whatever it is told that it may have, and gives a controller up that refuses one (edk2,
+/// MdeModulePkg/Bus/Pci/NvmExpressDxe). Systems take as many as they want.
+const LEAST_QUEUES: u16 = 2;
 const FIRMWARE_REVISION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the controller says of itself. Linux refuses a second controller with the serial number of the first, so there is always one.
@@ -58,7 +61,7 @@ impl Attachment for Nvme {
     ) -> Result<(), DeviceError> {
         let image = engine::Disk::watched(image, on_read(disk.section(), machine.events));
         let failures = disk.failures(machine);
-        let queues = u16::try_from(machine.cpus).unwrap_or(MAX_QUEUES);
+        let queues = u16::try_from(machine.cpus).unwrap_or(MAX_QUEUES).max(LEAST_QUEUES);
         machine.add_endpoint(placed, |connection| {
             let Connection { ram, placement, messages, line } = connection;
             let place = (placement, messages as &dyn MsiAllocator, line);
