@@ -34,6 +34,8 @@ pub enum Bus {
     Virtio,
     /// NVMe.
     Nvme,
+    /// A port of the SATA controller.
+    Sata,
 }
 
 impl Bus {
@@ -42,6 +44,7 @@ impl Bus {
         match self {
             Self::Virtio => "virtio",
             Self::Nvme => "nvme",
+            Self::Sata => "sata",
         }
     }
 
@@ -50,6 +53,7 @@ impl Bus {
         match self {
             Self::Virtio => "virtio-blk-pci,disable-legacy=on",
             Self::Nvme => "nvme",
+            Self::Sata => "ide-hd",
         }
     }
 }
@@ -69,13 +73,15 @@ pub struct Disk {
     pub readonly: bool,
     /// Place in the boot order.
     pub boot_index: Option<u32>,
+    /// Further lines of its section, which the peer knows nothing of.
+    pub keys: Vec<String>,
 }
 
 impl Disk {
     /// A writable virtio disk that is not booted from.
     pub fn new(path: impl Into<PathBuf>, format: Format, serial: &str) -> Self {
         let (path, serial) = (path.into(), serial.into());
-        Self { path, bus: Bus::Virtio, format, serial, readonly: false, boot_index: None }
+        Self { path, bus: Bus::Virtio, format, serial, readonly: false, boot_index: None, keys: Vec::new() }
     }
 
     /// The same on a bus.
@@ -90,7 +96,18 @@ impl Disk {
 
     /// Makes this the disk to boot from.
     pub fn bootable(self) -> Self {
-        Self { boot_index: Some(0), ..self }
+        self.boots(0)
+    }
+
+    /// Gives it a place in the boot order.
+    pub fn boots(self, index: u32) -> Self {
+        Self { boot_index: Some(index), ..self }
+    }
+
+    /// Adds a line to its section.
+    pub fn with_key(mut self, line: &str) -> Self {
+        self.keys.push(line.into());
+        self
     }
 
     /// Refuses writes.

@@ -94,6 +94,13 @@ impl Options {
     }
 }
 
+/// What `optimus-vmm ctl` says with these words of the machine that a test runs, and whether it succeeds.
+pub fn ctl(words: &[&str]) -> Outcome<(bool, String)> {
+    let output = Command::new(binary::path()?).args(["ctl", "machine"]).args(words).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
 /// A machine that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Running {

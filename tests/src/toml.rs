@@ -54,6 +54,9 @@ fn write(out: &mut String, machine: &Machine) -> std::fmt::Result {
         if let Some(index) = disk.boot_index {
             writeln!(out, "boot_index = {index}")?;
         }
+        for line in &disk.keys {
+            writeln!(out, "{line}")?;
+        }
     }
     for address in &machine.root_ports {
         writeln!(out, "[[root_port]]\naddress = {}", string(address))?;

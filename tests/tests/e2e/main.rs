@@ -28,6 +28,7 @@ mod passthrough;
 mod pinning;
 mod refusal;
 mod terminal;
+mod trouble;
 mod vrom;
 
 use std::io::Write;
@@ -106,6 +107,7 @@ fn main() -> std::process::ExitCode {
         disk::SCENARIOS,
         net::SCENARIOS,
         nvme::SCENARIOS,
+        trouble::SCENARIOS,
         net::kernel::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
