@@ -40,6 +40,14 @@ pub fn power_off() -> Vec<u8> {
     program(&[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xeb, 0xfe])
 }
 
+/// Says which disk it was started from and fails (EFI_NOT_FOUND), so that firmware goes on to the next one in its order.
+pub fn passes(disk: &str) -> Vec<u8> {
+    let mut code = say(&format!("STARTED-FROM {disk}\r\n"));
+    code.extend([0x48, 0xb8, 0x0e, 0, 0, 0, 0, 0, 0, 0x80]); // mov rax, 0x8000_0000_0000_000e
+    code.push(0xc3); // ret
+    crate::efi_app::build(&code)
+}
+
 /// A triple fault: an interrupt table of no entries is loaded, then an exception raised. It needs a stack, as the firmware
 /// gives one.
 pub fn triple_fault() -> Vec<u8> {
