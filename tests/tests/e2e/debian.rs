@@ -5,9 +5,9 @@ use tests::image;
 use tests::lab::Firmware;
 use tests::machine::{Format, Machine};
 use tests::network::Outside;
-use tests::run::{Options, Running};
+use tests::run::{Options, Running, ctl};
 
-use crate::net::ctl;
+use crate::net;
 use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -66,7 +66,7 @@ fn networks(running: &mut Running) -> Outcome {
     let is_ours = |text: &str| text.contains("10.0.2.15/24") && text.contains("10.0.2.2");
     tests::ensure(is_ours(&managed), format!("NetworkManager has {managed}"))?;
     for (link, state) in [("down", "^20 "), ("up", "^100 ")] {
-        ctl(&[link])?;
+        net::ctl(&[link])?;
         let seen = format!("nmcli -g GENERAL.STATE device show {CARD} | grep -q '{state}'");
         shell(running, &format!("timeout 300 sh -c \"until {seen}; do sleep 0.3; done\""))?;
     }
@@ -171,7 +171,34 @@ fn sata() -> Outcome {
     must("echo 3 >/proc/sys/vm/drop_caches && sha256sum -c /root/sum", &["OK"])?;
     must("rm /root/a && fstrim -v /", &["trimmed"])?;
     queued(&mut must)?;
-    must("sg_inq /dev/sr0", &["OPTIMUS", "DVD-ROM", "Peripheral device type: cd/dvd"])?;
+    // Those who know SCSI, of the disk, whose commands the kernel translates,
+    must("sg_inq /dev/sda; sg_vpd -p ai /dev/sda; sg_readcap -16 /dev/sda", &["ACME DISK", "S7", "lbpme=1"])?;
+    must("sg_modes -a /dev/sda && sg_raw /dev/sda 00 00 00 00 00 00", &["Caching", "SCSI Status: Good"])?;
+    // (sdparm's status tells that the kernel has no saved values.)
+    must("sdparm --clear=WCE /dev/sda && sdparm --get=WCE /dev/sda; true", &["WCE           0"])?;
+    must("sdparm --set=WCE /dev/sda && hdparm -W /dev/sda", &["write-caching =  1 (on)"])?;
+    // and of the drive with the disc. A command of ten bytes that there is not:
+    let drive = "/dev/disk/by-label/CDROM";
+    must(&format!("sg_inq {drive}"), &["OPTIMUS", "DVD-ROM", "Peripheral device type: cd/dvd"])?;
+    must(
+        &format!("sg_raw {drive} ff 0 0 0 0 0 0 0 0 0; true"),
+        &["Illegal Request", "Invalid command operation code"],
+    )?;
+    must(&format!("sg_modes -a {drive} && sdparm {drive}; true"), &["MM capabilities", "D_RAM_R"])?;
+    must(&format!("sg_get_config {drive} && sg_readcap {drive}"), &["profile: CD-ROM , currentP=1", "2048"])?;
+    must(
+        &format!("/usr/lib/udev/cdrom_id {drive}"),
+        &["ID_CDROM_MEDIA=1", "ID_CDROM_MEDIA_TRACK_COUNT_DATA=1"],
+    )?;
+    let tray = |is: &str| -> Outcome {
+        let (_, list) = ctl(&["cdrom", "list"])?;
+        tests::ensure(list.lines().next().is_some_and(|line| line.contains(is)), list)
+    };
+    // Its name by the label is gone with the disc.
+    must(&format!("drive=$(readlink -f {drive}) && eject $drive"), &[])?;
+    tray("tray open")?;
+    must("eject -t $drive && until blkid $drive; do sleep 0.2; done", &["iso9660"])?;
+    tray("tray closed")?;
     running.send("systemctl poweroff\n")?;
     let finished = running.wait()?;
     finished.status(0)?;
