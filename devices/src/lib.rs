@@ -17,6 +17,7 @@ mod event;
 pub mod fw_cfg;
 pub mod input;
 pub mod interrupt;
+pub mod ivshmem;
 pub mod log_limit;
 pub mod memory;
 pub mod net;

@@ -19,7 +19,7 @@ pub trait RomSlot: Send + Sync {
     fn hide(&self) -> io::Result<()>;
 }
 
-/// A piece of the host's memory that a device lends to the guest: a real device's BAR, or a ROM's contents.
+/// A piece of the host's memory that a device lends to the guest: a real device's BAR, memory of a file, or a ROM's contents.
 ///
 /// Devices pass it on and never look inside: memory of a real device may vanish while it is not decoded.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub struct HostMemory {
 pub enum HostMemoryKind {
     /// Memory of a real device: read and write natively; other devices may reach it by DMA.
     Device,
+    /// Memory that programs of the host share: the same.
+    Shared,
     /// Reads are native, writes arrive at the region's device.
     Rom,
 }

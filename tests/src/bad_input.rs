@@ -424,6 +424,18 @@ pub const FILES: &[Case] = &[
         &["cdrom[0]", "a.iso", "is a qcow2 image", "[[disk]]"],
     ),
     case(
+        "shared memory of another size",
+        "@FIRMWARE@[[shmem]]\npath = \"memory\"\nfor = \"1920x1080\"\n",
+        &[("memory", Content::Zeros(16 << 20))],
+        &["shmem[0]", "memory", "has 16777216 bytes, and 33554432 are wanted", "rm "],
+    ),
+    case(
+        "shared memory in a folder that is not there",
+        "@FIRMWARE@[[shmem]]\npath = \"none/memory\"\nsize = \"1M\"\n",
+        &[],
+        &["shmem[0]", "none/memory", "No such file or directory", "folder must exist"],
+    ),
+    case(
         "qcow2 for raw",
         "@FIRMWARE@[[disk]]\npath = \"disk.img\"\n",
         &[("disk.img", Content::Qcow2)],

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::transcript::Transcript;
-use crate::{Outcome, binary, peer, toml};
+use crate::{Outcome, binary, ensure, peer, toml};
 
 /// What runs the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +216,16 @@ impl Running {
     /// Types into the serial port.
     pub fn send(&mut self, text: &str) -> Outcome {
         self.serial.send(text)
+    }
+
+    /// Runs a command in the guest's shell (`test=shell`), which must succeed; what it prints.
+    pub fn shell(&mut self, command: &str) -> Outcome<String> {
+        // The echo of what is typed has no such marks.
+        self.send(&format!("echo BE''GIN; {command}; echo EN''D $?\n"))?;
+        let found = self.expect(r"(?s)BEGIN\r?\n(.*?)END (\d+)\r?\n")?;
+        let [_, output, status] = found.as_slice() else { return Err("no output".into()) };
+        ensure(status == "0", format!("in the guest, '{command}' ended with status {status}: {output}"))?;
+        Ok(output.replace('\r', "").trim().to_owned())
     }
 
     /// The id of the hypervisor's process.

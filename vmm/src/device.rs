@@ -21,6 +21,7 @@ pub(crate) mod display;
 pub(crate) mod net;
 pub(crate) mod rng;
 pub(crate) mod screen;
+pub(crate) mod shmem;
 mod trouble;
 pub(crate) mod vbios;
 
@@ -44,6 +45,7 @@ pub use disk::Disk;
 pub use display::Display;
 pub use net::Net;
 pub use rng::Rng;
+pub use shmem::Shmem;
 pub(crate) use trouble::Trouble;
 pub use vbios::Vbios;
 
@@ -91,7 +93,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Rng, Cdrom, Ahci, Battery, Display, Vbios);
+devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Battery, Display, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {
@@ -147,7 +149,7 @@ impl Devices {
 pub(crate) struct PciNeed {
     /// Where the user wants it.
     pub address: Option<PciAddress>,
-    /// Its interrupt pin, 1 for INTA to 4 for INTD.
+    /// Its interrupt pin, 1 for INTA to 4 for INTD, 0 for none.
     pub pin: u8,
 }
 

@@ -27,6 +27,7 @@ mod nvram;
 mod passthrough;
 mod pinning;
 mod refusal;
+mod shmem;
 mod terminal;
 mod trouble;
 mod vrom;
@@ -101,6 +102,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::SCENARIOS,
         clocks::SCENARIOS,
         refusal::SCENARIOS,
+        shmem::SCENARIOS,
         terminal::SCENARIOS,
         nvram::SCENARIOS,
         pinning::SCENARIOS,

@@ -22,6 +22,7 @@ use crate::device::disk::DiskSection;
 use crate::device::display::DisplaySection;
 use crate::device::net::NetSection;
 use crate::device::rng::RngSection;
+use crate::device::shmem::ShmemSection;
 
 /// One virtual machine of optimus-vmm.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +46,8 @@ pub struct VmFile {
     pub cdrom: Vec<CdromSection>,
     /// A virtio network card. Repeat the section for more.
     pub net: Vec<NetSection>,
+    /// Memory that is shared with programs of the host. Repeat the section for more.
+    pub shmem: Vec<ShmemSection>,
     pub rng: RngSection,
     /// A PCIe root port. Repeat the section for more.
     pub root_port: Vec<RootPortSection>,

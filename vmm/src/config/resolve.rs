@@ -15,7 +15,7 @@ use super::{
     RootPort, Rtc, Smbios,
 };
 use crate::device::battery::{Battery, BatteryMode};
-use crate::device::{Ahci, Cdrom, Devices, Disk, Display, Net, cdrom, disk, display, net};
+use crate::device::{Ahci, Cdrom, Devices, Disk, Display, Net, Shmem, cdrom, disk, display, net, shmem};
 use crate::finding::{Findings, Origin, Resolver, Section};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
@@ -39,6 +39,7 @@ pub(super) fn resolve(
         disk,
         cdrom,
         net,
+        shmem,
         rng,
         root_port,
         dgpu,
@@ -83,6 +84,10 @@ pub(super) fn resolve(
         nets.into_iter().enumerate().map(|(index, net)| net.resolve(index, uuid, &mut resolver)).collect();
     net::check_all(&mut resolver, &nets);
     devices.add(nets);
+    let shmems: Vec<Shmem> =
+        shmem.into_iter().enumerate().map(|(index, shmem)| shmem.resolve(index, &mut resolver)).collect();
+    shmem::check_files(&mut resolver, &shmems);
+    devices.add(shmems);
     devices.add(rng.resolve());
     devices.add(cdroms);
     devices.add(sata);

@@ -25,6 +25,8 @@ pub enum Section {
     Cdrom(usize),
     /// The n-th `[[net]]`.
     Net(usize),
+    /// The n-th `[[shmem]]`.
+    Shmem(usize),
     /// `[rng]`.
     Rng,
     /// The n-th `[[root_port]]`.
@@ -70,6 +72,7 @@ impl Section {
             Self::Disk(index) => ("disk", Some(index)),
             Self::Cdrom(index) => ("cdrom", Some(index)),
             Self::Net(index) => ("net", Some(index)),
+            Self::Shmem(index) => ("shmem", Some(index)),
             Self::Rng => ("rng", None),
             Self::RootPort(index) => ("root_port", Some(index)),
             Self::Dgpu => ("dgpu", None),

@@ -60,6 +60,9 @@ fn intx(devices: &Devices, role: Role, slot: Devfn, at: Devfn) -> Option<Intx> {
         Role::RootPort { .. } => at.function() % 4 + 1,
         Role::Device(index) => devices.get(index)?.pci()?.pin,
     };
+    if pin == 0 {
+        return None;
+    }
     // GSIs 16–23.
     let gsi = Pirq::of_root_bus(slot.device(), Pin::wrapping(pin)).gsi();
     Some(Intx { pin, gsi })

@@ -4,6 +4,7 @@ mod clock;
 mod cpu;
 mod igpu;
 mod passthrough;
+mod shmem;
 mod vbios;
 
 use std::fmt::Write as _;
@@ -23,6 +24,7 @@ pub use clock::Clock;
 pub use cpu::{Cpus, Identity};
 pub use igpu::Igpu;
 pub use passthrough::Passthrough;
+pub use shmem::Shmem;
 pub use vbios::Vbios;
 
 /// A range of guest-physical addresses, last address included.
@@ -128,6 +130,9 @@ pub struct Report {
     /// The video BIOS that `_ROM` returns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vbios: Option<Vbios>,
+    /// Memory that is shared with programs of the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shared_memory: Vec<Shmem>,
     /// Interrupts that are not messages.
     pub interrupts: Vec<Interrupt>,
     /// I/O ports at fixed places.
@@ -201,6 +206,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
         pci: plan.pci.functions.iter().map(|function| printable(plan, function)).collect(),
         igpu: plan.igpu.as_ref().map(Igpu::from),
         vbios: plan.devices.one::<device::Vbios>().map(Vbios::from),
+        shared_memory: plan.devices.of::<device::Shmem>().map(Shmem::from).collect(),
         interrupts: interrupts(plan),
         ports: plan.claims.ports(),
         files: plan.files().into_iter().map(|(what, path)| File { path: text(path), what }).collect(),
@@ -334,6 +340,7 @@ impl Report {
         if let Some(vbios) = &self.vbios {
             vbios.write(out)?;
         }
+        shmem::write(&self.shared_memory, out)?;
         writeln!(out, "\nInterrupts")?;
         for interrupt in &self.interrupts {
             writeln!(out, "  {:>3}  {}", interrupt.gsi, interrupt.sources.join(", "))?;

@@ -1,5 +1,5 @@
-//! The BARs of passed-through devices as targets of each other's DMA (peer to peer). They come and go as the guest moves
-//! them. Few guests use this, so what fails is logged once and left out.
+//! The BARs of passed-through devices as targets of each other's DMA (peer to peer), and shared memory as one of all of them. They come and go as the guest moves
+//! them. Few guests use the former, so what fails there is logged once and left out; without the latter a GPU cannot show its frames.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ impl WindowObserver for Windows {
     #[allow(unsafe_code, reason = "devices write to the memory of other devices")]
     fn shown(&self, base: u64, memory: &HostMemory) {
         let Ok(len) = usize::try_from(memory.len()) else { return };
-        if memory.kind() != HostMemoryKind::Device {
+        if memory.kind() == HostMemoryKind::Rom {
             return;
         }
         let mut open = self.open();
@@ -43,6 +43,11 @@ impl WindowObserver for Windows {
             Ok(()) => {
                 open.insert(base, memory.clone());
             }
+            Err(error) if memory.kind() == HostMemoryKind::Shared => devices::limited_warn!(
+                %error,
+                base = format_args!("{base:#x}"),
+                "passed-through devices cannot reach shared memory; a GPU may not be able to copy its frames there. It counts as locked memory (`ulimit -l`)"
+            ),
             Err(error) if !self.logged.swap(true, Ordering::Relaxed) => tracing::info!(
                 %error,
                 base = format_args!("{base:#x}"),

@@ -169,6 +169,18 @@ pub(super) static FILE: Section = Section {
             required: &[],
             alternatives: &[],
         }))),
+        ("shmem", List(&Keys(Section {
+            keys: &[
+                ("path", Format("path", None)),
+                ("for", Format("resolution", None)),
+                ("hdr", Boolean),
+                ("size", Format("byte-size", None)),
+                ("group", Text),
+                ("address", Format("pci-address", None)),
+            ],
+            required: &[],
+            alternatives: &[],
+        }))),
         ("rng", Keys(Section {
             keys: &[
                 ("enabled", Boolean),
