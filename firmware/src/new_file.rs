@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, open, renameat_with};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags, accessat, linkat, open, renameat_with};
 use rustix::io::Errno;
 
 /// How temporary names begin.
@@ -124,6 +124,19 @@ impl NewFile {
         fs::rename(&named.0, path)?;
         Ok(self.file)
     }
+}
+
+/// Whether this process may make a file at `path`, where there is none: its folder exists and can be written to.
+///
+/// # Errors
+/// There is no such folder, or the kernel refuses.
+pub fn may_make(path: &Path) -> io::Result<()> {
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        let why = format!("there is no folder {}", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    Ok(accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Replaces the file at `path` by one with these contents.

@@ -52,6 +52,53 @@ fn make_fifo(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
 }
 
+/// Places that a run would write to are looked at, all of them at once, and left as they are.
+#[test]
+fn places_that_are_taken_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    let _console = std::os::unix::net::UnixListener::bind(at("taken.sock")).unwrap();
+    let toml = format!(
+        "name = \"places\"\n[kernel]\nimage = \"none\"\nboot = \"direct\"\n[machine]\ncontrol = \"unix:{}\"\n[serial]\noutput = \"file:{}\"\n\
+         [debugcon]\noutput = \"file:{}\"\n[display]\nvnc = \"{address}\"\n",
+        at("taken.sock"),
+        at("none/serial.log"),
+        at("vm.toml"),
+    );
+    fs::write(at("vm.toml"), &toml).unwrap();
+    let (status, text, _) = doctor(&["--json", &at("vm.toml")]);
+    assert_eq!(status, 3, "{text}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    for (line, word) in [
+        (6, "another program listens there"),
+        (8, "there is no folder"),
+        (10, "the configuration"),
+        (12, "another program has this port"),
+    ] {
+        let found = findings(&report, "vm-toml").into_iter().any(|finding| {
+            finding["source"].as_str().unwrap().starts_with(&format!("{}:{line}:", at("vm.toml")))
+                && finding.to_string().contains(word)
+        });
+        assert!(found, "line {line}: {text}");
+    }
+    assert_eq!(fs::read_to_string(at("vm.toml")).unwrap(), toml);
+    assert!(!folder.path().join("none").exists());
+    // Free places are no findings.
+    let free = toml
+        .replace("taken.sock", "free.sock")
+        .replace("none/serial", "serial")
+        .replace("vm.toml", "debug.log");
+    drop(port);
+    fs::write(at("vm.toml"), free).unwrap();
+    let (_, text, _) = doctor(&["--json", &at("vm.toml")]);
+    for word in ["free.sock", "serial.log", "debug.log", "VNC"] {
+        assert!(!text.contains(word), "{word}: {text}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
 /// Opening a FIFO waits for a writer, as some attributes in sysfs wait for their driver.
 #[test]
 fn a_probe_that_hangs_is_told_and_the_others_answer() {

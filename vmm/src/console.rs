@@ -142,6 +142,20 @@ impl Reserved {
         }
     }
 
+    /// Whether [`Self::open`] would succeed, as far as that can be known without making, opening or removing anything.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::open`].
+    pub fn look(spec: &ConsoleSpec, device: &str) -> Result<(), ConsoleError> {
+        let looked = match spec {
+            ConsoleSpec::None | ConsoleSpec::Stdio | ConsoleSpec::Pty => Ok(()),
+            ConsoleSpec::File(path) => output::look(path),
+            ConsoleSpec::Unix(path) => Listener::look(path),
+        };
+        looked.map_err(|source| ConsoleError { device: device.into(), console: spec.to_string(), source })
+    }
+
     /// The file that output goes to, if it is one.
     pub fn file(&self) -> Option<&output::Output> {
         match &self.end {

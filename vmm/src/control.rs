@@ -72,6 +72,19 @@ impl Reserved {
         }
     }
 
+    /// Whether [`Self::open`] would refuse, as far as that can be known without making or removing anything.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::open`].
+    pub fn look(spec: &ControlSpec, name: &str) -> Result<(), ControlError> {
+        match spec {
+            ControlSpec::Off | ControlSpec::Auto => Ok(()),
+            ControlSpec::Unix(path) => Ok(place::look_at(path)?),
+            ControlSpec::On => Ok(place::look(name)?),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &std::path::Path {
         &self.path

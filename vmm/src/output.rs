@@ -10,9 +10,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use firmware::input::{FLAGS, kind_name};
-use rustix::fs::{FlockOperation, flock};
+use firmware::new_file::may_make;
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock};
 use rustix::io::Errno;
 
+/// Why a socket is refused.
+const SOCKET: &str = "it is a socket, not a file";
 /// Permissions of a file that is made.
 const MODE: u32 = 0o600;
 
@@ -49,12 +52,8 @@ impl Output {
     pub fn open(path: &Path) -> io::Result<Self> {
         let (file, metadata) = open(path, false)?;
         let identity = Identity::of(&metadata);
-        // File systems without locks have none to be violated.
-        if identity.is_some()
-            && flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
-        {
-            let why = "another program writes to it, perhaps a running machine; choose another file";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        if identity.is_some() {
+            lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         }
         Ok(Self { file, path: path.into(), identity })
     }
@@ -82,6 +81,42 @@ impl Output {
     }
 }
 
+/// Whether [`Output::open`] would have the file at `path`, as far as that can be known without making or changing anything. A FIFO is
+/// not opened, since its reader would notice, nor is a device.
+///
+/// # Errors
+///
+/// As of [`Output::open`].
+pub fn look(path: &Path) -> io::Result<()> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return may_make(path),
+        there => there?,
+    };
+    let kind = metadata.file_type();
+    if kind.is_socket() {
+        return Err(refusal(SOCKET.into()));
+    }
+    refuse_block_device(&metadata)?;
+    if kind.is_dir() {
+        return Err(Errno::ISDIR.into());
+    }
+    if !kind.is_file() {
+        return Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?);
+    }
+    let file = File::options().write(true).custom_flags(FLAGS).open(path)?;
+    // Shared, and given up at once: who looks at the same time is not refused.
+    lock(&file, FlockOperation::NonBlockingLockShared)
+}
+
+/// Locks a file, or says who is in the way. File systems without locks have none to be violated.
+fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    if flock(file, operation) == Err(Errno::WOULDBLOCK) {
+        let why = "another program writes to it, perhaps a running machine; choose another file";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+    }
+    Ok(())
+}
+
 /// Opens the file at `path` to write behind its contents, or makes it.
 ///
 /// # Errors
@@ -96,13 +131,16 @@ fn open(path: &Path, append: bool) -> io::Result<(File, fs::Metadata)> {
     options.create(true).write(true).append(append).mode(MODE).custom_flags(FLAGS);
     let file = options.open(path).map_err(|error| explain(path, error))?;
     let metadata = file.metadata()?;
-    if metadata.file_type().is_block_device() {
-        return Err(refusal(format!(
-            "it is {}, whose contents would be lost",
-            kind_name(metadata.file_type())
-        )));
-    }
+    refuse_block_device(&metadata)?;
     Ok((file, metadata))
+}
+
+fn refuse_block_device(metadata: &fs::Metadata) -> io::Result<()> {
+    let kind = metadata.file_type();
+    if kind.is_block_device() {
+        return Err(refusal(format!("it is {}, whose contents would be lost", kind_name(kind))));
+    }
+    Ok(())
 }
 
 fn refusal(why: String) -> io::Error {
@@ -119,7 +157,7 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
             "nobody reads this FIFO: start its reader first, such as `cat {}`",
             path.display()
         )),
-        Ok(kind) if kind.is_socket() => refusal("it is a socket, not a file".into()),
+        Ok(kind) if kind.is_socket() => refusal(SOCKET.into()),
         _ => error,
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use firmware::new_file::may_make;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{
@@ -35,13 +36,7 @@ impl Listener {
     /// The path is too long, or something else is there: `AddrInUse` when that is a socket that somebody listens at, or no
     /// socket.
     pub(crate) fn bind(path: &Path, waiting: i32) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(path).map_err(|error| match error {
-            Errno::NAMETOOLONG => io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the path is too long for a socket, which can have 107 bytes",
-            ),
-            error => error.into(),
-        })?;
+        let address = address_of(path)?;
         remove_stale(path, &address)?;
         let socket = new_socket(SocketType::STREAM)?;
         // The file gets these permissions when it is made: there is no moment with others.
@@ -51,6 +46,16 @@ impl Listener {
         let this = Self { socket, path: path.into(), file };
         listen(&this.socket, waiting)?;
         Ok(this)
+    }
+
+    /// Whether [`Self::bind`] would succeed, as far as that can be known without making or removing anything.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::bind`].
+    pub(crate) fn look(path: &Path) -> io::Result<()> {
+        is_stale(path, &address_of(path)?)?;
+        may_make(path)
     }
 
     /// The next client, whose socket does not block.
@@ -110,11 +115,32 @@ fn new_socket(kind: SocketType) -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, kind, flags, None)?)
 }
 
+fn address_of(path: &Path) -> io::Result<SocketAddrUnix> {
+    SocketAddrUnix::new(path).map_err(|error| match error {
+        Errno::NAMETOOLONG => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path is too long for a socket, which can have 107 bytes",
+        ),
+        error => error.into(),
+    })
+}
+
 /// Removes a socket that a program left behind, and nothing else.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+    if !is_stale(path, address)? {
+        return Ok(());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is a socket that a program left behind. Anything else there is an error.
+fn is_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
     let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
         Ok(file) if !file.file_type().is_socket() => {
             return refuse("there is a file that is no socket; remove it or choose another path");
@@ -122,11 +148,8 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         Ok(_) => {}
     }
     match knock(address)? {
-        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        },
-        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::CONNREFUSED) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
         Err(Errno::ACCESS) => refuse("the socket there belongs to somebody else; choose another path"),
         Ok(()) | Err(_) => refuse("another program listens there, perhaps this machine is already running"),
     }

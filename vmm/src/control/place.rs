@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firmware::new_file::may_make;
 use rustix::fs::FlockOperation;
 
 use crate::socket::Listener;
@@ -121,6 +122,25 @@ pub(super) fn listen_in(folder: &Path, name: &str) -> Result<(Listener, PathBuf)
     listen_at(&path).map(|listener| (listener, path))
 }
 
+/// Whether [`listen`] would succeed, as far as that can be known without making anything.
+pub(crate) fn look(name: &str) -> Result<(), PlaceError> {
+    let folder = folders().into_iter().next().unwrap_or_else(|| PathBuf::from("/tmp"));
+    look_in(&folder, name)
+}
+
+fn look_in(folder: &Path, name: &str) -> Result<(), PlaceError> {
+    if folder.symlink_metadata().is_err() {
+        return may_make(folder).map_err(|source| PlaceError::Folder { path: folder.into(), source });
+    }
+    check(folder)?;
+    look_at(&folder.join(format!("{name}{SUFFIX}")))
+}
+
+/// Whether [`listen_at`] would succeed.
+pub(crate) fn look_at(path: &Path) -> Result<(), PlaceError> {
+    Listener::look(path).map_err(|source| PlaceError::Socket { path: path.into(), source })
+}
+
 /// Locks the folder. Who has it needs it for a moment only.
 fn wait_for(lock: &File) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
@@ -215,11 +235,18 @@ mod tests {
         let error = listen_in(&folder, "vm").unwrap_err().to_string();
         assert!(error.contains("vm.sock") && error.contains("another program listens there"), "{error}");
         assert!(UnixStream::connect(&path).is_ok());
+        assert_eq!(look_in(&folder, "vm").unwrap_err().to_string(), error);
+        look_in(&folder, "other").unwrap();
+        look_in(&base.path().join("none"), "vm").unwrap();
+        assert!(look_in(&base.path().join("none/none"), "vm").is_err());
+        assert!(!base.path().join("none").exists());
         // As after SIGKILL: the file stays, and nobody listens.
         fs::rename(&path, folder.join("kept")).unwrap();
         drop(live);
         fs::rename(folder.join("kept"), &path).unwrap();
         assert!(UnixStream::connect(&path).is_err());
+        look_in(&folder, "vm").unwrap();
+        assert!(path.exists());
         let (_live, path) = listen_in(&folder, "vm").unwrap();
         assert!(UnixStream::connect(path).is_ok());
     }

@@ -14,7 +14,7 @@ use vocabulary::{Scalar, VncAddress, inline_schema, text_scalar};
 use super::screen::MachineScreen;
 use super::{Assembly, DeviceError, Opened, Opening, Purpose, Spec, UsedFile};
 use crate::events::Event;
-use crate::finding::{Key, Resolver, Section};
+use crate::finding::{Finding, Key, Origin, Resolver, Section};
 use crate::topology::Placed;
 use crate::vnc::{Options, Password, Reserved};
 
@@ -99,6 +99,12 @@ impl Display {
     /// A screen that only screenshots and clients of the control socket see.
     pub(crate) fn plain() -> Self {
         Self { ramfb: true, ..Self::default() }
+    }
+
+    /// What keeps the VNC server from listening, as far as that can be known without doing so.
+    pub(crate) fn refused(&self, origin: &Origin) -> Option<Finding> {
+        let error = Reserved::look(self.vnc.as_ref()?).err()?;
+        Some(origin.problem(VNC, error.to_string()).about_host())
     }
 
     /// The socket that the VNC server makes.

@@ -1,10 +1,12 @@
 //! Everything that `run` would refuse of a machine, as far as that can be known without starting it, all at once: for `doctor`.
 //!
-//! Not looked at are the places that a run writes to: sockets, terminals, files of consoles and events.
+//! Of the places that a run writes to, those of the configuration are looked at: sockets, the VNC server's address, files of consoles. Nothing
+//! is made there, and nobody who waits at one notices. What a run is told by options is not known here.
 
 use std::path::Path;
 
 use super::assembly::lacking::Lacking;
+use super::files::ends::refused_ends;
 use super::passthrough::refused_devices;
 use super::{plan_of, refused_files};
 use crate::config::{self, Overrides};
@@ -57,6 +59,7 @@ fn here(path: &Path) -> Result<Refusals, Failure> {
     if let Err(error) = memory::check_against_host(&plan.memory) {
         problems.push(plan.problem(memory(), error.to_string()).about_host());
     }
+    problems.extend(refused_ends(&plan));
     problems.extend(refused_devices(&plan, &HostFiles::default()));
     // Of memory for a virtual GPU nobody knows how much will be locked.
     if plan.passthrough.iter().any(|device| device.host.function().is_some())

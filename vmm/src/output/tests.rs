@@ -43,6 +43,54 @@ fn one_file_has_one_writer() {
     }
 }
 
+/// A look says what opening says, and leaves everything as it is.
+#[test]
+fn a_look_says_what_would_be_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("free"), "mine").unwrap();
+    fs::write(at("taken"), "theirs").unwrap();
+    let _running = Output::open(&at("taken")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for (name, refused) in [
+        ("new", None),
+        ("free", None),
+        ("taken", Some("another program writes to it")),
+        ("folder", Some("directory")),
+        ("none/new", Some("there is no folder")),
+        ("free/new", Some("directory")),
+        ("socket", Some("it is a socket")),
+        ("/dev/null", None),
+    ] {
+        let path = at(name);
+        let before = fs::metadata(&path).is_ok();
+        match (look(&path), refused) {
+            (Ok(()), None) => {}
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{name}: {error}"),
+            (looked, _) => panic!("{name}: {looked:?}"),
+        }
+        assert_eq!(fs::metadata(&path).is_ok(), before, "{name}");
+        assert_eq!(Output::open(&path).is_err(), refused.is_some(), "{name}");
+    }
+    assert_eq!(fs::read(at("free")).unwrap(), b"mine");
+}
+
+/// The reader of a FIFO does not learn that somebody has looked.
+#[test]
+fn a_look_is_no_end_of_a_fifo() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    look(&path).unwrap();
+    let mut reader = File::options().read(true).custom_flags(FLAGS).open(&path).unwrap();
+    look(&path).unwrap();
+    let mut output = Output::open(&path).unwrap().begin().unwrap();
+    output.write_all(b"told").unwrap();
+    let mut bytes = [0; 8];
+    assert_eq!(reader.read(&mut bytes).unwrap(), 4);
+}
+
 #[test]
 fn a_fifo_without_a_reader_is_refused_and_one_with_it_is_written() {
     let folder = tempfile::tempdir().unwrap();

@@ -73,6 +73,14 @@ pub struct Reserved {
 }
 
 impl Reserved {
+    /// Whether a server could listen at `address`, as far as that can be known without doing so.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn look(address: &VncAddress) -> Result<(), VncError> {
+        Ok(Listener::look(address)?)
+    }
+
     /// Listens.
     ///
     /// # Errors

@@ -13,8 +13,10 @@ use vocabulary::ConsoleSpec;
 use super::shot::Shot;
 use crate::cli::RunOptions;
 use crate::console;
+use crate::control;
+use crate::device::Display;
 use crate::events::{EventLog, ProcessStart};
-use crate::finding::{Findings, Key, Section};
+use crate::finding::{Finding, Findings, Key, Section};
 use crate::machine::control::Control;
 use crate::outcome::{Failure, OverwriteError};
 use crate::output::{Identity, Output, open_files};
@@ -68,6 +70,28 @@ impl Ends {
         events.process_start(start);
         Ok(events)
     }
+}
+
+/// What [`Ends::open`] and the display would refuse of the places in the configuration. Nothing is made, removed or taken, and the reader
+/// of a FIFO notices nothing.
+pub(in crate::machine) fn refused_ends(plan: &MachinePlan) -> Vec<Finding> {
+    let mut files = Files::of(&files(plan));
+    let mut problems = Vec::new();
+    let consoles =
+        [(&plan.serial, "serial port", Section::Serial), (&plan.debugcon, "debug port", Section::Debugcon)];
+    for (spec, device, section) in consoles {
+        let key = section.key("output");
+        if let Err(error) = files.claim(file_of(spec), || format!("the {device} ({spec})")) {
+            problems.push(plan.problem(key, error.to_string()));
+        } else if let Err(error) = console::Reserved::look(spec, device) {
+            problems.push(plan.problem(key, error.to_string()).about_host());
+        }
+    }
+    if let Err(error) = control::Reserved::look(&plan.machine.control, &plan.name) {
+        problems.push(plan.problem(Section::Machine.key("control"), error.to_string()).about_host());
+    }
+    problems.extend(plan.devices.one::<Display>().and_then(|display| display.refused(&plan.origin)));
+    problems
 }
 
 /// The files that a machine is made from, the configuration among them.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, bind, socket_with, sockopt};
 use vocabulary::VncAddress;
 
 use super::admission::Peer;
@@ -78,6 +78,15 @@ impl Listener {
         }
     }
 
+    /// Whether [`Self::bind`] would succeed, as far as that can be known without listening.
+    pub(super) fn look(address: &VncAddress) -> Result<(), ListenError> {
+        match address {
+            VncAddress::Unix(path) => socket::Listener::look(path)
+                .map_err(|source| ListenError::Unix { path: path.clone(), source }),
+            VncAddress::Tcp(address) => look_at(*address).map_err(|errno| refused(*address, errno.into())),
+        }
+    }
+
     /// Where it listens: with the port that the kernel has chosen, if it was to choose one.
     pub(super) fn address(&self, asked: &VncAddress) -> VncAddress {
         match self {
@@ -123,12 +132,43 @@ impl AsFd for Listener {
 
 fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
     // The library sets SO_REUSEADDR, so that a machine can be started again at once.
-    let listener = TcpListener::bind(address).map_err(|source| match Errno::from_io_error(&source) {
+    let listener = TcpListener::bind(address).map_err(|source| refused(address, source))?;
+    listener.set_nonblocking(true).map_err(|source| ListenError::Tcp { address, source })?;
+    Ok(listener)
+}
+
+fn refused(address: SocketAddr, source: io::Error) -> ListenError {
+    match Errno::from_io_error(&source) {
         Some(Errno::ADDRINUSE) => ListenError::PortInUse { address },
         Some(Errno::ADDRNOTAVAIL) => ListenError::NoSuchAddress { address },
         Some(Errno::ACCESS) if address.port() < 1024 => ListenError::PortForRoot { address },
         _ => ListenError::Tcp { address, source },
-    })?;
-    listener.set_nonblocking(true).map_err(|source| ListenError::Tcp { address, source })?;
-    Ok(listener)
+    }
+}
+
+/// Binds to the address and lets go of it: nobody can connect meanwhile.
+fn look_at(address: SocketAddr) -> rustix::io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look says what listening says: of a port that is free, one that is taken, and an address that is not ours (RFC 5737).
+    #[test]
+    fn a_look_says_what_would_be_refused() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        for address in [free, taken.local_addr().unwrap(), "192.0.2.7:5900".parse().unwrap()] {
+            let address = VncAddress::Tcp(address);
+            let looked = Listener::look(&address).map_err(|error| error.to_string());
+            let bound = Listener::bind(&address).map(drop).map_err(|error| error.to_string());
+            assert_eq!(looked, bound);
+        }
+        assert!(Listener::look(&VncAddress::Tcp(taken.local_addr().unwrap())).is_err());
+    }
 }
