@@ -1,5 +1,5 @@
 //! The doctor on a host with a real IOMMU: what it says is done, word by word, and then a machine runs that did not before, by a vm.toml that
-//! `init` has written.
+//! `init` has written. Before that the host is set up for good and that is undone, and devices are bound and released.
 
 use std::path::Path;
 
@@ -50,6 +50,59 @@ fn commands(report: &Value) -> Vec<String> {
         .collect()
 }
 
+/// What `optimus-vmm host` prints, which must succeed.
+fn host(arguments: &[&str]) -> Outcome<String> {
+    tests::lab::call(&binary::path()?.to_string_lossy(), &[&["host"][..], arguments].concat())
+}
+
+/// All files of the host's configuration, with permissions and contents.
+fn configuration() -> Outcome<String> {
+    tests::lab::call(
+        "sh",
+        &[
+            "-c",
+            "cd /etc && find . -printf '%p %m %u %g %y %l\\n' | sort && find . -type f -exec sha256sum {} + | sort",
+        ],
+    )
+}
+
+/// The host is set up for the machine of this file, all of it is there, and all of it goes.
+fn set_up_and_undone(config: &str, functions: &[HostFunction]) -> Outcome {
+    // What earlier scenarios left beside.
+    let before = configuration()?;
+    let done = host(&["setup", config, "--yes", "--group", "root"])?;
+    let modprobe = std::fs::read_to_string("/etc/modprobe.d/optimus-vmm-setup.conf")?;
+    for (vendor, device) in [ids::GPU, ids::AUDIO] {
+        ensure(modprobe.contains(&format!("{vendor:04x}:{device:04x}")), format!("{modprobe}{done}"))?;
+    }
+    // kmod understands it.
+    let known = tests::lab::call("modprobe", &["--showconfig"])?;
+    ensure(known.contains("softdep snd_hda_intel pre: vfio-pci"), known)?;
+    let again = host(&["setup", config, "--yes", "--group", "root"])?;
+    ensure(again.contains("everything is set up already"), again)?;
+    let status: Value =
+        serde_json::from_str(&host(&["status", "--json"])?).map_err(|error| error.to_string())?;
+    ensure(
+        status["setup"] == "complete" && status["lent"] == Value::Array(Vec::new()),
+        format!("{status:#}"),
+    )?;
+    let undone = host(&["undo"])?;
+    ensure(undone.contains("removed: /etc/modprobe.d/optimus-vmm-setup.conf"), undone)?;
+    ensure(configuration()? == before, "the host's configuration is not as before")?;
+
+    // For the moment, the functions together.
+    let names: Vec<&str> = functions.iter().map(|function| function.address.as_str()).collect();
+    let bound = host(&[&["bind"][..], &names].concat())?;
+    ensure(names.iter().all(|name| bound.contains(name)), bound)?;
+    let status: Value =
+        serde_json::from_str(&host(&["status", "--json"])?).map_err(|error| error.to_string())?;
+    let lent = status["lent"].as_array().map(Vec::as_slice).unwrap_or_default();
+    ensure(lent.len() == 2 && lent.iter().all(|lent| lent["by"] == "host bind"), format!("{status:#}"))?;
+    ensure(functions.iter().all(|function| function.driver().as_deref() == Some("vfio-pci")), "not bound")?;
+    host(&["release", names[0]])?;
+    ensure(functions.iter().all(|function| function.driver().is_none()), "not released")
+}
+
 fn to_a_run() -> Outcome {
     let functions = [HostFunction::find(ids::GPU)?, HostFunction::find(ids::AUDIO)?];
     for function in &functions {
@@ -79,6 +132,7 @@ fn to_a_run() -> Outcome {
     }
     let now: Vec<_> = functions.iter().map(HostFunction::driver).collect();
     ensure(now == before, "the doctor has changed a driver")?;
+    set_up_and_undone(&name, &functions)?;
     for id in ["iommu", "interrupt-remapping", "kvm", "virtualization"] {
         ensure(!said(&sick, id, "ok").is_empty(), format!("{id} is not ok: {sick:#}"))?;
     }
