@@ -7,6 +7,8 @@ mod control;
 mod kernel;
 #[path = "seeds/qcow2.rs"]
 mod qcow2;
+#[path = "seeds/registers.rs"]
+mod registers;
 #[path = "seeds/virtio_queue.rs"]
 mod virtio_queue;
 #[path = "seeds/vnc.rs"]
@@ -128,6 +130,8 @@ fn main() -> Outcome {
 
     kernel::samples(|name, bytes| put("kernel", name, bytes))?;
     virtio_queue::samples(|name, bytes| put("virtio_queue", name, bytes))?;
+    registers::ahci(|name, bytes| put("ahci", name, bytes))?;
+    registers::nvme(|name, bytes| put("nvme", name, bytes))?;
     vnc::samples(|name, bytes| put("vnc", name, bytes))?;
     Ok(())
 }

@@ -11,6 +11,8 @@ mod chains;
 mod disk;
 #[path = "virtio_queue/driver.rs"]
 mod driver;
+#[path = "registers/host.rs"]
+mod host;
 #[path = "virtio_queue/input.rs"]
 mod input;
 #[path = "virtio_queue/peer.rs"]

@@ -1,15 +1,13 @@
 //! A driver that sets a device up through its BAR (virtio 1.2, 3.1 and 4.1.4), as the input says.
 
-use std::io;
 use std::sync::Arc;
 
 use devices::GuestRam;
-use devices::interrupt::{IrqLine, MsiAllocator, MsiMessage, MsiVector};
 use devices::pci::{PciFunction, Placement, Region};
 use devices::virtio::VirtioDevice;
 use devices::virtio::pci::VirtioPci;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::host::{Line, Vectors};
 use crate::input::{Input, QueueSetup};
 
 /// Registers of the common configuration, at offset 0 of BAR 0 (virtio 1.2, 4.1.4.3).
@@ -31,32 +29,6 @@ const BAR_SIZE: u64 = 0x4000;
 const COMMAND: u16 = 4;
 const MEMORY: u16 = 2;
 pub(crate) const BUS_MASTER: u16 = 4;
-
-struct Line;
-
-impl IrqLine for Line {
-    fn set_level(&self, _: bool) {}
-}
-
-struct Vector(EventFd);
-
-impl MsiVector for Vector {
-    fn route(&self, _: Option<MsiMessage>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn event(&self) -> &EventFd {
-        &self.0
-    }
-}
-
-struct Vectors;
-
-impl MsiAllocator for Vectors {
-    fn allocate(&self) -> io::Result<Arc<dyn MsiVector>> {
-        Ok(Arc::new(Vector(EventFd::new(EFD_NONBLOCK)?)))
-    }
-}
 
 pub(crate) struct Driver {
     registers: Region,
