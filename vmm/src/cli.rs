@@ -3,6 +3,7 @@
 //! Only definitions and pure conversions live here; nothing is opened or run. A wrong command line ends
 //! with status 2 (clap's own), the status of a wrong configuration.
 
+mod advice;
 mod ctl;
 mod doctor;
 mod explain;
@@ -23,7 +24,9 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
-pub use ctl::{Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton};
+pub use ctl::{
+    Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
+};
 pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};
 pub use host::{BindWhen, HostArgs, HostCommand, HostSetupArgs, HostUndoArgs};
@@ -46,6 +49,21 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command line of this process.
+    ///
+    /// # Errors
+    ///
+    /// It is wrong, or asks for help or the version.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|error| {
+            let words: Vec<_> =
+                std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            advice::advise(error, &words)
+        })
+    }
 }
 
 /// What to do.
@@ -280,8 +298,18 @@ impl From<RunArgs> for RunOptions {
         } = args;
         let screen = screenshot.is_some();
         let no_net = net.is_some();
-        let overrides =
-            Overrides { memory, kernel, initrd, append, direct, serial, debugcon, control, no_net, screen };
+        let overrides = Overrides {
+            memory,
+            kernel,
+            initrd,
+            append,
+            direct,
+            serial,
+            debugcon,
+            control,
+            no_net,
+            screen,
+        };
         Self { config, overrides, headless, timeout, script, fail_on, screenshot, events }
     }
 }

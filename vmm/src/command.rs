@@ -4,7 +4,6 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use vocabulary::printable::{is_control, printable};
 
 use crate::cli::{
@@ -29,7 +28,7 @@ use crate::vbios;
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let start = ProcessStart::now();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) => return wrong_words(&error),
     };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::{
-    Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
+    Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
 };
 use connection::Connection;
 
@@ -68,13 +68,25 @@ pub enum CtlError {
         /// Why.
         why: String,
     },
-    /// It did not end in time.
-    #[error("{machine} has not ended within {seconds} s")]
-    NotEnded {
+    /// It did not end, or do what else was waited for, in time.
+    #[error("{machine} has not {what} within {seconds} s")]
+    Late {
         /// Its name.
         machine: String,
+        /// What was waited for, as a participle.
+        what: String,
         /// How long was waited.
         seconds: f64,
+    },
+    /// It did not do it, and never will.
+    #[error("{machine} has ended ({reason}) and has not {what}")]
+    Ended {
+        /// Its name.
+        machine: String,
+        /// Why it has ended.
+        reason: String,
+        /// What was waited for, as a participle.
+        what: String,
     },
     /// What is to be typed makes no sense.
     #[error("{0}")]
@@ -95,7 +107,7 @@ impl CtlError {
     pub fn status(&self) -> u8 {
         match self {
             Self::NoName(_) | Self::Words(_) => 2,
-            Self::NotEnded { .. } => 4,
+            Self::Late { .. } => 4,
             Self::Refused { .. } => 5,
             _ => 3,
         }
@@ -117,6 +129,10 @@ pub fn run(args: &CtlArgs) -> Result<String, CtlError> {
     let command = args.command.as_ref().unwrap_or(&CtlCommand::Status);
     // What is wrong with the words is found before anything is disturbed.
     let requests = requests(command)?;
+    if let CtlCommand::Wait { awaited, timeout } = command {
+        let answer = wait::wait(machine, awaited, *timeout)?;
+        return Ok(if args.json { format!("{answer}\n") } else { show::answer(command, &answer) });
+    }
     let mut connection = Connection::open(&find::path_of(machine)?)?;
     if let CtlCommand::Console { linger } = command {
         return console::attach(connection, *linger).map(|()| String::new());
@@ -130,8 +146,8 @@ pub fn run(args: &CtlArgs) -> Result<String, CtlError> {
     for (execute, arguments) in requests {
         answer = connection.execute(execute, arguments)?;
     }
-    if let CtlCommand::Wait { timeout } | CtlCommand::Powerdown { wait: true, timeout } = command {
-        answer = wait::for_end(connection, *timeout)?;
+    if let CtlCommand::Powerdown { wait: true, timeout } = command {
+        answer = wait::on(connection, &[Awaited::Shutdown], *timeout)?;
     }
     Ok(if args.json { format!("{answer}\n") } else { show::answer(command, &answer) })
 }

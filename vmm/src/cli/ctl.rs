@@ -14,8 +14,9 @@ const EXIT_STATUS: &str =
 Exit status:
   0      done
   2      the command line is wrong
-  3      the machine does not run, belongs to another user, or does not answer
-  4      the machine has not ended within --timeout
+  3      the machine does not run, belongs to another user, or does not answer; or
+         it has ended before what `wait --for` waits for
+  4      --timeout ran out
   5      the machine refused the command (the message says why)";
 
 /// The arguments of `ctl`.
@@ -58,8 +59,19 @@ pub enum CtlCommand {
     Pause,
     /// Let stopped processors go on
     Resume,
-    /// Wait until it has ended, and say why it has
+    /// Wait until it has ended, and say why it has; or for something else
     Wait {
+        /// Wait for the first of these, separated by commas, and say which came
+        #[arg(
+            long = "for",
+            value_name = "WHAT",
+            value_enum,
+            value_delimiter = ',',
+            default_values_t = [Awaited::Shutdown],
+            hide_default_value = true
+        )]
+        awaited: Vec<Awaited>,
+
         /// Wait for so many seconds at most
         #[arg(long, value_name = "SECONDS", value_parser = super::parse_seconds)]
         timeout: Option<Duration>,
@@ -116,6 +128,37 @@ pub enum CtlCommand {
         #[arg(long, value_name = "SECONDS", value_parser = super::parse_seconds)]
         linger: Option<Duration>,
     },
+}
+
+/// What `ctl wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Awaited {
+    /// Its processors run; one that is not there yet may still start
+    Running,
+    /// Its processors are stopped: it is paused, or kept as its vm.toml wants
+    Stopped,
+    /// It has ended, or is kept after its end (the default)
+    Shutdown,
+    /// It is reset
+    Reset,
+    /// Its power button is pressed
+    Powerdown,
+    /// Its guest has crashed
+    Panicked,
+}
+
+impl Awaited {
+    /// As it is written on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Shutdown => "shutdown",
+            Self::Reset => "reset",
+            Self::Powerdown => "powerdown",
+            Self::Panicked => "panicked",
+        }
+    }
 }
 
 /// What happens to the cable of a network card.

@@ -10,8 +10,8 @@ use vocabulary::{ByteSize, ConsoleSpec};
 
 use super::vbios::DeviceId;
 use super::{
-    AcpiCommand, Chord, Cli, Command, CpuidView, CtlCommand, DumpArgs, ExplainCommand, FindArgs, InfoArgs,
-    MouseAction, PointerButton, RunOptions, VbiosCommand,
+    AcpiCommand, Awaited, Chord, Cli, Command, CpuidView, CtlCommand, DumpArgs, ExplainCommand, FindArgs,
+    InfoArgs, MouseAction, PointerButton, RunOptions, VbiosCommand,
 };
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
@@ -212,7 +212,14 @@ fn the_words_of_ctl_arrive() {
             &["vm", "powerdown", "--wait", "--timeout", "90"],
             Some(CtlCommand::Powerdown { wait: true, timeout: Some(Duration::from_secs(90)) }),
         ),
-        (&["vm", "wait"], Some(CtlCommand::Wait { timeout: None })),
+        (&["vm", "wait"], Some(CtlCommand::Wait { awaited: vec![Awaited::Shutdown], timeout: None })),
+        (
+            &["vm", "wait", "--for", "reset,panicked", "--timeout", "2"],
+            Some(CtlCommand::Wait {
+                awaited: vec![Awaited::Reset, Awaited::Panicked],
+                timeout: Some(Duration::from_secs(2)),
+            }),
+        ),
         (&["vm", "pause"], Some(CtlCommand::Pause)),
         (&["vm", "resume"], Some(CtlCommand::Resume)),
         (&["vm", "screenshot", "-"], Some(CtlCommand::Screenshot { file: "-".into() })),

@@ -39,6 +39,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, and hears who is there.
     pub(super) fn open(path: &Path) -> Result<Self, CtlError> {
+        Self::open_within(path, PATIENCE)
+    }
+
+    /// As [`Self::open`], with as much patience for a machine that listens already and does not run yet.
+    pub(super) fn open_within(path: &Path, patience: Duration) -> Result<Self, CtlError> {
         let stream = connect(path).map_err(|source| refusal(path, source))?;
         let mut this = Self {
             path: path.into(),
@@ -47,7 +52,7 @@ impl Connection {
             process: 0,
             events: VecDeque::new(),
         };
-        let greeting = this.read(PATIENCE)?;
+        let greeting = this.read(patience)?;
         if let Some(why) = greeting["error"]["desc"].as_str() {
             let machine = format!("the machine at {}", path.display());
             return Err(CtlError::Refused { machine, why: why.into() });
