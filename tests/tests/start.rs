@@ -387,6 +387,55 @@ fn explain_offline_leaves_the_hosts_identity_alone() {
     assert!(told.contains("unknown  chassis      as the host's, which was not asked"), "{told}");
 }
 
+/// What is wrong is told once, as by a start in the foreground, and with its status; and what makes no sense without a terminal is refused.
+#[test]
+fn a_detached_start_fails_as_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |toml: &str, arguments: &[&str]| {
+        let toml = format!("[firmware]\ncode = \"{CODE}\"\nvars_template = \"{VARS}\"\n{toml}");
+        fs::write(folder.path().join("vm.toml"), toml).unwrap();
+        let Output { status, stdout, stderr } = Command::new("timeout")
+            .args(["--signal=KILL", "60"])
+            .arg(program())
+            .args(["run", "--timeout", "20"])
+            .args(arguments)
+            .arg("vm.toml")
+            .current_dir(folder.path())
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .env("HOME", folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&stdout), "");
+        (status.code().unwrap_or(-1), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    for toml in ["[[disk]]\npath = \"none.img\"\n", "[machine]\nmemroy = \"1G\"\n"] {
+        let told = run(toml, &["--headless"]);
+        assert_eq!(told.0, 2, "{}", told.1);
+        assert_eq!(run(toml, &["--detach", "--log", "log"]), told);
+    }
+    let nowhere = "with --detach there is no standard input and output that this could lead to";
+    for (toml, arguments, status, words) in [
+        ("[serial]\noutput = \"stdio\"\n", &["--detach"][..], 2, &["vm.toml:5:10: ", nowhere][..]),
+        (
+            "[debugcon]\noutput = \"stdio\"\n",
+            &["--detach", "--serial", "none"],
+            2,
+            &["vm.toml:5:10: ", nowhere],
+        ),
+        ("", &["--detach", "--serial", "stdio"], 2, &["--serial", nowhere]),
+        ("", &["--detach", "--control", "off"], 2, &["--control", "nobody could reach"]),
+        ("", &["--detach", "--expect", "x"], 2, &["cannot be used with"]),
+        ("", &["--detach", "--fail-on", "x"], 2, &["cannot be used with"]),
+        ("", &["--detach", "--log", "none/log"], 3, &["none/log"]),
+    ] {
+        let (code, said) = run(toml, arguments);
+        assert_eq!(code, status, "{arguments:?}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{arguments:?}: {said}");
+        }
+    }
+}
+
 /// Whatever it is called: by its own name, another one, or a link.
 #[test]
 fn outputs_that_are_files_of_the_machine_are_refused() {

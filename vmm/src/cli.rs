@@ -162,6 +162,11 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Scripted runs")]
     pub headless: bool,
 
+    /// Return when the machine runs, with status 0, and leave it in the background: for `ctl`, without the terminal, its
+    /// messages in the file of --log or in one that is told
+    #[arg(long, conflicts_with_all = ["expect", "send", "fail_on"])]
+    pub detach: bool,
+
     /// End the machine after so many seconds with status 4
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Scripted runs")]
     pub timeout: Option<Duration>,
@@ -290,12 +295,14 @@ impl From<RunArgs> for RunOptions {
             control,
             net,
             headless,
+            detach,
             timeout,
             script,
             fail_on,
             screenshot,
             events,
         } = args;
+        let headless = headless || detach;
         let screen = screenshot.is_some();
         let no_net = net.is_some();
         let overrides = Overrides {
@@ -309,6 +316,7 @@ impl From<RunArgs> for RunOptions {
             control,
             no_net,
             screen,
+            detach,
         };
         Self { config, overrides, headless, timeout, script, fail_on, screenshot, events }
     }

@@ -2,6 +2,7 @@
 //! people is printed without what could steer their terminal ([`printable`]); JSON is for programs and stays as it is.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use vocabulary::printable::{is_control, printable};
@@ -12,6 +13,7 @@ use crate::cli::{
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
+use crate::detach::{self, Caller, Half, Start};
 use crate::doctor;
 use crate::events::ProcessStart;
 use crate::explain::{self, Explained};
@@ -32,9 +34,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return wrong_words(&error),
     };
-    let ready = log::set_up(cli.verbose, cli.log.as_deref()).inspect(|()| signals::survive_file_size_limit());
+    let detached = matches!(&cli.command, Command::Run(args) if args.detach);
+    let ready = log::set_up(cli.verbose, cli.log.as_deref(), detached)
+        .inspect(|()| signals::survive_file_size_limit());
     let done = ready.and_then(|()| match cli.command {
-        Command::Run(args) => run(*args, start),
+        Command::Run(args) if args.detach => run_detached(*args, start, cli.log.as_deref()),
+        Command::Run(args) => run(*args, start, None),
         Command::Plan(args) => show_plan(&args),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
@@ -60,8 +65,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: RunArgs, start: ProcessStart) -> Result<u8, Failure> {
-    let outcome = machine::run(&RunOptions::from(args), start)?;
+/// Runs the machine in a process of its own, and returns when it runs.
+fn run_detached(args: RunArgs, start: ProcessStart, log: Option<&Path>) -> Result<u8, Failure> {
+    match detach::split(log)? {
+        Half::Machine(caller) => run(args, start, Some(caller)),
+        Half::Caller(Start::Runs(told)) => print(&told),
+        Half::Caller(Start::Failed(status)) => Ok(status),
+        Half::Caller(Start::Killed(signal)) => {
+            complain(&format!("the machine's process was killed by signal {signal} before the machine ran"));
+            Ok(u8::try_from(signal).unwrap_or_default().wrapping_add(status::SIGNAL))
+        }
+    }
+}
+
+fn run(args: RunArgs, start: ProcessStart, caller: Option<Caller>) -> Result<u8, Failure> {
+    let outcome = machine::run(&RunOptions::from(args), start, caller)?;
     if let Some(message) = outcome.message() {
         complain(&message);
     }

@@ -30,7 +30,7 @@ use vocabulary::HostPciAddress;
 
 pub use apic::HardwareApic;
 pub use binding::bind::{BindError, Bound, GiveBackError, Manager};
-pub use binding::journal::JournalError;
+pub use binding::journal::{JournalError, state_folder};
 pub use binding::kernel::{ChildWriter, Kernel, WriteError};
 pub use binding::lasting::{Lending, ReleaseError};
 pub use check::{Culprit, Unready, check};

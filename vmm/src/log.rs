@@ -19,11 +19,12 @@ use crate::output;
 /// The environment variable with a filter in the form of tracing's `EnvFilter`, in place of `-v`.
 const FILTER: &str = "OPTIMUS_VMM_LOG";
 
-/// Sets the log up for the whole process: the more `verbose` the more it tells, appended to `file` or on standard error.
+/// Sets the log up for the whole process: the more `verbose` the more it tells, appended to `file` or on standard error, which
+/// will be a file too if this is `detached`.
 ///
 /// # Errors
 /// The file cannot be opened.
-pub fn set_up(verbose: u8, file: Option<&Path>) -> Result<(), Failure> {
+pub fn set_up(verbose: u8, file: Option<&Path>, detached: bool) -> Result<(), Failure> {
     let level = match verbose {
         // A pseudoterminal's path is worth knowing without asking. The crate warns of interrupts that devices of older
         // kinds simply do not have.
@@ -40,6 +41,7 @@ pub fn set_up(verbose: u8, file: Option<&Path>) -> Result<(), Failure> {
             let file = output::append(path).map_err(|source| Failure::Write { path: path.into(), source })?;
             builder.with_ansi(false).with_writer(Mutex::new(file)).init();
         }
+        None if detached => builder.with_ansi(false).with_writer(std::io::stderr).init(),
         None => {
             let ansi = std::io::stderr().is_terminal();
             builder.with_ansi(ansi).without_time().with_writer(std::io::stderr).init();

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::console::ConsoleError;
+use crate::detach::DetachError;
 use crate::device::DeviceError;
 use crate::finding::Findings;
 use crate::kvm::HostError;
@@ -166,6 +167,9 @@ pub enum Failure {
     /// The firmware cannot be given a fw_cfg item.
     #[error(transparent)]
     FwCfg(#[from] devices::fw_cfg::Error),
+    /// The machine cannot be left in the background.
+    #[error(transparent)]
+    Detach(#[from] DetachError),
     /// A signal ended the start.
     #[error("{} ended the start", .0.name())]
     Signalled(Signal),
@@ -207,6 +211,7 @@ impl Failure {
             | Self::Device(_)
             | Self::Console(_)
             | Self::Decompile(_)
+            | Self::Detach(_)
             | Self::Flash(_)
             | Self::Json(_)
             | Self::Write { .. } => status::HOST,

@@ -6,6 +6,7 @@
 //! `OPTIMUS_E2E_PEER=1` runs the guests under QEMU instead, to try out guests and harness; `OPTIMUS_E2E_DIRECT=1` starts
 //! all kernels without firmware.
 
+mod background;
 mod battery;
 mod boot;
 mod cdrom;
@@ -104,6 +105,7 @@ fn main() -> std::process::ExitCode {
         refusal::SCENARIOS,
         shmem::SCENARIOS,
         terminal::SCENARIOS,
+        background::SCENARIOS,
         nvram::SCENARIOS,
         pinning::SCENARIOS,
         disk::SCENARIOS,

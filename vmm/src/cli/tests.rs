@@ -84,6 +84,7 @@ fn every_option_arrives() {
             control: Some(ControlSpec::Unix("vm.sock".into())),
             no_net: false,
             screen: true,
+            detach: false,
         }
     );
     assert!(options.headless);

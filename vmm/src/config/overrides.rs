@@ -28,6 +28,8 @@ pub struct Overrides {
     pub control: Option<ControlSpec>,
     /// No network cards, by `--net none`.
     pub no_net: bool,
+    /// Nobody is at the terminal, and the control socket is needed, for `--detach`.
+    pub detach: bool,
     /// A screen without `[display]`, for `--screenshot`.
     pub screen: bool,
 }

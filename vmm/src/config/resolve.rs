@@ -161,6 +161,7 @@ impl Resolver {
             control,
             screen: _,
             no_net: _,
+            detach: _,
         } = overrides;
         let replaced = [
             (memory.is_some(), Section::Machine.key("memory"), "--memory"),

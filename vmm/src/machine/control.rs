@@ -259,6 +259,17 @@ pub(super) fn stopped(outcome: &Outcome) -> Announcement {
     })
 }
 
+/// What a service manager shows of the machine since an announcement, if that changes anything.
+pub(super) fn in_words(announcement: &Announcement) -> Option<String> {
+    match announcement {
+        Announcement::Resumed | Announcement::Reset { runs: true, .. } => Some("running".into()),
+        Announcement::Paused | Announcement::Reset { runs: false, .. } => Some("paused".into()),
+        Announcement::Panicked { .. } => Some("the guest has crashed".into()),
+        Announcement::Stopped(why) => Some(format!("kept as it is, stopped ({why})")),
+        Announcement::PowerButton | Announcement::Ended(_) => None,
+    }
+}
+
 /// What is done about a panic, and told of it, in QMP's words.
 pub(super) fn panicked(action: Action, crash: Option<Crash>) -> Announcement {
     let action = match action {

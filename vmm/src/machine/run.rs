@@ -22,9 +22,10 @@ use crate::cli::RunOptions;
 use crate::console::Console;
 use crate::cpu::cpuid::Supported;
 use crate::descriptors;
+use crate::detach::{Caller, Waiting};
 use crate::events::ProcessStart;
 use crate::finding::Findings;
-use crate::host::BindError;
+use crate::host::{self, BindError};
 use crate::kvm::{self, setup};
 use crate::machine::assembly::build::{self, Connections};
 use crate::machine::assembly::lacking::Lacking;
@@ -37,17 +38,18 @@ use crate::memory;
 use crate::outcome::{Failure, Outcome, PassthroughError};
 use crate::plan::CpuPlacement;
 use crate::privileges;
+use crate::service::ServiceManager;
 use crate::session::Session;
 use crate::signals::SignalFd;
 use crate::timer::Timer;
 use crate::watch::Watcher;
 
-/// Runs the machine to its end.
+/// Runs the machine to its end. `caller`: who waits until it runs, and is then left.
 ///
 /// # Errors
 /// The configuration is wrong or the host is not ready: nothing of the guest has run.
-pub fn run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
-    match start_and_run(options, start) {
+pub fn run(options: &RunOptions, start: ProcessStart, caller: Option<Caller>) -> Result<Outcome, Failure> {
+    match start_and_run(options, start, caller) {
         // Everything that was taken is given back by now.
         Err(Failure::Signalled(signal)) => Ok(Outcome::Signalled(signal.number())),
         done => done,
@@ -59,13 +61,21 @@ fn check_signals(signals: &SignalFd) -> Result<(), Failure> {
     signals.ended().map_or(Ok(()), |signal| Err(Failure::Signalled(signal)))
 }
 
-fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, Failure> {
+fn start_and_run(
+    options: &RunOptions,
+    start: ProcessStart,
+    caller: Option<Caller>,
+) -> Result<Outcome, Failure> {
     let began = Instant::now();
     descriptors::raise_limit();
     let plan = Arc::new(plan_of(&options.config, &options.overrides)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
+    // A service that leaves its process is none.
+    let service = if caller.is_some() { ServiceManager::default() } else { ServiceManager::of_environment() };
+    let logs = || host::state_folder().map(|folder| folder.join("log"));
+    let caller = caller.map(|caller| caller.prepare(&plan.name, logs())).transpose()?;
     // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     // Whoever starts a thread from here on shares its CPUs with it.
@@ -177,6 +187,11 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         return Err(flash::with_line(&plan, failure));
     }
     spare::give_back();
+    if let Err(error) = caller.map_or(Ok(()), Waiting::release) {
+        end::stop(vcpus, &consoles, board.passthrough.as_ref());
+        return Err(error.into());
+    }
+    service.ready();
     if let Some(limit) = options.timeout {
         timeout.arm_in(Some(limit.saturating_sub(began.elapsed())));
     }
@@ -189,6 +204,7 @@ fn start_and_run(options: &RunOptions, start: ProcessStart) -> Result<Outcome, F
         releasers: consoles.releasers(),
         events: &events,
         clients,
+        service: &service,
         shot: &mut shot,
         grace: &grace,
         dump: &dump,

@@ -2,7 +2,7 @@
 //! input.
 
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event_manager::EventManager;
 
@@ -24,6 +24,7 @@ use crate::machine::assembly::vcpus::{Vcpus, Waits};
 use crate::machine::files::shot::Shot;
 use crate::outcome::Outcome;
 use crate::plan::MachinePlan;
+use crate::service::ServiceManager;
 use crate::session::{self, Cause, Session, Trigger};
 use crate::timer::Timer;
 use crate::watch::Verdict;
@@ -39,6 +40,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) events: &'a EventLog,
     /// The clients of the control socket.
     pub(super) clients: Option<Clients>,
+    pub(super) service: &'a ServiceManager,
     pub(super) shot: &'a mut Shot,
     pub(super) grace: &'a Timer,
     /// Rings when a guest that has reported a crash is to be looked at.
@@ -66,6 +68,7 @@ impl Waits for Supervisor<'_> {
 impl Supervisor<'_> {
     pub(super) fn supervise(mut self, mut manager: EventManager<Subscriber>, woken: &Receiver<Wake>) -> End {
         let end = self.serve(&mut manager, woken);
+        self.service.stopping(Duration::ZERO);
         // Before the control socket goes with the loop.
         if let Some(clients) = &self.clients {
             clients.announcer.announce(&clients.ended(&end));
@@ -74,6 +77,9 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn announce(&self, announcement: &Announcement) {
+        if let Some(status) = control::in_words(announcement) {
+            self.service.status(&status);
+        }
         if let Some(clients) = &self.clients {
             clients.announcer.announce(announcement);
         }
@@ -295,6 +301,7 @@ impl Supervisor<'_> {
                         tracing::debug!("the guest does not go on: {why}");
                     }
                     let period = self.plan.machine.grace_period();
+                    self.service.stopping(period);
                     if period.is_zero() {
                         // At once: what the guest still comes to is not to become the reason.
                         return self.trigger(Trigger::GraceOver);

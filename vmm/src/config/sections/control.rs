@@ -108,6 +108,16 @@ impl Resolver {
             },
             None => std::mem::take(spec).relative_to(self.folder()),
         };
+        match spec {
+            ControlSpec::Auto if overrides.detach => *spec = ControlSpec::On,
+            ControlSpec::Off if overrides.detach => {
+                let message =
+                    "without a control socket nobody could reach a machine that was started with --detach";
+                let help = "leave it out, or write `on` or `unix:PATH`";
+                self.problem_with_help(Section::Machine.key("control"), message, help);
+            }
+            _ => {}
+        }
         let ControlSpec::Unix(path) = spec else { return };
         let taken = consoles.contains(&&ConsoleSpec::Unix(path.clone())) || display == Some(path.as_path());
         if taken {

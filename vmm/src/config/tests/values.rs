@@ -175,6 +175,7 @@ fn options_replace_single_keys() {
         kernel: None,
         no_net: false,
         screen: true,
+        detach: false,
     };
     let text =
         "[machine]\nmemory = \"2G\"\n[kernel]\nimage = \"vmlinuz\"\ninitrd = \"initrd\"\ncmdline = \"quiet\"";

@@ -156,6 +156,16 @@ pub(in crate::host) enum Found {
     Unusable(PathBuf, String),
 }
 
+/// Where what outlives a run of this user is kept; nothing if the user has no home.
+pub fn state_folder() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/optimus-vmm".into());
+    }
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    state.map(|state| state.join("optimus-vmm"))
+}
+
 /// The directory of the journals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalDir {
@@ -174,12 +184,7 @@ impl JournalDir {
     ///
     /// The user has no home.
     pub fn of_user() -> Result<Self, JournalError> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        if rustix::process::geteuid().is_root() {
-            return Ok(Self::at("/var/lib/optimus-vmm"));
-        }
-        let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-        state.map(|state| Self::at(state.join("optimus-vmm"))).ok_or(JournalError::NoPlace)
+        state_folder().map(Self::at).ok_or(JournalError::NoPlace)
     }
 
     pub(in crate::host) fn exists(&self) -> bool {
