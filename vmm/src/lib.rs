@@ -1,4 +1,4 @@
-//! The virtual machine monitor: configuration, machine plan, assembly and run loop. All of it serves one command, [`main`]; what
+//! The virtual machine monitor: configuration, machine plan, assembly and run loop. All of it serves one command, [`main`], and what is installed beside it, [`write_manual`]; what
 //! is `pub` in a module is there for other modules (`scripts/modules` says for which), and the compiler finds what none of them uses.
 #![allow(unreachable_pub, reason = "the modules are private; what they offer to each other is pub in them")]
 
@@ -23,6 +23,7 @@ mod init;
 mod kvm;
 mod log;
 mod machine;
+mod manual;
 mod memory;
 mod outcome;
 mod output;
@@ -46,5 +47,8 @@ mod vfio;
 mod vnc;
 mod watch;
 mod wrapping;
+
+/// Makes man pages and completions below a folder.
+pub use manual::write as write_manual;
 
 pub use command::main;
