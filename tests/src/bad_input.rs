@@ -218,6 +218,30 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:7", "\"auto\"", "[[2], [3]]", "^"],
     ),
     case(
+        "isolation of vCPUs that run everywhere",
+        "[host]\nisolate = true\n",
+        &[],
+        &["vm.toml:2:11", "`isolate` keeps programs off", "add `pin = \"auto\"` to [cpu]", "^"],
+    ),
+    case(
+        "huge pages for memory that has none",
+        "[host]\nhugepages = \"allocate\"\n",
+        &[],
+        &["vm.toml:2:13", "huge pages are to be allocated", "add `hugepages = \"2M\"` to [machine]", "^"],
+    ),
+    case(
+        "another governor",
+        "[host]\ngovernor = \"powersave\"\n",
+        &[],
+        &["vm.toml:2:12", "performance", "powersave", "^"],
+    ),
+    case(
+        "an unknown thing to do when the host sleeps",
+        "[host]\non_sleep = \"block\"\n",
+        &[],
+        &["vm.toml:2:12", "refuse", "pause", "shutdown", "ignore", "^"],
+    ),
+    case(
         "polling for too long",
         "[cpu]\nhalt_poll_ns = 1000000000\n",
         &[],

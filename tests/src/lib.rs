@@ -9,6 +9,7 @@ pub mod binary;
 pub mod efi_app;
 pub mod image;
 pub mod lab;
+pub mod logind;
 pub mod machine;
 pub mod network;
 pub mod passthrough;

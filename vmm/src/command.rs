@@ -18,6 +18,7 @@ use crate::doctor;
 use crate::events::ProcessStart;
 use crate::explain::{self, Explained};
 use crate::finding::Findings;
+use crate::host::HostFiles;
 use crate::init;
 use crate::log;
 use crate::machine;
@@ -173,6 +174,7 @@ fn show_plan(args: &PlanArgs) -> Result<u8, Failure> {
     let mut problems = Vec::new();
     if !args.offline {
         problems = machine::refused_files(&plan);
+        problems.extend(machine::refused_tuning(&plan, &HostFiles::default()));
         let lacking = machine::Lacking::query(&plan);
         plan.warnings.extend(lacking.warnings);
         problems.extend(lacking.problems);

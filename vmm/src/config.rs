@@ -40,6 +40,7 @@ pub use sections::control::ControlSpec;
 pub use sections::cpu::{CpuIdentity, Os, UnknownMsrs};
 pub use sections::firmware::FirmwareKind;
 pub(crate) use sections::firmware_paths::{files as firmware_files, installed as installed_firmware};
+pub use sections::host::{HostSection, OnSleep, PageSource};
 pub use sections::hyperv::Hyperv;
 pub use sections::igpu::Igpu;
 pub use sections::kernel::{Boot, Kernel};
@@ -63,6 +64,8 @@ pub struct Config {
     pub identity: CpuIdentity,
     /// Where and how the host runs them.
     pub scheduling: Scheduling,
+    /// What is changed on the host for the time of a run.
+    pub host: HostSection,
     /// The firmware's files; `None` where a kernel starts without firmware.
     pub firmware: Option<Firmware>,
     /// SMBIOS strings.

@@ -2,7 +2,7 @@
 //! uses them, and lending them to vfio-pci for the time of a run. And what the host's firmware calls the machine.
 //!
 //! [`HostFiles`] only reads. [`check`] says what keeps a device from being passed through without changing anything.
-//! [`Manager`] is what `manage = true` asks for: it changes the host, and puts it back.
+//! [`Manager`] is what `manage = true` and `[host]` ask for: it changes the host, and puts it back.
 
 mod apic;
 mod binding;
@@ -18,9 +18,11 @@ mod look;
 mod mdev;
 mod nodes;
 mod obstacle;
+mod power;
 mod sysfs;
 #[cfg(test)]
 mod tests;
+mod tuning;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ pub use binding::bind::{BindError, Bound, GiveBackError, Manager};
 pub use binding::journal::{JournalError, state_folder};
 pub use binding::kernel::{ChildWriter, Kernel, WriteError};
 pub use binding::lasting::{Lending, ReleaseError};
+pub use binding::setting::Pool;
 pub use check::{Culprit, Unready, check};
 pub(crate) use check::{all_ones, list};
 pub use cpus::{HostCpu, HostCpus, KnownCpus};
@@ -47,6 +50,7 @@ pub use mdev::{HostMdev, MdevError, WantedMdev};
 pub use obstacle::{NotLent, Obstacle};
 pub use sysfs::GroupMember;
 pub(crate) use sysfs::{is_dead, leaves_dma, lends};
+pub use tuning::{NotTuned, WantedPages, WantedTuning};
 pub(crate) use usage::InUse;
 
 /// A PCI function of the host.

@@ -36,6 +36,7 @@ mod service;
 mod session;
 mod setup;
 mod signals;
+mod sleep;
 mod socket;
 mod terminal;
 #[cfg(any(test, feature = "testing"))]

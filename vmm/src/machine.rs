@@ -13,11 +13,13 @@ mod listen;
 mod passthrough;
 mod refusals;
 mod run;
+mod sleep;
 mod spare;
 mod supervisor;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tuning;
 
 pub use assembly::cpuid::{Cpuid, cpuid};
 pub use assembly::lacking::Lacking;
@@ -25,6 +27,7 @@ pub use dump::dump;
 pub use files::inputs::refused_files;
 pub use refusals::{Refusals, refusals};
 pub use run::run;
+pub use tuning::refused_tuning;
 
 use std::io;
 use std::path::Path;
@@ -45,7 +48,8 @@ pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failur
     let config = config::load(path, overrides)?;
     let wanted = WantedIdentity { model: config.smbios.mirror_host, serials: config.smbios.mirror_serials };
     let facts = HostFacts::gather(config.lent_devices()).with_identity(wanted);
-    let facts = if config.scheduling.pin.is_some() { facts.with_cpus() } else { facts };
+    let about_cpus = config.scheduling.pin.is_some() || config.host.governor.is_some();
+    let facts = if about_cpus { facts.with_cpus() } else { facts };
     Ok(plan::plan(config, &facts)?)
 }
 

@@ -22,6 +22,7 @@ pub mod report;
 mod resources;
 #[cfg(test)]
 mod tests;
+mod tuning;
 mod vbios;
 pub mod verify;
 
@@ -30,10 +31,12 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use vocabulary::{ConsoleSpec, Topology};
 
-use crate::config::{Config, CpuIdentity, Firmware, FwCfgItem, Kernel, Machine, Passthrough, Smbios};
+use crate::config::{
+    Config, CpuIdentity, Firmware, FwCfgItem, Kernel, Machine, OnSleep, Passthrough, Smbios,
+};
 use crate::device::{Devices, Display, Vbios};
 use crate::finding::{Finding, Findings, Key, Origin};
-use crate::host::HostFacts;
+use crate::host::{HostFacts, WantedTuning};
 use crate::memory::MemoryPlan;
 use crate::topology::PciPlan;
 
@@ -83,6 +86,10 @@ pub struct MachinePlan {
     pub placement: Option<CpuPlacement>,
     /// How long KVM keeps the CPU of a halted vCPU at most, in nanoseconds; `None` is the host's way.
     pub halt_poll_ns: Option<u32>,
+    /// What is changed of the host's settings while it runs.
+    pub tuning: WantedTuning,
+    /// What becomes of it when the host is to sleep.
+    pub on_sleep: OnSleep,
     /// The APIC ID of each vCPU, in order; a vCPU's index is its ACPI UID.
     pub apic_ids: Vec<u32>,
     /// Guest RAM.
@@ -123,6 +130,8 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
     warnings.extend(cpu::warnings(&config));
     hyperv::settle(&mut config.identity.hyperv, facts.apic);
     let placement = pin::plan(&config, topology, facts, &mut problems, &mut warnings);
+    let tuning = tuning::plan(&config, facts, placement.as_ref(), &mut problems);
+    let on_sleep = tuning::on_sleep(&config, &mut warnings);
     let clock = clock::warning(facts);
     let slow_clock = clock.is_some();
     warnings.extend(clock);
@@ -150,6 +159,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         cpu,
         identity,
         scheduling,
+        host: _,
         firmware,
         smbios,
         devices,
@@ -182,6 +192,8 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         identity,
         placement,
         halt_poll_ns: scheduling.halt_poll_ns,
+        tuning,
+        on_sleep,
         apic_ids,
         memory,
         pci,

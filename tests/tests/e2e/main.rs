@@ -31,6 +31,7 @@ mod refusal;
 mod shmem;
 mod terminal;
 mod trouble;
+mod tuning;
 mod vrom;
 
 use std::io::Write;
@@ -108,6 +109,7 @@ fn main() -> std::process::ExitCode {
         background::SCENARIOS,
         nvram::SCENARIOS,
         pinning::SCENARIOS,
+        tuning::SCENARIOS,
         disk::SCENARIOS,
         net::SCENARIOS,
         nvme::SCENARIOS,

@@ -11,6 +11,7 @@ use vocabulary::{ConsoleSpec, PciAddress};
 use super::sections::acpi_table::AcpiSection;
 use super::sections::cpu::CpuSection;
 use super::sections::firmware::FirmwareKind;
+use super::sections::host::HostSection;
 use super::sections::igpu::IgpuSection;
 use super::sections::kernel::Boot;
 use super::sections::machine::Machine;
@@ -38,6 +39,7 @@ pub struct VmFile {
     pub uuid: Option<String>,
     pub machine: Machine,
     pub cpu: CpuSection,
+    pub host: HostSection,
     pub firmware: FirmwareSection,
     pub smbios: Smbios,
     /// A disk. Repeat the section for more.

@@ -34,6 +34,7 @@ pub(super) fn resolve(
         uuid,
         mut machine,
         cpu,
+        host,
         firmware,
         mut smbios,
         disk,
@@ -64,6 +65,7 @@ pub(super) fn resolve(
     resolver.check_memory(&machine);
     let processors = resolver.cpu_count(&cpu);
     let scheduling = resolver.scheduling(&cpu, processors);
+    resolver.check_host(&host, &machine, &scheduling);
     let identity = resolver.cpu_identity(cpu, processors.count(), dgpu.is_some());
     resolver.clock(&mut machine, identity.os);
     let kernel = resolver.kernel(kernel, overrides);
@@ -127,6 +129,7 @@ pub(super) fn resolve(
         cpu: processors,
         identity,
         scheduling,
+        host,
         firmware,
         smbios,
         devices,

@@ -7,6 +7,7 @@ pub(super) mod control;
 pub(super) mod cpu;
 pub(super) mod firmware;
 pub(super) mod firmware_paths;
+pub(super) mod host;
 pub(super) mod hyperv;
 pub(super) mod igpu;
 pub(super) mod kernel;

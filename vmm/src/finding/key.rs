@@ -15,6 +15,8 @@ pub enum Section {
     Cpu,
     /// `[cpu.hyperv]`.
     CpuHyperv,
+    /// `[host]`.
+    Host,
     /// `[firmware]`.
     Firmware,
     /// `[smbios]`.
@@ -67,6 +69,7 @@ impl Section {
             Self::Machine => ("machine", None),
             Self::Cpu => ("cpu", None),
             Self::CpuHyperv => ("cpu.hyperv", None),
+            Self::Host => ("host", None),
             Self::Firmware => ("firmware", None),
             Self::Smbios => ("smbios", None),
             Self::Disk(index) => ("disk", Some(index)),

@@ -36,6 +36,8 @@ pub struct HostCpus {
     pub given: CpuList,
     /// Those that its cpuset permits, whatever the mask is.
     pub permitted: CpuList,
+    /// NUMA nodes with their CPUs, where the kernel knows of any.
+    pub nodes: Vec<(u32, CpuList)>,
 }
 
 /// What is known of the host's CPUs.
@@ -86,7 +88,12 @@ impl HostFiles {
         // Performance counters of their own are what tells E cores from P cores.
         let efficient = list("sys/devices/cpu_atom/cpus").unwrap_or_default();
         let cpu = |number| self.cpu(number, &online, efficient.contains(number));
-        Some(HostCpus { online: online.iter().map(cpu).collect(), present, given, permitted })
+        let node = |name: String| {
+            let node = name.strip_prefix("node")?.parse().ok()?;
+            Some((node, list(&format!("sys/devices/system/node/{name}/cpulist"))?))
+        };
+        let nodes = self.names("sys/devices/system/node").into_iter().filter_map(node).collect();
+        Some(HostCpus { online: online.iter().map(cpu).collect(), present, given, permitted, nodes })
     }
 
     fn cpu(&self, number: u32, online: &CpuList, efficient: bool) -> HostCpu {

@@ -23,8 +23,7 @@ pub(crate) fn look(
     let ours: Vec<_> = ready.iter().chain(managed).copied().collect();
     let mut groups = Groups::default();
     let mut obstacles = unready_of(files, ready, &ours, backend, &mut groups, answers_or_sleeps);
-    // Never asked to change anything, so its records have no place.
-    let manager = Manager::with(files.clone(), Arc::new(ChildWriter), JournalDir::at(""));
+    let manager = Manager::looking(files);
     for address in managed.iter().copied() {
         let found = match answers_or_sleeps(files, address) {
             Ok(function) => manager.in_the_way(function, &ours, &mut groups),
@@ -39,6 +38,13 @@ pub(crate) fn look(
         }
     }
     obstacles
+}
+
+impl Manager {
+    /// One that is never asked to change anything, so that its records have no place.
+    pub(crate) fn looking(files: &HostFiles) -> Self {
+        Self::with(files.clone(), Arc::new(ChildWriter), JournalDir::at(""))
+    }
 }
 
 /// The function, if it can be reached and answers or sleeps.

@@ -7,4 +7,5 @@ mod journals;
 mod lasting;
 mod mdev;
 mod reading;
+mod tuning;
 mod using;

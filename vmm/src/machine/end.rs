@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::consoles::Consoles;
 use super::passthrough::{HostBinding, Passthrough};
+use super::tuning::HostTuning;
 use crate::cli::RunOptions;
 use crate::config::Action;
 use crate::events::{Event, EventLog, ExitCounts};
@@ -31,6 +32,7 @@ pub(super) struct Machine {
     pub(super) consoles: Consoles,
     pub(super) board: Board,
     pub(super) binding: HostBinding,
+    pub(super) tuning: HostTuning,
 }
 
 /// Whether what the guest came to is its end, whose `action` was to be taken. `ending`: somebody is ending the machine.
@@ -83,7 +85,7 @@ pub(super) fn conclude(
     observer: &Observer,
     events: &EventLog,
 ) -> Outcome {
-    let Machine { vcpus, consoles, mut board, binding } = machine;
+    let Machine { vcpus, consoles, mut board, binding, tuning } = machine;
     // Nobody looks at a machine that is taken apart.
     drop(board.vnc.take());
     let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
@@ -93,7 +95,7 @@ pub(super) fn conclude(
     board.programs.clear();
     // Workers stop and disks are closed before the console says its last.
     drop(board);
-    let given_back = binding.give_back();
+    let given_back = [binding.give_back(), tuning.give_back()];
     consoles.finish();
     let mut outcome = match end {
         End::Unfit(error) => Outcome::HostUnfit(error.to_string()),
@@ -116,7 +118,7 @@ pub(super) fn conclude(
         outcome =
             Outcome::Failed(format!("the firmware's variables could not be written to their file: {error}"));
     }
-    if let Err(error) = given_back {
+    for error in given_back.into_iter().filter_map(Result::err) {
         if outcome.status() == status::SUCCESS {
             outcome = Outcome::Failed(error.to_string());
         } else {

@@ -12,6 +12,7 @@ use super::clocks::Clocks;
 use super::consoles::Consoles;
 use super::control::Control;
 use super::refused;
+use super::sleep::HostSleep;
 use super::timers::TimerAlarm;
 use crate::console::{Discard, Feed, InputSink, Key};
 use crate::control::Vnc;
@@ -35,6 +36,8 @@ pub(super) enum Wake {
     Trigger(Trigger),
     /// A guest that has reported a crash is to be looked at.
     AfterCrash,
+    /// The host is about to sleep, or is awake again.
+    HostSleeps(bool),
     /// Disks cannot go on.
     DiskTrouble,
     /// A client wants the vCPUs stopped, or to go on.
@@ -95,6 +98,7 @@ pub(super) struct Sources<'a> {
     pub(super) signals: SignalFd,
     pub(super) alarms: [Arc<TimerAlarm>; 3],
     pub(super) clocks: Clocks,
+    pub(super) sleep: &'a HostSleep,
     pub(super) notices: Vec<Notice>,
     pub(super) grace: &'a Timer,
     pub(super) dump: &'a Timer,
@@ -115,6 +119,7 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
         signals,
         alarms,
         clocks,
+        sleep,
         notices,
         grace,
         dump,
@@ -197,6 +202,11 @@ pub(super) fn subscribe(sources: Sources<'_>) -> Result<EventManager<Subscriber>
     let changed = move || clocks.lock().unwrap_or_else(PoisonError::into_inner).changed();
     let change = ClockChange::new(changed).map_err(refused("watch the host's clock"))?;
     add(Arc::new(Mutex::new(change)));
+
+    let to = send.clone();
+    if let Some(listener) = sleep.subscriber(move |sleeps| to(Wake::HostSleeps(sleeps))) {
+        add(Arc::new(Mutex::new(listener)));
+    }
 
     if let Some((supplies, battery)) = power {
         let timer = Timer::new().map_err(refused("create a timer"))?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::assembly::lacking::Lacking;
 use super::files::ends::refused_ends;
 use super::passthrough::refused_devices;
-use super::{plan_of, refused_files};
+use super::{plan_of, refused_files, refused_tuning};
 use crate::config::{self, Overrides};
 use crate::finding::{Finding, Section};
 use crate::host::{HostFacts, HostFiles};
@@ -39,7 +39,8 @@ pub fn refusals(path: &Path, another: Option<&HostFiles>) -> Result<Refusals, Fa
     let facts = HostFacts::gather_from(files, config.lent_devices());
     let mut plan = plan::plan(config, &facts)?;
     let warnings = std::mem::take(&mut plan.warnings);
-    let problems = refused_devices(&plan, files);
+    let mut problems = refused_devices(&plan, files);
+    problems.extend(refused_tuning(&plan, files));
     Ok(Refusals { plan, warnings, problems })
 }
 
@@ -61,6 +62,7 @@ fn here(path: &Path) -> Result<Refusals, Failure> {
     }
     problems.extend(refused_ends(&plan));
     problems.extend(refused_devices(&plan, &HostFiles::default()));
+    problems.extend(refused_tuning(&plan, &HostFiles::default()));
     // Of memory for a virtual GPU nobody knows how much will be locked.
     if plan.passthrough.iter().any(|device| device.host.function().is_some())
         && let Err(why) = vfio::may_lock(plan.memory.size)

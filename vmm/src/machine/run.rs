@@ -13,9 +13,11 @@ use super::control::{self, Control};
 use super::end::{self, Machine, conclude};
 use super::listen::{Sources, subscribe};
 use super::passthrough::{HostBinding, Passthrough};
+use super::sleep::HostSleep;
 use super::spare;
 use super::supervisor::Supervisor;
 use super::timers::TimerAlarm;
+use super::tuning::HostTuning;
 use super::{plan_of, refused};
 use crate::affinity;
 use crate::cli::RunOptions;
@@ -101,12 +103,21 @@ fn start_and_run(
     }
     Findings::check(lacking.problems)?;
     let smbios = smbios::tables(&plan, &supported)?;
-    let ram = memory::allocate(&plan.memory)?;
     let watcher = Watcher::scripted(options.script.0.iter().cloned(), options.fail_on.iter().cloned())
         .map_err(refused("watch the serial port"))?;
     let observer = watcher.observer();
     check_signals(&signals)?;
-    // Nothing of the host has been changed up to here.
+    // Nothing of the host has been changed up to here. The first to be changed is the last to be put back: memory may be in
+    // huge pages that are given back.
+    let tuning = match HostTuning::take(&plan, &|| signals.ended().is_some()) {
+        Err(PassthroughError::Bind(BindError::Interrupted)) => {
+            return check_signals(&signals).and(Err(PassthroughError::from(BindError::Interrupted).into()));
+        }
+        taken => taken?,
+    };
+    let ram = memory::allocate(&plan.memory)?;
+    // Before devices are taken, and held until they are given back.
+    let sleep = HostSleep::watch(&plan)?;
     let binding = match HostBinding::take(&plan, &|| signals.ended().is_some()) {
         Ok(binding) => Ok(binding),
         Err(PassthroughError::Bind(BindError::Interrupted)) => Err(BindError::Interrupted),
@@ -166,6 +177,7 @@ fn start_and_run(
         signals,
         alarms: [rtc_alarm, pm_alarm, flash_alarm],
         clocks,
+        sleep: &sleep,
         notices: board
             .passthrough
             .as_ref()
@@ -212,9 +224,11 @@ fn start_and_run(
         preserved: None,
         crash: None,
         paused: false,
+        asleep: false,
+        sleep: &sleep,
     };
     let end = supervisor.supervise(subscribers, &woken);
     shot.at_end(board.screen().as_deref());
-    let machine = Machine { vcpus, consoles, board, binding };
+    let machine = Machine { vcpus, consoles, board, binding, tuning };
     Ok(conclude(end, options, machine, &observer, &events))
 }

@@ -12,6 +12,7 @@ use super::diagnose::{self, Looks};
 use super::end::{self, End};
 use super::listen::{Subscriber, Wake};
 use super::passthrough::Passthrough;
+use super::sleep::HostSleep;
 use crate::cli::RunOptions;
 use crate::config::Action;
 use crate::console::Releaser;
@@ -52,6 +53,10 @@ pub(super) struct Supervisor<'a> {
     pub(super) crash: Option<Pending>,
     /// A client stopped the vCPUs.
     pub(super) paused: bool,
+    /// They were stopped because the host was about to sleep.
+    pub(super) asleep: bool,
+    /// What logind holds for the machine.
+    pub(super) sleep: &'a HostSleep,
 }
 
 impl Waits for Supervisor<'_> {
@@ -95,6 +100,7 @@ impl Supervisor<'_> {
                     Wake::Requests => self.requests(),
                     Wake::Trigger(trigger) => self.trigger(trigger),
                     Wake::AfterCrash => self.look_after_crash(),
+                    Wake::HostSleeps(sleeps) => self.host_sleeps(sleeps),
                     Wake::DiskTrouble => {
                         self.stop_for_disks();
                         None
@@ -202,7 +208,7 @@ impl Supervisor<'_> {
     }
 
     /// Stops all vCPUs for a client. Whoever asks again has nothing more to stop.
-    fn pause(&mut self) -> Result<(), String> {
+    pub(super) fn pause(&mut self) -> Result<(), String> {
         if self.paused || self.preserved.is_some() {
             return Ok(());
         }
@@ -238,7 +244,7 @@ impl Supervisor<'_> {
     }
 
     /// Lets vCPUs go on that a client has stopped.
-    fn go_on(&mut self) -> Result<(), String> {
+    pub(super) fn go_on(&mut self) -> Result<(), String> {
         if self.preserved.is_some() {
             return Err("Resetting the Virtual Machine is required".into());
         }
@@ -271,7 +277,7 @@ impl Supervisor<'_> {
         None
     }
 
-    fn trigger(&mut self, trigger: Trigger) -> Option<End> {
+    pub(super) fn trigger(&mut self, trigger: Trigger) -> Option<End> {
         if let Some(outcome) = self.preserved.take() {
             return match end::of_kept(trigger, outcome) {
                 Ok(end) => Some(end),

@@ -40,7 +40,7 @@ pub enum Choice {
 }
 
 /// What is left of `given` for others: whole cores if there are any.
-fn left_over(given: &CpuList, used: &CpuList, host: Option<&HostCpus>) -> Option<CpuList> {
+pub(super) fn left_over(given: &CpuList, used: &CpuList, host: Option<&HostCpus>) -> Option<CpuList> {
     let cores = host.into_iter().flat_map(|host| &host.online);
     let busy = cores.filter(|cpu| used.contains(cpu.number)).map(|cpu| &cpu.core).collect();
     [given.without(used).without(&busy), given.without(used)].into_iter().find(|left| !left.is_empty())

@@ -5,6 +5,7 @@ mod cpu;
 mod igpu;
 mod passthrough;
 mod shmem;
+mod tuning;
 mod vbios;
 
 use std::fmt::Write as _;
@@ -25,6 +26,7 @@ pub use cpu::{Cpus, Identity};
 pub use igpu::Igpu;
 pub use passthrough::Passthrough;
 pub use shmem::Shmem;
+pub use tuning::Host;
 pub use vbios::Vbios;
 
 /// A range of guest-physical addresses, last address included.
@@ -114,6 +116,9 @@ pub struct Report {
     pub memory: u64,
     /// The real-time clock.
     pub clock: Clock,
+    /// What is changed on the host.
+    #[serde(skip_serializing_if = "Host::is_empty")]
+    pub host: Host,
     /// Firmware files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,
@@ -191,6 +196,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
         mirrored: plan.mirrored.clone(),
         memory: plan.memory.size,
         clock: Clock::from(&plan.machine),
+        host: Host::from(plan),
         firmware: plan.firmware.as_ref().map(|firmware| Firmware {
             code: text(&firmware.code),
             vars: (firmware.kind == FirmwareKind::Ovmf).then(|| text(&firmware.vars)),
@@ -300,6 +306,7 @@ impl Report {
         self.cpus.write(out, ByteSize::from_bytes(self.memory))?;
         self.identity.write(out)?;
         self.clock.write(out)?;
+        self.host.write(out)?;
         if !self.mirrored.is_empty() {
             writeln!(out, "\nSMBIOS, as the host's")?;
         }

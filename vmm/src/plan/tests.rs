@@ -6,6 +6,7 @@ mod identity;
 mod igpu;
 mod numbering;
 mod passthrough;
+mod tuning;
 
 use std::path::Path;
 

@@ -4,95 +4,30 @@
 //! to the journal, and only then to the host. They are undone in reverse when the run ends, when a step fails, and by
 //! [`Manager::recover`] after a crash.
 
+mod error;
+
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vocabulary::{HostPciAddress, LentDevice, NewMdev};
 
 use super::claim;
-use super::journal::{Journal, JournalDir, JournalError, Record};
-use super::step::{Host, Step, StepError};
-use crate::host::check::{Groups, list, passable};
+use super::journal::{Found, Journal, JournalDir, JournalError, Record};
+use super::step::{Host, Step, StepError, Subject};
+use crate::host::check::{Groups, passable};
 use crate::host::sysfs::{VFIO_PCI, lends};
 use crate::host::{ChildWriter, HostFiles, HostFunction, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
+
+pub use error::{BindError, GiveBackError, Left};
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);
 
-/// Why functions could not be bound. The host is as before, except for what [`Self::AndLeft`] names.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// All that was found to be in the way before anything was changed.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Refused(Vec<Obstacle>),
-    /// There is no vfio-pci.
-    #[error(
-        "cannot load the kernel module vfio-pci: {source}; try `sudo modprobe vfio-pci`, and use a kernel built with \
-         CONFIG_VFIO_PCI"
-    )]
-    NoModule {
-        /// What modprobe said.
-        #[source]
-        source: WriteError,
-    },
-    /// What was to be changed cannot be recorded.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The user has had enough.
-    #[error("the start was ended by a signal")]
-    Interrupted,
-    /// A change failed.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// A change failed, and so did putting back what was changed before it.
-    #[error("{error}. {left}")]
-    AndLeft {
-        /// Why binding failed.
-        error: Box<BindError>,
-        /// What is not as before.
-        left: GiveBackError,
-    },
-}
-
-/// A device that is not as it was.
-#[derive(Debug)]
-pub struct Left {
-    /// The device, or a port above a function.
-    pub device: LentDevice,
-    /// Why; `None` when it was not tried because the kernel hangs at this function.
-    pub why: Option<StepError>,
-}
-
-/// Why the host could not be put back as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum GiveBackError {
-    /// Some devices are not as they were.
-    #[error("the host could not be put back as it was: {}. The next start tries again, by the record {}",
-        list(&left.iter().map(describe).collect::<Vec<_>>()), journal.display())]
-    Left {
-        /// Which.
-        left: Vec<Left>,
-        /// The record that is kept.
-        journal: PathBuf,
-    },
-    /// The host is as it was, but the record of the changes stays behind. The next start removes it.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
-
-fn describe(left: &Left) -> String {
-    match &left.why {
-        Some(why) => why.to_string(),
-        None => format!("{} is left alone because the kernel hangs there", left.device),
-    }
-}
-
 /// Binds functions of the host and puts them back.
 #[derive(Debug, Clone)]
 pub struct Manager {
-    host: Host,
+    pub(in crate::host) host: Host,
     pub(in crate::host) journals: JournalDir,
 }
 
@@ -137,9 +72,11 @@ impl Manager {
         functions.sort_unstable();
         functions.dedup();
         if functions.is_empty() && mdevs.is_empty() {
-            return Ok(Bound { lent: None });
+            return Ok(Bound::none());
         }
         let lock = self.journals.lock_unless(interrupted)?.ok_or(BindError::Interrupted)?;
+        // Looking at a function wakes it.
+        let slept = self.host.files.asleep(&functions);
         let Survey { devices, leftovers, made, obstacles } = self.survey(&lock, &functions, mdevs, &[]);
         if !obstacles.is_empty() {
             return Err(BindError::Refused(obstacles));
@@ -152,30 +89,50 @@ impl Manager {
         steps.extend(made);
         let undone = claim::merge(&leftovers, &boot, steps.clone());
         let record = Record::new(machine, boot, devices, undone);
-        let mut journal = claim::write(&self.journals, &lock, record, leftovers)?;
+        let journal = claim::write(&self.journals, &lock, record, leftovers)?;
         drop(lock);
-        for step in &steps {
+        let taken = self.take_some(&steps, &[], interrupted);
+        let mut bound = self.taken(journal, taken)?;
+        bound.slept = slept;
+        Ok(bound)
+    }
+
+    /// Takes steps in order, beside those of `others` that run, up to the first that fails.
+    pub(in crate::host) fn take_some<'a>(
+        &self,
+        steps: &'a [Step],
+        others: &[Step],
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), (&'a Step, BindError)> {
+        steps.iter().try_for_each(|step| {
             let taken = match interrupted() {
                 true => Err(BindError::Interrupted),
-                false => self.host.take(step).map_err(BindError::from),
+                false => self.host.take(step, others).map_err(BindError::from),
             };
-            if let Err(error) = taken {
-                // What hangs is not asked again: it would only hang again.
-                let hung: &[_] = match error {
-                    BindError::Step(StepError::Hung { .. }) => &[step.device()],
-                    _ => &[],
-                };
-                // A device that is there all the same is not of our making.
-                if matches!(error, BindError::Step(StepError::NotMade { .. })) {
-                    journal.record.steps.retain(|other| !other.is_like(step));
-                }
-                return Err(match self.undo(journal, hung) {
-                    Ok(()) => error,
-                    Err(left) => BindError::AndLeft { error: Box::new(error), left },
-                });
-            }
+            taken.map_err(|error| (step, error))
+        })
+    }
+
+    /// What was taken, or everything undone if a step has failed.
+    pub(in crate::host) fn taken(
+        &self,
+        mut journal: Journal,
+        taken: Result<(), (&Step, BindError)>,
+    ) -> Result<Bound, BindError> {
+        let Err((step, error)) = taken else { return Ok(Bound::of(self, journal)) };
+        // What hangs is not asked again: it would only hang again.
+        let hung: &[_] = match error {
+            BindError::Step(StepError::Hung { .. }) => &[step.subject()],
+            _ => &[],
+        };
+        // A device that is there all the same is not of our making.
+        if matches!(error, BindError::Step(StepError::NotMade { .. })) {
+            journal.record.steps.retain(|other| !other.is_like(step));
         }
-        Ok(Bound { lent: Some((self.clone(), journal)) })
+        Err(match self.undo(journal, hung) {
+            Ok(()) => error,
+            Err(left) => BindError::AndLeft { error: Box::new(error), left },
+        })
     }
 
     /// Everything that would keep [`Self::lend`] from lending these, each once. `others` are
@@ -282,44 +239,68 @@ impl Manager {
         self.host.files.text("proc/sys/kernel/random/boot_id").unwrap_or_default()
     }
 
-    /// Undoes the journal's steps in reverse, leaving out the devices that hang, and removes it; or keeps it with the
-    /// steps that could not be undone.
-    pub(in crate::host) fn undo(
-        &self,
-        mut journal: Journal,
-        hung: &[LentDevice],
-    ) -> Result<(), GiveBackError> {
+    /// Undoes the journal's steps in reverse, leaving out what hangs, and removes it; or keeps it with the steps that could not
+    /// be undone. What others that run have changed as well stays as they want it, and is theirs to put back.
+    pub(in crate::host) fn undo(&self, journal: Journal, hung: &[Subject]) -> Result<(), GiveBackError> {
+        let shared = journal.record.steps.iter().any(|step| step.device().is_none());
+        // Nobody else is to change what is shared meanwhile. Drivers may take long, and need no lock.
+        let lock = if shared { Some(journal.dir().lock()?) } else { None };
+        let running = lock.as_ref().map_or_else(Vec::new, |lock| self.running(lock));
+        // Our own looks like another's, for its lock is ours.
+        let others = running.into_iter().filter(|record| *record != journal.record);
+        let others: Vec<_> = others.flat_map(|record| record.steps).collect();
+        let (kept, left) = self.undo_steps(&journal, hung, &others);
+        let lock = match lock {
+            Some(lock) => lock,
+            None => journal.dir().lock()?,
+        };
+        if kept.is_empty() {
+            return Ok(journal.remove_locked(&lock)?);
+        }
+        let mut journal = journal;
+        if let Err(error) = journal.keep_locked(&lock, kept) {
+            // The old one has all steps, which is as good.
+            tracing::warn!("{error}");
+        }
+        Err(GiveBackError::Left { left, journal: journal.path.clone() })
+    }
+
+    /// The steps that could not be undone, and why not.
+    fn undo_steps(&self, journal: &Journal, hung: &[Subject], others: &[Step]) -> (Vec<Step>, Vec<Left>) {
         let mut hung = hung.to_vec();
         let mut kept: Vec<Step> = Vec::new();
         let mut left: Vec<Left> = Vec::new();
         for step in journal.record.steps.iter().rev() {
-            let device = step.device();
-            let why = if hung.contains(&device) {
+            let subject = step.subject();
+            let why = if hung.contains(&subject) {
                 None
             } else {
-                match self.host.undo(step) {
+                match self.host.undo(step, others) {
                     Ok(()) => continue,
                     Err(error) => {
                         if matches!(error, StepError::Hung { .. }) {
-                            hung.push(device);
+                            hung.push(subject.clone());
                         }
                         Some(error)
                     }
                 }
             };
             kept.insert(0, step.clone());
-            if why.is_some() || left.iter().all(|left| left.device != device) {
-                left.push(Left { device, why });
+            if why.is_some() || left.iter().all(|left| left.subject != subject) {
+                left.push(Left { subject, why });
             }
         }
-        if kept.is_empty() {
-            return Ok(journal.remove()?);
-        }
-        if let Err(error) = journal.keep(kept) {
-            // The old one has all steps, which is as good.
-            tracing::warn!("{error}");
-        }
-        Err(GiveBackError::Left { left, journal: journal.path.clone() })
+        (kept, left)
+    }
+
+    /// The records of machines that run.
+    pub(in crate::host) fn running(&self, lock: &File) -> Vec<Record> {
+        let found = self.journals.list(lock).into_iter();
+        let live = found.filter_map(|found| match found {
+            Found::Live(record) => Some(record),
+            Found::Stale(_) | Found::Unusable(..) => None,
+        });
+        live.collect()
     }
 }
 
@@ -341,17 +322,37 @@ struct Survey {
 #[derive(Debug)]
 #[must_use = "dropping it gives the devices back"]
 pub struct Bound {
-    lent: Option<(Manager, Journal)>,
+    pub(in crate::host) lent: Option<(Manager, Journal)>,
+    /// Functions that slept before.
+    slept: Vec<HostPciAddress>,
 }
 
 impl Bound {
-    /// Puts everything back as it was.
+    /// Puts everything back as it was. Functions that slept before get ten seconds to fall asleep, and a warning if they do not.
     ///
     /// # Errors
     ///
     /// See [`GiveBackError`].
     pub fn give_back(mut self) -> Result<(), GiveBackError> {
-        self.lent.take().map_or(Ok(()), |(manager, journal)| manager.undo(journal, &[]))
+        let Some((manager, journal)) = self.lent.take() else { return Ok(()) };
+        manager.undo(journal, &[])?;
+        manager.host.files.tell_of_the_sleepless(&self.slept);
+        Ok(())
+    }
+
+    /// As if the process died here.
+    #[cfg(test)]
+    pub(in crate::host) fn abandon(mut self) {
+        self.lent = None;
+    }
+
+    fn of(manager: &Manager, journal: Journal) -> Self {
+        Self { lent: Some((manager.clone(), journal)), slept: Vec::new() }
+    }
+
+    /// Nothing.
+    pub(in crate::host) fn none() -> Self {
+        Self { lent: None, slept: Vec::new() }
     }
 }
 

@@ -26,8 +26,8 @@ use vocabulary::LentDevice;
 use super::step::Step;
 use crate::host::files::names;
 
-/// The version of the format. Version 1 had no mediated devices, and is read as this one.
-const FORMAT: u32 = 2;
+/// The version of the format. Version 1 had no mediated devices, version 2 no settings; both are read as this one.
+const FORMAT: u32 = 3;
 /// That of lasting journals, which earlier versions of this program are to leave alone.
 const LASTING: u32 = 4;
 const ENDING: &str = ".json";
@@ -110,26 +110,31 @@ pub(in crate::host) struct Journal {
     dir: JournalDir,
     pub(in crate::host) path: PathBuf,
     pub(in crate::host) record: Record,
-    /// Keeps the lock.
+    /// Keeps the lock on the file.
     file: File,
 }
 
 impl Journal {
     /// Replaces the steps.
-    pub(in crate::host) fn keep(&mut self, steps: Vec<Step>) -> Result<(), JournalError> {
-        self.replace(Record { steps, ..self.record.clone() })
+    pub(in crate::host) fn keep_locked(&mut self, lock: &File, steps: Vec<Step>) -> Result<(), JournalError> {
+        self.replace(lock, Record { steps, ..self.record.clone() })
     }
 
     /// Has it outlive this process.
     pub(in crate::host) fn last(&mut self) -> Result<(), JournalError> {
-        self.replace(Record { lasting: true, format: LASTING, ..self.record.clone() })
+        let lock = self.dir.lock()?;
+        self.replace(&lock, Record { lasting: true, format: LASTING, ..self.record.clone() })
     }
 
-    fn replace(&mut self, record: Record) -> Result<(), JournalError> {
-        let lock = self.dir.lock()?;
-        self.file = replace(&lock, &self.path, &record)?;
+    fn replace(&mut self, lock: &File, record: Record) -> Result<(), JournalError> {
+        self.file = replace(lock, &self.path, &record)?;
         self.record = record;
         Ok(())
+    }
+
+    /// The directory that it is in.
+    pub(in crate::host) fn dir(&self) -> &JournalDir {
+        &self.dir
     }
 
     /// Removes the file: there is nothing left to undo.

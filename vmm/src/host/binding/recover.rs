@@ -45,6 +45,10 @@ pub enum Recovery {
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::GivenBack { machine, devices } if devices.is_empty() => write!(
+                f,
+                "an earlier run of {machine} ended without putting settings of the host back: they are now as before"
+            ),
             Self::GivenBack { machine, devices } => write!(
                 f,
                 "an earlier run of {machine} ended without giving its devices back to the host: {} {} now given back",

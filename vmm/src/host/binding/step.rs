@@ -4,6 +4,9 @@
 //! was never taken, was taken by half, or has been undone before. So one journal, written before the first step, serves
 //! a crash at any point.
 
+mod error;
+mod subject;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +17,19 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{HostPciAddress, LentDevice, MdevParent, MdevType};
 
+use super::setting::{Group, Line, Pool, Setting};
 use crate::host::sysfs::{VFIO_PCI, lends};
-use crate::host::{Holders, HostFiles, Kernel, WriteError};
+use crate::host::{HostFiles, Kernel, WriteError};
+
+pub use error::StepError;
+pub use subject::{Shared, Subject};
 
 /// How long a driver may take to let go of a device.
 pub(in crate::host) const UNBIND: Duration = Duration::from_secs(10);
 /// How long a driver may take to start a device; those of GPUs load firmware and train links.
 const PROBE: Duration = Duration::from_secs(30);
 /// How long an attribute may take; waking a device is the longest.
-const ATTRIBUTE: Duration = Duration::from_secs(10);
+pub(super) const ATTRIBUTE: Duration = Duration::from_secs(10);
 
 /// The name of a driver, as a directory in sysfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +74,7 @@ impl PowerControl {
     }
 }
 
-/// A change to one device, with the state before it.
+/// A change to one device or one setting, with the state before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(in crate::host) enum Step {
@@ -79,89 +86,40 @@ pub(in crate::host) enum Step {
     Driver { address: HostPciAddress, former: Option<DriverName>, former_override: Option<DriverName> },
     /// A mediated device is made. There was none of its UUID before.
     Mdev { uuid: Uuid, parent: MdevParent, kind: MdevType },
+    /// A setting becomes `value`.
+    Set { setting: Setting, former: Line, value: Line },
+    /// Groups below this one get CPUs of their own. They had none before.
+    CpusOfGroups { group: Group },
+    /// A pool gets so many more pages than the `former` ones, which no machine has added.
+    HugePages { pool: Pool, former: u64, pages: u64 },
 }
 
 impl Step {
     /// What it changes.
-    pub(in crate::host) fn device(&self) -> LentDevice {
+    pub(in crate::host) fn subject(&self) -> Subject {
         match self {
             Self::D3cold { address, .. } | Self::Power { address, .. } | Self::Driver { address, .. } => {
-                LentDevice::Function(*address)
+                Subject::Device(LentDevice::Function(*address))
             }
-            Self::Mdev { uuid, .. } => LentDevice::Mediated(*uuid),
+            Self::Mdev { uuid, .. } => Subject::Device(LentDevice::Mediated(*uuid)),
+            Self::Set { setting, .. } => Subject::Shared(Shared::Setting(setting.clone())),
+            Self::CpusOfGroups { group } => Subject::Shared(Shared::CpusOfGroups(group.clone())),
+            Self::HugePages { pool, .. } => Subject::Shared(Shared::HugePages(*pool)),
+        }
+    }
+
+    /// The device that it changes.
+    pub(in crate::host) fn device(&self) -> Option<LentDevice> {
+        match self.subject() {
+            Subject::Device(device) => Some(device),
+            Subject::Shared(_) => None,
         }
     }
 
     /// Whether both change the same thing.
     pub(in crate::host) fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other) && self.device() == other.device()
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.subject() == other.subject()
     }
-}
-
-/// Why a step could not be taken or undone. Each message ends with what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// The kernel did not answer.
-    #[error("{doing} did not end within {} s; {cure}", patience.as_secs())]
-    Hung {
-        /// What was being done, to what.
-        doing: String,
-        /// How long it was waited for.
-        patience: Duration,
-        /// What to do.
-        cure: String,
-    },
-    /// The kernel may not be asked by us.
-    #[error(
-        "{doing} needs root ({source}): run with `sudo`, or bind the device by hand and set `manage = false` \
-         (docs/host.md)"
-    )]
-    Denied {
-        /// What was being done, to what.
-        doing: String,
-        /// What the kernel said.
-        #[source]
-        source: WriteError,
-    },
-    /// The kernel refused.
-    #[error("{doing} failed: {source}; `sudo dmesg | tail` may tell why")]
-    Refused {
-        /// What was being done, to what.
-        doing: String,
-        /// What the kernel said.
-        #[source]
-        source: WriteError,
-    },
-    /// The device did not come to its driver.
-    #[error("{driver} did not take {address}, which is now {}; `sudo dmesg | grep {address}` may tell why",
-        now.as_ref().map_or("without driver".into(), |name| format!("bound to {name}")))]
-    NotTaken {
-        /// The function.
-        address: HostPciAddress,
-        /// The driver it was meant for.
-        driver: String,
-        /// The driver it has.
-        now: Option<String>,
-    },
-    /// Another process uses a mediated device.
-    #[error("{doing} has to wait: it is in use: {holders}: {}", holders.cure())]
-    Held {
-        /// What was to be done.
-        doing: String,
-        /// Who has it.
-        holders: Holders,
-    },
-    /// A mediated device was not made.
-    #[error("{doing} failed: {source}; {hint}")]
-    NotMade {
-        /// What was being done.
-        doing: String,
-        /// What the kernel said.
-        #[source]
-        source: Box<WriteError>,
-        /// What that likely means, and what to do.
-        hint: Box<str>,
-    },
 }
 
 /// The host's files, and the way to change them.
@@ -227,13 +185,16 @@ impl Host {
         })
     }
 
-    /// Takes a step.
-    pub(in crate::host) fn take(&self, step: &Step) -> Result<(), StepError> {
+    /// Takes a step, beside those of `others` that run.
+    pub(in crate::host) fn take(&self, step: &Step, others: &[Step]) -> Result<(), StepError> {
         match step {
             Step::D3cold { address, .. } => self.set(*address, "d3cold_allowed", "0"),
             Step::Power { address, .. } => self.set(*address, "power/control", "on"),
             Step::Driver { address, .. } => self.lend(*address),
             Step::Mdev { uuid, parent, kind } => self.make(*uuid, parent, kind),
+            Step::Set { setting, value, .. } => self.change(setting, value),
+            Step::CpusOfGroups { group } => self.control_cpus(group, true),
+            Step::HugePages { pool, former, pages } => self.add_pages(*pool, *former, *pages, others),
         }
     }
 
@@ -262,9 +223,9 @@ impl Host {
         Ok(())
     }
 
-    /// Undoes a step, if it was taken. A function that has left the host needs nothing.
-    pub(in crate::host) fn undo(&self, step: &Step) -> Result<(), StepError> {
-        if let LentDevice::Function(address) = step.device()
+    /// Undoes a step, if it was taken, as far as the steps of `others` that run allow. What has left the host needs nothing.
+    pub(in crate::host) fn undo(&self, step: &Step, others: &[Step]) -> Result<(), StepError> {
+        if let Some(LentDevice::Function(address)) = step.device()
             && !self.files.function_path(address).exists()
         {
             return Ok(());
@@ -278,6 +239,16 @@ impl Host {
             Step::Driver { address, former, former_override } => {
                 self.give_back(*address, former.as_ref(), former_override.as_ref())
             }
+            Step::Set { setting, former, value } => {
+                let theirs = others.iter().find_map(|other| match other {
+                    Step::Set { setting: same, value, .. } if same == setting => Some(value),
+                    _ => None,
+                });
+                self.put_back(setting, theirs.unwrap_or(former), value)
+            }
+            Step::CpusOfGroups { .. } if others.iter().any(|other| other.is_like(step)) => Ok(()),
+            Step::CpusOfGroups { group } => self.control_cpus(group, false),
+            Step::HugePages { pool, former, pages } => self.remove_pages(*pool, *former, *pages, others),
         }
     }
 
@@ -331,7 +302,7 @@ impl Host {
         self.write(&path, value, ATTRIBUTE, doing, || reboot_cure(address))
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         path: &Path,
         value: &str,

@@ -124,6 +124,11 @@ impl FakeKernel {
             self.bind(value, driver)?;
         } else if below.contains("mdev") {
             super::mdev::react(path, value)?;
+        } else if below.starts_with("sys/fs/cgroup")
+            || below.contains("cpufreq")
+            || below.contains("hugepages")
+        {
+            super::tuning::react(path, value)?;
         } else if below.ends_with("driver_override") {
             let value = if value.trim_end().is_empty() { "(null)" } else { value };
             fs::write(path, format!("{value}\n")).unwrap();

@@ -17,7 +17,7 @@ pub(in crate::machine) struct HostBinding {
 }
 
 impl HostBinding {
-    /// Gives back what earlier runs left behind, checks all devices of the plan, binds those that are ours to manage, and
+    /// Checks all devices of the plan, binds those that are ours to manage, and
     /// makes the mediated ones that do not exist.
     ///
     /// `interrupted` says whether to give up: what was taken by then is given back.
@@ -41,10 +41,6 @@ impl HostBinding {
             true => None,
             false => Some(Manager::new()?),
         };
-        if let Some(manager) = &manager {
-            // It tells of each by itself.
-            manager.recover(interrupted);
-        }
         let mut obstacles = host::check(&HostFiles::default(), &ready, &managed, plan.machine.vfio_backend);
         let bound = match manager {
             None => None,

@@ -81,6 +81,16 @@ pub(super) static FILE: Section = Section {
             required: &[],
             alternatives: &[],
         })),
+        ("host", Keys(Section {
+            keys: &[
+                ("governor", Choice(&["performance"])),
+                ("isolate", Boolean),
+                ("hugepages", Choice(&["reserved", "allocate"])),
+                ("on_sleep", Choice(&["refuse", "pause", "shutdown", "ignore"])),
+            ],
+            required: &[],
+            alternatives: &[],
+        })),
         ("firmware", Keys(Section {
             keys: &[
                 ("kind", Choice(&["ovmf", "raw"])),

@@ -1,0 +1,186 @@
+//! The host's sleep, through systemd-logind: [`org.freedesktop.login1`], "Inhibitor Locks".
+//!
+//! A lock is a descriptor that is held: `block` keeps the host awake, and for closing the lid there is a lock of its own, since
+//! a closed lid does not ask for the first; `delay` makes logind wait, for `InhibitDelayMaxSec=` at most, until it is closed
+//! after the signal `PrepareForSleep(true)`. The kernel closes it with the process, however that ends.
+//!
+//! [`org.freedesktop.login1`]: https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.login1.html
+
+mod bus;
+mod message;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use self::bus::Bus;
+pub use self::bus::BusError;
+use self::message::{Call, Kind, Message};
+
+const LOGIND: &str = "org.freedesktop.login1";
+const MANAGER: &str = "org.freedesktop.login1.Manager";
+const PATH: &str = "/org/freedesktop/login1";
+/// Only what logind sends; the bus knows who that is.
+const RULE: &str = "type='signal',sender='org.freedesktop.login1',path='/org/freedesktop/login1',\
+                    interface='org.freedesktop.login1.Manager',member='PrepareForSleep'";
+
+/// How long bus and logind may take for everything at a start.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What logind is to do when the host is to sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Not to let it sleep, neither when its lid is closed.
+    Block,
+    /// To wait until the lock is let go.
+    Delay,
+}
+
+impl Lock {
+    fn what_and_mode(self) -> [&'static str; 2] {
+        match self {
+            Self::Block => ["sleep:handle-lid-switch", "block"],
+            Self::Delay => ["sleep", "delay"],
+        }
+    }
+}
+
+/// Why logind does not watch over the host's sleep.
+#[derive(Debug, thiserror::Error)]
+pub enum SleepError {
+    /// The bus, or what it says of logind.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// No lock came with the answer.
+    #[error("systemd-logind has answered without a lock: `systemctl status systemd-logind` may tell why")]
+    NoLock,
+}
+
+/// A lock at logind, and what it tells of the host's sleep.
+#[derive(Debug)]
+pub struct SleepLock {
+    bus: Bus,
+    /// Which machine it is for.
+    why: String,
+    kind: Lock,
+    held: Option<OwnedFd>,
+    /// The call that has asked for another lock.
+    asked: Option<u32>,
+    /// Logind's own name on the bus: who else sends its signals is not heard.
+    logind: Option<String>,
+    /// How long logind waits for locks that delay.
+    longest: Option<Duration>,
+}
+
+impl SleepLock {
+    /// Takes a lock for a machine, waiting at most five seconds.
+    ///
+    /// # Errors
+    /// There is no bus or no logind, or it refuses.
+    pub fn take(kind: Lock, machine: &str) -> Result<Self, SleepError> {
+        Self::take_at(Path::new("/run/dbus/system_bus_socket"), kind, machine, PATIENCE)
+    }
+
+    fn take_at(bus: &Path, kind: Lock, machine: &str, patience: Duration) -> Result<Self, SleepError> {
+        let deadline = Instant::now() + patience;
+        let mut bus = Bus::connect(bus, deadline)?;
+        let why = match kind {
+            Lock::Block => format!("the virtual machine {machine} has devices of this computer"),
+            Lock::Delay => format!("the virtual machine {machine} gets ready"),
+        };
+        // Signals first: none is missed once there is a lock.
+        bus.call(&Call::of_bus("AddMatch", &[RULE]), deadline)?;
+        let mut this = Self { bus, why, kind, held: None, asked: None, logind: None, longest: None };
+        let answer = this.bus.call(&this.inhibit(), deadline)?;
+        this.receive(answer);
+        if this.held.is_none() {
+            return Err(SleepError::NoLock);
+        }
+        if kind == Lock::Delay {
+            let get = Call::of(
+                LOGIND,
+                PATH,
+                "org.freedesktop.DBus.Properties",
+                "Get",
+                &[MANAGER, "InhibitDelayMaxUSec"],
+            );
+            // It is only for a warning.
+            this.longest =
+                this.bus.call(&get, deadline).ok().and_then(|it| it.variant_u64()).map(Duration::from_micros);
+        }
+        Ok(this)
+    }
+
+    fn inhibit(&self) -> Call {
+        let [what, mode] = self.kind.what_and_mode();
+        Call::of(LOGIND, PATH, MANAGER, "Inhibit", &[what, "optimus-vmm", &self.why, mode])
+    }
+
+    /// How long logind waits at most, if it delays the host's sleep and has told.
+    pub fn longest(&self) -> Option<Duration> {
+        self.longest
+    }
+
+    /// The lock that an answer has brought.
+    fn receive(&mut self, answer: Message) {
+        self.logind = answer.sender;
+        self.held = answer.fds.into_iter().next();
+    }
+
+    /// What logind has told since the last look: `true` for each time the host is about to sleep, `false` when it is awake
+    /// again. Does not wait.
+    ///
+    /// # Errors
+    /// The bus has gone. The lock that is held stays.
+    pub fn heard(&mut self) -> Result<Vec<bool>, SleepError> {
+        let mut told = Vec::new();
+        while let Some(message) = self.bus.next()? {
+            match message.kind {
+                Kind::Return if message.reply_to.is_some() && message.reply_to == self.asked => {
+                    self.asked = None;
+                    self.receive(message);
+                }
+                Kind::Error if message.reply_to.is_some() && message.reply_to == self.asked => {
+                    self.asked = None;
+                    let why = message.error.as_deref().unwrap_or_default();
+                    tracing::warn!(
+                        "systemd-logind gives no new lock, and will not wait for the guest when the host sleeps again: {why}"
+                    );
+                }
+                Kind::Signal if message.is_signal(PATH, MANAGER, "PrepareForSleep") => {
+                    if message.sender == self.logind {
+                        told.extend(message.boolean());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(told)
+    }
+
+    /// Lets the host sleep.
+    pub fn let_go(&mut self) {
+        self.held = None;
+    }
+
+    /// Asks for a lock for the next time. It comes when there is something to hear.
+    ///
+    /// # Errors
+    /// The bus has gone.
+    pub fn renew(&mut self) -> Result<(), SleepError> {
+        if self.held.is_none() && self.asked.is_none() {
+            let call = self.inhibit();
+            self.asked = Some(self.bus.send(&call)?);
+        }
+        Ok(())
+    }
+}
+
+impl AsRawFd for SleepLock {
+    /// Readable when there is something to hear.
+    fn as_raw_fd(&self) -> RawFd {
+        self.bus.as_raw_fd()
+    }
+}
