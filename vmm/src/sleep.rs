@@ -149,10 +149,11 @@ impl SleepLock {
                         "systemd-logind gives no new lock, and will not wait for the guest when the host sleeps again: {why}"
                     );
                 }
-                Kind::Signal if message.is_signal(PATH, MANAGER, "PrepareForSleep") => {
-                    if message.sender == self.logind {
-                        told.extend(message.boolean());
-                    }
+                Kind::Signal
+                    if message.is_signal(PATH, MANAGER, "PrepareForSleep")
+                        && message.sender == self.logind =>
+                {
+                    told.extend(message.boolean());
                 }
                 _ => {}
             }

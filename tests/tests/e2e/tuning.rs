@@ -163,7 +163,7 @@ fn soak() -> Outcome {
         ensure(settings() == before, format!("round {round}: {:?}, and not {before:?}", settings()))?;
         no_record()?;
     }
-    println!("200 kills, of which {changed} left settings changed: all were put back");
+    crate::say(&format!("200 kills, of which {changed} left settings changed: all were put back"));
     ensure(changed > 20, format!("only {changed} of 200 kills came while settings were changed"))?;
     ensure(service.cpus()? == "0-3", format!("the service has {}", service.cpus()?))?;
     Ok(())
@@ -189,7 +189,8 @@ fn sleeps() -> Outcome {
         ensure(done == expected, format!("{done:?} at logind, and not {expected:?}"))
     };
 
-    let mut running = small("pause")?.start(&Options::default())?;
+    let machine = small("pause")?;
+    let mut running = machine.start(&Options::default())?;
     running.expect("L2-TEST-PASSED sizes")?;
     next(Done::Locked("delay"))?;
     for _ in 0..3 {
@@ -203,7 +204,8 @@ fn sleeps() -> Outcome {
     running.kill()?.status(128 + 9)?;
     next(Done::Closed)?;
 
-    let mut running = small("shutdown")?.start(&Options::default())?;
+    let machine = small("shutdown")?;
+    let mut running = machine.start(&Options::default())?;
     running.expect("L2-TEST-PASSED sizes")?;
     next(Done::Locked("delay"))?;
     logind.announce(true)?;
@@ -212,14 +214,15 @@ fn sleeps() -> Outcome {
     running.kill()?.status(128 + 9)?;
     next(Done::Closed)?;
 
-    let mut running = small("refuse")?.start(&Options::default())?;
+    let machine = small("refuse")?;
+    let mut running = machine.start(&Options::default())?;
     running.expect("L2-TEST-PASSED sizes")?;
     next(Done::Locked("block"))?;
     running.kill()?.status(128 + 9)?;
     next(Done::Closed)?;
 
     drop(logind);
-    let refused = small("refuse")?.run(&Options::default())?;
+    let refused = machine.run(&Options::default())?;
     refused.status(3)?;
     refused.said("nobody can be asked about the host's sleep")?;
     refused.said("on_sleep = \"refuse\"")

@@ -111,10 +111,12 @@ impl Manager {
     fn tuning(&self, wanted: &WantedTuning, others: &Others) -> Result<Vec<Step>, Vec<NotTuned>> {
         let mut problems = Vec::new();
         let mut steps = Vec::new();
-        if let Some(cpus) = &wanted.fast {
+        // Without one nobody has looked which there are.
+        let known = |cpus: &&CpuList| !cpus.is_empty();
+        if let Some(cpus) = wanted.fast.as_ref().filter(known) {
             steps.extend(self.host.frequencies(cpus, &others.steps, &mut problems));
         }
-        if let Some(cpus) = &wanted.for_others {
+        if let Some(cpus) = wanted.for_others.as_ref().filter(known) {
             steps.extend(self.isolation(cpus, others, &mut problems));
         }
         if let Some(pages) = wanted.pages {

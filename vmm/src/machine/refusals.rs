@@ -39,8 +39,7 @@ pub fn refusals(path: &Path, another: Option<&HostFiles>) -> Result<Refusals, Fa
     let facts = HostFacts::gather_from(files, config.lent_devices());
     let mut plan = plan::plan(config, &facts)?;
     let warnings = std::mem::take(&mut plan.warnings);
-    let mut problems = refused_devices(&plan, files);
-    problems.extend(refused_tuning(&plan, files));
+    let problems = refused_devices(&plan, files);
     Ok(Refusals { plan, warnings, problems })
 }
 

@@ -6,7 +6,7 @@ use super::CpuPlacement;
 use super::pin::left_over;
 use crate::config::{Config, OnSleep, PageSource};
 use crate::finding::{Finding, Section};
-use crate::host::{HostCpus, HostFacts, Pool, WantedPages, WantedTuning};
+use crate::host::{HostCpus, HostFacts, KnownCpus, Pool, WantedPages, WantedTuning};
 
 /// The settings, by what is known of the host's CPUs: of those nobody has asked for, there are none in the lists.
 pub(super) fn plan(
@@ -24,6 +24,11 @@ pub(super) fn plan(
         let message = "the vCPUs have all CPUs of the host, and `isolate` would leave none to its programs";
         let help = "leave one core at least out of `pin`";
         problems.push(config.problem(Section::Host.key("isolate"), message).with_help(help).about_host());
+    }
+    if wanted.governor.is_some() && facts.cpus == KnownCpus::NotTold {
+        let message = "cannot tell whose frequency to keep high: /sys/devices/system/cpu does not tell which CPUs the host has";
+        let help = "mount sysfs, or leave `governor` out";
+        problems.push(config.problem(Section::Host.key("governor"), message).with_help(help).about_host());
     }
     let page = config.machine.hugepages.page_size().filter(|_| wanted.hugepages == PageSource::Allocate);
     let cpus = if used.is_empty() { online } else { used };

@@ -28,6 +28,11 @@ impl Group {
         Self::try_from(path).ok()
     }
 
+    /// The group that this one is in.
+    pub(in crate::host) fn above(&self) -> Self {
+        Self(self.0.rsplit_once('/').map(|(above, _)| above.to_owned()).unwrap_or_default())
+    }
+
     /// What `/proc/PID/cgroup` says (cgroups(7)): the line `0::/PATH`.
     pub(in crate::host) fn of_process(text: &str) -> Option<Self> {
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;

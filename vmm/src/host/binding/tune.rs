@@ -27,7 +27,18 @@ impl Host {
     pub(super) fn put_back(&self, setting: &Setting, to: &Line, ours: &Line) -> Result<(), StepError> {
         let path = self.files.path(setting.file());
         match text(&path) {
-            Ok(now) if now == ours.text() => self.change(setting, to),
+            Ok(now) if now == ours.text() => match (self.change(setting, to), setting) {
+                // Linux before 6.12 does not let a group with processes have no CPUs written. Those of the group above mean the
+                // same; and if the controller was ours, it is turned off next, and all of this goes with it.
+                (Err(StepError::Refused { source: WriteError::Said(why), .. }), Setting::Cpus { group })
+                    if to.text().is_empty() && why.contains("No space left") =>
+                {
+                    let above = self.files.text(group.above().file("cpuset.cpus.effective"));
+                    let above = above.ok().and_then(|above| Line::try_from(above).ok());
+                    above.map_or(Ok(()), |above| self.change(setting, &above))
+                }
+                (done, _) => done,
+            },
             // The group has ended, the CPU was taken offline.
             _ => Ok(()),
         }

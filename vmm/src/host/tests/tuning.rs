@@ -53,6 +53,10 @@ pub(super) fn react(path: &Path, value: &str) -> Result<(), WriteError> {
         "energy_performance_preference" if read(&folder.join("scaling_governor")) == "performance" => {
             return busy();
         }
+        // validate_change() of Linux before 6.12: the groups here have processes.
+        "cpuset.cpus" if value.trim().is_empty() && !read(path).is_empty() => {
+            return Err(WriteError::Said("No space left on device".into()));
+        }
         "nr_hugepages" => {
             let most: u64 = read(&folder.join("most")).parse().unwrap_or(u64::MAX);
             fs::write(path, format!("{}\n", value.parse::<u64>().unwrap().min(most))).unwrap();
@@ -85,6 +89,7 @@ fn host() -> Fake {
     fake.file("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory\n");
     fake.file("sys/fs/cgroup/cgroup.subtree_control", "cpu memory\n");
     fake.file("sys/fs/cgroup/cgroup.procs", "2\n");
+    fake.file("sys/fs/cgroup/cpuset.cpus.effective", "0-3\n");
     for group in GROUPS.into_iter().chain(["user.slice", "user.slice/user-1000.slice", OWN]) {
         fake.file(&format!("sys/fs/cgroup/{group}/cgroup.subtree_control"), "cpu memory\n");
         fake.file(&format!("sys/fs/cgroup/{group}/cgroup.events"), "populated 1\nfrozen 0\n");
@@ -227,7 +232,7 @@ fn a_controller_that_somebody_else_has_begun_to_use_stays() {
     fake.file("sys/fs/cgroup/system.slice/cgroup.subtree_control", "cpu cpuset memory\n");
     bound.give_back().unwrap();
     assert_eq!(text(&fake, "sys/fs/cgroup/cgroup.subtree_control"), "cpu memory cpuset");
-    assert_eq!(text(&fake, "sys/fs/cgroup/system.slice/cpuset.cpus"), "");
+    assert_eq!(text(&fake, "sys/fs/cgroup/system.slice/cpuset.cpus"), "0-3");
     assert!(fake.journal_names().is_empty());
 }
 

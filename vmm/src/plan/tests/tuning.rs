@@ -70,7 +70,10 @@ fn settings_follow_the_cpus_of_vcpus() {
             assert!(told.contains(line), "{told}");
         }
     }
-    // Nobody knows its CPUs.
+    let untold = HostFacts { cpus: None.into(), ..HostFacts::default() };
+    let problem = planned("[host]\ngovernor = \"performance\"", &untold).unwrap_err().to_string();
+    assert!(problem.contains("test.toml:6:12") && problem.contains("leave `governor` out"), "{problem}");
+    // Nobody has looked at its CPUs.
     let plan = planned(text, &HostFacts::unasked()).unwrap();
     assert!(report(&plan, &[]).text().contains("other programs have the CPUs that the host has only"));
 }
