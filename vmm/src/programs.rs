@@ -80,6 +80,24 @@ pub(crate) fn command(program: &Path) -> Command {
     command
 }
 
+/// Has the command's process killed when the thread that starts it ends, so that it does nothing any more after this process was
+/// killed. What the kernel is doing for it at that moment comes to its end.
+pub(crate) fn end_with_us(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let prepare = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It may have ended before.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::Interrupted.into())
+        }
+    };
+    // SAFETY: in the child of a process with several threads, only what is async-signal-safe may run: this allocates nothing, takes
+    // no lock, and makes the system calls prctl(2) and getppid(2), which is all that these functions are.
+    unsafe { command.pre_exec(prepare) };
+}
+
 /// Unblocks all signals in this thread. Without this, a child has the mask of the thread that starts it.
 fn unblock_signals() -> io::Result<()> {
     let none = create_sigset(&[])?;

@@ -83,6 +83,8 @@ impl Kernel for ChildWriter {
 fn run(mut command: Command, input: &str, patience: Duration) -> Result<(), WriteError> {
     // A group of its own: Ctrl-C on our terminal must not end it halfway.
     command.stdin(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // A write that comes after the next start has put everything back would stay.
+    programs::end_with_us(&mut command);
     let program = command.get_program().to_owned();
     let spawned = command.spawn();
     // It has the file's descriptor too.
