@@ -298,7 +298,7 @@ impl Manager {
         let found = self.journals.list(lock).into_iter();
         let live = found.filter_map(|found| match found {
             Found::Live(record) => Some(record),
-            Found::Stale(_) | Found::Unusable(..) => None,
+            Found::Stale(_) | Found::Lasting(_) | Found::Unusable(..) => None,
         });
         live.collect()
     }

@@ -74,7 +74,8 @@ impl Manager {
         let found = self.journals.list(&self.journals.lock()?).into_iter();
         Ok(found
             .filter_map(|found| match found {
-                Found::Live(record) => {
+                // One without devices is of settings.
+                Found::Live(record) if !record.claims.is_empty() => {
                     Some(Lending { machine: Some((record.machine, record.pid)), devices: record.claims })
                 }
                 Found::Lasting(journal) if journal.record.boot == boot => {
