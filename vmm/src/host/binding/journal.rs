@@ -26,8 +26,10 @@ use vocabulary::LentDevice;
 use super::step::Step;
 use crate::host::files::names;
 
-/// The version of the format. Version 1 had no mediated devices, version 2 no settings; both are read as this one.
-const FORMAT: u32 = 3;
+/// The version of the format. Version 1 had no mediated devices, and is read as this one.
+const FORMAT: u32 = 2;
+/// That of journals with settings, which earlier versions of this program cannot put back.
+const SETTINGS: u32 = 3;
 /// That of lasting journals, which earlier versions of this program are to leave alone.
 const LASTING: u32 = 4;
 const ENDING: &str = ".json";
@@ -100,7 +102,9 @@ impl Record {
         steps: Vec<Step>,
     ) -> Self {
         let (machine, pid) = (machine.into(), std::process::id());
-        Self { format: FORMAT, machine, pid, boot, claims, steps, lasting: false }
+        let settings = steps.iter().any(|step| step.device().is_none());
+        let format = if settings { SETTINGS } else { FORMAT };
+        Self { format, machine, pid, boot, claims, steps, lasting: false }
     }
 }
 
