@@ -11,9 +11,9 @@ use tests::network::run;
 use tests::run::{Finished, Options, Running, ctl};
 use tests::{Outcome, ensure};
 
-use crate::{Scenario, by_hand};
+use crate::{Scenario, scenario};
 
-pub(crate) const SCENARIOS: &[Scenario] = &[by_hand("disks_in_trouble_are_told_as_they_are", trouble)];
+pub(crate) const SCENARIOS: &[Scenario] = &[scenario("disks_in_trouble_are_told_as_they_are", 50, trouble)];
 
 /// The buses, and what goes before the names of their disks.
 const BUSES: [(Bus, &str); 3] = [(Bus::Virtio, "virtio"), (Bus::Nvme, "nvme"), (Bus::Sata, "sata")];
