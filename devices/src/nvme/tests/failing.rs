@@ -90,6 +90,23 @@ fn what_waits_for_the_machine_ends_with_its_queue() {
     assert_eq!(host.io(write(4, 1, 0x10_0000)), (0, 0));
 }
 
+/// What was held is not repeated with memory that the driver may have given to others since.
+#[test]
+fn what_waits_for_the_machine_ends_without_bus_mastering() {
+    let (mut host, full, failures, said) = stopping();
+    let id = host.submit(1, write(3, 1, 0x10_0000));
+    until(|| said.lock().unwrap().len() == 1);
+    host.config_write(4, &[2, 0]);
+    full.store(false, Ordering::SeqCst);
+    // Enabled before the worker has had time to look.
+    host.config_write(4, &[6, 0]);
+    failures.resumed();
+    let entry = host.wait(1);
+    assert_eq!((entry.id, entry.status), (id, (0, 0x04)), "data transfer error");
+    assert_eq!(host.io(write(4, 1, 0x10_0000)), (0, 0));
+    assert_eq!(said.lock().unwrap().len(), 1);
+}
+
 #[test]
 fn a_write_that_outlasts_the_write_cache_is_durable() {
     let image = Gated::new(SIZE / SECTOR);

@@ -13,6 +13,7 @@ use crate::nvme::doorbells::Doorbells;
 use crate::nvme::io::{Begun, Ended, UnderWay, begin, ended};
 use crate::nvme::rings::{CompletionQueue, SubmissionQueue};
 use crate::nvme::shared::Shared;
+use crate::pci::dma::Lease;
 
 use super::order;
 
@@ -31,6 +32,8 @@ pub(in crate::nvme) struct Queue {
     free: Vec<usize>,
     /// Those of them that have failed, and wait for the machine to go on.
     held: Vec<usize>,
+    /// Has who disables bus mastering wait until those have been given up: their memory is another's afterwards.
+    lease: Option<Lease>,
     /// What [`Failures::resumptions`](crate::disk::Failures::resumptions) was when the last ones were tried again.
     resumptions: u32,
     /// Completed, and not posted yet: the completion queue is full.
@@ -70,6 +73,7 @@ impl Queue {
             under_way: (0..entries).map(|_| None).collect(),
             free: (0..entries).rev().collect(),
             held: Vec::new(),
+            lease: None,
             answers: Vec::new(),
             completions: Vec::new(),
             pieces: Vec::new(),
@@ -108,6 +112,9 @@ impl Queue {
                     order::WORK => self.come_to_rest(Status::DATA_TRANSFER),
                     _ => return self.end(),
                 }
+            } else if self.lease.is_some() {
+                // Answers are posted when the driver enables it again.
+                self.come_to_rest(Status::DATA_TRANSFER);
             }
             if self.ordered() == order::WORK {
                 // Without bus mastering the doorbell rings again when the driver enables it.
@@ -140,6 +147,10 @@ impl Queue {
             }
             self.try_held_again();
             self.collect(Status::DATA_TRANSFER);
+            if !self.held.is_empty() && self.lease.is_none() {
+                // None if it is being disabled: the next look ends them.
+                self.lease = shared.dma.lease();
+            }
             self.post(ram, Some(doorbells.wake()));
             if self.take(doorbells, ram) {
                 continue;
@@ -229,6 +240,7 @@ impl Queue {
         if std::mem::replace(&mut self.resumptions, resumptions) == resumptions {
             return;
         }
+        self.lease = None;
         for index in std::mem::take(&mut self.held) {
             let command = self.under_way.get(index).and_then(Option::as_ref);
             if let Some((operation, pieces)) = command.and_then(UnderWay::again) {
@@ -272,6 +284,7 @@ impl Queue {
                 self.answers.push(command.answer(given_up));
             }
         }
+        self.lease = None;
     }
 
     /// Sleeps until the driver rings, or the disk, if it works, has something.

@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::GuestRam;
 use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled};
-use crate::pci::dma::Dma;
+use crate::pci::dma::{Dma, Lease};
 use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, QueueError};
 
@@ -58,6 +58,8 @@ pub(super) struct Server {
     free: Vec<usize>,
     /// Failed requests that wait for the machine to go on.
     held: Vec<usize>,
+    /// Has who disables bus mastering wait until those are returned: their memory is another's afterwards.
+    lease: Option<Lease>,
     /// What [`Failures::resumptions`](crate::disk::Failures::resumptions) was when the last ones were tried again.
     resumptions: u32,
     done: Vec<Completion>,
@@ -77,6 +79,7 @@ impl Server {
             under_way: (0..size).map(|_| None).collect(),
             free: (0..size).rev().collect(),
             held: Vec::new(),
+            lease: None,
             resumptions,
             done: Vec::new(),
             unannounced: None,
@@ -87,14 +90,22 @@ impl Server {
     pub(super) fn run(&mut self, dma: &Dma, waiter: &Waiter, stop: &Stop) {
         while !stop.wanted() {
             // Without bus mastering the doorbell rings again when the driver enables it.
-            if let Some(_permit) = dma.permit()
-                && let Err(error) = self.work(dma, waiter, stop)
-            {
+            let permit = dma.permit();
+            let worked = match (&permit, self.lease.take()) {
+                (Some(_), lease) => {
+                    self.lease = lease;
+                    self.work(dma, waiter, stop)
+                }
+                (None, Some(_lease)) => self.end_held(dma.ram()),
+                (None, None) => Ok(()),
+            };
+            if let Err(error) = worked {
                 // What the disk has is still to be returned.
                 let _ = self.settle(dma.ram(), waiter, stop);
                 self.queue.broken(&error);
                 break;
             }
+            drop(permit);
             if !stop.wanted() && !wait(waiter) {
                 break;
             }
@@ -112,13 +123,17 @@ impl Server {
                 self.lane.cancel();
                 self.settle(ram, waiter, stop)?;
                 self.lane.go_on();
-                return Ok(());
+                return self.end_held(ram);
             }
             self.flush_if_due();
             self.try_held_again();
             let taken = self.take(dma, stop)?;
             self.lane.kick();
             let returned = self.return_complete(ram)?;
+            if !self.held.is_empty() && self.lease.is_none() {
+                // None if it is being disabled: the next look ends them.
+                self.lease = dma.lease();
+            }
             if taken || returned {
                 self.announce_in_time(ram)?;
                 continue;
@@ -149,6 +164,19 @@ impl Server {
             }
         }
         self.announce(ram)
+    }
+
+    /// Returns what waits for the machine to go on as failed, and lets bus mastering be disabled.
+    fn end_held(&mut self, ram: &GuestRam) -> Result<(), QueueError> {
+        for index in std::mem::take(&mut self.held) {
+            if let Some(request) = self.under_way.get_mut(index).and_then(Option::take) {
+                self.free.push(index);
+                self.complete(request.head, request.status, Status::IoError, 1, ram)?;
+            }
+        }
+        self.announce(ram)?;
+        self.lease = None;
+        Ok(())
     }
 
     /// Takes some of the available requests. Returns whether there were any.
@@ -303,6 +331,7 @@ impl Server {
         if std::mem::replace(&mut self.resumptions, resumptions) == resumptions {
             return;
         }
+        self.lease = None;
         for index in std::mem::take(&mut self.held) {
             let request = self.under_way.get(index).and_then(Option::as_ref);
             if let Some((operation, pieces)) = request.and_then(|request| request.again.as_ref()) {

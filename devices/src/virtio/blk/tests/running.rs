@@ -193,6 +193,36 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
     assert_eq!(said.lock().unwrap().len(), 4);
 }
 
+/// What was held is not repeated with memory that the driver may have given to others since.
+#[test]
+fn what_waits_for_the_machine_ends_without_bus_mastering() {
+    let (full, said) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(0)));
+    let backend = Failing { bytes: vec![0; SIZE as usize], full: Arc::clone(&full), ..Failing::default() };
+    let writes = Arc::clone(&backend.writes);
+    let told = Arc::clone(&said);
+    let failures = Failures::new("disk", OnError::Stop(Box::new(move |_| *told.lock().unwrap() += 1)));
+    let options = Options { queues: 1, failures: Arc::clone(&failures), ..Options::default() };
+    let device = VirtioBlk::new(Image::new(Box::new(backend)), options);
+    let mut disk = Disk { driver: Driver::new(device) };
+    disk.driver.start(feature::FLUSH);
+    disk.offer(1, 5, &pattern(3, 512), 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while *said.lock().unwrap() == 0 {
+        assert!(Instant::now() < deadline, "nobody was told");
+        std::thread::yield_now();
+    }
+    let before = writes.load(Ordering::SeqCst);
+    disk.driver.config_write(4, &[2, 0]);
+    assert_eq!(disk.driver.used_index(), 1, "it was returned before the memory was taken away");
+    assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 1);
+    disk.driver.wait_used().unwrap();
+    full.store(false, Ordering::SeqCst);
+    disk.driver.config_write(4, &[6, 0]);
+    failures.resumed();
+    assert_eq!(disk.read(5, 512), [0; 512]);
+    assert_eq!(writes.load(Ordering::SeqCst), before);
+}
+
 #[test]
 fn a_write_that_outlasts_the_write_cache_is_durable() {
     let backend = Failing { bytes: vec![0; SIZE as usize], ..Failing::default() };
