@@ -103,7 +103,8 @@ impl Waiter {
         // epoll_pwait2(2), which takes less than a millisecond, is younger than kernels that this program runs on.
         match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&time)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Ok(_) => self.wait().map(drop),
+            // What was ready may be so no longer.
+            Ok(_) => self.wait_for(Some(&Timespec::default())).map(drop),
             Err(error) => Err(error.into()),
         }
     }
@@ -116,10 +117,15 @@ impl Waiter {
             stop.wanted.store(true, Ordering::Release);
             return Ok(0);
         }
+        self.wait_for(None)
+    }
+
+    /// As [`Self::wait`], for this time at most.
+    fn wait_for(&self, timeout: Option<&Timespec>) -> io::Result<u64> {
         // Those that find no room here wake the next wait.
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 16];
         let events = loop {
-            match epoll::wait(&self.epoll, &mut events[..], None) {
+            match epoll::wait(&self.epoll, &mut events[..], timeout) {
                 Ok((rung, _)) => break rung,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
