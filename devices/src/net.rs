@@ -31,6 +31,8 @@ pub const ETHERNET_HEADER: usize = 14;
 pub const VLAN_TAG: usize = 4;
 /// The longest frame: an IP packet of 64 KiB that is yet to be cut into segments, behind a tagged header.
 pub const LONGEST_FRAME: usize = 65_535 + ETHERNET_HEADER + VLAN_TAG;
+/// In how many pieces of memory a frame may be: with what goes before it, a peer writes it by one call.
+pub const MOST_PIECES: usize = pieces::MOST - 1;
 
 /// What a peer or a card can do to a frame that the other side has left undone (virtio 1.2, 5.1.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use super::header::Header;
 use super::pieces::{self, Pieces};
-use super::{ETHERNET_HEADER, Incoming, LONGEST_FRAME, Outgoing, Peer, Sent};
+use super::{ETHERNET_HEADER, Incoming, LONGEST_FRAME, MOST_PIECES, Outgoing, Peer, Sent};
 
 /// Bytes of the length.
 const PREFIX: usize = 4;
@@ -125,7 +125,7 @@ impl StreamPeer {
 
     /// Whether the other side takes such a frame.
     fn takes(&self, frame: &Outgoing<'_>) -> bool {
-        (ETHERNET_HEADER..=self.longest).contains(&frame.len) && frame.pieces.len() < pieces::MOST
+        (ETHERNET_HEADER..=self.longest).contains(&frame.len) && frame.pieces.len() <= MOST_PIECES
     }
 
     /// Keeps what follows the first `written` bytes of a frame and its length.

@@ -5,11 +5,11 @@ use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
 use crate::GuestRam;
 use crate::net::header::{self, Header};
-use crate::net::{ETHERNET_HEADER, LONGEST_FRAME, Offloads, Outgoing};
+use crate::net::{ETHERNET_HEADER, LONGEST_FRAME, MOST_PIECES, Offloads, Outgoing};
 use crate::virtio::queue::for_each_descriptor;
 use crate::virtio::{ActiveQueue, Chain, QueueError};
 
-/// A chain with a frame.
+/// A chain that may have a frame.
 struct Waiting {
     head: u16,
     /// Checked; `None` if the frame goes nowhere.
@@ -36,7 +36,8 @@ impl<'ram> Outbox<'ram> {
     }
 
     /// Takes a chain. Its frame goes nowhere if it is none, asks for what was not `negotiated`, or is longer than `longest` although it is
-    /// not to be cut. A chain with buffers that are not all RAM has no frame.
+    /// not to be cut. A chain with buffers that are not all RAM, or with
+    /// more than [`MOST_PIECES`], has no frame.
     pub(super) fn take(
         &mut self,
         chain: Chain<'ram>,
@@ -45,7 +46,7 @@ impl<'ram> Outbox<'ram> {
         longest: usize,
     ) -> Result<(), QueueError> {
         let head = chain.head_index();
-        let (first, mut total, mut outside) = (self.slices.len(), 0usize, false);
+        let (first, mut total, mut unfit) = (self.slices.len(), 0usize, false);
         let mut bytes = [0; header::SIZE];
         for_each_descriptor(chain, |descriptor| {
             if descriptor.is_write_only() {
@@ -54,7 +55,7 @@ impl<'ram> Outbox<'ram> {
             }
             for slice in ram.get_slices(descriptor.addr(), descriptor.len() as usize) {
                 let Ok(slice) = slice else {
-                    outside = true;
+                    unfit = true;
                     return Ok(());
                 };
                 // The header, wherever the driver has cut it.
@@ -63,13 +64,18 @@ impl<'ram> Outbox<'ram> {
                 slice.copy_to(room);
                 total = total.saturating_add(slice.len());
                 if ours < slice.len() {
+                    if self.slices.len() - first >= MOST_PIECES {
+                        // A table of descriptors may be as long as the driver likes, and memory for all of them is not.
+                        unfit = true;
+                        return Ok(());
+                    }
                     self.slices.push(slice.offset(ours).map_err(|_| QueueError::Chain)?);
                 }
             }
             Ok(())
         })?;
         let len = total.saturating_sub(header::SIZE);
-        let is_frame = !outside && (ETHERNET_HEADER..=LONGEST_FRAME).contains(&len);
+        let is_frame = !unfit && (ETHERNET_HEADER..=LONGEST_FRAME).contains(&len);
         let header = is_frame.then(|| Header::from_bytes(&bytes).for_peer(negotiated, len)).flatten();
         let header = header.filter(|header| header.gso_type != 0 || len <= longest);
         if header.is_none() {

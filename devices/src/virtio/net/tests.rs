@@ -19,9 +19,9 @@ use super::*;
 use crate::net::cable::Cable;
 use crate::net::header::{self, Header};
 use crate::net::stream::StreamPeer;
-use crate::net::{Incoming, Offloads, Outgoing, Peer, Sent};
+use crate::net::{Incoming, MOST_PIECES, Offloads, Outgoing, Peer, Sent};
 use crate::virtio::feature as transport;
-use crate::virtio::testing::{DATA, Driver, NEXT, PATIENCE, WRITE};
+use crate::virtio::testing::{DATA, Driver, INDIRECT, NEXT, PATIENCE, WRITE};
 
 const MAC: Mac = [0x52, 0x54, 0, 1, 2, 3];
 /// Entries of a ring, and its distance from the next one.
@@ -37,6 +37,8 @@ struct Log {
     incoming: Vec<(Header, Vec<u8>)>,
     /// Sends are to be tried again later.
     busy: bool,
+    /// When the card last asked for what is held back: in each turn, once it has looked at the driver's frames.
+    asked: Option<Instant>,
     /// Whether frames are to come, each time that this was told.
     active: Vec<bool>,
 }
@@ -108,6 +110,11 @@ impl Peer for Able {
         }
         log.sent.extend(frames.iter().map(|frame| (frame.header, content(frame))));
         Ok(Sent::All)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.log.lock().unwrap().asked = Some(Instant::now());
+        false
     }
 }
 
@@ -313,6 +320,29 @@ fn frames_that_are_none_are_dropped_and_the_next_one_goes() {
     assert_eq!(receive(&mut peer), frame(MAC, 60));
     let totals = guest.cable.sent.totals();
     assert_eq!((totals.frames, totals.dropped), (1, 5));
+}
+
+/// A table may be far longer than what one call writes, and than what a frame needs.
+#[test]
+fn a_frame_in_more_pieces_than_a_peer_takes_is_dropped() {
+    const TABLE: u64 = DATA + 0x1_0000;
+    let (mut guest, log, _wake) = with_all(BASIC | transport::INDIRECT_DESC);
+    let most = u32::try_from(MOST_PIECES).unwrap();
+    let sent = frame(MAC, MOST_PIECES + 1);
+    guest.driver.ram.write_slice(&sent, GuestAddress(DATA + 0x100)).unwrap();
+    for count in [most, most + 1, most] {
+        // The header is in none of them.
+        guest.driver.describe(TABLE, 0, DATA, 12, NEXT, 1);
+        for piece in 1..=count {
+            let (index, at) = (u16::try_from(piece).unwrap(), DATA + 0xff + u64::from(piece));
+            guest.driver.describe(TABLE, index, at, 1, if piece < count { NEXT } else { 0 }, index + 1);
+        }
+        guest.offer(1, &[(TABLE, 16 * (count + 1), INDIRECT)]);
+        guest.used(1);
+    }
+    let sent: Vec<_> = log.lock().unwrap().sent.iter().map(|(_, frame)| frame.len()).collect();
+    assert_eq!(sent, [MOST_PIECES; 2]);
+    assert_eq!(guest.cable.sent.totals().dropped, 1);
 }
 
 #[test]
