@@ -26,9 +26,11 @@ use handed_over::Bells;
 const TURN: usize = 64;
 /// How long a worker looks at the rings by itself when frames follow each other, rather than have the driver ring for each: the first of a
 /// burst would be the only one that it finds.
-const LULL: Duration = Duration::from_micros(100);
+pub(super) const LULL: Duration = Duration::from_micros(100);
+/// So many frames for the driver at once are a stream, which the driver acknowledges; fewer may be a request, whose answer is waited for.
+const MANY: usize = 8;
 /// Frames that are further apart than this do not follow each other.
-const BURST: Duration = Duration::from_millis(1);
+pub(super) const BURST: Duration = Duration::from_millis(1);
 /// Commands likewise.
 const COMMANDS: usize = 16;
 /// How long a peer may take with what it holds back when its worker ends. A reset takes so much longer then.
@@ -72,7 +74,7 @@ struct Traffic<'a> {
     starved: bool,
     /// From the driver.
     outbox: Outbox<'a>,
-    /// When there was the last frame.
+    /// When there was the last frame that others may follow.
     last: Option<Instant>,
     command: Vec<u8>,
     /// What is needed to hand rings over, until that has failed.

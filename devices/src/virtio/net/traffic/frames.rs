@@ -7,7 +7,7 @@ use crate::virtio::{ActiveQueue, QueueError};
 use super::super::buffers::Delivery;
 use super::super::control::Control;
 use super::super::feature;
-use super::{Card, Progress, TURN, Traffic};
+use super::{Card, MANY, Progress, TURN, Traffic};
 
 /// What became of a peer's next frame.
 enum Next {
@@ -20,8 +20,8 @@ enum Next {
 }
 
 impl Traffic<'_> {
-    /// Frames of the driver's, after others were `received` or not.
-    pub(super) fn send(&mut self, queue: &mut ActiveQueue, received: bool) -> Result<Progress, QueueError> {
+    /// Frames of the driver's, after so many others were `received`.
+    pub(super) fn send(&mut self, queue: &mut ActiveQueue, received: usize) -> Result<Progress, QueueError> {
         let ram = self.card.dma.ram();
         queue.suppress_notifications(ram)?;
         let negotiated = feature::host_offloads(self.card.features);
@@ -33,7 +33,8 @@ impl Traffic<'_> {
             };
             self.outbox.take(chain, ram, negotiated, self.card.longest)?;
         }
-        let frames = received || self.outbox.len() > 0;
+        // A few frames for the driver may be requests, whose answers are not to wait for the end of a lull.
+        let frames = received >= MANY || received == 0 && self.outbox.len() > 0;
         while progress != Progress::Blocked && self.outbox.len() > 0 {
             let (done, blocked) = self.give_to_peer();
             self.outbox.finish(done, queue, ram)?;
@@ -90,20 +91,20 @@ impl Traffic<'_> {
         (gone + lost, blocked)
     }
 
-    /// Frames for the driver, and whether there were any.
+    /// Frames for the driver, and how many there were.
     pub(super) fn receive(
         &mut self,
         queue: &mut ActiveQueue,
         settings: &Control,
-    ) -> Result<(Progress, bool), QueueError> {
+    ) -> Result<(Progress, usize), QueueError> {
         let ram = self.card.dma.ram();
-        let (mut progress, mut any) = (Progress::More, false);
+        let (mut progress, mut count) = (Progress::More, 0);
         // Only a driver that lets a frame wait is to say that it has buffers.
         queue.suppress_notifications(ram)?;
         self.starved = false;
         for _ in 0..TURN {
             match self.deliver_next(queue, settings)? {
-                Next::Done => any = true,
+                Next::Done => count += 1,
                 Next::Starved => {
                     self.starved = true;
                     progress = Progress::Blocked;
@@ -117,9 +118,9 @@ impl Traffic<'_> {
         }
         queue.notify(ram)?;
         if progress == Progress::Blocked && queue.allow_notifications(ram)? {
-            return Ok((Progress::More, any));
+            return Ok((Progress::More, count));
         }
-        Ok((progress, any))
+        Ok((progress, count))
     }
 
     /// The peer's next frame, if the driver wants it.
