@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -204,14 +205,9 @@ fn completions() -> tempfile::TempDir {
     folder
 }
 
-#[test]
-fn bash_completes_commands_and_machines() {
-    let folder = completions();
-    let _machines = machines(folder.path());
-    let script = folder.path().join("share/bash-completion/completions/optimus-vmm");
-    let (good, errors) = said(Command::new("bash").arg("-n").arg(&script));
-    assert!(good && errors.is_empty(), "{errors}");
-    // As bash calls it: the words, which of them it is, and as arguments the command, the word and the one before it.
+/// What bash offers for the last word of a line: as it calls the function, with the words, which of them it is, and as arguments
+/// the command, the word and the one before it.
+fn bash_offers(folder: &Path, line: &str) -> String {
     let call = r#"
         compopt() { :; }
         source "$1"; read -ra COMP_WORDS <<<"$2"; [[ $2 != *' ' ]] || COMP_WORDS+=('')
@@ -219,37 +215,22 @@ fn bash_completes_commands_and_machines() {
         function=$(complete -p optimus-vmm | sed 's/.*-F \([^ ]*\).*/\1/')
         "$function" optimus-vmm "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
         printf '%s\n' "${COMPREPLY[@]}""#;
-    check_offers("bash", |line| {
-        let mut bash = Command::new("bash");
-        bash.args(["--norc", "-c", call, "bash"]).arg(&script).arg(line).current_dir(folder.path());
-        said(bash.env("XDG_RUNTIME_DIR", folder.path())).1
-    });
+    let script = folder.join("share/bash-completion/completions/optimus-vmm");
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", call, "bash"]).arg(script).arg(line).current_dir(folder);
+    said(bash.env("XDG_RUNTIME_DIR", folder)).1
 }
 
-#[test]
-fn fish_completes_commands_and_machines() {
-    let folder = completions();
-    let _machines = machines(folder.path());
-    let script = folder.path().join("share/fish/vendor_completions.d/optimus-vmm.fish");
-    let (good, errors) = said(Command::new("fish").arg("--no-execute").arg(&script));
-    assert!(good && errors.is_empty(), "{errors}");
-    check_offers("fish", |line| {
-        let mut fish = Command::new("fish");
-        fish.args(["--no-config", "-c"]).arg(format!("source {}; complete -C '{line}'", script.display()));
-        fish.current_dir(folder.path()).env("HOME", folder.path());
-        said(fish.env("XDG_RUNTIME_DIR", folder.path())).1
-    });
+fn fish_offers(folder: &Path, line: &str) -> String {
+    let script = folder.join("share/fish/vendor_completions.d/optimus-vmm.fish");
+    let mut fish = Command::new("fish");
+    fish.args(["--no-config", "-c"]).arg(format!("source {}; complete -C '{line}'", script.display()));
+    said(fish.current_dir(folder).env("HOME", folder).env("XDG_RUNTIME_DIR", folder)).1
 }
 
 /// zsh completes only for somebody at a terminal: one that it makes itself (zpty), where the function that adds matches is
 /// replaced by one that prints them.
-#[test]
-fn zsh_completes_commands_and_machines() {
-    let folder = completions();
-    let _machines = machines(folder.path());
-    let functions = folder.path().join("share/zsh/site-functions");
-    let (good, errors) = said(Command::new("zsh").arg("-n").arg(functions.join("_optimus-vmm")));
-    assert!(good && errors.is_empty(), "{errors}");
+fn zsh_offers(folder: &Path, line: &str) -> String {
     let ask = r#"
         zmodload zsh/zpty
         zpty shell zsh -f -i
@@ -267,13 +248,71 @@ fn zsh_completes_commands_and_machines() {
         zpty -r -m shell shown '*DONE*'
         print -r -- ${shown}
         zpty -d shell"#;
-    check_offers("zsh", |line| {
-        let mut zsh = Command::new("timeout");
-        zsh.args(["60", "zsh", "-f", "-c", ask, "zsh"]).arg(&functions).arg(line).current_dir(folder.path());
-        let (_, shown) = said(zsh.env("XDG_RUNTIME_DIR", folder.path()).env("TERM", "dumb"));
-        let matches = shown.split("MATCH:").skip(1).filter_map(|rest| rest.lines().next());
-        matches.map(|word| format!("{}\n", word.trim())).collect()
-    });
+    let mut zsh = Command::new("timeout");
+    zsh.args(["60", "zsh", "-f", "-c", ask, "zsh"]).arg(folder.join("share/zsh/site-functions")).arg(line);
+    let (_, shown) = said(zsh.current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("TERM", "dumb"));
+    let matches = shown.split("MATCH:").skip(1).filter_map(|rest| rest.lines().next());
+    matches.map(|word| format!("{}\n", word.trim())).collect()
+}
+
+#[test]
+fn bash_completes_commands_and_machines() {
+    let folder = completions();
+    let _machines = machines(folder.path());
+    let script = folder.path().join("share/bash-completion/completions/optimus-vmm");
+    let (good, errors) = said(Command::new("bash").arg("-n").arg(&script));
+    assert!(good && errors.is_empty(), "{errors}");
+    check_offers("bash", |line| bash_offers(folder.path(), line));
+}
+
+#[test]
+fn fish_completes_commands_and_machines() {
+    let folder = completions();
+    let _machines = machines(folder.path());
+    let script = folder.path().join("share/fish/vendor_completions.d/optimus-vmm.fish");
+    let (good, errors) = said(Command::new("fish").arg("--no-execute").arg(&script));
+    assert!(good && errors.is_empty(), "{errors}");
+    check_offers("fish", |line| fish_offers(folder.path(), line));
+}
+
+#[test]
+fn zsh_completes_commands_and_machines() {
+    let folder = completions();
+    let _machines = machines(folder.path());
+    let functions = folder.path().join("share/zsh/site-functions");
+    let (good, errors) = said(Command::new("zsh").arg("-n").arg(functions.join("_optimus-vmm")));
+    assert!(good && errors.is_empty(), "{errors}");
+    check_offers("zsh", |line| zsh_offers(folder.path(), line));
+}
+
+/// Whoever may name a socket makes nobody run a command by it, and a folder that is another user's is not looked into.
+#[test]
+fn sockets_of_others_do_nothing_to_who_completes() {
+    let folder = completions();
+    let name = "$(touch x)`touch x`";
+    let _machines = machines(folder.path());
+    let _named = UnixListener::bind(folder.path().join("optimus-vmm").join(format!("{name}.sock"))).unwrap();
+    let shells: [(&str, fn(&Path, &str) -> String); 3] =
+        [("bash", bash_offers), ("fish", fish_offers), ("zsh", zsh_offers)];
+    let lines = ["optimus-vmm ctl ", "optimus-vmm explain code43 "];
+    for (shell, offers) in shells {
+        for line in lines {
+            let text = offers(folder.path(), line);
+            assert!(!folder.path().join("x").exists(), "{shell}, `{line}`");
+            assert!(text.contains("linux") && text.contains("touch"), "{shell}, `{line}`: {text}");
+        }
+    }
+    // Root alone may give a folder away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    chown(folder.path().join("optimus-vmm"), Some(65534), Some(65534)).unwrap();
+    for (shell, offers) in shells {
+        for line in lines {
+            let text = offers(folder.path(), line);
+            assert!(!text.contains("linux") && !text.contains("touch"), "{shell}, `{line}`: {text}");
+        }
+    }
 }
 
 /// systemd finds nothing wrong with the unit.

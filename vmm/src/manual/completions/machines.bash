@@ -1,11 +1,15 @@
 
-# The names of running machines: those of their sockets.
+# The names of running machines that begin with $1: those of their sockets, in folders of the user's own. Others may make any
+# folder below /tmp, and any name in it: names are never expanded.
 __optimus_vmm_machines() {
-    local socket
-    for socket in "${XDG_RUNTIME_DIR:-/run/user/$UID}"/optimus-vmm/*.sock "/tmp/optimus-vmm-$UID"/*.sock; do
-        [[ -S $socket ]] || continue
-        socket=${socket##*/}
-        printf '%s\n' "${socket%.sock}"
+    local folder socket
+    for folder in "${XDG_RUNTIME_DIR:-/run/user/$UID}/optimus-vmm" "/tmp/optimus-vmm-$UID"; do
+        [[ -d $folder && -O $folder && ! -L $folder ]] || continue
+        for socket in "$folder"/*.sock; do
+            [[ -S $socket ]] || continue
+            socket=${socket##*/} socket=${socket%.sock}
+            [[ $socket != "$1"* ]] || printf '%s\n' "$socket"
+        done
     done
 }
 
@@ -31,10 +35,10 @@ __optimus_vmm_complete() {
         esac
     done
     case $place in
-        'ctl ') mapfile -t COMPREPLY < <(compgen -W "$(__optimus_vmm_machines)" -- "$2") ;;
+        'ctl ') mapfile -t COMPREPLY < <(__optimus_vmm_machines "$2") ;;
         'explain code43 ')
             mapfile -t COMPREPLY < <(
-                compgen -W "$(__optimus_vmm_machines)" -- "$2"
+                __optimus_vmm_machines "$2"
                 compgen -f -- "$2"
             )
             compopt -o filenames

@@ -1,12 +1,16 @@
 
-# The names of running machines: those of their sockets.
+# The names of running machines: those of their sockets, in folders of the user's own. Others may make any folder below /tmp.
 function __fish_optimus_vmm_machines
     set -l user (id -u)
     set -l folder /run/user/$user
     set -q XDG_RUNTIME_DIR
     and set folder $XDG_RUNTIME_DIR
-    for socket in $folder/optimus-vmm/*.sock /tmp/optimus-vmm-$user/*.sock
-        string replace --regex '^.*/(.*)\.sock$' '$1' -- $socket
+    for folder in $folder/optimus-vmm /tmp/optimus-vmm-$user
+        test -d $folder -a -O $folder -a ! -L $folder
+        or continue
+        for socket in $folder/*.sock
+            string replace --regex '^.*/(.*)\.sock$' '$1' -- $socket
+        end
     end
 end
 

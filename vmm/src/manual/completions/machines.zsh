@@ -1,12 +1,12 @@
 
-# The names of running machines: those of their sockets.
+# The names of running machines: those of their sockets, in folders of the user's own. Others may make any folder below /tmp.
 _optimus-vmm_machines() {
-    local expl
+    local expl folder
     local -a machines
-    machines=(
-        ${XDG_RUNTIME_DIR:-/run/user/$UID}/optimus-vmm/*.sock(N=:t:r)
-        /tmp/optimus-vmm-$UID/*.sock(N=:t:r)
-    )
+    for folder in ${XDG_RUNTIME_DIR:-/run/user/$UID}/optimus-vmm /tmp/optimus-vmm-$UID; do
+        [[ -d $folder && -O $folder && ! -L $folder ]] || continue
+        machines+=($folder/*.sock(N=:t:r))
+    done
     _wanted machines expl 'running machine' compadd -a machines
 }
 
