@@ -61,8 +61,9 @@ fn blocked(root: &Root) -> Option<String> {
     let presets = files.names("etc/mkinitcpio.d").into_iter().filter(|name| name.ends_with(".preset"));
     let names_config = |name: &String| {
         let text = files.text(format!("etc/mkinitcpio.d/{name}")).unwrap_or_default();
-        text.lines()
-            .any(|line| line.trim_start().split_once('=').is_some_and(|(key, _)| key.ends_with("_config")))
+        // Presets as packages bring them name it in a comment.
+        let mut lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+        lines.any(|line| line.split_once('=').is_some_and(|(key, _)| key.ends_with("_config")))
     };
     presets.into_iter().find(names_config).map(|name| {
         format!("/etc/mkinitcpio.d/{name} names a configuration (`…_config=`), with which /etc/mkinitcpio.conf.d is not read")
@@ -105,6 +106,15 @@ impl CommandLine {
         if root.runs("grubby") {
             return Ok(Self::Grubby);
         }
+        let refresh = || words("proxmox-boot-tool refresh");
+        // Proxmox on systemd-boot has GRUB's programs and files too, which its boot does not read.
+        if root.runs("proxmox-boot-tool")
+            && root.has("etc/kernel/proxmox-boot-uuids")
+            && root.has("sys/firmware/efi")
+            && let Some(content) = before(root, KERNEL_CMDLINE, record)?
+        {
+            return Ok(Self::KernelFile(content, refresh()));
+        }
         if root.has(GRUB) && family == Family::Debian && root.runs("update-grub") {
             return Ok(Self::GrubFolder);
         }
@@ -119,7 +129,7 @@ impl CommandLine {
         }
         if let Some(content) = before(root, KERNEL_CMDLINE, record)? {
             if root.runs("proxmox-boot-tool") {
-                return Ok(Self::KernelFile(content, words("proxmox-boot-tool refresh")));
+                return Ok(Self::KernelFile(content, refresh()));
             }
             if matches!(initramfs, Initramfs::Mkinitcpio { .. }) {
                 return Ok(Self::KernelFile(content, words("mkinitcpio -P")));

@@ -68,8 +68,11 @@ pub(super) const DISTRIBUTIONS: [Distribution; 13] = [
         files: &[
             ("etc/os-release", "ID=debian\n"),
             ("etc/kernel/cmdline", "root=ZFS=rpool/ROOT/pve-1 boot=zfs\n"),
+            ("etc/kernel/proxmox-boot-uuids", "0A1B-2C3D\n"),
+            ("etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n"),
+            ("sys/firmware/efi/", ""),
         ],
-        programs: "sbin/mkinitramfs sbin/update-initramfs sbin/proxmox-boot-tool",
+        programs: "sbin/mkinitramfs sbin/update-initramfs sbin/proxmox-boot-tool sbin/update-grub",
     },
     Distribution {
         name: "fedora",
