@@ -268,6 +268,7 @@ fn plan_of(root: &Root, args: &HostSetupArgs) -> Result<Plan, SetupError> {
     let devices = devices::find(&files, args.config.as_deref(), args.bind, &earlier)?;
     let system = System::read(root, &args.group, devices.gvt, record.as_ref())?;
     let mut plan = plan::plan(&system, &devices, &args.group);
+    (plan.taken_back, plan.renewed) = apply::taken_back(root, record.as_ref(), &plan);
     if !system.group && plan.nixos.is_none() {
         let missing = SetupError::NoGroup { group: args.group.clone() };
         if !args.dry_run {

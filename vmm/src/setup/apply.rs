@@ -101,19 +101,33 @@ fn merge(root: &Root, former: Option<&Record>, plan: &Plan) -> Result<Option<Rec
     for command in &plan.commands {
         let known = former.and_then(|former| former.command(&command.run));
         let stale = command.reads.iter().any(|path| differs.contains(path));
+        // One that takes back what this one sets may not have come to its end.
+        let same_undo = |other: &CommandStep| other.begun && other.undo == command.undo;
         record.commands.push(CommandStep {
             run: command.run.clone(),
             undo: command.undo.clone(),
             needs: command.needs.clone(),
-            begun: known.is_some_and(|known| known.begun),
+            begun: former.is_some_and(|former| former.commands.iter().any(same_undo)),
             done: known.is_some_and(|known| known.done) && !stale,
         });
     }
-    // What an earlier setup has run is to be undone some time.
+    // What an earlier setup has run: images and menus are made anew without what is taken back, and what has an undoing of its own is
+    // undone now. Both are run once more by an undo.
     for old in former.into_iter().flat_map(|former| &former.commands) {
-        if old.begun && record.command(&old.run).is_none() {
-            record.commands.push(CommandStep { done: true, ..old.clone() });
+        if !old.begun || record.commands.iter().any(|command| command.undo == old.undo) {
+            continue;
         }
+        let program = old.undo.first().is_some_and(|program| root.runs(program));
+        let runs = program && old.needs.as_ref().is_none_or(|path| root.has(path));
+        let (run, done) = match old.run == old.undo {
+            true => (&old.run, old.done && differs.is_empty()),
+            false => (&old.undo, false),
+        };
+        record.commands.push(match runs {
+            true => CommandStep { run: run.clone(), done, ..old.clone() },
+            // There is nothing to run; an undo tells that.
+            false => CommandStep { done: true, ..old.clone() },
+        });
     }
     record.parameters = plan.parameters.clone();
     record.folders = former.map(|former| former.folders.clone()).unwrap_or_default();
@@ -125,6 +139,20 @@ fn merge(root: &Root, former: Option<&Record>, plan: &Plan) -> Result<Option<Rec
     let complete = former.is_none_or(|former| former.phase == Phase::Complete);
     let idle = differs.is_empty() && record.commands.iter().all(|command| command.done);
     Ok((!(complete && idle)).then_some(record))
+}
+
+/// What a setup takes back of an earlier one, and the commands that it runs for that; nothing if it would not be made.
+pub(super) fn taken_back(root: &Root, former: Option<&Record>, plan: &Plan) -> (Vec<String>, Vec<String>) {
+    let Ok(Some(record)) = merge(root, former, plan) else { return Default::default() };
+    let files = record.files.into_iter().filter(|step| {
+        let planned = plan.files.iter().any(|file| file.path == step.path);
+        !planned && root.read(&step.path).is_ok_and(|now| now != step.wanted)
+    });
+    let commands = record
+        .commands
+        .into_iter()
+        .filter(|step| !step.done && plan.commands.iter().all(|command| command.run != step.run));
+    (files.map(|step| step.path).collect(), commands.map(|step| step.run.join(" ")).collect())
 }
 
 fn make(

@@ -49,14 +49,16 @@ pub(super) fn modules_load(gvt: bool) -> String {
 
 fn rules(rights: &Rights<'_>) -> String {
     let group = rights.group;
+    // None for /dev/kvm: the system's own rule gives it to the group kvm, or opens it to all.
     let mut text = format!(
-        "KERNEL==\"kvm\", SUBSYSTEM==\"misc\", GROUP=\"{group}\", MODE=\"0660\"\n\
-         SUBSYSTEM==\"vfio|vfio-dev\", GROUP=\"{group}\", MODE=\"0660\"\n\
+        "SUBSYSTEM==\"vfio|vfio-dev\", GROUP=\"{group}\", MODE=\"0660\"\n\
          KERNEL==\"iommu\", SUBSYSTEM==\"misc\", GROUP=\"{group}\", MODE=\"0660\"\n"
     );
+    // The kernel asks its drivers only once, before udev: they are asked again.
     for address in &rights.devices.by_address {
         text.push_str(&format!(
-            "ACTION==\"add\", SUBSYSTEM==\"pci\", KERNEL==\"{address}\", ATTR{{driver_override}}=\"vfio-pci\"\n"
+            "ACTION==\"add\", SUBSYSTEM==\"pci\", KERNEL==\"{address}\", ATTR{{driver_override}}=\"vfio-pci\", RUN{{builtin}}+=\"kmod load vfio-pci\", \
+             RUN+=\"/bin/sh -c 'echo %k > /sys/bus/pci/drivers_probe'\"\n"
         ));
     }
     text

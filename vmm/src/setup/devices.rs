@@ -66,6 +66,12 @@ pub(super) fn find(
         devices.rivals.extend(rivals(function).iter().map(|name| (*name).to_owned()));
         devices.rivals.extend(function.driver.as_deref().and_then(|driver| module(files, function, driver)));
     }
+    for address in &devices.by_address {
+        devices.notes.push(format!(
+            "{address} is told from others of its IDs by a rule of udev, which comes too late where the initramfs has its driver: then that keeps it \
+             until `sudo optimus-vmm host bind {address}` or a machine with `manage = true` takes it"
+        ));
+    }
     devices.rivals.extend(earlier.rivals.iter().cloned());
     let built_in = built_in(files);
     let stubborn: Vec<_> = devices.rivals.iter().filter(|name| built_in.contains(*name)).cloned().collect();

@@ -41,6 +41,12 @@ pub(super) struct PlannedCommand {
 pub(super) struct Plan {
     pub(super) files: Vec<PlannedFile>,
     pub(super) commands: Vec<PlannedCommand>,
+    /// The group that gets rights.
+    pub(super) group: String,
+    /// Files of an earlier setup that are as before it again.
+    pub(super) taken_back: Vec<String>,
+    /// Commands that are run for that.
+    pub(super) renewed: Vec<String>,
     /// Words that are set on the kernel's command line.
     pub(super) parameters: Vec<String>,
     /// What is left to the user.
@@ -54,12 +60,18 @@ pub(super) struct Plan {
 /// What to change for these devices and rights of `group`.
 pub(super) fn plan(system: &System, devices: &Devices, group: &str) -> Plan {
     let rights = Rights { group, devices };
-    let notes = devices.notes.iter().chain(&system.notes).cloned().collect();
+    let mut notes: Vec<_> = devices.notes.iter().chain(&system.notes).cloned().collect();
+    if group != "kvm" {
+        notes.push(format!(
+            "/dev/kvm stays as the system has it: where it is not open to all, members of {group} need the group kvm too"
+        ));
+    }
+    let group_name = group.to_owned();
     if system.family == Family::NixOs {
         let nixos = contents::nixos(&rights, &system.parameters);
-        return Plan { nixos: Some(nixos), notes, ..Plan::default() };
+        return Plan { nixos: Some(nixos), notes, group: group_name, ..Plan::default() };
     }
-    let mut plan = Plan { notes, ..Plan::default() };
+    let mut plan = Plan { notes, group: group_name, ..Plan::default() };
     let binds = !devices.at_boot.is_empty();
     if binds {
         plan.file(
@@ -75,7 +87,7 @@ pub(super) fn plan(system: &System, devices: &Devices, group: &str) -> Plan {
         0o644,
         "modules that are loaded at boot (modules-load.d(5))",
     );
-    plan.file(UDEV, contents::udev(&rights), 0o644, "who may open KVM and VFIO (udev(7))");
+    plan.file(UDEV, contents::udev(&rights), 0o644, "who may open VFIO (udev(7))");
     plan.file(LIMITS, contents::limits(group), 0o644, "who may lock memory (limits.conf(5))");
     if system.udev {
         plan.command("udevadm control --reload", "udevadm control --reload", &[UDEV]);

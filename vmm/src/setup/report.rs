@@ -37,12 +37,18 @@ pub(super) fn plan(root: &Root, plan: &Plan) -> String {
         text.lines().for_each(|line| out.push_str(&format!("{:INDENT$}{line}\n", "")));
         out.push('\n');
     }
+    for path in &plan.taken_back {
+        out.push_str(&format!(
+            "/{path} is taken back: an earlier setup made it, and it is no longer wanted\n"
+        ));
+    }
     for command in &plan.commands {
         out.push_str(&format!("run: {}\n", command.run.join(" ")));
         if command.undo != command.run {
             out.push_str(&format!("{:INDENT$}taken back by: {}\n", "", command.undo.join(" ")));
         }
     }
+    plan.renewed.iter().for_each(|command| out.push_str(&format!("run, to take back: {command}\n")));
     by_hand(&mut out, plan);
     notes(&mut out, plan);
     out
@@ -81,7 +87,11 @@ pub(super) fn done(plan: &Plan, done: &Done) -> String {
         wrap(
             &mut out,
             0,
-            "next: reboot, which loads what was set up and gives rights to those who log in; then `optimus-vmm doctor`",
+            &format!(
+                "next: `sudo usermod -aG {} USER` for who runs machines without root; reboot, which loads what was set up and gives rights to those \
+                 who log in; then `optimus-vmm doctor`",
+                plan.group
+            ),
         );
     }
     out
@@ -102,17 +112,18 @@ pub(super) fn undone(undone: &Undone) -> String {
     for command in &undone.lost {
         wrap(&mut out, 0, &format!("not run, because the program is no longer there: `{command}`"));
     }
-    wrap(
-        &mut out,
-        0,
-        match undone.parameters.is_empty() {
-            true => {
-                "everything that `host setup` made is taken back; modules and rights are as before after a reboot"
-            }
-            false => {
-                "everything that `host setup` made is taken back; modules, rights and the kernel's command line are as before after a reboot"
-            }
-        },
-    );
+    let whole = undone.kept.is_empty() && undone.lost.is_empty();
+    let after = match undone.parameters.is_empty() {
+        true => "modules and rights are as before after a reboot",
+        false => "modules, rights and the kernel's command line are as before after a reboot",
+    };
+    let text = match whole {
+        true => format!("everything that `host setup` made is taken back; {after}"),
+        false => format!(
+            "the rest of what `host setup` made is taken back; {after}, but for what is named above as left or not run: that stays in effect, is on \
+             record no more, and is yours to mend"
+        ),
+    };
+    wrap(&mut out, 0, &text);
     out
 }

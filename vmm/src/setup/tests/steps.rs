@@ -116,6 +116,8 @@ fn files_that_somebody_changed_are_not_touched() {
         // The way out: it stays, and all else goes.
         let undone = undo(&fixture.root(), &FakeHands::default(), true, SOON, &mut |_| {}).unwrap();
         assert_eq!(undone.kept, [MODPROBE]);
+        let text = report::undone(&undone);
+        assert!(text.contains("the rest of what") && !text.contains("everything"), "{text}");
         let mut now = fixture.tree();
         assert!(now.remove(MODPROBE).is_some());
         now.remove("boot/image");
@@ -144,8 +146,19 @@ fn what_is_no_longer_wanted_is_taken_back() {
     let before = fixture.tree();
     fixture.set_up(&FakeHands::default(), &fixture.plan_for(BindWhen::Boot)).unwrap();
     assert!(fixture.root().has(MODPROBE) && fixture.root().has(DRACUT));
-    fixture.set_up(&FakeHands::default(), &fixture.plan_for(BindWhen::Run)).unwrap();
+    let (plan, second) = (fixture.plan_for(BindWhen::Run), FakeHands::default());
+    assert_eq!(plan.taken_back, [MODPROBE, DRACUT]);
+    let shown = report::plan(&fixture.root(), &plan);
+    assert!(shown.contains(&format!("/{MODPROBE} is taken back")), "{shown}");
+    assert!(shown.contains("run, to take back: dracut --force --regenerate-all"), "{shown}");
+    fixture.set_up(&second, &plan).unwrap();
     assert!(!fixture.root().has(MODPROBE) && !fixture.root().has(DRACUT));
+    // The image that the host boots has vfio-pci no more.
+    assert_eq!(*second.ran.borrow(), ["dracut --force --regenerate-all"]);
+    assert_eq!(
+        fixture.set_up(&FakeHands::default(), &fixture.plan_for(BindWhen::Run)).unwrap(),
+        Done::Nothing
+    );
     let hands = FakeHands::default();
     fixture.undo(&hands).unwrap();
     // The image was made with vfio-pci, and is made anew.
@@ -154,6 +167,37 @@ fn what_is_no_longer_wanted_is_taken_back() {
         ["grubby --update-kernel=ALL --remove-args=intel_iommu=on", "dracut --force --regenerate-all"]
     );
     assert_eq!(fixture.tree(), before);
+}
+
+/// Words that a tool of the distribution has set are taken back by it, and set again, also when that was cut short.
+#[test]
+fn words_that_are_no_longer_wanted_are_taken_back() {
+    const SET: &str = "grubby --update-kernel=ALL --args=intel_iommu=on";
+    const TAKEN: &str = "grubby --update-kernel=ALL --remove-args=intel_iommu=on";
+    let ran = |fixture: &Fixture, plan: &_| {
+        let hands = FakeHands::default();
+        fixture.set_up(&hands, plan).unwrap();
+        hands.ran.into_inner()
+    };
+    for after in 0..10 {
+        let fixture = Fixture::new("fedora");
+        let before = fixture.tree();
+        let with = fixture.plan();
+        let mut without = with.clone();
+        without.commands.retain(|command| command.run.join(" ") != SET);
+        without.parameters.clear();
+        assert!(ran(&fixture, &with).iter().any(|command| command == SET));
+        assert_eq!(ran(&fixture, &without), [TAKEN]);
+        assert!(ran(&fixture, &without).is_empty());
+        assert_eq!(ran(&fixture, &with), [SET]);
+        let failing = FakeHands { fails: Some("--remove-args"), ..FakeHands::default() };
+        fixture.set_up(&failing, &without).unwrap_err();
+        fixture.set_up(&FakeHands::dying(after, false), &with).unwrap_err();
+        let hands = FakeHands::default();
+        fixture.undo(&hands).unwrap();
+        assert!(hands.ran.borrow().iter().any(|command| command == TAKEN), "killed after {after} operations");
+        assert_eq!(fixture.tree(), before);
+    }
 }
 
 #[test]
@@ -195,6 +239,7 @@ fn a_program_that_is_gone_does_not_keep_an_undo() {
     fs::remove_file(fixture.root().path("usr/sbin/update-grub")).unwrap();
     let undone = fixture.undo(&FakeHands::default()).unwrap();
     assert_eq!(undone.lost, ["update-grub"]);
+    assert!(report::undone(&undone).contains("yours to mend"));
     assert!(!fixture.root().has(GRUB_FOLDER));
 }
 
