@@ -28,11 +28,14 @@ pub(super) fn bind(devices: &[HostPciAddress]) -> Result<String, SetupError> {
 
 /// The functions, and those of the same slot where they are display controllers, as `[dgpu]` takes them.
 pub(super) fn together(files: &HostFiles, devices: &[HostPciAddress]) -> Vec<HostPciAddress> {
+    let is_virtual =
+        |address: HostPciAddress| files.link_name(format!("sys/bus/pci/devices/{address}/physfn")).is_some();
     let mut functions: Vec<HostPciAddress> = Vec::new();
     for address in devices {
-        let own = files.function(*address).filter(is_display);
+        // A virtual function may have a number of its physical function's slot, and goes alone (SR-IOV).
+        let own = files.function(*address).filter(|own| is_display(own) && !is_virtual(own.address));
         let slot = own.map(|own| slot(files, &own)).unwrap_or_default();
-        functions.extend(slot.iter().map(|function| function.address));
+        functions.extend(slot.iter().map(|function| function.address).filter(|other| !is_virtual(*other)));
         functions.push(*address);
     }
     functions.sort_unstable();

@@ -16,6 +16,12 @@ fn the_functions_of_a_gpu_go_together_and_others_alone() {
     // The chipset's other functions are none of an audio controller's.
     fixture.function("0000:00:1f.0", "8086:a14e", "060100", "lpc_ich");
     assert_eq!(shown(&["0000:00:1f.3"]), ["0000:00:1f.3"]);
+    // A virtual function and its physical one do not go with each other.
+    fixture.function("0000:02:00.0", "8086:56c0", "038000", "i915");
+    fixture.function("0000:02:00.1", "8086:56c0", "038000", "i915");
+    fixture.link("sys/bus/pci/devices/0000:02:00.1/physfn", "../0000:02:00.0");
+    assert_eq!(shown(&["0000:02:00.0"]), ["0000:02:00.0"]);
+    assert_eq!(shown(&["0000:02:00.1"]), ["0000:02:00.1"]);
     // What is not there is told by who binds it.
     assert_eq!(shown(&["0000:09:00.0", "0000:09:00.0"]), ["0000:09:00.0"]);
 }
