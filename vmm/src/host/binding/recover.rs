@@ -90,6 +90,10 @@ impl Manager {
                 return vec![failed];
             }
         };
+        // Whoever has found them keeps them locked: those that stay must not be while others are rolled back.
+        let boot = self.boot();
+        let stays = |found: &Found| matches!(found, Found::Lasting(journal) if journal.record.boot == boot);
+        let found: Vec<_> = found.into_iter().filter(|found| !stays(found)).collect();
         let mut done = Vec::new();
         for found in found {
             if interrupted() {
@@ -97,7 +101,6 @@ impl Manager {
             }
             let recovery = match found {
                 Found::Live(_) => continue,
-                Found::Lasting(journal) if journal.record.boot == self.boot() => continue,
                 Found::Unusable(path, why) => Recovery::Unusable { path, why },
                 Found::Stale(journal) | Found::Lasting(journal) => self.roll_back(journal),
             };
