@@ -109,6 +109,11 @@ pub struct MachinePlan {
 }
 
 impl MachinePlan {
+    /// Bytes that are shared with programs of the host, and open to passed-through devices beside RAM.
+    pub(crate) fn shared_memory(&self) -> u64 {
+        self.devices.of::<crate::device::Shmem>().map(|shmem| shmem.size.bytes()).fold(0, u64::saturating_add)
+    }
+
     /// A problem with the value of a key, to be reported with the line of the file.
     pub fn problem(&self, key: impl Into<Key>, message: impl Into<String>) -> Finding {
         self.origin.problem(key, message)

@@ -162,13 +162,13 @@ impl Vfio {
 
     /// Checks that `ram` can be opened to all devices, which are open already, and starts to open it. Nothing happens if
     /// there are none.
-    pub fn start_dma(&self, ram: &GuestRam) -> Result<(), VfioError> {
+    pub fn start_dma(&self, ram: &GuestRam, shared: u64) -> Result<(), VfioError> {
         let state = self.state();
         let space = state.space.clone().filter(|_| !state.devices.is_empty());
         let pinned = state.devices.iter().any(|(device, _)| device.function().is_some());
         drop(state);
         match space {
-            Some(space) => Ok(self.dma.start(space, ram, pinned)?),
+            Some(space) => Ok(self.dma.start(space, ram, shared, pinned)?),
             None => Ok(()),
         }
     }
@@ -190,7 +190,7 @@ impl Vfio {
 
     /// Opens the devices' memory to each other's DMA, as it comes and goes. `None` if nobody would use it: there are no
     /// devices of different slots, or they are open by iommufd, which cannot map such memory (Linux 6.12).
-    pub fn windows(&self) -> Option<Arc<dyn WindowObserver>> {
+    pub fn windows(&self, shared: bool) -> Option<Arc<dyn WindowObserver>> {
         let state = self.state();
         // Mediated devices have no memory that others could reach, and reach none.
         let slots: BTreeSet<_> = state
@@ -199,8 +199,10 @@ impl Vfio {
             .filter_map(|(device, _)| device.function())
             .map(|address| (address.segment(), address.bus(), address.device()))
             .collect();
-        let space = state.space.as_ref().filter(|space| slots.len() > 1 && space.has_groups())?;
-        Some(Arc::new(Windows::new(Arc::clone(space))))
+        let space = state.space.as_ref()?;
+        let peers = slots.len() > 1 && space.has_groups();
+        let wanted = peers || (shared && !slots.is_empty());
+        wanted.then(|| Arc::new(Windows::new(Arc::clone(space), peers)) as Arc<dyn WindowObserver>)
     }
 
     fn devices(&self) -> Vec<Arc<Core>> {

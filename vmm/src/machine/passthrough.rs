@@ -68,13 +68,13 @@ impl Passthrough {
                 functions.insert(index, function as Arc<dyn PciFunction>);
             }
         }
-        let start = || vfio.start_dma(context.ram);
+        let start = || vfio.start_dma(context.ram, plan.shared_memory());
         // The guest waits for its memory to be open, so all CPUs of this process work on it.
         match &plan.placement {
             Some(placement) => affinity::started_on(&placement.given, start).unwrap_or_else(|_| start())?,
             None => start()?,
         }
-        if let Some(windows) = vfio.windows() {
+        if let Some(windows) = vfio.windows(plan.shared_memory() > 0) {
             context.layout.subscribe(windows);
         }
         Ok(Some(Self { vfio, functions, display }))

@@ -64,7 +64,7 @@ fn here(path: &Path) -> Result<Refusals, Failure> {
     problems.extend(refused_tuning(&plan, &HostFiles::default()));
     // Of memory for a virtual GPU nobody knows how much will be locked.
     if plan.passthrough.iter().any(|device| device.host.function().is_some())
-        && let Err(why) = vfio::may_lock(plan.memory.size)
+        && let Err(why) = vfio::may_lock(plan.memory.size.saturating_add(plan.shared_memory()))
     {
         problems.push(plan.problem(memory(), why).about_host());
     }

@@ -138,7 +138,7 @@ impl Dma {
         }
     }
 
-    /// Checks that `ram` can be opened to the devices of `space`, and starts to.
+    /// Checks that `ram` can be opened to the devices of `space`, and starts to. `shared` bytes more will be where the guest puts them.
     ///
     /// Without devices behind an IOMMU the kernel pins nothing of it now, but page by page as the drivers of mediated
     /// devices ask for it: `pinned` is false then, and memory is not taken before it is used.
@@ -146,6 +146,7 @@ impl Dma {
         self: &Arc<Self>,
         space: Arc<Space>,
         ram: &GuestRam,
+        shared: u64,
         pinned: bool,
     ) -> Result<(), DmaError> {
         let mut state = self.state();
@@ -153,7 +154,7 @@ impl Dma {
             return Ok(());
         }
         let pieces = all_pieces(ram);
-        match memlock::allow(total(&pieces)) {
+        match memlock::allow(total(&pieces).saturating_add(shared)) {
             // How much a virtual GPU will have pinned depends on the guest.
             Err(error) if !pinned => tracing::warn!("{error}"),
             other => other?,

@@ -28,11 +28,20 @@ pub(super) enum ShmemError {
     /// It is not there, and its folder has no place for it.
     #[error("cannot make {path}: {source}")]
     Make { path: String, source: io::Error },
+    /// A device of the host that no module has made.
+    #[error("{path} is not there")]
+    NoDevice { path: String },
     /// A folder, for example.
     #[error("{path} is neither a file nor a character device")]
     Kind { path: String },
     #[error("{path} belongs to the user with the number {owner}, who could read what the guest shows")]
     Owner { path: String, owner: u32 },
+    /// Another machine's guest would write to it, too.
+    #[error("{path} is the memory of a machine that runs")]
+    Used { path: String },
+    /// Anybody may.
+    #[error("every user of this host may open {path} (mode {mode:o}), and see what the guest shows")]
+    Mode { path: String, mode: u32 },
     /// It was made for another machine, or another screen.
     #[error("{path} has {found} bytes, and {wanted} are wanted")]
     Size { path: String, found: u64, wanted: u64 },
@@ -70,6 +79,12 @@ impl ShmemError {
             Self::Make { .. } => format!(
                 "its folder must exist and be yours to write to; \"{LOOKING_GLASS}\" is where the client looks"
             ),
+            Self::NoDevice { .. } => format!(
+                "`sudo modprobe kvmfr static_size_mb={}` loads Looking Glass' module; without it, \"{LOOKING_GLASS}\" does",
+                shmem.size.bytes() >> 20
+            ),
+            Self::Used { .. } => "give each machine a `path` of its own".into(),
+            Self::Mode { .. } => format!("`chmod 660 {path}`"),
             Self::Owner { .. } => format!("`sudo rm {path}`, or give another `path`"),
             Self::Size { .. } => format!("end Looking Glass' client and remove it: `rm {path}`"),
             Self::Reserve { .. } => {
@@ -78,7 +93,7 @@ impl ShmemError {
             Self::Group { .. } => {
                 "name a group that you are a member of (`id -Gn`), or leave `group` out".into()
             }
-            Self::Map { .. } if shmem.path.starts_with("/dev") && !shmem.path.starts_with("/dev/shm") => {
+            Self::Map { .. } if is_device(&shmem.path) => {
                 format!(
                     "the module's memory must not be smaller: `static_size_mb={}` is its option",
                     shmem.size.bytes() >> 20
@@ -99,9 +114,28 @@ fn text(shmem: &Shmem) -> String {
 pub(super) fn open(shmem: &Shmem, purpose: Purpose) -> Result<Option<File>> {
     match (existing(shmem)?, purpose) {
         (Some(_), Purpose::Look) => Ok(None),
-        (Some(file), Purpose::Run) => reserve(shmem, file).map(Some),
+        (Some(file), Purpose::Run) => {
+            lock(shmem, &file)?;
+            reserve(shmem, file).map(Some)
+        }
+        // A file in /dev would keep the module from making its device.
+        (None, _) if is_device(&shmem.path) => Err(Box::new(ShmemError::NoDevice { path: text(shmem) })),
         (None, Purpose::Look) => look_at_folder(shmem).map(|()| None),
         (None, Purpose::Run) => make(shmem).map(Some),
+    }
+}
+
+/// Whether this is the place of a device.
+fn is_device(path: &Path) -> bool {
+    path.starts_with("/dev") && !path.starts_with("/dev/shm")
+}
+
+/// Keeps the file for this machine for as long as it is open.
+fn lock(shmem: &Shmem, file: &File) -> Result<()> {
+    match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Box::new(ShmemError::Used { path: text(shmem) })),
+        // A file system without locks, or a device's driver.
+        _ => Ok(()),
     }
 }
 
@@ -120,12 +154,12 @@ fn existing(shmem: &Shmem) -> Result<Option<File>> {
         Err(error) => return Err(failed(error)),
     };
     let metadata = file.metadata().map_err(failed)?;
-    check(shmem, &metadata, Uid::effective().as_raw())?;
+    check(shmem, &metadata, Uid::effective().as_raw(), caller().0)?;
     Ok(Some(file))
 }
 
-/// Whether this is what it should be for a process of the user `me`.
-fn check(shmem: &Shmem, metadata: &Metadata, me: u32) -> Result<()> {
+/// Whether this is what it should be for a process of the user `me`, whom `caller` has become by sudo(8).
+fn check(shmem: &Shmem, metadata: &Metadata, me: u32, caller: Option<u32>) -> Result<()> {
     let path = text(shmem);
     if metadata.file_type().is_char_device() {
         return Ok(());
@@ -134,14 +168,18 @@ fn check(shmem: &Shmem, metadata: &Metadata, me: u32) -> Result<()> {
         return Err(Box::new(ShmemError::Kind { path }));
     }
     let (owner, root) = (metadata.uid(), 0);
-    // Root may lend memory to whom it likes.
-    if owner != me && owner != root && me != root {
+    // Everybody may make files in /dev/shm, and whoever has made one reads what is in it.
+    if owner != me && owner != root && Some(owner) != caller {
         return Err(Box::new(ShmemError::Owner { path, owner }));
     }
     let (found, wanted) = (metadata.len(), shmem.size.bytes());
     // An empty one was made by systemd-tmpfiles(8), for its owner and mode.
     if found != 0 && found != wanted {
         return Err(Box::new(ShmemError::Size { path, found, wanted }));
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o006 != 0 {
+        return Err(Box::new(ShmemError::Mode { path, mode }));
     }
     Ok(())
 }
@@ -187,7 +225,9 @@ fn make(shmem: &Shmem) -> Result<File> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(&shmem.path)
         .map_err(failed)?;
-    let made = prepare(shmem, &file, wanted_group).and_then(|()| reserve(shmem, file));
+    let made = lock(shmem, &file)
+        .and_then(|()| prepare(shmem, &file, wanted_group))
+        .and_then(|()| reserve(shmem, file));
     if made.is_err() {
         // It is ours, and nobody has been told of it.
         let _ = std::fs::remove_file(&shmem.path);

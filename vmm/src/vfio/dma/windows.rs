@@ -13,15 +13,17 @@ use crate::vfio::space::Space;
 /// The windows that devices can reach.
 pub(in crate::vfio) struct Windows {
     space: Arc<Space>,
+    /// BARs of devices are among them.
+    peers: bool,
     /// By guest-physical address; the memory stays mapped for as long as devices reach it.
     open: Mutex<BTreeMap<u64, HostMemory>>,
     logged: AtomicBool,
 }
 
 impl Windows {
-    /// For the devices of `space`.
-    pub(in crate::vfio) fn new(space: Arc<Space>) -> Self {
-        Self { space, open: Mutex::default(), logged: AtomicBool::new(false) }
+    /// For the devices of `space`; `peers` says whether they reach each other's BARs, and not only shared memory.
+    pub(in crate::vfio) fn new(space: Arc<Space>, peers: bool) -> Self {
+        Self { space, peers, open: Mutex::default(), logged: AtomicBool::new(false) }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, HostMemory>> {
@@ -33,8 +35,10 @@ impl WindowObserver for Windows {
     #[allow(unsafe_code, reason = "devices write to the memory of other devices")]
     fn shown(&self, base: u64, memory: &HostMemory) {
         let Ok(len) = usize::try_from(memory.len()) else { return };
-        if memory.kind() == HostMemoryKind::Rom {
-            return;
+        match memory.kind() {
+            HostMemoryKind::Rom => return,
+            HostMemoryKind::Device if !self.peers => return,
+            HostMemoryKind::Device | HostMemoryKind::Shared => {}
         }
         let mut open = self.open();
         // SAFETY: `open` keeps a clone of `memory`, and with it the mapping, until `hidden` has unmapped it. Nothing but

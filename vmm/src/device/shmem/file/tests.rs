@@ -19,6 +19,11 @@ fn folder() -> (TempDir, Shmem) {
     (folder, at(path))
 }
 
+/// As systemd-tmpfiles(8) makes it.
+fn private(shmem: &Shmem) {
+    std::fs::set_permissions(&shmem.path, PermissionsExt::from_mode(MODE)).unwrap();
+}
+
 #[test]
 fn a_file_is_made_for_its_owner_and_group_and_kept() {
     let (_folder, shmem) = folder();
@@ -40,6 +45,7 @@ fn a_file_is_made_for_its_owner_and_group_and_kept() {
 fn an_empty_file_of_systemd_is_filled() {
     let (_folder, shmem) = folder();
     File::create(&shmem.path).unwrap();
+    private(&shmem);
     open(&shmem, Purpose::Run).unwrap().unwrap();
     assert_eq!(shmem.path.metadata().unwrap().len(), SIZE);
 }
@@ -90,18 +96,54 @@ fn a_missing_folder_and_group_are_told() {
 }
 
 #[test]
-fn files_of_other_users_are_refused_but_to_root() {
+fn files_of_strangers_are_refused_also_to_root() {
     let (_folder, shmem) = folder();
     std::fs::write(&shmem.path, vec![0; SIZE as usize]).unwrap();
+    private(&shmem);
+    // Nobody's, since root's files are trusted and tests may be root's.
+    if Uid::effective().is_root() {
+        std::os::unix::fs::chown(&shmem.path, Some(65_534), None).unwrap();
+    }
     let metadata = shmem.path.metadata().unwrap();
     let owner = metadata.uid();
-    assert!(check(&shmem, &metadata, owner).is_ok());
-    assert!(check(&shmem, &metadata, 0).is_ok());
-    let other = check(&shmem, &metadata, owner + 1);
-    match owner {
-        // Root's files are trusted.
-        0 => assert!(other.is_ok()),
-        _ => assert!(matches!(*other.unwrap_err(), ShmemError::Owner { .. })),
+    assert!(check(&shmem, &metadata, owner, None).is_ok());
+    // Root under sudo takes its caller's, and no other's.
+    assert!(check(&shmem, &metadata, 0, Some(owner)).is_ok());
+    for (me, caller) in [(0, None), (0, Some(owner + 1)), (owner + 1, None)] {
+        let error = check(&shmem, &metadata, me, caller).unwrap_err();
+        assert!(matches!(*error, ShmemError::Owner { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_everybody_may_read_is_refused() {
+    let (_folder, shmem) = folder();
+    std::fs::write(&shmem.path, vec![0; SIZE as usize]).unwrap();
+    for (mode, fine) in [(0o644, false), (0o662, false), (0o660, true), (0o600, true)] {
+        std::fs::set_permissions(&shmem.path, PermissionsExt::from_mode(mode)).unwrap();
+        assert_eq!(open(&shmem, Purpose::Look).is_ok(), fine, "{mode:o}");
+    }
+}
+
+#[test]
+fn two_machines_do_not_share_a_file() {
+    let (_folder, shmem) = folder();
+    let first = open(&shmem, Purpose::Run).unwrap().unwrap();
+    let error = open(&shmem, Purpose::Run).unwrap_err();
+    assert!(matches!(*error, ShmemError::Used { .. }), "{error}");
+    assert!(open(&shmem, Purpose::Look).unwrap().is_none(), "looking takes nothing");
+    drop(first);
+    open(&shmem, Purpose::Run).unwrap().unwrap();
+}
+
+#[test]
+fn a_device_that_is_not_there_is_not_made() {
+    let shmem = at("/dev/kvmfr-of-a-test".into());
+    for purpose in [Purpose::Look, Purpose::Run] {
+        let error = open(&shmem, purpose).unwrap_err();
+        assert!(matches!(*error, ShmemError::NoDevice { .. }), "{error}");
+        assert!(error.help(&shmem).contains("modprobe kvmfr"), "{}", error.help(&shmem));
+        assert!(!shmem.path.exists());
     }
 }
 
