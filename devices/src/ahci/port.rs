@@ -229,6 +229,7 @@ impl Port {
     /// Writes a register.
     pub(super) fn write(&self, register: u64, value: u32) {
         let mut state = self.lock();
+        let generation = state.generation;
         match register {
             port::CLB => State::set_low(&mut state.list, value & !0x3ff),
             port::CLBU => State::set_high(&mut state.list, value),
@@ -251,6 +252,10 @@ impl Port {
             _ => {}
         }
         self.publish(&state);
+        if state.generation != generation {
+            // The worker gives up what has no memory that is waited for, too.
+            self.ring();
+        }
         self.settle_from(state);
     }
 
@@ -336,5 +341,6 @@ impl Port {
         let State { generation, resets, .. } = *state;
         *state = State { list: kept.0, frames: kept.1, generation, lent, resets, ..State::POWER_ON };
         self.publish(&state);
+        self.ring();
     }
 }

@@ -33,6 +33,8 @@ enum Step {
         at: u64,
         end: u64,
     },
+    /// All is written, and becomes durable. No sector is at fault if that fails.
+    Flush,
 }
 
 /// An access under way. Offsets are in bytes; those of steps count from its beginning.
@@ -55,7 +57,7 @@ pub(super) enum Next {
     /// Another one.
     Request,
     Done,
-    /// All up to this byte is done, and the sector there cannot be.
+    /// All up to this byte is done, and the sector there cannot be; at the first byte also if all is written, and none of it known to be durable.
     Failed(u64, io::Error),
 }
 
@@ -66,9 +68,10 @@ impl Access {
 
     /// For the log: what is done, and at which byte of the disk.
     pub(super) fn what(&self) -> (&'static str, u64) {
-        let what = match self.kind {
-            Kind::Read | Kind::Verify => "read",
-            Kind::Write { .. } => "write",
+        let what = match (self.step, self.kind) {
+            (Step::Flush, _) => return ("flush", 0),
+            (_, Kind::Read | Kind::Verify) => "read",
+            (_, Kind::Write { .. }) => "write",
         };
         (what, self.offset + self.part().0)
     }
@@ -79,17 +82,21 @@ impl Access {
             Step::Whole => (0, self.len),
             Step::Part { at } => (at, PART.min(self.len - at)),
             Step::Sector { at, .. } => (at, self.sector.min(self.len - at)),
+            Step::Flush => (self.len, 0),
         }
     }
 
     /// The request at hand: an operation, and its guest memory.
     pub(super) fn request(&self) -> (Operation, Vec<Piece>) {
+        if self.step == Step::Flush {
+            return (Operation::Flush, Vec::new());
+        }
         let (at, len) = self.part();
         let offset = self.offset + at;
         let operation = match self.kind {
             Kind::Read => Operation::Read { offset },
-            // Durable with the last one are all.
-            Kind::Write { durable } => Operation::Write { offset, durable: durable && at + len >= self.len },
+            // What makes them durable is a step of its own: its failure is no sector's.
+            Kind::Write { .. } => Operation::Write { offset, durable: false },
             Kind::Verify => Operation::Verify { offset, len },
         };
         (operation, cut(&self.pieces, at, len))
@@ -99,13 +106,15 @@ impl Access {
     pub(super) fn ended(&mut self, result: io::Result<()>) -> Next {
         let (at, len) = self.part();
         self.step = match (self.step, result) {
-            (Step::Whole, Ok(())) => return Next::Done,
+            (Step::Flush, Ok(())) => return Next::Done,
+            (Step::Flush, Err(error)) => return Next::Failed(0, error),
             (_, Err(error)) if len <= self.sector => return Next::Failed(at, error),
             (Step::Whole, Err(_)) if len > PART => Step::Part { at: 0 },
             (_, Err(_)) => Step::Sector { at, end: at + len },
-            (_, Ok(())) if at + len >= self.len => return Next::Done,
             (Step::Sector { end, .. }, Ok(())) if at + len < end => Step::Sector { at: at + len, end },
-            (_, Ok(())) => Step::Part { at: at + len },
+            (_, Ok(())) if at + len < self.len => Step::Part { at: at + len },
+            (_, Ok(())) if self.kind == (Kind::Write { durable: true }) => Step::Flush,
+            (_, Ok(())) => return Next::Done,
         };
         Next::Request
     }

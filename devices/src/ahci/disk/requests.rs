@@ -181,13 +181,14 @@ impl Requests {
         self.kick();
         let mut ended = Vec::new();
         loop {
-            self.collect(&mut ended);
-            if let Some((_, outcome)) = ended.pop() {
-                return Ok(outcome);
-            }
+            // First: what the guest has given up is not tried again.
             if let Err(fault) = wire.go_on() {
                 self.give_up();
                 return Err(fault);
+            }
+            self.collect(&mut ended);
+            if let Some((_, outcome)) = ended.pop() {
+                return Ok(outcome);
             }
             if self.prepare_to_wait() {
                 wire.wait(self.event());

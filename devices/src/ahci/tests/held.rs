@@ -110,7 +110,7 @@ fn a_disk_that_stops_the_machine_tries_again() {
     let said = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&said);
     let stop = OnError::Stop(Box::new(move |what| told.lock().unwrap().push(what.to_owned())));
-    let (bench, Control { full, .. }, failures) = gated(stop);
+    let (bench, Control { full, seen, .. }, failures) = gated(stop);
     let count = || said.lock().unwrap().len();
     full.store(true, Ordering::SeqCst);
     // Queued ones, one of them alone, and a flush.
@@ -133,10 +133,39 @@ fn a_disk_that_stops_the_machine_tries_again() {
     bench.prepare(2, &frame(0xe7), &[], &[]);
     bench.issue(0, 2);
     until(|| count() == 5);
+    seen.lock().unwrap().clear();
     // A reset ends what waits, and it is not tried again.
     bench.recover(0);
     full.store(false, Ordering::SeqCst);
     failures.resumed();
     assert_eq!(bench.perform(0, &access(0x25, true, 5, 3), &[], &[(DATA, 1536)]), (0x50, 1536));
     assert_eq!(count(), 5);
+    assert_eq!(*seen.lock().unwrap(), ["read 5"], "no flush");
+}
+
+/// The flush of a durable write is no sector's failure: nothing is written again, and the machine stops, or the guest is told.
+#[test]
+fn a_durable_write_whose_flush_fails_is_not_searched_for_a_sector() {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&said);
+    let stop = OnError::Stop(Box::new(move |what| told.lock().unwrap().push(what.to_owned())));
+    let (bench, Control { forgetful, seen, .. }, failures) = gated(stop);
+    forgetful.store(true, Ordering::SeqCst);
+    bench.prepare(0, &access(0x3d, true, 8, 4), &[], &[(DATA, 2048)]);
+    bench.issue(0, 0);
+    until(|| said.lock().unwrap().len() == 1);
+    assert!(said.lock().unwrap()[0].starts_with("disk[0] (a.img): failed to flush at byte 0: "));
+    assert_eq!(*seen.lock().unwrap(), ["write 8", "flush 0"]);
+    assert_eq!((bench.port(0, p::CI), bench.port(0, p::IS)), (1, 0), "the guest knows nothing");
+    forgetful.store(false, Ordering::SeqCst);
+    failures.resumed();
+    until(|| bench.port(0, p::CI) == 0);
+    assert_eq!(bench.port(0, p::TFD), 0x50);
+    assert_eq!(*seen.lock().unwrap(), ["write 8", "flush 0", "flush 0"]);
+
+    let (bench, Control { forgetful, seen, .. }, _) = gated(OnError::Report);
+    forgetful.store(true, Ordering::SeqCst);
+    let (status, _) = bench.perform(0, &access(0x3d, true, 8, 4), &[], &[(DATA, 2048)]);
+    assert_eq!(status & 0xff, 0x51);
+    assert_eq!(*seen.lock().unwrap(), ["write 8", "flush 0"]);
 }

@@ -22,6 +22,8 @@ pub(crate) struct Control {
     pub(crate) seen: Arc<Mutex<Vec<String>>>,
     /// Everything fails.
     pub(crate) full: Arc<AtomicBool>,
+    /// Flushes fail.
+    pub(crate) forgetful: Arc<AtomicBool>,
 }
 
 impl Gated {
@@ -68,7 +70,11 @@ impl BlockBackend for Gated {
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.pass("flush", 0)
+        self.pass("flush", 0)?;
+        if self.control.forgetful.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        Ok(())
     }
     fn discard(&mut self, offset: u64, _len: u64) -> io::Result<()> {
         self.pass("discard", offset)
