@@ -8,7 +8,7 @@
 //! Each port has a worker, which performs its commands: register accesses never wait for the host, but for those that take guest memory from
 //! it. What is read of a disc comes in a buffer of the worker's, which is copied to the guest under the port's lock, if the port still wants it.
 //! Disks have the kernel read and write guest memory ([`crate::disk::engine`]): whoever stops or resets a port meanwhile waits until that is
-//! over, at most a piece of each command. Either way nothing arrives in guest memory once the guest has stopped or reset the port.
+//! over, at most a piece of each command, or the flush of one whose data is to be durable. Either way nothing arrives in guest memory once the guest has stopped or reset the port.
 //!
 //! | module | what it does |
 //! |---|---|

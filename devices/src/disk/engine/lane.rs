@@ -242,7 +242,7 @@ impl Lane {
         }
     }
 
-    /// Gives up what can be given up, waits for the rest, at most a piece of each request, and forgets all completions. Neither guest memory nor the image are
+    /// Gives up what can be given up, waits for the rest, at most a piece of each request or its flush, and forgets all completions. Neither guest memory nor the image are
     /// touched any more when it returns.
     pub fn drain(&mut self) {
         self.cancel();
