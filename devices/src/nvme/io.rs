@@ -129,6 +129,8 @@ fn dataset_management(command: &Command, shared: &Shared, ram: &GuestRam) -> Res
 pub(super) struct UnderWay {
     id: u16,
     opcode: u8,
+    /// Starting LBA, for the error log; all ones of a command without one.
+    start: u64,
     /// Number of Logical Blocks, from 0.
     blocks: u16,
     /// Its data may be volatile when it is complete.
@@ -153,6 +155,10 @@ impl UnderWay {
         Self {
             id: command.id(),
             opcode: command.opcode(),
+            start: match command.opcode() {
+                opcode::FLUSH | opcode::DATASET_MANAGEMENT => u64::MAX,
+                _ => command.start(),
+            },
             blocks: command.dword(12) as u16,
             volatile,
             what: (what, offset),
@@ -211,7 +217,7 @@ pub(super) fn ended(
             if status.is_media_error() {
                 Counters::add(&shared.counters.media_errors, 1);
             }
-            shared.errors().put(queue, command.id, status, u64::MAX, NAMESPACE);
+            shared.errors().put(queue, command.id, status, command.start, NAMESPACE);
             status
         }
     };
