@@ -113,9 +113,13 @@ impl Drop for Worker {
     }
 }
 
-/// Makes all completed writes durable, and waits for that.
+/// Makes all completed writes durable, and waits for that. A failure may stop the machine, but is told to the host in any case.
 pub(super) fn flush(shared: &Shared) -> Result<(), Status> {
     let failed = |error: io::Error| {
+        // It is not repeated: the register or the feature has its answer at once.
+        if shared.failures.keeps_requests() {
+            shared.failures.holds(("flush", 0), &error);
+        }
         crate::limited_error!(
             "{}; what was written while the guest's write cache was on may be lost",
             shared.failures.told(("flush", 0), &error)

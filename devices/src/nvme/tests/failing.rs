@@ -108,6 +108,14 @@ fn what_waits_for_the_machine_ends_without_bus_mastering() {
 }
 
 #[test]
+fn a_flush_at_shutdown_that_fails_stops_the_machine() {
+    let (host, _full, _failures, said) = stopping();
+    host.set(super::CC, host.u32(super::CC) | 1 << 14);
+    assert_eq!(said.lock().unwrap().len(), 1);
+    assert!(said.lock().unwrap()[0].starts_with("disk[1] (b.img): failed to flush at byte 0: "));
+}
+
+#[test]
 fn a_write_that_outlasts_the_write_cache_is_durable() {
     let image = Gated::new(SIZE / SECTOR);
     let (gate, seen) = (Arc::clone(&image.control.gate), Arc::clone(&image.control.seen));

@@ -161,8 +161,9 @@ impl Queue {
                 }
                 continue;
             }
-            // With answers that find no room, the room wakes.
+            // With answers that find no room, the room wakes. With all places held, whatever ends that wakes.
             if !self.answers.is_empty()
+                || self.free.is_empty()
                 || doorbells.wake_at_next_tail(&self.submission, &shared.shadow, ram)
                     == u32::from(self.submission.head())
             {

@@ -60,6 +60,8 @@ pub(super) struct Server {
     held: Vec<usize>,
     /// Has who disables bus mastering wait until those are returned: their memory is another's afterwards.
     lease: Option<Lease>,
+    /// A flush that no request has asked for waits as they do.
+    unasked_held: bool,
     /// What [`Failures::resumptions`](crate::disk::Failures::resumptions) was when the last ones were tried again.
     resumptions: u32,
     done: Vec<Completion>,
@@ -80,6 +82,7 @@ impl Server {
             free: (0..size).rev().collect(),
             held: Vec::new(),
             lease: None,
+            unasked_held: false,
             resumptions,
             done: Vec::new(),
             unannounced: None,
@@ -111,6 +114,7 @@ impl Server {
             }
         }
         self.lane.drain();
+        self.lease = None;
     }
 
     /// Works until there is nothing to do and nothing under way, or the driver disables bus mastering.
@@ -314,10 +318,16 @@ impl Server {
         }
     }
 
-    fn unasked_flush_ended(&self, result: std::io::Result<()>) {
+    fn unasked_flush_ended(&mut self, result: std::io::Result<()>) {
         match result {
             Ok(()) => {}
             Err(error) if is_cancelled(&error) => self.shared.cache.flush_due.store(true, Ordering::Release),
+            Err(error)
+                if self.shared.failures.keeps_requests()
+                    && self.shared.failures.holds(("flush", 0), &error) =>
+            {
+                self.unasked_held = true;
+            }
             Err(error) => crate::limited_error!(
                 "{}; what was written while the guest's write cache was on may be lost",
                 self.shared.failures.told(("flush", 0), &error)
@@ -337,6 +347,9 @@ impl Server {
             if let Some((operation, pieces)) = request.and_then(|request| request.again.as_ref()) {
                 self.lane.submit(index as u64, operation.clone(), pieces);
             }
+        }
+        if std::mem::take(&mut self.unasked_held) {
+            self.lane.submit(UNASKED, Operation::Flush, &[]);
         }
     }
 

@@ -65,7 +65,8 @@ pub(crate) struct DiskSection {
     /// What happens when the image cannot be read or written, such as when its file system is full: `"report"` tells the guest, as a
     /// broken disk would; `"stop"` pauses the machine before the guest learns of it, and `optimus-vmm ctl NAME resume` tries again.
     /// What cannot succeed any more is told to the guest with either: a flush after one that has failed, and accesses to an image where it is
-    /// damaged, after which it is not changed any more.
+    /// damaged, after which it is not changed any more. The flush with which an NVMe disk shuts down or turns its write cache off stops the
+    /// machine, too, but is not tried again, and its guest is told.
     #[serde(default)]
     pub on_error: OnError,
 }

@@ -224,6 +224,33 @@ fn what_waits_for_the_machine_ends_without_bus_mastering() {
 }
 
 #[test]
+fn the_flush_of_a_cache_that_was_turned_off_is_done_again() {
+    let (full, said) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
+    let backend = Failing { bytes: vec![0; SIZE as usize], full: Arc::clone(&full), ..Failing::default() };
+    let flushes = Arc::clone(&backend.flushes);
+    let told = Arc::clone(&said);
+    let failures = Failures::new("disk", OnError::Stop(Box::new(move |_| *told.lock().unwrap() += 1)));
+    let options = Options { queues: 1, failures: Arc::clone(&failures), ..Options::default() };
+    let device = VirtioBlk::new(Image::new(Box::new(backend)), options);
+    let mut disk = Disk { driver: Driver::new(device) };
+    disk.driver.start(feature::FLUSH | feature::CONFIG_WCE);
+    full.store(true, Ordering::SeqCst);
+    disk.driver.write(4, 32, &[0]);
+    disk.read(5, 512);
+    let until = |condition: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < deadline, "nothing happens");
+            std::thread::yield_now();
+        }
+    };
+    until(&|| *said.lock().unwrap() == 1);
+    full.store(false, Ordering::SeqCst);
+    failures.resumed();
+    until(&|| flushes.load(Ordering::SeqCst) == 1);
+}
+
+#[test]
 fn a_write_that_outlasts_the_write_cache_is_durable() {
     let backend = Failing { bytes: vec![0; SIZE as usize], ..Failing::default() };
     let (gate, writes, flushes) =
