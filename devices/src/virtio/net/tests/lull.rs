@@ -69,7 +69,8 @@ fn frames_of_the_driver_that_follow_each_other_need_no_bell() {
         std::thread::sleep(Duration::from_micros(200));
         silent
     });
-    assert!(silent, "{} frames, and a bell wanted after each", log.lock().unwrap().sent.len());
+    let frames = log.lock().unwrap().sent.len();
+    assert!(silent, "{frames} frames, and a bell wanted after each");
 }
 
 /// A request that soon follows another one: the driver's answer is wanted at once.
@@ -88,7 +89,9 @@ fn single_frames_for_the_driver_silence_no_bell() {
             io::Write::write_all(&mut wake, &[1]).unwrap();
             guest.used(0);
             loop {
-                if let Some(asked) = log.lock().unwrap().asked.filter(|asked| *asked > sent) {
+                // Not locked while the card may want it.
+                let asked = log.lock().unwrap().asked;
+                if let Some(asked) = asked.filter(|asked| *asked > sent) {
                     return (sent, asked, wait_for_bell(&guest, 1));
                 }
                 std::hint::spin_loop();
