@@ -276,6 +276,7 @@ impl Host {
         for child in alien {
             let setting = Setting::Cpus { group: child };
             if self.files.path(setting.file()).exists() {
+                let cpus = self.narrowed(&setting, cpus);
                 steps.extend(self.set_to(setting, &cpus.to_string(), others));
             } else if let (Ok(former), Ok(value)) =
                 (Line::try_from(String::new()), Line::try_from(cpus.to_string()))
@@ -285,6 +286,14 @@ impl Host {
             }
         }
         steps.append(&mut inner);
+    }
+
+    /// Those of `cpus` that a group has now, if it has some of them: the others are another machine's, or were taken from it by
+    /// whoever looks after this host.
+    fn narrowed(&self, setting: &Setting, cpus: &CpuList) -> CpuList {
+        let now = self.files.text(setting.file()).ok().and_then(|now| CpuList::from_kernel(&now));
+        let both = now.map(|now| cpus.within(&now)).filter(|both| !both.is_empty());
+        both.unwrap_or_else(|| cpus.clone())
     }
 
     /// Whether a group has processes, or one below it has.
@@ -322,8 +331,11 @@ impl Host {
 
     /// Pages that nobody has, or will have because it was promised them.
     fn free_pages(&self, pool: Pool) -> u64 {
-        let number =
-            |name: &str| self.files.text(pool.file(name)).ok().and_then(|it| it.parse().ok()).unwrap_or(0u64);
-        number("free_hugepages").saturating_sub(number("resv_hugepages"))
+        let number = |pool: Pool, name: &str| {
+            self.files.text(pool.file(name)).ok().and_then(|it| it.parse().ok()).unwrap_or(0u64)
+        };
+        // Pages are promised by the whole host alone, so each node's may be meant.
+        let promised = number(Pool { node: None, ..pool }, "resv_hugepages");
+        number(pool, "free_hugepages").saturating_sub(promised)
     }
 }

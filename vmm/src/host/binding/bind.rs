@@ -244,7 +244,7 @@ impl Manager {
     pub(in crate::host) fn undo(&self, journal: Journal, hung: &[Subject]) -> Result<(), GiveBackError> {
         let shared = journal.record.steps.iter().any(|step| step.device().is_none());
         // Nobody else is to change what is shared meanwhile. Drivers may take long, and need no lock.
-        let lock = if shared { Some(journal.dir().lock()?) } else { None };
+        let lock = if shared { Some(journal.dir().lock().map_err(GiveBackError::Locked)?) } else { None };
         let running = lock.as_ref().map_or_else(Vec::new, |lock| self.running(lock));
         // Our own looks like another's, for its lock is ours.
         let others = running.into_iter().filter(|record| *record != journal.record);

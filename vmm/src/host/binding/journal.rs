@@ -35,8 +35,9 @@ const LASTING: u32 = 4;
 const ENDING: &str = ".json";
 /// More than any journal has, in bytes.
 const LONGEST: u64 = 4 << 20;
-/// How long another start may keep the directory: while it checks its devices, and loads a module.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long another start may keep the directory: while it checks its devices, loads a module, or has the kernel look for huge
+/// pages, which takes three minutes at most.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Why the journal cannot be kept. Without it nothing is changed.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vocabulary::{HostPciAddress, LentDevice, MdevParent, MdevType};
+use vocabulary::{CpuList, HostPciAddress, LentDevice, MdevParent, MdevType};
 
 use super::setting::{Group, Line, Pool, Setting};
 use crate::host::sysfs::{VFIO_PCI, lends};
@@ -240,10 +240,13 @@ impl Host {
                 self.give_back(*address, former.as_ref(), former_override.as_ref())
             }
             Step::Set { setting, former, value } => {
-                let theirs = others.iter().find_map(|other| match other {
+                let theirs = others.iter().filter_map(|other| match other {
                     Step::Set { setting: same, value, .. } if same == setting => Some(value),
                     _ => None,
                 });
+                // Each machine narrows what it finds, so the fewest CPUs are what all of them want. Other settings are no lists.
+                let count = |value: &&Line| CpuList::from_kernel(value.text()).map_or(0, |cpus| cpus.len());
+                let theirs = theirs.min_by_key(count);
                 self.put_back(setting, theirs.unwrap_or(former), value)
             }
             Step::CpusOfGroups { .. } if others.iter().any(|other| other.is_like(step)) => Ok(()),

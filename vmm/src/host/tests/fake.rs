@@ -34,6 +34,8 @@ pub(super) enum Fault {
     Hang,
     Refuse,
     Deny,
+    /// Too late: the folder of the file has gone.
+    Vanish,
     /// Taken without error, and without effect.
     Ignore,
 }
@@ -150,6 +152,10 @@ impl Kernel for FakeKernel {
             None => self.react(path, value)?,
             Some((_, Fault::Ignore)) => {}
             Some((_, Fault::Hang)) => return Err(WriteError::TimedOut(patience)),
+            Some((_, Fault::Vanish)) => {
+                fs::remove_dir_all(path.parent().unwrap()).unwrap();
+                return Err(WriteError::Said("No such device".into()));
+            }
             Some((_, Fault::Refuse)) => return Err(WriteError::Said("Device or resource busy".into())),
             Some((_, Fault::Deny)) => {
                 return Err(WriteError::Io(io::ErrorKind::PermissionDenied.into()));

@@ -53,6 +53,7 @@ pub(super) fn react(path: &Path, value: &str) -> Result<(), WriteError> {
         "energy_performance_preference" if read(&folder.join("scaling_governor")) == "performance" => {
             return busy();
         }
+        "cpuset.cpus" if !path.exists() => return Err(WriteError::Said("No such file or directory".into())),
         // validate_change() of Linux before 6.12: the groups here have processes.
         "cpuset.cpus" if value.trim().is_empty() && !read(path).is_empty() => {
             return Err(WriteError::Said("No space left on device".into()));
@@ -226,6 +227,25 @@ fn what_somebody_else_has_changed_since_stays() {
 }
 
 #[test]
+fn a_group_that_has_few_cpus_gets_no_others() {
+    let isolation = WantedTuning { fast: None, pages: None, ..everything(1) };
+    for (now, expected) in [("1", "1"), ("1-2", "1"), ("0-3", "0-1"), ("", "0-1"), ("3", "0-1")] {
+        let fake = host();
+        fake.file("sys/fs/cgroup/cgroup.subtree_control", "cpu cpuset memory\n");
+        for group in ["init.scope", "user.slice"] {
+            fake.file(&format!("sys/fs/cgroup/{group}/cpuset.cpus"), "\n");
+        }
+        let file = "sys/fs/cgroup/system.slice/cpuset.cpus";
+        fake.file(file, &format!("{now}\n"));
+        let bound = tune(&fake, "vm", &isolation).unwrap();
+        assert_eq!(text(&fake, file), expected, "{now}");
+        bound.give_back().unwrap();
+        // Linux before 6.12 takes no empty list.
+        assert_eq!(text(&fake, file), if now.is_empty() { "0-3" } else { now });
+    }
+}
+
+#[test]
 fn a_controller_that_somebody_else_has_begun_to_use_stays() {
     let fake = host();
     let bound = tune(&fake, "vm", &WantedTuning { fast: None, pages: None, ..everything(1) }).unwrap();
@@ -240,6 +260,8 @@ fn a_controller_that_somebody_else_has_begun_to_use_stays() {
 fn a_step_that_fails_undoes_all_others() {
     for (at, what, said) in [
         ("nr_hugepages", Fault::Refuse, "resource busy"),
+        // It is ended after a minute, and is no device that hangs for good.
+        ("nr_hugepages=110", Fault::Hang, "finds memory for 0 of 94 pages"),
         ("nr_hugepages", Fault::Deny, "leave `hugepages` out of [host]"),
         ("subtree_control=+cpuset", Fault::Deny, "leave `isolate` out of [host]"),
         ("system.slice/cpuset.cpus", Fault::Hang, "did not end within"),
@@ -250,11 +272,51 @@ fn a_step_that_fails_undoes_all_others() {
         fake.fault(at, what);
         let error = tune(&fake, "vm", &everything(100)).unwrap_err();
         assert!(error.to_string().contains(said), "{at}: {error}");
-        if what != Fault::Hang {
+        if what != Fault::Hang || at.starts_with("nr_hugepages") {
             assert_eq!(settings(&fake.root()), before, "{at}");
             assert!(fake.journal_names().is_empty(), "{at}");
         }
     }
+}
+
+#[test]
+fn groups_that_end_meanwhile_are_no_trouble() {
+    for at in ["init.scope/cpuset.cpus", "user.slice/user-1000.slice/cgroup.subtree_control=+cpuset"] {
+        let fake = host();
+        fake.fault(at, Fault::Vanish);
+        let bound = tune(&fake, "vm", &WantedTuning { fast: None, pages: None, ..everything(1) }).unwrap();
+        bound.give_back().unwrap();
+        assert!(fake.journal_names().is_empty());
+    }
+}
+
+#[test]
+fn pages_that_were_promised_are_not_free_in_a_node_either() {
+    let fake = host();
+    let node = "sys/devices/system/node/node0/hugepages/hugepages-2048kB";
+    fake.file(&format!("{node}/nr_hugepages"), "16\n");
+    fake.file(&format!("{node}/free_hugepages"), "10\n");
+    let pages = Some(WantedPages { pool: Pool { node: Some(0), ..POOL }, count: 100 });
+    let bound = tune(&fake, "vm", &WantedTuning { pages, ..WantedTuning::default() }).unwrap();
+    assert_eq!(text(&fake, &format!("{node}/nr_hugepages")), (16 + 94).to_string());
+    bound.give_back().unwrap();
+    assert_eq!(text(&fake, &format!("{node}/nr_hugepages")), "16");
+}
+
+#[test]
+fn a_record_that_cannot_be_locked_is_told_and_left_to_the_next_start() {
+    let fake = host();
+    let before = settings(&fake.root());
+    let bound = tune(&fake, "vm", &everything(100)).unwrap();
+    let aside = fake.journals().with_extension("aside");
+    fs::rename(fake.journals(), &aside).unwrap();
+    fs::write(fake.journals(), "in the way").unwrap();
+    let error = bound.give_back().unwrap_err().to_string();
+    assert!(error.contains("settings of the host were not put back; the next start does"), "{error}");
+    fs::remove_file(fake.journals()).unwrap();
+    fs::rename(&aside, fake.journals()).unwrap();
+    assert_eq!(fake.manager().recover(&|| false).len(), 1);
+    assert_eq!(settings(&fake.root()), before);
 }
 
 #[test]
@@ -321,7 +383,7 @@ fn what_the_host_lacks_is_told_before_a_change() {
 /// What a machine may do, one after the other.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    Start(usize, u64, bool),
+    Start(usize, u64, &'static str),
     End(usize),
     Crash(usize),
     Recover,
@@ -329,7 +391,8 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        3 => (0usize..3, 7u64..60, any::<bool>()).prop_map(|(machine, pages, wide)| Event::Start(machine, pages, wide)),
+        3 => (0usize..3, 7u64..60, prop::sample::select(vec!["0", "0-1", "0,2", "0-3"]))
+            .prop_map(|(machine, pages, left)| Event::Start(machine, pages, left)),
         2 => (0usize..3).prop_map(Event::End),
         1 => (0usize..3).prop_map(Event::Crash),
         1 => Just(Event::Recover),
@@ -339,7 +402,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Machines come, go and crash in any order: each that runs has its pages and the governor, and when all are gone, the
+    /// Machines come, go and crash in any order: each that runs has its pages, its CPUs and the governor, and when all are gone, the
     /// host is as it was.
     #[test]
     fn the_last_machine_puts_everything_back(events in prop::collection::vec(event(), 1..14)) {
@@ -347,34 +410,37 @@ proptest! {
         fake.file(&format!("{PAGES}/free_hugepages"), "0\n");
         fake.file(&format!("{PAGES}/resv_hugepages"), "0\n");
         let before = settings(&fake.root());
-        let mut running: [Option<(Bound, u64)>; 3] = [None, None, None];
+        let mut running: [Option<(Bound, u64, CpuList)>; 3] = [None, None, None];
         for event in events {
             match event {
-                Event::Start(machine, count, wide) => if running[machine].is_none() {
+                Event::Start(machine, count, left) => if running[machine].is_none() {
                     fake.manager().recover(&|| false);
                     let wanted = WantedTuning {
-                        for_others: Some(cpus(if wide { "0-1" } else { "0" })),
+                        for_others: Some(cpus(left)),
                         ..everything(count)
                     };
                     let bound = tune(&fake, &format!("vm{machine}"), &wanted).unwrap();
-                    running[machine] = Some((bound, count));
+                    running[machine] = Some((bound, count, cpus(left)));
                 }
-                Event::End(machine) => if let Some((bound, _)) = running[machine].take() {
+                Event::End(machine) => if let Some((bound, ..)) = running[machine].take() {
                     bound.give_back().unwrap();
                 }
-                Event::Crash(machine) => if let Some((bound, _)) = running[machine].take() {
+                Event::Crash(machine) => if let Some((bound, ..)) = running[machine].take() {
                     bound.abandon();
                 }
                 Event::Recover => drop(fake.manager().recover(&|| false)),
             }
-            let wanted: u64 = running.iter().flatten().map(|(_, count)| *count).sum();
+            let wanted: u64 = running.iter().flatten().map(|(_, count, _)| *count).sum();
             prop_assert!(pages(&fake) >= 16 + wanted, "{} of {wanted}", pages(&fake));
             if wanted > 0 {
                 prop_assert_eq!(text(&fake, "sys/devices/system/cpu/cpufreq/policy2/scaling_governor"), "performance");
-                prop_assert!(!text(&fake, "sys/fs/cgroup/system.slice/cpuset.cpus").is_empty());
+                let others = cpus(&text(&fake, "sys/fs/cgroup/system.slice/cpuset.cpus"));
+                for (_, _, left) in running.iter().flatten() {
+                    prop_assert!(others.without(left).is_empty(), "{others} beside {left}");
+                }
             }
         }
-        for (bound, _) in running.into_iter().flatten() {
+        for (bound, ..) in running.into_iter().flatten() {
             bound.give_back().unwrap();
         }
         fake.manager().recover(&|| false);

@@ -66,6 +66,9 @@ pub enum GiveBackError {
         /// The record that is kept.
         journal: PathBuf,
     },
+    /// The record could not be locked, so that nothing was put back.
+    #[error("settings of the host were not put back; the next start does: {0}")]
+    Locked(#[source] JournalError),
     /// The host is as it was, but the record of the changes stays behind. The next start removes it.
     #[error(transparent)]
     Journal(#[from] JournalError),
