@@ -36,7 +36,7 @@ pub enum Event {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// A vCPU is about to execute the first instruction of the guest.
+    /// vCPU 0 is about to enter the guest; KVM may keep it for some 15 ms more.
     FirstInstruction,
     /// The firmware read from the fw_cfg device for the first time.
     FirmwareFwCfg,

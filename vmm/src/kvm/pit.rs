@@ -7,7 +7,9 @@
 //! guest would get its ticks as a storm.
 //!
 //! KVM lets go of the acknowledgements only after a grace period of SRCU, which takes 4 to 16 ms, longer than all of the rest that makes
-//! a VM. A thread waits for it beside the start: until then no guest has come as far as to program the PIT.
+//! a VM. A thread waits for it beside the start: vCPU 0 takes the PIT's lock at its first entry and waits there for what is left of
+//! the call. On Linux before 5.15 the start waits instead: with AVIC, the call and a vCPU's entry may wait for each other there for
+//! good.
 #![allow(unsafe_code, reason = "kvm-ioctls does not wrap KVM_REINJECT_CONTROL")]
 
 use std::ffi::c_ulong;
@@ -43,16 +45,13 @@ impl Pit {
 
     /// Begins to have KVM leave lost ticks alone. It holds the PIT's lock meanwhile.
     pub(super) fn leave_lost_ticks(&mut self, vm: &Arc<VmFd>) -> Result<(), HostError> {
+        let uname = rustix::system::uname();
+        if precedes_5_15(&uname.release().to_string_lossy()) {
+            leave_or_warn(vm);
+            return Ok(());
+        }
         let vm = Arc::clone(vm);
-        let leave = move || {
-            if let Err(error) = leave_lost_ticks(&vm) {
-                tracing::warn!(
-                    "KVM goes on counting lost ticks of the PIT ({error}): after a pause the guest may get them as a storm, and \
-                     on AMD's processors interrupts are slower; a newer kernel may help"
-                );
-            }
-        };
-        let started = thread::Builder::new().name("pit".into()).spawn(leave);
+        let started = thread::Builder::new().name("pit".into()).spawn(move || leave_or_warn(&vm));
         self.leaving = Some(started.map_err(|source| HostError::Setup { what: "start a thread", source })?);
         Ok(())
     }
@@ -71,9 +70,40 @@ impl Drop for Pit {
     }
 }
 
+fn leave_or_warn(vm: &VmFd) {
+    if let Err(error) = leave_lost_ticks(vm) {
+        tracing::warn!(
+            "KVM goes on counting lost ticks of the PIT ({error}): after a pause the guest may get them as a storm, and on AMD's \
+             processors interrupts are slower; a newer kernel may help"
+        );
+    }
+}
+
+/// Whether a kernel is older than 5.15, by its release: `5.10.0-28-amd64`.
+fn precedes_5_15(release: &str) -> bool {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) < (5, 15))
+}
+
 fn leave_lost_ticks(vm: &VmFd) -> io::Result<()> {
     let control = kvm_reinject_control { pit_reinject: 0, ..Default::default() };
     // SAFETY: the kernel reads one structure of this type at the address, which is valid for the call, and keeps none of it.
     let done = unsafe { ioctl_with_ref(vm, KVM_REINJECT_CONTROL, &control) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_told_apart() {
+        for old in ["5.14.21", "5.10.0-28-amd64", "4.19.0", "5.4-rc1", "5.9"] {
+            assert!(precedes_5_15(old), "{old}");
+        }
+        for new in ["5.15.0", "5.15-rc3", "6.1.0-18-amd64", "6.12.9", "10.0", "", "linux", "5"] {
+            assert!(!precedes_5_15(new), "{new}");
+        }
+    }
 }
