@@ -25,6 +25,11 @@ const PATH: &str = "/org/freedesktop/login1";
 /// Only what logind sends; the bus knows who that is.
 const RULE: &str = "type='signal',sender='org.freedesktop.login1',path='/org/freedesktop/login1',\
                     interface='org.freedesktop.login1.Manager',member='PrepareForSleep'";
+/// Logind has another name after each of its starts.
+const RULE_OF_OWNER: &str = "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',\
+                             interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.login1'";
+const BUS: &str = "org.freedesktop.DBus";
+const PATH_OF_BUS: &str = "/org/freedesktop/DBus";
 
 /// How long bus and logind may take for everything at a start.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -91,7 +96,9 @@ impl SleepLock {
             Lock::Delay => format!("the virtual machine {machine} gets ready"),
         };
         // Signals first: none is missed once there is a lock.
-        bus.call(&Call::of_bus("AddMatch", &[RULE]), deadline)?;
+        for rule in [RULE, RULE_OF_OWNER] {
+            bus.call(&Call::of_bus("AddMatch", &[rule]), deadline)?;
+        }
         let mut this = Self { bus, why, kind, held: None, asked: None, logind: None, longest: None };
         let answer = this.bus.call(&this.inhibit(), deadline)?;
         this.receive(answer);
@@ -155,6 +162,18 @@ impl SleepLock {
                 {
                     told.extend(message.boolean());
                 }
+                // The lock outlives logind's restart, which keeps its other end in /run/systemd/inhibit.
+                Kind::Signal
+                    if message.is_signal(PATH_OF_BUS, BUS, "NameOwnerChanged")
+                        && message.sender.as_deref() == Some(BUS) =>
+                {
+                    if let Some([name, _, owner]) = message.three_strings()
+                        && name == LOGIND
+                        && !owner.is_empty()
+                    {
+                        self.logind = Some(owner);
+                    }
+                }
                 _ => {}
             }
         }
@@ -164,6 +183,13 @@ impl SleepLock {
     /// Lets the host sleep.
     pub fn let_go(&mut self) {
         self.held = None;
+    }
+
+    /// Does not let it wait any longer. What keeps it awake stays.
+    pub fn let_go_of_delay(&mut self) {
+        if self.kind == Lock::Delay {
+            self.let_go();
+        }
     }
 
     /// Asks for a lock for the next time. It comes when there is something to hear.

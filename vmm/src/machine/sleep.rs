@@ -90,14 +90,19 @@ pub(super) struct Listener<F> {
 impl<F: FnMut(bool) + Send> Listener<F> {
     /// Whether there will be more.
     fn listen(&mut self) -> bool {
-        let heard = self.lock.lock().unwrap_or_else(PoisonError::into_inner).heard();
-        match heard {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        match lock.heard() {
             Ok(heard) => {
+                drop(lock);
                 heard.into_iter().for_each(&mut self.told);
                 true
             }
             Err(error) => {
                 tracing::warn!("the host's sleep is not heard of any longer: {error}");
+                // Nobody would let go of it when the host is to sleep, or tell a guest that was stopped to go on.
+                lock.let_go_of_delay();
+                drop(lock);
+                (self.told)(false);
                 false
             }
         }
@@ -129,7 +134,8 @@ impl Supervisor<'_> {
                 if let Err(why) = self.pause() {
                     tracing::warn!("the host sleeps, and the guest could not be paused before: {why}");
                 }
-                self.asleep = !paused && self.paused;
+                // It may be told twice, and has to go on all the same.
+                self.asleep |= !paused && self.paused;
                 if let Some(mut lock) = self.sleep.lock() {
                     lock.let_go();
                 }

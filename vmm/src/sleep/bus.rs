@@ -20,6 +20,11 @@ use rustix::net::{
 
 use super::message::{Call, Kind, Malformed, Message, length};
 
+/// The longest message that is read, in bytes: the bus's and logind's are far below this. Anybody may send longer ones.
+const LONGEST: usize = 1 << 20;
+/// How many messages are kept while an answer is waited for.
+const MOST_WAITING: usize = 64;
+
 /// Why the bus is of no use. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
@@ -62,6 +67,8 @@ impl From<Malformed> for BusError {
 pub(super) struct Bus {
     socket: OwnedFd,
     incoming: Vec<u8>,
+    /// How many of the bytes to come are of a message that is too long.
+    skipped: usize,
     fds: VecDeque<OwnedFd>,
     /// Messages that came while an answer was waited for.
     waiting: VecDeque<Message>,
@@ -81,7 +88,7 @@ impl Bus {
         let path = path.display().to_string();
         let socket = open().map_err(|source| BusError::Unreachable { path, source })?;
         let (incoming, fds, waiting) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        let mut this = Self { socket, incoming, fds, waiting, serial: 0 };
+        let mut this = Self { socket, incoming, skipped: 0, fds, waiting, serial: 0 };
         this.authenticate(deadline)?;
         this.call(&Call::of_bus("Hello", &[]), deadline)?;
         Ok(this)
@@ -129,12 +136,14 @@ impl Bus {
         let serial = self.send(call)?;
         loop {
             while let Some(message) = self.parsed()? {
-                if message.reply_to != Some(serial) {
-                    self.waiting.push_back(message);
-                } else if message.kind == Kind::Error {
-                    return Err(BusError::Refused(message.error.unwrap_or_default()));
-                } else {
-                    return Ok(message);
+                match message.kind {
+                    Kind::Return if message.reply_to == Some(serial) => return Ok(message),
+                    Kind::Error if message.reply_to == Some(serial) => {
+                        return Err(BusError::Refused(message.error.unwrap_or_default()));
+                    }
+                    // Others say nothing that is listened to, whatever they claim to answer.
+                    Kind::Signal if self.waiting.len() < MOST_WAITING => self.waiting.push_back(message),
+                    _ => {}
                 }
             }
             self.wait(PollFlags::IN, deadline)?;
@@ -154,14 +163,33 @@ impl Bus {
         self.parsed()
     }
 
-    /// The first message of what has arrived.
+    /// The first message of what has arrived. One that is too long or cannot be read is left out, and its descriptors are closed:
+    /// anybody on the bus may send such.
     fn parsed(&mut self) -> Result<Option<Message>, BusError> {
-        let Some(length) = length(&self.incoming)?.filter(|length| *length <= self.incoming.len()) else {
-            return Ok(None);
-        };
-        let bytes: Vec<u8> = self.incoming.drain(..length).collect();
-        let mut fds = std::iter::from_fn(|| self.fds.pop_front());
-        Ok(Some(Message::read(&bytes, &mut fds)?))
+        loop {
+            let skipped = self.skipped.min(self.incoming.len());
+            self.incoming.drain(..skipped);
+            self.skipped -= skipped;
+            let Some(length) = length(&self.incoming)? else { return Ok(None) };
+            if length > LONGEST {
+                tracing::debug!("a message of {length} bytes on the system bus is not read");
+                self.skipped = length;
+                self.fds.clear();
+                continue;
+            }
+            if length > self.incoming.len() {
+                return Ok(None);
+            }
+            let bytes: Vec<u8> = self.incoming.drain(..length).collect();
+            let mut fds = std::iter::from_fn(|| self.fds.pop_front());
+            match Message::read(&bytes, &mut fds) {
+                Ok(message) => return Ok(Some(message)),
+                Err(Malformed) => {
+                    tracing::debug!("a message of {length} bytes on the system bus cannot be read");
+                    self.fds.clear();
+                }
+            }
+        }
     }
 
     /// Takes what has arrived, as far as there is something.
@@ -202,6 +230,10 @@ impl Bus {
     fn wait(&self, what: PollFlags, deadline: Instant) -> Result<(), BusError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Also beside somebody who never stops sending.
+                return Err(BusError::Slow);
+            }
             let left = Timespec::try_from(left).map_err(|_| BusError::Slow)?;
             match poll(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), what)], Some(&left)) {
                 Ok(0) => return Err(BusError::Slow),

@@ -1,12 +1,12 @@
 //! Messages of D-Bus: [D-Bus Specification 0.43](https://dbus.freedesktop.org/doc/dbus-specification.html), "Message Format", as
-//! far as calls with strings, their answers, and signals with one boolean go. Little-endian, as every peer on this host is.
+//! far as calls with strings, their answers, and signals with strings or one boolean go. Sent are little-endian ones.
 
 use std::os::fd::OwnedFd;
 
 /// Bytes of a header before its fields, the length of these included.
 pub(super) const FIXED: usize = 16;
-/// The longest message, "Valid Names" and "Message Format": 128 MiB. Ours and logind's are far below this.
-const LONGEST: usize = 1 << 20;
+/// The longest message, "Message Format": 128 MiB.
+const LONGEST: usize = 1 << 27;
 
 /// Codes of header fields.
 const FIELD_PATH: u8 = 1;
@@ -138,6 +138,7 @@ pub(super) struct Message {
     of: [Option<String>; 3],
     signature: String,
     body: Vec<u8>,
+    big_endian: bool,
 }
 
 /// A message that is none.
@@ -149,11 +150,7 @@ pub(super) fn length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     if bytes.len() < FIXED {
         return Ok(None);
     }
-    let mut reader = Reader { bytes, at: 0 };
-    if reader.byte()? != b'l' {
-        return Err(Malformed);
-    }
-    reader.at = 4;
+    let mut reader = Reader { bytes, at: 4, big_endian: is_big_endian(bytes)? };
     let body = reader.number()?;
     reader.at = 12;
     let fields = reader.number()?;
@@ -166,10 +163,20 @@ pub(super) fn length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         .map(Some)
 }
 
+/// The byte order that a message says it has.
+fn is_big_endian(message: &[u8]) -> Result<bool, Malformed> {
+    match message.first() {
+        Some(b'l') => Ok(false),
+        Some(b'B') => Ok(true),
+        _ => Err(Malformed),
+    }
+}
+
 impl Message {
     /// Reads a whole message, and takes the descriptors that belong to it.
     pub(super) fn read(bytes: &[u8], fds: &mut impl Iterator<Item = OwnedFd>) -> Result<Self, Malformed> {
-        let mut reader = Reader { bytes, at: 1 };
+        let big_endian = is_big_endian(bytes)?;
+        let mut reader = Reader { bytes, at: 1, big_endian };
         let kind = match reader.byte()? {
             1 => Kind::Call,
             2 => Kind::Return,
@@ -188,6 +195,7 @@ impl Message {
             of: [None, None, None],
             signature: String::new(),
             body: bytes.get(end.next_multiple_of(8)..).ok_or(Malformed)?.to_vec(),
+            big_endian,
         };
         while reader.at < end {
             reader.align(8);
@@ -216,11 +224,15 @@ impl Message {
         }
         if let Some(name) = &message.error
             && message.signature.starts_with('s')
-            && let Ok(why) = (Reader { bytes: &message.body, at: 0 }).string()
+            && let Ok(why) = message.arguments().string()
         {
             message.error = Some(format!("{why} ({name})"));
         }
         Ok(message)
+    }
+
+    fn arguments(&self) -> Reader<'_> {
+        Reader { bytes: &self.body, at: 0, big_endian: self.big_endian }
     }
 
     /// Whether it has these names.
@@ -231,25 +243,38 @@ impl Message {
 
     /// Its only argument, a boolean.
     pub(super) fn boolean(&self) -> Option<bool> {
-        let value = || Reader { bytes: &self.body, at: 0 }.number().ok();
-        if self.signature == "b" { value().map(|value| value != 0) } else { None }
+        if self.signature != "b" {
+            return None;
+        }
+        self.arguments().number().ok().map(|value| value != 0)
+    }
+
+    /// Its only arguments, three strings.
+    pub(super) fn three_strings(&self) -> Option<[String; 3]> {
+        if self.signature != "sss" {
+            return None;
+        }
+        let mut reader = self.arguments();
+        Some([reader.string().ok()?, reader.string().ok()?, reader.string().ok()?])
     }
 
     /// Its only argument, a variant with a number of 64 bits.
     pub(super) fn variant_u64(&self) -> Option<u64> {
-        let mut reader = Reader { bytes: &self.body, at: 0 };
+        let mut reader = self.arguments();
         if self.signature != "v" || reader.signature().ok()? != "t" {
             return None;
         }
         reader.align(8);
-        Some(u64::from_le_bytes(reader.take(8).ok()?.try_into().ok()?))
+        let bytes = reader.take(8).ok()?.try_into().ok()?;
+        Some(if self.big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 }
 
-/// Reads what [`Writer`] writes.
+/// Reads what [`Writer`] writes, and the same of the other byte order.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    big_endian: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -271,7 +296,8 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<usize, Malformed> {
         self.align(4);
         let bytes = self.take(4)?.try_into().map_err(|_| Malformed)?;
-        usize::try_from(u32::from_le_bytes(bytes)).map_err(|_| Malformed)
+        let number = if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        usize::try_from(number).map_err(|_| Malformed)
     }
 
     fn text(&mut self, length: usize) -> Result<String, Malformed> {

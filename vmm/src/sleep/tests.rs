@@ -24,6 +24,13 @@ enum Value<'a> {
 
 /// A message: its kind, the header fields by their codes, and the body.
 fn message(kind: u8, fields: &[(u8, Value<'_>)], body: &[u8]) -> Vec<u8> {
+    ordered(b'l', kind, fields, body)
+}
+
+/// One in this byte order, which its body has as well.
+fn ordered(order: u8, kind: u8, fields: &[(u8, Value<'_>)], body: &[u8]) -> Vec<u8> {
+    let bytes_of = |number: u32| if order == b'B' { number.to_be_bytes() } else { number.to_le_bytes() };
+    let length_of = |bytes: &[u8]| bytes_of(u32::try_from(bytes.len()).unwrap());
     let mut header = Vec::new();
     for (code, value) in fields {
         header.resize(header.len().next_multiple_of(8), 0);
@@ -31,13 +38,13 @@ fn message(kind: u8, fields: &[(u8, Value<'_>)], body: &[u8]) -> Vec<u8> {
         match value {
             Value::Text(kind, text) => {
                 header.extend([*kind as u8, 0]);
-                header.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+                header.extend(length_of(text.as_bytes()));
                 header.extend(text.bytes());
                 header.push(0);
             }
             Value::Number(number) => {
                 header.extend(b"u\0");
-                header.extend(number.to_le_bytes());
+                header.extend(bytes_of(*number));
             }
             Value::Signature(text) => {
                 header.extend(b"g\0");
@@ -47,10 +54,10 @@ fn message(kind: u8, fields: &[(u8, Value<'_>)], body: &[u8]) -> Vec<u8> {
             }
         }
     }
-    let mut bytes = vec![b'l', kind, 1, 1];
-    bytes.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
-    bytes.extend(9u32.to_le_bytes());
-    bytes.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
+    let mut bytes = vec![order, kind, 1, 1];
+    bytes.extend(length_of(body));
+    bytes.extend(bytes_of(9));
+    bytes.extend(length_of(&header));
     bytes.extend(&header);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     bytes.extend(body);
@@ -66,6 +73,25 @@ fn signal(sender: &str, member: &str, value: bool) -> Vec<u8> {
         (8, Value::Signature("b")),
     ];
     message(4, &fields, &u32::from(value).to_le_bytes())
+}
+
+/// Logind has got another name on the bus, as `sender` says.
+fn new_owner(sender: &str, owner: &str) -> Vec<u8> {
+    let fields = [
+        (1, Value::Text('o', PATH_OF_BUS)),
+        (2, Value::Text('s', BUS)),
+        (3, Value::Text('s', "NameOwnerChanged")),
+        (7, Value::Text('s', sender)),
+        (8, Value::Signature("sss")),
+    ];
+    let mut body = Vec::new();
+    for text in [LOGIND, LOGINDS_NAME, owner] {
+        body.resize(body.len().next_multiple_of(4), 0);
+        body.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+        body.extend(text.bytes());
+        body.push(0);
+    }
+    message(4, &fields, &body)
 }
 
 /// What the bus does with `Inhibit`.
@@ -151,6 +177,12 @@ fn serve(mut stream: UnixStream, does: Does, tell: &Sender<String>) {
         } else if !has("Inhibit") {
             // A signal before the answer is not lost, and is nobody's that counts.
             stream.write_all(&signal(":1.99", "PrepareForSleep", true)).unwrap();
+            // Nor is one that says it were the answer.
+            let fields = [(5, Value::Number(serial)), (7, Value::Text('s', ":1.99"))];
+            stream.write_all(&message(4, &fields, &[])).unwrap();
+            if has("GetId") {
+                stream.write_all(&signal(LOGINDS_NAME, "PrepareForSleep", true).repeat(100)).unwrap();
+            }
             stream.write_all(&back(2, Vec::new(), &[])).unwrap();
         } else if does == Does::Refuse {
             let mut body = 9u32.to_le_bytes().to_vec();
@@ -200,6 +232,7 @@ fn a_lock_blocks_sleep_and_the_lid_until_it_is_dropped() {
     assert_eq!([bus.next(), bus.next()], ["NEGOTIATE_UNIX_FD", "BEGIN"]);
     assert!(bus.next().contains("Hello"));
     assert!(bus.next().contains(RULE));
+    assert!(bus.next().contains(RULE_OF_OWNER));
     let asked = bus.next();
     for word in
         ["sleep:handle-lid-switch\0", "optimus-vmm\0", "the virtual machine vm has devices", "block\0"]
@@ -215,8 +248,8 @@ fn a_lock_that_delays_is_let_go_and_taken_again() {
     let bus = FakeBus::new(Does::Grant);
     let mut lock = bus.take(Lock::Delay).unwrap();
     assert_eq!(lock.longest(), Some(Duration::from_secs(5)));
-    let calls: Vec<_> = (0..7).map(|_| bus.next()).collect();
-    assert!(calls[5].contains("delay\0") && !calls[5].contains("lid"), "{calls:?}");
+    let calls: Vec<_> = (0..8).map(|_| bus.next()).collect();
+    assert!(calls[6].contains("delay\0") && !calls[6].contains("lid"), "{calls:?}");
     // Those of others, and other signals, mean nothing.
     bus.to_client.send(signal(":1.99", "PrepareForSleep", true)).unwrap();
     bus.to_client.send(signal(LOGINDS_NAME, "PrepareForShutdown", true)).unwrap();
@@ -233,6 +266,60 @@ fn a_lock_that_delays_is_let_go_and_taken_again() {
     bus.to_client.send(signal(LOGINDS_NAME, "PrepareForSleep", true)).unwrap();
     assert_eq!(wait(&mut lock), [true]);
     assert!(lock.held.is_some());
+}
+
+#[test]
+fn logind_is_heard_after_its_restart() {
+    let bus = FakeBus::new(Does::Grant);
+    let mut lock = bus.take(Lock::Delay).unwrap();
+    let new = ":1.50";
+    // Only the bus knows, and a name that has gone leaves the former one.
+    for told in [new_owner(":1.99", ":1.99"), new_owner(BUS, ""), signal(":1.99", "PrepareForSleep", true)] {
+        bus.to_client.send(told).unwrap();
+    }
+    bus.to_client.send(signal(LOGINDS_NAME, "PrepareForSleep", false)).unwrap();
+    assert_eq!(wait(&mut lock), [false]);
+    bus.to_client.send(new_owner(BUS, new)).unwrap();
+    bus.to_client.send(signal(LOGINDS_NAME, "PrepareForSleep", false)).unwrap();
+    bus.to_client.send(signal(new, "PrepareForSleep", true)).unwrap();
+    assert_eq!(wait(&mut lock), [true]);
+    assert!(lock.held.is_some());
+}
+
+#[test]
+fn messages_of_strangers_do_not_end_the_hearing() {
+    let bus = FakeBus::new(Does::Grant);
+    let mut lock = bus.take(Lock::Delay).unwrap();
+    // Of a header field with a type that nobody has heard of.
+    let mut unreadable = message(4, &[(200, Value::Number(1))], &[]);
+    let at = unreadable.windows(2).position(|two| two == b"u\0").unwrap();
+    unreadable[at] = b'd';
+    bus.to_client.send(unreadable).unwrap();
+    bus.to_client.send(message(1, &[], &vec![b'l'; 3 << 20])).unwrap();
+    bus.to_client.send(message(77, &[], &[])).unwrap();
+    let fields = [
+        (1, Value::Text('o', PATH)),
+        (2, Value::Text('s', MANAGER)),
+        (3, Value::Text('s', "PrepareForSleep")),
+        (7, Value::Text('s', LOGINDS_NAME)),
+        (8, Value::Signature("b")),
+    ];
+    bus.to_client.send(ordered(b'B', 4, &fields, &1u32.to_be_bytes())).unwrap();
+    assert_eq!(wait(&mut lock), [true]);
+    bus.to_client.send(signal(LOGINDS_NAME, "PrepareForSleep", false)).unwrap();
+    assert_eq!(wait(&mut lock), [false]);
+}
+
+#[test]
+fn signals_before_an_answer_are_kept_up_to_a_limit() {
+    let bus = FakeBus::new(Does::Grant);
+    let mut lock = bus.take(Lock::Delay).unwrap();
+    assert!(lock.heard().unwrap().is_empty());
+    lock.bus.call(&Call::of_bus("GetId", &[]), Instant::now() + PATIENCE * 4).unwrap();
+    // Two of the 64 are a stranger's.
+    assert_eq!(lock.heard().unwrap(), [true; 62]);
+    let late = lock.bus.call(&Call::of_bus("GetId", &[]), Instant::now());
+    assert!(matches!(late, Err(BusError::Slow)), "{late:?}");
 }
 
 #[test]
@@ -273,7 +360,7 @@ fn garbage_brings_nothing_down() {
             let _ = read(&bytes);
         }
     }
-    for wrong in [&b"B\x01\0\x01"[..], &[b'l', 1, 0, 1, 0xff, 0xff, 0xff, 0xff]] {
+    for wrong in [&b"b\x01\0\x01"[..], &[b'l', 1, 0, 1, 0xff, 0xff, 0xff, 0xff]] {
         let mut bytes = wrong.to_vec();
         bytes.resize(16, 0);
         assert!(message::length(&bytes).is_err(), "{wrong:?}");
