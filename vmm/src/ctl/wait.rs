@@ -161,9 +161,12 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// What of the awaited is so already.
+    /// What of the awaited is so already. Of a machine that has just ended nothing is: what it said before is still to be read.
     fn state(&self, connection: &mut Connection) -> Result<Option<Value>, CtlError> {
-        let status = connection.execute("query-status", json!({}))?;
+        let status = match connection.execute("query-status", json!({})) {
+            Err(CtlError::Talk { .. }) => return Ok(None),
+            status => status?,
+        };
         let word = status["status"].as_str().unwrap_or_default();
         let is = |awaited: &&Awaited| match awaited {
             Awaited::Running => word == "running",
@@ -265,6 +268,18 @@ mod tests {
         assert_eq!(answer, came(Awaited::Running, false, "running"));
         let answer = waited(&["shutdown", "running"], &[RESET], &[Awaited::Running], 60.0).unwrap();
         assert_eq!(answer, came(Awaited::Running, false, "running"));
+    }
+
+    #[test]
+    fn an_end_before_the_answer_is_an_end_and_no_fault() {
+        // The fake ends at the question that STOP leads to, and then at the first one.
+        let answer = waited(&["running"], &[STOP], &[Awaited::Stopped], 60.0).unwrap();
+        assert_eq!(answer, came(Awaited::Stopped, false, "paused"));
+        for states in [&["running"] as &[_], &[]] {
+            // It is a thread of this process, whose end is then waited for.
+            let error = waited(states, &[STOP], &[Awaited::Shutdown], 0.3).unwrap_err();
+            assert_eq!(error.to_string(), "made has not ended within 0.3 s");
+        }
     }
 
     #[test]
