@@ -24,8 +24,10 @@ pub struct Refusals {
     pub plan: MachinePlan,
     /// What it would do without, or not as the user may think.
     pub warnings: Vec<Finding>,
-    /// What a start would end with.
+    /// What a start would end with, but for `devices`.
     pub problems: Vec<Finding>,
+    /// Devices of the host that it would not get. Each message ends with what to do, behind its last colon.
+    pub devices: Vec<Finding>,
 }
 
 /// What would be refused of the machine of a vm.toml. On `another` host only its devices are looked at: files, KVM and memory
@@ -39,8 +41,8 @@ pub fn refusals(path: &Path, another: Option<&HostFiles>) -> Result<Refusals, Fa
     let facts = HostFacts::gather_from(files, config.lent_devices());
     let mut plan = plan::plan(config, &facts)?;
     let warnings = std::mem::take(&mut plan.warnings);
-    let problems = refused_devices(&plan, files);
-    Ok(Refusals { plan, warnings, problems })
+    let devices = refused_devices(&plan, files);
+    Ok(Refusals { plan, warnings, problems: Vec::new(), devices })
 }
 
 fn here(path: &Path) -> Result<Refusals, Failure> {
@@ -60,7 +62,6 @@ fn here(path: &Path) -> Result<Refusals, Failure> {
         problems.push(plan.problem(memory(), error.to_string()).about_host());
     }
     problems.extend(refused_ends(&plan));
-    problems.extend(refused_devices(&plan, &HostFiles::default()));
     problems.extend(refused_tuning(&plan, &HostFiles::default()));
     // Of memory for a virtual GPU nobody knows how much will be locked.
     if plan.passthrough.iter().any(|device| device.host.function().is_some())
@@ -68,5 +69,6 @@ fn here(path: &Path) -> Result<Refusals, Failure> {
     {
         problems.push(plan.problem(memory(), why).about_host());
     }
-    Ok(Refusals { plan, warnings, problems })
+    let devices = refused_devices(&plan, &HostFiles::default());
+    Ok(Refusals { plan, warnings, problems, devices })
 }

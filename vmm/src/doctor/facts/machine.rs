@@ -47,10 +47,11 @@ impl MachineFile {
         }
         let another = (!context.is_live()).then(|| context.files());
         match machine::refusals(path, another.as_ref()) {
-            Ok(Refusals { plan, warnings, problems }) => {
+            Ok(Refusals { plan, warnings, problems, devices }) => {
                 file.memory = Some(plan.memory.size);
                 file.warnings = warnings.iter().map(problem).collect();
-                file.problems = problems.iter().map(problem).collect();
+                let devices = devices.iter().map(refused_device);
+                file.problems = problems.iter().map(problem).chain(devices).collect();
             }
             Err(failure) => file.problems = of_failure(&failure),
         }
@@ -79,17 +80,37 @@ fn of_failure(failure: &Failure) -> Vec<Problem> {
 }
 
 fn problem(finding: &Finding) -> Problem {
-    let (message, help) = match finding.help() {
-        // What is about the host ends with what to do.
-        None if finding.is_about_host() => match finding.message().rsplit_once(": ") {
-            Some((message, cure)) => (message, Some(cure)),
-            None => (finding.message(), None),
-        },
-        help => (finding.message(), help),
-    };
     Problem {
         place: finding.location().map(|location| location.to_string()),
-        message: message.to_owned(),
-        help: help.map(str::to_owned),
+        message: finding.message().to_owned(),
+        help: finding.help().map(str::to_owned),
+    }
+}
+
+/// A device that is not lent, whose message ends with what to do.
+fn refused_device(finding: &Finding) -> Problem {
+    let whole = problem(finding);
+    match (&whole.help, whole.message.rsplit_once(": ")) {
+        (None, Some((message, cure))) => {
+            Problem { message: message.to_owned(), help: Some(cure.to_owned()), ..whole.clone() }
+        }
+        _ => whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_said_of_a_device_ends_with_a_cure() {
+        let message =
+            "0000:01:00.0 is a PCI bridge, which cannot be passed through: name the device below it";
+        let split = refused_device(&Finding::of_host(message));
+        assert_eq!(split.message, "0000:01:00.0 is a PCI bridge, which cannot be passed through");
+        assert_eq!(split.help.as_deref(), Some("name the device below it"));
+        let message = "cannot listen at vm.sock: another program listens there";
+        let whole = problem(&Finding::of_host(message));
+        assert_eq!((whole.message.as_str(), whole.help), (message, None));
     }
 }
