@@ -7,6 +7,9 @@ use super::files::Disk;
 use super::{os_word, shell_word};
 use crate::wrapping::wrap;
 
+/// The doctor's findings about rights and about who has the GPU, which `host setup` mends.
+const MENDED_BY_SETUP: [&str; 3] = ["gpu-driver", "locked-memory", "rights"];
+
 /// All of it; `in_the_way` are the names of the findings that keep the machine from starting.
 pub(super) fn text(draft: &Draft<'_>, in_the_way: &[&str]) -> String {
     let mut out = String::new();
@@ -43,6 +46,12 @@ pub(super) fn text(draft: &Draft<'_>, in_the_way: &[&str]) -> String {
             "Next: `optimus-vmm doctor {file}`, which says how to mend what stands in the way: {}",
             in_the_way.join(", ")
         ));
+        let mended = |id: &&str| MENDED_BY_SETUP.contains(id);
+        if draft.survey.live && draft.gpu.is_some() && in_the_way.iter().any(mended) {
+            say(&format!(
+                "`optimus-vmm host setup --dry-run {file}` shows what gives users rights for good, and with `--bind boot` what binds the devices at boot"
+            ));
+        }
     }
     out
 }

@@ -101,6 +101,9 @@ fn the_end_names_files_and_the_next_command() {
     let mut here = found.clone();
     here.live = true;
     let draft = Draft::new(&asked, &here, None).unwrap();
+    let setup = "`optimus-vmm host setup --dry-run my-vm.toml`";
+    assert!(summary::text(&draft, &["iommu", "gpu-driver"]).contains(setup));
+    assert!(!summary::text(&draft, &["firmware"]).contains(setup));
     assert!(summary::text(&draft, &[]).contains("Next: `sudo optimus-vmm run my-vm.toml`"));
     here.root = true;
     let draft = Draft::new(&asked, &here, None).unwrap();
