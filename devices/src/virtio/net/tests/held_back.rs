@@ -1,6 +1,6 @@
 //! Frames that a peer has taken and not passed on yet, when the driver's part is over.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
@@ -46,6 +46,8 @@ struct Holding {
     silent: UnixStream,
     holds: Arc<AtomicBool>,
     may: Arc<AtomicBool>,
+    /// How often it was asked to.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Peer for Holding {
@@ -70,6 +72,7 @@ impl Peer for Holding {
 
     fn unblock(&mut self) -> io::Result<()> {
         self.holds.fetch_and(!self.may.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.asked.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -80,15 +83,23 @@ fn a_reset_leaves_nothing_behind_that_the_other_side_takes() {
     silent.set_nonblocking(true).unwrap();
     while io::Write::write(&mut silent, &[0; 4096]).is_ok() {}
     let (holds, may) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let peer = Holding { silent, holds: Arc::clone(&holds), may: Arc::clone(&may) };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let peer =
+        Holding { silent, holds: Arc::clone(&holds), may: Arc::clone(&may), asked: Arc::clone(&asked) };
     let mut guest = Guest::new(Box::new(peer), BASIC);
     guest.send(Header::default(), &frame(MAC, 60));
     // One that takes nothing does not hold the driver up for long.
     let begun = Instant::now();
     guest.driver.set_status(0);
     assert!(begun.elapsed() < PATIENCE && holds.load(Ordering::SeqCst));
+    let before = asked.load(Ordering::SeqCst);
     guest.start(BASIC);
-    // The worker has asked once, in vain, and sleeps.
+    let deadline = Instant::now() + PATIENCE;
+    while asked.load(Ordering::SeqCst) == before {
+        assert!(Instant::now() < deadline, "the next worker does not look after it");
+        std::thread::yield_now();
+    }
+    // The worker has asked in vain, and sleeps.
     std::thread::sleep(std::time::Duration::from_millis(30));
     may.store(true, Ordering::SeqCst);
     guest.driver.set_status(0);
