@@ -13,15 +13,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("ovmf_2022_11_2m_with_256_mib_of_huge_pages", 30, oldest_and_smallest),
     scenario("ovmf_2022_11_4m_with_2_gib_and_2_cores", 40, two_cores),
     scenario("ovmf_2025_02_with_4_processors", 60, four_processors),
-    Scenario {
-        name: "ovmf_2026_08_with_5_gib",
-        seconds: 60,
-        large: true,
-        iommu: "on",
-        cpus: 1,
-        by_hand: false,
-        run: newest_and_largest,
-    },
+    Scenario { large: true, ..scenario("ovmf_2026_08_with_5_gib", 60, newest_and_largest) },
 ];
 
 fn oldest_and_smallest() -> Outcome {

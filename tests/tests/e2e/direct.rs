@@ -8,7 +8,7 @@ use crate::{Scenario, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("direct_bzimage_reboots", 60, reboots),
-    scenario("direct_bzimage_with_4_processors", 50, processors),
+    Scenario { large: true, ..scenario("direct_bzimage_with_4_processors", 50, processors) },
     scenario("direct_elf_reboots_with_4_processors", 90, elf),
 ];
 

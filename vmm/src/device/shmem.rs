@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vocabulary::{ByteSize, PciAddress, Resolution};
 
+use self::file::ShmemError;
 use self::mapping::Mapping;
 use super::{Assembly, DeviceError, Opened, Opening, PciNeed, Spec, UsedFile};
 use crate::finding::{Resolver, Section};
@@ -159,8 +160,10 @@ impl Spec for Shmem {
                 let error = *error;
                 let (key, help) = (error.key(), error.help(self));
                 let message = format!("{}: {error}", self.section());
-                let problem = opening.origin.problem(self.section().key(key), message).about_host();
-                opening.problems.push(problem.with_help(help));
+                let problem = opening.origin.problem(self.section().key(key), message).with_help(help);
+                // The file is right; another machine is in the way.
+                let busy = matches!(error, ShmemError::Used { .. });
+                opening.problems.push(if busy { problem.about_host() } else { problem });
                 None
             }
         }
