@@ -128,6 +128,17 @@ fn a_list_that_leads_elsewhere_removes_nothing() {
     }
 }
 
+#[test]
+fn the_manual_takes_a_folder_and_no_options() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [&["--help"][..], &[], &["one", "two"]] {
+        let (good, why) =
+            said(Command::new(built().join("optimus-vmm-manual")).args(words).current_dir(folder.path()));
+        assert!(!good && why.contains("write one folder"), "{words:?}: {why}");
+    }
+    assert!(files(folder.path()).is_empty());
+}
+
 /// groff(1) and mandoc(1) complain of nothing, and what is shown has the words of the help.
 #[test]
 fn man_pages_are_well_formed() {

@@ -4,11 +4,18 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+const USAGE: &str =
+    "write one folder, as in `optimus-vmm-manual target/manual`: man pages and completions come below it";
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let (Some(folder), None) = (words.next(), words.next()) else {
-        return fail("write one folder, as in `optimus-vmm-manual target/manual`", 2);
+        return fail(USAGE, 2);
     };
+    // An option that somebody hopes for, and hardly a folder.
+    if folder.as_encoded_bytes().starts_with(b"-") {
+        return fail(USAGE, 2);
+    }
     match vmm::write_manual(Path::new(&folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), 1),
