@@ -242,6 +242,12 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:12", "refuse", "pause", "shutdown", "ignore", "^"],
     ),
     case(
+        "a shutdown for the host's sleep that ends nothing",
+        "[host]\non_sleep = \"shutdown\"\n[machine]\non_poweroff = \"restart\"\n",
+        &[],
+        &["vm.toml:2:12", "does not end it", "write `on_poweroff = \"destroy\"` in [machine]", "^"],
+    ),
+    case(
         "polling for too long",
         "[cpu]\nhalt_poll_ns = 1000000000\n",
         &[],

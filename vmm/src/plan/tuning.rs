@@ -30,6 +30,11 @@ pub(super) fn plan(
         let help = "mount sysfs, or leave `governor` out";
         problems.push(config.problem(Section::Host.key("governor"), message).with_help(help).about_host());
     }
+    if wanted.isolate && facts.cpus == KnownCpus::NotTold {
+        let message = "cannot tell which CPUs to leave to programs: /sys/devices/system/cpu does not tell which CPUs the host has";
+        let help = "mount sysfs, or leave `isolate` out";
+        problems.push(config.problem(Section::Host.key("isolate"), message).with_help(help).about_host());
+    }
     let page = config.machine.hugepages.page_size().filter(|_| wanted.hugepages == PageSource::Allocate);
     let cpus = if used.is_empty() { online } else { used };
     let pages = page.map(|page| WantedPages {

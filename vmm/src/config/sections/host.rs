@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use vocabulary::Hugepages;
 
 use super::super::Machine;
+use super::machine::Action;
 use super::scheduling::Scheduling;
 use crate::finding::{Resolver, Section};
 
@@ -81,6 +82,14 @@ impl Resolver {
                 Section::Host.key("hugepages"),
                 "huge pages are to be allocated, and the guest's memory is in none",
                 "add `hugepages = \"2M\"` to [machine]",
+            );
+        }
+        if host.on_sleep == Some(OnSleep::Shutdown) && machine.on_poweroff != Action::Destroy {
+            self.problem_with_help(
+                Section::Host.key("on_sleep"),
+                "the host would wait for the machine's end before it sleeps, and with this `on_poweroff` a guest that powers off \
+                 does not end it",
+                "write `on_poweroff = \"destroy\"` in [machine], or leave it out",
             );
         }
     }

@@ -73,6 +73,9 @@ fn settings_follow_the_cpus_of_vcpus() {
     let untold = HostFacts { cpus: None.into(), ..HostFacts::default() };
     let problem = planned("[host]\ngovernor = \"performance\"", &untold).unwrap_err().to_string();
     assert!(problem.contains("test.toml:6:12") && problem.contains("leave `governor` out"), "{problem}");
+    let isolated = "[cpu]\ncount = 1\npin = [[2]]\n[host]\nisolate = true\n";
+    let problem = planned(isolated, &untold).unwrap_err().to_string();
+    assert!(problem.contains("leave `isolate` out"), "{problem}");
     // Nobody has looked at its CPUs.
     let plan = planned(text, &HostFacts::unasked()).unwrap();
     assert!(report(&plan, &[]).text().contains("other programs have the CPUs that the host has only"));
