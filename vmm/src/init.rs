@@ -84,15 +84,3 @@ fn os_word(os: GuestOs) -> &'static str {
         GuestOs::Other => "other",
     }
 }
-
-/// A path as a shell reads it back.
-fn shell_word(path: &std::path::Path) -> String {
-    let text = path.display().to_string();
-    let plain = |character: char| character.is_alphanumeric() || "/._-+:@%,".contains(character);
-    if text.chars().all(plain) && !text.starts_with('-') {
-        return text;
-    }
-    let quoted = format!("'{}'", text.replace('\'', r"'\''"));
-    // A word that begins with a dash would be an option.
-    if text.starts_with('-') { format!("./{quoted}") } else { quoted }
-}

@@ -1,4 +1,4 @@
-//! Reports for people: long lines are broken where words end.
+//! Texts for people: long lines are broken where words end, and paths are quoted for the shell that they are copied to.
 
 /// Columns of a report, where lines can be broken.
 const WIDTH: usize = 110;
@@ -32,4 +32,16 @@ pub fn wrap(out: &mut String, indent: usize, text: &str) {
 pub fn wrap_below(out: &mut String, indent: usize, text: &str) {
     out.push_str(&" ".repeat(indent));
     wrap(out, indent, text);
+}
+
+/// A path as a shell reads it back.
+pub(crate) fn shell_word(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = |character: char| character.is_alphanumeric() || "/._-+:@%,".contains(character);
+    if text.chars().all(plain) && !text.starts_with('-') {
+        return text;
+    }
+    let quoted = format!("'{}'", text.replace('\'', r"'\''"));
+    // A word that begins with a dash would be an option.
+    if text.starts_with('-') { format!("./{quoted}") } else { quoted }
 }

@@ -1,8 +1,10 @@
 //! What to do, in the words of the host's distribution: how its kernel's command line is changed, its initramfs renewed, its packages
 //! installed. Commands stand between backticks.
 
+use super::facts::system::SETUP;
 use super::facts::{Facts, System};
 use crate::host::HostFiles;
+use crate::wrapping::shell_word;
 
 /// Distributions that do these things alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +42,22 @@ pub(super) struct Distribution {
     grub: bool,
     /// There is `/etc/kernel/cmdline`.
     kernel_cmdline: bool,
+    /// `host setup` was here.
+    set_up: bool,
 }
 
 impl Distribution {
     /// That of a host.
     pub(super) fn of(facts: &Facts) -> Self {
         let Some(system) = &facts.system else {
-            return Self { family: Family::Other, grub: false, kernel_cmdline: false };
+            return Self { family: Family::Other, grub: false, kernel_cmdline: false, set_up: false };
         };
         let has = |file: &str| system.boot.iter().any(|other| other == file);
         Self {
             family: family(system),
             grub: has("etc/default/grub"),
             kernel_cmdline: has("etc/kernel/cmdline"),
+            set_up: has(SETUP),
         }
     }
 
@@ -143,7 +148,7 @@ impl Distribution {
 
     /// Has vfio-pci take devices at each boot, before their drivers can: those of the vm.toml, if there is one.
     pub(super) fn bind_at_boot(self, config: Option<&str>) -> String {
-        let config = config.map(|path| format!(" {path}")).unwrap_or_default();
+        let config = word(config);
         match self.family {
             Family::NixOs => format!(
                 "`optimus-vmm host setup --bind boot{config}` prints the lines for /etc/nixos/configuration.nix"
@@ -152,13 +157,32 @@ impl Distribution {
         }
     }
 
-    /// Lets users of the group kvm lock guest memory.
-    pub(super) fn unlimited_memlock(self) -> String {
+    /// Gives the nodes of VFIO to the group kvm. A setup that was made may have bound devices at boot, and gives these rights as well:
+    /// another is not advised then, for it might undo that.
+    pub(super) fn rights(self, config: Option<&str>) -> String {
+        let config = word(config);
         match self.family {
+            _ if self.set_up => MEMBER.into(),
+            Family::NixOs => format!(
+                "`optimus-vmm host setup --bind run{config}` prints the lines for /etc/nixos/configuration.nix, which give them to the group kvm"
+            ),
+            _ => format!(
+                "`sudo optimus-vmm host setup --bind run{config}`, which gives them to the group kvm, `sudo usermod -aG kvm $USER`, and reboot"
+            ),
+        }
+    }
+
+    /// Lets users of the group kvm lock guest memory.
+    pub(super) fn unlimited_memlock(self, config: Option<&str>) -> String {
+        match self.family {
+            _ if self.set_up => MEMBER.into(),
             Family::NixOs => "add `security.pam.loginLimits = [ { domain = \"@kvm\"; type = \"-\"; item = \"memlock\"; value = \"unlimited\"; } ];` to \
                               /etc/nixos/configuration.nix, `sudo nixos-rebuild switch`, and log in again"
                 .into(),
-            _ => "`sudo optimus-vmm host setup --bind run`, and log in again as a member of the group kvm; root needs none of it".into(),
+            _ => format!(
+                "`sudo optimus-vmm host setup --bind run{}`, and log in again as a member of the group kvm; root needs none of it",
+                word(config)
+            ),
         }
     }
 
@@ -205,6 +229,14 @@ impl Distribution {
     }
 }
 
+/// What is left to do where `host setup` was.
+const MEMBER: &str = "`sudo usermod -aG kvm $USER` (or the group of `host setup --group`), and log in again: that group has these rights already";
+
+/// A file as a word more of a command.
+fn word(config: Option<&str>) -> String {
+    config.map(|path| format!(" {}", shell_word(path.as_ref()))).unwrap_or_default()
+}
+
 fn family(system: &System) -> Family {
     let names = std::iter::once(system.id.as_str()).chain(system.like.iter().map(String::as_str));
     let known = |name: &str| {
@@ -237,6 +269,7 @@ mod tests {
                 family,
                 grub,
                 kernel_cmdline,
+                set_up: false,
             })
         })
     }
@@ -271,8 +304,9 @@ mod tests {
                 distribution.remove_parameter("intel_iommu=off"),
                 distribution.module_option("vfio-pci", "disable_idle_d3=1"),
                 distribution.bind_at_boot(None),
-                distribution.bind_at_boot(Some("vm.toml")),
-                distribution.unlimited_memlock(),
+                distribution.bind_at_boot(Some("my vm's.toml")),
+                distribution.rights(Some("my vm's.toml")),
+                distribution.unlimited_memlock(None),
                 distribution.sysctl("kernel.split_lock_mitigate=0"),
                 distribution.install(Package::Ovmf),
                 distribution.install(Package::AcpiCall),
@@ -289,10 +323,23 @@ mod tests {
         assert!(commands > 60, "{commands}");
     }
 
+    /// Another setup might undo what the first has bound at boot.
+    #[test]
+    fn where_a_setup_was_another_is_not_advised() {
+        for distribution in all() {
+            let after = Distribution { set_up: true, ..distribution };
+            for text in [after.rights(Some("vm.toml")), after.unlimited_memlock(None)] {
+                assert!(text.contains("usermod -aG kvm") && !text.contains("--bind"), "{text}");
+            }
+            let text = distribution.rights(Some("my vm.toml"));
+            assert!(text.contains("host setup --bind run 'my vm.toml'"), "{text}");
+        }
+    }
+
     /// The line that GRUB's configuration gets is one that it understands, twice too: GRUB's configuration is a shell's.
     #[test]
     fn grub_gets_the_words() {
-        let told = Distribution { family: Family::Arch, grub: true, kernel_cmdline: false };
+        let told = Distribution { family: Family::Arch, grub: true, kernel_cmdline: false, set_up: false };
         let text = told.add_parameters("intel_iommu=on");
         let echo = text.split('`').nth(1).and_then(|command| command.split(" | sudo tee").next()).unwrap();
         let line = Command::new("sh").args(["-c", echo]).output().unwrap().stdout;

@@ -4,8 +4,8 @@ use vocabulary::{ByteSize, DiskFormat};
 
 use super::draft::{Draft, names_no_laptop};
 use super::files::Disk;
-use super::{os_word, shell_word};
-use crate::wrapping::wrap;
+use super::os_word;
+use crate::wrapping::{shell_word, wrap};
 
 /// The doctor's findings about rights and about who has the GPU, which `host setup` mends.
 const MENDED_BY_SETUP: [&str; 3] = ["gpu-driver", "locked-memory", "rights"];

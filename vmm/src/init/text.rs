@@ -7,9 +7,9 @@ use vocabulary::ByteSize;
 
 use super::draft::Draft;
 use super::page::{Page, pair};
-use super::shell_word;
 use super::summary::needs_root;
 use crate::cli::GuestOs;
+use crate::wrapping::shell_word;
 
 /// All of it.
 pub(super) fn of(draft: &Draft<'_>) -> String {

@@ -97,7 +97,7 @@ pub(super) fn network(facts: &Facts, distribution: Distribution) -> Vec<Verdict>
     }]
 }
 
-pub(super) fn rights(facts: &Facts, _: Distribution) -> Vec<Verdict> {
+pub(super) fn rights(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
     let Some(rights) = facts.rights.as_ref().filter(|rights| rights.known) else { return Vec::new() };
     let source = "access(2) of the nodes, as this user";
     if rights.root {
@@ -122,9 +122,10 @@ pub(super) fn rights(facts: &Facts, _: Distribution) -> Vec<Verdict> {
                 source,
                 "only root's machines can have devices of the host",
             )
-            .with_fix(
-                "run with `sudo`; or, for devices that are bound already, `sudo optimus-vmm host setup --bind run`, which gives them to the group kvm, and reboot",
-            ),
+            .with_fix(format!(
+                "run with `sudo`; or, for devices that are bound already, {}",
+                distribution.rights(facts.machine.as_ref().map(|machine| machine.path.as_str()))
+            )),
         );
     }
     if facts.lends() && facts.machine.as_ref().is_none_or(|machine| machine.manages) {

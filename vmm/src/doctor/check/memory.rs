@@ -49,7 +49,10 @@ pub(super) fn locked(facts: &Facts, distribution: Distribution) -> Vec<Verdict> 
             source,
             "a machine with a device of the host starts only as root, whom the limit does not bind",
         )
-        .with_fix(format!("run with `sudo`, or {}", distribution.unlimited_memlock())),
+        .with_fix(format!(
+            "run with `sudo`, or {}",
+            distribution.unlimited_memlock(facts.machine.as_ref().map(|machine| machine.path.as_str()))
+        )),
     }]
 }
 

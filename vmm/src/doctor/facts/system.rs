@@ -37,9 +37,12 @@ pub(in crate::doctor) struct System {
 pub(in crate::doctor) const MODEL: [&str; 6] =
     ["sys_vendor", "product_name", "product_version", "bios_version", "bios_date", "chassis_type"];
 
-/// How the kernel's command line may be set.
-pub(in crate::doctor) const BOOT_FILES: [&str; 3] =
-    ["etc/default/grub", "etc/kernel/cmdline", "boot/loader/entries"];
+/// How the kernel's command line may be set, and what shows that `host setup` was here.
+pub(in crate::doctor) const BOOT_FILES: [&str; 4] =
+    ["etc/default/grub", "etc/kernel/cmdline", "boot/loader/entries", SETUP];
+
+/// The rules of udev by `host setup`, which every setup makes.
+pub(in crate::doctor) const SETUP: &str = "etc/udev/rules.d/70-optimus-vmm-setup.rules";
 
 /// Where power supplies are.
 pub(in crate::doctor) const POWER: &str = "sys/class/power_supply";

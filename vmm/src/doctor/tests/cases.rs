@@ -295,6 +295,14 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         &[],
+        "file proc/self/limits Max locked memory  8388608  8388608  bytes\nfile proc/self/status CapEff: 0000000000000000\n\
+         file etc/udev/rules.d/70-optimus-vmm-setup.rules -",
+        "locked-memory",
+        Severity::Warning,
+        &["8M", "usermod -aG kvm"],
+    ),
+    (
+        &[],
         "file proc/self/limits Max locked memory  8388608  8388608  bytes\nfile proc/self/status CapEff: 000001ffffffffff",
         "locked-memory",
         Severity::Ok,

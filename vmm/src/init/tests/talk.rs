@@ -9,7 +9,8 @@ use crate::cli::{Cli, GuestOs};
 use crate::doctor::tests::fixture::Fixture;
 use crate::init::ask::Dialogue;
 use crate::init::draft::Draft;
-use crate::init::{InitError, run, shell_word, summary};
+use crate::init::{InitError, run, summary};
+use crate::wrapping::shell_word;
 
 const HOST: &str = "cpu GenuineIntel vmx 39 Model
     pci 00:02.0 8086:591b 030000 i915 17aa:39d1 0
