@@ -106,10 +106,10 @@ pub enum SetupError {
     #[error("{0}")]
     Changed(Changed),
     /// An undo was cut short.
-    #[error("`host undo` was begun and has not ended: run `optimus-vmm host undo` again first")]
+    #[error("`host undo` was begun and has not ended: run `sudo optimus-vmm host undo` again first")]
     HalfUndone,
     /// A file or folder cannot be read or changed.
-    #[error("cannot {what} {}: {source}. What was done before is on record: `optimus-vmm host undo` takes it back", path.display())]
+    #[error("cannot {what} {}: {source}. What was done before is on record: `sudo optimus-vmm host undo` takes it back", path.display())]
     File {
         /// The step, in the infinitive.
         what: &'static str,
@@ -156,6 +156,11 @@ pub enum SetupError {
         /// What is left, and what to do.
         then: &'static str,
     },
+    /// Devices on record that vfio-pci no longer has.
+    #[error(
+        "bound by an earlier `host bind`, and taken from vfio-pci since: {0}. Run `sudo optimus-vmm host release {0}` first, and bind again"
+    )]
+    TakenSince(String),
     /// A device is not bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -256,6 +261,7 @@ fn plan_of(root: &Root, args: &HostSetupArgs) -> Result<Plan, SetupError> {
     }
     // Nobody but root may read the record; what a dry run of another user shows is that of a first setup.
     let record = Records::of(root, &SystemHands).load();
+    let private = matches!(record, Err(SetupError::Private));
     let record = match record {
         Err(SetupError::Record { .. } | SetupError::Private) if args.dry_run => None,
         other => other?,
@@ -268,6 +274,12 @@ fn plan_of(root: &Root, args: &HostSetupArgs) -> Result<Plan, SetupError> {
     let devices = devices::find(&files, args.config.as_deref(), args.bind, &earlier)?;
     let system = System::read(root, &args.group, devices.gvt, record.as_ref())?;
     let mut plan = plan::plan(&system, &devices, &args.group);
+    if private {
+        plan.notes.push(
+            "what an earlier setup made is not known without root: this is what a first one would do. `sudo optimus-vmm host setup --dry-run` knows"
+                .into(),
+        );
+    }
     (plan.taken_back, plan.renewed) = apply::taken_back(root, record.as_ref(), &plan);
     if !system.group && plan.nixos.is_none() {
         let missing = SetupError::NoGroup { group: args.group.clone() };

@@ -60,8 +60,11 @@ struct Lent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Status {
     version: &'static str,
-    /// `none`, `complete`, `setup` or `undo`: the last two were cut short.
+    /// `none`, `complete`, `setup` or `undo`: the last two were cut short; `unknown` without root.
     setup: &'static str,
+    /// Why it is not known what is set up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_unknown: Option<String>,
     files: Vec<File>,
     commands: Vec<Command>,
     parameters: Vec<Parameter>,
@@ -71,17 +74,26 @@ pub(super) struct Status {
     unknown: Option<String>,
 }
 
-/// Reads it.
+/// Reads it; without root what is lent alone.
 ///
 /// # Errors
-/// The record, or a file that it names, cannot be read.
+/// The record is none, or a file that it names cannot be read.
 pub(super) fn read(root: &Root) -> Result<Status, SetupError> {
-    let record = Records::of(root, &SystemHands).load()?;
+    with(root, Records::of(root, &SystemHands).load())
+}
+
+/// As [`read`], with what came of reading the record.
+pub(super) fn with(root: &Root, record: Result<Option<Record>, SetupError>) -> Result<Status, SetupError> {
+    let (record, setup_unknown) = match record {
+        Err(error @ SetupError::Private) => (None, Some(error.to_string())),
+        other => (other?, None),
+    };
     let given = root.files().text("proc/cmdline").unwrap_or_default();
     let given: Vec<_> = given.split_whitespace().collect();
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION"),
-        setup: "none",
+        setup: if setup_unknown.is_some() { "unknown" } else { "none" },
+        setup_unknown,
         files: Vec::new(),
         commands: Vec::new(),
         parameters: Vec::new(),
@@ -161,6 +173,7 @@ impl Status {
         match self.setup {
             "none" => status::SUCCESS,
             "complete" if holds => status::SUCCESS,
+            "unknown" => status::HOST,
             _ => status::CONDITION,
         }
     }
@@ -179,9 +192,12 @@ impl Status {
             "none" => "nothing is set up: `optimus-vmm host setup --dry-run` shows what would be\n",
             "complete" => "set up:\n",
             "setup" => {
-                "a setup was cut short: `optimus-vmm host setup` goes on with it, `optimus-vmm host undo` takes it back\n"
+                "a setup was cut short: `sudo optimus-vmm host setup` goes on with it, `sudo optimus-vmm host undo` takes it back\n"
             }
-            _ => "an undo was cut short: `optimus-vmm host undo` goes on with it\n",
+            "unknown" => {
+                "what is set up is on a record that root alone may read: `sudo optimus-vmm host status`\n"
+            }
+            _ => "an undo was cut short: `sudo optimus-vmm host undo` goes on with it\n",
         });
         for File { path, state } in &self.files {
             let how = match state {

@@ -4,7 +4,7 @@ use vocabulary::HostPciAddress;
 
 use super::SetupError;
 use super::devices::{is_display, slot};
-use crate::host::{HostFiles, Manager};
+use crate::host::{HostFiles, Lending, Manager, lends};
 
 /// What the record of bound devices calls whom they are for.
 const NAME: &str = "host-bind";
@@ -15,15 +15,33 @@ pub(super) fn bind(devices: &[HostPciAddress]) -> Result<String, SetupError> {
     // What crashed runs left is in the way of nobody.
     manager.recover(&|| false);
     let functions = together(&HostFiles::default(), devices);
-    let bound: Vec<_> = manager.lendings()?.into_iter().filter(|lending| lending.machine.is_none()).collect();
-    let is_bound =
-        |function: &HostPciAddress| bound.iter().any(|lending| lending.devices.contains(&(*function).into()));
-    if functions.iter().all(is_bound) {
+    let new = unbound(&HostFiles::default(), &manager.lendings()?, &functions)?;
+    if new.is_empty() {
         return Ok(format!("{}: bound by an earlier `host bind`\n", listed(&functions)));
     }
-    let new: Vec<_> = functions.iter().copied().filter(|function| !is_bound(function)).collect();
     manager.lend(NAME, &new, &[], &|| false)?.last()?;
     Ok(format!("{}: bound to vfio-pci until `optimus-vmm host release` or a reboot\n", listed(&new)))
+}
+
+/// Those that no earlier `host bind` has bound.
+///
+/// # Errors
+/// One did, and they have another driver since.
+pub(super) fn unbound(
+    files: &HostFiles,
+    lendings: &[Lending],
+    functions: &[HostPciAddress],
+) -> Result<Vec<HostPciAddress>, SetupError> {
+    let recorded = |function: &HostPciAddress| {
+        let mut lasting = lendings.iter().filter(|lending| lending.machine.is_none());
+        lasting.any(|lending| lending.devices.contains(&(*function).into()))
+    };
+    let bound = |function: &HostPciAddress| {
+        files.function(*function).is_some_and(|function| function.driver.as_deref().is_some_and(lends))
+    };
+    let (old, new): (Vec<_>, Vec<_>) = functions.iter().copied().partition(recorded);
+    let lost: Vec<_> = old.iter().filter(|function| !bound(function)).map(ToString::to_string).collect();
+    if lost.is_empty() { Ok(new) } else { Err(SetupError::TakenSince(lost.join(" "))) }
 }
 
 /// The functions, and those of the same slot where they are display controllers, as `[dgpu]` takes them.

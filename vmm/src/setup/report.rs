@@ -75,7 +75,7 @@ pub(super) fn done(plan: &Plan, done: &Done) -> String {
     let mut out = match done {
         Done::Nothing => "everything is set up already: nothing was changed\n".to_owned(),
         Done::Changed { files, commands } => format!(
-            "{files} {} written and {commands} {} run; `optimus-vmm host status` shows them, `sudo optimus-vmm host undo` takes them back\n",
+            "{files} {} written and {commands} {} run; `sudo optimus-vmm host status` shows them, `sudo optimus-vmm host undo` takes them back\n",
             if *files == 1 { "file" } else { "files" },
             if *commands == 1 { "command" } else { "commands" },
         ),

@@ -262,7 +262,7 @@ impl Manager {
             // The old one has all steps, which is as good.
             tracing::warn!("{error}");
         }
-        Err(GiveBackError::Left { left, journal: journal.path.clone() })
+        Err(GiveBackError::Left { left, journal: journal.path.clone(), lasting: journal.record.lasting })
     }
 
     /// The steps that could not be undone, and why not.

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::fake::{
-    AUDIO, Fake, FakeKernel, GPU, address, copy_tree, gpu_and_audio, manager_of, observe, revive,
+    AUDIO, Fake, FakeKernel, Fault, GPU, address, copy_tree, gpu_and_audio, manager_of, observe, revive,
 };
 use crate::host::binding::lasting::{Lending, ReleaseError};
 use crate::host::binding::recover::Recovery;
@@ -64,6 +64,19 @@ fn what_a_process_holds_is_not_released() {
     let error = fake.manager().release(address(GPU)).unwrap_err();
     assert!(error.to_string().contains("qemu-system-x86 (process 77)"), "{error}");
     assert_eq!(fake.observe(), kept);
+}
+
+/// No start tries again what could not be released.
+#[test]
+fn a_release_that_fails_is_tried_again_by_a_release() {
+    let before = Fake::new().observe();
+    let fake = bound();
+    fake.fault("drivers/nouveau/bind", Fault::Refuse);
+    let error = fake.manager().release(address(GPU)).unwrap_err().to_string();
+    assert!(error.contains("`sudo optimus-vmm host release` tries again"), "{error}");
+    fake.kernel.faults.lock().unwrap().clear();
+    assert_eq!(fake.manager().release(address(GPU)).unwrap(), devices());
+    assert_eq!(fake.observe(), before);
 }
 
 #[test]

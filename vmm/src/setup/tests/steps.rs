@@ -301,3 +301,15 @@ fn records_that_are_none_are_told() {
     let error = fixture.undo(&FakeHands::default()).unwrap_err().to_string();
     assert!(error.contains("no path below the root"), "{error}");
 }
+
+/// Its record is root's, and what is lent is for all to see.
+#[test]
+fn without_root_the_status_tells_what_is_lent() {
+    let fixture = Fixture::new("debian");
+    fixture.link("sys/bus/pci/devices/0000:01:00.0/driver", "/sys/bus/pci/drivers/vfio-pci");
+    let status = holding::with(&fixture.root(), Err(SetupError::Private)).unwrap();
+    let (text, json) = (status.text(), status.json());
+    assert_eq!(status.exit(), 3);
+    assert!(text.contains("`sudo optimus-vmm host status`") && text.contains("0000:01:00.0"), "{text}");
+    assert!(json.contains("\"setup\": \"unknown\"") && json.contains("setup_unknown"), "{json}");
+}

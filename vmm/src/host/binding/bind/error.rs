@@ -58,13 +58,16 @@ pub struct Left {
 #[derive(Debug, thiserror::Error)]
 pub enum GiveBackError {
     /// Some devices or settings are not as they were.
-    #[error("the host could not be put back as it was: {}. The next start tries again, by the record {}",
-        list(&left.iter().map(describe).collect::<Vec<_>>()), journal.display())]
+    #[error("the host could not be put back as it was: {}. {} tries again, by the record {}",
+        list(&left.iter().map(describe).collect::<Vec<_>>()),
+        if *lasting { "`sudo optimus-vmm host release`" } else { "The next start" }, journal.display())]
     Left {
         /// Which.
         left: Vec<Left>,
         /// The record that is kept.
         journal: PathBuf,
+        /// It is of `host bind`, and no start's.
+        lasting: bool,
     },
     /// The record could not be locked, so that nothing was put back.
     #[error("settings of the host were not put back; the next start does: {0}")]
