@@ -77,7 +77,7 @@ pub struct HostSetupArgs {
     #[arg(long, value_name = "WHEN", value_enum)]
     pub bind: Option<BindWhen>,
 
-    /// Whose members may open KVM and VFIO and lock memory
+    /// Whose members may open VFIO and lock memory
     #[arg(long, value_name = "GROUP", default_value = "kvm")]
     pub group: String,
 
