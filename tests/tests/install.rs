@@ -296,6 +296,9 @@ fn zsh_completes_commands_and_machines() {
     check_offers("zsh", |line| zsh_offers(folder.path(), line));
 }
 
+/// What a shell offers for a line, with the completions in a folder.
+type Complete = fn(&Path, &str) -> String;
+
 /// Whoever may name a socket makes nobody run a command by it, and a folder that is another user's is not looked into.
 #[test]
 fn sockets_of_others_do_nothing_to_who_completes() {
@@ -303,8 +306,7 @@ fn sockets_of_others_do_nothing_to_who_completes() {
     let name = "$(touch x)`touch x`";
     let _machines = machines(folder.path());
     let _named = UnixListener::bind(folder.path().join("optimus-vmm").join(format!("{name}.sock"))).unwrap();
-    let shells: [(&str, fn(&Path, &str) -> String); 3] =
-        [("bash", bash_offers), ("fish", fish_offers), ("zsh", zsh_offers)];
+    let shells: [(&str, Complete); 3] = [("bash", bash_offers), ("fish", fish_offers), ("zsh", zsh_offers)];
     let lines = ["optimus-vmm ctl ", "optimus-vmm explain code43 "];
     for (shell, offers) in shells {
         for line in lines {
