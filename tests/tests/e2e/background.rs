@@ -110,7 +110,11 @@ fn receives_signals(process: Pid) -> Outcome {
     until("the start does not receive signals", || {
         let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()))?;
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).ok_or("no mask")?;
-        Ok(u64::from_str_radix(blocked.trim(), 16)? >> (Signal::TERM.as_raw() - 1) & 1 == 1)
+        let blocked = u64::from_str_radix(blocked.trim(), 16)?;
+        // One after another: the last of these comes after those that are sent here.
+        Ok([Signal::INT, Signal::TERM, Signal::CONT]
+            .iter()
+            .all(|each| blocked >> (each.as_raw() - 1) & 1 == 1))
     })
 }
 
