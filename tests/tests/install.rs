@@ -252,10 +252,12 @@ fn zsh_offers(folder: &Path, line: &str) -> String {
             for each in $__matches; do print -r -- "MATCH:$each"; done
             return 1
         }'
-        zpty -w shell "bindkey '^I' complete-word; zstyle ':completion:*' completer _complete; print REA''DY"
+        zpty -w shell "ask() { zle complete-word; print -r DO''NE; }; zle -N ask; bindkey '^I' ask"
+        zpty -w shell "zstyle ':completion:*' completer _complete"
+        zpty -w shell "zle-line-init() { print -r REA''DY; }; zle -N zle-line-init"
+        # Nothing is typed ahead: what the editor has not begun to read is lost now and then, and a completion ends early for it.
         zpty -r -m shell shown '*READY*'
         zpty -w -n shell "$2"$'\t'
-        zpty -w -n shell $'\x15print DO\'\'NE\n'
         zpty -r -m shell shown '*DONE*'
         print -r -- ${shown}
         zpty -d shell"#;
