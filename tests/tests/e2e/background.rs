@@ -77,12 +77,7 @@ impl User {
 
 /// Waits until a process has ended, and its new parent has noticed.
 fn ends(process: Pid) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while test_kill_process(process).is_ok() {
-        ensure(Instant::now() < deadline, "the machine does not end")?;
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    until("the machine does not end", || Ok(test_kill_process(process).is_err()))
 }
 
 /// Waits until something is so of a process, as the kernel shows it.
@@ -105,7 +100,7 @@ fn listens(waiting: &std::process::Child) -> Outcome {
     })
 }
 
-/// Waits until a process has SIGTERM blocked: from then on it takes it from a descriptor.
+/// Waits until a process has the signals of its end blocked: from then on it takes them from a descriptor.
 fn receives_signals(process: Pid) -> Outcome {
     until("the start does not receive signals", || {
         let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()))?;

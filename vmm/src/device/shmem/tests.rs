@@ -1,3 +1,5 @@
+//! `[[shmem]]` from its section to the plan and its report.
+
 use std::path::Path;
 
 use vocabulary::ByteSize;

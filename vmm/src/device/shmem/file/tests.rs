@@ -1,3 +1,5 @@
+//! Files of shared memory on real file systems: which are made, taken and refused, and that the mapping is the file.
+
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
