@@ -77,9 +77,9 @@ fn pause() -> Outcome {
         guest.expect("L2-USERSPACE-UP")?;
         // The TSC is called `tsc-early` until Linux has measured it.
         let current = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-        shell(&mut guest, &until(&format!("grep -q ^{clock} {current}")))?;
+        guest.shell(&until(&format!("grep -q ^{clock} {current}")))?;
         // An alarm that is due during the pause.
-        shell(&mut guest, "dmesg -c >/dev/null; echo +30 >/sys/class/rtc/rtc0/wakealarm")?;
+        guest.shell("dmesg -c >/dev/null; echo +30 >/sys/class/rtc/rtc0/wakealarm")?;
         let before = Reading::take(&mut guest)?;
         let mut qmp = Qmp::connect(&machine.file("qmp.sock"))?;
         qmp.execute("stop")?;
@@ -92,7 +92,7 @@ fn pause() -> Outcome {
     for (clock, _machine, mut guest, before, _) in paused {
         let after = Reading::take(&mut guest)?;
         let rung = alarm_rings(&mut guest);
-        let log = shell(&mut guest, "dmesg")?;
+        let log = guest.shell("dmesg")?;
         let told = |what: &str| format!("with {clock}, {what}: {before:?}, then {after:?}\n{log}");
         rung.map_err(|failed| told(failed.message().unwrap_or_default()))?;
         after.follows(&before).map_err(|failed| told(failed.message().unwrap_or_default()))?;
@@ -118,7 +118,7 @@ fn tsc_khz() -> Outcome<u64> {
 
 /// The kernel forgets an alarm once it has rung.
 fn alarm_rings(guest: &mut Running) -> Outcome {
-    shell(guest, &until("[ -z \"$(cat /sys/class/rtc/rtc0/wakealarm)\" ]")).map(drop)
+    guest.shell(&until("[ -z \"$(cat /sys/class/rtc/rtc0/wakealarm)\" ]")).map(drop)
 }
 
 /// A command for the guest's shell that waits for another's success, for a minute at most.
@@ -128,7 +128,7 @@ fn until(condition: &str) -> String {
 
 /// An alarm of the real-time clock for the next hour rings when the host's clock is set to that.
 fn follows_a_clock_that_is_set(guest: &mut Running) -> Outcome {
-    shell(guest, "echo +3600 >/sys/class/rtc/rtc0/wakealarm")?;
+    guest.shell("echo +3600 >/sys/class/rtc/rtc0/wakealarm")?;
     let step = |seconds: i64| -> Outcome {
         let mut time = clock_gettime(ClockId::Realtime);
         time.tv_sec += seconds;
@@ -138,16 +138,6 @@ fn follows_a_clock_that_is_set(guest: &mut Running) -> Outcome {
     let rung = alarm_rings(guest);
     step(-3605)?;
     rung
-}
-
-/// Runs a command in the guest's shell; what it prints.
-fn shell(running: &mut Running, command: &str) -> Outcome<String> {
-    // The echo of what is typed has no such marks.
-    running.send(&format!("echo BE''GIN; {command}; echo EN''D $?\n"))?;
-    let found = running.expect(r"(?s)BEGIN\r?\n(.*?)END (\d+)\r?\n")?;
-    let [_, output, status] = found.as_slice() else { return Err("no output".into()) };
-    ensure(status == "0", format!("'{command}' ended with status {status}: {output}"))?;
-    Ok(output.replace('\r', "").trim().to_owned())
 }
 
 /// A machine that runs [`program::tick_counter_image`], ours or the peer's.
