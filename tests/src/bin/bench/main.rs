@@ -39,7 +39,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use monitor::Way;
+use monitor::{Bus, Way};
 use report::Part;
 use serde_json::{Value, json};
 
@@ -63,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) exits: u32,
     /// The ways of a network card's frames that are measured.
     pub(crate) ways: Vec<Way>,
+    /// The buses of a disk that are measured.
+    pub(crate) buses: Vec<Bus>,
 }
 
 impl Options {
@@ -76,6 +78,7 @@ impl Options {
             cpus: 1,
             exits: 1_000_000,
             ways: Way::ALL.into(),
+            buses: Bus::ALL.into(),
         };
         while let Some(option) = words.next() {
             let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
@@ -87,6 +90,7 @@ impl Options {
                 "--cpus" => options.cpus = value.parse()?,
                 "--exits" => options.exits = value.parse::<u32>()?.max(1),
                 "--way" => options.ways = vec![Way::of_name(&value)?],
+                "--bus" => options.buses = value.split(',').map(Bus::of_name).collect::<Result<_>>()?,
                 _ => return Err(format!("unknown option '{option}'").into()),
             }
         }

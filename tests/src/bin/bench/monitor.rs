@@ -157,9 +157,43 @@ impl Machine {
     }
 }
 
+/// What the guest sees a disk at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bus {
+    /// virtio-blk.
+    Virtio,
+    /// An NVMe controller of its own.
+    Nvme,
+    /// A port of an AHCI controller.
+    Sata,
+}
+
+impl Bus {
+    /// All.
+    pub(crate) const ALL: [Self; 3] = [Self::Virtio, Self::Nvme, Self::Sata];
+
+    /// The one with this name.
+    pub(crate) fn of_name(name: &str) -> Result<Self> {
+        let names = Self::ALL.map(Self::name).join(", ");
+        let bus = Self::ALL.into_iter().find(|bus| bus.name() == name);
+        bus.ok_or_else(|| format!("--bus takes one of {names}, not '{name}'").into())
+    }
+
+    /// Its name, for people, as an option and in vm.toml.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Nvme => "nvme",
+            Self::Sata => "sata",
+        }
+    }
+}
+
 /// Two more disks, known by their serial numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Data {
+    /// Where the guest finds `data`.
+    pub(crate) bus: Bus,
     /// The image of `data`.
     pub(crate) path: PathBuf,
     /// Whether it is raw, else it is qcow2.
@@ -293,10 +327,10 @@ fn vm_toml(machine: &Machine) -> String {
             quoted(tools)
         )
     });
-    let data = data.as_ref().map_or_else(String::new, |Data { path, raw, tools }| {
-        let (path, format, tools) = (quoted(path), format(*raw), quoted(tools));
+    let data = data.as_ref().map_or_else(String::new, |Data { bus, path, raw, tools }| {
+        let (bus, path, format, tools) = (bus.name(), quoted(path), format(*raw), quoted(tools));
         format!(
-            "[[disk]]\npath = {path}\nformat = \"{format}\"\nserial = \"data\"\n\
+            "[[disk]]\npath = {path}\nbus = \"{bus}\"\nformat = \"{format}\"\nserial = \"data\"\n\
              [[disk]]\npath = {tools}\nreadonly = true\nserial = \"tools\"\n"
         )
     });
@@ -358,12 +392,22 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
         option("-netdev", format!("{backend},id=net"));
         option("-device", format!("virtio-net-{transport},netdev=net,host_mtu={MTU},romfile="));
     }
-    if let Some(Data { path, raw, tools }) = data {
-        // As those who want it fast configure it; a queue for each vCPU is its default.
+    if let Some(Data { bus, path, raw, tools }) = data {
+        // As those who want it fast configure it; a queue for each vCPU is virtio's default.
         let (path, format) = (path.display(), format(*raw));
-        option("-object", "iothread,id=data".into());
         option("-drive", format!("if=none,id=data,format={format},aio=io_uring,discard=unmap,file={path}"));
-        option("-device", format!("virtio-blk-{transport},drive=data,iothread=data,serial=data"));
+        match bus {
+            Bus::Virtio => {
+                option("-object", "iothread,id=data".into());
+                option("-device", format!("virtio-blk-{transport},drive=data,iothread=data,serial=data"));
+            }
+            // Neither of these two takes an iothread.
+            Bus::Nvme => option("-device", "nvme,drive=data,serial=data,ioeventfd=on".into()),
+            Bus::Sata => {
+                option("-device", "ich9-ahci,id=sata".into());
+                option("-device", "ide-hd,drive=data,bus=sata.0,serial=data".into());
+            }
+        }
         option("-drive", format!("if=none,id=tools,format=raw,readonly=on,file={}", tools.display()));
         option("-device", format!("virtio-blk-{transport},drive=tools,serial=tools"));
     }
@@ -423,6 +467,28 @@ mod tests {
             let words = qemu_arguments(&machine, "host", &Board::Q35);
             assert!(words.iter().any(|word| word == theirs), "{words:?}");
         }
+    }
+
+    #[test]
+    fn both_have_the_disk_at_the_same_bus() {
+        for (bus, theirs) in [
+            (Bus::Virtio, "virtio-blk-pci,drive=data,iothread=data,serial=data"),
+            (Bus::Nvme, "nvme,drive=data,serial=data,ioeventfd=on"),
+            (Bus::Sata, "ide-hd,drive=data,bus=sata.0,serial=data"),
+        ] {
+            assert_eq!(Bus::of_name(bus.name()).unwrap(), bus);
+            let data = Data { bus, path: "/data".into(), raw: true, tools: "/tools".into() };
+            let machine = Machine { data: Some(data), ..machine(Flash::Absent) };
+            let text = vm_toml(&machine);
+            assert!(text.contains(&format!("path = \"/data\"\nbus = \"{}\"\n", bus.name())), "{text}");
+            let words = qemu_arguments(&machine, "host", &Board::Q35);
+            assert!(words.iter().any(|word| word == theirs), "{words:?}");
+            // A controller for the drive, and an iothread only for the one that takes it.
+            let has = |word: &str| words.iter().any(|other| other == word);
+            assert_eq!(has("ich9-ahci,id=sata"), bus == Bus::Sata);
+            assert_eq!(has("iothread,id=data"), bus == Bus::Virtio);
+        }
+        assert!(Bus::of_name("ide").is_err());
     }
 
     #[test]
