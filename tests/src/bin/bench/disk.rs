@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use statistics::abba;
+
 use crate::guests::Files;
 use crate::monitor::{Bus, Data, Flash, Machine, Monitor};
 use crate::procfs::CpuTime;
@@ -87,12 +89,18 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
     let nvme = Disk { bus: Bus::Nvme, raw: true };
     let both = disks.contains(&nvme) && disks.contains(&Disk { bus: Bus::Virtio, raw: true });
     let mut between_buses = if both { nvme_beside_virtio() } else { Vec::new() };
-    for pair in 1..=options.pairs {
+    for pair in 0..options.pairs {
         for (disk, metrics) in disks.iter().zip(part.comparisons.chunks_mut(3 * JOBS.len())) {
-            for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
+            for is_ours in abba(pair) {
+                let monitor = if is_ours { &ours } else { &peer };
                 let samples = session(options, &files, monitor, &tools, *disk)?;
                 let name = if is_ours { "optimus-vmm" } else { "QEMU" };
-                tell(&format!("pair {pair} of {}, {}, {name}: {samples:.1?}", options.pairs, disk.name()));
+                tell(&format!(
+                    "pair {} of {}, {}, {name}: {samples:.1?}",
+                    pair + 1,
+                    options.pairs,
+                    disk.name()
+                ));
                 if is_ours && disk.raw && disk.bus != Bus::Sata {
                     for (metric, [time, ..]) in between_buses.iter_mut().zip(&samples) {
                         metric.add(disk.bus == Bus::Nvme, *time);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use statistics::{abba, median};
+
 use crate::guests::Files;
 use crate::monitor::{Flash, Monitor};
 use crate::passthrough::wakeups;
@@ -12,7 +14,7 @@ use crate::picture::{self, Change, DRAWN, SHOWN};
 use crate::procfs::{CpuTime, Used};
 use crate::rfb::{self, Update};
 use crate::run::Run;
-use crate::stats::{Comparison, median};
+use crate::stats::Comparison;
 use crate::{Options, Part, Result, tell};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -64,14 +66,17 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
         Comparison::new("  with the vCPU's, which paints it", "ms", None),
         Comparison::new("  updates for it", "", None),
     ];
-    for pair in 1..=options.pairs {
-        for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
+    for pair in 0..options.pairs {
+        for is_ours in abba(pair) {
+            let monitor = if is_ours { &ours } else { &peer };
             let name = if is_ours { "optimus-vmm" } else { "QEMU" };
             let samples = session(options, &files, monitor, image.clone())?;
-            let medians: Vec<f64> = samples.iter().filter_map(|samples| median(samples)).collect();
-            tell(&format!("pair {pair} of {}, {name}: {medians:.1?}", options.pairs));
-            for (metric, samples) in part.comparisons.iter_mut().zip(samples) {
-                samples.into_iter().for_each(|sample| metric.add(is_ours, sample));
+            let medians: Option<Vec<f64>> = samples.iter().map(|samples| median(samples)).collect();
+            let medians = medians.ok_or("a run has no samples")?;
+            tell(&format!("pair {} of {}, {name}: {medians:.1?}", pair + 1, options.pairs));
+            // One figure for each run: its changes have more in common than runs have.
+            for (metric, median) in part.comparisons.iter_mut().zip(medians) {
+                metric.add(is_ours, median);
             }
         }
         keep(&part)?;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use statistics::abba;
+
 use crate::cyclic::{self, Work};
 use crate::guests::Files;
 use crate::monitor::Monitor;
@@ -57,9 +59,9 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
             part.comparisons.push(Comparison::new(&format!("{what}{name}"), unit, Some(1.0)));
         }
     }
-    for pair in 1..=options.pairs.min(3) {
+    for pair in 0..options.pairs {
         for (interface, rows) in INTERFACES.iter().zip((0..).step_by(2)) {
-            for is_ours in [true, false] {
+            for is_ours in abba(pair) {
                 let monitor = if is_ours { ours.clone() } else { peer.clone().with_cpu(interface.qemu) };
                 let [idle, busy] = rates(options, &files, &monitor, interface)?;
                 for (row, sample) in [(rows, idle), (rows + 1, busy)] {
@@ -68,7 +70,9 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
                 }
                 let who = if is_ours { "optimus-vmm" } else { "QEMU" };
                 tell(&format!(
-                    "pair {pair}, {}, {who}: {idle:.1} a second, {busy:.2} for each timer",
+                    "pair {} of {}, {}, {who}: {idle:.1} a second, {busy:.2} for each timer",
+                    pair + 1,
+                    options.pairs,
                     interface.name
                 ));
                 keep(&part)?;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use statistics::abba;
+
 use crate::monitor::{Flash, Machine, Monitor};
 use crate::procfs::{CpuTime, Overhead};
 use crate::run::Run;
@@ -44,7 +46,8 @@ pub(crate) fn start(options: &Options, files: &Files, ours: &Monitor, peer: &Mon
     let machine = files.machine(options, Flash::Payload(files.payload.clone()), "start");
     // The first round fills caches and does not count.
     for pair in 0..=options.pairs.max(7) {
-        for (is_ours, monitor) in [(true, ours), (false, peer)] {
+        for is_ours in abba(pair) {
+            let monitor = if is_ours { ours } else { peer };
             let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
             let took = run.wait_for(&[payload::BEGIN], START_LIMIT)?;
             if pair > 0 {
@@ -72,15 +75,17 @@ fn boots(
         Comparison::new("  the same as utime+stime, in ticks", "ms", None),
         Comparison::new("  of it in threads that run no vCPU", "ms", None),
     ];
-    for pair in 1..=options.pairs {
-        for (is_ours, monitor) in [(true, ours), (false, peer)] {
+    for pair in 0..options.pairs {
+        for is_ours in abba(pair) {
+            let monitor = if is_ours { ours } else { peer };
             let samples = boot(options, files, monitor)?;
             for (metric, sample) in metrics.iter_mut().zip(samples) {
                 metric.add(is_ours, sample);
             }
             let [userspace, memory, _, _, idle, ..] = samples;
             tell(&format!(
-                "pair {pair} of {}, {}: userspace after {userspace:.2} s, {memory:.1} MiB, idle {idle:.1} ms",
+                "pair {} of {}, {}: userspace after {userspace:.2} s, {memory:.1} MiB, idle {idle:.1} ms",
+                pair + 1,
                 options.pairs,
                 if is_ours { "optimus-vmm" } else { "QEMU" },
             ));

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-/// Describes this host.
-pub(crate) fn describe(ours: &str, qemu: &str) -> Value {
+/// Describes this host, and both programs.
+pub(crate) fn describe(ours: &str, qemu: &str, qemu_program: &str) -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let info = read("/proc/cpuinfo");
     let cpu = info
@@ -20,6 +20,7 @@ pub(crate) fn describe(ours: &str, qemu: &str) -> Value {
     json!({
         "optimus_vmm": ours,
         "qemu": qemu,
+        "qemu_program": qemu_program,
         "kernel": format!("Linux {}", read("/proc/sys/kernel/osrelease")),
         "kvm": kvm.unwrap_or("unknown"),
         "cpu": cpu,

@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
+use statistics::abba;
+
 use crate::cyclic::{self, Lateness, Work};
 use crate::guests::Files;
 use crate::monitor::Monitor;
@@ -119,9 +121,8 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
         Comparison::new("  the latest", "µs", None),
     ];
     let mut placement = None;
-    for pair in 1..=options.pairs {
-        let order = if pair % 2 == 1 { [true, false] } else { [false, true] };
-        for is_ours in order {
+    for pair in 0..options.pairs {
+        for is_ours in abba(pair) {
             let monitor = if is_ours { &ours } else { &peer };
             let late = lateness(options, &files, monitor, is_ours, &mut placement)?;
             let Lateness { timers: _, median, p999, most } = late;
@@ -129,7 +130,11 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
                 comparison.add(is_ours, sample);
             }
             let who = if is_ours { "optimus-vmm" } else { "QEMU" };
-            tell(&format!("pair {pair}, {who}: p50 {median} µs, p99.9 {p999} µs, at most {most} µs"));
+            tell(&format!(
+                "pair {} of {}, {who}: p50 {median} µs, p99.9 {p999} µs, at most {most} µs",
+                pair + 1,
+                options.pairs
+            ));
             keep(&part)?;
         }
     }

@@ -203,34 +203,49 @@ pub(crate) struct Data {
 }
 
 impl Monitor {
-    /// Finds QEMU: in the path, or else in the lab's root file system.
+    /// QEMU, always the lab's: on the emulated host, whose root file system it is in, as it stands there; on this machine with
+    /// the libraries of that file system. One that the path leads to may be of any age, and results could not be compared.
     pub(crate) fn find_qemu(lab: &Path, cpu: &'static str) -> Result<Self> {
-        let name = "qemu-system-x86_64";
-        let root = lab.join("root/usr");
-        let libraries = root.join("lib/x86_64-linux-gnu");
-        let text = |path: PathBuf| path.display().to_string();
-        let in_path = std::env::var_os("PATH").and_then(|path| {
-            std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
-        });
-        let command = match in_path {
-            Some(program) => vec![text(program)],
-            None if root.join("bin").join(name).exists() => vec![
-                text(root.join("lib64/ld-linux-x86-64.so.2")),
-                "--library-path".into(),
-                text(libraries),
-                text(root.join("bin").join(name)),
-                "-L".into(),
-                text(root.join("share/qemu")),
-                "-L".into(),
-                text(root.join("share/seabios")),
-            ],
-            None => {
-                return Err(
-                    format!("there is no {name}, neither in the path nor in {}", lab.display()).into()
-                );
-            }
-        };
+        let in_lab = std::env::var_os("OPTIMUS_IN_LAB").is_some();
+        let command = Self::qemu_of(&if in_lab { "/usr".into() } else { lab.join("root/usr") })?;
         Ok(Self::Qemu { command, cpu, board: Board::Q35 })
+    }
+
+    /// The command of the QEMU below a folder `usr`.
+    fn qemu_of(root: &Path) -> Result<Vec<String>> {
+        let program = root.join("bin/qemu-system-x86_64");
+        if !program.exists() {
+            return Err(format!(
+                "there is no QEMU at {}: it is the lab's that is compared with; run scripts/lab setup, or set OPTIMUS_LAB_DIR",
+                program.display()
+            )
+            .into());
+        }
+        let text = |path: PathBuf| path.display().to_string();
+        if root == Path::new("/usr") {
+            return Ok(vec![text(program)]);
+        }
+        Ok(vec![
+            text(root.join("lib64/ld-linux-x86-64.so.2")),
+            "--library-path".into(),
+            text(root.join("lib/x86_64-linux-gnu")),
+            text(program),
+            "-L".into(),
+            text(root.join("share/qemu")),
+            "-L".into(),
+            text(root.join("share/seabios")),
+        ])
+    }
+
+    /// Where the program is.
+    pub(crate) fn program(&self) -> String {
+        match self {
+            Self::Ours { program } => program.display().to_string(),
+            Self::Qemu { command, .. } => {
+                let program = command.iter().find(|word| word.ends_with("/qemu-system-x86_64"));
+                program.cloned().unwrap_or_default()
+            }
+        }
     }
 
     /// The same with another board, which is QEMU's alone.
@@ -353,6 +368,9 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
+        // Threads have names, by which vCPUs are found; QEMU 10.0 and older give them only if told to.
+        "-name",
+        "bench,debug-threads=on",
         "-display",
         "none",
         "-machine",
@@ -506,6 +524,25 @@ mod tests {
                 if board.complete { "virtio-blk-pci,drive=disk" } else { "virtio-blk-device,drive=disk" };
             assert!(words.iter().any(|word| word == disk), "{words:?}");
         }
+    }
+
+    /// Whatever the path leads to.
+    #[test]
+    fn qemu_is_the_labs() {
+        let lab = tempfile::tempdir().unwrap();
+        let usr = lab.path().join("root/usr");
+        let error = Monitor::qemu_of(&usr).unwrap_err().to_string();
+        assert!(error.contains("scripts/lab setup") && error.contains(&usr.display().to_string()), "{error}");
+        fs::create_dir_all(usr.join("bin")).unwrap();
+        let program = usr.join("bin/qemu-system-x86_64");
+        fs::write(&program, "").unwrap();
+        let command = Monitor::qemu_of(&usr).unwrap();
+        assert!(
+            command.iter().all(|word| word.starts_with('-') || Path::new(word).starts_with(&usr)),
+            "{command:?}"
+        );
+        let qemu = Monitor::Qemu { command, cpu: "host", board: Board::Q35 };
+        assert_eq!(qemu.program(), program.display().to_string());
     }
 
     #[test]

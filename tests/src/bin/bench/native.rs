@@ -4,6 +4,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use statistics::{abba, median};
+
 use crate::guests::{self, Files};
 use crate::monitor::{Flash, Machine, Monitor};
 use crate::payload::{self, Access};
@@ -12,7 +14,7 @@ use crate::run::Run;
 use crate::stats::Comparison;
 use crate::{Options, Part, Result, steps, tell};
 
-/// Exits whose instructions are counted.
+/// Exits whose instructions are counted, in each run.
 const STEPPED: usize = 101;
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -36,8 +38,8 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
         };
         let mut user = Comparison::new(goal, "ns", Some(0.5));
         let mut wall = Comparison::new("  elapsed time", "ns", None);
+        let mut steps = Comparison::new("  instructions in user space", "", Some(0.5));
         let image = scratch.path().join("exits.fd");
-        fs::write(&image, payload::accesses(64 << 10, access, options.exits))?;
         let machine = Machine {
             directory: scratch.path().join("exits"),
             memory: options.memory,
@@ -52,8 +54,10 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             net: None,
             data: None,
         };
-        for _ in 0..options.pairs {
-            for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
+        for pair in 0..options.pairs {
+            for is_ours in abba(pair) {
+                let monitor = if is_ours { &ours } else { &peer };
+                fs::write(&image, payload::accesses(64 << 10, access, options.exits))?;
                 let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
                 run.wait_for(&[payload::BEGIN], LIMIT)?;
                 let (before, began) = (CpuTime::of(run.pid())?, Instant::now());
@@ -63,15 +67,12 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
                 let each = 1e9 / f64::from(options.exits);
                 user.add(is_ours, used.user * each);
                 wall.add(is_ours, took.as_secs_f64() * each);
-            }
-        }
-        let mut steps = Comparison::new("  instructions in user space", "", Some(0.5));
-        fs::write(&image, payload::accesses(64 << 10, access, u32::MAX))?;
-        for (is_ours, monitor) in [(true, &ours), (false, &peer)] {
-            let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
-            run.wait_for(&[payload::BEGIN], LIMIT)?;
-            for sample in steps::per_exit(run.pid(), STEPPED)? {
-                steps.add(is_ours, sample);
+                drop(run);
+                fs::write(&image, payload::accesses(64 << 10, access, u32::MAX))?;
+                let mut run = Run::start(monitor.command(&machine)?, machine.directory.join("messages"))?;
+                run.wait_for(&[payload::BEGIN], LIMIT)?;
+                let counted = steps::per_exit(run.pid(), STEPPED)?;
+                steps.add(is_ours, median(&counted).ok_or("no exit was counted")?);
             }
         }
         tell(&format!("{} pairs of {} exits by {name}", options.pairs, options.exits));

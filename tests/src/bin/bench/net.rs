@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use statistics::abba;
 use tests::network::Outside;
 
 use crate::exits::counters;
@@ -62,21 +63,23 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
 
     let ways = &options.ways;
     part.comparisons = ways.iter().flat_map(|way| metrics(*way)).collect();
-    for pair in 1..=options.pairs {
+    for pair in 0..options.pairs {
         for (way, metrics) in ways.iter().zip(part.comparisons.chunks_mut(METRICS)) {
             if *way == Way::Passt {
                 outside.join().map_err(failed)?;
             }
-            let mut order = [(true, &ours), (false, &peer)];
-            if pair % 2 == 0 {
-                order.reverse();
-            }
-            for (is_ours, monitor) in order {
+            for is_ours in abba(pair) {
+                let monitor = if is_ours { &ours } else { &peer };
                 let mut machine = files.machine(options, Flash::Absent, "net");
                 machine.net = Some((*way, tools.clone()));
                 let samples = session(&files, monitor, machine)?;
                 let name = if is_ours { "optimus-vmm" } else { "QEMU" };
-                tell(&format!("pair {pair} of {}, {}, {name}: {samples:.1?}", options.pairs, way.name()));
+                tell(&format!(
+                    "pair {} of {}, {}, {name}: {samples:.1?}",
+                    pair + 1,
+                    options.pairs,
+                    way.name()
+                ));
                 for (metric, sample) in metrics.iter_mut().zip(samples) {
                     metric.add(is_ours, sample);
                 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
+use statistics::abba;
 use tests::vfio::{Lent, ids};
 
 use crate::guests::Files;
@@ -33,11 +34,11 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
     let ours = Monitor::Ours { program: files.program().into() };
     let peer = Monitor::find_qemu(&options.lab, "host")?;
     let mut part = Part::new("passthrough", &ours, &peer)?;
-    let monitors = [(true, &ours), (false, &peer)];
 
     let mut start = Comparison::new("exec to first instruction, device, 4 GiB", "ms", Some(0.6));
     for pair in 0..=options.pairs {
-        for (is_ours, monitor) in monitors {
+        for is_ours in abba(pair) {
+            let monitor = if is_ours { &ours } else { &peer };
             let mut machine = files.machine(options, Flash::Payload(files.payload().into()), "start");
             machine.memory = PINNED;
             machine.device.clone_from(&device);
@@ -60,13 +61,15 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
         Comparison::new("wake-ups of threads, 10,000 MSIs", "", None).at_most(100.0),
         Comparison::new("an MSI, from the write to the handler", "ns", None),
     ];
-    for pair in 1..=options.pairs.min(3) {
-        for (is_ours, monitor) in monitors {
+    for pair in 0..options.pairs {
+        for is_ours in abba(pair) {
+            let monitor = if is_ours { &ours } else { &peer };
             let samples = work(options, &files, monitor, device.as_ref())?;
             for (metric, sample) in metrics.iter_mut().zip(samples) {
                 metric.add(is_ours, sample);
             }
-            tell(&format!("pair {pair}, {}: {samples:?}", if is_ours { "optimus-vmm" } else { "QEMU" }));
+            let name = if is_ours { "optimus-vmm" } else { "QEMU" };
+            tell(&format!("pair {} of {}, {name}: {samples:?}", pair + 1, options.pairs));
         }
     }
     part.comparisons.extend(metrics);

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use statistics::{Verdict, median, range};
 
 use crate::monitor::Monitor;
-use crate::stats::{Comparison, median, range};
+use crate::stats::Comparison;
 use crate::{Result, host};
 
 /// Results of one host.
@@ -21,7 +22,7 @@ pub(crate) struct Part {
 impl Part {
     /// Without results yet.
     pub(crate) fn new(name: &str, ours: &Monitor, peer: &Monitor) -> Result<Self> {
-        let host = host::describe(&ours.version()?, &peer.version()?);
+        let host = host::describe(&ours.version()?, &peer.version()?, &peer.program());
         Ok(Self { name: name.into(), host, comparisons: Vec::new() })
     }
 
@@ -58,11 +59,12 @@ impl Part {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let text = |key: &str| self.host.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
-        writeln!(out, "{} | {} | {} | {}", text("optimus_vmm"), text("qemu"), text("kernel"), text("cpu"))?;
+        writeln!(out, "{} | {} | {}", text("optimus_vmm"), text("kernel"), text("cpu"))?;
+        writeln!(out, "{} ({})", text("qemu"), text("qemu_program"))?;
         writeln!(
             out,
-            "{:<44} {:>10} {:>10} {:>7} {:>14}  {:<12} {:<19} {:<19} {:>5}  peer",
-            "metric", "ours", "peer", "ratio", "goal", "", "ours min–max", "peer min–max", "pairs"
+            "{:<44} {:>10} {:>10} {:>7} {:<13} {:>14}  {:<12} {:<19} {:<19} {:>5}  peer",
+            "metric", "ours", "peer", "ratio", "95 %", "goal", "", "ours min–max", "peer min–max", "pairs"
         )?;
         for comparison in &self.comparisons {
             let number = |value: Option<f64>| value.map_or_else(|| "-".into(), short);
@@ -71,20 +73,22 @@ impl Part {
                     .map_or_else(|| "-".into(), |(low, high)| format!("{}–{}", short(low), short(high)))
             };
             let ratio = comparison.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"));
+            let interval = comparison.interval();
+            let interval =
+                interval.map_or_else(String::new, |both| format!("{:.3}–{:.3}", both.low, both.high));
             let goals = [
-                comparison.goal.map(|goal| format!("≤ {goal}")),
+                comparison.goal.map(|goal| goal.to_string()),
                 comparison.limit.map(|limit| format!("{limit} max")),
-                comparison.least.map(|least| format!("≥ {least}")),
             ];
             let goal = goals.into_iter().flatten().collect::<Vec<_>>().join(", ");
-            let verdict = match comparison.reached() {
-                Some(true) => "reached",
-                Some(false) => "** MISSED **",
+            let verdict = match comparison.verdict() {
+                Some(Verdict::Missed) => "** MISSED **",
+                Some(other) => other.word(),
                 None => "",
             };
             writeln!(
                 out,
-                "{:<44} {:>10} {:>10} {ratio:>7} {goal:>14}  {verdict:<12} {:<19} {:<19} {:>5}  {}",
+                "{:<44} {:>10} {:>10} {ratio:>7} {interval:<13} {goal:>14}  {verdict:<12} {:<19} {:<19} {:>5}  {}",
                 label(comparison),
                 number(median(&comparison.ours)),
                 number(median(&comparison.peer)),
@@ -94,7 +98,22 @@ impl Part {
                 comparison.peer_name
             )?;
         }
-        Ok(())
+        let undecided: Vec<&Comparison> = self
+            .comparisons
+            .iter()
+            .filter(|comparison| comparison.verdict() == Some(Verdict::Undecided))
+            .collect();
+        if undecided.is_empty() {
+            return Ok(());
+        }
+        let few =
+            undecided.iter().any(|comparison| comparison.goal.is_some() && comparison.interval().is_none());
+        let advice = if few {
+            "fewer than six pairs leave a ratio open, whatever they show; --pairs asks for more"
+        } else {
+            "the samples allow for both, a goal that is reached and one that is missed; more pairs may tell, by --pairs"
+        };
+        writeln!(out, "undecided: {advice}")
     }
 }
 
@@ -111,5 +130,34 @@ fn label(comparison: &Comparison) -> String {
     match comparison.unit.as_str() {
         "" => comparison.metric.clone(),
         unit => format!("{} [{unit}]", comparison.metric),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_says_what_is_known() {
+        let comparison = |pairs: usize, ours: f64| Comparison {
+            ours: vec![ours; pairs],
+            peer: vec![100.0; pairs],
+            ..Comparison::new("time", "ms", Some(0.5))
+        };
+        let part = |comparisons| Part {
+            name: "native".into(),
+            host: json!({ "qemu": "QEMU 11", "qemu_program": "/lab/qemu" }),
+            comparisons,
+        };
+        let table = part(vec![comparison(7, 20.0), comparison(7, 80.0)]).table();
+        assert!(table.contains("QEMU 11 (/lab/qemu)"), "{table}");
+        assert!(table.contains("0.200 0.200–0.200") && table.contains("≤ 0.5  passed "), "{table}");
+        assert!(table.contains("** MISSED **") && !table.contains("undecided"), "{table}");
+        let few = part(vec![comparison(3, 20.0)]);
+        assert!(few.table().ends_with("--pairs asks for more\n"), "{}", few.table());
+        let again = Part::from_json(&few.json()).unwrap();
+        assert_eq!(again.table(), few.table());
+        let open = Comparison { limit: Some(50.0), ours: vec![20.0, 60.0], goal: None, ..comparison(2, 1.0) };
+        assert!(part(vec![open]).table().contains("more pairs may tell"));
     }
 }

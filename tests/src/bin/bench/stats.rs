@@ -1,6 +1,7 @@
-//! Medians and the like.
+//! Samples of two that are compared, the goals for them, and what is known of these.
 
 use serde_json::{Value, json};
+use statistics::{Goal, Interval, Paired, Unpaired, Verdict, median, paired};
 
 /// Samples of one metric for both that are compared, in the order they were taken, and the goal.
 #[derive(Debug, Clone)]
@@ -9,29 +10,26 @@ pub(crate) struct Comparison {
     pub(crate) metric: String,
     /// The unit of the samples.
     pub(crate) unit: String,
-    /// What the ratio of the medians is to be at most; `None` for what is only told.
-    pub(crate) goal: Option<f64>,
-    /// What the median of ours is to be at most, whatever the ratio.
+    /// What the ratio is to be; `None` for what is only told.
+    pub(crate) goal: Option<Goal>,
+    /// What ours is to be at most, whatever the ratio.
     pub(crate) limit: Option<f64>,
-    /// What the ratio is to be at least, where more is better.
-    pub(crate) least: Option<f64>,
-    /// Samples of optimus-vmm.
+    /// Samples of optimus-vmm, one for each run.
     pub(crate) ours: Vec<f64>,
     /// What ours is compared with: QEMU, unless told otherwise.
     pub(crate) peer_name: String,
-    /// Samples of the peer.
+    /// Samples of the peer, one for each run, in the same pairs.
     pub(crate) peer: Vec<f64>,
 }
 
 impl Comparison {
-    /// A metric without samples.
+    /// A metric without samples, and what its ratio is to be at most.
     pub(crate) fn new(metric: &str, unit: &str, goal: Option<f64>) -> Self {
         Self {
             metric: metric.into(),
             unit: unit.into(),
-            goal,
+            goal: goal.map(Goal::AtMost),
             limit: None,
-            least: None,
             ours: Vec::new(),
             peer_name: "QEMU".into(),
             peer: Vec::new(),
@@ -48,9 +46,9 @@ impl Comparison {
         Self { limit: Some(limit), ..self }
     }
 
-    /// Makes it a goal that the ratio is not below this.
+    /// Makes it the goal that the ratio is not below this.
     pub(crate) fn at_least(self, ratio: f64) -> Self {
-        Self { least: Some(ratio), ..self }
+        Self { goal: Some(Goal::AtLeast(ratio)), ..self }
     }
 
     /// What [`Comparison::json`] wrote.
@@ -58,12 +56,13 @@ impl Comparison {
         let samples = |of: &str| -> Option<Vec<f64>> {
             value.get(of)?.get("samples")?.as_array()?.iter().map(Value::as_f64).collect()
         };
+        let number = |key: &str| value.get(key).and_then(Value::as_f64);
+        let goal = [number("goal").map(Goal::AtMost), number("least").map(Goal::AtLeast)];
         Some(Self {
             metric: value.get("metric")?.as_str()?.into(),
             unit: value.get("unit")?.as_str()?.into(),
-            goal: value.get("goal").and_then(Value::as_f64),
-            limit: value.get("limit").and_then(Value::as_f64),
-            least: value.get("least").and_then(Value::as_f64),
+            goal: goal.into_iter().flatten().next(),
+            limit: number("limit"),
             ours: samples("ours")?,
             peer_name: value.get("peer")?.get("name")?.as_str()?.into(),
             peer: samples("peer")?,
@@ -75,107 +74,131 @@ impl Comparison {
         if ours { self.ours.push(sample) } else { self.peer.push(sample) }
     }
 
-    /// The median of ours by the median of the peer's.
-    pub(crate) fn ratio(&self) -> Option<f64> {
-        let peer = median(&self.peer)?;
-        (peer > 0.0).then_some(median(&self.ours)? / peer)
+    /// What the pairs say of the ratio.
+    pub(crate) fn paired(&self) -> Result<Paired, Unpaired> {
+        paired(&self.ours, &self.peer)
     }
 
-    /// Whether all goals are reached, if there is one.
-    pub(crate) fn reached(&self) -> Option<bool> {
-        let within = |goal: Option<f64>, value: Option<f64>, is: fn(&f64, &f64) -> bool| match goal {
-            Some(goal) => value.map(|value| Some(is(&value, &goal))),
-            None => Some(None),
-        };
-        let ratio = within(self.goal, self.ratio(), f64::le)?;
-        let amount = within(self.limit, median(&self.ours), f64::le)?;
-        let least = within(self.least, self.ratio(), f64::ge)?;
-        [ratio, amount, least].into_iter().flatten().reduce(|one, other| one && other)
+    /// Ours by the peer's: the median of the pairs, or the ratio of the medians where a pair has no ratio.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        self.paired().ok().map(|paired| paired.ratio).or_else(|| {
+            let peer = median(&self.peer)?;
+            (peer > 0.0).then_some(median(&self.ours)? / peer)
+        })
+    }
+
+    /// Where the ratio is but for chance.
+    pub(crate) fn interval(&self) -> Option<Interval> {
+        self.paired().ok()?.interval
+    }
+
+    /// What is known of all goals together, if there is one.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let goal = self.goal.map(|goal| goal.verdict(self.interval()));
+        // An amount is judged sample by sample: it has no peer that could be disturbed alike.
+        let limit = self.limit.map(|limit| {
+            let within = self.ours.iter().filter(|sample| **sample <= limit).count();
+            match within {
+                _ if self.ours.is_empty() => Verdict::Undecided,
+                0 => Verdict::Missed,
+                _ if within == self.ours.len() => Verdict::Passed,
+                _ => Verdict::Undecided,
+            }
+        });
+        goal.into_iter().chain(limit).max()
     }
 
     /// Everything, for machines.
     pub(crate) fn json(&self) -> Value {
+        let (goal, least) = match self.goal {
+            Some(Goal::AtMost(ratio)) => (Some(ratio), None),
+            Some(Goal::AtLeast(ratio)) => (None, Some(ratio)),
+            Some(Goal::Equal) | None => (None, None),
+        };
         json!({
             "metric": self.metric,
             "unit": self.unit,
-            "goal": self.goal,
+            "goal": goal,
             "limit": self.limit,
-            "least": self.least,
+            "least": least,
             "ratio": self.ratio(),
-            "reached": self.reached(),
+            "interval": self.interval().map(|interval| [interval.low, interval.high]),
+            "pairs": self.ours.len().min(self.peer.len()),
+            "verdict": self.verdict().map(Verdict::word),
             "ours": { "median": median(&self.ours), "samples": self.ours },
             "peer": { "name": self.peer_name, "median": median(&self.peer), "samples": self.peer },
         })
     }
 }
 
-/// The value in the middle, or the mean of the two there.
-pub(crate) fn median(samples: &[f64]) -> Option<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = *sorted.get(middle)?;
-    if sorted.len() % 2 == 1 {
-        return Some(upper);
-    }
-    Some(f64::midpoint(upper, *sorted.get(middle.checked_sub(1)?)?))
-}
-
-/// Least and greatest.
-pub(crate) fn range(samples: &[f64]) -> Option<(f64, f64)> {
-    let least = samples.iter().copied().min_by(f64::total_cmp)?;
-    Some((least, samples.iter().copied().max_by(f64::total_cmp)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn again(comparison: &Comparison) -> Comparison {
+        Comparison::from_json(&comparison.json()).unwrap()
+    }
+
     #[test]
-    fn medians_and_ratios() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(range(&[3.0, 1.0, 2.0]), Some((1.0, 3.0)));
+    fn a_goal_wants_pairs() {
         let mut metric = Comparison::new("time", "s", Some(0.25));
-        assert_eq!((metric.ratio(), metric.reached()), (None, None));
-        metric.ours = vec![1.0];
-        metric.peer = vec![4.0];
-        assert_eq!((metric.ratio(), metric.reached()), (Some(0.25), Some(true)));
-        metric.peer = vec![3.0];
-        assert_eq!(metric.reached(), Some(false));
-        let again = Comparison::from_json(&metric.json()).unwrap();
-        assert_eq!((again.goal, again.ours, again.peer), (Some(0.25), vec![1.0], vec![3.0]));
-        metric.peer = vec![0.0];
-        assert_eq!(metric.ratio(), None);
+        assert_eq!((metric.ratio(), metric.verdict()), (None, Some(Verdict::Undecided)));
+        for (pairs, ours, verdict) in [
+            (5, 1.0, Verdict::Undecided),
+            (7, 1.0, Verdict::Passed),
+            (7, 3.0, Verdict::Missed),
+            (12, 1.0, Verdict::Passed),
+        ] {
+            (metric.ours, metric.peer) = (vec![ours; pairs], vec![5.0; pairs]);
+            assert_eq!(metric.verdict(), Some(verdict), "{pairs} {ours}");
+            let again = again(&metric);
+            assert_eq!((again.goal, again.verdict()), (Some(Goal::AtMost(0.25)), Some(verdict)));
+            assert_eq!((again.ours, again.peer), (metric.ours.clone(), metric.peer.clone()));
+        }
+        // Half of the pairs say one thing, the others another.
+        metric.ours = vec![1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 1.0];
+        metric.peer = vec![5.0; 7];
+        assert_eq!(metric.verdict(), Some(Verdict::Undecided));
+        assert_eq!(metric.json().get("verdict").unwrap(), "undecided");
+        assert_eq!(Comparison::new("told", "s", None).verdict(), None);
+    }
+
+    #[test]
+    fn an_amount_is_judged_by_its_samples() {
         let mut count = Comparison::new("exits", "", None).at_most(0.0);
-        assert_eq!(count.reached(), None);
-        count.ours = vec![0.0];
-        assert_eq!(count.reached(), Some(true));
-        count.ours = vec![1.0];
-        assert_eq!(Comparison::from_json(&count.json()).unwrap().reached(), Some(false));
+        assert_eq!(count.verdict(), Some(Verdict::Undecided));
+        for (ours, verdict) in [
+            (vec![0.0], Verdict::Passed),
+            (vec![0.0, 1.0], Verdict::Undecided),
+            (vec![1.0, 2.0], Verdict::Missed),
+        ] {
+            count.ours = ours;
+            assert_eq!(again(&count).verdict(), Some(verdict));
+        }
+        // No ratio of a pair, but of the medians.
+        (count.ours, count.peer) = (vec![0.0; 3], vec![4.0; 3]);
+        assert_eq!((count.ratio(), count.interval()), (Some(0.0), None));
     }
 
     #[test]
     fn more_can_be_better() {
         let mut metric = Comparison::new("throughput", "Mbit/s", None).at_least(1.2);
-        assert_eq!(metric.reached(), None);
-        metric.peer = vec![100.0];
-        for (ours, reached) in [(130.0, true), (120.0, true), (110.0, false), (90.0, false)] {
-            metric.ours = vec![ours];
-            assert_eq!(Comparison::from_json(&metric.json()).unwrap().reached(), Some(reached), "{ours}");
+        metric.peer = vec![100.0; 7];
+        for (ours, verdict) in [(130.0, Verdict::Passed), (110.0, Verdict::Missed), (90.0, Verdict::Missed)] {
+            metric.ours = vec![ours; 7];
+            assert_eq!(again(&metric).verdict(), Some(verdict), "{ours}");
         }
     }
 
     #[test]
     fn a_ratio_and_an_amount_are_two_goals() {
         let mut metric = Comparison::new("memory", "MiB", Some(0.15)).at_most(10.0).beside("another");
-        metric.ours = vec![9.0];
-        assert_eq!(metric.reached(), None);
-        for (ours, peer, reached) in [(9.0, 90.0, true), (9.0, 50.0, false), (12.0, 120.0, false)] {
-            (metric.ours, metric.peer) = (vec![ours], vec![peer]);
-            assert_eq!(metric.reached(), Some(reached), "{ours} {peer}");
+        for (ours, peer, verdict) in
+            [(9.0, 90.0, Verdict::Passed), (9.0, 50.0, Verdict::Missed), (12.0, 120.0, Verdict::Missed)]
+        {
+            (metric.ours, metric.peer) = (vec![ours; 6], vec![peer; 6]);
+            assert_eq!(metric.verdict(), Some(verdict), "{ours} {peer}");
         }
-        assert_eq!(Comparison::from_json(&metric.json()).unwrap().peer_name, "another");
+        assert_eq!(again(&metric).peer_name, "another");
     }
 }
