@@ -51,13 +51,23 @@ impl Comparison {
         Self { goal: Some(Goal::AtLeast(ratio)), ..self }
     }
 
+    /// Makes it the goal that both are equal, but for 5 %.
+    pub(crate) fn equal(self) -> Self {
+        Self { goal: Some(Goal::Equal), ..self }
+    }
+
     /// What [`Comparison::json`] wrote.
     pub(crate) fn from_json(value: &Value) -> Option<Self> {
         let samples = |of: &str| -> Option<Vec<f64>> {
             value.get(of)?.get("samples")?.as_array()?.iter().map(Value::as_f64).collect()
         };
         let number = |key: &str| value.get(key).and_then(Value::as_f64);
-        let goal = [number("goal").map(Goal::AtMost), number("least").map(Goal::AtLeast)];
+        let equal = value.get("equal").and_then(Value::as_bool).unwrap_or(false);
+        let goal = [
+            number("goal").map(Goal::AtMost),
+            number("least").map(Goal::AtLeast),
+            equal.then_some(Goal::Equal),
+        ];
         Some(Self {
             metric: value.get("metric")?.as_str()?.into(),
             unit: value.get("unit")?.as_str()?.into(),
@@ -121,6 +131,7 @@ impl Comparison {
             "goal": goal,
             "limit": self.limit,
             "least": least,
+            "equal": self.goal == Some(Goal::Equal),
             "ratio": self.ratio(),
             "interval": self.interval().map(|interval| [interval.low, interval.high]),
             "pairs": self.ours.len().min(self.peer.len()),
@@ -185,6 +196,16 @@ mod tests {
         let mut metric = Comparison::new("throughput", "Mbit/s", None).at_least(1.2);
         metric.peer = vec![100.0; 7];
         for (ours, verdict) in [(130.0, Verdict::Passed), (110.0, Verdict::Missed), (90.0, Verdict::Missed)] {
+            metric.ours = vec![ours; 7];
+            assert_eq!(again(&metric).verdict(), Some(verdict), "{ours}");
+        }
+    }
+
+    #[test]
+    fn equal_is_a_goal() {
+        let mut metric = Comparison::new("a read of the device", "ns", None).equal();
+        metric.peer = vec![100.0; 7];
+        for (ours, verdict) in [(103.0, Verdict::Passed), (110.0, Verdict::Missed), (90.0, Verdict::Missed)] {
             metric.ours = vec![ours; 7];
             assert_eq!(again(&metric).verdict(), Some(verdict), "{ours}");
         }
