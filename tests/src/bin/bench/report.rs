@@ -1,9 +1,10 @@
 //! The results, as a table for people and as JSON.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use statistics::{Verdict, median, range};
+use statistics::{Unpaired, Verdict, median, range};
 
 use crate::monitor::Monitor;
 use crate::stats::Comparison;
@@ -98,22 +99,24 @@ impl Part {
                 comparison.peer_name
             )?;
         }
-        let undecided: Vec<&Comparison> = self
+        let reasons: BTreeSet<&str> = self
             .comparisons
             .iter()
             .filter(|comparison| comparison.verdict() == Some(Verdict::Undecided))
+            .map(|comparison| match comparison.paired() {
+                Err(Unpaired::Zero) if comparison.goal.is_some() => {
+                    "a sample of zero has no ratio; longer runs leave none"
+                }
+                _ if comparison.goal.is_some() && comparison.interval().is_none() => {
+                    "fewer than six pairs leave a ratio open, whatever they show; --pairs asks for more"
+                }
+                _ => "samples allow for a goal that is reached and for one that is missed; more pairs may tell, by --pairs",
+            })
             .collect();
-        if undecided.is_empty() {
-            return Ok(());
+        for reason in reasons {
+            writeln!(out, "undecided: {reason}")?;
         }
-        let few =
-            undecided.iter().any(|comparison| comparison.goal.is_some() && comparison.interval().is_none());
-        let advice = if few {
-            "fewer than six pairs leave a ratio open, whatever they show; --pairs asks for more"
-        } else {
-            "the samples allow for both, a goal that is reached and one that is missed; more pairs may tell, by --pairs"
-        };
-        writeln!(out, "undecided: {advice}")
+        Ok(())
     }
 }
 
@@ -158,6 +161,8 @@ mod tests {
         let again = Part::from_json(&few.json()).unwrap();
         assert_eq!(again.table(), few.table());
         let open = Comparison { limit: Some(50.0), ours: vec![20.0, 60.0], goal: None, ..comparison(2, 1.0) };
-        assert!(part(vec![open]).table().contains("more pairs may tell"));
+        let zero = Comparison { ours: vec![0.0; 7], ..comparison(7, 1.0) };
+        let table = part(vec![open, zero]).table();
+        assert!(table.contains("more pairs may tell") && table.contains("zero has no ratio"), "{table}");
     }
 }
