@@ -3,6 +3,7 @@
 
 mod frames;
 mod handed_over;
+mod lulls;
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -21,16 +22,15 @@ use super::buffers::{Room, read_command};
 use super::control::{self, Control};
 use super::outbox::Outbox;
 use handed_over::Bells;
+#[cfg(test)]
+pub(super) use lulls::BURST;
+pub(super) use lulls::LULL;
+use lulls::Lulls;
 
 /// Frames of one direction after which it is the other's turn.
 const TURN: usize = 64;
-/// How long a worker looks at the rings by itself when frames follow each other, rather than have the driver ring for each: the first of a
-/// burst would be the only one that it finds.
-pub(super) const LULL: Duration = Duration::from_micros(100);
 /// So many frames for the driver at once are a stream, which the driver acknowledges; fewer may be a request, whose answer is waited for.
 const MANY: usize = 8;
-/// Frames that are further apart than this do not follow each other.
-pub(super) const BURST: Duration = Duration::from_millis(1);
 /// Commands likewise.
 const COMMANDS: usize = 16;
 /// How long a peer may take with what it holds back when its worker ends. A reset takes so much longer then.
@@ -74,8 +74,7 @@ struct Traffic<'a> {
     starved: bool,
     /// From the driver.
     outbox: Outbox<'a>,
-    /// When there was the last frame that others may follow.
-    last: Option<Instant>,
+    lulls: Lulls,
     command: Vec<u8>,
     /// What is needed to hand rings over, until that has failed.
     bells: Option<Bells>,
@@ -154,7 +153,7 @@ impl Card {
             room: Room::default(),
             starved: false,
             outbox: Outbox::default(),
-            last: None,
+            lulls: Lulls::default(),
             command: Vec::new(),
             bells,
         };
@@ -270,12 +269,6 @@ impl Traffic<'_> {
         drop(settings);
         let sending = self.send(&mut queues.tx, received).map_err(of(Which::Tx))?;
         Ok((if commands == Progress::More { commands } else { sending }, receiving))
-    }
-
-    /// There were frames now; whether they have followed others.
-    fn is_burst(&mut self) -> bool {
-        let now = Instant::now();
-        self.last.replace(now).is_some_and(|last| now.duration_since(last) < BURST)
     }
 
     /// The driver's commands.

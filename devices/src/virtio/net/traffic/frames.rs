@@ -1,5 +1,7 @@
 //! Frames through this program: checked, passed on and counted.
 
+use std::time::Instant;
+
 use crate::net::header::Header;
 use crate::net::{ETHERNET_HEADER, Incoming, Sent};
 use crate::virtio::{ActiveQueue, QueueError};
@@ -33,6 +35,7 @@ impl Traffic<'_> {
             };
             self.outbox.take(chain, ram, negotiated, self.card.longest)?;
         }
+        self.lulls.looked(self.outbox.len());
         // A few frames for the driver may be requests, whose answers are not to wait for the end of a lull.
         let frames = received >= MANY || received == 0 && self.outbox.len() > 0;
         while progress != Progress::Blocked && self.outbox.len() > 0 {
@@ -45,7 +48,7 @@ impl Traffic<'_> {
         let gone = self.push_on();
         queue.notify(ram)?;
         Ok(match progress {
-            Progress::Dry if gone && frames && self.is_burst() => Progress::Lull,
+            Progress::Dry if gone && frames && self.lulls.pause(Instant::now()) => Progress::Lull,
             Progress::Dry if queue.allow_notifications(ram)? => Progress::More,
             // The end of the last frame is still here.
             Progress::Dry if !gone => Progress::Blocked,
