@@ -7,7 +7,7 @@ pub mod exit;
 pub mod msr;
 pub mod report;
 pub mod schedule;
-mod slice;
+pub mod slice;
 pub mod start;
 pub mod state;
 pub mod tally;

@@ -43,6 +43,18 @@ pub(super) fn shorten() {
     }
 }
 
+/// Gives the calling thread the slice that the kernel chooses, in place of one that it has from a vCPU which started it.
+///
+/// # Errors
+/// The kernel has no such call, or forbids it.
+pub fn usual() -> io::Result<()> {
+    let now = read()?;
+    match ORDINARY.contains(&now.policy) && now.runtime != 0 {
+        true => write(&Attributes { size: SIZE, runtime: 0, ..now }),
+        false => Ok(()),
+    }
+}
+
 /// What is to be written, if anything.
 fn shorter(now: Attributes) -> Option<Attributes> {
     let longer = ORDINARY.contains(&now.policy) && now.runtime > SHORT;
@@ -89,6 +101,14 @@ mod tests {
             // Kernels before 6.12 tell 0, and change nothing.
             let runtime = before.runtime.min(SHORT);
             assert_eq!(after, Attributes { runtime, ..before });
+            // And what begins there can have the usual one back.
+            std::thread::spawn(move || {
+                assert_eq!(read().unwrap(), after, "inherited");
+                usual().unwrap();
+                assert_eq!(read().unwrap(), before);
+            })
+            .join()
+            .unwrap();
         })
         .join()
         .unwrap();

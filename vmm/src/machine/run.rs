@@ -23,6 +23,7 @@ use crate::affinity;
 use crate::cli::RunOptions;
 use crate::console::Console;
 use crate::cpu::cpuid::Supported;
+use crate::cpu::slice;
 use crate::descriptors;
 use crate::detach::{Caller, Waiting};
 use crate::events::ProcessStart;
@@ -85,13 +86,17 @@ fn start_and_run(
         if let Err(error) = affinity::bind(&others) {
             tracing::warn!("cannot keep the machine's other threads off the CPUs of its vCPUs: {error}");
         }
-        // Those that begin in the thread of a vCPU.
-        devices::threads::prepare_with(move || {
-            if let Err(error) = affinity::bind(&others) {
-                tracing::debug!("a thread stays on the CPUs of a vCPU: {error}");
-            }
-        });
     }
+    let others = plan.placement.as_ref().and_then(|placement| placement.others.clone());
+    // Those that begin in the thread of a vCPU.
+    devices::threads::prepare_with(move || {
+        if let Some(Err(error)) = others.as_ref().map(affinity::bind) {
+            tracing::debug!("a thread stays on the CPUs of a vCPU: {error}");
+        }
+        if let Err(error) = slice::usual() {
+            tracing::debug!("a device's thread keeps the short time slice of a vCPU: {error}");
+        }
+    });
     let inputs = Inputs::open(&plan)?;
     let mut ends = Ends::open(&plan, options, began)?;
     let kvm = kvm::open()?;
