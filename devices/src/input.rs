@@ -4,7 +4,9 @@
 mod keys;
 mod keysym;
 mod layout;
+pub(crate) mod motion;
 mod names;
+pub(crate) mod room;
 pub mod text;
 mod xt;
 
@@ -50,6 +52,14 @@ pub struct AbsoluteEvent {
 impl AbsoluteEvent {
     /// The right and the lower edge.
     pub const LAST: u16 = 0x7fff;
+
+    /// The place of the middle of pixel `at` among `length` pixels along an axis: guests find the pixel again, whichever way they round, on screens of
+    /// up to 16384 pixels. `None` for a pixel that is not on the screen.
+    pub fn along(at: u32, length: u32) -> Option<u16> {
+        let units = u64::from(Self::LAST) + 1;
+        let place = (2 * u64::from(at) + 1) * units / (2 * u64::from(length)).max(1);
+        u16::try_from(place).ok().filter(|_| at < length)
+    }
 }
 
 /// Pressed buttons of the pointer.
@@ -65,6 +75,41 @@ pub struct Buttons {
     pub side: bool,
     /// The fifth, "forward".
     pub extra: bool,
+}
+
+impl Buttons {
+    /// Those that are pressed in both.
+    pub(crate) fn common(self, other: Self) -> Self {
+        Self {
+            left: self.left && other.left,
+            middle: self.middle && other.middle,
+            right: self.right && other.right,
+            side: self.side && other.side,
+            extra: self.extra && other.extra,
+        }
+    }
+
+    /// Those that are not pressed in `other`.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self {
+            left: self.left && !other.left,
+            middle: self.middle && !other.middle,
+            right: self.right && !other.right,
+            side: self.side && !other.side,
+            extra: self.extra && !other.extra,
+        }
+    }
+
+    /// Whether all of them are pressed in `other`, too.
+    pub(crate) fn are_within(self, other: Self) -> bool {
+        self.common(other) == self
+    }
+
+    /// As bits of a HID report, button 1 first: left, right, middle, side, extra.
+    pub(crate) fn hid_bits(self) -> u8 {
+        let Self { left, middle, right, side, extra } = self;
+        [left, right, middle, side, extra].iter().rev().fold(0, |bits, button| bits << 1 | u8::from(*button))
+    }
 }
 
 /// The LEDs of a keyboard.
@@ -109,10 +154,44 @@ pub trait Input: Send + Sync {
         Taken::Unwanted
     }
 
+    /// Whether [`Input::absolute`] is the way to move the pointer now: there is an absolute pointer, the guest uses it, and it was not told otherwise.
+    fn is_absolute(&self) -> bool {
+        false
+    }
+
     /// Signals `event` once, when what was refused may be tried again: at once if it may already. It is forgotten when its
     /// owner drops it.
     fn signal_room(&self, event: &Arc<EventFd>);
 
     /// The LEDs as the guest has set them.
     fn leds(&self) -> Leds;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Guests find the pixel, in each of the ways in which they look for it.
+        #[test]
+        fn a_pixel_is_found_again(length in 1..=16384u32, at in any::<u32>()) {
+            let at = at % length;
+            let place = u64::from(AbsoluteEvent::along(at, length).unwrap());
+            let (at, length) = (u64::from(at), u64::from(length));
+            // libinput and X: by the number of units. Windows: first to 0–65535, then to pixels.
+            prop_assert_eq!(place * length / 0x8000, at);
+            prop_assert_eq!(place * 0xffff / 0x7fff * length / 0x10000, at);
+        }
+    }
+
+    #[test]
+    fn a_pixel_beyond_the_screen_has_no_place() {
+        assert_eq!(AbsoluteEvent::along(0, 0), None);
+        assert_eq!(AbsoluteEvent::along(640, 640), None);
+        assert_eq!(AbsoluteEvent::along(0, 1), Some(0x4000));
+        assert_eq!(AbsoluteEvent::along(65534, 65535), Some(AbsoluteEvent::LAST));
+        assert_eq!(AbsoluteEvent::along(u32::MAX, u32::MAX), None);
+    }
 }

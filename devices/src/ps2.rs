@@ -5,7 +5,6 @@ mod codes;
 pub mod i8042;
 mod keyboard;
 mod keys;
-mod motion;
 mod mouse;
 mod outbox;
 #[cfg(test)]

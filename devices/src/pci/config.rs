@@ -225,6 +225,11 @@ impl ConfigSpace {
         Some(offset)
     }
 
+    /// Leaves what is before `register` free of further capabilities, for registers of the function's own there.
+    pub fn skip_to(&mut self, register: u16) {
+        self.next_free = self.next_free.max(usize::from(register).next_multiple_of(4));
+    }
+
     /// Appends an extended capability of `4 + body.len()` bytes at `offset`, which the caller keeps free. Returns
     /// false when the function has no room there.
     pub fn add_extended_capability(&mut self, offset: u16, id: u16, version: u8, body: &[u8]) -> bool {

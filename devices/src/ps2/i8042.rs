@@ -2,7 +2,6 @@
 //! that its own answers, the keyboard and the mouse share, commands through port 0x64 and data through port 0x60.
 
 mod ports;
-mod room;
 #[cfg(test)]
 mod tests;
 
@@ -12,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
 use ports::{CommandPort, DataPort};
-use room::Room;
 
 use super::keyboard::Keyboard;
 use super::mouse::Mouse;
 use super::translate::Translator;
 use crate::bus::{Action, BusDevice};
+use crate::input::room::Room;
 use crate::input::{Input, Key, Leds, PointerEvent, Taken};
 use crate::interrupt::IrqLine;
 

@@ -8,9 +8,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::motion::{Motion, Path};
 use super::outbox::Outbox;
 use super::{ACK, RESEND, SELF_TEST_PASSED};
+use crate::input::motion::{Motion, Path};
 use crate::input::{Buttons, PointerEvent, Taken};
 
 const READ_DATA: u8 = 0xeb;

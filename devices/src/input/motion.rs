@@ -18,10 +18,10 @@ const WHEEL: i32 = 127;
 
 /// Counts along each axis, and steps of the wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Motion {
-    pub(super) dx: i32,
-    pub(super) dy: i32,
-    pub(super) wheel: i32,
+pub(crate) struct Motion {
+    pub(crate) dx: i32,
+    pub(crate) dy: i32,
+    pub(crate) wheel: i32,
 }
 
 impl Motion {
@@ -56,7 +56,7 @@ struct Leg {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Path {
+pub(crate) struct Path {
     waiting: VecDeque<Leg>,
     /// Buttons that are down when all that waits is read.
     buttons: Buttons,
@@ -66,17 +66,22 @@ pub(super) struct Path {
 
 impl Path {
     /// Presses of buttons that may wait.
-    pub(super) const PRESSES: usize = 32;
+    pub(crate) const PRESSES: usize = 32;
 
     /// Buttons that are down as far as the guest has read.
-    pub(super) fn seen(&self) -> Buttons {
+    pub(crate) fn seen(&self) -> Buttons {
         self.seen
+    }
+
+    /// Buttons that are down when all that waits is read.
+    pub(crate) fn held(&self) -> Buttons {
+        self.buttons
     }
 
     /// Takes an event; false when it presses a button and too many presses wait. Buttons that it releases are released even
     /// then.
-    pub(super) fn push(&mut self, event: PointerEvent) -> bool {
-        let presses = !within(event.buttons, self.buttons);
+    pub(crate) fn push(&mut self, event: PointerEvent) -> bool {
+        let presses = !event.buttons.are_within(self.buttons);
         if presses && !self.has_room() {
             self.release(event.buttons);
             return false;
@@ -87,13 +92,13 @@ impl Path {
     }
 
     /// Whether another press finds room.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.waiting.iter().filter(|leg| leg.presses).count() < Self::PRESSES
     }
 
     /// Releases the buttons that are not among `held`. True when there was one, and `held` has none but those that were down.
-    pub(super) fn release(&mut self, held: Buttons) -> bool {
-        let left = both(self.buttons, held);
+    pub(crate) fn release(&mut self, held: Buttons) -> bool {
+        let left = self.buttons.common(held);
         let released = left != self.buttons;
         self.append(Motion::default(), left, false);
         released && left == held
@@ -120,16 +125,16 @@ impl Path {
     }
 
     /// Forgets what waits, save releases of buttons that the guest has seen pressed.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.waiting.clear();
-        let held = both(self.buttons, self.seen);
+        let held = self.buttons.common(self.seen);
         self.buttons = self.seen;
         self.append(Motion::default(), held, false);
     }
 
     /// What to report next: motion of at most `counts` along each axis and `steps` of the wheel, and the buttons after it; `None`
     /// when nothing waits. The buttons change with the last part of the motion before the change.
-    pub(super) fn next(&mut self, counts: i32, steps: i32) -> Option<(Motion, Buttons)> {
+    pub(crate) fn next(&mut self, counts: i32, steps: i32) -> Option<(Motion, Buttons)> {
         let leg = self.waiting.front_mut()?;
         let motion = leg.motion.split(counts, steps);
         if leg.motion == Motion::default() {
@@ -138,19 +143,4 @@ impl Path {
         }
         Some((motion, self.seen))
     }
-}
-
-fn both(one: Buttons, other: Buttons) -> Buttons {
-    Buttons {
-        left: one.left && other.left,
-        middle: one.middle && other.middle,
-        right: one.right && other.right,
-        side: one.side && other.side,
-        extra: one.extra && other.extra,
-    }
-}
-
-/// Whether all of `these` are among `those`.
-fn within(these: Buttons, those: Buttons) -> bool {
-    both(these, those) == these
 }

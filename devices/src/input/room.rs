@@ -6,15 +6,15 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// What was refused, and who is to learn when it would not be any more.
 #[derive(Debug, Default)]
-pub(super) struct Room {
-    pub(super) wanted_for_keys: bool,
-    pub(super) wanted_for_pointer: bool,
+pub(crate) struct Room {
+    pub(crate) wanted_for_keys: bool,
+    pub(crate) wanted_for_pointer: bool,
     listeners: Vec<Weak<EventFd>>,
 }
 
 impl Room {
     /// Signals `event` when there is room: at once if nothing is wanted.
-    pub(super) fn signal(&mut self, event: &Arc<EventFd>) {
+    pub(crate) fn signal(&mut self, event: &Arc<EventFd>) {
         if !self.wanted_for_keys && !self.wanted_for_pointer {
             return signal(event);
         }
@@ -25,7 +25,7 @@ impl Room {
 
     /// Takes over whether the devices have room. Room for either lets all come back: those who wait for the other are turned
     /// away again.
-    pub(super) fn update(&mut self, keys: bool, pointer: bool) {
+    pub(crate) fn update(&mut self, keys: bool, pointer: bool) {
         if self.wanted_for_keys && keys || self.wanted_for_pointer && pointer {
             let Self { wanted_for_keys, wanted_for_pointer, listeners } = self;
             (*wanted_for_keys, *wanted_for_pointer) = (false, false);

@@ -1,0 +1,8 @@
+//! The controller as drivers use it.
+
+mod driver;
+mod edk2;
+mod hostile;
+mod linux;
+mod registers;
+mod rings;
