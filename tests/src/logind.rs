@@ -17,6 +17,8 @@ use crate::Outcome;
 
 /// Where the bus is.
 const SOCKET: &str = "/run/dbus/system_bus_socket";
+/// Its own name.
+const BUS: &str = "org.freedesktop.DBus";
 /// Logind's name on it.
 const NAME: &str = ":1.7";
 
@@ -134,7 +136,9 @@ fn serve(mut stream: UnixStream, tell: &Sender<Done>) -> Outcome {
         let mut rest = vec![0; fields.next_multiple_of(8) + body];
         stream.read_exact(&mut rest)?;
         let words = String::from_utf8_lossy(&rest).into_owned();
-        let reply = [number(5, u32::try_from(serial)?), text(7, 's', NAME)];
+        let reply_of =
+            |sender| -> Outcome<_> { Ok([number(5, u32::try_from(serial)?), text(7, 's', sender)]) };
+        let reply = reply_of(NAME)?;
         if words.contains("InhibitDelayMaxUSec") {
             let value = [&[1, b't', 0, 0, 0, 0, 0, 0][..], &60_000_000u64.to_le_bytes()].concat();
             stream.write_all(&message(2, &[&reply[..], &[signature("v")]].concat(), &value)?)?;
@@ -148,8 +152,12 @@ fn serve(mut stream: UnixStream, tell: &Sender<Done>) -> Outcome {
                 let _ = (&lock).read(&mut [0]);
                 let _ = tell.send(Done::Closed);
             });
+        } else if words.contains("GetNameOwner") {
+            let length = u32::try_from(NAME.len())?.to_le_bytes();
+            let name = [&length[..], NAME.as_bytes(), &[0]].concat();
+            stream.write_all(&message(2, &[&reply_of(BUS)?[..], &[signature("s")]].concat(), &name)?)?;
         } else {
-            stream.write_all(&message(2, &reply, &[])?)?;
+            stream.write_all(&message(2, &reply_of(BUS)?, &[])?)?;
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use self::bus::Bus;
 pub use self::bus::BusError;
-use self::message::{Call, Kind, Message};
+use self::message::{BUS, Call, Kind, Message};
 
 const LOGIND: &str = "org.freedesktop.login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
@@ -28,7 +28,6 @@ const RULE: &str = "type='signal',sender='org.freedesktop.login1',path='/org/fre
 /// Logind has another name after each of its starts.
 const RULE_OF_OWNER: &str = "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',\
                              interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.login1'";
-const BUS: &str = "org.freedesktop.DBus";
 const PATH_OF_BUS: &str = "/org/freedesktop/DBus";
 
 /// How long bus and logind may take for everything at a start.
@@ -61,6 +60,12 @@ pub enum SleepError {
     /// No lock came with the answer.
     #[error("systemd-logind has answered without a lock: `systemctl status systemd-logind` may tell why")]
     NoLock,
+    /// It was not logind that has answered.
+    #[error(
+        "another process than systemd-logind has answered in its place, and keeps no lock: `systemctl status systemd-logind` may tell why; if it \
+         has been restarted just now, start again"
+    )]
+    Stranger,
 }
 
 /// A lock at logind, and what it tells of the host's sleep.
@@ -73,8 +78,8 @@ pub struct SleepLock {
     held: Option<OwnedFd>,
     /// The call that has asked for another lock.
     asked: Option<u32>,
-    /// Logind's own name on the bus: who else sends its signals is not heard.
-    logind: Option<String>,
+    /// Logind's own name on the bus, as the bus has told it: who else sends its signals and answers is not heard.
+    logind: String,
     /// How long logind waits for locks that delay.
     longest: Option<Duration>,
 }
@@ -99,8 +104,14 @@ impl SleepLock {
         for rule in [RULE, RULE_OF_OWNER] {
             bus.call(&Call::of_bus("AddMatch", &[rule]), deadline)?;
         }
-        let mut this = Self { bus, why, kind, held: None, asked: None, logind: None, longest: None };
+        let mut this = Self { bus, why, kind, held: None, asked: None, logind: String::new(), longest: None };
         let answer = this.bus.call(&this.inhibit(), deadline)?;
+        // It runs now, if it has not before.
+        let owner = this.bus.call(&Call::of_bus("GetNameOwner", &[LOGIND]), deadline)?;
+        this.logind = owner.string().ok_or(BusError::Malformed)?;
+        if answer.sender.as_ref() != Some(&this.logind) {
+            return Err(SleepError::Stranger);
+        }
         this.receive(answer);
         if this.held.is_none() {
             return Err(SleepError::NoLock);
@@ -132,7 +143,6 @@ impl SleepLock {
 
     /// The lock that an answer has brought.
     fn receive(&mut self, answer: Message) {
-        self.logind = answer.sender;
         self.held = answer.fds.into_iter().next();
     }
 
@@ -144,34 +154,32 @@ impl SleepLock {
     pub fn heard(&mut self) -> Result<Vec<bool>, SleepError> {
         let mut told = Vec::new();
         while let Some(message) = self.bus.next()? {
+            let sender = message.sender.as_deref();
+            let (of_logind, of_bus) = (sender == Some(self.logind.as_str()), sender == Some(BUS));
+            let answers = message.reply_to.is_some() && message.reply_to == self.asked;
             match message.kind {
-                Kind::Return if message.reply_to.is_some() && message.reply_to == self.asked => {
+                Kind::Return if answers && of_logind => {
                     self.asked = None;
                     self.receive(message);
                 }
-                Kind::Error if message.reply_to.is_some() && message.reply_to == self.asked => {
+                // The bus tells that nobody is there to be asked.
+                Kind::Error if answers && (of_logind || of_bus) => {
                     self.asked = None;
                     let why = message.error.as_deref().unwrap_or_default();
                     tracing::warn!(
                         "systemd-logind gives no new lock, and will not wait for the guest when the host sleeps again: {why}"
                     );
                 }
-                Kind::Signal
-                    if message.is_signal(PATH, MANAGER, "PrepareForSleep")
-                        && message.sender == self.logind =>
-                {
+                Kind::Signal if of_logind && message.is_signal(PATH, MANAGER, "PrepareForSleep") => {
                     told.extend(message.boolean());
                 }
                 // The lock outlives logind's restart, which keeps its other end in /run/systemd/inhibit.
-                Kind::Signal
-                    if message.is_signal(PATH_OF_BUS, BUS, "NameOwnerChanged")
-                        && message.sender.as_deref() == Some(BUS) =>
-                {
+                Kind::Signal if of_bus && message.is_signal(PATH_OF_BUS, BUS, "NameOwnerChanged") => {
                     if let Some([name, _, owner]) = message.three_strings()
                         && name == LOGIND
                         && !owner.is_empty()
                     {
-                        self.logind = Some(owner);
+                        self.logind = owner;
                     }
                 }
                 _ => {}

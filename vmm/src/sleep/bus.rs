@@ -18,7 +18,7 @@ use rustix::net::{
     SocketFlags, SocketType, connect, recvmsg, send, socket_with,
 };
 
-use super::message::{Call, Kind, Malformed, Message, length};
+use super::message::{BUS, Call, Kind, Malformed, Message, length};
 
 /// The longest message that is read, in bytes: the bus's and logind's are far below this. Anybody may send longer ones.
 const LONGEST: usize = 1 << 20;
@@ -131,14 +131,16 @@ impl Bus {
         Ok(self.serial)
     }
 
-    /// Sends a call and waits for its answer.
+    /// Sends a call and waits for its answer. Who has answered another one than the bus is for the caller to look at.
     pub(super) fn call(&mut self, call: &Call, deadline: Instant) -> Result<Message, BusError> {
         let serial = self.send(call)?;
         loop {
             while let Some(message) = self.parsed()? {
+                let answers = message.reply_to == Some(serial)
+                    && (!call.is_for_bus() || message.sender.as_deref() == Some(BUS));
                 match message.kind {
-                    Kind::Return if message.reply_to == Some(serial) => return Ok(message),
-                    Kind::Error if message.reply_to == Some(serial) => {
+                    Kind::Return if answers => return Ok(message),
+                    Kind::Error if answers => {
                         return Err(BusError::Refused(message.error.unwrap_or_default()));
                     }
                     // Others say nothing that is listened to, whatever they claim to answer.

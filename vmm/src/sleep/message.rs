@@ -3,6 +3,8 @@
 
 use std::os::fd::OwnedFd;
 
+/// The name of the bus itself.
+pub(super) const BUS: &str = "org.freedesktop.DBus";
 /// Bytes of a header before its fields, the length of these included.
 pub(super) const FIXED: usize = 16;
 /// The longest message, "Message Format": 128 MiB.
@@ -43,8 +45,12 @@ impl Call {
 
     /// To the bus itself.
     pub(super) fn of_bus(member: &str, arguments: &[&str]) -> Self {
-        let name = "org.freedesktop.DBus";
-        Self::of(name, "/org/freedesktop/DBus", name, member, arguments)
+        Self::of(BUS, "/org/freedesktop/DBus", BUS, member, arguments)
+    }
+
+    /// Whether the bus itself is called, and nobody else answers.
+    pub(super) fn is_for_bus(&self) -> bool {
+        self.destination == BUS
     }
 
     /// As it is sent.
@@ -247,6 +253,11 @@ impl Message {
             return None;
         }
         self.arguments().number().ok().map(|value| value != 0)
+    }
+
+    /// Its only argument, a string.
+    pub(super) fn string(&self) -> Option<String> {
+        if self.signature == "s" { self.arguments().string().ok() } else { None }
     }
 
     /// Its only arguments, three strings.

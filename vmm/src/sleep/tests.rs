@@ -98,6 +98,8 @@ fn new_owner(sender: &str, owner: &str) -> Vec<u8> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Does {
     Grant,
+    /// Another process answers in logind's place.
+    Usurp,
     Refuse,
     Silence,
 }
@@ -165,15 +167,25 @@ fn serve(mut stream: UnixStream, does: Does, tell: &Sender<String>) {
         let serial = u32::from_le_bytes(call[8..12].try_into().unwrap());
         let words = String::from_utf8_lossy(&call).into_owned();
         let has = |word: &str| words.contains(word);
-        let back = |kind, more: Vec<(u8, Value<'_>)>, body: &[u8]| {
-            let fields = [(5, Value::Number(serial)), (7, Value::Text('s', LOGINDS_NAME))];
+        let back_from = |sender, kind, more: Vec<(u8, Value<'_>)>, body: &[u8]| {
+            let fields = [(5, Value::Number(serial)), (7, Value::Text('s', sender))];
             message(kind, &fields.into_iter().chain(more).collect::<Vec<_>>(), body)
         };
+        let back = |kind, more, body: &[u8]| back_from(LOGINDS_NAME, kind, more, body);
         if has("InhibitDelayMaxUSec") {
             let mut body = b"\x01t\0\0\0\0\0\0".to_vec();
             body.truncate(8);
             body.extend(5_000_000u64.to_le_bytes());
             stream.write_all(&back(2, vec![(8, Value::Signature("v"))], &body)).unwrap();
+        } else if has("GetNameOwner") {
+            // A stranger would have it that it is logind.
+            for (sender, owner) in [(":1.99", ":1.99"), (BUS, LOGINDS_NAME)] {
+                let mut body = u32::try_from(owner.len()).unwrap().to_le_bytes().to_vec();
+                body.extend(owner.bytes());
+                body.push(0);
+                let answer = back_from(sender, 2, vec![(8, Value::Signature("s"))], &body);
+                stream.write_all(&answer).unwrap();
+            }
         } else if !has("Inhibit") {
             // A signal before the answer is not lost, and is nobody's that counts.
             stream.write_all(&signal(":1.99", "PrepareForSleep", true)).unwrap();
@@ -183,21 +195,22 @@ fn serve(mut stream: UnixStream, does: Does, tell: &Sender<String>) {
             if has("GetId") {
                 stream.write_all(&signal(LOGINDS_NAME, "PrepareForSleep", true).repeat(100)).unwrap();
             }
-            stream.write_all(&back(2, Vec::new(), &[])).unwrap();
+            stream.write_all(&back_from(BUS, 2, Vec::new(), &[])).unwrap();
         } else if does == Does::Refuse {
             let mut body = 9u32.to_le_bytes().to_vec();
             body.extend(b"not here!\0");
             let name = "org.freedesktop.DBus.Error.AccessDenied";
             let more = vec![(4, Value::Text('s', name)), (8, Value::Signature("s"))];
             stream.write_all(&back(3, more, &body)).unwrap();
-        } else if does == Does::Grant {
+        } else if matches!(does, Does::Grant | Does::Usurp) {
             let (mut ours, theirs) = std::io::pipe().unwrap();
             let fds = [theirs.as_fd()];
             let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
             let more = vec![(8, Value::Signature("h")), (9, Value::Number(1))];
-            let answer = back(2, more, &0u32.to_le_bytes());
+            let sender = if does == Does::Grant { LOGINDS_NAME } else { ":1.99" };
+            let answer = back_from(sender, 2, more, &0u32.to_le_bytes());
             sendmsg(&stream, &[IoSlice::new(&answer)], &mut control, SendFlags::empty()).unwrap();
             drop(theirs);
             let tell = tell.clone();
@@ -239,8 +252,31 @@ fn a_lock_blocks_sleep_and_the_lid_until_it_is_dropped() {
     {
         assert!(asked.contains(word), "{asked:?}");
     }
+    assert!(bus.next().contains("GetNameOwner"));
     drop(lock);
     assert_eq!(bus.next(), "closed");
+}
+
+#[test]
+fn only_logind_gives_locks() {
+    let bus = FakeBus::new(Does::Usurp);
+    let stranger = bus.take(Lock::Block).unwrap_err();
+    assert!(matches!(stranger, SleepError::Stranger), "{stranger}");
+    // Nor a new one, for which it was asked after its restart.
+    let bus = FakeBus::new(Does::Grant);
+    let mut lock = bus.take(Lock::Delay).unwrap();
+    (0..9).for_each(|_| drop(bus.next()));
+    lock.let_go();
+    bus.to_client.send(new_owner(BUS, ":1.50")).unwrap();
+    bus.to_client.send(signal(":1.50", "PrepareForSleep", true)).unwrap();
+    assert_eq!(wait(&mut lock), [true]);
+    lock.renew().unwrap();
+    while !bus.next().contains("delay\0") {}
+    for sender in [LOGINDS_NAME, ":1.50"] {
+        bus.to_client.send(signal(sender, "PrepareForSleep", false)).unwrap();
+    }
+    assert_eq!(wait(&mut lock), [false]);
+    assert!(lock.held.is_none() && lock.asked.is_some());
 }
 
 #[test]
@@ -248,7 +284,7 @@ fn a_lock_that_delays_is_let_go_and_taken_again() {
     let bus = FakeBus::new(Does::Grant);
     let mut lock = bus.take(Lock::Delay).unwrap();
     assert_eq!(lock.longest(), Some(Duration::from_secs(5)));
-    let calls: Vec<_> = (0..8).map(|_| bus.next()).collect();
+    let calls: Vec<_> = (0..9).map(|_| bus.next()).collect();
     assert!(calls[6].contains("delay\0") && !calls[6].contains("lid"), "{calls:?}");
     // Those of others, and other signals, mean nothing.
     bus.to_client.send(signal(":1.99", "PrepareForSleep", true)).unwrap();
