@@ -77,6 +77,10 @@ pub(super) trait CommandQueue {
     /// Whether any command has not been collected.
     fn is_busy(&self) -> bool;
 
+    /// Looks whether the machine has gone on, for which failed commands may wait. To be called before the worker looks whether the guest still wants
+    /// what it has asked for: a reset before that is then known, and nothing of it is tried again.
+    fn look(&mut self);
+
     /// Moves the commands that have ended behind `ended`.
     fn collect(&mut self, ended: &mut Vec<Ended>);
 

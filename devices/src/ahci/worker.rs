@@ -142,6 +142,9 @@ impl Server {
     /// Gives the queued commands up, once nobody waits for them any more.
     fn look_after_queue(&mut self) {
         let Some(latest) = self.latest else { return };
+        if let Some(queue) = self.device.queue() {
+            queue.look();
+        }
         match self.port.awaits(&latest) {
             Ok(()) => {}
             Err(fault) => {

@@ -77,6 +77,10 @@ impl CommandQueue for AtaDisk {
         self.requests.is_busy() || !self.queue.refused.is_empty()
     }
 
+    fn look(&mut self) {
+        self.requests.look();
+    }
+
     fn collect(&mut self, ended: &mut Vec<Ended>) {
         let mut outcomes = std::mem::take(&mut self.queue.outcomes);
         self.requests.collect(&mut outcomes);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::disk::Failures;
 use crate::disk::engine::{Completion, Lane, Operation, is_cancelled};
+use crate::disk::{Failures, Held};
 
 use super::super::device::Wire;
 use super::super::registers::SLOTS;
@@ -48,18 +48,15 @@ pub(super) struct Requests {
     failures: Arc<Failures>,
     /// By tag.
     under_way: [Option<Work>; SLOTS + 1],
-    /// Tags of those that wait for the machine to go on.
-    held: Vec<usize>,
-    /// What [`Failures::resumptions`] was when the last ones were tried again.
-    resumptions: u32,
+    /// Those that wait for the machine to go on. The port keeps their memory.
+    held: Held,
     completions: Vec<Completion>,
 }
 
 impl Requests {
     pub(super) fn new(lane: Lane, failures: Arc<Failures>) -> Self {
-        let resumptions = failures.resumptions();
-        let under_way = [const { None }; SLOTS + 1];
-        Self { lane, failures, under_way, held: Vec::new(), resumptions, completions: Vec::new() }
+        let (held, under_way) = (Held::new(&failures), [const { None }; SLOTS + 1]);
+        Self { lane, failures, under_way, held, completions: Vec::new() }
     }
 
     /// Signalled when something has ended after [`Self::prepare_to_wait`] has said that nothing has.
@@ -93,6 +90,11 @@ impl Requests {
     /// Has all begin that was submitted.
     pub(super) fn kick(&mut self) {
         self.lane.kick();
+    }
+
+    /// Looks whether the machine has gone on: to be called before whether the guest still wants what is held.
+    pub(super) fn look(&mut self) {
+        self.held.look(&self.failures);
     }
 
     /// Moves what has ended behind `ended`, with its tag.
@@ -141,7 +143,7 @@ impl Requests {
             }
         };
         match next {
-            Some(tag) => self.held.push(tag),
+            Some(tag) => self.held.hold(tag),
             None => Self::submit(&mut self.lane, tag, &work),
         }
         if let Some(place) = self.under_way.get_mut(tag) {
@@ -152,11 +154,8 @@ impl Requests {
 
     /// Has what has failed begin anew once the machine has gone on.
     fn try_held_again(&mut self) {
-        let resumptions = self.failures.resumptions();
-        if std::mem::replace(&mut self.resumptions, resumptions) == resumptions {
-            return;
-        }
-        for tag in std::mem::take(&mut self.held) {
+        let Some(due) = self.held.due() else { return };
+        for tag in due {
             if let Some(Some(work)) = self.under_way.get(tag) {
                 Self::submit(&mut self.lane, tag, work);
             }
@@ -172,7 +171,7 @@ impl Requests {
     pub(super) fn give_up(&mut self) {
         self.lane.drain();
         self.under_way.iter_mut().for_each(|work| *work = None);
-        self.held.clear();
+        self.held.give_up();
     }
 
     /// Does `work`, beside which nothing else is under way, and waits for its end, as long as the guest wants it.
@@ -181,7 +180,8 @@ impl Requests {
         self.kick();
         let mut ended = Vec::new();
         loop {
-            // First: what the guest has given up is not tried again.
+            self.look();
+            // What the guest has given up is not tried again.
             if let Err(fault) = wire.go_on() {
                 self.give_up();
                 return Err(fault);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::GuestRam;
+use crate::disk::Held;
 use crate::disk::engine::{Completion, Lane, Piece};
 use crate::event::wait;
 use crate::nvme::command::{Answer, Command, Status};
@@ -13,7 +14,6 @@ use crate::nvme::doorbells::Doorbells;
 use crate::nvme::io::{Begun, Ended, UnderWay, begin, ended};
 use crate::nvme::rings::{CompletionQueue, SubmissionQueue};
 use crate::nvme::shared::Shared;
-use crate::pci::dma::Lease;
 
 use super::order;
 
@@ -31,11 +31,7 @@ pub(in crate::nvme) struct Queue {
     under_way: Vec<Option<UnderWay>>,
     free: Vec<usize>,
     /// Those of them that have failed, and wait for the machine to go on.
-    held: Vec<usize>,
-    /// Has who disables bus mastering wait until those have been given up: their memory is another's afterwards.
-    lease: Option<Lease>,
-    /// What [`Failures::resumptions`](crate::disk::Failures::resumptions) was when the last ones were tried again.
-    resumptions: u32,
+    held: Held,
     /// Completed, and not posted yet: the completion queue is full.
     answers: Vec<Answer>,
     /// Kept for their room.
@@ -64,7 +60,7 @@ impl Queue {
     ) -> Self {
         let entries = submission.entries() as usize;
         Self {
-            resumptions: shared.failures.resumptions(),
+            held: Held::new(&shared.failures),
             shared,
             submission,
             completion,
@@ -72,8 +68,6 @@ impl Queue {
             order,
             under_way: (0..entries).map(|_| None).collect(),
             free: (0..entries).rev().collect(),
-            held: Vec::new(),
-            lease: None,
             answers: Vec::new(),
             completions: Vec::new(),
             pieces: Vec::new(),
@@ -112,7 +106,7 @@ impl Queue {
                     order::WORK => self.come_to_rest(Status::DATA_TRANSFER),
                     _ => return self.end(),
                 }
-            } else if self.lease.is_some() {
+            } else if self.held.keeps_memory() {
                 // Answers are posted when the driver enables it again.
                 self.come_to_rest(Status::DATA_TRANSFER);
             }
@@ -142,15 +136,13 @@ impl Queue {
         let shared = Arc::clone(&self.shared);
         let ram = shared.dma.ram();
         loop {
+            self.held.look(&shared.failures);
             if self.ordered() != order::WORK || !shared.dma.enabled() {
                 return Pause::Called;
             }
             self.try_held_again();
             self.collect(Status::DATA_TRANSFER);
-            if !self.held.is_empty() && self.lease.is_none() {
-                // None if it is being disabled: the next look ends them.
-                self.lease = shared.dma.lease();
-            }
+            self.held.keep_memory(&shared.dma);
             self.post(ram, Some(doorbells.wake()));
             if self.take(doorbells, ram) {
                 continue;
@@ -229,7 +221,7 @@ impl Queue {
                 }
                 Ended::Held(command) => {
                     *place = Some(command);
-                    self.held.push(index);
+                    self.held.hold(index);
                 }
             }
         }
@@ -237,12 +229,8 @@ impl Queue {
 
     /// Has commands that failed begin anew once the machine has gone on.
     fn try_held_again(&mut self) {
-        let resumptions = self.shared.failures.resumptions();
-        if std::mem::replace(&mut self.resumptions, resumptions) == resumptions {
-            return;
-        }
-        self.lease = None;
-        for index in std::mem::take(&mut self.held) {
+        let Some(due) = self.held.due() else { return };
+        for index in due {
             let command = self.under_way.get(index).and_then(Option::as_ref);
             if let Some((operation, pieces)) = command.and_then(UnderWay::again) {
                 self.lane.submit(index as u64, operation.clone(), pieces);
@@ -279,13 +267,13 @@ impl Queue {
             }
         }
         self.lane.go_on();
-        for index in std::mem::take(&mut self.held) {
+        for index in self.held.give_up() {
             if let Some(command) = self.under_way.get_mut(index).and_then(Option::take) {
                 self.free.push(index);
                 self.answers.push(command.answer(given_up));
             }
         }
-        self.lease = None;
+        self.held.let_go();
     }
 
     /// Sleeps until the driver rings, or the disk, if it works, has something.

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::GuestRam;
+use crate::disk::Held;
 use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled};
-use crate::pci::dma::{Dma, Lease};
+use crate::pci::dma::Dma;
 use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, QueueError};
 
@@ -57,13 +58,9 @@ pub(super) struct Server {
     under_way: Vec<Option<UnderWay>>,
     free: Vec<usize>,
     /// Failed requests that wait for the machine to go on.
-    held: Vec<usize>,
-    /// Has who disables bus mastering wait until those are returned: their memory is another's afterwards.
-    lease: Option<Lease>,
+    held: Held,
     /// A flush that no request has asked for waits as they do.
     unasked_held: bool,
-    /// What [`Failures::resumptions`](crate::disk::Failures::resumptions) was when the last ones were tried again.
-    resumptions: u32,
     done: Vec<Completion>,
     /// Since when, and how many, returned requests wait for an interrupt.
     unannounced: Option<(Instant, u16)>,
@@ -72,18 +69,15 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(queue: ActiveQueue, lane: Lane, shared: Arc<Shared>) -> Self {
         let size = usize::from(queue.size());
-        let resumptions = shared.failures.resumptions();
         Self {
+            held: Held::new(&shared.failures),
             queue,
             lane,
             shared,
             request: Request::default(),
             under_way: (0..size).map(|_| None).collect(),
             free: (0..size).rev().collect(),
-            held: Vec::new(),
-            lease: None,
             unasked_held: false,
-            resumptions,
             done: Vec::new(),
             unannounced: None,
         }
@@ -94,13 +88,10 @@ impl Server {
         while !stop.wanted() {
             // Without bus mastering the doorbell rings again when the driver enables it.
             let permit = dma.permit();
-            let worked = match (&permit, self.lease.take()) {
-                (Some(_), lease) => {
-                    self.lease = lease;
-                    self.work(dma, waiter, stop)
-                }
-                (None, Some(_lease)) => self.end_held(dma.ram()),
-                (None, None) => Ok(()),
+            let worked = match &permit {
+                Some(_) => self.work(dma, waiter, stop),
+                None if self.held.keeps_memory() => self.end_held(dma.ram()),
+                None => Ok(()),
             };
             if let Err(error) = worked {
                 // What the disk has is still to be returned.
@@ -114,7 +105,7 @@ impl Server {
             }
         }
         self.lane.drain();
-        self.lease = None;
+        self.held.let_go();
     }
 
     /// Works until there is nothing to do and nothing under way, or the driver disables bus mastering.
@@ -122,6 +113,7 @@ impl Server {
         let ram = dma.ram();
         self.queue.suppress_notifications(ram)?;
         while !stop.wanted() {
+            self.held.look(&self.shared.failures);
             if !dma.enabled() {
                 // As a real device's would, transfers under way fail where they are.
                 self.lane.cancel();
@@ -134,10 +126,7 @@ impl Server {
             let taken = self.take(dma, stop)?;
             self.lane.kick();
             let returned = self.return_complete(ram)?;
-            if !self.held.is_empty() && self.lease.is_none() {
-                // None if it is being disabled: the next look ends them.
-                self.lease = dma.lease();
-            }
+            self.held.keep_memory(dma);
             if taken || returned {
                 self.announce_in_time(ram)?;
                 continue;
@@ -172,14 +161,14 @@ impl Server {
 
     /// Returns what waits for the machine to go on as failed, and lets bus mastering be disabled.
     fn end_held(&mut self, ram: &GuestRam) -> Result<(), QueueError> {
-        for index in std::mem::take(&mut self.held) {
+        for index in self.held.give_up() {
             if let Some(request) = self.under_way.get_mut(index).and_then(Option::take) {
                 self.free.push(index);
                 self.complete(request.head, request.status, Status::IoError, 1, ram)?;
             }
         }
         self.announce(ram)?;
-        self.lease = None;
+        self.held.let_go();
         Ok(())
     }
 
@@ -288,7 +277,7 @@ impl Server {
             Err(error) if is_cancelled(&error) => (Status::IoError, 1),
             Err(error) if self.shared.failures.holds(request.what, &error) => {
                 *place = Some(request);
-                self.held.push(index);
+                self.held.hold(index);
                 return Ok(());
             }
             Err(_) => (Status::IoError, 1),
@@ -337,12 +326,8 @@ impl Server {
 
     /// Has requests that failed begin anew once the machine has gone on.
     fn try_held_again(&mut self) {
-        let resumptions = self.shared.failures.resumptions();
-        if std::mem::replace(&mut self.resumptions, resumptions) == resumptions {
-            return;
-        }
-        self.lease = None;
-        for index in std::mem::take(&mut self.held) {
+        let Some(due) = self.held.due() else { return };
+        for index in due {
             let request = self.under_way.get(index).and_then(Option::as_ref);
             if let Some((operation, pieces)) = request.and_then(|request| request.again.as_ref()) {
                 self.lane.submit(index as u64, operation.clone(), pieces);
