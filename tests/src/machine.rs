@@ -39,6 +39,9 @@ pub enum Bus {
 }
 
 impl Bus {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Virtio, Self::Nvme, Self::Sata];
+
     /// Its name in vm.toml.
     pub fn name(self) -> &'static str {
         match self {

@@ -12,7 +12,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("nvme_fio_verifies_raw", 60, || fio(Format::Raw)),
     scenario("nvme_fio_verifies_qcow2", 80, || fio(Format::Qcow2)),
     scenario("nvme_cli_and_smartctl_find_no_fault", 80, cli),
-    scenario("nvme_resets_under_load", 120, resets),
     scenario("nvme_boots_debian_through_ovmf", 240, debian),
 ];
 
@@ -55,18 +54,6 @@ fn cli() -> Outcome {
             .ensure(!finished.serial.contains(complaint), format!("the guest's kernel says: {complaint}"))?;
     }
     Ok(())
-}
-
-/// Each reset finds requests under way, which Linux issues again.
-fn resets() -> Outcome {
-    let (machine, disk) = machine("test=nvmeresets resets=100", Format::Qcow2)?;
-    let finished = machine.run(&Options::default().within(900))?;
-    finished.passed("nvmeresets")?;
-    finished.printed("NVME-RESETS 100")?;
-    for complaint in ["I/O error", "Device not ready", "timeout, aborting", "verify:"] {
-        finished.ensure(!finished.serial.contains(complaint), format!("the guest says: {complaint}"))?;
-    }
-    image::check(&disk)
 }
 
 fn debian() -> Outcome {
