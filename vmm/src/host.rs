@@ -19,6 +19,7 @@ mod mdev;
 mod nodes;
 mod obstacle;
 mod power;
+mod sriov;
 mod sysfs;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,8 @@ pub use identity::{HostIdentity, WantedIdentity};
 pub(crate) use look::look;
 pub(crate) use mdev::{GuestGraphics, guest_graphics};
 pub use mdev::{HostMdev, MdevError, WantedMdev};
-pub use obstacle::{NotLent, Obstacle};
+pub use obstacle::{NotLent, Obstacle, Wanted};
+pub use sriov::{SriovError, WantedVirtual};
 pub use sysfs::GroupMember;
 pub(crate) use sysfs::{is_dead, leaves_dma, lends};
 pub use tuning::{NotTuned, WantedPages, WantedTuning};
@@ -85,6 +87,8 @@ pub struct HostFacts {
     pub functions: BTreeMap<HostPciAddress, HostFunction>,
     /// By UUID.
     pub mdevs: BTreeMap<Uuid, HostMdev>,
+    /// By the physical function: where its first virtual function is, or will be.
+    pub virtual_functions: BTreeMap<HostPciAddress, HostPciAddress>,
     /// APIC virtualization.
     pub apic: HardwareApic,
     /// Its CPUs, if they matter.

@@ -1,5 +1,7 @@
 //! Gathers what the plan may know of the host.
 
+use std::collections::BTreeMap;
+
 use vocabulary::LentDevice;
 
 use super::{HardwareApic, HostCpus, HostFacts, HostFiles, WantedIdentity};
@@ -13,7 +15,7 @@ impl HostFacts {
         Self { unasked: true, ..Self::default() }
     }
 
-    /// Reads what `devices` name, all other functions of the slots of functions, parameters of KVM, and the clocksource. Cannot fail: a device that
+    /// Reads what `devices` name, all other functions of the slots of functions and their first virtual functions, parameters of KVM, and the clocksource. Cannot fail: a device that
     /// is not there is not in the result, and the plan says what that means.
     pub fn gather(devices: impl Iterator<Item = LentDevice> + Clone) -> Self {
         Self::gather_from(&HostFiles::default(), devices)
@@ -34,16 +36,18 @@ impl HostFacts {
 
     /// As [`Self::gather`], from another root.
     pub fn gather_from(files: &HostFiles, devices: impl Iterator<Item = LentDevice> + Clone) -> Self {
-        let functions = devices
-            .clone()
-            .filter_map(LentDevice::function)
+        let named = || devices.clone().filter_map(LentDevice::function);
+        let virtual_functions: BTreeMap<_, _> =
+            named().filter_map(|parent| Some((parent, files.first_virtual(parent)?))).collect();
+        let functions = named()
             .flat_map(|address| files.slot(address))
+            .chain(virtual_functions.values().filter_map(|address| files.function(*address)))
             .map(|function| (function.address, function))
             .collect();
         let mdevs = devices.filter_map(|device| files.mdev(device.uuid()?));
         let mdevs = mdevs.map(|device| (device.uuid, device)).collect();
         let clocksource = files.text(CLOCKSOURCE).ok();
         let apic = HardwareApic::read(files);
-        Self { functions, mdevs, apic, clocksource, ..Self::default() }
+        Self { functions, mdevs, virtual_functions, apic, clocksource, ..Self::default() }
     }
 }

@@ -7,36 +7,46 @@ use vocabulary::{HostPciAddress, LentDevice, VfioBackend};
 
 use super::binding::journal::JournalDir;
 use super::check::{Groups, answering, reachable, unready_of};
-use super::{ChildWriter, HostFiles, HostFunction, Manager, NotLent, Obstacle, Unready, WantedMdev};
+use super::{ChildWriter, HostFiles, HostFunction, Manager, NotLent, Obstacle, Unready, Wanted};
 
 /// Everything that would keep `ready` functions, which must be bound to vfio-pci already, and `managed` ones, which are bound
-/// at the start, from being lent; and `mdevs` from being found or made. As [`check`](super::check()) and [`Manager::lend`] see it,
+/// at the start, from being lent; and those of `wanted` from being found or made. As [`check`](super::check()) and [`Manager::lend`] see it,
 /// except that a function that sleeps is taken for one that answers, and that what other machines have on record is not read: a
 /// machine that runs is found as the process that holds the device.
 pub(crate) fn look(
     files: &HostFiles,
     ready: &[HostPciAddress],
     managed: &[HostPciAddress],
-    mdevs: &[WantedMdev],
+    wanted: &[Wanted],
     backend: VfioBackend,
 ) -> Vec<Obstacle> {
-    let ours: Vec<_> = ready.iter().chain(managed).copied().collect();
+    let virtual_ones = wanted.iter().filter_map(|wanted| wanted.device().function());
+    let ours: Vec<_> = ready.iter().chain(managed).copied().chain(virtual_ones).collect();
     let mut groups = Groups::default();
     let mut obstacles = unready_of(files, ready, &ours, backend, &mut groups, answers_or_sleeps);
     let manager = Manager::looking(files);
-    for address in managed.iter().copied() {
-        let found = match answers_or_sleeps(files, address) {
-            Ok(function) => manager.in_the_way(function, &ours, &mut groups),
-            Err(why) => vec![NotLent::from(why)],
+    let mut look_at = |address| match answers_or_sleeps(files, address) {
+        Ok(function) => manager.in_the_way(function, &ours, &mut groups),
+        Err(why) => vec![NotLent::from(why)],
+    };
+    let mut found: Vec<(LentDevice, Vec<NotLent>)> = Vec::new();
+    found.extend(managed.iter().map(|address| ((*address).into(), look_at(*address))));
+    for wanted in wanted {
+        let in_the_way = match wanted {
+            // What a start would load a module for may be there then.
+            Wanted::Mediated(mdev) if files.lacks_gvt(mdev) => Vec::new(),
+            Wanted::Mediated(mdev) => files.mdev_to_make(mdev).err().map(NotLent::from).into_iter().collect(),
+            Wanted::Virtual(wanted) => match files.virtual_to_make(*wanted) {
+                Ok(true) => Vec::new(),
+                Ok(false) => look_at(wanted.function),
+                Err(why) => vec![why.into()],
+            },
         };
-        obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
+        found.push((wanted.device(), in_the_way));
     }
-    // What a start would load a module for may be there then.
-    for wanted in mdevs.iter().filter(|wanted| !files.lacks_gvt(wanted)) {
-        if let Err(why) = files.mdev_to_make(wanted) {
-            obstacles.push(Obstacle::new(LentDevice::Mediated(wanted.uuid), why));
-        }
-    }
+    let found = found.into_iter();
+    obstacles
+        .extend(found.flat_map(|(device, whys)| whys.into_iter().map(move |why| Obstacle::new(device, why))));
     obstacles
 }
 

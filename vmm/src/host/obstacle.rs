@@ -5,9 +5,41 @@ use std::fmt;
 use vocabulary::{HostPciAddress, LentDevice};
 
 use super::check::Unready;
-use super::mdev::MdevError;
+use super::mdev::{MdevError, WantedMdev};
+use super::sriov::{SriovError, WantedVirtual};
 use super::usage::InUse;
 use crate::host::binding::step::StepError;
+
+/// A device that a machine needs, and that is made if it does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A mediated device.
+    Mediated(WantedMdev),
+    /// A virtual function, which is bound to vfio-pci, too.
+    Virtual(WantedVirtual),
+}
+
+impl Wanted {
+    /// The device.
+    pub(super) fn device(&self) -> LentDevice {
+        match self {
+            Self::Mediated(mdev) => LentDevice::Mediated(mdev.uuid),
+            Self::Virtual(wanted) => LentDevice::Function(wanted.function),
+        }
+    }
+}
+
+impl From<WantedMdev> for Wanted {
+    fn from(mdev: WantedMdev) -> Self {
+        Self::Mediated(mdev)
+    }
+}
+
+impl From<WantedVirtual> for Wanted {
+    fn from(wanted: WantedVirtual) -> Self {
+        Self::Virtual(wanted)
+    }
+}
 
 /// Why a device is not lent. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +50,9 @@ pub enum NotLent {
     /// A mediated device.
     #[error(transparent)]
     Mdev(#[from] MdevError),
+    /// A virtual function cannot be made.
+    #[error(transparent)]
+    Virtual(#[from] SriovError),
     /// The host uses a function.
     #[error("{address} cannot be taken from its driver {driver}: {source}")]
     InUse {

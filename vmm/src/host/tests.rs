@@ -7,5 +7,6 @@ mod journals;
 mod lasting;
 mod mdev;
 mod reading;
+mod sriov;
 mod tuning;
 mod using;

@@ -63,9 +63,11 @@ fn parent_is_lent(
     functions: &[PlannedPassthrough],
     igpu: &PlannedPassthrough,
 ) -> Option<Finding> {
-    let parent = &igpu.create.as_ref()?.parent;
-    let address = LentDevice::Function(parent.as_str().parse().ok()?);
-    let lent = functions.iter().find(|function| function.host == address)?;
+    let parent = match &igpu.create {
+        Some(new) => new.parent.as_str().parse().ok()?,
+        None => igpu.parent?,
+    };
+    let lent = functions.iter().find(|function| function.host == LentDevice::Function(parent))?;
     let message = format!(
         "the virtual GPU is made by the driver of {parent}, and `{}` passes that through",
         lent.section

@@ -19,6 +19,8 @@ pub struct PlannedPassthrough {
     pub host: LentDevice,
     /// What a mediated device is made from if there is none of its UUID.
     pub create: Option<NewMdev>,
+    /// The physical function of a virtual one that is made if there is none.
+    pub parent: Option<HostPciAddress>,
     /// IDs that the guest sees in place of the device's own.
     pub identity: Identity,
     /// Its expansion ROM.
@@ -78,9 +80,9 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
     let mut wanted = Wanted::default();
     let mut owners: BTreeMap<LentDevice, Section> = BTreeMap::new();
     for section in &config.passthrough {
-        let host = section.host;
+        let host = device(facts, section);
         if let Some(owner) = owners.get(&host) {
-            problems.push(given_twice(config, section, *owner));
+            problems.push(given_twice(config, section, host, *owner));
             continue;
         }
         let own = host.function().and_then(|address| facts.functions.get(&address));
@@ -95,6 +97,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
             section: section.section,
             host,
             create: section.create.clone(),
+            parent: section.host.function().filter(|_| section.is_parent),
             identity: Identity {
                 vendor: section.vendor,
                 device: section.device,
@@ -122,7 +125,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
         });
         for (own, guest) in companions(facts, section) {
             if let Some(owner) = owners.get(&own.address.into()) {
-                problems.push(given_twice(config, section, *owner));
+                problems.push(given_twice(config, section, own.address.into(), *owner));
                 continue;
             }
             owners.insert(own.address.into(), section.section);
@@ -139,6 +142,7 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
                 section: section.section,
                 host: own.address.into(),
                 create: None,
+                parent: None,
                 identity: Identity {
                     // All functions of a board's GPU carry the board's subsystem.
                     subsystem: section.subsystem.filter(|_| lacks_subsystem(own)),
@@ -154,6 +158,18 @@ pub(super) fn wanted(config: &Config, facts: &HostFacts, problems: &mut Vec<Find
         }
     }
     wanted
+}
+
+/// The device that a section means. Where nobody has seen the first virtual function of a physical one, it is taken for the next in number, as it is
+/// of Intel's GPUs.
+fn device(facts: &HostFacts, section: &Passthrough) -> LentDevice {
+    match section.host.function().filter(|_| section.is_parent) {
+        Some(parent) => {
+            let known = facts.virtual_functions.get(&parent).copied();
+            known.or_else(|| parent.after(1)).unwrap_or(parent).into()
+        }
+        None => section.host,
+    }
 }
 
 /// The other functions of the slot that come along, and their places: function numbers stay as on the host, except that
@@ -185,12 +201,13 @@ pub(super) mod class {
     pub(super) const PCI_TO_PCI_BRIDGE: u32 = 0x0604;
 }
 
-fn given_twice(config: &Config, section: &Passthrough, owner: Section) -> Finding {
+fn given_twice(config: &Config, section: &Passthrough, host: LentDevice, owner: Section) -> Finding {
     let line = |key| config.origin.line_of(owner.key(key));
-    let line = line("host").or_else(|| line("mdev"));
+    let line = line("host").or_else(|| line("mdev")).or_else(|| line("parent"));
     let line = line.map(|line| format!(" (line {line})")).unwrap_or_default();
-    let message = format!("{} is passed through by {}{line} already", section.host, owner.heading());
-    let problem = config.problem(section.section.key("host"), message);
+    let message = format!("{host} is passed through by {}{line} already", owner.heading());
+    let key = if section.is_parent { "parent" } else { "host" };
+    let problem = config.problem(section.section.key(key), message);
     match owner {
         Section::Dgpu => problem.with_help(
             "leave this section out, or write `functions = \"gpu\"` in [dgpu] to give the other functions of the GPU's slot \

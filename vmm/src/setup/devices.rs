@@ -97,7 +97,8 @@ fn of_machine(
     let mut wanted = Vec::new();
     for section in &config.passthrough {
         devices.gvt |= section.is_igpu() && section.host.uuid().is_some();
-        let Some(address) = section.host.function() else { continue };
+        // A virtual function that a run makes is there only then, and its parent is to stay with the driver that makes it.
+        let Some(address) = section.host.function().filter(|_| !section.is_parent) else { continue };
         let at_boot = match bind {
             Some(when) => when == BindWhen::Boot,
             None => !section.manage,
@@ -181,9 +182,15 @@ fn functions(files: &HostFiles) -> Vec<HostFunction> {
     addresses.filter_map(|address| files.function(address)).collect()
 }
 
-/// The function, and those that share its slot, bridges left out.
+/// The function, and those that share its slot: without bridges, and without virtual functions, which may have a number of their physical
+/// function's slot (SR-IOV). A virtual function goes alone.
 pub(super) fn slot(files: &HostFiles, own: &HostFunction) -> Vec<HostFunction> {
-    files.slot(own.address).into_iter().filter(|function| function.class >> 16 != BRIDGE).collect()
+    let is_virtual = |function: &HostFunction| files.is_virtual(function.address);
+    if is_virtual(own) {
+        return vec![own.clone()];
+    }
+    let others = files.slot(own.address).into_iter();
+    others.filter(|function| function.class >> 16 != BRIDGE && !is_virtual(function)).collect()
 }
 
 /// Whether it is a display controller.

@@ -46,14 +46,11 @@ pub(super) fn unbound(
 
 /// The functions, and those of the same slot where they are display controllers, as `[dgpu]` takes them.
 pub(super) fn together(files: &HostFiles, devices: &[HostPciAddress]) -> Vec<HostPciAddress> {
-    let is_virtual =
-        |address: HostPciAddress| files.link_name(format!("sys/bus/pci/devices/{address}/physfn")).is_some();
     let mut functions: Vec<HostPciAddress> = Vec::new();
     for address in devices {
-        // A virtual function may have a number of its physical function's slot, and goes alone (SR-IOV).
-        let own = files.function(*address).filter(|own| is_display(own) && !is_virtual(own.address));
+        let own = files.function(*address).filter(is_display);
         let slot = own.map(|own| slot(files, &own)).unwrap_or_default();
-        functions.extend(slot.iter().map(|function| function.address).filter(|other| !is_virtual(*other)));
+        functions.extend(slot.iter().map(|function| function.address));
         functions.push(*address);
     }
     functions.sort_unstable();

@@ -53,6 +53,14 @@ impl HostPciAddress {
     pub const fn function(self) -> u8 {
         self.devfn.function()
     }
+
+    /// The function whose routing ID, which counts functions over devices and buses (PCIe 6.0 §2.2.6.2), is greater by `count`; `None`
+    /// behind the last bus of the segment.
+    pub fn after(self, count: u16) -> Option<Self> {
+        let own = u16::from_be_bytes([self.bus, self.devfn.byte()]);
+        let [bus, devfn] = own.checked_add(count)?.to_be_bytes();
+        Some(Self { segment: self.segment, bus, devfn: Devfn::from_byte(devfn) })
+    }
 }
 
 impl fmt::Display for HostPciAddress {
@@ -85,6 +93,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn functions_are_counted_over_devices_and_buses() {
+        for (from, count, to) in [
+            ("0000:00:02.0", 1, Some("0000:00:02.1")),
+            ("0000:00:02.7", 1, Some("0000:00:03.0")),
+            ("0001:03:00.0", 128, Some("0001:03:10.0")),
+            ("0000:03:00.1", 384, Some("0000:04:10.1")),
+            ("0000:ff:1f.7", 0, Some("0000:ff:1f.7")),
+            ("0000:ff:1f.7", 1, None),
+            ("0000:01:00.0", u16::MAX, None),
+        ] {
+            let after = from.parse::<HostPciAddress>().unwrap().after(count);
+            assert_eq!(after.map(|address| address.to_string()).as_deref(), to, "{from} + {count}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,12 +1,14 @@
 //! Interrupts, DMA, BARs and whole devices.
 
+use rustix::process::Signal;
 use tests::machine::Machine;
 use tests::run::{Finished, Hypervisor, Options};
 use tests::vfio::{HostFunction, Lent, ids};
 use tests::{Outcome, ensure, image, lab, program};
 
 use super::{pass, pass_to};
-use crate::{Scenario, scenario};
+use crate::refusal::refusal;
+use crate::{Scenario, crash, igpu, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("edu_answers_and_transfers", 60, edu),
@@ -20,6 +22,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         traffic(ids::IGB, Machine::small("test=net nic=igb methods=flr")?.directly())
     }),
     scenario("igb_virtual_function_has_traffic", 40, virtual_function),
+    scenario("igb_virtual_function_is_made_for_the_run", 30, virtual_for_the_run),
     scenario("nvme_reads_and_writes", 50, nvme),
     scenario("nvme_boots", 40, nvme_boots),
     scenario("bar_of_four_gib", 50, big_bar),
@@ -78,6 +81,69 @@ fn virtual_function() -> Outcome {
     let _ = card.make_virtual(0);
     card.bind(before.as_deref())?;
     done
+}
+
+/// A machine makes one, bound and gone at the end, also of a run that was killed; and leaves alone those that were there before.
+fn virtual_for_the_run() -> Outcome {
+    let card = HostFunction::find(ids::IGB)?;
+    let before = card.driver();
+    card.bind(Some("igb"))?;
+    let done = made_for_the_run(&card);
+    let _ = card.make_virtual(0);
+    card.bind(before.as_deref())?;
+    done
+}
+
+fn made_for_the_run(card: &HostFunction) -> Outcome {
+    let section = format!("[igpu]\nparent = \"{}\"\ntype = \"sriov\"\nramfb = false\n", card.address);
+    let state = || {
+        let read =
+            |name| std::fs::read_to_string(card.path().join(name)).unwrap_or_default().trim().to_owned();
+        ["sriov_numvfs", "sriov_drivers_autoprobe", "power/control"].map(read)
+    };
+    let before = state();
+    ensure(before[..2] == ["0", "1"], format!("virtual functions before: {before:?}"))?;
+    let as_before = || ensure(state() == before, format!("{before:?} has become {:?}", state()));
+
+    let machine = igpu::with_section(Machine::small("test=pci")?.directly(), section.clone());
+    let finished = machine.run(&Options::default())?;
+    finished.passed("pci")?;
+    finished.printed("PCI 0000:00:02.0 0x8086 0x10ca")?;
+    as_before()?;
+
+    let machine = igpu::with_section(crash::kernel(&program::spin())?, section.clone()).with_key("grace = 1");
+    let start = || machine.start(&Options::default());
+    let mut running = start()?;
+    running.expect("APPLICATION-UP")?;
+    let made = HostFunction::find(ids::IGB_VIRTUAL)?;
+    ensure(made.driver().as_deref() == Some("vfio-pci"), "the virtual function is not lent")?;
+    ensure(state() == ["1", "0", "on"], format!("while it runs: {:?}", state()))?;
+    running.kill()?.status(128 + 9)?;
+    ensure(state() == ["1", "0", "on"], "a killed process can't put anything back: who did?")?;
+    let mut running = start()?;
+    running.expect("APPLICATION-UP")?;
+    running.signal(Signal::TERM)?;
+    running.wait()?.said("an earlier run of")?;
+    as_before()?;
+
+    card.make_virtual(2)?;
+    let drivers = || -> Vec<Option<String>> {
+        let link = |index| std::fs::read_link(card.path().join(format!("virtfn{index}/driver")));
+        [0, 1].map(|index| Some(link(index).ok()?.file_name()?.to_string_lossy().into_owned())).into()
+    };
+    let own = drivers();
+    let mut running = start()?;
+    running.expect("APPLICATION-UP")?;
+    ensure(drivers() == [Some("vfio-pci".into()), own[1].clone()], format!("with two: {:?}", drivers()))?;
+    running.signal(Signal::TERM)?;
+    running.wait()?;
+    ensure(state()[0] == "2" && drivers() == own, format!("{:?} and {:?} are left", state(), drivers()))?;
+    card.make_virtual(0)?;
+
+    // Its own driver makes them.
+    card.bind(Some("vfio-pci"))?;
+    let refused = igpu::with_section(crash::kernel(&program::spin())?, section).run(&Options::default())?;
+    refusal(&refused, &[3], &[&format!("{} is bound to vfio-pci", card.address), "host release"])
 }
 
 fn with_virtual_function(card: &HostFunction) -> Outcome {

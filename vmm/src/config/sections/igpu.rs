@@ -1,5 +1,5 @@
-//! `[igpu]`: the guest's display GPU, a virtual one that the host's Intel GPU makes (GVT-g), or a function of its own
-//! (SR-IOV).
+//! `[igpu]`: the guest's display GPU, a virtual one that the host's Intel GPU makes (GVT-g), a virtual function that it makes (SR-IOV), or a
+//! function that exists.
 //!
 //! A mediated device is known by its UUID (Linux Documentation/driver-api/vfio-mediated-device.rst): one that exists
 //! already, or one that is made for the time of a run from a parent device and one of the types that this offers.
@@ -16,8 +16,8 @@ use crate::finding::Section;
 /// The namespace of UUIDs of mediated devices that are derived from a machine's name (RFC 9562 §5.5).
 const UUID_NAMESPACE: Uuid = Uuid::from_u128(0x2b7e_9c44_58a1_4d0e_8c35_71f6_d90a_4be3);
 
-/// The display GPU of the machine: a virtual GPU that the host's Intel GPU makes (GVT-g), by exactly one of `mdev` and
-/// `parent`, or by `host` a whole function, such as a virtual function of the Intel GPU (SR-IOV).
+/// The display GPU of the machine, by exactly one of `mdev`, `parent` and `host`: a virtual GPU or a virtual function that the host's
+/// Intel GPU makes (GVT-g, SR-IOV), or a whole function that exists.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["mdev"] }, { "required": ["parent"] }, { "required": ["host"] }]))]
@@ -26,21 +26,22 @@ pub struct IgpuSection {
     /// defined and that is made for the time of a run.
     #[schemars(extend("format" = "mdev-uuid", "x-default" = "none"))]
     pub mdev: Option<String>,
-    /// The GPU that the virtual GPU is made from at the start; it is removed again at the end. The PCI address of the host's
-    /// Intel GPU, `"0000:00:02.0"`, or another name in `/sys/class/mdev_bus`.
+    /// The GPU that the virtual GPU or the virtual function is made from at the start; it is removed again at the end. The PCI address of
+    /// the host's Intel GPU, `"0000:00:02.0"`, or for virtual GPUs another name in `/sys/class/mdev_bus`.
     #[schemars(extend("x-default" = "none"))]
     pub parent: Option<MdevParent>,
     /// With `parent`, required: the type of the virtual GPU, one of those in `mdev_supported_types` of the parent, such as
-    /// `"i915-GVTg_V5_4"`. `mdevctl types` lists them.
+    /// `"i915-GVTg_V5_4"`; `mdevctl types` lists them. Or `"sriov"`: the first virtual function of the parent, which is bound to
+    /// vfio-pci, and is made if there is none, with the host's drivers kept off it. One that exists already is left as it is at the end.
     #[serde(rename = "type")]
     #[schemars(extend("x-default" = "none"))]
     pub kind: Option<MdevType>,
-    /// With `parent`: the UUID of the virtual GPU. If there is one of this UUID already, it is used, and left as it is at
+    /// With `parent` and a type of GVT-g: the UUID of the virtual GPU. If there is one of this UUID already, it is used, and left as it is at
     /// the end.
     #[schemars(extend("format" = "mdev-uuid", "x-default" = "derived from the machine's `name`, always the same"))]
     pub uuid: Option<String>,
-    /// The address of a PCI function on the host, such as `"0000:00:02.1"`, a virtual function of the Intel GPU. Needs an
-    /// IOMMU, as `[dgpu]` does.
+    /// The address of a PCI function on the host, such as `"0000:00:02.1"`, a virtual function of the Intel GPU that exists. Needs an
+    /// IOMMU, as `[dgpu]` and `type = "sriov"` do.
     #[schemars(extend("x-default" = "none"))]
     pub host: Option<HostPciAddress>,
     /// With `host`: whether optimus-vmm binds the function to vfio-pci at the start and gives it back at the end.
@@ -50,7 +51,7 @@ pub struct IgpuSection {
     /// plan adds the root port that another bus needs.
     #[schemars(extend("x-default" = "`\"00:02.0\"`"))]
     pub guest: Option<PciAddress>,
-    /// With `mdev` or `parent`: the monitor's preferred mode, WIDTHxHEIGHT, from 640x480 to 3840x2400. A virtual GPU has a
+    /// Of a virtual GPU (GVT-g): the monitor's preferred mode, WIDTHxHEIGHT, from 640x480 to 3840x2400. A virtual GPU has a
     /// limit of its own, to which this is lowered.
     #[schemars(extend("x-default" = "`\"1920x1080\"`"))]
     pub resolution: Option<Resolution>,
@@ -80,6 +81,15 @@ pub struct Igpu {
     pub ramfb: bool,
 }
 
+/// What `type` says of a virtual function.
+const SRIOV: &str = "sriov";
+
+impl IgpuSection {
+    fn is_virtual_function(&self) -> bool {
+        self.kind.as_ref().is_some_and(|kind| kind.as_str() == SRIOV)
+    }
+}
+
 /// Where Intel GPUs are on real machines.
 const GUEST: Option<PciAddress> = PciAddress::new(0, 2, 0);
 
@@ -88,8 +98,11 @@ impl Resolver {
     pub fn igpu(&mut self, section: IgpuSection, machine: &str) -> Option<(Igpu, Passthrough)> {
         self.check_igpu(&section);
         let uuid = |text: &Option<String>| text.as_deref().and_then(|text| Uuid::try_parse(text).ok());
+        let is_parent = section.is_virtual_function();
         let (host, create) = if let Some(host) = section.host {
             (LentDevice::Function(host), None)
+        } else if is_parent {
+            (LentDevice::Function(section.parent?.as_str().parse().ok()?), None)
         } else if let (Some(parent), Some(kind)) = (section.parent, section.kind) {
             let derived = || Uuid::new_v5(&UUID_NAMESPACE, machine.as_bytes());
             let uuid = uuid(&section.uuid).unwrap_or_else(derived);
@@ -107,6 +120,7 @@ impl Resolver {
             section: Section::Igpu,
             host,
             create,
+            is_parent,
             guest: section.guest.or(GUEST),
             root_port: false,
             multifunction: None,
@@ -116,7 +130,7 @@ impl Resolver {
             rom: section.rom.relative_to(self.folder()),
             functions: GpuFunctions::Gpu,
             boot_index: None,
-            manage: section.manage.unwrap_or_default(),
+            manage: is_parent || section.manage.unwrap_or_default(),
         };
         Some((igpu, device))
     }
@@ -144,7 +158,25 @@ impl Resolver {
             self.problem_with_help(
                 Section::Igpu.key("parent"),
                 "`type` is missing, which says what is made from the parent",
-                "add `type = \"…\"`; `mdevctl types` lists those that this host offers",
+                "add `type = \"…\"`: \"sriov\" for a virtual function (SR-IOV), or a type of GVT-g; `mdevctl types` lists those that this host \
+                 offers",
+            );
+        }
+        let virtual_function = section.is_virtual_function();
+        if let Some(parent) = section.parent.as_ref().filter(|_| virtual_function)
+            && parent.as_str().parse::<HostPciAddress>().is_err()
+        {
+            self.problem_with_help(
+                Section::Igpu.key("parent"),
+                format!("{parent} is no PCI address, and only PCI functions have virtual functions (`type = \"sriov\"`)"),
+                "write the address of the host's GPU, such as \"0000:00:02.0\"",
+            );
+        }
+        if source == "parent" && virtual_function && section.uuid.is_some() {
+            self.problem_with_help(
+                Section::Igpu.key("uuid"),
+                "a virtual function has no UUID: it is known by its parent",
+                "leave it out",
             );
         }
         let about = [
@@ -159,17 +191,17 @@ impl Resolver {
                 "leave it out",
             );
         }
-        if source == "host" && section.resolution.is_some() {
+        if (source == "host" || virtual_function) && section.resolution.is_some() {
             self.problem_with_help(
                 Section::Igpu.key("resolution"),
-                "only a virtual GPU of `mdev` or `parent` has a monitor whose resolution can be chosen",
+                "only a virtual GPU of GVT-g has a monitor whose resolution can be chosen",
                 "leave it out, and choose the resolution in the guest",
             );
         }
         if source != "host" && section.rom == RomSource::Host {
             self.problem_with_help(
                 Section::Igpu.key("rom"),
-                "a virtual GPU has no ROM of its own",
+                "neither virtual GPUs nor virtual functions have a ROM of their own",
                 "write \"off\" or the path of a file",
             );
         }

@@ -97,6 +97,8 @@ pub struct Passthrough {
     pub host: LentDevice,
     /// What a mediated device is made from if there is none of its UUID.
     pub create: Option<NewMdev>,
+    /// `host` is a physical function, and what is meant is its first virtual function, which is made if there is none.
+    pub is_parent: bool,
     /// Where the guest finds it; `None` leaves it to the plan.
     pub guest: Option<PciAddress>,
     /// Whether the plan is to put it behind a root port of its own; without meaning if `guest` is given.

@@ -18,6 +18,7 @@ fn a_gpu_has_the_place_of_a_laptops() {
         section: Section::Dgpu,
         host: HostPciAddress::new(0, 1, 0, 0).unwrap().into(),
         create: None,
+        is_parent: false,
         guest: PciAddress::new(1, 0, 0),
         root_port: true,
         multifunction: None,
@@ -65,6 +66,29 @@ fn a_virtual_gpu_exists_or_is_made() {
     );
     assert_eq!(given.host, LentDevice::Mediated(uuid));
     assert_eq!((given.rom, given.guest), (RomSource::File("/vm/gvt.rom".into()), PciAddress::new(10, 0, 0)));
+}
+
+#[test]
+fn a_virtual_function_is_made_of_its_parent() {
+    let config = parse("[igpu]\nparent = \"00:02.0\"\ntype = \"sriov\"\nguest = \"0a:00.0\"").unwrap();
+    let [display] = &config.passthrough[..] else { panic!("one device") };
+    assert_eq!(display.host.function(), HostPciAddress::new(0, 0, 2, 0));
+    assert!(display.is_parent && display.manage && display.create.is_none());
+    assert_eq!(config.igpu, Some(Igpu { resolution: None, opregion: None, ramfb: true }));
+    for (lines, expected) in [
+        ("parent = \"mbochs\"", "mbochs is no PCI address, and only PCI functions have virtual functions"),
+        ("parent = \"00:02.0\"\nresolution = \"1280x800\"", "only a virtual GPU of GVT-g has a monitor"),
+        ("parent = \"00:02.0\"\nrom = \"host\"", "neither virtual GPUs nor virtual functions have a ROM"),
+        ("parent = \"00:02.0\"\nmanage = true", "`manage` belongs to `host`"),
+        (
+            "parent = \"00:02.0\"\nuuid = \"af5972fb-5530-41a7-0000-fd836204445b\"",
+            "a virtual function has no UUID",
+        ),
+        ("host = \"00:02.0\"", "`type` belongs to `parent`"),
+    ] {
+        let told = parse(&format!("[igpu]\ntype = \"sriov\"\n{lines}\n")).unwrap_err().to_string();
+        assert!(told.contains(expected), "{expected} is not in {told}");
+    }
 }
 
 #[test]

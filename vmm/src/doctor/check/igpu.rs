@@ -23,13 +23,13 @@ fn of(facts: &Facts, distribution: Distribution, display: &Display) -> Option<Ve
         return Some(
             Verdict::ok(
                 format!(
-                    "{what} has SR-IOV: up to {total} virtual functions{made}; `host` in [igpu] takes one"
+                    "{what} has SR-IOV: up to {total} virtual functions{made}; `parent` and `type = \"sriov\"` in [igpu] make one"
                 ),
                 source,
             )
             .with_fix(format!(
-                "`echo 1 | sudo tee {}/sriov_numvfs` makes one (docs/host.md)",
-                function(own.address)
+                "`parent = \"{}\"` and `type = \"sriov\"` in [igpu]: one is made for the time of a run (docs/host.md)",
+                own.address
             )),
         );
     }

@@ -1,25 +1,26 @@
-//! `manage = true`: lends functions to vfio-pci for the time of a run. Mediated devices are made for as long.
+//! `manage = true`: lends functions to vfio-pci for the time of a run. Mediated devices and virtual functions are made for as long.
 //!
 //! Everything that can be found to stand against it is found first, while nothing has been changed. Then all changes go
 //! to the journal, and only then to the host. They are undone in reverse when the run ends, when a step fails, and by
 //! [`Manager::recover`] after a crash.
 
 mod error;
+mod survey;
 
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vocabulary::{HostPciAddress, LentDevice, NewMdev};
+use vocabulary::HostPciAddress;
 
 use super::claim;
 use super::journal::{Found, Journal, JournalDir, JournalError, Record};
 use super::step::{Host, Step, StepError, Subject};
-use crate::host::check::{Groups, passable};
-use crate::host::sysfs::{VFIO_PCI, lends};
-use crate::host::{ChildWriter, HostFiles, HostFunction, Kernel, NotLent, Obstacle, WantedMdev, WriteError};
+use crate::host::sysfs::VFIO_PCI;
+use crate::host::{ChildWriter, HostFiles, Kernel, Obstacle, Wanted, WriteError};
 
 pub use error::{BindError, GiveBackError, Left};
+use survey::Survey;
 
 /// How long loading vfio-pci may take.
 const LOAD: Duration = Duration::from_secs(30);
@@ -52,7 +53,7 @@ impl Manager {
     }
 
     /// Binds `functions` to vfio-pci for the machine of this name, and keeps them and the ports above them awake; makes
-    /// those of `mdevs` that do not exist. What is bound or exists already stays so at the end. Takes as long as the
+    /// those of `wanted` that do not exist, and binds virtual functions among them as well. What is bound or exists already stays so at the end. Takes as long as the
     /// drivers take to let go.
     ///
     /// `interrupted` is asked before each change, and while others are waited for: when it says so, what was changed is
@@ -65,19 +66,26 @@ impl Manager {
         &self,
         machine: &str,
         functions: &[HostPciAddress],
-        mdevs: &[WantedMdev],
+        wanted: &[Wanted],
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Bound, BindError> {
         let mut functions = functions.to_vec();
+        let found = wanted.iter().filter_map(|wanted| wanted.device().function());
+        functions.extend(found);
         functions.sort_unstable();
         functions.dedup();
-        if functions.is_empty() && mdevs.is_empty() {
+        if functions.is_empty() && wanted.is_empty() {
             return Ok(Bound::none());
         }
         let lock = self.journals.lock_unless(interrupted)?.ok_or(BindError::Interrupted)?;
-        // Looking at a function wakes it.
-        let slept = self.host.files.asleep(&functions);
-        let Survey { devices, leftovers, made, obstacles } = self.survey(&lock, &functions, mdevs, &[]);
+        // Looking at a function wakes it, and a virtual one keeps its physical one awake.
+        let parents = wanted.iter().filter_map(|wanted| match wanted {
+            Wanted::Virtual(wanted) => Some(wanted.parent),
+            Wanted::Mediated(_) => None,
+        });
+        let slept = self.host.files.asleep(&functions.iter().copied().chain(parents).collect::<Vec<_>>());
+        let Survey { devices, leftovers, made, virtual_functions, obstacles } =
+            self.survey(&lock, &functions, wanted, &[]);
         if !obstacles.is_empty() {
             return Err(BindError::Refused(obstacles));
         }
@@ -85,7 +93,7 @@ impl Manager {
             self.load()?;
         }
         let boot = self.boot();
-        let mut steps = self.host.steps(&functions);
+        let mut steps = self.host.steps(&functions, &virtual_functions);
         steps.extend(made);
         let undone = claim::merge(&leftovers, &boot, steps.clone());
         let record = Record::new(machine, boot, devices, undone);
@@ -144,82 +152,12 @@ impl Manager {
     pub fn obstacles(
         &self,
         functions: &[HostPciAddress],
-        mdevs: &[WantedMdev],
+        wanted: &[Wanted],
         others: &[HostPciAddress],
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Vec<Obstacle>, BindError> {
         let lock = self.journals.lock_unless(interrupted)?.ok_or(BindError::Interrupted)?;
-        Ok(self.survey(&lock, functions, mdevs, others).obstacles)
-    }
-
-    /// Looks at everything that can be known before a change. `functions` are lent together with `others`.
-    fn survey(
-        &self,
-        lock: &File,
-        functions: &[HostPciAddress],
-        mdevs: &[WantedMdev],
-        others: &[HostPciAddress],
-    ) -> Survey {
-        let devices: Vec<_> = functions
-            .iter()
-            .map(|address| LentDevice::Function(*address))
-            .chain(mdevs.iter().map(|mdev| LentDevice::Mediated(mdev.uuid)))
-            .collect();
-        let mut obstacles = Vec::new();
-        let leftovers = claim::leftovers(self.journals.list(lock), &devices, &mut obstacles);
-        // What else is the matter with a device is the other machine's doing.
-        let taken: Vec<_> = obstacles.iter().map(|obstacle| obstacle.device).collect();
-        let free = |device: LentDevice| !taken.contains(&device);
-        let ours: Vec<_> = functions.iter().chain(others).copied().collect();
-        let mut groups = Groups::default();
-        for address in functions.iter().copied().filter(|address| free((*address).into())) {
-            let found = self.look_at(address, &ours, &mut groups);
-            obstacles.extend(found.into_iter().map(|why| Obstacle::new(address, why)));
-        }
-        let mut made = Vec::new();
-        for wanted in mdevs.iter().filter(|wanted| free(LentDevice::Mediated(wanted.uuid))) {
-            self.host.load_gvt(wanted);
-            match self.host.files.mdev_to_make(wanted) {
-                Ok(None) => {}
-                Ok(Some(NewMdev { parent, kind })) => {
-                    made.push(Step::Mdev { uuid: wanted.uuid, parent, kind });
-                }
-                Err(why) => obstacles.push(Obstacle::new(LentDevice::Mediated(wanted.uuid), why)),
-            }
-        }
-        Survey { devices, leftovers, made, obstacles }
-    }
-
-    /// What is in the way of a function that is to be bound.
-    fn look_at(&self, address: HostPciAddress, ours: &[HostPciAddress], groups: &mut Groups) -> Vec<NotLent> {
-        match passable(&self.host.files, address) {
-            Ok(function) => self.in_the_way(function, ours, groups),
-            Err(why) => vec![why.into()],
-        }
-    }
-
-    /// What is in the way of a function that answers.
-    pub(in crate::host) fn in_the_way(
-        &self,
-        function: HostFunction,
-        ours: &[HostPciAddress],
-        groups: &mut Groups,
-    ) -> Vec<NotLent> {
-        let (files, address) = (&self.host.files, function.address);
-        let mut found = Vec::new();
-        found.extend(groups.viable(files, &function, ours).err().map(NotLent::from));
-        if function.driver.as_deref().is_some_and(lends) {
-            return found;
-        }
-        found.extend(self.host.may_change(address).err().map(NotLent::from));
-        if let Some(driver) = function.driver {
-            let in_use = |source| NotLent::InUse { address, driver: driver.clone(), source };
-            found.extend(files.uses(address).into_iter().map(in_use));
-        }
-        if found.is_empty() {
-            files.warn_of_the_screen(address);
-        }
-        found
+        Ok(self.survey(&lock, functions, wanted, others).obstacles)
     }
 
     fn load(&self) -> Result<(), BindError> {
@@ -302,18 +240,6 @@ impl Manager {
         });
         live.collect()
     }
-}
-
-/// What is known before a change.
-struct Survey {
-    /// All that is wanted.
-    devices: Vec<LentDevice>,
-    /// Records of crashed machines that had some of it.
-    leftovers: Vec<Journal>,
-    /// The steps that make the mediated devices that do not exist.
-    made: Vec<Step>,
-    /// All that is in the way.
-    obstacles: Vec<Obstacle>,
 }
 
 /// What is lent for the time of a run: functions that are bound to vfio-pci, mediated devices that were made.

@@ -24,7 +24,7 @@ pub(in crate::host) fn leftovers(
             }
             Found::Stale(journal) => {
                 let steps = &journal.record.steps;
-                if steps.iter().any(|step| step.device().is_some_and(|device| devices.contains(&device))) {
+                if steps.iter().any(|step| devices.iter().any(|device| step.concerns(*device))) {
                     leftovers.push(journal);
                 }
             }

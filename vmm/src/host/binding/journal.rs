@@ -32,6 +32,8 @@ const FORMAT: u32 = 2;
 const SETTINGS: u32 = 3;
 /// That of lasting journals, which earlier versions of this program are to leave alone.
 const LASTING: u32 = 4;
+/// That of journals with virtual functions, which earlier versions of this program cannot remove.
+const VIRTUAL: u32 = 5;
 const ENDING: &str = ".json";
 /// More than any journal has, in bytes.
 const LONGEST: u64 = 4 << 20;
@@ -103,8 +105,12 @@ impl Record {
         steps: Vec<Step>,
     ) -> Self {
         let (machine, pid) = (machine.into(), std::process::id());
-        let settings = steps.iter().any(|step| step.device().is_none());
-        let format = if settings { SETTINGS } else { FORMAT };
+        let format_of = |step: &Step| match step {
+            Step::VirtualFunction { .. } => VIRTUAL,
+            step if step.device().is_none() => SETTINGS,
+            _ => FORMAT,
+        };
+        let format = steps.iter().map(format_of).max().unwrap_or(FORMAT);
         Self { format, machine, pid, boot, claims, steps, lasting: false }
     }
 }
@@ -128,7 +134,10 @@ impl Journal {
     /// Has it outlive this process.
     pub(in crate::host) fn last(&mut self) -> Result<(), JournalError> {
         let lock = self.dir.lock()?;
-        self.replace(&lock, Record { lasting: true, format: LASTING, ..self.record.clone() })
+        self.replace(
+            &lock,
+            Record { lasting: true, format: self.record.format.max(LASTING), ..self.record.clone() },
+        )
     }
 
     fn replace(&mut self, lock: &File, record: Record) -> Result<(), JournalError> {
@@ -330,7 +339,7 @@ fn read(file: &File, metadata: &Metadata) -> Result<Record, Unreadable> {
     let corrupt = |error: &dyn ToString| Unreadable::Corrupt(error.to_string());
     let text = input::read_open(file, metadata, LONGEST).map_err(|error| corrupt(&error))?;
     let Version { format } = serde_json::from_slice(&text).map_err(|error| corrupt(&error))?;
-    if format > LASTING {
+    if format > VIRTUAL {
         return Err(Unreadable::Newer(format!("a newer optimus-vmm wrote it (format {format})")));
     }
     serde_json::from_slice(&text).map_err(|error| corrupt(&error))

@@ -19,7 +19,7 @@ use vocabulary::{CpuList, HostPciAddress, LentDevice, MdevParent, MdevType};
 
 use super::setting::{Group, Line, Pool, Setting};
 use crate::host::sysfs::{VFIO_PCI, lends};
-use crate::host::{HostFiles, Kernel, WriteError};
+use crate::host::{HostFiles, Kernel, WantedVirtual, WriteError};
 
 pub use error::StepError;
 pub use subject::{Shared, Subject};
@@ -86,6 +86,8 @@ pub(in crate::host) enum Step {
     Driver { address: HostPciAddress, former: Option<DriverName>, former_override: Option<DriverName> },
     /// A mediated device is made. There was none of its UUID before.
     Mdev { uuid: Uuid, parent: MdevParent, kind: MdevType },
+    /// A virtual function is made, of which there was none; `autoprobe` says whether drivers were tried for new ones before.
+    VirtualFunction { parent: HostPciAddress, function: HostPciAddress, autoprobe: bool },
     /// A setting becomes `value`.
     Set { setting: Setting, former: Line, value: Line },
     /// Groups below this one get CPUs of their own. They had none before.
@@ -102,6 +104,7 @@ impl Step {
                 Subject::Device(LentDevice::Function(*address))
             }
             Self::Mdev { uuid, .. } => Subject::Device(LentDevice::Mediated(*uuid)),
+            Self::VirtualFunction { parent, .. } => Subject::Device(LentDevice::Function(*parent)),
             Self::Set { setting, .. } => Subject::Shared(Shared::Setting(setting.clone())),
             Self::CpusOfGroups { group } => Subject::Shared(Shared::CpusOfGroups(group.clone())),
             Self::HugePages { pool, .. } => Subject::Shared(Shared::HugePages(*pool)),
@@ -114,6 +117,15 @@ impl Step {
             Subject::Device(device) => Some(device),
             Subject::Shared(_) => None,
         }
+    }
+
+    /// Whether it changes this device, or whether there is one.
+    pub(in crate::host) fn concerns(&self, device: LentDevice) -> bool {
+        let made = match self {
+            Self::VirtualFunction { function, .. } => Some(LentDevice::Function(*function)),
+            _ => None,
+        };
+        self.device() == Some(device) || made == Some(device)
     }
 
     /// Whether both change the same thing.
@@ -130,19 +142,26 @@ pub(in crate::host) struct Host {
 }
 
 impl Host {
-    /// The steps that bring `functions` to vfio-pci and keep them and the ports above them awake. Those that would
-    /// change nothing are left out.
-    pub(in crate::host) fn steps(&self, functions: &[HostPciAddress]) -> Vec<Step> {
-        let ports: BTreeSet<_> =
-            functions.iter().filter_map(|address| self.files.upstream_port(*address)).collect();
+    /// The steps that bring `functions` to vfio-pci and keep them and the ports above them awake; before that, those that
+    /// make `virtual_functions`, which are among `functions`, and keep their physical ones awake. Those that would change nothing
+    /// are left out.
+    pub(in crate::host) fn steps(
+        &self,
+        functions: &[HostPciAddress],
+        virtual_functions: &[WantedVirtual],
+    ) -> Vec<Step> {
+        let parents: BTreeSet<_> = virtual_functions.iter().map(|wanted| wanted.parent).collect();
+        let below = functions.iter().chain(&parents);
+        let ports: BTreeSet<_> = below.filter_map(|address| self.files.upstream_port(*address)).collect();
         let mut steps = Vec::new();
-        for address in ports {
+        for address in ports.into_iter().chain(parents) {
             steps.extend(self.d3cold(address));
             steps.extend(
                 self.power(address)
                     .filter(|step| matches!(step, Step::Power { former: PowerControl::Auto, .. })),
             );
         }
+        steps.extend(virtual_functions.iter().map(|wanted| self.virtual_step(*wanted)));
         for address in functions.iter().copied() {
             let driver = self.files.driver(address);
             let lent = driver.as_deref().is_some_and(lends);
@@ -192,6 +211,9 @@ impl Host {
             Step::Power { address, .. } => self.set(*address, "power/control", "on"),
             Step::Driver { address, .. } => self.lend(*address),
             Step::Mdev { uuid, parent, kind } => self.make(*uuid, parent, kind),
+            Step::VirtualFunction { parent, function, autoprobe } => {
+                self.make_virtual(*parent, *function, *autoprobe)
+            }
             Step::Set { setting, value, .. } => self.change(setting, value),
             Step::CpusOfGroups { group } => self.control_cpus(group, true),
             Step::HugePages { pool, former, pages } => self.add_pages(*pool, *former, *pages, others),
@@ -232,6 +254,9 @@ impl Host {
         }
         match step {
             Step::Mdev { uuid, parent, kind } => self.unmake(*uuid, parent, kind),
+            Step::VirtualFunction { parent, function, autoprobe } => {
+                self.unmake_virtual(*parent, *function, *autoprobe)
+            }
             Step::D3cold { address, former } => {
                 self.set(*address, "d3cold_allowed", if *former { "1" } else { "0" })
             }
@@ -296,7 +321,12 @@ impl Host {
         self.write(&path, &address.to_string(), UNBIND, doing, || unbind_cure(address, driver))
     }
 
-    fn set(&self, address: HostPciAddress, name: &str, value: &str) -> Result<(), StepError> {
+    pub(in crate::host) fn set(
+        &self,
+        address: HostPciAddress,
+        name: &str,
+        value: &str,
+    ) -> Result<(), StepError> {
         if self.files.attribute(address, name).is_ok_and(|now| now == value) {
             return Ok(());
         }
@@ -305,7 +335,7 @@ impl Host {
         self.write(&path, value, ATTRIBUTE, doing, || reboot_cure(address))
     }
 
-    pub(super) fn write(
+    pub(in crate::host) fn write(
         &self,
         path: &Path,
         value: &str,

@@ -98,7 +98,7 @@ impl HostFiles {
             GuestGraphics::TooNew => {
                 return because(
                     "this GPU is of a generation that has no GVT-g, which ends with the 10th of Intel Core (Comet Lake)",
-                    "use one of its virtual functions: `host = \"0000:00:02.1\"` (SR-IOV, docs/host.md)",
+                    "`type = \"sriov\"` makes a virtual function instead, where the host's driver has them (docs/host.md)",
                 );
             }
             GuestGraphics::Supported | GuestGraphics::Unknown => {}

@@ -124,6 +124,8 @@ impl FakeKernel {
             below.strip_prefix("sys/bus/pci/drivers/").and_then(|rest| rest.strip_suffix("/bind"))
         {
             self.bind(value, driver)?;
+        } else if below.ends_with("sriov_numvfs") {
+            super::sriov::react(&self.root, path, value)?;
         } else if below.contains("mdev") {
             super::mdev::react(path, value)?;
         } else if below.starts_with("sys/fs/cgroup")

@@ -115,7 +115,7 @@ fn one() -> (Vec<String>, String) {
 }
 
 fn refusal(fake: &Fake, wanted: WantedMdev) -> String {
-    let error = fake.manager().lend("vm", &[], &[wanted], &|| false).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted.into()], &|| false).unwrap_err();
     let BindError::Refused(obstacles) = &error else { panic!("{error}") };
     assert!(matches!(&obstacles[..], [Obstacle { why: NotLent::Mdev(_), .. }]), "{error}");
     assert!(fake.journal_names().is_empty());
@@ -129,17 +129,17 @@ fn told(message: &str, words: &[&str]) {
 #[test]
 fn one_is_made_and_removed() {
     let fake = host("0x591b", true);
-    let lent = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap();
     assert_eq!(mdevs(&fake.root()), one());
     let made = fake.files().mdev(uuid(UUID)).unwrap();
     assert_eq!((made.parent.as_str(), made.kind.as_str(), made.iommu_group), (IGPU, KIND, Some(20)));
-    let second = fake.manager().lend("second", &[], &[wanted()], &|| false).unwrap_err();
+    let second = fake.manager().lend("second", &[], &[wanted().into()], &|| false).unwrap_err();
     told(&second.to_string(), &["belongs to the machine vm, which is running", UUID]);
     lent.give_back().unwrap();
     assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
     assert!(!fake.log().iter().any(|write| write.contains("modprobe")), "{:?}", fake.log());
-    drop(fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap());
+    drop(fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap());
     assert_eq!(mdevs(&fake.root()), none(), "dropped");
 }
 
@@ -148,7 +148,7 @@ fn one_that_exists_is_left_alone() {
     for wanted in [wanted(), WantedMdev { create: None, ..wanted() }] {
         let fake = host("0x591b", true);
         add(&fake.root().join("sys/devices/pci0000:00").join(IGPU), KIND, UUID, Some("20"));
-        fake.manager().lend("vm", &[], &[wanted], &|| false).unwrap().give_back().unwrap();
+        fake.manager().lend("vm", &[], &[wanted.into()], &|| false).unwrap().give_back().unwrap();
         assert_eq!(names(&fake.root().join("sys/bus/mdev/devices")), [UUID]);
         assert!(fake.log().is_empty(), "{:?}", fake.log());
     }
@@ -162,7 +162,7 @@ fn one_that_mdevctl_defines_is_made_from_its_definition() {
     let path = format!("etc/mdevctl.d/{IGPU}/{UUID}");
     let definition = format!("{{\"mdev_type\": \"{KIND}\", \"start\": \"auto\", \"attrs\": []}}");
     fake.file(&path, &definition);
-    let lent = fake.manager().lend("vm", &[], &[asked()], &|| false).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[asked().into()], &|| false).unwrap();
     assert_eq!(mdevs(&fake.root()), one());
     lent.give_back().unwrap();
     assert_eq!(mdevs(&fake.root()), none());
@@ -182,7 +182,7 @@ fn recovery_from_any_point_removes_it() {
     let fake = host("0x591b", true);
     let before = fake.observe();
     *fake.kernel.copies.lock().unwrap() = Some(Copies::new(None));
-    fake.manager().lend("vm", &gpu_and_audio(), &[wanted()], &|| false).unwrap().give_back().unwrap();
+    fake.manager().lend("vm", &gpu_and_audio(), &[wanted().into()], &|| false).unwrap().give_back().unwrap();
     assert_eq!((fake.observe(), mdevs(&fake.root())), (before.clone(), none()));
     let copies = fake.kernel.copies.lock().unwrap().take().unwrap();
     let mut made = 0;
@@ -202,7 +202,7 @@ fn recovery_from_any_point_removes_it() {
 fn what_a_crash_left_is_used_or_removed_but_not_what_others_made() {
     let fake = host("0x591b", true);
     *fake.kernel.copies.lock().unwrap() = Some(Copies::new(Some(1)));
-    fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap().give_back().unwrap();
+    fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap().give_back().unwrap();
     let copies = fake.kernel.copies.lock().unwrap().take().unwrap();
     let copy = &copies.taken[0];
     let root = copy.join("host");
@@ -222,7 +222,7 @@ fn every_refused_write_leaves_the_host_as_it_was() {
         let fake = host("0x591b", true);
         let before = fake.observe();
         fake.fault(write, fault);
-        let error = fake.manager().lend("vm", &gpu_and_audio(), &[wanted()], &|| false).unwrap_err();
+        let error = fake.manager().lend("vm", &gpu_and_audio(), &[wanted().into()], &|| false).unwrap_err();
         assert!(matches!(error, BindError::Step(_) | BindError::AndLeft { .. }), "{error}");
         fake.kernel.faults.lock().unwrap().clear();
         fake.manager().recover(&|| false);
@@ -235,7 +235,7 @@ fn every_refused_write_leaves_the_host_as_it_was() {
 fn a_creation_that_hangs_is_left_to_the_next_start() {
     let fake = host("0x591b", true);
     fake.fault("create", Fault::Hang);
-    let error = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap_err();
     assert!(matches!(&error, BindError::AndLeft { error, .. } if hung(error)), "{error}");
     told(&error.to_string(), &["making the mediated device", "did not end within 10 s"]);
     fake.kernel.faults.lock().unwrap().clear();
@@ -248,7 +248,7 @@ fn a_creation_that_hangs_is_left_to_the_next_start() {
 #[test]
 fn a_removal_that_fails_is_told_and_tried_again() {
     let fake = host("0x591b", true);
-    let lent = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap();
     fake.fault("remove", Fault::Hang);
     let error = lent.give_back().unwrap_err();
     assert!(matches!(&error, GiveBackError::Left { left, .. } if left.len() == 1));
@@ -272,7 +272,7 @@ fn one_that_another_process_made_meanwhile_is_not_removed() {
         }
         add(&parent, KIND, UUID, Some("20"));
     });
-    let error = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap_err();
     thread.join().unwrap();
     told(&error.to_string(), &["another process has made it in the meantime"]);
     assert_eq!(names(&fake.root().join("sys/bus/mdev/devices")), [UUID]);
@@ -283,7 +283,7 @@ fn one_that_another_process_made_meanwhile_is_not_removed() {
 fn one_that_no_driver_takes_is_removed_again() {
     let fake = host("0x591b", true);
     fake.file(&format!("sys/devices/pci0000:00/{IGPU}/mdev_supported_types/{KIND}/driverless"), "");
-    let error = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap_err();
+    let error = fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap_err();
     told(&error.to_string(), &["making the mediated device", "no driver took it"]);
     assert_eq!(mdevs(&fake.root()), none());
     assert!(fake.journal_names().is_empty());
@@ -292,7 +292,7 @@ fn one_that_no_driver_takes_is_removed_again() {
 #[test]
 fn one_that_another_process_has_taken_is_left_to_it() {
     let fake = host("0x591b", true);
-    let lent = fake.manager().lend("vm", &[], &[wanted()], &|| false).unwrap();
+    let lent = fake.manager().lend("vm", &[], &[wanted().into()], &|| false).unwrap();
     fake.process(77, "qemu-system-x86", "/dev/vfio/20");
     let error = lent.give_back().unwrap_err();
     told(

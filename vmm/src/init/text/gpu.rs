@@ -148,18 +148,12 @@ pub(super) fn igpu(page: &mut Page, draft: &Draft<'_>) {
     } else if let Some(display) = displays.iter().find(|display| display.virtual_functions) {
         page.gap();
         page.comment(&format!(
-            "The host's GPU {} can have virtual functions (SR-IOV), one of which can be the guest's display GPU; `optimus-vmm doctor` says at `igpu` \
-             how one is made. The machine does without, by the screen below.",
+            "The host's GPU {} can have virtual functions (SR-IOV), one of which can be the guest's display GPU: it is made at the start of a run and \
+             removed at the end. The guest needs Intel's driver for it. The machine does without, by the screen below.",
             display.address
         ));
         page.off("[igpu]");
-        page.off(&pair("host", first_virtual_function(display)));
-        page.off("manage = true");
+        page.off(&pair("parent", display.address));
+        page.off(&pair("type", "sriov"));
     }
-}
-
-/// Where the first virtual function of Intel's GPUs is: behind the GPU itself.
-fn first_virtual_function(display: &DisplayGpu) -> String {
-    let own = display.address.to_string();
-    own.strip_suffix('0').map_or(own.clone(), |slot| format!("{slot}1"))
 }

@@ -1,10 +1,11 @@
 //! What a machine takes from the host, and all that is in the way of that: each with the line that wants the device.
 
-use vocabulary::LentDevice;
+use vocabulary::{HostPciAddress, LentDevice};
 
 use crate::finding::{Finding, Findings, Key};
 use crate::host::{
-    self, BindError, Bound, GiveBackError, HostFiles, Manager, MdevError, NotLent, Obstacle, WantedMdev,
+    self, BindError, Bound, GiveBackError, HostFiles, Manager, MdevError, NotLent, Obstacle, SriovError,
+    Wanted, WantedMdev, WantedVirtual,
 };
 use crate::outcome::PassthroughError;
 use crate::plan::{MachinePlan, PlannedPassthrough};
@@ -18,7 +19,7 @@ pub(in crate::machine) struct HostBinding {
 
 impl HostBinding {
     /// Checks all devices of the plan, binds those that are ours to manage, and
-    /// makes the mediated ones that do not exist.
+    /// makes the mediated ones and virtual functions that do not exist.
     ///
     /// `interrupted` says whether to give up: what was taken by then is given back.
     ///
@@ -32,20 +33,22 @@ impl HostBinding {
         if all().len() == 0 {
             return Ok(Self { bound: None });
         }
-        let functions = |manage| {
-            all().filter(move |device| device.manage == manage).filter_map(|device| device.host.function())
-        };
-        let (managed, ready) = (functions(true).collect::<Vec<_>>(), functions(false).collect::<Vec<_>>());
-        let mdevs: Vec<_> = all().filter_map(mediated).collect();
-        let manager = match managed.is_empty() && mdevs.is_empty() {
+        let (managed, ready) = (functions(plan, true), functions(plan, false));
+        let wanted: Vec<_> = all().filter_map(wanted).collect();
+        let manager = match managed.is_empty() && wanted.is_empty() {
             true => None,
             false => Some(Manager::new()?),
         };
-        let mut obstacles = host::check(&HostFiles::default(), &ready, &managed, plan.machine.vfio_backend);
+        let soon = wanted.iter().filter_map(|wanted| match wanted {
+            Wanted::Virtual(wanted) => Some(wanted.function),
+            Wanted::Mediated(_) => None,
+        });
+        let soon: Vec<_> = managed.iter().copied().chain(soon).collect();
+        let mut obstacles = host::check(&HostFiles::default(), &ready, &soon, plan.machine.vfio_backend);
         let bound = match manager {
             None => None,
             Some(manager) if obstacles.is_empty() => {
-                match manager.lend(&plan.name, &managed, &mdevs, interrupted) {
+                match manager.lend(&plan.name, &managed, &wanted, interrupted) {
                     Ok(bound) => Some(bound),
                     Err(BindError::Refused(found)) => {
                         obstacles = found;
@@ -56,7 +59,7 @@ impl HostBinding {
             }
             // There is nothing to lend any more, but the user wants to know all there is to mend.
             Some(manager) => {
-                obstacles.extend(manager.obstacles(&managed, &mdevs, &ready, interrupted)?);
+                obstacles.extend(manager.obstacles(&managed, &wanted, &ready, interrupted)?);
                 None
             }
         };
@@ -70,19 +73,27 @@ impl HostBinding {
     }
 }
 
-fn mediated(device: &PlannedPassthrough) -> Option<WantedMdev> {
-    Some(WantedMdev { uuid: device.host.uuid()?, create: device.create.clone() })
+/// Functions that exist before the start, and are bound then or have to be bound already.
+fn functions(plan: &MachinePlan, manage: bool) -> Vec<HostPciAddress> {
+    let devices = plan.passthrough.iter();
+    let devices = devices.filter(|device| device.manage == manage && device.parent.is_none());
+    devices.filter_map(|device| device.host.function()).collect()
+}
+
+/// A device that is made if it does not exist.
+fn wanted(device: &PlannedPassthrough) -> Option<Wanted> {
+    match (device.host, device.parent) {
+        (LentDevice::Function(function), Some(parent)) => Some(WantedVirtual { parent, function }.into()),
+        (LentDevice::Function(_), None) => None,
+        (LentDevice::Mediated(uuid), _) => Some(WantedMdev { uuid, create: device.create.clone() }.into()),
+    }
 }
 
 /// What [`HostBinding::take`] would find in the way on a host, each with its line. Nothing is changed, and no device is woken.
 pub fn refused_devices(plan: &MachinePlan, files: &HostFiles) -> Vec<Finding> {
-    let functions = |manage| {
-        let devices = plan.passthrough.iter().filter(move |device| device.manage == manage);
-        devices.filter_map(|device| device.host.function()).collect::<Vec<_>>()
-    };
-    let mdevs: Vec<_> = plan.passthrough.iter().filter_map(mediated).collect();
+    let wanted: Vec<_> = plan.passthrough.iter().filter_map(wanted).collect();
     let backend = plan.machine.vfio_backend;
-    findings(plan, &host::look(files, &functions(false), &functions(true), &mdevs, backend))
+    findings(plan, &host::look(files, &functions(plan, false), &functions(plan, true), &wanted, backend))
 }
 
 /// The obstacles, each with the line that wants the device.
@@ -99,6 +110,11 @@ fn findings(plan: &MachinePlan, obstacles: &[Obstacle]) -> Vec<Finding> {
 /// The key to blame.
 fn key(device: &PlannedPassthrough, why: &NotLent) -> Key {
     device.section.key(match (device.host, why) {
+        (
+            LentDevice::Function(_),
+            NotLent::Virtual(SriovError::Incapable { .. } | SriovError::NoneOffered { .. }),
+        ) => "type",
+        (LentDevice::Function(_), _) if device.parent.is_some() => "parent",
         (LentDevice::Function(_), _) => "host",
         (_, NotLent::Mdev(MdevError::NoType { .. } | MdevError::Full { .. })) if device.create.is_some() => {
             "type"

@@ -20,6 +20,9 @@ pub struct Passthrough {
     /// What a mediated device is made from, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mdev: Option<Mdev>,
+    /// The physical function of a virtual one that is made if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
     /// Whether the host has it; null if it was not asked.
     pub present: Option<bool>,
     /// Its own IDs, if the host has it.
@@ -100,6 +103,7 @@ impl From<&PlannedPassthrough> for Passthrough {
             section: section.to_string(),
             host: host.to_string(),
             mdev: Mdev::of(planned),
+            parent: planned.parent.map(|parent| parent.to_string()),
             present: (!planned.unasked).then(|| facts.is_some() || planned.mdev.is_some()),
             own: facts.map(|own| FunctionIds {
                 function: pair(own.vendor, own.device),
@@ -184,6 +188,18 @@ impl Passthrough {
         }
         let managed = if self.manage { "; bound to vfio-pci while the machine runs" } else { "" };
         writeln!(out, "{:indent$}{}, ROM {}{managed}", "", self.ids(), self.rom)?;
+        if let Some(parent) = &self.parent {
+            let what = match self.present {
+                Some(true) => "which exists already",
+                Some(false) => "made at the start and removed at the end",
+                None => "made at the start unless it exists",
+            };
+            writeln!(out, "{:indent$}first virtual function of {parent}, {what}", "")?;
+            // What it will be is not known before.
+            if self.class.is_none() {
+                return Ok(());
+            }
+        }
         let Some(class) = &self.class else {
             let found = if self.present.is_none() { UNASKED } else { "not on this host" };
             return writeln!(out, "{:indent$}{found}", "");

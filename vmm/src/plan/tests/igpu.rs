@@ -1,7 +1,7 @@
 //! The display GPU in plans.
 
 use devices::chipset::lpc::Board;
-use vocabulary::Resolution;
+use vocabulary::{HostPciAddress, Resolution};
 
 use super::config;
 use super::passthrough::{facts, function};
@@ -14,6 +14,7 @@ use crate::topology::Role;
 const NO_RNG: &str = "[rng]\nenabled = false\n";
 const MADE: &str = "[igpu]\nparent = \"0000:00:02.0\"\ntype = \"i915-GVTg_V5_4\"\n";
 const EXISTING: &str = "[igpu]\nmdev = \"af5972fb-5530-41a7-0000-fd836204445b\"\n";
+const VIRTUAL: &str = "[igpu]\nparent = \"0000:00:02.0\"\ntype = \"sriov\"\n";
 const FUNCTION: &str = "[igpu]\nhost = \"00:02.1\"\n";
 const DGPU: &str = "[dgpu]\nhost = \"01:00.0\"\n";
 
@@ -35,6 +36,7 @@ fn places_and_names() {
     for (text, place, name) in [
         (MADE.to_owned(), "00:02.0", "GFX0"),
         (EXISTING.to_owned(), "00:02.0", "GFX0"),
+        (VIRTUAL.to_owned(), "00:02.0", "GFX0"),
         (FUNCTION.to_owned(), "00:02.0", "GFX0"),
         (format!("{DGPU}{MADE}"), "00:02.0", "GFX0"),
         (format!("{EXISTING}guest = \"00:05.0\"\n"), "00:05.0", "D050"),
@@ -133,6 +135,49 @@ fn the_report_shows_what_is_made_and_what_exists() {
         text.contains("i915-GVTg_V5_4 of 0000:00:02.0, made at the start unless it exists; ROM off\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_virtual_function_is_where_its_parent_says() {
+    let at = |address: &str| address.parse::<HostPciAddress>().unwrap();
+    let known = HostFacts {
+        virtual_functions: [(at("00:02.0"), at("00:12.0"))].into(),
+        ..facts([function("00:02.0", (0x8086, 0xa7a0), (0, 0), 0x03_00_00)])
+    };
+    let made = facts([function("00:12.0", (0x8086, 0xa7a0), (0, 0), 0x03_00_00)]);
+    let existing = HostFacts { virtual_functions: known.virtual_functions.clone(), ..made };
+    for (host, address, line) in [
+        (HostFacts::unasked(), "0000:00:02.1", "made at the start unless it exists"),
+        (HostFacts::default(), "0000:00:02.1", "made at the start and removed at the end"),
+        (known, "0000:00:12.0", "made at the start and removed at the end"),
+        (existing, "0000:00:12.0", "which exists already"),
+    ] {
+        let (_, plan) = try_plan(VIRTUAL, &host).unwrap();
+        assert_eq!(plan.passthrough[0].host, at(address).into());
+        assert_eq!((plan.passthrough[0].parent, plan.passthrough[0].manage), (Some(at("00:02.0")), true));
+        assert_eq!(plan.lpc_board(), Board::VirtualMachine);
+        let report = report::report(&plan, &[]);
+        let text = report.text();
+        for expected in [
+            format!("igpu: {address} of the host"),
+            format!("first virtual function of 0000:00:02.0, {line}\n"),
+        ] {
+            assert!(text.contains(&expected), "{expected} is not in\n{text}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        assert_eq!(json["pci"][1]["passthrough"]["parent"], "0000:00:02.0");
+    }
+    for (lent, expected) in [
+        ("00:02.1", "0000:00:02.1 is passed through by [igpu] (line 8) already"),
+        (
+            "00:02.0",
+            ":8:10: the virtual GPU is made by the driver of 0000:00:02.0, and `vfio[0]` passes that through",
+        ),
+    ] {
+        let text = format!("{VIRTUAL}[[vfio]]\nhost = \"{lent}\"\n");
+        let Err(problems) = try_plan(&text, &HostFacts::default()) else { panic!("{text}") };
+        assert!(problems.to_string().contains(expected), "{problems}");
+    }
 }
 
 /// Linux' i915 finds no PCH where the bridge does not say that it is a virtual machine's; all others are told nothing.

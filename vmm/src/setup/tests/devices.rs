@@ -63,6 +63,28 @@ fn without_a_gpu_none_is_bound() {
 }
 
 #[test]
+fn a_virtual_function_goes_alone_and_its_parent_stays() {
+    let fixture = Fixture::new("debian");
+    for (address, parent) in [("0000:00:02.0", None), ("0000:00:02.1", Some("0000:00:02.0"))] {
+        fixture.function(address, "8086:a7a0", "030000", "i915");
+        if let Some(parent) = parent {
+            fixture.link(&format!("sys/bus/pci/devices/{address}/physfn"), &format!("../{parent}"));
+        }
+    }
+    let machine = |lines: &str| format!("[machine]\nmemory = \"2G\"\n{lines}");
+    for (lines, expected) in [
+        ("[igpu]\nhost = \"00:02.1\"\n", &["0000:00:02.1"][..]),
+        ("[dgpu]\nhost = \"00:02.1\"\n", &["0000:00:02.1"]),
+        ("[dgpu]\nhost = \"00:02.0\"\n", &["0000:00:02.0"]),
+        ("[igpu]\nparent = \"00:02.0\"\ntype = \"sriov\"\n", &[]),
+    ] {
+        let devices = found(&fixture, Some(&machine(lines)), Some(BindWhen::Boot)).unwrap();
+        assert_eq!(addresses(&devices), expected, "{lines}");
+        assert!(!devices.gvt);
+    }
+}
+
+#[test]
 fn a_machine_says_which_and_when() {
     let fixture = Fixture::new("debian");
     let lent = |manage| {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::findings;
 use crate::config;
 use crate::finding::Findings;
-use crate::host::{HostFacts, MdevError, NotLent, Obstacle, Unready};
+use crate::host::{HostFacts, MdevError, NotLent, Obstacle, SriovError, Unready};
 use crate::outcome::{Failure, status};
 use crate::plan::plan;
 
@@ -59,6 +59,17 @@ fn each_obstacle_has_the_line_that_wants_the_device() {
         assert!(shown.contains(part), "{shown}");
     }
     assert_eq!(Failure::from(problems).status(), status::HOST);
+}
+
+#[test]
+fn a_virtual_function_is_blamed_on_its_parent_or_its_type() {
+    let text = "[firmware]\ncode = \"c.fd\"\n[igpu]\nparent = \"00:02.0\"\ntype = \"sriov\"\n";
+    let plan = plan(config::parse(text, Path::new("/vm/test.toml")).unwrap(), &HostFacts::default()).unwrap();
+    let (parent, device) = (plan.passthrough[0].parent.unwrap(), plan.passthrough[0].host);
+    for (why, line) in [(SriovError::Incapable { parent }, 5), (SriovError::NoDriver { parent }, 4)] {
+        let problems = findings(&plan, &[Obstacle { device, why: why.into() }]);
+        assert_eq!(problems[0].location().unwrap().line, line);
+    }
 }
 
 #[test]

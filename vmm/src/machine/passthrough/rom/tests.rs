@@ -78,6 +78,7 @@ fn planned(section: Section, rom: RomSource, identity: Identity) -> PlannedPasst
         section,
         host: LentDevice::Function("0000:00:02.0".parse().unwrap()),
         create: None,
+        parent: None,
         identity,
         rom,
         boot_index: None,
