@@ -82,10 +82,10 @@ fn start_and_run(
     // Before any thread starts, so that all inherit the mask. From here on it is for us to look at signals.
     let signals = SignalFd::block().map_err(refused("receive signals"))?;
     // Whoever starts a thread from here on shares its CPUs with it.
-    if let Some(others) = plan.placement.as_ref().and_then(|placement| placement.others.clone()) {
-        if let Err(error) = affinity::bind(&others) {
-            tracing::warn!("cannot keep the machine's other threads off the CPUs of its vCPUs: {error}");
-        }
+    if let Some(others) = plan.placement.as_ref().and_then(|placement| placement.others.clone())
+        && let Err(error) = affinity::bind(&others)
+    {
+        tracing::warn!("cannot keep the machine's other threads off the CPUs of its vCPUs: {error}");
     }
     let others = plan.placement.as_ref().and_then(|placement| placement.others.clone());
     // Those that begin in the thread of a vCPU.
