@@ -16,7 +16,7 @@ mod tests;
 pub use battery::{BatteryState, MirroredBattery, PowerState, Unit};
 pub use lpc::Lpc;
 pub use mch::Mch;
-pub use pm::PowerManagement;
+pub use pm::{PM_TIMER_HZ, PowerManagement};
 pub use reset::{Port92, ResetControl};
 pub use rtc::{CmosMemory, Rtc, TickPolicy, TimeBase};
 

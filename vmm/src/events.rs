@@ -265,8 +265,13 @@ impl EventLog {
     /// The file cannot be emptied.
     pub fn begin(output: Output) -> io::Result<Self> {
         let path = output.path().to_owned();
-        let stream = Mutex::new(Some(Stream { file: output.begin()?, rest: Vec::new() }));
-        Ok(Self(Some(Arc::new(Log { path, stream, reached: AtomicU32::new(0) }))))
+        Ok(Self::into_file(output.begin()?, path))
+    }
+
+    /// A log that writes to an open file, which is called `path`.
+    pub fn into_file(file: File, path: PathBuf) -> Self {
+        let stream = Mutex::new(Some(Stream { file, rest: Vec::new() }));
+        Self(Some(Arc::new(Log { path, stream, reached: AtomicU32::new(0) })))
     }
 
     /// Writes that the process started.

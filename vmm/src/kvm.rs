@@ -7,6 +7,7 @@ pub mod hyperv;
 pub mod irq;
 pub mod probe;
 pub mod slots;
+pub mod statistics;
 
 mod doorbell;
 mod pit;

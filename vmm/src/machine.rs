@@ -9,6 +9,7 @@ mod diagnose;
 mod dump;
 mod end;
 mod files;
+mod inside;
 mod listen;
 mod passthrough;
 mod refusals;
@@ -25,8 +26,9 @@ pub use assembly::cpuid::{Cpuid, cpuid};
 pub use assembly::lacking::Lacking;
 pub use dump::dump;
 pub use files::inputs::refused_files;
+pub use inside::{Companion, Inside};
 pub use refusals::{Refusals, refusals};
-pub use run::run;
+pub use run::{run, run_with};
 pub use tuning::refused_tuning;
 
 use std::io;

@@ -38,6 +38,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use devices::GuestRam;
 use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
@@ -48,6 +49,7 @@ use vocabulary::{LentDevice, VfioBackend};
 
 pub use device::{Notification, NotificationKind, VfioHostDevice};
 pub use display::OpRegionError;
+pub use dma::Pages;
 pub use error::VfioError;
 
 use crate::host::HostFiles;
@@ -171,6 +173,17 @@ impl Vfio {
             Some(space) => Ok(self.dma.start(space, ram, shared, pinned)?),
             None => Ok(()),
         }
+    }
+
+    /// How long it takes to open `len` bytes of memory like the guest's to the devices, at `address`, where they reach nothing yet. It is
+    /// waited until the guest's own, of `locked` bytes, is open.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub fn try_opening(&self, address: u64, len: u64, pages: Pages, locked: u64) -> Result<Duration, String> {
+        let space = self.state().space.clone();
+        let space = space.filter(|_| self.dma.wait()).ok_or("guest memory is not open to devices")?;
+        dma::trial(&space, address, len, pages, locked).map_err(|error| error.to_string())
     }
 
     /// Bytes of guest memory that are open to devices while more are to come. A vCPU may wait for all of them.

@@ -82,6 +82,7 @@ fn every_option_arrives() {
             serial: Some(ConsoleSpec::Unix("/s".into())),
             debugcon: Some(ConsoleSpec::File("fw.log".into())),
             control: Some(ControlSpec::Unix("vm.sock".into())),
+            payload: None,
             no_net: false,
             screen: true,
             detach: false,

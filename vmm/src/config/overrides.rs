@@ -30,6 +30,8 @@ pub struct Overrides {
     pub no_net: bool,
     /// Nobody is at the terminal, and the control socket is needed, for `--detach`.
     pub detach: bool,
+    /// A program of our own that starts without firmware, in place of all of `[kernel]`, for `bench`.
+    pub payload: Option<PathBuf>,
     /// A screen without `[display]`, for `--screenshot`.
     pub screen: bool,
 }

@@ -162,6 +162,7 @@ impl Resolver {
             serial,
             debugcon,
             control,
+            payload: _,
             screen: _,
             no_net: _,
             detach: _,

@@ -80,6 +80,11 @@ impl Passthrough {
         Ok(Some(Self { vfio, functions, display }))
     }
 
+    /// The kernel's side of all of them.
+    pub(super) fn vfio(&self) -> &Arc<Vfio> {
+        &self.vfio
+    }
+
     /// The function at this index of the plan.
     pub(super) fn function(&self, index: usize) -> Option<Arc<dyn PciFunction>> {
         self.functions.get(&index).map(Arc::clone)

@@ -10,7 +10,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::clocks::Clocks;
 use super::consoles::Consoles;
 use super::control::{self, Control};
-use super::end::{self, Machine, conclude};
+use super::end::{self, End, Machine, conclude};
+use super::inside::{Companion, Working};
 use super::listen::{Sources, subscribe};
 use super::passthrough::{HostBinding, Passthrough};
 use super::sleep::HostSleep;
@@ -52,7 +53,19 @@ use crate::watch::Watcher;
 /// # Errors
 /// The configuration is wrong or the host is not ready: nothing of the guest has run.
 pub fn run(options: &RunOptions, start: ProcessStart, caller: Option<Caller>) -> Result<Outcome, Failure> {
-    match start_and_run(options, start, caller) {
+    signalled(start_and_run(options, start, caller, None))
+}
+
+/// Runs the machine for as long as `companion` works on it, or as its guest lets it.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(options: &RunOptions, start: ProcessStart, companion: Companion) -> Result<Outcome, Failure> {
+    signalled(start_and_run(options, start, None, Some(companion)))
+}
+
+fn signalled(done: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    match done {
         // Everything that was taken is given back by now.
         Err(Failure::Signalled(signal)) => Ok(Outcome::Signalled(signal.number())),
         done => done,
@@ -68,10 +81,15 @@ fn start_and_run(
     options: &RunOptions,
     start: ProcessStart,
     caller: Option<Caller>,
+    companion: Option<Companion>,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
     descriptors::raise_limit();
-    let plan = Arc::new(plan_of(&options.config, &options.overrides)?);
+    let mut plan = plan_of(&options.config, &options.overrides)?;
+    if companion.is_some() {
+        plan.machine.end_with_guest();
+    }
+    let plan = Arc::new(plan);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -133,7 +151,13 @@ fn start_and_run(
     let binding = binding.map_err(PassthroughError::from)?;
     // Threads that start from here on have no more privileges than this one.
     privileges::drop_unneeded();
-    let events = ends.events(start)?;
+    let events = match &companion {
+        Some(companion) => {
+            companion.events.process_start(start);
+            companion.events.clone()
+        }
+        None => ends.events(start)?,
+    };
     let Ends { control, serial, debug, mut shot, .. } = ends;
     let clients = control.as_ref().map(Control::clients);
     let mut consoles = Consoles::start(!options.headless, serial, debug, watcher, &events)?;
@@ -161,7 +185,8 @@ fn start_and_run(
     let entry = board.start_directly(&events)?;
     check_signals(&signals)?;
     board.chips.settle(&board.vm)?;
-    let vcpus = Vcpus::create(&kvm, &supported, &plan, &board, entry, &events)?;
+    let counted = companion.is_some();
+    let mut vcpus = Vcpus::create(&kvm, &supported, &plan, &board, entry, &events, counted)?;
 
     let power = board.power.take();
     let (wake, woken) = channel();
@@ -173,6 +198,16 @@ fn start_and_run(
     let run = move || !conductor.wants_attention();
     let clocks = Clocks::new(Arc::clone(&board.vm), rtc, events.clone(), exits, run, plan.slow_clock)
         .map_err(refused("create a timer"))?;
+    let mut notices = board
+        .passthrough
+        .as_ref()
+        .map_or(Ok(Vec::new()), Passthrough::notices)
+        .map_err(refused("listen to devices"))?;
+    let working = companion.map(|companion| Working::new(companion, &plan, &board, &mut vcpus)).transpose();
+    let working = working.map_err(refused("create an event"))?;
+    if let Some(working) = &working {
+        notices.push(working.notice().map_err(refused("share an event"))?);
+    }
     let subscribers = subscribe(Sources {
         board: &board,
         vcpus: &vcpus,
@@ -183,11 +218,7 @@ fn start_and_run(
         alarms: [rtc_alarm, pm_alarm, flash_alarm],
         clocks,
         sleep: &sleep,
-        notices: board
-            .passthrough
-            .as_ref()
-            .map_or(Ok(Vec::new()), Passthrough::notices)
-            .map_err(refused("listen to devices"))?,
+        notices,
         grace: &grace,
         dump: &dump,
         timeout: &timeout,
@@ -232,7 +263,13 @@ fn start_and_run(
         asleep: false,
         sleep: &sleep,
     };
-    let end = supervisor.supervise(subscribers, &woken);
+    let started = working.map(Working::start).transpose();
+    let end = match &started {
+        Ok(_) => supervisor.supervise(subscribers, &woken),
+        Err(why) => End::Itself(Outcome::Failed(format!("cannot start a thread: {why}"))),
+    };
+    // What it holds of devices is let go of before they are given back.
+    drop(started);
     shot.at_end(board.screen().as_deref());
     let machine = Machine { vcpus, consoles, board, binding, tuning };
     Ok(conclude(end, options, machine, &observer, &events))

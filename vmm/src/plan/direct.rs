@@ -6,7 +6,7 @@ use crate::finding::{Finding, Key, Section};
 
 /// A warning for each key that has no effect. It forbids nothing: a machine may be started now one way and now the other.
 pub(super) fn warnings(config: &Config) -> Vec<Finding> {
-    if config.kernel.as_ref().is_none_or(|kernel| kernel.boot != Boot::Direct) {
+    if config.kernel.as_ref().is_none_or(|kernel| kernel.boot != Boot::Direct || kernel.ours) {
         return Vec::new();
     }
     let mut warnings = Vec::new();

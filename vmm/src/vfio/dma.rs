@@ -6,6 +6,7 @@ pub(super) mod memlock;
 mod populate;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod windows;
 
 use std::io;
@@ -25,6 +26,8 @@ use super::space::Space;
 use populate::{Piece, Populate, populate, threads};
 
 pub use iova::Ranges;
+pub use trial::Pages;
+pub(super) use trial::trial;
 pub(super) use windows::Windows;
 
 /// Bytes mapped at once: the largest page of an IOMMU, and little enough to stop in between.

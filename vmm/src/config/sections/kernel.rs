@@ -33,11 +33,17 @@ pub struct Kernel {
     pub initrd: Option<PathBuf>,
     /// The command line, without a final NUL.
     pub cmdline: String,
+    /// It is a program of ours, and what is said of kernels is not meant for it.
+    pub ours: bool,
 }
 
 impl Resolver {
     /// The kernel.
     pub fn kernel(&mut self, section: Option<KernelSection>, overrides: &Overrides) -> Option<Kernel> {
+        if let Some(image) = &overrides.payload {
+            let (image, cmdline) = (image.clone(), String::new());
+            return Some(Kernel { image, boot: Boot::Direct, initrd: None, cmdline, ours: true });
+        }
         let Overrides { kernel, initrd, append, direct, .. } = overrides;
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         if let Some(append) = append
@@ -69,6 +75,7 @@ impl Resolver {
             boot: if *direct { Boot::Direct } else { boot },
             initrd: initrd.as_ref().map(absolute).or_else(|| own_initrd.map(|initrd| self.path(initrd))),
             cmdline: append.clone().unwrap_or(cmdline),
+            ours: false,
         })
     }
 }

@@ -92,6 +92,14 @@ impl Default for Machine {
 }
 
 impl Machine {
+    /// Has whatever the guest comes to end the process, and a signal too, at once.
+    pub fn end_with_guest(&mut self) {
+        self.on_poweroff = Action::Destroy;
+        self.on_reboot = Action::Destroy;
+        self.on_crash = Action::Destroy;
+        self.grace = 0;
+    }
+
     /// The time between the power button and the end of the machine.
     pub fn grace_period(&self) -> Duration {
         Duration::from_secs(self.grace.into())

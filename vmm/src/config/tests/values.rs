@@ -173,6 +173,7 @@ fn options_replace_single_keys() {
         debugcon: Some(ConsoleSpec::Stdio),
         control: Some(ControlSpec::Off),
         kernel: None,
+        payload: None,
         no_net: false,
         screen: true,
         detach: false,
@@ -193,6 +194,18 @@ fn options_replace_single_keys() {
     let kernel = Overrides { kernel: Some("bzImage".into()), ..Overrides::default() };
     let image = parse_with("", &kernel).unwrap().kernel.unwrap().image;
     assert_eq!(image, std::env::current_dir().unwrap().join("bzImage"));
+}
+
+#[test]
+fn a_payload_replaces_the_whole_kernel_and_needs_no_firmware() {
+    let overrides = Overrides { payload: Some("/proc/self/fd/9".into()), ..Overrides::default() };
+    for kernel in ["", "[kernel]\nimage = \"vmlinuz\"\ninitrd = \"initrd\"\ncmdline = \"quiet\"\n"] {
+        let config = parse_with(kernel, &overrides).unwrap();
+        let payload = config.kernel.unwrap();
+        assert_eq!(payload.image, Path::new("/proc/self/fd/9"));
+        assert_eq!((payload.initrd, payload.cmdline.as_str(), payload.boot), (None, "", Boot::Direct));
+        assert!(payload.ours && config.firmware.is_none());
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::cpu::tally::{ExitTally, Moment};
 use crate::cpu::thread::{VcpuParts, VcpuThread, install_kick_handler};
 use crate::events::{Event, EventLog, ExitCounts, Milestone};
 use crate::finding::{Findings, Section};
+use crate::kvm::statistics::Statistics;
 use crate::kvm::{HostError, hyperv, setup};
 use crate::outcome::Failure;
 use crate::plan::MachinePlan;
@@ -78,10 +79,13 @@ pub(in crate::machine) struct Vcpus {
     threads: Vec<VcpuThread>,
     tallies: Vec<Arc<ExitTally>>,
     msrs: Arc<Ledger>,
+    /// The first one's, if they are wanted.
+    statistics: Option<Statistics>,
 }
 
 impl Vcpus {
-    /// Creates them, parked before their first instruction, which is at `entry` where no firmware runs.
+    /// Creates them, parked before their first instruction, which is at `entry` where no firmware runs. `counted`: what KVM counts
+    /// of the first is wanted.
     pub(in crate::machine) fn create(
         kvm: &Kvm,
         supported: &Supported,
@@ -89,6 +93,7 @@ impl Vcpus {
         board: &Board,
         entry: Option<Entry>,
         events: &EventLog,
+        counted: bool,
     ) -> Result<Self, Failure> {
         let thread_setup =
             |source| Failure::Host(HostError::Setup { what: "start the vCPU threads", source });
@@ -98,6 +103,7 @@ impl Vcpus {
         let conductor = Conductor::new(plan.apic_ids.len()).map_err(thread_setup)?;
         let registers = Registers::divert(&board.vm, kvm, supported, plan, &profile)?;
         let ledger = Arc::<Ledger>::default();
+        let mut statistics = None;
         let mut threads = Vec::with_capacity(plan.apic_ids.len());
         let tallies: Vec<Arc<ExitTally>> = plan.apic_ids.iter().map(|_| Arc::default()).collect();
         for (index, (&apic_id, tally)) in plan.apic_ids.iter().zip(&tallies).enumerate() {
@@ -110,6 +116,8 @@ impl Vcpus {
             vcpu.set_cpuid2(&cpuid).map_err(setup("set the CPUID of a vCPU"))?;
             if index == 0 {
                 allow_reports(&vcpu);
+                // Kernels before 5.14 have none.
+                statistics = counted.then(|| Statistics::of(&vcpu).ok()).flatten();
             }
             registers.preset.apply(&vcpu).map_err(setup("set the MSRs of a vCPU"))?;
             let events = events.clone();
@@ -152,7 +160,7 @@ impl Vcpus {
             };
             threads.push(thread.map_err(thread_setup)?);
         }
-        Ok(Self { conductor, threads, tallies, msrs: ledger })
+        Ok(Self { conductor, threads, tallies, msrs: ledger, statistics })
     }
 
     /// Where their requests arrive.
@@ -170,6 +178,11 @@ impl Vcpus {
     pub(in crate::machine) fn thread_ids(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
         let tallies = self.tallies.clone();
         move || tallies.iter().map(|tally| tally.thread()).collect()
+    }
+
+    /// What KVM counts of the first, once, if it was wanted.
+    pub(in crate::machine) fn first_statistics(&mut self) -> Option<Statistics> {
+        self.statistics.take()
     }
 
     /// What they did to registers that KVM does not know.
