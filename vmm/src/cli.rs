@@ -4,6 +4,7 @@
 //! with status 2 (clap's own), the status of a wrong configuration.
 
 mod advice;
+mod bench;
 mod ctl;
 mod doctor;
 mod explain;
@@ -24,6 +25,7 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
+pub use bench::{BenchArgs, DeviceAddress};
 pub use ctl::{
     Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
 };
@@ -73,6 +75,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show the machine that a vm.toml describes, its conflicts, and what is wrong with its files, without opening /dev/kvm
     Plan(PlanArgs),
+    /// Measure latencies of a machine and of its device from inside the guest
+    Bench(BenchArgs),
     /// Look at the ACPI tables of a machine
     Acpi {
         /// What to do with them.
@@ -315,6 +319,7 @@ impl From<RunArgs> for RunOptions {
             debugcon,
             control,
             no_net,
+            payload: None,
             screen,
             detach,
         };

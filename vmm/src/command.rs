@@ -1,15 +1,18 @@
 //! The `optimus-vmm` command: reads the command line, runs the subcommand, and is the one place that prints answers and errors. What is for
 //! people is printed without what could steer their terminal ([`printable`]); JSON is for programs and stays as it is.
 
+mod progress;
+
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use vocabulary::printable::{is_control, printable};
 
+use crate::bench;
 use crate::cli::{
-    AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs, ExplainCommand,
-    HostArgs, InitArgs, PlanArgs, RunArgs, RunOptions,
+    AcpiCommand, AcpiDumpArgs, BenchArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs,
+    ExplainCommand, HostArgs, InitArgs, PlanArgs, RunArgs, RunOptions,
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
@@ -27,6 +30,7 @@ use crate::plan::report::{self, Report};
 use crate::setup::{self, Dialogue};
 use crate::signals;
 use crate::vbios;
+use progress::Progress;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
@@ -42,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) if args.detach => run_detached(*args, start, cli.log.as_deref()),
         Command::Run(args) => run(*args, start, None),
         Command::Plan(args) => show_plan(&args),
+        Command::Bench(args) => measure(&args, start),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
         Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),
@@ -85,6 +90,22 @@ fn run(args: RunArgs, start: ProcessStart, caller: Option<Caller>) -> Result<u8,
         complain(&message);
     }
     Ok(outcome.status())
+}
+
+fn measure(args: &BenchArgs, start: ProcessStart) -> Result<u8, Failure> {
+    let mut progress = Progress::new();
+    let answer = match bench::run(args, start, Box::new(move |text: &str| progress.show(text))) {
+        Ok(answer) => answer,
+        Err(error) => {
+            complain(&error.to_string());
+            return Ok(error.status());
+        }
+    };
+    print(&answer.text)?;
+    if let Some(complaint) = answer.complaint {
+        complain(&complaint);
+    }
+    Ok(answer.status)
 }
 
 fn control(args: &CtlArgs) -> Result<u8, Failure> {

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "the modules are private; what they offer to each other is pub in them")]
 
 mod affinity;
+mod bench;
 mod cli;
 mod code43;
 mod command;

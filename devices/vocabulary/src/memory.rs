@@ -14,6 +14,9 @@ pub const PLATFORM: AddressRange = AddressRange::fixed(IO_APIC.base(), FOUR_GIB 
 /// The I/O APIC's registers (ICH9 datasheet, 13.5).
 pub const IO_APIC: AddressRange = AddressRange::fixed(0xfec0_0000, 0xfec0_0fff);
 
+/// What `optimus-vmm bench` has the guest measure.
+pub const BENCH: AddressRange = AddressRange::fixed(0xfec1_0000, 0xfec1_0fff);
+
 /// The chipset's registers at RCBA, where OVMF puts them (ICH9 datasheet, chapter 10; edk2 `Q35MchIch9.h`,
 /// `ICH9_ROOT_COMPLEX_BASE`).
 pub const ROOT_COMPLEX: AddressRange = AddressRange::fixed(0xfed1_c000, 0xfed1_ffff);
@@ -38,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_platform_covers_its_parts_and_they_are_apart() {
-        let parts = [IO_APIC, ROOT_COMPLEX, LOCAL_APICS, KVM_PAGES, FLASH];
+        let parts = [IO_APIC, BENCH, ROOT_COMPLEX, LOCAL_APICS, KVM_PAGES, FLASH];
         assert!(parts.into_iter().all(|part| PLATFORM.covers(part)));
         assert!(parts.windows(2).all(|pair| pair[0].last() < pair[1].base()));
         assert!(!PLATFORM.contains(PCI_HOLE_LAST));

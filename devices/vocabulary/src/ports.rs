@@ -67,6 +67,8 @@ pub const DEBUGCON: Ports = Ports::new(0x402, 1);
 pub const PVPANIC: Ports = Ports::new(0x505, 1);
 /// fw_cfg: selector, data and DMA (QEMU, docs/specs/fw_cfg.rst).
 pub const FW_CFG: Ports = Ports::new(0x510, 12);
+/// What `optimus-vmm bench` has the guest measure: a port to read, and one that says that it is done.
+pub const BENCH: Ports = Ports::new(0x5a0, 2);
 /// The registers of a battery that follows the host's ([`crate::battery`]).
 pub const BATTERY: Ports = Ports::new(0xb00, 0x40);
 /// CONFIG_ADDRESS and CONFIG_DATA (PCI Local Bus 3.0, 3.2.2.3.2).
@@ -97,6 +99,7 @@ mod tests {
             DEBUGCON,
             PVPANIC,
             FW_CFG,
+            BENCH,
             BATTERY,
             PCI_CONFIG,
         ];
