@@ -8,6 +8,7 @@
 
 mod background;
 mod battery;
+mod bench;
 mod boot;
 mod cdrom;
 mod clocks;
@@ -95,6 +96,7 @@ fn main() -> std::process::ExitCode {
 
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
+        bench::SCENARIOS,
         cdrom::SCENARIOS,
         direct::SCENARIOS,
         hyperv::SCENARIOS,
