@@ -94,6 +94,18 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:3:", "firmware", "direct"],
     ),
     case(
+        "a USB controller with nothing at it",
+        "[usb]\nenabled = true\ntablet = false\nmouse = false\n",
+        &[],
+        &["vm.toml:3:", "nothing plugged in", "`enabled = false`"],
+    ),
+    case(
+        "a USB device that there is not",
+        "[usb]\ntabelt = false\n",
+        &[],
+        &["vm.toml:2:1", "tabelt", "tablet"],
+    ),
+    case(
         "a drive without a disc",
         "[[cdrom]]\nboot_index = 0\n",
         &[],

@@ -216,6 +216,9 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
                 json!({ "device": device, "filename": file, "force": force }),
             )])
         }
+        CtlCommand::Mouse { action: MouseAction::To { x, y } } => {
+            Ok(vec![("move-pointer", json!({ "x": x, "y": y }))])
+        }
         CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
     }
 }
@@ -234,6 +237,8 @@ fn mouse(action: MouseAction) -> Vec<Value> {
         [true, false].map(|down| json!({ "type": "btn", "data": { "down": down, "button": button } }))
     };
     match action {
+        // It is a command of its own.
+        MouseAction::To { .. } => Vec::new(),
         MouseAction::Move { dx, dy } => [("x", dx), ("y", dy)]
             .into_iter()
             .filter(|(_, value)| *value != 0)

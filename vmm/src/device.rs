@@ -23,6 +23,7 @@ pub(crate) mod rng;
 pub(crate) mod screen;
 pub(crate) mod shmem;
 mod trouble;
+pub(crate) mod usb;
 pub(crate) mod vbios;
 
 use std::fmt;
@@ -47,6 +48,7 @@ pub use net::Net;
 pub use rng::Rng;
 pub use shmem::Shmem;
 pub(crate) use trouble::Trouble;
+pub use usb::Usb;
 pub use vbios::Vbios;
 
 /// Makes the closed list of kinds, so that every kind is handled wherever devices are told apart.
@@ -93,7 +95,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Battery, Display, Vbios);
+devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Usb, Battery, Display, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {

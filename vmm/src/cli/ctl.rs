@@ -230,6 +230,13 @@ pub enum MouseAction {
         #[arg(allow_negative_numbers = true)]
         dy: i32,
     },
+    /// Put it at a pixel of the screen, counted from the left and from above; the guest has to use the tablet of [usb]
+    To {
+        /// Pixels from the left edge, 0 and up
+        x: u32,
+        /// Pixels from the upper edge, 0 and up
+        y: u32,
+    },
     /// Press and release a button
     Click {
         /// The button

@@ -234,6 +234,7 @@ fn the_words_of_ctl_arrive() {
         (&["vm", "key", "ctrl-alt-delete"], Some(key(&[Key::LEFT_CTRL, Key::LEFT_ALT, Key::DELETE], None))),
         (&["vm", "key", "--hold", "700", "f2"], Some(key(&[Key::F2], Some(Duration::from_millis(700))))),
         (&["vm", "mouse", "move", "-5", "3"], Some(mouse(MouseAction::Move { dx: -5, dy: 3 }))),
+        (&["vm", "mouse", "to", "640", "0"], Some(mouse(MouseAction::To { x: 640, y: 0 }))),
         (&["vm", "mouse", "click"], Some(mouse(MouseAction::Click { button: PointerButton::Left }))),
         (&["vm", "mouse", "click", "side"], Some(mouse(MouseAction::Click { button: PointerButton::Side }))),
         (&["vm", "mouse", "wheel", "-2"], Some(mouse(MouseAction::Wheel { steps: -2 }))),

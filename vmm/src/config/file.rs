@@ -24,6 +24,7 @@ use crate::device::display::DisplaySection;
 use crate::device::net::NetSection;
 use crate::device::rng::RngSection;
 use crate::device::shmem::ShmemSection;
+use crate::device::usb::UsbSection;
 
 /// One virtual machine of optimus-vmm.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +52,7 @@ pub struct VmFile {
     /// Memory that is shared with programs of the host. Repeat the section for more.
     pub shmem: Vec<ShmemSection>,
     pub rng: RngSection,
+    pub usb: UsbSection,
     /// A PCIe root port. Repeat the section for more.
     pub root_port: Vec<RootPortSection>,
     pub dgpu: Option<DgpuSection>,

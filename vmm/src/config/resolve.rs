@@ -42,6 +42,7 @@ pub(super) fn resolve(
         net,
         shmem,
         rng,
+        usb,
         root_port,
         dgpu,
         igpu,
@@ -93,6 +94,7 @@ pub(super) fn resolve(
     devices.add(rng.resolve());
     devices.add(cdroms);
     devices.add(sata);
+    devices.add(usb.resolve(display.is_some(), &mut resolver));
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use devices::disk::Disc;
 use devices::display::Screen;
-use devices::input::{self, Buttons, Input, Key, PointerEvent, Taken};
+use devices::input::{self, AbsoluteEvent, Buttons, Input, Key, PointerEvent, Taken};
 use devices::pci::Placed;
 use serde_json::json;
 
@@ -60,11 +60,20 @@ pub(super) struct Resources {
     run: Arc<Run>,
     files: Arc<[MachineFile]>,
     drives: Vec<CdDrive>,
-    /// The buttons of the mouse that are down. Locked while a command types, so that two do not mix.
-    pressed: Mutex<Buttons>,
+    /// What commands have done with the pointer. Locked while a command types, so that two do not mix.
+    pointer: Mutex<Pointer>,
     /// The machine ends.
     closing: AtomicBool,
     delays: Delays,
+}
+
+/// The pointer as commands have left it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pointer {
+    /// The buttons that are down.
+    buttons: Buttons,
+    /// Where it was put, as [`AbsoluteEvent`] has it, if it was not moved since.
+    place: Option<(u16, u16)>,
 }
 
 /// The devices that slow commands ask.
@@ -94,7 +103,7 @@ impl Resources {
             run: Arc::clone(run),
             files: Arc::clone(files),
             drives: facts.cdroms.clone(),
-            pressed: Mutex::default(),
+            pointer: Mutex::default(),
             closing: AtomicBool::new(false),
             delays,
         })
@@ -156,7 +165,7 @@ impl Resources {
             Slow::Keys(keys, hold) => self.lock_input(cancel)?.chord(keys, *hold)?,
             Slow::Input(events) => {
                 let mut guard = self.lock_input(cancel)?;
-                let before = *guard.buttons;
+                let before = *guard.pointer;
                 for event in events {
                     guard.event(*event).inspect_err(|_| guard.release(before))?;
                 }
@@ -206,8 +215,8 @@ impl Resources {
             .as_deref()
             .ok_or_else(|| Refusal::no_device("this machine has neither keyboard nor mouse"))?;
         // Another command may have taken its time with them.
-        let buttons = self.pressed.lock().unwrap_or_else(PoisonError::into_inner);
-        let guard = InputGuard { input, buttons, resources: self, cancel };
+        let pointer = self.pointer.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = InputGuard { input, pointer, resources: self, cancel };
         self.still_wanted(cancel).map(|()| guard)
     }
 }
@@ -219,7 +228,7 @@ fn value(result: impl serde::Serialize) -> Answer {
 /// Keyboard and mouse, while one command has them.
 struct InputGuard<'a> {
     input: &'a dyn Input,
-    buttons: MutexGuard<'a, Buttons>,
+    pointer: MutexGuard<'a, Pointer>,
     resources: &'a Resources,
     cancel: &'a Cancel,
 }
@@ -256,11 +265,23 @@ impl InputGuard<'_> {
     }
 
     fn event(&mut self, event: InputEvent) -> Result<(), Refusal> {
-        let mut buttons = *self.buttons;
+        let Pointer { mut buttons, place: mut at } = *self.pointer;
         let mut pointer = PointerEvent::default();
         match event {
             InputEvent::Key(key, pressed) => return self.press_all(&[(key, pressed)]),
-            InputEvent::Move(dx, dy) => (pointer.dx, pointer.dy) = (dx, dy),
+            InputEvent::Move(dx, dy) => {
+                (pointer.dx, pointer.dy) = (dx, dy);
+                at = None;
+            }
+            InputEvent::Place(x, y) => {
+                self.check_absolute()?;
+                let (old_x, old_y) = at.unwrap_or_default();
+                at = Some((x.unwrap_or(old_x), y.unwrap_or(old_y)));
+            }
+            InputEvent::Pixel(x, y) => {
+                self.check_absolute()?;
+                at = Some(self.place_of_pixel(x, y)?);
+            }
             InputEvent::Wheel(0) => return Ok(()),
             InputEvent::Wheel(steps) => pointer.wheel = steps,
             InputEvent::Button(button, down) => {
@@ -275,9 +296,45 @@ impl InputGuard<'_> {
             }
         }
         pointer.buttons = buttons;
-        self.place(|| self.input.pointer(pointer) == Taken::Yes)?;
-        *self.buttons = buttons;
+        // A button belongs to where the pointer was put, while the guest still goes by that.
+        match at.filter(|_| self.input.is_absolute()) {
+            Some((x, y)) => {
+                let event = AbsoluteEvent { x, y, wheel: pointer.wheel, buttons };
+                self.place(|| self.input.absolute(event) == Taken::Yes)?;
+            }
+            None => self.place(|| self.input.pointer(pointer) == Taken::Yes)?,
+        }
+        *self.pointer = Pointer { buttons, place: at };
         self.sleep(self.resources.delays.pace)
+    }
+
+    /// Refuses places that would mean nothing.
+    fn check_absolute(&self) -> Result<(), Refusal> {
+        if self.input.is_absolute() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "the guest uses no tablet now, so that its pointer can only be moved (`rel`, `ctl mouse move`): the machine needs [usb] \
+             with its tablet, and the guest has to have started its driver",
+        ))
+    }
+
+    /// The place of a pixel's middle.
+    fn place_of_pixel(&self, x: u32, y: u32) -> Result<(u16, u16), Refusal> {
+        let screen = self.resources.devices()?.screen;
+        let screen = screen
+            .ok_or_else(|| Refusal::no_device("this machine has no screen: add [display] to its vm.toml"))?;
+        let mut view = screen
+            .view()
+            .map_err(|error| Refusal::new(format!("cannot look at the guest's screen: {error}")))?;
+        view.look();
+        let (width, height) = (view.frame().width, view.frame().height);
+        match (AbsoluteEvent::along(x, width), AbsoluteEvent::along(y, height)) {
+            (Some(x), Some(y)) => Ok((x, y)),
+            _ => Err(Refusal::new(format!(
+                "{x}, {y} is not on the guest's screen, which has {width} × {height} pixels now, counted from 0"
+            ))),
+        }
     }
 
     /// Tries until the guest has taken something.
@@ -305,9 +362,9 @@ impl InputGuard<'_> {
     }
 
     /// Releases the buttons that are down and were not `before`.
-    fn release(&mut self, before: Buttons) {
-        *self.buttons = before;
-        let _ = self.input.pointer(PointerEvent { buttons: before, ..PointerEvent::default() });
+    fn release(&mut self, before: Pointer) {
+        self.pointer.buttons = before.buttons;
+        let _ = self.input.pointer(PointerEvent { buttons: before.buttons, ..PointerEvent::default() });
     }
 
     /// Waits, unless nobody waits for us.

@@ -91,11 +91,12 @@ impl Connection {
             .set_write_timeout(Some(PATIENCE))
             .and_then(|()| self.stream.get_mut().write_all(line.as_bytes()));
         written.map_err(|source| self.failed(source, PATIENCE))?;
-        let patience = if matches!(execute, "type" | "send-key" | "screendump" | "input-send-event") {
-            LONG
-        } else {
-            PATIENCE
-        };
+        let patience =
+            if matches!(execute, "type" | "send-key" | "screendump" | "input-send-event" | "move-pointer") {
+                LONG
+            } else {
+                PATIENCE
+            };
         let mut answer = self.read(patience)?;
         if let Some(why) = answer["error"]["desc"].as_str() {
             return Err(CtlError::Refused { machine: self.name.clone(), why: why.into() });

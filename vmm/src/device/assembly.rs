@@ -115,7 +115,7 @@ pub(crate) struct Assembly<'a> {
     pub interrupts: &'a Arc<Interrupts>,
     /// ACPI registers, for general-purpose events.
     pub pm: &'a Arc<PowerManagement>,
-    /// Keyboard and mouse.
+    /// Keyboard and pointer: the PS/2 devices, and those that have taken their place.
     pub input: Arc<dyn Input>,
     /// What a virtual GPU shows.
     pub planes: Option<Arc<dyn PlaneSource>>,

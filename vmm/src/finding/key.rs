@@ -31,6 +31,8 @@ pub enum Section {
     Shmem(usize),
     /// `[rng]`.
     Rng,
+    /// `[usb]`.
+    Usb,
     /// The n-th `[[root_port]]`.
     RootPort(usize),
     /// `[dgpu]`.
@@ -77,6 +79,7 @@ impl Section {
             Self::Net(index) => ("net", Some(index)),
             Self::Shmem(index) => ("shmem", Some(index)),
             Self::Rng => ("rng", None),
+            Self::Usb => ("usb", None),
             Self::RootPort(index) => ("root_port", Some(index)),
             Self::Dgpu => ("dgpu", None),
             Self::Igpu => ("igpu", None),

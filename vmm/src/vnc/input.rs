@@ -1,13 +1,13 @@
 //! A client's keys and pointer on their way to the guest.
 //!
-//! The guest's pointer is a mouse and moves relatively. A client that can is asked for motion; of others the differences of
-//! positions are taken, so that the two pointers drift apart where the guest accelerates its own.
+//! While the guest uses a tablet, its pointer is where the client's is, to the pixel. Otherwise it is a mouse and moves relatively: a client that can is
+//! asked for motion; of others the differences of positions are taken, so that the two pointers drift apart where the guest accelerates its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::input::{Buttons, Input, Key, Layout, Leds, PointerEvent, Taken};
+use devices::input::{AbsoluteEvent, Buttons, Input, Key, Layout, Leds, PointerEvent, Taken};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::keyboard::Keyboard;
@@ -25,6 +25,19 @@ const CENTRE: i32 = 0x7FFF;
 enum Event {
     Key(Key, bool),
     Pointer(PointerEvent),
+    Absolute(AbsoluteEvent),
+}
+
+/// What a client's coordinates mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Motion, from [`CENTRE`].
+    Motion,
+    /// A place on a screen of this size.
+    Place {
+        /// Width and height.
+        size: (u32, u32),
+    },
 }
 
 /// The input of one client. What it holds is released when this is dropped.
@@ -61,6 +74,11 @@ impl ClientInput {
         self.input.leds()
     }
 
+    /// Whether the guest's pointer can be put at a place now.
+    pub(super) fn is_absolute(&self) -> bool {
+        self.input.is_absolute()
+    }
+
     /// Whether so much waits that the client has to.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= MOST
@@ -95,16 +113,21 @@ impl ClientInput {
     }
 
     /// Buttons and position, or motion, as RFB has them.
-    pub(super) fn pointer(&mut self, buttons: u8, x: u16, y: u16, relative: bool, now: Instant) {
-        let (dx, dy) = if relative {
-            (i32::from(x) - CENTRE, i32::from(y) - CENTRE)
-        } else {
-            let (old_x, old_y) = self.position.unwrap_or((x, y));
-            (i32::from(x) - i32::from(old_x), i32::from(y) - i32::from(old_y))
+    pub(super) fn pointer(&mut self, buttons: u8, (x, y): (u16, u16), meaning: Meaning, now: Instant) {
+        let difference =
+            |(old_x, old_y): (u16, u16)| (i32::from(x) - i32::from(old_x), i32::from(y) - i32::from(old_y));
+        let (dx, dy) = match meaning {
+            Meaning::Motion => (i32::from(x) - CENTRE, i32::from(y) - CENTRE),
+            Meaning::Place { .. } => difference(self.position.unwrap_or((x, y))),
         };
-        self.position = (!relative).then_some((x, y));
+        let place = match meaning {
+            Meaning::Place { size } if self.input.is_absolute() => Some(place((x, y), size)),
+            _ => None,
+        };
+        let arrives = place.is_some() && self.position.is_none();
+        self.position = (meaning != Meaning::Motion).then_some((x, y));
         let began = buttons & !self.buttons;
-        if (dx, dy, buttons) == (0, 0, self.buttons) {
+        if (dx, dy, buttons) == (0, 0, self.buttons) && !arrives {
             return;
         }
         let is_down = |bit: u8| buttons & (1 << bit) != 0;
@@ -114,22 +137,20 @@ impl ClientInput {
             self.keyboard.settle(&mut keys);
             self.put_keys(keys, now);
         }
-        self.put(
-            Event::Pointer(PointerEvent {
-                dx,
-                dy,
-                // Each step of the wheel is a press of button 4 or 5.
-                wheel: i32::from(began >> 3 & 1) - i32::from(began >> 4 & 1),
-                buttons: Buttons {
-                    left: is_down(0),
-                    middle: is_down(1),
-                    right: is_down(2),
-                    side: is_down(7),
-                    extra: false,
-                },
-            }),
-            now,
-        );
+        // Each step of the wheel is a press of button 4 or 5.
+        let wheel = i32::from(began >> 3 & 1) - i32::from(began >> 4 & 1);
+        let buttons = Buttons {
+            left: is_down(0),
+            middle: is_down(1),
+            right: is_down(2),
+            side: is_down(7),
+            extra: false,
+        };
+        let event = match place {
+            Some((x, y)) => Event::Absolute(AbsoluteEvent { x, y, wheel, buttons }),
+            None => Event::Pointer(PointerEvent { dx, dy, wheel, buttons }),
+        };
+        self.put(event, now);
     }
 
     /// Offers again what waits.
@@ -144,6 +165,7 @@ impl ClientInput {
                 Event::Key(key, pressed) if self.input.key(key, pressed) => Taken::Yes,
                 Event::Key(..) => Taken::Full,
                 Event::Pointer(event) => self.input.pointer(event),
+                Event::Absolute(event) => self.input.absolute(event),
             };
             match taken {
                 // Releases are taken at all times.
@@ -182,11 +204,30 @@ impl ClientInput {
             last.wheel = last.wheel.saturating_add(new.wheel);
             return;
         }
+        // Of places on the way only the last one matters; where buttons change is the first one with them.
+        let before_last = self.waiting.len().checked_sub(2).and_then(|at| self.waiting.get(at)).copied();
+        if let (Event::Absolute(new), Some(Event::Absolute(before))) = (event, before_last)
+            && let Some(Event::Absolute(last)) = self.waiting.back_mut()
+            && last.buttons == new.buttons
+            && before.buttons == new.buttons
+        {
+            *last = AbsoluteEvent { wheel: last.wheel.saturating_add(new.wheel), ..new };
+            return;
+        }
         self.waiting.push_back(event);
         if self.waiting.len() == 1 {
             self.advance(now);
         }
     }
+}
+
+/// The place of a pixel; beyond the screen is its edge.
+fn place((x, y): (u16, u16), (width, height): (u32, u32)) -> (u16, u16) {
+    let along = |at: u16, length: u32| {
+        let at = u32::from(at).min(length.saturating_sub(1));
+        AbsoluteEvent::along(at, length).unwrap_or(AbsoluteEvent::LAST)
+    };
+    (along(x, width), along(y, height))
 }
 
 impl Drop for ClientInput {
@@ -199,7 +240,7 @@ impl Drop for ClientInput {
         for key in waiting.chain(self.keyboard.down()) {
             self.input.key(key, false);
         }
-        let pointer_waits = self.waiting.iter().any(|event| matches!(event, Event::Pointer(_)));
+        let pointer_waits = self.waiting.iter().any(|event| !matches!(event, Event::Key(..)));
         if self.buttons != 0 || pointer_waits {
             let _ = self.input.pointer(PointerEvent::default());
         }

@@ -43,6 +43,10 @@ pub(super) struct Painter {
     new_cursor: bool,
     new_keys: bool,
     new_motion: bool,
+    /// The guest's pointer can be put at a place.
+    absolute: bool,
+    /// The client was told that it cannot.
+    motion_told: bool,
     /// The LEDs as the client knows them.
     sent_leds: Option<Leds>,
     leds: Leds,
@@ -67,6 +71,8 @@ impl Painter {
             new_cursor: false,
             new_keys: false,
             new_motion: false,
+            absolute: false,
+            motion_told: false,
             sent_leds: None,
             leds: Leds::default(),
             drawn: None,
@@ -104,6 +110,7 @@ impl Painter {
         let features = &self.features;
         news(&mut self.new_keys, features.extended_keys, before.extended_keys);
         news(&mut self.new_motion, features.pointer_motion, before.pointer_motion);
+        self.motion_told &= features.pointer_motion;
         news(&mut self.new_cursor, features.cursor, before.cursor);
         news(&mut self.new_name, features.name, before.name);
         if !features.resizes() {
@@ -117,6 +124,22 @@ impl Painter {
             self.damage_pointer();
         }
         self.fit();
+    }
+
+    /// Whether the guest's pointer can be put at a place. Viewers that can send motion are told when that changes.
+    pub(super) fn set_absolute(&mut self, absolute: bool) {
+        self.new_motion |= absolute != self.absolute && self.features.pointer_motion;
+        self.absolute = absolute;
+    }
+
+    /// Whether the client was told to send motion instead of places.
+    pub(super) fn wants_motion(&self) -> bool {
+        self.motion_told
+    }
+
+    /// The screen's size as the client knows it.
+    pub(super) fn size(&self) -> (u32, u32) {
+        self.size
     }
 
     pub(super) fn features(&self) -> &Features {
@@ -237,7 +260,8 @@ impl Painter {
         }
         if std::mem::take(&mut self.new_motion) {
             // x is 0 for a pointer that moves relatively.
-            head(out, [0, 0, width, height], pseudo::POINTER_MOTION);
+            head(out, [u32::from(self.absolute), 0, width, height], pseudo::POINTER_MOTION);
+            self.motion_told = !self.absolute;
         }
         if std::mem::take(&mut self.new_name) {
             head(out, [0; 4], pseudo::DESKTOP_NAME);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use devices::display::{Change, Cursor, Frame, Rect, Screen, View};
-use devices::input::{Input, Key, Layout, Leds, PointerEvent, Taken};
+use devices::input::{AbsoluteEvent, Input, Key, Layout, Leds, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::password::Password;
@@ -167,6 +167,8 @@ pub(super) struct Notes {
     pub(super) stalled: Mutex<bool>,
     /// Its driver of the mouse has not started.
     pub(super) mouseless: Mutex<bool>,
+    /// It uses a tablet.
+    pub(super) absolute: Mutex<bool>,
     pub(super) leds: Mutex<Leds>,
     /// Who waits for it to take something.
     pub(super) room: Mutex<Vec<Arc<EventFd>>>,
@@ -176,6 +178,7 @@ pub(super) struct Notes {
 pub(super) enum Note {
     Key(Key, bool),
     Pointer(PointerEvent),
+    Absolute(AbsoluteEvent),
 }
 
 impl Notes {
@@ -202,6 +205,18 @@ impl Input for Notes {
         }
         self.events.lock().unwrap().push(Note::Pointer(event));
         Taken::Yes
+    }
+
+    fn absolute(&self, event: AbsoluteEvent) -> Taken {
+        if *self.stalled.lock().unwrap() {
+            return Taken::Full;
+        }
+        self.events.lock().unwrap().push(Note::Absolute(event));
+        Taken::Yes
+    }
+
+    fn is_absolute(&self) -> bool {
+        *self.absolute.lock().unwrap()
     }
 
     fn signal_room(&self, event: &Arc<EventFd>) {

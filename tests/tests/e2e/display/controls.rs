@@ -17,7 +17,7 @@ use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("keys_and_mouse_arrive_in_the_guest", 110, arrive),
+    scenario("keys_and_mouse_arrive_in_the_guest", 135, arrive),
     scenario("shell_on_the_serial_port_by_ctl", 20, console),
 ];
 
@@ -25,7 +25,7 @@ fn arrive() -> Outcome {
     let machine = Machine::small("test=input console=tty0 console=ttyS0")?
         .directly()
         .with_tools()?
-        .with_screen(VNC)
+        .with_screen(&format!("{VNC}\n[usb]\nkeyboard = true"))
         .with_key("grace = 300");
     let mut running = machine.start(&Options::default().within(1200))?;
     running.expect("INPUT event\\d+ AT Translated Set 2 keyboard")?;
@@ -55,6 +55,7 @@ fn arrive() -> Outcome {
     keys(&mut running, &["MINUS"])?;
 
     mouse(&mut running)?;
+    by_usb(&mut running)?;
     powered(running)
 }
 
@@ -107,6 +108,42 @@ fn mouse(running: &mut Running) -> Outcome {
     running.expect(r"\(BTN_SIDE\), value 1")?;
     ctl(["mouse", "wheel", "-2"])?;
     running.expect(r"\(REL_WHEEL\), value -")?;
+    Ok(())
+}
+
+/// The same by USB once the guest has loaded its drivers: the tablet's place for each pixel, the mouse's motion, and keys by their usages.
+fn by_usb(running: &mut Running) -> Outcome {
+    running.send("usb\n")?;
+    for part in [
+        r"iProduct +2 USB Keyboard",
+        r"bInterfaceProtocol +1\b",
+        "SECTION-END lsusb 0",
+        "SECTION-END usbhid-dump 0",
+    ] {
+        running.expect(part)?;
+    }
+    // In the order in which the guest has found them.
+    for _ in 0..3 {
+        running.expect(r"INPUT event\d+ optimus-vmm USB (Keyboard|Mouse|Tablet)")?;
+    }
+    running.expect("USB-READY")?;
+    listens(running, &["key", "f11"], r"\(MSC_SCAN\), value 70044")?;
+    // The screen is blank, and has 640 × 480 pixels for viewers; a pixel's middle is at (2n + 1) * 32768 / (2 * 640).
+    vncdo(["move", "100", "100", "move", "639", "479", "click", "1"])?;
+    for (axis, value) in [("X", 5145), ("Y", 6860), ("X", 32742), ("Y", 32733)] {
+        running.expect(&format!(r"\(ABS_{axis}\), value {value}\b"))?;
+    }
+    for value in [1, 0] {
+        running.expect(&format!(r"\(BTN_LEFT\), value {value}"))?;
+    }
+    ctl(["mouse", "move", "-300", "9"])?;
+    running.expect(r"\(REL_X\), value -300\b")?;
+    running.expect(r"\(REL_Y\), value 9\b")?;
+    ctl(["mouse", "wheel", "-1"])?;
+    running.expect(r"\(REL_WHEEL\), value -1\b")?;
+    vncdo(["key", "ctrl-q"])?;
+    running.expect(r"\(MSC_SCAN\), value 70014")?;
+    running.expect(r"\(KEY_Q\), value 0")?;
     Ok(())
 }
 

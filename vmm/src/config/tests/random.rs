@@ -37,6 +37,7 @@ fn line() -> impl Strategy<Value = String> {
         "boot_index",
         "address",
         "rng",
+        "usb",
         "root_port",
         "fw_cfg",
         "string",

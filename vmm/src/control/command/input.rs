@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::devices::input::Key;
+use ::devices::input::{AbsoluteEvent, Key};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -20,6 +20,10 @@ pub(in crate::control) enum InputEvent {
     Wheel(i32),
     /// Motion to the right and down.
     Move(i32, i32),
+    /// The pointer is put at a place, from 0 to [`AbsoluteEvent::LAST`] along each axis; `None` leaves it where it is along that one.
+    Place(Option<u16>, Option<u16>),
+    /// The same by a pixel of the screen.
+    Pixel(u32, u32),
 }
 
 /// A button of the mouse.
@@ -76,6 +80,14 @@ struct SendEvent {
     events: Vec<EventValue>,
 }
 
+/// A pixel of the screen.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MovePointer {
+    x: u32,
+    y: u32,
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data", rename_all = "lowercase")]
 enum EventValue {
@@ -117,6 +129,9 @@ pub(super) fn commands() -> Vec<Command> {
         slow::<TypeText, Nothing>("type", |_, TypeText { text }| Ok(Slow::Type(text))),
         slow::<SendKey, Nothing>("send-key", |_, given| send_key(given)),
         slow::<SendEvent, Nothing>("input-send-event", |_, given| send_event(given)),
+        slow::<MovePointer, Nothing>("move-pointer", |_, MovePointer { x, y }| {
+            Ok(Slow::Input(vec![InputEvent::Pixel(x, y)]))
+        }),
     ]
 }
 
@@ -164,8 +179,17 @@ fn send_event(given: SendEvent) -> Result<Slow, Refusal> {
     if head.is_some_and(|head| head != 0) {
         return Err(Refusal::new("there is only head 0"));
     }
-    let events: Result<Vec<_>, _> = events.into_iter().map(input_event).collect();
-    Ok(Slow::Input(events?))
+    let mut all: Vec<InputEvent> = Vec::new();
+    for event in events {
+        let event = input_event(event)?;
+        match (all.last_mut(), event) {
+            // Both coordinates of a place come one after the other, and are one motion.
+            (Some(InputEvent::Place(_, y @ None)), InputEvent::Place(None, new)) => *y = new,
+            (Some(InputEvent::Place(x @ None, _)), InputEvent::Place(new, None)) => *x = new,
+            _ => all.push(event),
+        }
+    }
+    Ok(Slow::Input(all))
 }
 
 fn input_event(value: EventValue) -> Result<InputEvent, Refusal> {
@@ -173,10 +197,15 @@ fn input_event(value: EventValue) -> Result<InputEvent, Refusal> {
         EventValue::Key { down, key: value } => return Ok(InputEvent::Key(key(value)?, down)),
         EventValue::Rel(Motion { axis: Axis::X, value }) => return Ok(InputEvent::Move(value, 0)),
         EventValue::Rel(Motion { axis: Axis::Y, value }) => return Ok(InputEvent::Move(0, value)),
-        EventValue::Abs(Motion { value, .. }) => {
-            return Err(Refusal::new(format!(
-                "this machine has a mouse and no absolute pointer to put at {value}: send `rel` events"
-            )));
+        EventValue::Abs(Motion { axis, value }) => {
+            let last = AbsoluteEvent::LAST;
+            let value = u16::try_from(value).ok().filter(|value| *value <= last).ok_or_else(|| {
+                Refusal::new(format!("{value} is no place on the screen: they are from 0 to {last}"))
+            })?;
+            return Ok(match axis {
+                Axis::X => InputEvent::Place(Some(value), None),
+                Axis::Y => InputEvent::Place(None, Some(value)),
+            });
         }
         EventValue::Btn { down, button } => (button, down),
     };

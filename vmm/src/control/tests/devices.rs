@@ -1,6 +1,6 @@
 //! Keyboard, mouse and screen behind the socket.
 
-use ::devices::input::{Buttons, Key, Leds, PointerEvent, Taken};
+use ::devices::input::{AbsoluteEvent, Buttons, Key, Leds, PointerEvent, Taken};
 
 use super::*;
 use crate::screenshot::wall::Wall;
@@ -10,6 +10,8 @@ use crate::screenshot::wall::Wall;
 pub(super) struct Desk {
     pub(super) keys: Mutex<Vec<(Key, bool)>>,
     pub(super) pointer: Mutex<Vec<PointerEvent>>,
+    pub(super) places: Mutex<Vec<AbsoluteEvent>>,
+    pub(super) tablet: AtomicBool,
     pub(super) stuck: AtomicBool,
     /// A key has been refused: whoever wanted to press it has keyboard and mouse to itself.
     refused: AtomicBool,
@@ -32,6 +34,15 @@ impl Input for Desk {
         Taken::Yes
     }
 
+    fn absolute(&self, event: AbsoluteEvent) -> Taken {
+        self.places.lock().unwrap().push(event);
+        Taken::Yes
+    }
+
+    fn is_absolute(&self) -> bool {
+        self.tablet.load(Ordering::SeqCst)
+    }
+
     fn signal_room(&self, _event: &Arc<EventFd>) {}
 
     fn leds(&self) -> Leds {
@@ -50,6 +61,46 @@ fn down(key: Key) -> (Key, bool) {
 
 fn up(key: Key) -> (Key, bool) {
     (key, false)
+}
+
+#[test]
+fn the_pointer_is_put_at_places_while_the_guest_has_a_tablet() {
+    let desk = Arc::<Desk>::default();
+    let wall = Arc::<Wall>::default();
+    wall.show(2, 1);
+    let rig = Rig::with(Some(wall as _), Some(Arc::clone(&desk) as _));
+    let mut client = rig.client();
+    let abs = |axis: &str, value: u32| json!({ "type": "abs", "data": { "axis": axis, "value": value } });
+    let click = |down: bool| json!({ "type": "btn", "data": { "down": down, "button": "left" } });
+    let events = json!({ "events": [abs("x", 5), abs("y", 0x7fff), click(true), click(false)] });
+    for (command, arguments) in
+        [("input-send-event", events.clone()), ("move-pointer", json!({ "x": 0, "y": 0 }))]
+    {
+        let refusal = client.refusal(command, arguments);
+        assert!(refusal.contains("the guest uses no tablet now"), "{refusal}");
+    }
+    let moved = || std::mem::take(&mut *desk.pointer.lock().unwrap());
+    // What a refused command may have pressed is let go.
+    assert!(moved().iter().all(|event| *event == PointerEvent::default()));
+    desk.tablet.store(true, Ordering::SeqCst);
+    client.ask("input-send-event", events);
+    let at = |x, y, left| AbsoluteEvent { x, y, wheel: 0, buttons: Buttons { left, ..Buttons::default() } };
+    let places = || std::mem::take(&mut *desk.places.lock().unwrap());
+    assert_eq!(places(), [at(5, 0x7fff, false), at(5, 0x7fff, true), at(5, 0x7fff, false)]);
+    // Of two pixels in a row each has half of the units.
+    client.ask("move-pointer", json!({ "x": 1, "y": 0 }));
+    client.ask("input-send-event", json!({ "events": [abs("y", 7)] }));
+    assert_eq!(places(), [at(0x6000, 0x4000, false), at(0x6000, 7, false)]);
+    let refusal = client.refusal("move-pointer", json!({ "x": 0, "y": 1 }));
+    assert!(refusal.contains("0, 1 is not on the guest's screen, which has 2 × 1 pixels"), "{refusal}");
+    moved();
+    // Once it was moved, buttons are those of what moved it.
+    let rel = json!({ "type": "rel", "data": { "axis": "x", "value": 3 } });
+    client.ask("input-send-event", json!({ "events": [rel, click(true)] }));
+    assert_eq!(places(), []);
+    let pressed =
+        PointerEvent { buttons: Buttons { left: true, ..Buttons::default() }, ..PointerEvent::default() };
+    assert_eq!(moved(), [PointerEvent { dx: 3, ..PointerEvent::default() }, pressed]);
 }
 
 #[test]

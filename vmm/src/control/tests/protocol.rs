@@ -29,7 +29,7 @@ fn commands_are_performed() {
             assert_eq!(client.refusal(name, json!({ "nonsense": 1 })), "Parameter 'nonsense' is unexpected");
         }
     }
-    assert_eq!(commands.len(), 32);
+    assert_eq!(commands.len(), 33);
 }
 
 #[test]
@@ -129,8 +129,13 @@ fn what_is_wrong_is_explained_and_the_connection_goes_on() {
         ("send-key", json!({ "keys": ["a"], "hold-time": 99999 }), "at most 10000 milliseconds"),
         (
             "input-send-event",
-            json!({ "events": [{ "type": "abs", "data": { "axis": "x", "value": 1 } }] }),
-            "no absolute pointer",
+            json!({ "events": [{ "type": "abs", "data": { "axis": "x", "value": 0x8000 } }] }),
+            "32768 is no place on the screen: they are from 0 to 32767",
+        ),
+        (
+            "input-send-event",
+            json!({ "events": [{ "type": "abs", "data": { "axis": "x", "value": -1 } }] }),
+            "-1 is no place",
         ),
         (
             "input-send-event",

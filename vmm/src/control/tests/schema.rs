@@ -81,6 +81,7 @@ impl Schema {
 fn answers_have_the_types_that_the_schema_gives_them() {
     let (desk, wall) = (Arc::<devices::Desk>::default(), Arc::<crate::screenshot::wall::Wall>::default());
     wall.show(2, 1);
+    desk.tablet.store(true, Ordering::SeqCst);
     let rig = Rig::with(Some(Arc::clone(&wall) as _), Some(Arc::clone(&desk) as _));
     let mut client = rig.client();
     let schema = Schema::of(&mut client);
@@ -97,6 +98,7 @@ fn answers_have_the_types_that_the_schema_gives_them() {
         ("set_link", json!({ "name": "net[0]", "up": true })),
         ("type", json!({ "text": "a" })),
         ("send-key", json!({ "keys": ["b", key], "hold-time": 0 })),
+        ("move-pointer", json!({ "x": 1, "y": 0 })),
         (
             "input-send-event",
             json!({ "events": [

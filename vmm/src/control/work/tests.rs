@@ -15,7 +15,7 @@ fn resources(screen: Arc<dyn Screen>) -> Resources {
         run: Arc::new(|_, _| ()),
         files: Arc::new([]),
         drives: Vec::new(),
-        pressed: Mutex::default(),
+        pointer: Mutex::default(),
         closing: AtomicBool::new(false),
         delays: Delays::default(),
     }

@@ -86,6 +86,8 @@ pub(in crate::machine) struct Board {
     pub memory: Arc<Bus>,
     /// The devices that the run loop talks to.
     pub devices: Devices,
+    /// Keyboard and pointer.
+    input: Arc<dyn Input>,
     /// The VNC server, and the power supplies that the battery follows.
     pub vnc: Option<Server>,
     pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
@@ -112,9 +114,9 @@ pub(in crate::machine) struct Board {
 }
 
 impl Board {
-    /// Keyboard and mouse.
+    /// Keyboard and pointer.
     pub(in crate::machine) fn input(&self) -> Arc<dyn Input> {
-        Arc::clone(&self.devices.i8042) as _
+        Arc::clone(&self.input)
     }
 
     /// What the guest shows, if the machine has a screen.
@@ -275,6 +277,7 @@ pub(in crate::machine) fn board(
     for (index, device) in devices {
         device.build(plan.pci.of_role(Role::Device(index)), &mut assembly)?;
     }
+    let input = Arc::clone(&assembly.input);
     let Made {
         resets,
         power,
@@ -338,6 +341,7 @@ pub(in crate::machine) fn board(
             flash,
             optional: resets,
         },
+        input,
         vnc,
         power,
         disks,

@@ -9,7 +9,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::Context;
 use crate::vnc::features::Features;
-use crate::vnc::input::ClientInput;
+use crate::vnc::input::{ClientInput, Meaning};
 use crate::vnc::painter::Painter;
 use crate::vnc::protocol::{Area, Message};
 
@@ -115,8 +115,12 @@ impl Running {
                 self.expect_change(key, now);
             }
             Message::Pointer { buttons, x, y } => {
-                let relative = self.painter.features().pointer_motion;
-                self.input.pointer(buttons, x, y, relative, now);
+                let meaning = if self.painter.wants_motion() {
+                    Meaning::Motion
+                } else {
+                    Meaning::Place { size: self.painter.size() }
+                };
+                self.input.pointer(buttons, (x, y), meaning, now);
                 self.painter.view().hurry();
             }
             Message::ContinuousUpdates { enable: true, area } => self.continuous = Some(area),
@@ -174,6 +178,7 @@ impl Running {
             self.painter.set_name(name);
         }
         self.painter.set_leds(self.input.leds());
+        self.painter.set_absolute(self.input.is_absolute());
         if !self.painter.update(area, out) {
             return false;
         }

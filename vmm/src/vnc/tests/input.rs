@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devices::input::{Buttons, Key, Leds, PointerEvent};
+use devices::input::{AbsoluteEvent, Buttons, Key, Leds, PointerEvent};
 
 use super::viewer::Viewer;
 use super::{Canvas, Direct, Note, Notes};
@@ -158,6 +158,81 @@ fn a_client_that_can_sends_motion() {
     point(&mut viewer, 0, 0x7FFF, 0x7FFF);
     let motion = Note::Pointer(PointerEvent { dx: 3, dy: -4, ..PointerEvent::default() });
     assert_eq!(input.take(), [motion, motion]);
+}
+
+fn place(x: u16, y: u16, buttons: Buttons) -> Note {
+    Note::Absolute(AbsoluteEvent { x, y, wheel: 0, buttons })
+}
+
+/// 64 pixels: each is 512 units wide.
+#[test]
+fn a_tablet_is_where_the_client_points() {
+    let (mut viewer, input) = setup();
+    *input.absolute.lock().unwrap() = true;
+    let down = Buttons { left: true, ..Buttons::default() };
+    for (bits, x, y) in [(0, 0, 63), (1, 10, 63), (0, 10, 63), (0, 10, 63), (0, 500, 64)] {
+        point(&mut viewer, bits, x, y);
+    }
+    let wanted = [
+        place(256, 0x7f00, Buttons::default()),
+        place(0x1500, 0x7f00, down),
+        place(0x1500, 0x7f00, Buttons::default()),
+        place(0x7f00, 0x7f00, Buttons::default()),
+    ];
+    assert_eq!(input.take(), wanted);
+    point(&mut viewer, 8, 500, 64);
+    let wheel = AbsoluteEvent { x: 0x7f00, y: 0x7f00, wheel: 1, buttons: Buttons::default() };
+    assert_eq!(input.take(), [Note::Absolute(wheel)]);
+    // The guest's driver ends: what the client does becomes motion, and goes on from where it was.
+    *input.absolute.lock().unwrap() = false;
+    point(&mut viewer, 0, 30, 30);
+    let motion = PointerEvent { dx: 30 - 500, dy: 30 - 64, ..PointerEvent::default() };
+    assert_eq!(input.take(), [Note::Pointer(motion)]);
+}
+
+#[test]
+fn places_that_wait_are_one_but_not_those_of_buttons() {
+    let (mut viewer, input) = setup();
+    *input.absolute.lock().unwrap() = true;
+    *input.stalled.lock().unwrap() = true;
+    for (bits, x) in [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6), (0, 6), (0, 7), (0, 8)] {
+        point(&mut viewer, bits, x, 0);
+    }
+    *input.stalled.lock().unwrap() = false;
+    input.room.lock().unwrap().drain(..).for_each(|event| event.write(1).unwrap());
+    viewer.stream.pass(Duration::ZERO);
+    let seen: Vec<_> = input
+        .take()
+        .into_iter()
+        .map(|note| match note {
+            Note::Absolute(event) => (event.x / 512, event.buttons.left),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(seen, [(1, false), (3, false), (4, true), (6, true), (6, false), (8, false)]);
+}
+
+#[test]
+fn a_client_that_can_follows_the_guest_from_motion_to_places_and_back() {
+    let (mut viewer, input) = setup();
+    viewer.set_encodings(&[0, -257]).unwrap();
+    let announced = |viewer: &mut Viewer<Direct>| {
+        viewer.request(true).unwrap();
+        viewer.update().unwrap();
+        let of_motion = viewer.rects.iter().filter(|(number, _)| *number == -257);
+        of_motion.map(|(_, [x, ..])| *x).collect::<Vec<_>>()
+    };
+    assert_eq!(announced(&mut viewer), [0]);
+    point(&mut viewer, 0, 0x7FFF + 2, 0x7FFF);
+    assert_eq!(input.take(), [Note::Pointer(PointerEvent { dx: 2, ..PointerEvent::default() })]);
+    *input.absolute.lock().unwrap() = true;
+    assert_eq!(announced(&mut viewer), [1]);
+    point(&mut viewer, 0, 0, 0);
+    assert_eq!(input.take(), [place(256, 256, Buttons::default())]);
+    *input.absolute.lock().unwrap() = false;
+    assert_eq!(announced(&mut viewer), [0]);
+    point(&mut viewer, 0, 0x7FFF, 0x7FFF - 1);
+    assert_eq!(input.take(), [Note::Pointer(PointerEvent { dy: -1, ..PointerEvent::default() })]);
 }
 
 #[test]

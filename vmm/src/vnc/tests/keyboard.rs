@@ -39,7 +39,7 @@ fn typed(layout: &str, events: &[(u32, &str)], wanted: &str) {
             Note::Key(key, pressed) => {
                 format!("{}{}", if pressed { "+" } else { "-" }, key.name().unwrap())
             }
-            Note::Pointer(_) => panic!("a pointer"),
+            Note::Pointer(_) | Note::Absolute(_) => panic!("a pointer"),
         })
         .collect();
     assert_eq!(seen.join(" "), wanted, "{}: {events:x?}", layout.name());

@@ -199,6 +199,17 @@ pub(super) static FILE: Section = Section {
             required: &[],
             alternatives: &[],
         })),
+        ("usb", Keys(Section {
+            keys: &[
+                ("enabled", Boolean),
+                ("address", Format("pci-address", None)),
+                ("tablet", Boolean),
+                ("mouse", Boolean),
+                ("keyboard", Boolean),
+            ],
+            required: &[],
+            alternatives: &[],
+        })),
         ("root_port", List(&Keys(Section {
             keys: &[
                 ("address", Format("pci-address", None)),
