@@ -17,7 +17,7 @@ use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("keys_and_mouse_arrive_in_the_guest", 135, arrive),
+    scenario("keys_and_mouse_arrive_in_the_guest", 110, arrive),
     scenario("shell_on_the_serial_port_by_ctl", 20, console),
 ];
 
@@ -113,7 +113,9 @@ fn mouse(running: &mut Running) -> Outcome {
 
 /// The same by USB once the guest has loaded its drivers: the tablet's place for each pixel, the mouse's motion, and keys by their usages.
 fn by_usb(running: &mut Running) -> Outcome {
-    running.send("usb\n")?;
+    let program = binary::path()?.display().to_string();
+    let mut console = Attached::start(Command::new(program).args(["ctl", "machine", "console"]))?;
+    console.type_in("usb\n")?;
     for part in [
         r"iProduct +2 USB Keyboard",
         r"bInterfaceProtocol +1\b",
