@@ -6,18 +6,21 @@
 //! with each other than with those of another, by where memory lies and what else the machine did.
 
 use crate::pairs::{Interval, MARGIN, Verdict, log_ratio};
-use crate::report::Report;
+use crate::report::{Measure, Report};
 use crate::{Summary, median, rank};
 
 /// How sure all verdicts of a report are together.
 const LEVEL: f64 = 0.95;
 
+/// So many rounds in either report are the fewest that can differ for certain, at [`LEVEL`].
+const LEAST_ROUNDS: usize = 4;
+
 /// A measure in both reports.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// As in [`crate::Measure::id`].
+    /// As in [`Measure::id`].
     pub id: String,
-    /// As in [`crate::Measure::title`].
+    /// As in [`Measure::title`].
     pub title: String,
     /// All events of the new report.
     pub now: Summary,
@@ -73,7 +76,10 @@ pub fn compare(now: &Report, before: &Report) -> Vec<Row> {
             (before.figure == measure.figure).then_some((measure, before))
         })
     };
-    let level = 1.0 - (1.0 - LEVEL) / both().count().max(1) as f64;
+    // Those that can be decided at all.
+    let enough = |measure: &Measure| measure.rounds.len() >= LEAST_ROUNDS;
+    let decided = both().filter(|(now, before)| enough(now) && enough(before)).count();
+    let level = 1.0 - (1.0 - LEVEL) / decided.max(1) as f64;
     both()
         .filter_map(|(now, before)| {
             Some(Row {
