@@ -15,13 +15,17 @@
 //! | [`host`] | what of the host the numbers depend on |
 //! | [`verdict`] | what they say |
 //! | [`table`] | the report for a terminal |
+//! | [`baseline`] | an earlier report beside it |
+//! | [`files`] | the report and its plot as files |
 //!
 //! The machine is that of the vm.toml. Only its kernel is another, its consoles and its control socket are left out, and whatever its guest
 //! comes to ends it.
 
+mod baseline;
 mod counters;
 mod course;
 mod device;
+mod files;
 mod guest;
 mod host;
 mod memory_file;
@@ -32,9 +36,10 @@ mod registers;
 mod start;
 mod table;
 mod taken;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -45,11 +50,11 @@ use crate::config::{ControlSpec, Overrides};
 use crate::events::{EventLog, ProcessStart};
 use crate::host::HostFiles;
 use crate::machine::{self, Companion, Inside};
-use crate::outcome::{Failure, Outcome, OverwriteError, status};
-use crate::output::{Identity, Output};
-use crate::plan::MachinePlan;
+use crate::outcome::{Failure, Outcome, status};
+use baseline::BaselineError;
 use course::{Found, Shared, Wishes};
 use device::{DescriptionError, NotThere};
+use files::Files;
 use memory_file::MemoryFile;
 use verdict::Choices;
 use vocabulary::ConsoleSpec;
@@ -77,6 +82,9 @@ pub enum BenchError {
     /// The description of the device cannot be used.
     #[error(transparent)]
     Description(#[from] DescriptionError),
+    /// The earlier report cannot be used.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
 }
 
 impl BenchError {
@@ -84,7 +92,7 @@ impl BenchError {
     pub fn status(&self) -> u8 {
         match self {
             Self::Machine(failure) => failure.status(),
-            Self::Device(_) | Self::Description(_) => status::CONFIG,
+            Self::Device(_) | Self::Description(_) | Self::Baseline(_) => status::CONFIG,
         }
     }
 }
@@ -95,29 +103,13 @@ const NOT_INVARIANT: &str = "the host's processor does not say that its time-sta
 /// Who hears how far the measurement is.
 pub type Tell = Box<dyn FnMut(&str) + Send>;
 
-/// That the report overwrites no file that the machine is made from.
-fn check_output(output: &Output, plan: &MachinePlan) -> Result<(), Failure> {
-    let configuration = ("the configuration".to_owned(), plan.origin.file());
-    let mut files = plan.files().into_iter().chain([configuration]);
-    let same = files.find(|(_, path)| output.identity().is_some() && Identity::at(path) == output.identity());
-    match same {
-        Some((other, _)) => {
-            Err(OverwriteError { what: format!("--json {}", output.path().display()), other }.into())
-        }
-        None => Ok(()),
-    }
-}
-
 /// Measures.
 ///
 /// # Errors
 /// See [`BenchError`].
 pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answer, BenchError> {
-    let cannot_write = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| Failure::Write { path, source }
-    };
-    let json = args.json.as_ref().map(|path| Output::open(path).map_err(cannot_write(path))).transpose()?;
+    let baseline = args.baseline.as_deref().map(baseline::read).transpose()?;
+    let files = Files::open(args)?;
     let description = args.describe.as_deref().map(device::read).transpose()?;
     let began = (Instant::now(), SystemTime::now());
     let host = host::facts(&HostFiles::default());
@@ -127,9 +119,7 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     let log = EventLog::into_file(events.share().map_err(in_memory)?, events.path());
     let options = options(args, payload.path());
     let plan = machine::plan_of(&options.config, &options.overrides)?;
-    if let Some(output) = &json {
-        check_output(output, &plan)?;
-    }
+    files.check(&plan, args.baseline.as_deref())?;
     let choices = Choices::of(&plan);
     let device = device::choose(&plan, args.device)?;
     let wishes = Wishes { duration: args.duration, delay: args.delay, device, description };
@@ -141,11 +131,12 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     found.measures.extend(start::phases(&events.text().map_err(in_memory)?));
     let (status, complaint) = judge(&outcome, found.end.take());
     let report = report(found, host, began, choices);
-    if let (Some(output), Some(path)) = (json, &args.json) {
-        let mut file = output.begin().map_err(cannot_write(path))?;
-        file.write_all(report.to_json().as_bytes()).map_err(cannot_write(path))?;
+    files.write(&report, baseline.as_ref())?;
+    let mut text = table::text(&report);
+    if let (Some(before), Some(path)) = (&baseline, &args.baseline) {
+        text.push_str(&baseline::text(&report, before, path));
     }
-    Ok(Answer { text: table::text(&report), complaint, status })
+    Ok(Answer { text, complaint, status })
 }
 
 /// The machine of the vm.toml with another guest, which nobody talks to.

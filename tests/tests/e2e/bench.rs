@@ -108,7 +108,12 @@ fn delay(machine: &Machine) -> Outcome {
     // Longer than in the unit tests: the lab is slow, and so are its exits.
     const DELAY: f64 = 400_000.0;
     let plain = Measured::of(machine, &[])?;
-    let late = Measured::of(machine, &["--delay", "400"])?;
+    // The next run would overwrite the report.
+    let (before, plot) = (machine.file("before.json"), machine.file("plot.svg"));
+    std::fs::rename(machine.file("report.json"), &before)?;
+    let text = |path: &std::path::Path| path.display().to_string();
+    let (before, plot_name) = (text(&before), text(&plot));
+    let late = Measured::of(machine, &["--delay", "400", "--baseline", &before, "--plot", &plot_name])?;
     ensure(plain.report["machine"]["device"].is_null(), "there is no device")?;
     for id in ["exit.port", "exit.mmio"] {
         let (before, after) = (plain.median(id)?, late.median(id)?);
@@ -123,6 +128,16 @@ fn delay(machine: &Machine) -> Outcome {
         (after - before).abs() < DELAY / 2.0,
         format!("CPUID took {before} ns, and with the delay {after} ns"),
     )?;
+    // The comparison of the reports says the same.
+    let lines: Vec<&str> = late.text.lines().map(str::trim).collect();
+    let slower = lines.join(" ");
+    let slower = slower.rsplit_once("Slower: ").map_or("", |(_, slower)| slower);
+    for title in ["port read by optimus-vmm", "memory read by optimus-vmm"] {
+        ensure(slower.contains(title), format!("{title} is not told to be slower:\n{}", late.text))?;
+    }
+    let drawn = std::fs::read_to_string(plot)?;
+    let red = drawn.starts_with("<svg ") && drawn.contains(") slower</text>");
+    ensure(red, "the plot does not show what is slower")?;
     let counted =
         |id| plain.entry("counters", id).and_then(|entry| entry["value"].as_f64()).unwrap_or_default();
     ensure(counted("exits") > 1000.0, format!("KVM counted {} exits", counted("exits")))

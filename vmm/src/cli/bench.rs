@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use vocabulary::{HostPciAddress, PciAddress};
 
 use super::parse_seconds;
@@ -46,6 +47,14 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Compare with an earlier report, which --json has written
+    #[arg(long, value_name = "FILE.json")]
+    pub baseline: Option<PathBuf>,
+
+    /// Draw the report, and the baseline's beside it, as FILE.svg or FILE.png
+    #[arg(long, value_name = "FILE.svg", value_parser = PathBufValueParser::new().try_map(plot))]
+    pub plot: Option<PathBuf>,
+
     /// Have optimus-vmm answer the port and the memory that are measured so many microseconds later than it could, to see
     /// that this shows
     #[arg(long, value_name = "MICROSECONDS", value_parser = parse_microseconds, default_value = "0")]
@@ -75,6 +84,16 @@ impl FromStr for DeviceAddress {
     }
 }
 
+/// A file whose name says what it is to be.
+fn plot(path: PathBuf) -> Result<PathBuf, &'static str> {
+    let is = |ending: &str| path.extension().is_some_and(|its| its.eq_ignore_ascii_case(ending));
+    if is("svg") || is("png") {
+        Ok(path)
+    } else {
+        Err("plots are SVG or PNG files: write a name that ends in .svg or .png")
+    }
+}
+
 /// A second to an hour.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let time = parse_seconds(text)?;
@@ -101,6 +120,14 @@ mod tests {
         assert_eq!("0000:01:00.1".parse(), Ok(DeviceAddress::Host(HostPciAddress::new(0, 1, 0, 1).unwrap())));
         for wrong in ["", "gpu", "1:2", "0000:01:00.9"] {
             assert!(wrong.parse::<DeviceAddress>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn plots_are_of_two_kinds() {
+        for (name, good) in [("a.svg", true), ("a.PNG", true), ("a.jpg", false), ("svg", false), ("", false)]
+        {
+            assert_eq!(plot(name.into()).is_ok(), good, "{name}");
         }
     }
 

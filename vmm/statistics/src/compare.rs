@@ -61,7 +61,7 @@ impl Change {
         match (self.verdict, self.ratio, self.interval) {
             (Verdict::Passed | Verdict::Missed, ..) => None,
             (_, None, _) => Some("a round took no time, which has no ratio"),
-            (_, _, None) => Some("too few rounds: measure for longer"),
+            (_, _, None) => Some("too few rounds, as of what a run does once"),
             _ => Some("the rounds spread too much: measure for longer, with less else to do"),
         }
     }

@@ -186,7 +186,13 @@ fn draw(
     }
     let text = line - 2.0 * LINE + 2.0;
     scene.text(LABELS, text, &fit(&measure.title, FIELD.0 - LABELS - 12.0), INK, Anchor::Start);
-    let samples = format!("{} events, {} rounds", grouped(measure.histogram.samples()), measure.rounds.len());
+    let number =
+        |count: u64, what: &str| format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" });
+    let samples = format!(
+        "{}, {}",
+        number(measure.histogram.samples(), "event"),
+        number(measure.rounds.len() as u64, "round")
+    );
     scene.text(LABELS, text + LINE, &samples, FAINT, Anchor::Start);
     numbers(scene, measure, text + LINE, INK);
     if let Some(before) = before {
