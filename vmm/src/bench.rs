@@ -17,6 +17,7 @@
 //! | [`table`] | the report for a terminal |
 //! | [`baseline`] | an earlier report beside it |
 //! | [`files`] | the report and its plot as files |
+//! | [`elsewhere`] | the same guest in another program's machine |
 //!
 //! The machine is that of the vm.toml. Only its kernel is another, its consoles and its control socket are left out, and whatever its guest
 //! comes to ends it.
@@ -25,6 +26,7 @@ mod baseline;
 mod counters;
 mod course;
 mod device;
+pub mod elsewhere;
 mod files;
 mod guest;
 mod host;

@@ -25,7 +25,7 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
-pub use bench::{BenchArgs, DeviceAddress};
+pub use bench::{BenchArgs, DeviceAddress, ElsewhereArgs};
 pub use ctl::{
     Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
 };
@@ -77,6 +77,9 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure latencies of a machine and of its device from inside the guest
     Bench(BenchArgs),
+    /// Measure with the guest of `bench` in another program's machine
+    #[command(hide = true)]
+    BenchElsewhere(ElsewhereArgs),
     /// Look at the ACPI tables of a machine
     Acpi {
         /// What to do with them.

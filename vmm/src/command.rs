@@ -11,8 +11,8 @@ use vocabulary::printable::{is_control, printable};
 
 use crate::bench;
 use crate::cli::{
-    AcpiCommand, AcpiDumpArgs, BenchArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs,
-    ExplainCommand, HostArgs, InitArgs, PlanArgs, RunArgs, RunOptions,
+    AcpiCommand, AcpiDumpArgs, Cli, Code43Args, Command, CpuidView, CtlArgs, DoctorArgs, ExplainCommand,
+    HostArgs, InitArgs, PlanArgs, RunArgs, RunOptions,
 };
 use crate::config::{self, Overrides};
 use crate::ctl;
@@ -46,7 +46,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) if args.detach => run_detached(*args, start, cli.log.as_deref()),
         Command::Run(args) => run(*args, start, None),
         Command::Plan(args) => show_plan(&args),
-        Command::Bench(args) => measure(&args, start),
+        Command::Bench(args) => measure(|tell| bench::run(&args, start, tell)),
+        Command::BenchElsewhere(args) => measure(|tell| bench::elsewhere::run(&args, tell)),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
         Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),
@@ -92,9 +93,9 @@ fn run(args: RunArgs, start: ProcessStart, caller: Option<Caller>) -> Result<u8,
     Ok(outcome.status())
 }
 
-fn measure(args: &BenchArgs, start: ProcessStart) -> Result<u8, Failure> {
+fn measure(by: impl FnOnce(bench::Tell) -> Result<bench::Answer, bench::BenchError>) -> Result<u8, Failure> {
     let mut progress = Progress::new();
-    let answer = match bench::run(args, start, Box::new(move |text: &str| progress.show(text))) {
+    let answer = match by(Box::new(move |text: &str| progress.show(text))) {
         Ok(answer) => answer,
         Err(error) => {
             complain(&error.to_string());

@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use devices::GuestRam;
 use devices::chipset::PM_TIMER_HZ;
 use statistics::{Counter, Machine, Measure, Missing, quantile};
 use vocabulary::{memory, pm, ports};
@@ -87,11 +88,12 @@ pub(super) fn run(inside: &Inside, wishes: &Wishes, found: &Shared, tell: &mut d
         let clock = compare(&mut guest)?;
         found.lock().frequency = Some(clock.per_microsecond);
         let mut device = open(inside, wishes, found, tell);
-        let (mut taken, missing) = plan(inside, &mut guest, clock, device.as_mut())?;
+        let exits = probe::of_exits(inside.ecam());
+        let (mut taken, missing) = plan(exits, &mut guest, clock, device.as_mut())?;
         found.lock().missing.extend(missing);
         let pinning = inside.pins_memory().then(|| Pinning::new(free_memory(), wishes.duration / 5));
         let before = Counts::take(inside);
-        let mut course = Course { inside, guest, clock, device, pinning, tell };
+        let mut course = Course { inside: Some(inside), guest, clock, device, pinning, tell };
         let done = course.rounds(&mut taken, wishes.duration);
         let Course { mut guest, pinning, .. } = course;
         let drift = done.is_ok().then(|| compare(&mut guest)).and_then(Result::ok);
@@ -104,6 +106,29 @@ pub(super) fn run(inside: &Inside, wishes: &Wishes, found: &Shared, tell: &mut d
         }
         conclude(taken, pinning, &mut found);
         found.counters.extend(Counts::take(inside).since(&before));
+        done
+    });
+    found.lock().end = Some(done.map_err(|silence| silence.to_string()));
+}
+
+/// Measures in a machine of another program's, of which nothing but memory is known, and exits by these probes.
+pub(super) fn elsewhere(
+    ram: &GuestRam,
+    duration: Duration,
+    exits: Vec<Probe>,
+    found: &Shared,
+    tell: &mut dyn FnMut(&str),
+) {
+    // Nobody rings: the guest is looked at now and then.
+    let (_ring, rung) = channel();
+    tell("waiting for the guest");
+    let done = Guest::wait(ram, rung, 0, &|| false).and_then(|mut guest| {
+        let clock = compare(&mut guest)?;
+        found.lock().frequency = Some(clock.per_microsecond);
+        let (mut taken, _) = plan(exits, &mut guest, clock, None)?;
+        let mut course = Course { inside: None, guest, clock, device: None, pinning: None, tell };
+        let done = course.rounds(&mut taken, duration);
+        conclude(taken, None, &mut found.lock());
         done
     });
     found.lock().end = Some(done.map_err(|silence| silence.to_string()));
@@ -146,7 +171,7 @@ fn open<'a>(
 
 /// What is to be measured on this machine, and what cannot be.
 fn plan(
-    inside: &Inside,
+    exits: Vec<Probe>,
     guest: &mut Guest<'_>,
     clock: Clock,
     device: Option<&mut Device<'_>>,
@@ -154,7 +179,7 @@ fn plan(
     /// Bit of CPUID 1:ECX.
     const TSC_DEADLINE: u64 = 1 << 24;
     let mut probes = vec![probe::of_clock()];
-    probes.extend(probe::of_exits(inside.ecam()));
+    probes.extend(exits);
     let mut missing = Vec::new();
     if let Some(device) = device {
         for found in device.probes(guest)? {
@@ -183,7 +208,8 @@ fn free_memory() -> u64 {
 
 /// A course under way.
 struct Course<'a, 'b> {
-    inside: &'a Inside,
+    /// The machine, if it is ours.
+    inside: Option<&'a Inside>,
     guest: Guest<'b>,
     clock: Clock,
     device: Option<Device<'a>>,
@@ -202,9 +228,9 @@ impl Course<'_, '_> {
             let mut tell = |what: &str| {
                 (self.tell)(&format!("{} s, round {round} of {ROUNDS}: {what}", began.elapsed().as_secs()));
             };
-            if let Some(pinning) = &mut self.pinning {
+            if let (Some(pinning), Some(inside)) = (&mut self.pinning, self.inside) {
                 tell("opening memory to devices");
-                pinning.round(self.inside);
+                pinning.round(inside);
             }
             for taken in taken.iter_mut().filter(|taken| taken.failed.is_none()) {
                 tell(&taken.probe.title);
@@ -213,10 +239,11 @@ impl Course<'_, '_> {
                 }
                 let time = share * taken.probe.weight;
                 let command = command_of(&taken.probe, self.clock, time, clock_reads);
-                let exits = self.inside.exits();
+                let exits = self.inside.map_or(0, Inside::exits);
                 let reply = self.guest.run(&command, time);
                 // The last one said that it is done.
-                taken.exits += self.inside.exits().saturating_sub(exits).saturating_sub(1);
+                let exits = self.inside.map_or(0, Inside::exits).saturating_sub(exits);
+                taken.exits += exits.saturating_sub(1);
                 match reply {
                     Ok(reply) => {
                         if command.kind == Kind::Nothing {

@@ -61,6 +61,26 @@ pub struct BenchArgs {
     pub delay: Duration,
 }
 
+/// The arguments of `bench-elsewhere`, which `scripts/bench payload` has for its comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ElsewhereArgs {
+    /// Write the guest, an ELF file with PVH's entry
+    #[arg(long, value_name = "FILE.elf", required_unless_present = "memory")]
+    pub payload: Option<PathBuf>,
+
+    /// Measure by the guest that runs in another program's machine, whose memory this file is
+    #[arg(long, value_name = "FILE")]
+    pub memory: Option<PathBuf>,
+
+    /// Measure for so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_duration, default_value = "30")]
+    pub duration: Duration,
+
+    /// Write the report to FILE as JSON, too
+    #[arg(long, value_name = "FILE", requires = "memory")]
+    pub json: Option<PathBuf>,
+}
+
 /// A function as the user names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceAddress {

@@ -227,6 +227,7 @@ impl Files {
             vnc: None,
             net: None,
             data: None,
+            inside: None,
         }
     }
 }

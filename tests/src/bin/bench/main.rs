@@ -9,6 +9,7 @@
 //! bench exits FILE [OPTION]…      how often a Linux guest leaves the processor; writes FILE
 //! bench latency FILE [OPTION]…    how late a guest's timers are on a busy host of several CPUs; writes FILE
 //! bench disk FILE [OPTION]…       what fio does in a guest; writes FILE
+//! bench payload FILE [OPTION]…    what the guest of `optimus-vmm bench` measures; writes FILE
 //! bench native FILE [OPTION]…     what does not; writes FILE
 //! bench report FILE PART…         prints the parts as tables and writes them to one FILE
 //! ```
@@ -20,6 +21,7 @@ mod display;
 mod exits;
 mod guests;
 mod host;
+mod inside;
 mod latency;
 mod monitor;
 mod native;
@@ -129,7 +131,7 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|direct|native|passthrough|display|net|exits|latency|disk FILE [OPTION]…, or bench report FILE PART…"
+            "usage: bench guests|direct|native|passthrough|display|net|exits|latency|disk|payload FILE [OPTION]…, or bench report FILE PART…"
                 .into(),
         );
     };
@@ -157,6 +159,10 @@ fn run() -> Result<()> {
         "latency" => {
             let keep = |part: &Part| write_json(&output, &part.json());
             keep(&latency::measure(&Options::parse(words)?, keep)?)
+        }
+        "payload" => {
+            let keep = |part: &Part| write_json(&output, &part.json());
+            keep(&inside::measure(&Options::parse(words)?, keep)?)
         }
         "disk" => {
             let keep = |part: &Part| write_json(&output, &part.json());

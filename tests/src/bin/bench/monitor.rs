@@ -113,6 +113,17 @@ pub(crate) struct Machine {
     pub(crate) net: Option<(Way, PathBuf)>,
     /// What is needed to measure a disk.
     pub(crate) data: Option<Data>,
+    /// A program that measures, for QEMU.
+    pub(crate) inside: Option<Inside>,
+}
+
+/// A program with PVH's entry that QEMU starts, and who else reads and writes the guest's memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Inside {
+    /// The program, an ELF file.
+    pub(crate) payload: PathBuf,
+    /// The file that is the guest's memory.
+    pub(crate) memory: PathBuf,
 }
 
 /// What carries a network card's frames.
@@ -274,13 +285,20 @@ impl Monitor {
         Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
     }
 
+    /// Writes our configuration of the machine.
+    pub(crate) fn configuration(machine: &Machine) -> Result<PathBuf> {
+        fs::create_dir_all(&machine.directory)?;
+        let config = machine.directory.join("bench.toml");
+        fs::write(&config, vm_toml(machine))?;
+        Ok(config)
+    }
+
     /// The command that runs the machine.
     pub(crate) fn command(&self, machine: &Machine) -> Result<Command> {
         fs::create_dir_all(&machine.directory)?;
         match self {
             Self::Ours { program } => {
-                let config = machine.directory.join("bench.toml");
-                fs::write(&config, vm_toml(machine))?;
+                let config = Self::configuration(machine)?;
                 let mut command = Command::new(program);
                 command.args(["run", "--headless"]).arg(config);
                 Ok(command)
@@ -364,7 +382,7 @@ fn format(raw: bool) -> &'static str {
 /// As lean as QEMU is for someone who knows it: nothing that the machine does not need, and nothing of what ours has left
 /// out.
 fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
-    let Machine { memory, cpus, flash, disk, serial, kernel, device, vnc, net, data, .. } = machine;
+    let Machine { memory, cpus, flash, disk, serial, kernel, device, vnc, net, data, inside, .. } = machine;
     let mut arguments: Vec<String> = [
         "-nodefaults",
         "-no-user-config",
@@ -373,8 +391,6 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
         "bench,debug-threads=on",
         "-display",
         "none",
-        "-machine",
-        board.machine,
         "-cpu",
         cpu,
         "-serial",
@@ -383,6 +399,13 @@ fn qemu_arguments(machine: &Machine, cpu: &str, board: &Board) -> Vec<String> {
     .map(String::from)
     .into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value]);
+    let backend = if inside.is_some() { ",memory-backend=ram" } else { "" };
+    option("-machine", format!("{}{backend}", board.machine));
+    if let Some(Inside { payload, memory: file }) = inside {
+        let file = file.display();
+        option("-object", format!("memory-backend-file,id=ram,size={memory}M,mem-path={file},share=on"));
+        option("-kernel", payload.display().to_string());
+    }
     option("-m", format!("{memory}M"));
     option("-smp", cpus.to_string());
     if let Some(host) = device {
@@ -465,6 +488,7 @@ mod tests {
             vnc: None,
             net: None,
             data: None,
+            inside: None,
         }
     }
 
@@ -543,6 +567,20 @@ mod tests {
         );
         let qemu = Monitor::Qemu { command, cpu: "host", board: Board::Q35 };
         assert_eq!(qemu.program(), program.display().to_string());
+    }
+
+    #[test]
+    fn a_program_that_measures_has_memory_that_others_see() {
+        let inside = Some(Inside { payload: "/payload".into(), memory: "/memory".into() });
+        let machine = Machine { kernel: None, inside, ..machine(Flash::Absent) };
+        let words = qemu_arguments(&machine, "host", &Board::Q35).join(" ");
+        for expected in [
+            "-machine q35,accel=kvm,smm=off,hpet=off,vmport=off,usb=off,sata=off,memory-backend=ram ",
+            "-object memory-backend-file,id=ram,size=512M,mem-path=/memory,share=on ",
+            "-kernel /payload ",
+        ] {
+            assert!(words.contains(expected), "{words}");
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(crate) fn measure(options: &Options) -> Result<Part> {
             vnc: None,
             net: None,
             data: None,
+            inside: None,
         };
         for pair in 0..options.pairs {
             for is_ours in abba(pair) {
