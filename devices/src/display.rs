@@ -1,15 +1,17 @@
-//! What a guest shows: the surface of the firmware ([`ramfb`]) or of a virtual GPU ([`plane`]), as those who look at it see it.
+//! What a guest shows: the surface of the firmware ([`ramfb`]), of a display adapter ([`bochs`]) or of a virtual GPU ([`plane`]), as those who look at it
+//! see it.
 //!
 //! Sinks (a VNC server, a screenshot) look through a [`View`] each and know neither where the pixels lie nor in which format.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `ramfb`, `plane` | who shows something: the firmware, and virtual GPUs |
+//! | `ramfb`, `bochs`, `plane` | who shows something: the firmware, a display adapter, and virtual GPUs |
 //! | `core`, `scan`, `tiles`, `written` | the one copy of the screen, and which parts of it have changed |
 //! | `surface`, `format`, `pointer` | where pixels lie and in which format; the pointer's plane |
 //! | `refresh`, `pace` | when the screen is looked at |
 //! | `view`, `frame` | what lookers get |
 
+pub mod bochs;
 mod core;
 mod format;
 mod frame;
@@ -31,6 +33,7 @@ use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use self::core::Sources;
+pub use bochs::{Bochs, BochsFunction, BochsPorts};
 pub use format::{Fourcc, PixelFormat};
 pub use frame::{Change, Cursor, Frame, Rect};
 pub use plane::{Plane, PlaneMemory, PlaneSource};
@@ -46,6 +49,31 @@ pub trait Screen: Send + Sync {
 
     /// Why there is nothing to see, in a sentence for the user; `None` when something is shown.
     fn blank_reason(&self) -> Option<String>;
+
+    /// Offers the guest a screen of this size, in pixels. Whether and when it takes it is up to the guest.
+    ///
+    /// # Errors
+    /// Nothing changes, and the guest is not told.
+    fn offer_size(&self, width: u32, height: u32) -> Result<(), SizeRefusal> {
+        let _ = (width, height);
+        Err(SizeRefusal::Fixed)
+    }
+}
+
+/// Why a guest is not offered a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SizeRefusal {
+    /// Nothing that this machine has could tell the guest.
+    #[error(
+        "the guest alone decides about the size of its screen: a display adapter (`adapter = \"bochs\"`) could be told"
+    )]
+    Fixed,
+    /// The adapter's memory has no room for it.
+    #[error("the display adapter's memory has no room for such a screen")]
+    TooLarge,
+    /// No screen has such a size.
+    #[error("no screen has such a size")]
+    Invalid,
 }
 
 /// One looker's copy of the screen.

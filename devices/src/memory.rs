@@ -37,6 +37,8 @@ pub enum HostMemoryKind {
     Device,
     /// Memory that programs of the host share: the same.
     Shared,
+    /// Memory of an emulated device, such as a framebuffer: read and write natively; no other device reaches it.
+    Emulated,
     /// Reads are native, writes arrive at the region's device.
     Rom,
 }

@@ -1,31 +1,36 @@
-//! What is on the screen: chooses between the firmware's surface and the virtual GPU's plane, and keeps the copy that all
-//! lookers share.
+//! What is on the screen: chooses between the virtual GPU's plane, the display adapter's mode and the firmware's surface, in this order, and keeps
+//! the copy that all lookers share.
 
 use std::io;
 use std::sync::Arc;
 
+use super::bochs::{Bochs, Unshown};
 use super::plane::PlaneSource;
 use super::pointer::{Pointer, cursor_of};
 use super::ramfb::Ramfb;
 use super::scan::{Effort, Scan};
-use super::surface::Surface;
+use super::surface::{Pixels, Surface};
 use super::tiles::Shadow;
 use super::view::Copy;
 use super::written::WriteTracker;
-use super::{Change, Cursor};
+use super::{Change, Cursor, SizeRefusal};
 
 /// Refreshes in a row that may fail before the picture is taken away.
 const PATIENCE: u32 = 8;
 
-/// Where pictures come from. At least one of the first two, or the screen stays blank.
+/// Where pictures come from. At least one of the first three, or the screen stays blank.
 #[derive(Default)]
 pub struct Sources {
     /// The firmware's framebuffer.
     pub ramfb: Option<Arc<Ramfb>>,
-    /// The virtual GPU's planes, which cover it while there are some.
+    /// The display adapter, which covers it while a mode is set.
+    pub adapter: Option<Arc<Bochs>>,
+    /// The virtual GPU's planes, which cover both while there are some.
     pub planes: Option<Arc<dyn PlaneSource>>,
     /// Reports written pages of guest memory.
     pub tracker: Option<Arc<dyn WriteTracker>>,
+    /// Reports written pages of the adapter's memory.
+    pub adapter_tracker: Option<Arc<dyn WriteTracker>>,
 }
 
 /// What is to be seen at the moment.
@@ -80,10 +85,12 @@ impl Core {
 
     /// Begins to watch the surface for writes, for refreshes to come.
     pub(super) fn watch(&mut self, idle: bool) -> bool {
-        match (&self.surface, &self.sources.tracker) {
-            (Some(surface), Some(tracker)) => self.scan.watch(surface, tracker.as_ref(), idle),
-            _ => false,
-        }
+        let Some(surface) = &self.surface else { return false };
+        let tracker = match surface.pixels {
+            Pixels::Adapter(..) => &self.sources.adapter_tracker,
+            Pixels::Ram(..) | Pixels::Plane(_) => &self.sources.tracker,
+        };
+        tracker.as_ref().is_some_and(|tracker| self.scan.watch(surface, tracker.as_ref(), idle))
     }
 
     /// Nobody looks any more: the guest's memory is left alone.
@@ -177,7 +184,18 @@ impl Core {
                 Err(error) => why = Some(format!("the virtual GPU does not tell what it shows: {error}")),
             }
         }
+        let mut off = None;
+        if let Some(adapter) = &self.sources.adapter {
+            match adapter.surface() {
+                Ok(surface) => return Chosen::Surface(surface, None),
+                Err(reason @ Unshown::Off) => off = Some(reason.to_string()),
+                Err(reason) => return Chosen::Blank(reason.to_string()),
+            }
+        }
         let Some(ramfb) = &self.sources.ramfb else {
+            if let Some(reason) = off {
+                return Chosen::Blank(self.with_planes(reason, why));
+            }
             return Chosen::Blank(why.unwrap_or_else(|| match self.sources.planes {
                 Some(_) => "the guest's driver for its virtual GPU has not started, or shows no plane yet: wait, or see \
                             on the guest's console whether it has the driver. Before that only `ramfb = true` in \
@@ -188,16 +206,23 @@ impl Core {
         };
         match ramfb.surface() {
             Some(surface) => Chosen::Surface(surface, None),
-            None => {
-                let mut reason = ramfb.blank_reason();
-                match (why, &self.sources.planes) {
-                    (Some(why), _) => reason = format!("{reason}; {why}"),
-                    (None, Some(_)) => reason.push_str("; and the guest's driver shows no plane yet"),
-                    (None, None) => {}
-                }
-                Chosen::Blank(reason)
-            }
+            None => Chosen::Blank(self.with_planes(ramfb.blank_reason(), why)),
         }
+    }
+
+    /// Why nothing is shown, where a virtual GPU could show something, too; `why` is what keeps that from it.
+    fn with_planes(&self, reason: String, why: Option<String>) -> String {
+        match (why, &self.sources.planes) {
+            (Some(why), _) => format!("{reason}; {why}"),
+            (None, Some(_)) => format!("{reason}; and the guest's driver shows no plane yet"),
+            (None, None) => reason,
+        }
+    }
+
+    /// Offers the guest a size, through what it has to hear of it.
+    pub(super) fn offer_size(&self, width: u32, height: u32) -> Result<(), SizeRefusal> {
+        let adapter = self.sources.adapter.as_ref().ok_or(SizeRefusal::Fixed)?;
+        adapter.set_panel(width, height)
     }
 
     /// Brings a looker's copy from generation `seen` to the present one.

@@ -11,7 +11,7 @@ use super::core::{Core, Sources};
 use super::pace::{ACTIVE, Pace};
 use super::scan::Effort;
 use super::view::{Copy, Look, Lookers};
-use super::{Change, Screen, View};
+use super::{Change, Screen, SizeRefusal, View};
 use crate::threads;
 
 /// A look right after a refresh, which it was signalled, does not need another one.
@@ -171,6 +171,10 @@ impl Screen for Display {
 
     fn blank_reason(&self) -> Option<String> {
         self.shared.lock().core.blank_reason()
+    }
+
+    fn offer_size(&self, width: u32, height: u32) -> Result<(), SizeRefusal> {
+        self.shared.lock().core.offer_size(width, height)
     }
 }
 

@@ -61,7 +61,7 @@ impl Scan {
     /// Begins to watch if that is possible and, after a time of many writes, the screen is `idle` again. What was written
     /// before is not known: everything has to be compared once. Says whether a watch has begun.
     pub(super) fn watch(&mut self, surface: &Surface, tracker: &dyn WriteTracker, idle: bool) -> bool {
-        let (Watch::None, Some(base)) = (&self.watch, surface.guest_address()) else { return false };
+        let (Watch::None, Some(base)) = (&self.watch, surface.watched_address()) else { return false };
         if self.busy >= BUSY && !idle {
             return false;
         }

@@ -48,6 +48,8 @@ pub(super) enum PlaneRefusal {
 pub(super) enum Pixels {
     /// In guest memory, from this address on.
     Ram(GuestRam, u64),
+    /// In the memory of the display adapter, from this offset on.
+    Adapter(GuestRam, u64),
     /// In a plane.
     Plane(Arc<dyn PlaneMemory>),
 }
@@ -92,7 +94,8 @@ impl Surface {
     pub(super) fn is(&self, other: &Self) -> bool {
         let Self { format, width, height, stride, pixels } = self;
         let same_place = match (pixels, &other.pixels) {
-            (Pixels::Ram(_, one), Pixels::Ram(_, another)) => one == another,
+            (Pixels::Ram(_, one), Pixels::Ram(_, another))
+            | (Pixels::Adapter(_, one), Pixels::Adapter(_, another)) => one == another,
             (Pixels::Plane(one), Pixels::Plane(another)) => one.id() == another.id(),
             _ => false,
         };
@@ -100,10 +103,10 @@ impl Surface {
         same_place && shape == (other.format, other.width, other.height, other.stride)
     }
 
-    /// Where the surface lies in guest memory, if it does.
-    pub(super) fn guest_address(&self) -> Option<u64> {
+    /// Where the surface lies in the memory that can be watched, if it does.
+    pub(super) fn watched_address(&self) -> Option<u64> {
         match self.pixels {
-            Pixels::Ram(_, base) => Some(base),
+            Pixels::Ram(_, base) | Pixels::Adapter(_, base) => Some(base),
             Pixels::Plane(_) => None,
         }
     }
@@ -130,7 +133,7 @@ impl Surface {
 
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         match &self.pixels {
-            Pixels::Ram(ram, base) => {
+            Pixels::Ram(ram, base) | Pixels::Adapter(ram, base) => {
                 let address = base.checked_add(offset).ok_or(io::ErrorKind::InvalidInput)?;
                 ram.read_slice(data, GuestAddress(address)).map_err(io::Error::other)
             }

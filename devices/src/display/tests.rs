@@ -1,5 +1,6 @@
 //! The screen as a whole: over made-up planes and plain memory.
 
+mod adapter;
 mod planes;
 mod property;
 mod ramfb;
@@ -183,6 +184,7 @@ impl Bench {
             ramfb: Some(ramfb.clone()),
             planes: Some(gpu.clone()),
             tracker: Some(tracker.clone()),
+            ..Sources::default()
         });
         Self { ram, ramfb, gpu, tracker, core, copy: Copy::default(), seen: 0 }
     }

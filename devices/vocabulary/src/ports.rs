@@ -63,6 +63,8 @@ pub const PORT_92: Ports = Ports::new(0x92, 1);
 pub const COM1: Ports = Ports::new(0x3f8, 8);
 /// The debug port of firmware (QEMU's isa-debugcon, as OVMF uses it).
 pub const DEBUGCON: Ports = Ports::new(0x402, 1);
+/// The mode registers of a display adapter of Bochs' kind: an index, and its value at the next two (QEMU, docs/specs/standard-vga).
+pub const BOCHS_VBE: Ports = Ports::new(0x1ce, 4);
 /// By which a guest's kernel says that it has panicked (QEMU, docs/specs/pvpanic.rst).
 pub const PVPANIC: Ports = Ports::new(0x505, 1);
 /// fw_cfg: selector, data and DMA (QEMU, docs/specs/fw_cfg.rst).

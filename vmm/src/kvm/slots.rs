@@ -68,7 +68,7 @@ impl Slots {
         let slot = kvm_userspace_memory_region {
             slot: self.number(),
             flags: match memory.kind() {
-                HostMemoryKind::Device | HostMemoryKind::Shared => 0,
+                HostMemoryKind::Device | HostMemoryKind::Shared | HostMemoryKind::Emulated => 0,
                 HostMemoryKind::Rom => KVM_MEM_READONLY,
             },
             guest_phys_addr: base,

@@ -178,7 +178,7 @@ proptest! {
             bench.ramfb.written(&contents);
             bench.look(Effort::Written);
             if let Some(surface) = bench.ramfb.surface() {
-                let base = surface.guest_address().unwrap();
+                let base = surface.watched_address().unwrap();
                 prop_assert!(surface.bytes() <= RAM && base <= RAM - surface.bytes());
                 prop_assert_eq!(bench.size(), (surface.width, surface.height), "it can be read");
             }

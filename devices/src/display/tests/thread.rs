@@ -38,8 +38,11 @@ fn machine() -> Machine {
     let ram = ram();
     let ramfb = Arc::new(Ramfb::new(ram.clone()));
     let tracker = Arc::<Tracker>::default();
-    let display =
-        Display::new(Sources { ramfb: Some(ramfb.clone()), planes: None, tracker: Some(tracker.clone()) });
+    let display = Display::new(Sources {
+        ramfb: Some(ramfb.clone()),
+        tracker: Some(tracker.clone()),
+        ..Sources::default()
+    });
     Machine { ram, ramfb, tracker, display }
 }
 

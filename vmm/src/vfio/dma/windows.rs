@@ -36,7 +36,7 @@ impl WindowObserver for Windows {
     fn shown(&self, base: u64, memory: &HostMemory) {
         let Ok(len) = usize::try_from(memory.len()) else { return };
         match memory.kind() {
-            HostMemoryKind::Rom => return,
+            HostMemoryKind::Rom | HostMemoryKind::Emulated => return,
             HostMemoryKind::Device if !self.peers => return,
             HostMemoryKind::Device | HostMemoryKind::Shared => {}
         }
