@@ -1,4 +1,8 @@
-//! `[display]`: the machine's screen, and the VNC server that shows it.
+//! `[display]`: the machine's screen, a display adapter for it, and the VNC server that shows it.
+
+mod adapter;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,10 +13,11 @@ use devices::input::Layout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vocabulary::printable::shorten;
-use vocabulary::{Scalar, VncAddress, inline_schema, text_scalar};
+use vocabulary::{PciAddress, Resolution, Scalar, VncAddress, inline_schema, ports, text_scalar};
 
+pub use self::adapter::{Adapter, AdapterKind};
 use super::screen::MachineScreen;
-use super::{Assembly, DeviceError, Opened, Opening, Purpose, Spec, UsedFile};
+use super::{Assembly, DeviceError, Opened, Opening, PciNeed, Purpose, Resource, Spec, UsedFile};
 use crate::events::Event;
 use crate::finding::{Finding, Key, Origin, Resolver, Section};
 use crate::topology::Placed;
@@ -23,6 +28,16 @@ use crate::vnc::{Options, Password, Reserved};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DisplaySection {
+    /// What the firmware and the guest show something with, apart from GPUs. `"ramfb"`: a framebuffer of the firmware's, of at most
+    /// 1024x768, which the guest's system takes over as it is. `"bochs"`: a display adapter with memory of its own, which the firmware
+    /// shows a picture of `resolution` with, Windows draws into without a driver, and Linux has a driver for.
+    pub adapter: AdapterKind,
+    /// With `adapter = "bochs"`: the mode that its monitor prefers, WIDTHxHEIGHT, from 640x480 to 3840x2400.
+    #[schemars(extend("x-default" = "`\"1920x1080\"`"))]
+    pub resolution: Option<Resolution>,
+    /// With `adapter = "bochs"`: the PCI address in the guest.
+    #[schemars(extend("x-default" = "the next free one"))]
+    pub address: Option<PciAddress>,
     /// Where a VNC server listens: `"127.0.0.1:5900"`, `"[::1]:5901"`, `"localhost:5900"` or `"unix:PATH"`. The number
     /// is the TCP port, not a display. An address that other hosts reach needs a password.
     #[schemars(extend("x-default" = "no VNC server"))]
@@ -88,6 +103,8 @@ pub struct Display {
     pub keyboard: KeyboardLayout,
     /// Whether the firmware is offered a framebuffer.
     pub ramfb: bool,
+    /// The display adapter, which is there in place of that framebuffer.
+    pub adapter: Option<Adapter>,
 }
 
 /// The key of the server's address.
@@ -119,7 +136,8 @@ impl Display {
 impl DisplaySection {
     /// The screen.
     pub(crate) fn resolve(self, resolver: &mut Resolver) -> Display {
-        let Self { vnc, password_file, keyboard } = self;
+        let Self { adapter, resolution, address, vnc, password_file, keyboard } = self;
+        let adapter = adapter.resolve(resolution, address, resolver);
         let vnc = vnc.map(|address| address.relative_to(resolver.folder()));
         let password_file = password_file.map(|file| resolver.path(file));
         match &vnc {
@@ -135,7 +153,8 @@ impl DisplaySection {
             ),
             _ => {}
         }
-        Display { vnc, password_file, keyboard: keyboard.unwrap_or_default(), ramfb: true }
+        let ramfb = adapter.is_none();
+        Display { vnc, password_file, keyboard: keyboard.unwrap_or_default(), ramfb, adapter }
     }
 }
 
@@ -145,10 +164,19 @@ impl Spec for Display {
     }
 
     fn describe(&self) -> String {
+        let adapter = self.adapter.as_ref().map(|adapter| format!(", {adapter}")).unwrap_or_default();
         match &self.vnc {
-            None => "screen".into(),
-            Some(address) => format!("screen, for VNC viewers at {address}"),
+            None => format!("screen{adapter}"),
+            Some(address) => format!("screen{adapter}, for VNC viewers at {address}"),
         }
+    }
+
+    fn pci(&self) -> Option<PciNeed> {
+        self.adapter.as_ref().map(|adapter| PciNeed { address: adapter.address, pin: 0 })
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        self.adapter.iter().map(|_| Resource::Ports(ports::BOCHS_VBE)).collect()
     }
 
     fn files(&self) -> Vec<UsedFile<'_>> {
@@ -177,20 +205,30 @@ impl Spec for Display {
                 }
             }
         };
-        Some(Box::new(OpenDisplay { ramfb: self.ramfb, server }))
+        Some(Box::new(OpenDisplay { ramfb: self.ramfb, adapter: self.adapter, server }))
     }
 }
 
 /// A screen, and the address that is taken for its VNC server.
 struct OpenDisplay {
     ramfb: bool,
+    adapter: Option<Adapter>,
     server: Option<Reserved>,
 }
 
 impl Opened for OpenDisplay {
-    fn build(self: Box<Self>, _: Option<Placed<'_>>, machine: &mut Assembly<'_>) -> Result<(), DeviceError> {
-        let Self { ramfb, server } = *self;
-        let Some(screen) = MachineScreen::of(ramfb, machine.planes.clone(), machine.ram) else {
+    fn build(
+        self: Box<Self>,
+        placed: Option<Placed<'_>>,
+        machine: &mut Assembly<'_>,
+    ) -> Result<(), DeviceError> {
+        let Self { ramfb, adapter, server } = *self;
+        // The plan gives a place to whoever asks for one.
+        let adapter = match (adapter, placed) {
+            (Some(adapter), Some(placed)) => Some(adapter.build(placed, machine)?),
+            _ => None,
+        };
+        let Some(screen) = MachineScreen::of(ramfb, adapter, machine.planes.clone(), machine.ram) else {
             return Ok(());
         };
         let MachineScreen { display, ramfb } = screen;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use devices::GuestRam;
-use devices::display::{Display, PlaneSource, Ramfb, Sources, ramfb};
+use devices::display::{Bochs, Display, PlaneSource, Ramfb, Sources, WriteTracker, ramfb};
 use devices::fw_cfg::FwCfgBuilder;
 
 use crate::memory::written::WrittenMemory;
@@ -17,15 +17,27 @@ pub(super) struct MachineScreen {
 }
 
 impl MachineScreen {
-    /// The screen of a machine with a framebuffer for its firmware, with the planes of a virtual GPU, with both, or `None` with
-    /// neither.
-    pub(super) fn of(ramfb: bool, planes: Option<Arc<dyn PlaneSource>>, ram: &GuestRam) -> Option<Self> {
-        if !ramfb && planes.is_none() {
+    /// The screen of a machine with a framebuffer for its firmware, with a display adapter, with the planes of a virtual GPU, with several
+    /// of them, or `None` with neither.
+    pub(super) fn of(
+        ramfb: bool,
+        adapter: Option<Arc<Bochs>>,
+        planes: Option<Arc<dyn PlaneSource>>,
+        ram: &GuestRam,
+    ) -> Option<Self> {
+        if !ramfb && adapter.is_none() && planes.is_none() {
             return None;
         }
         let ramfb = ramfb.then(|| Arc::new(Ramfb::new(ram.clone())));
-        let tracker = Arc::new(WrittenMemory::new(ram.clone()));
-        let sources = Sources { ramfb: ramfb.clone(), planes, tracker: Some(tracker) };
+        let tracker =
+            |memory: &GuestRam| Arc::new(WrittenMemory::new(memory.clone())) as Arc<dyn WriteTracker>;
+        let sources = Sources {
+            ramfb: ramfb.clone(),
+            adapter_tracker: adapter.as_ref().map(|adapter| tracker(adapter.framebuffer())),
+            adapter,
+            planes,
+            tracker: Some(tracker(ram)),
+        };
         Some(Self { display: Arc::new(Display::new(sources)), ramfb })
     }
 }
@@ -93,7 +105,7 @@ mod tests {
     }
 
     fn machine(ram: &GuestRam) -> (Arc<Display>, Arc<FwCfg>) {
-        let MachineScreen { display, ramfb } = MachineScreen::of(true, None, ram).unwrap();
+        let MachineScreen { display, ramfb } = MachineScreen::of(true, None, None, ram).unwrap();
         (display, offer(FwCfgBuilder::new(), ramfb.as_ref()).build(ram.clone()).unwrap())
     }
 
@@ -178,8 +190,8 @@ mod tests {
     #[test]
     fn machines_have_the_screen_that_they_need() {
         let ram = ram();
-        assert!(MachineScreen::of(false, None, &ram).is_none());
-        let planes = MachineScreen::of(false, Some(Arc::new(Nothing)), &ram).unwrap();
+        assert!(MachineScreen::of(false, None, None, &ram).is_none());
+        let planes = MachineScreen::of(false, None, Some(Arc::new(Nothing)), &ram).unwrap();
         let fw_cfg = offer(FwCfgBuilder::new(), planes.ramfb.as_ref()).build(ram.clone()).unwrap();
         assert_eq!(find(&fw_cfg, "etc/ramfb"), None);
         let mut view = planes.display.view().unwrap();

@@ -6,6 +6,7 @@ use vocabulary::{LentDevice, Resolution};
 use super::MachinePlan;
 use super::passthrough::{PlannedPassthrough, class};
 use crate::config::Config;
+use crate::device::Display;
 use crate::finding::{Finding, Section};
 
 /// The display GPU of `[igpu]`.
@@ -54,7 +55,10 @@ pub(super) fn plan(
     let igpu = config.igpu?;
     let index = functions.iter().position(|function| function.section == Section::Igpu)?;
     problems.extend(parent_is_lent(config, functions, functions.get(index)?));
-    Some(PlannedIgpu { index, resolution: igpu.resolution, opregion: igpu.opregion, ramfb: igpu.ramfb })
+    // Two framebuffers would be two screens to the firmware, of which guests choose one.
+    let adapter = config.devices.one::<Display>().is_some_and(|display| display.adapter.is_some());
+    let ramfb = igpu.ramfb && !adapter;
+    Some(PlannedIgpu { index, resolution: igpu.resolution, opregion: igpu.opregion, ramfb })
 }
 
 /// A device that is passed through makes no virtual ones: its driver has to let go of it.

@@ -2,8 +2,9 @@
 
 mod picture;
 mod region;
+mod resize;
 
-use devices::display::{Rect, View};
+use devices::display::{Rect, SizeRefusal, View};
 use devices::input::Leds;
 
 use super::encode::{Block, Encoder};
@@ -11,20 +12,12 @@ use super::features::{Features, LedKind, pseudo};
 use super::pixel::{Converter, PixelFormat};
 use super::protocol::Area;
 use region::{Region, intersection, pieces};
+use resize::Resize;
 
 /// The screen while the guest shows nothing yet.
 const NOTHING: (u32, u32) = (640, 480);
 /// A larger screen is cut off: rectangles of it could not be counted in 16 bits.
 const LARGEST: u32 = 16384;
-
-/// Why a rectangle of ExtendedDesktopSize is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resize {
-    /// The guest has changed the size, or the client has just announced that it knows of sizes.
-    Server,
-    /// The client wants another size, which is the guest's to choose.
-    Refused,
-}
 
 /// A client's copy of the screen, and what it has not been sent yet.
 pub(super) struct Painter {
@@ -158,10 +151,11 @@ impl Painter {
         self.leds = leds;
     }
 
-    pub(super) fn refuse_resize(&mut self) {
-        // A size that the client has to hear of says the same.
-        if self.features.extended_desktop_size && self.resize.is_none() {
-            self.resize = Some(Resize::Refused);
+    /// Tells the client what became of its wish for another size.
+    pub(super) fn answer_resize(&mut self, offered: Result<(), SizeRefusal>) {
+        // A size that the client has to hear of goes first, and is an answer, too.
+        if self.features.extended_desktop_size && self.resize != Some(Resize::Server) {
+            self.resize = Some(Resize::Client(offered));
         }
     }
 
@@ -241,11 +235,7 @@ impl Painter {
         };
         if let Some(resize) = self.resize.take() {
             if self.features.extended_desktop_size {
-                let (reason, status) = match resize {
-                    Resize::Server => (0, 0),
-                    // "Resize is administratively prohibited."
-                    Resize::Refused => (1, 1),
-                };
+                let (reason, status) = resize.reason_and_status();
                 head(out, [reason, status, width, height], pseudo::EXTENDED_DESKTOP_SIZE);
                 // One screen, number 0, at the origin, without flags.
                 out.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -65,8 +65,12 @@ pub(super) enum Message {
         flags: u32,
         payload: Vec<u8>,
     },
-    /// A wish for another resolution, which the guest decides.
-    SetDesktopSize,
+    /// A wish for another size of the screen, which the guest decides about, and into how many monitors it is divided.
+    SetDesktopSize {
+        width: u16,
+        height: u16,
+        screens: u8,
+    },
 }
 
 /// The most encodings of a SetEncodings message; clients know some dozens.
@@ -166,10 +170,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Result<Message, Violation>> {
             Message::Fence { flags, payload }
         }
         251 => {
-            reader.skip(5)?;
-            let screens = usize::from(reader.u8()?);
-            reader.skip(1 + 16 * screens)?;
-            Message::SetDesktopSize
+            reader.skip(1)?;
+            let (width, height) = (reader.u16()?, reader.u16()?);
+            let screens = reader.u8()?;
+            reader.skip(1 + 16 * usize::from(screens))?;
+            Message::SetDesktopSize { width, height, screens }
         }
         255 => match reader.u8()? {
             0 => {

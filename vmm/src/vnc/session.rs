@@ -343,7 +343,7 @@ impl Session {
                 done += here;
                 self.skip = length - here;
             } else {
-                running.react(message, &mut self.output, now);
+                running.react(message, &self.context, &mut self.output, now);
             }
         }
         self.input.drain(..done.min(self.input.len()));

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use devices::display::{Change, Cursor, Frame, Rect, Screen, View};
+use devices::display::{Change, Cursor, Frame, Rect, Screen, SizeRefusal, View};
 use devices::input::{AbsoluteEvent, Input, Key, Layout, Leds, PointerEvent, Taken};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -29,6 +29,8 @@ struct State {
     cursor: Option<Cursor>,
     views: Vec<Looker>,
     next: usize,
+    /// The sizes that the guest was offered, if it can be.
+    offers: Option<Vec<(u32, u32)>>,
 }
 
 struct Looker {
@@ -88,6 +90,15 @@ impl Canvas {
         self.lock().frame.clone()
     }
 
+    /// The guest hears of sizes that viewers want, up to 1000 columns.
+    pub(super) fn takes_offers(&self) {
+        self.lock().offers = Some(Vec::new());
+    }
+
+    pub(super) fn offers(&self) -> Vec<(u32, u32)> {
+        self.lock().offers.clone().unwrap_or_default()
+    }
+
     pub(super) fn views(&self) -> usize {
         self.lock().views.len()
     }
@@ -114,6 +125,17 @@ impl Screen for Canvas {
 
     fn blank_reason(&self) -> Option<String> {
         self.lock().frame.pixels.is_empty().then(|| "the guest is out for lunch".to_owned())
+    }
+
+    fn offer_size(&self, width: u32, height: u32) -> Result<(), SizeRefusal> {
+        match &mut self.lock().offers {
+            None => Err(SizeRefusal::Fixed),
+            Some(_) if width > 1000 => Err(SizeRefusal::TooLarge),
+            Some(offers) => {
+                offers.push((width, height));
+                Ok(())
+            }
+        }
     }
 }
 

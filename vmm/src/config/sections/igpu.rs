@@ -61,7 +61,8 @@ pub struct IgpuSection {
     /// The expansion ROM: `"off"` or the path of a file; with `host` also `"host"`, the device's own.
     #[serde(default)]
     pub rom: RomSource,
-    /// Whether the firmware has a picture before the GPU's driver starts (ramfb).
+    /// Whether the firmware has a picture before the GPU's driver starts (ramfb). A display adapter, `adapter = "bochs"` in `[display]`, has one
+    /// in its place.
     #[serde(default = "yes")]
     pub ramfb: bool,
 }

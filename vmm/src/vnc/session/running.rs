@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::display::View;
+use devices::display::{SizeRefusal, View};
 use devices::input::Key;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -90,7 +90,7 @@ impl Running {
     }
 
     /// Does what a message asks for.
-    pub(super) fn react(&mut self, message: Message, out: &mut Vec<u8>, now: Instant) {
+    pub(super) fn react(&mut self, message: Message, context: &Context, out: &mut Vec<u8>, now: Instant) {
         match message {
             Message::SetPixelFormat(format) => {
                 if let Some(map) = format.colour_map() {
@@ -129,7 +129,13 @@ impl Running {
                 out.push(END_OF_CONTINUOUS_UPDATES);
             }
             Message::Fence { flags, payload } => self.fence(flags, &payload, out),
-            Message::SetDesktopSize => self.painter.refuse_resize(),
+            Message::SetDesktopSize { width, height, screens } => {
+                let offered = match screens {
+                    1 => context.screen.offer_size(width.into(), height.into()),
+                    _ => Err(SizeRefusal::Invalid),
+                };
+                self.painter.answer_resize(offered);
+            }
             Message::CutText(_) => {}
         }
     }

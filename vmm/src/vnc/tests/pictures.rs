@@ -217,6 +217,34 @@ fn a_wish_for_another_size_is_refused() {
 }
 
 #[test]
+fn a_wish_for_another_size_is_offered_to_the_guest_that_can_hear_it() {
+    let canvas = Canvas::new(80, 60);
+    canvas.takes_offers();
+    let mut viewer = viewer(&canvas);
+    viewer.set_encodings(&[0, -308]).unwrap();
+    viewer.request(false).unwrap();
+    viewer.update().unwrap();
+    for (width, height, screens, status) in
+        [(800_u16, 600_u16, 1_u8, 4), (1001, 600, 1, 2), (800, 600, 2, 3), (800, 600, 0, 3)]
+    {
+        let mut wish = vec![251, 0];
+        wish.extend([width, height].into_iter().flat_map(u16::to_be_bytes));
+        wish.extend([screens, 0]);
+        wish.extend(vec![0; 16 * usize::from(screens)]);
+        std::io::Write::write_all(&mut viewer.stream, &wish).unwrap();
+        viewer.request(true).unwrap();
+        viewer.update().unwrap();
+        assert_eq!(viewer.rects, [(-308, [1, status, 80, 60])], "{width}x{height} in {screens}");
+    }
+    assert_eq!(canvas.offers(), [(800, 600)]);
+    // The guest takes it.
+    canvas.resize(800, 600);
+    viewer.request(true).unwrap();
+    viewer.update().unwrap();
+    assert_eq!(viewer.rects, [(-308, [0, 0, 800, 600])]);
+}
+
+#[test]
 fn without_a_picture_the_reason_is_the_name() {
     let canvas = Canvas::new(0, 0);
     let mut viewer = viewer(&canvas);

@@ -296,6 +296,9 @@ pub(super) static FILE: Section = Section {
         })),
         ("display", Keys(Section {
             keys: &[
+                ("adapter", Choice(&["ramfb", "bochs"])),
+                ("resolution", Format("resolution", None)),
+                ("address", Format("pci-address", None)),
                 ("vnc", Format("vnc-address", None)),
                 ("password_file", Format("path", None)),
                 ("keyboard", Format("keyboard-layout", None)),
