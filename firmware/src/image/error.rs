@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::{BLOCK_SIZE, MAX_FLASH};
+use super::{BLOCK_SIZE, CodeFile, MAX_FLASH, SmmUse, smm_use};
 
 /// A firmware image that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +129,9 @@ pub enum ImageError {
     },
     /// A `SMM_REQUIRE` build.
     #[error(
-        "the firmware image {} is built to require System Management Mode (a secure boot build), which this \
-         machine does not have: it would hang without a word; {advice}",
+        "the firmware image {} is built to require System Management Mode, as builds for Secure Boot are, and this \
+         machine does not have it: it would hang without a word; {advice}. Secure Boot is off with that one \
+         (docs/secure-boot.md says what there is instead)",
         path.display()
     )]
     NeedsSmm {
@@ -175,12 +176,12 @@ pub(super) fn looks_like(image: &[u8]) -> &'static str {
     }
 }
 
-/// The first of `names` that exists beside `path`.
-fn sibling(path: &Path, names: impl IntoIterator<Item = String>) -> Option<PathBuf> {
+/// Those of `names` that exist beside `path`.
+fn siblings(path: &Path, names: impl IntoIterator<Item = String>) -> impl Iterator<Item = PathBuf> {
     names
         .into_iter()
         .map(|name| path.with_file_name(name))
-        .find(|sibling| sibling.is_file() && sibling != path)
+        .filter(move |sibling| sibling.is_file() && sibling != path)
 }
 
 fn file_name(path: &Path) -> &str {
@@ -189,11 +190,21 @@ fn file_name(path: &Path) -> &str {
 
 /// Which build to use in place of one that requires SMM.
 pub(super) fn plain_build_advice(path: &Path) -> String {
-    const MARKS: [&str; 6] = [".secboot.strictnx", ".secboot", ".ms", ".snakeoil", ".strictnx", ".smm"];
+    // Of Debian, Arch, Fedora and openSUSE; the last writes `ovmf-x86_64-smm-ms-code.bin`.
+    const MARKS: [&str; 8] =
+        [".secboot.strictnx", ".secboot", ".ms", ".snakeoil", ".strictnx", ".smm", "-smm-ms", "-smm"];
     let name = file_name(path);
     let names = MARKS.iter().filter(|mark| name.contains(*mark)).map(|mark| name.replacen(mark, "", 1));
-    let fallback = ["OVMF_CODE_4M.fd", "OVMF_CODE.fd"].map(String::from);
-    match sibling(path, names.chain(fallback)) {
+    let fallback =
+        ["OVMF_CODE_4M.fd", "OVMF_CODE.4m.fd", "OVMF_CODE.fd", "ovmf-x86_64-4m-code.bin"].map(String::from);
+    // Names prove nothing: another that hangs is no advice.
+    let starts = |plain: &PathBuf| {
+        CodeFile::open(plain).is_ok_and(|file| {
+            let mut image = vec![0; file.size()];
+            file.read_into(&mut image).is_ok() && smm_use(&image) != SmmUse::Required
+        })
+    };
+    match siblings(path, names.chain(fallback)).find(starts) {
         Some(plain) => format!("use {} in its place", plain.display()),
         None => "use a build without SMM, such as OVMF_CODE_4M.fd, in its place".into(),
     }
@@ -203,7 +214,7 @@ pub(super) fn plain_build_advice(path: &Path) -> String {
 pub(super) fn code_advice(path: &Path) -> String {
     let name = file_name(path);
     let plain = name.replacen("VARS", "CODE", 1).replacen(".ms", "", 1).replacen(".snakeoil", "", 1);
-    match sibling(path, [plain]) {
+    match siblings(path, [plain]).next() {
         Some(code) => format!(", probably {}", code.display()),
         None => String::new(),
     }

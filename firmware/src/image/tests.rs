@@ -58,6 +58,37 @@ fn secure_boot_builds_are_told_by_content() {
     assert!(message.contains("use a build without SMM"), "{message}");
 }
 
+/// What is advised starts, whatever its name says.
+#[test]
+fn the_advised_build_is_one_that_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| fs::copy(debian(from), dir.path().join(to)).unwrap();
+    let advice = |name: &str| {
+        let message =
+            OvmfImage::load_code(&dir.path().join(name)).unwrap().check_smm().unwrap_err().to_string();
+        assert!(message.contains("docs/secure-boot.md"), "{message}");
+        message
+    };
+    copy("OVMF_CODE_4M.secboot.fd", "OVMF_CODE.secboot.4m.fd");
+    copy("OVMF_CODE_4M.secboot.fd", "OVMF_CODE.4m.fd");
+    let message = advice("OVMF_CODE.secboot.4m.fd");
+    assert!(message.contains("use a build without SMM"), "{message}");
+    copy("OVMF_CODE_4M.fd", "OVMF_CODE.fd");
+    let message = advice("OVMF_CODE.secboot.4m.fd");
+    assert!(
+        message.contains(&format!("use {} in its place", dir.path().join("OVMF_CODE.fd").display())),
+        "{message}"
+    );
+    // As Arch and openSUSE name the neighbours.
+    copy("OVMF_CODE_4M.fd", "OVMF_CODE.4m.fd");
+    let message = advice("OVMF_CODE.secboot.4m.fd");
+    assert!(message.contains("OVMF_CODE.4m.fd in its place"), "{message}");
+    copy("OVMF_CODE_4M.secboot.fd", "ovmf-x86_64-smm-ms-code.bin");
+    copy("OVMF_CODE_4M.fd", "ovmf-x86_64-code.bin");
+    let message = advice("ovmf-x86_64-smm-ms-code.bin");
+    assert!(message.contains("ovmf-x86_64-code.bin in its place"), "{message}");
+}
+
 #[test]
 fn a_raw_image_is_read_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
