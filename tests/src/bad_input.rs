@@ -329,6 +329,18 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:", "the same socket"],
     ),
     case(
+        "the resolution of a display adapter that is not there",
+        "[display]\nresolution = \"1280x720\"\n",
+        &[],
+        &["vm.toml:2:", "`resolution` belongs to a display adapter", "adapter = \"bochs\""],
+    ),
+    case(
+        "a display adapter of an unknown kind",
+        "[display]\nadapter = \"vga\"\n",
+        &[],
+        &["vm.toml:2:", "vga", "bochs"],
+    ),
+    case(
         "several errors at once",
         "nam = \"x\"\n[machine]\nmemory = \"1X\"\n[[disk]]\nreadonly = 3\n",
         &[],

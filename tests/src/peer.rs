@@ -54,8 +54,8 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
             format!("pcie-root-port,id=port{index},chassis={index},addr={address},multifunction=on"),
         );
     }
-    if machine.screen.is_some() {
-        option("-device", "ramfb".into());
+    if let Some(lines) = &machine.screen {
+        option("-device", display(lines)?);
         option("-monitor", format!("unix:{},server=on,wait=off", monitor(machine).display()));
     }
     for device in machine.passthrough.peer_devices() {
@@ -80,6 +80,20 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         option("-append", kernel.cmdline.clone());
     }
     Ok(out)
+}
+
+/// The peer's display for these lines of `[display]`.
+fn display(lines: &str) -> Outcome<String> {
+    let word = |key: &str| {
+        let value = lines.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+        value.map(|value| value.trim_matches('"'))
+    };
+    if word("adapter") != Some("bochs") {
+        return Ok("ramfb".into());
+    }
+    let (width, height) =
+        word("resolution").unwrap_or("1920x1080").split_once('x').ok_or("a resolution is WIDTHxHEIGHT")?;
+    Ok(format!("bochs-display,edid=on,xres={width},yres={height}"))
 }
 
 /// The socket of its monitor, if the machine has a screen.

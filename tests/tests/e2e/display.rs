@@ -1,5 +1,6 @@
 //! The screen, keyboard and mouse of a machine: pictures of the firmware and of Linux, VNC viewers, `optimus-vmm ctl`.
 
+mod adapter;
 mod controls;
 mod firmware;
 mod planes;
@@ -8,6 +9,7 @@ mod viewers;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tests::machine::Machine;
 use tests::picture::Picture;
 use tests::run::Running;
 use tests::{Outcome, binary, ensure, lab};
@@ -16,7 +18,8 @@ use crate::Scenario;
 
 /// The scenarios of all files here.
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    [firmware::SCENARIOS, viewers::SCENARIOS, controls::SCENARIOS, planes::SCENARIOS].concat()
+    [firmware::SCENARIOS, viewers::SCENARIOS, controls::SCENARIOS, planes::SCENARIOS, adapter::SCENARIOS]
+        .concat()
 }
 
 /// Where the VNC server of these machines listens: vncsnapshot knows it as display 0.
@@ -58,6 +61,22 @@ fn at_rest(
 fn vncdo<'a>(words: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
     let words: Vec<_> = ["--server", "127.0.0.1::5900", "--timeout", "60"].into_iter().chain(words).collect();
     lab::call("vncdo", &words)
+}
+
+/// A VNC viewer sees the same.
+fn captured(machine: &Machine, picture: &Picture) -> Outcome {
+    let capture = machine.file("capture.png");
+    vncdo(["capture", &capture.display().to_string()])?;
+    let differing = Picture::load(&capture)?.differing(picture, 0);
+    ensure(differing == 0, format!("vncdotool sees {differing} pixels otherwise than a screenshot"))
+}
+
+/// The guest's EDID is well-formed, and prefers 1280 × 720, as was asked for.
+fn decodes(machine: &Machine, hexadecimal: &str) -> Outcome {
+    let file = machine.file("edid.txt");
+    std::fs::write(&file, hexadecimal)?;
+    let said = lab::call("edid-decode", &["--check", "--preferred-timings", &file.display().to_string()])?;
+    ensure(said.contains("1280x720"), format!("the guest's EDID does not prefer 1280x720:\n{said}"))
 }
 
 /// Open files and threads of the process.

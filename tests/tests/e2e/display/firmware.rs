@@ -36,20 +36,26 @@ fn logo() -> Outcome {
 /// Without anything to boot there is the shell, which prints for a while.
 fn shell() -> Outcome {
     let machine = || -> Outcome<Machine> { Ok(Machine::new()?.with_memory("256M").with_screen("")) };
+    let (ours, theirs) = shells(machine, "shell")?;
+    same(&ours, &theirs, CURSOR)?;
+    ensure(ours.count([0, 0, 0]) < ours.width * ours.height, "the screen is black")
+}
+
+/// The shell on our screen, and on the peer's; `name` is that of the files.
+pub(super) fn shells(machine: impl Fn() -> Outcome<Machine>, name: &str) -> Outcome<(Picture, Picture)> {
     let prompt = r"Shell>";
     let ours = machine()?;
     let mut running = ours.start(&Options::default())?;
     running.expect(prompt)?;
-    let file = ours.file("shell.png");
+    let file = ours.file(&format!("{name}.png"));
     let picture = at_rest(CURSOR, some, || screenshot(&file))?;
     let _ = running.kill()?;
-    let theirs = peers(&machine()?, prompt, "shell-peer.ppm")?;
-    same(&picture, &theirs, CURSOR)?;
-    ensure(picture.count([0, 0, 0]) < picture.width * picture.height, "the screen is black")
+    let theirs = peers(&machine()?, prompt, &format!("{name}-peer.ppm"))?;
+    Ok((picture, theirs))
 }
 
 /// A cursor of 8 × 19 pixels may or may not be there.
-const CURSOR: usize = 8 * 19;
+pub(super) const CURSOR: usize = 8 * 19;
 
 /// Whether there is anything on the screen.
 fn some(picture: &Picture) -> bool {
@@ -67,7 +73,7 @@ fn peers(machine: &Machine, pattern: &str, name: &str) -> Outcome<Picture> {
     })
 }
 
-fn same(ours: &Picture, theirs: &Picture, allowed: usize) -> Outcome {
+pub(super) fn same(ours: &Picture, theirs: &Picture, allowed: usize) -> Outcome {
     ensure(
         ours.size() == theirs.size(),
         format!("{:?} pixels, and the peer's {:?}", ours.size(), theirs.size()),

@@ -5,7 +5,7 @@ use tests::picture::Picture;
 use tests::run::{Finished, Options, Running};
 use tests::{Outcome, ensure, lab, program};
 
-use super::{VNC, at_rest, ctl, screenshot, vncdo};
+use super::{VNC, at_rest, captured, ctl, decodes, screenshot};
 use crate::crash::application;
 use crate::igpu::{MBOCHS, none_left, section, with_section};
 use crate::{Scenario, scenario};
@@ -155,20 +155,4 @@ fn shown(machine: &Machine, running: &mut Running, driver: &str, name: &str) -> 
     let file = machine.file(name);
     // A stripe of Linux' console: the firmware's logo has colours too.
     at_rest(0, |picture| picture.count([0, 0xaa, 0xaa]) > 500, || screenshot(&file))
-}
-
-/// A VNC viewer sees the same.
-fn captured(machine: &Machine, picture: &Picture) -> Outcome {
-    let capture = machine.file("capture.png");
-    vncdo(["capture", &capture.display().to_string()])?;
-    let differing = Picture::load(&capture)?.differing(picture, 0);
-    ensure(differing == 0, format!("vncdotool sees {differing} pixels otherwise than a screenshot"))
-}
-
-/// The guest's EDID is well-formed, and prefers what was asked for.
-fn decodes(machine: &Machine, hexadecimal: &str) -> Outcome {
-    let file = machine.file("edid.txt");
-    std::fs::write(&file, hexadecimal)?;
-    let said = lab::call("edid-decode", &["--check", "--preferred-timings", &file.display().to_string()])?;
-    ensure(said.contains("1280x720"), format!("the guest's EDID does not prefer 1280x720:\n{said}"))
 }

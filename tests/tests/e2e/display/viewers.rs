@@ -98,14 +98,14 @@ fn settled(running: &Running, wanted: Option<(usize, usize)>) -> Outcome<(usize,
     }
 }
 
-fn connect() -> Outcome<TcpStream> {
+pub(super) fn connect() -> Outcome<TcpStream> {
     let stream = TcpStream::connect("127.0.0.1:5900")?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     Ok(stream)
 }
 
 /// Version 3.8 without a password, sharing the screen.
-fn handshake(client: &mut TcpStream) -> Outcome {
+pub(super) fn handshake(client: &mut TcpStream) -> Outcome {
     client.read_exact(&mut [0; 12])?;
     client.write_all(b"RFB 003.008\n")?;
     let mut types = [0; 2];
