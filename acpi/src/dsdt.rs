@@ -13,6 +13,7 @@
 //!     FWCF        fw_cfg
 //!     PEG0 …      the functions of the plan, children below bridges
 //!     BAT0 ADP1   battery and power adapter
+//!   TPM_          the TPM, with the firmware's physical presence interface
 //! \_TZ.TZ00      the processors' temperature
 //! \_GPE._E10     what the battery tells
 //! ```
@@ -35,6 +36,7 @@ mod interrupt;
 mod link;
 mod lpc;
 mod thermal;
+mod tpm;
 
 /// Names on bus 0 that the plan's functions cannot have.
 pub(crate) const ROOT_BUS_NAMES: [NameSeg; 7] = [
@@ -72,6 +74,9 @@ pub(crate) fn dsdt(platform: &Platform) -> Vec<u8> {
         ecam::push(&mut system_bus, ecam);
     }
     host_bridge::push(&mut system_bus, platform);
+    if let Some(tpm) = platform.tpm {
+        tpm::push(&mut system_bus, tpm);
+    }
     terms.push(&acpi_tables::aml::Scope::new("\\_SB_".into(), vec![&system_bus]));
     if platform.thermal_zone {
         thermal::push(&mut terms);

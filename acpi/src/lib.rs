@@ -15,7 +15,7 @@
 //! | [`vrom`] | the video BIOS, and the SSDT that reads it |
 //! | `opregion` | the OpRegion of a virtual Intel GPU |
 //! | `dsdt` | the DSDT, one file per kind of device |
-//! | `fixed` | FADT, FACS, MADT, MCFG, WAET, RSDT, RSDP |
+//! | `fixed` | FADT, FACS, MADT, MCFG, TPM2, WAET, RSDT, RSDP |
 
 pub mod aml;
 mod dsdt;
@@ -31,6 +31,7 @@ pub use error::Error;
 pub use opregion::{MAX_OPREGION, OPREGION_ADDRESS_FILE, OPREGION_ADDRESS_SIZE, OPREGION_FILE};
 pub use platform::{
     Battery, Cpu, Ecam, FunctionKind, IoRange, NameSeg, OemIds, PciFunction, PciRoot, Platform, PmProfile,
+    Tpm,
 };
 pub use set::{
     LOADER_FILE, MAX_USER_TABLE, RSDP_FILE, Sizes, TABLES_FILE, Table, TableError, TableSet, VROM_FILE,

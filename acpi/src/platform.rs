@@ -44,6 +44,8 @@ pub struct Platform {
     pub fw_cfg: bool,
     /// A battery and a power adapter.
     pub battery: Option<Battery>,
+    /// A TPM 2.0 at [`vocabulary::tpm::CRB`].
+    pub tpm: Option<Tpm>,
     /// A thermal zone, as laptops have.
     pub thermal_zone: bool,
     /// A video BIOS that is read through `_ROM`.
@@ -113,6 +115,13 @@ pub enum Battery {
     Full,
     /// Registers of the machine ([`vocabulary::battery`]), which announces changes by a general-purpose event.
     Mirror,
+}
+
+/// A Trusted Platform Module 2.0 with a Command Response Buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tpm {
+    /// The firmware can be asked for operations at its next start, through [`vocabulary::tpm::PRESENCE`].
+    pub physical_presence: bool,
 }
 
 /// The OEM fields of every table header (§5.2.6), printable ASCII, padded with spaces.

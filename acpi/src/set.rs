@@ -100,6 +100,9 @@ pub fn build(platform: &Platform) -> Result<TableSet, Error> {
     if let Some(ecam) = platform.ecam {
         listed.push(builder.add(fixed::mcfg(ecam, platform.last_bus(), platform.oem)));
     }
+    if platform.tpm.is_some() {
+        listed.push(builder.add(fixed::tpm2(platform.oem)));
+    }
     listed.push(builder.add(fixed::waet(platform.oem)));
     let vrom = match &platform.vrom {
         Some(vrom) => {

@@ -11,4 +11,5 @@ pub(crate) mod properties;
 pub(crate) mod samples;
 pub(crate) mod simulator;
 mod tools;
+mod tpm;
 mod vrom;

@@ -33,6 +33,7 @@ fn firmware_finds_every_table_once() {
         let mut expected: Vec<&[u8]> = vec![b"APIC", b"DSDT", b"FACP", b"FACS", b"WAET"];
         expected.extend(platform.ecam.map(|_| b"MCFG".as_slice()));
         expected.extend(platform.user_tables.iter().map(|table| &table[..4]));
+        expected.extend(platform.tpm.map(|_| b"TPM2".as_slice()));
         expected.extend(platform.vrom.is_some().then_some(b"SSDT".as_slice()));
         expected.sort_unstable();
         assert_eq!(found, expected, "{which}");
@@ -67,7 +68,7 @@ fn fadt_and_rsdp_lead_to_the_tables() {
     let rsdt = &rsdt[..address(rsdt, 4, 4) as usize];
     assert_eq!(sum(rsdt), 0);
     let listed: Vec<u64> = rsdt[36..].chunks(4).map(|entry| address(entry, 0, 4)).collect();
-    assert_eq!(listed, [at(b"FACP"), at(b"APIC"), at(b"MCFG"), at(b"WAET"), at(b"SSDT")]);
+    assert_eq!(listed, [at(b"FACP"), at(b"APIC"), at(b"MCFG"), at(b"TPM2"), at(b"WAET"), at(b"SSDT")]);
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn individual_tables_have_checksums() {
     let set = build(&samples::laptop()).unwrap();
     let tables = set.individual();
     let signatures: Vec<&[u8]> = tables.iter().map(|table| table.signature.as_slice()).collect();
-    assert_eq!(signatures, [b"FACS", b"DSDT", b"FACP", b"APIC", b"MCFG", b"WAET", b"SSDT", b"RSDT"]);
+    assert_eq!(signatures, [b"FACS", b"DSDT", b"FACP", b"APIC", b"MCFG", b"TPM2", b"WAET", b"SSDT", b"RSDT"]);
     for table in tables.iter().filter(|table| table.signature != *b"FACS") {
         assert_eq!(sum(&table.bytes), 0, "{:?}", table.signature);
     }

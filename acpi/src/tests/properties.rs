@@ -36,14 +36,14 @@ fn ecam() -> impl Strategy<Value = Option<Ecam>> {
 
 pub(crate) fn machine() -> impl Strategy<Value = Platform> {
     let apic_ids = vec(1u32..4, 1..40);
-    (apic_ids, ecam(), functions(), any::<[bool; 8]>(), 0usize..30, 1u16..511).prop_map(
+    (apic_ids, ecam(), functions(), any::<[bool; 10]>(), 0usize..30, 1u16..511).prop_map(
         |(steps, ecam, functions, flags, user_tables, pm_base)| {
             let mut last = 0;
             let cpus = steps.iter().map(|step| {
                 last += step;
                 Cpu { apic_id: last }
             });
-            let [pvpanic, ps2, com1, rtc, fw_cfg, battery, mirror, thermal_zone] = flags;
+            let [pvpanic, ps2, com1, rtc, fw_cfg, battery, mirror, thermal_zone, tpm, presence] = flags;
             let kind = if mirror { Battery::Mirror } else { Battery::Full };
             let laptop = samples::laptop();
             Platform {
@@ -58,6 +58,7 @@ pub(crate) fn machine() -> impl Strategy<Value = Platform> {
                 rtc,
                 fw_cfg,
                 battery: battery.then_some(kind),
+                tpm: tpm.then_some(Tpm { physical_presence: presence }),
                 thermal_zone,
                 ..laptop
             }
@@ -127,7 +128,8 @@ fn check(platform: &Platform, set: &TableSet) {
     let installed = install(set).unwrap();
     let with_ecam = usize::from(platform.ecam.is_some());
     let with_vrom = usize::from(platform.vrom.is_some());
-    assert_eq!(installed.tables.len(), 5 + with_ecam + with_vrom + platform.user_tables.len());
+    let with_tpm = usize::from(platform.tpm.is_some());
+    assert_eq!(installed.tables.len(), 5 + with_ecam + with_vrom + with_tpm + platform.user_tables.len());
     for (_, table) in installed.tables.iter().filter(|(_, table)| !table.starts_with(b"FACS")) {
         assert_eq!(sum(table), 0);
     }

@@ -36,6 +36,7 @@ pub(crate) fn smallest() -> Platform {
         rtc: false,
         fw_cfg: false,
         battery: None,
+        tpm: None,
         thermal_zone: false,
         vrom: None,
         opregion: None,
@@ -75,6 +76,7 @@ pub(crate) fn laptop() -> Platform {
         rtc: true,
         fw_cfg: true,
         battery: Some(Battery::Full),
+        tpm: Some(Tpm { physical_presence: false }),
         thermal_zone: true,
         vrom: None,
         opregion: None,
@@ -96,7 +98,12 @@ pub(crate) fn many_cpus() -> Platform {
 
 /// The laptop with its dGPU's video BIOS and a battery that follows another.
 pub(crate) fn optimus() -> Platform {
-    Platform { battery: Some(Battery::Mirror), vrom: Some(vrom(102_400)), ..laptop() }
+    Platform {
+        battery: Some(Battery::Mirror),
+        tpm: Some(Tpm { physical_presence: true }),
+        vrom: Some(vrom(102_400)),
+        ..laptop()
+    }
 }
 
 /// A video BIOS of so many bytes for the laptop's dGPU; no two pages of it are the same.

@@ -13,6 +13,7 @@
 //! | [`interrupts`] | ISA interrupts, PCI pins and the PIRQ router |
 //! | [`pm`] | the power management block |
 //! | [`battery`] | registers of the battery |
+//! | [`tpm`] | registers of the TPM, and the memory for physical presence |
 //! | [`thermal`] | the temperature of a machine |
 //! | [`cpu`] | vendors, sockets, cores and threads, names of hypervisors |
 //! | [`cpuid`] | bits of CPUID and their names |
@@ -54,6 +55,7 @@ pub mod resolution;
 pub mod scalar;
 pub mod size;
 pub mod thermal;
+pub mod tpm;
 pub mod vfio;
 pub mod vnc;
 

@@ -114,6 +114,7 @@ pub fn platform(
         rtc: true,
         fw_cfg: plan.machine.fw_cfg_device,
         battery: None,
+        tpm: None,
         thermal_zone: plan.smbios.chassis_type.is_portable(),
         vrom: None,
         opregion: additions.opregion.clone(),
