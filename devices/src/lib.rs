@@ -31,6 +31,7 @@ pub mod serial;
 mod test_support;
 pub mod threads;
 pub mod time;
+pub mod tpm;
 pub mod usb;
 pub mod vfio;
 pub mod virtio;

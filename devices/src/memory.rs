@@ -5,8 +5,34 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, MemoryRegionAddress};
+
 /// Guest RAM. Cloning is cheap: the mappings are shared.
 pub type GuestRam = vm_memory::GuestMemoryMmap<()>;
+
+/// Writes zeros over all of guest memory that holds something else, a piece at a time. What was never written stays so, and takes nothing
+/// of the host's memory.
+///
+/// # Errors
+/// The memory cannot be reached.
+pub fn clear(ram: &GuestRam) -> Result<(), GuestMemoryError> {
+    const PIECE: usize = 64 << 10;
+    let (zeros, mut found) = (vec![0; PIECE], vec![0; PIECE]);
+    for region in ram.iter() {
+        let mut at = 0;
+        while at < region.len() {
+            let len = usize::try_from(region.len() - at).map_or(PIECE, |left| left.min(PIECE));
+            let (Some(found), Some(zeros)) = (found.get_mut(..len), zeros.get(..len)) else { break };
+            let place = MemoryRegionAddress(at);
+            region.read_slice(found, place)?;
+            if found != zeros {
+                region.write_slice(zeros, place)?;
+            }
+            at += len as u64;
+        }
+    }
+    Ok(())
+}
 
 /// A window of guest-physical memory backed by host memory that the guest may read and execute but not write: its
 /// writes arrive at the device that owns the window. Hidden, every access arrives there.
@@ -96,4 +122,26 @@ pub trait WindowMapper: Send + Sync {
     /// Undoes a successful [`WindowMapper::map`] with the same arguments. When it returns, no vCPU and no other device
     /// reaches the memory any more.
     fn unmap(&self, base: u64, memory: &HostMemory);
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::GuestAddress;
+
+    use super::*;
+
+    #[test]
+    fn all_memory_is_cleared() {
+        // Sizes that are no multiples of a piece.
+        let ranges = [(GuestAddress(0), 0x2_3000), (GuestAddress(1 << 32), 0x1000)];
+        let ram = GuestRam::from_ranges(&ranges).unwrap();
+        let places = [0, 0xffff, 0x1_0000, 0x2_2fff, 1 << 32, (1 << 32) + 0xfff];
+        for at in places {
+            ram.write_obj(7u8, GuestAddress(at)).unwrap();
+        }
+        clear(&ram).unwrap();
+        for at in places {
+            assert_eq!(ram.read_obj::<u8>(GuestAddress(at)).unwrap(), 0, "{at:#x}");
+        }
+    }
 }
