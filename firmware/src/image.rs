@@ -16,10 +16,13 @@ use vocabulary::memory::FOUR_GIB;
 
 mod error;
 pub(crate) mod fv;
+mod pei;
 mod smm;
+mod tpm;
 
 pub use error::ImageError;
 pub use smm::{SmmUse, smm_use};
+pub use tpm::knows_tpm;
 
 use crate::input::{self, InputError};
 use fv::{FFS2_FV, FFS3_FV, NV_DATA_FV, VOLUME_TOP_FILE, Volume};
@@ -207,6 +210,17 @@ pub fn check_smm(path: &Path, image: &[u8]) -> Result<SmmUse, ImageError> {
             Err(ImageError::NeedsSmm { path: path.into(), advice: error::plain_build_advice(path) })
         }
         verdict => Ok(verdict),
+    }
+}
+
+/// Refuses an image that leaves a TPM alone. As [`check_smm`], this takes a while.
+///
+/// # Errors
+/// [`ImageError::NoTpm`].
+pub fn check_tpm(path: &Path, image: &[u8]) -> Result<(), ImageError> {
+    match knows_tpm(image) {
+        Some(false) => Err(ImageError::NoTpm { path: path.into() }),
+        Some(true) | None => Ok(()),
     }
 }
 

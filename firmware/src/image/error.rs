@@ -33,6 +33,16 @@ pub enum ImageError {
         /// The file.
         path: PathBuf,
     },
+    /// A build that leaves a TPM alone.
+    #[error(
+        "the firmware image {} has no modules for a TPM: nobody would start it, and Windows would show it as failing; use another build, \
+         such as Debian's, Ubuntu's or Arch's 4 MiB images, or take the [tpm] section out",
+        path.display()
+    )]
+    NoTpm {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing in it.
     #[error("the firmware image {} is empty", path.display())]
     Empty {

@@ -4,33 +4,17 @@
 //! before any output, on a machine without SMRAM: SmmAccessPei finds no ESMRAMC bits and stops. File names say
 //! nothing reliable, so the content is asked: is SmmAccessPei among the PEI modules?
 //!
-//! Those modules lie in the first of two volumes that the LZMA stream of FVMAIN_COMPACT holds. Unpacking all of it
-//! (13 MiB) would cost a tenth of a second at each start, but the PEI files come first, in the order in which the build
-//! script lists them: SmmAccessPei directly in front of CpuMpPei, which every build has. So less than 100 KiB of output
-//! decide, in some two milliseconds. Without either module, the free space behind the last file ends the search.
-//!
-//! Layout: UEFI Platform Initialization specification, volume 3, sections 3.2.3 and 3.2.5 (GUID-defined sections);
-//! edk2 MdeModulePkg/Include/Guid/LzmaDecompress.h; OvmfPkg/OvmfPkgX64.fdf (the order of volumes and modules).
+//! The build script lists it directly in front of CpuMpPei, which every build has. So less than 100 KiB of unpacked modules
+//! decide, in some two milliseconds.
 
-use std::io::Read;
-
-use lzma_rust2::LzmaReader;
 use uuid::{Uuid, uuid};
 
-use super::fv::{FILE_HEADER, File, Volume, align_up, files, guid_at, u16_at, u24_at, u32_at, u64_at};
+use super::pei::first_module;
 
 /// OvmfPkg/SmmAccess/SmmAccessPei.inf FILE_GUID.
 const SMM_ACCESS_PEI: Uuid = uuid!("6c0e75b4-b0b9-44d1-8210-3377d7b4e066");
 /// UefiCpuPkg/CpuMpPei/CpuMpPei.inf FILE_GUID.
 const CPU_MP_PEI: Uuid = uuid!("edadeb9d-ddba-48bd-9d22-c1c169c8c5c6");
-/// LZMA_CUSTOM_DECOMPRESS_GUID.
-const LZMA_SECTION: Uuid = uuid!("ee4e5898-3914-4259-9d6e-dc7bd79403cf");
-const SECTION_GUID_DEFINED: u8 = 0x02;
-const SECTION_VOLUME_IMAGE: u8 = 0x17;
-/// The whole PEI volume of every known build is 0xE0000 bytes; what comes after twice that is not asked.
-const LIMIT: usize = 2 << 20;
-/// Unpack in steps of this many bytes, so that little is unpacked behind the answer.
-const STEP: usize = 8 << 10;
 
 /// What the modules of an image say about SMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,117 +29,9 @@ pub enum SmmUse {
 
 /// Looks for SMM modules in a CODE (or combined) image. Takes a few milliseconds in a release build.
 pub fn smm_use(image: &[u8]) -> SmmUse {
-    volumes(image).find_map(|volume| compressed(volume).map(scan)).unwrap_or(SmmUse::Unknown)
-}
-
-/// The volumes of an image that store files, each from its first byte to its end.
-fn volumes(image: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = 0usize;
-    std::iter::from_fn(move || {
-        loop {
-            let rest = image.get(at..).filter(|rest| !rest.is_empty())?;
-            match Volume::parse(rest) {
-                Some(volume) => {
-                    let length = usize::try_from(volume.length).ok()?;
-                    at = at.checked_add(length)?;
-                    return Some(rest.get(..length).unwrap_or(rest));
-                }
-                None => at = at.checked_add(4096)?,
-            }
-        }
-    })
-}
-
-/// The LZMA stream of the first file in `volume` that is one, with its 13-byte header.
-fn compressed(volume: &[u8]) -> Option<&[u8]> {
-    let first = Volume::parse(volume)?.first_file;
-    files(volume, first).find_map(|(at, file)| {
-        let body = volume.get(at.checked_add(file.header)?..at.checked_add(file.size)?)?;
-        let mut size = u24_at(body, 0)?;
-        let mut guid = 4;
-        if size == 0xff_ffff {
-            size = usize::try_from(u32_at(body, 4)?).ok()?;
-            guid = 8;
-        }
-        let data = usize::from(u16_at(body, guid + 16)?);
-        let is_lzma = *body.get(3)? == SECTION_GUID_DEFINED && guid_at(body, guid)? == LZMA_SECTION;
-        body.get(data..size).filter(|_| is_lzma)
-    })
-}
-
-/// An LZMA stream that is unpacked only as far as it is looked at.
-struct Unpacker<'a> {
-    reader: LzmaReader<&'a [u8]>,
-    out: Vec<u8>,
-}
-
-impl<'a> Unpacker<'a> {
-    fn new(stream: &'a [u8]) -> Option<Self> {
-        let properties = *stream.first()?;
-        let window = usize::try_from(u32_at(stream, 1)?).ok()?.clamp(4096, LIMIT);
-        // Nothing behind LIMIT is asked for, so a larger window than that can never be referred to.
-        let window = u32::try_from(window).ok()?;
-        let size = u64_at(stream, 5)?;
-        let reader = LzmaReader::new_with_props(stream.get(13..)?, size, properties, window, None).ok()?;
-        Some(Self { reader, out: Vec::with_capacity(8 * STEP) })
-    }
-
-    /// The output from 0 to at least `end`, or `None` where the stream ends, breaks or passes [`LIMIT`] before.
-    fn upto(&mut self, end: usize) -> Option<&[u8]> {
-        if end > LIMIT {
-            return None;
-        }
-        while self.out.len() < end {
-            let had = self.out.len();
-            self.out.resize((had + STEP).min(LIMIT), 0);
-            let got = self.reader.read(self.out.get_mut(had..)?).ok()?;
-            self.out.truncate(had + got);
-            if got == 0 {
-                return None;
-            }
-        }
-        Some(&self.out)
-    }
-}
-
-fn scan(stream: &[u8]) -> SmmUse {
-    match Unpacker::new(stream).and_then(|mut unpacker| scan_pei(&mut unpacker)) {
-        Some(true) => SmmUse::Required,
-        Some(false) => SmmUse::NotUsed,
+    match first_module(image, &[SMM_ACCESS_PEI, CPU_MP_PEI]) {
+        Some(Some(SMM_ACCESS_PEI)) => SmmUse::Required,
+        Some(_) => SmmUse::NotUsed,
         None => SmmUse::Unknown,
     }
-}
-
-/// Walks the sections to the first volume (PEIFV) and its files: is SmmAccessPei among them?
-fn scan_pei(unpacker: &mut Unpacker<'_>) -> Option<bool> {
-    let mut at = 0usize;
-    let base = loop {
-        let out = unpacker.upto(at.checked_add(8)?)?;
-        let mut size = u24_at(out, at)?;
-        let mut header = 4;
-        if size == 0xff_ffff {
-            size = usize::try_from(u32_at(out, at + 4)?).ok()?;
-            header = 8;
-        }
-        if *out.get(at + 3)? == SECTION_VOLUME_IMAGE {
-            break at + header;
-        }
-        at = align_up(at.checked_add(size.max(4))?, 4)?;
-    };
-    let out = unpacker.upto(base.checked_add(STEP)?)?;
-    let volume = Volume::parse(out.get(base..)?)?;
-    let end = base.checked_add(usize::try_from(volume.length).ok()?)?;
-    let mut at = base.checked_add(volume.first_file)?;
-    while at.checked_add(FILE_HEADER + 8)? <= end {
-        let out = unpacker.upto(at + FILE_HEADER + 8)?;
-        let Some(file) = File::parse(out.get(at..)?) else { break };
-        if file.name == SMM_ACCESS_PEI {
-            return Some(true);
-        }
-        if file.name == CPU_MP_PEI {
-            return Some(false);
-        }
-        at = base.checked_add(align_up(at.checked_add(file.size)?.checked_sub(base)?, 8)?)?;
-    }
-    Some(false)
 }

@@ -89,6 +89,39 @@ fn the_advised_build_is_one_that_starts() {
     assert!(message.contains("ovmf-x86_64-code.bin in its place"), "{message}");
 }
 
+/// The image with another name for one of its PEI modules, the part that is looked at packed anew.
+fn with_module_renamed(image: &[u8], name: uuid::Uuid) -> Vec<u8> {
+    let stream = pei::volumes(image).find_map(pei::compressed).unwrap();
+    let mut reader = lzma_rust2::LzmaReader::new_mem_limit(stream, u32::MAX, None).unwrap();
+    let mut modules = vec![0; pei::LIMIT];
+    io::Read::read_exact(&mut reader, &mut modules).unwrap();
+    let at = modules.windows(16).position(|bytes| bytes == name.to_bytes_le()).unwrap();
+    modules[at] ^= 1;
+    let options = lzma_rust2::LzmaOptions::with_preset(3);
+    let size = Some(modules.len() as u64);
+    let mut writer = lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, size).unwrap();
+    io::Write::write_all(&mut writer, &modules).unwrap();
+    let packed = writer.finish().unwrap();
+    let start = stream.as_ptr().addr() - image.as_ptr().addr();
+    let mut renamed = image.to_vec();
+    renamed[start..start + packed.len()].copy_from_slice(&packed);
+    renamed
+}
+
+#[test]
+fn builds_without_a_tpm_are_told_by_content() {
+    let code = debian_bytes("OVMF_CODE_4M.fd");
+    assert_eq!(knows_tpm(&code), Some(true));
+    check_tpm(Path::new("OVMF_CODE.fd"), &code).unwrap();
+    let packed = with_module_renamed(&code, uuid::uuid!("a0c98b77-cba5-4bb8-993b-4af6ce33ece4"));
+    assert_eq!(knows_tpm(&packed), Some(false));
+    // All else is as it was.
+    assert_eq!(smm_use(&packed), SmmUse::NotUsed);
+    let message = check_tpm(Path::new("OVMF_CODE.fd"), &packed).unwrap_err().to_string();
+    assert!(message.contains("OVMF_CODE.fd has no modules for a TPM"), "{message}");
+    assert_eq!(knows_tpm(&[0; 4096]), None);
+}
+
 #[test]
 fn a_raw_image_is_read_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -127,7 +160,9 @@ fn every_shipped_image_is_told_for_what_it_is() {
                 let needs_smm =
                     ["secboot", "ms", "snakeoil"].iter().any(|mark| name.contains(&format!(".{mark}")));
                 let expected = if needs_smm { SmmUse::Required } else { SmmUse::NotUsed };
-                assert_eq!(smm_use(verdict.unwrap().bytes()), expected, "{}", path.display());
+                let image = verdict.unwrap();
+                assert_eq!(smm_use(image.bytes()), expected, "{}", path.display());
+                assert_eq!(knows_tpm(image.bytes()), Some(true), "{}", path.display());
             } else {
                 continue;
             }
