@@ -148,6 +148,18 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:", "does not say which interface", "add `interface"],
     ),
     case(
+        "a TPM of the host's with a state",
+        "[tpm]\npath = \"/dev/tpmrm0\"\nstate = \"tpm\"\n",
+        &[],
+        &["vm.toml:3:", "`state` is about an emulated TPM", "leave `path` out"],
+    ),
+    case(
+        "a TPM of the host's that is none",
+        "[tpm]\npath = \"/dev/sda\"\n",
+        &[],
+        &["vm.toml:2:", "\"/dev/sda\" is not the device of a TPM", "/dev/tpmrm0"],
+    ),
+    case(
         "a network card with keys of another backend",
         "[[net]]\nbackend = \"tap\"\ninterface = \"tap0\"\nforward = [\"tcp:2222->22\"]\n",
         &[],
@@ -488,6 +500,24 @@ pub const FILES: &[Case] = &[
         "@FIRMWARE@[[shmem]]\npath = \"none/memory\"\nsize = \"1M\"\n",
         &[],
         &["shmem[0]", "none/memory", "No such file or directory", "folder must exist"],
+    ),
+    case(
+        "a TPM's state that is a file",
+        "@FIRMWARE@[tpm]\nstate = \"state\"\n",
+        &[("state", Content::Text("no folder"))],
+        &["tpm: ", "state is not a folder", "give another `state`"],
+    ),
+    case(
+        "a folder of other things for a TPM's state",
+        "@FIRMWARE@[tpm]\nstate = \".\"\n",
+        &[],
+        &["tpm: ", "none is the state of a TPM 2.0 (tpm2-00.permall)", "put the file back"],
+    ),
+    case(
+        "a TPM of the host's that is not there",
+        "@FIRMWARE@[tpm]\npath = \"/dev/tpmrm99\"\n",
+        &[],
+        &["tpm: ", "cannot open the host's TPM /dev/tpmrm99", "leave `path` out"],
     ),
     case(
         "qcow2 for raw",

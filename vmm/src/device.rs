@@ -22,6 +22,7 @@ pub(crate) mod net;
 pub(crate) mod rng;
 pub(crate) mod screen;
 pub(crate) mod shmem;
+pub(crate) mod tpm;
 mod trouble;
 pub(crate) mod usb;
 pub(crate) mod vbios;
@@ -47,6 +48,8 @@ pub use display::Display;
 pub use net::Net;
 pub use rng::Rng;
 pub use shmem::Shmem;
+pub use tpm::Tpm;
+pub(crate) use tpm::TpmKind;
 pub(crate) use trouble::Trouble;
 pub use usb::Usb;
 pub use vbios::Vbios;
@@ -95,7 +98,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Usb, Battery, Display, Vbios);
+devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Usb, Battery, Tpm, Display, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {

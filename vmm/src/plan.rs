@@ -22,6 +22,7 @@ pub mod report;
 mod resources;
 #[cfg(test)]
 mod tests;
+mod tpm;
 mod tuning;
 mod vbios;
 pub mod verify;
@@ -156,7 +157,8 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
     }
     let claims = resources::plan(&config, &mut problems);
     Findings::check(problems)?;
-    let warnings = warnings.into_iter().chain(direct::warnings(&config)).collect();
+    let warnings =
+        warnings.into_iter().chain(direct::warnings(&config)).chain(tpm::warning(&config)).collect();
     let Config {
         name,
         uuid,

@@ -24,6 +24,7 @@ use crate::device::display::DisplaySection;
 use crate::device::net::NetSection;
 use crate::device::rng::RngSection;
 use crate::device::shmem::ShmemSection;
+use crate::device::tpm::TpmSection;
 use crate::device::usb::UsbSection;
 
 /// One virtual machine of optimus-vmm.
@@ -61,6 +62,7 @@ pub struct VmFile {
     /// A fw_cfg item for the firmware or the guest, `opt/ovmf/…` for example. Repeat the section for more.
     pub fw_cfg: Vec<FwCfgSection>,
     pub battery: Option<BatterySection>,
+    pub tpm: Option<TpmSection>,
     pub acpi: AcpiSection,
     pub display: Option<DisplaySection>,
     pub serial: SerialSection,

@@ -49,6 +49,7 @@ pub(super) fn resolve(
         vfio,
         fw_cfg,
         battery,
+        tpm,
         acpi,
         display,
         serial,
@@ -94,6 +95,7 @@ pub(super) fn resolve(
     devices.add(rng.resolve());
     devices.add(cdroms);
     devices.add(sata);
+    devices.add(tpm.map(|tpm| tpm.resolve(&name, &mut resolver)));
     devices.add(usb.resolve(display.is_some(), &mut resolver));
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {

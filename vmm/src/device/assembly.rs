@@ -21,7 +21,7 @@ use devices::virtio::pci::VirtioPci;
 use super::Trouble;
 use super::cdrom::CdromFacts;
 use super::disk::DiskFacts;
-use super::net::{NetFacts, Supervisor};
+use super::net::NetFacts;
 use crate::events::EventLog;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::power_supply::PowerSupplies;
@@ -79,8 +79,10 @@ pub(crate) struct Made {
     pub sata: [Option<Attached>; PORTS],
     /// What it is told of the network cards.
     pub nets: Vec<NetFacts>,
-    /// Those who look after programs that devices need.
-    pub programs: Vec<Supervisor>,
+    /// Those who look after programs that devices need. Dropped, each ends its program.
+    pub programs: Vec<Box<dyn Send>>,
+    /// Files of fw_cfg that tell the firmware of devices.
+    pub firmware_files: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl fmt::Debug for Made {
@@ -107,6 +109,8 @@ pub(crate) struct Assembly<'a> {
     pub root: &'a Arc<RootComplex>,
     /// Ports.
     pub io: &'a Arc<Bus>,
+    /// Memory that is not RAM.
+    pub memory: &'a Arc<Bus>,
     /// The number of vCPUs.
     pub cpus: usize,
     /// Guest memory.

@@ -30,7 +30,6 @@ use crate::topology::Placed;
 
 pub(crate) use bridge::PLACES as BRIDGE_HELPERS;
 use connect::{Connection, Refusal};
-pub(crate) use passt::Supervisor;
 pub(crate) use stations::check_all;
 
 /// A virtio network card.
@@ -376,7 +375,7 @@ impl Opened for OpenNet {
         let key = net.section().to_string();
         if let Some((passt, child)) = passt {
             let supervisor = passt.supervise(child, &key, Arc::clone(&cable)).map_err(why)?;
-            machine.made.programs.push(supervisor);
+            machine.made.programs.push(Box::new(supervisor));
         }
         machine.made.nets.push(NetFacts {
             key,

@@ -45,6 +45,8 @@ pub enum Section {
     FwCfg(usize),
     /// `[battery]`.
     Battery,
+    /// `[tpm]`.
+    Tpm,
     /// The n-th `[[acpi.table]]`.
     AcpiTable(usize),
     /// `[display]`.
@@ -86,6 +88,7 @@ impl Section {
             Self::Vfio(index) => ("vfio", Some(index)),
             Self::FwCfg(index) => ("fw_cfg", Some(index)),
             Self::Battery => ("battery", None),
+            Self::Tpm => ("tpm", None),
             Self::AcpiTable(index) => ("acpi.table", Some(index)),
             Self::Display => ("display", None),
             Self::Serial => ("serial", None),

@@ -230,7 +230,7 @@ fn start_and_run(
     vcpus.resume();
     // The look into the firmware's image takes as long as all before it. The guest's first instructions need not wait: a
     // firmware that this machine cannot run has done nothing by then.
-    if let Err(failure) = board.devices.flash.check_smm() {
+    if let Err(failure) = board.devices.flash.check() {
         end::stop(vcpus, &consoles, board.passthrough.as_ref());
         return Err(flash::with_line(&plan, failure));
     }

@@ -26,8 +26,6 @@ use super::connect::Trouble;
 use super::resolvers::{self, NameServers};
 use crate::programs;
 
-pub(crate) use supervisor::Supervisor;
-
 /// How long a passt may take to begin.
 const BEGIN: Duration = Duration::from_secs(1);
 /// How long after its last word a passt that cannot work is gone.

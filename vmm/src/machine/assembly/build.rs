@@ -34,7 +34,7 @@ use crate::cpu::cpuid::Supported;
 use crate::device::Trouble;
 use crate::device::cdrom::CdromFacts;
 use crate::device::disk::DiskFacts;
-use crate::device::net::{NetFacts, Supervisor};
+use crate::device::net::NetFacts;
 use crate::device::{Assembly, DeviceError, Made, add_function};
 use crate::events::{Event, EventLog};
 use crate::kvm;
@@ -106,7 +106,7 @@ pub(in crate::machine) struct Board {
     /// What they are told of the network cards.
     pub nets: Vec<NetFacts>,
     /// Those who look after programs that devices need. They end with the machine.
-    pub programs: Vec<Supervisor>,
+    pub programs: Vec<Box<dyn Send>>,
     /// The kernel that starts without firmware.
     pub direct: Option<Direct>,
     /// The devices of the host, after those that the guest sees: they are closed when both are gone.
@@ -264,6 +264,7 @@ pub(in crate::machine) fn board(
     let mut assembly = Assembly {
         root: &root,
         io: &io,
+        memory: &memory,
         cpus: plan.topology.count() as usize,
         ram: &ram,
         interrupts: &interrupts,
@@ -291,10 +292,12 @@ pub(in crate::machine) fn board(
         sata: _,
         nets,
         programs,
+        firmware_files,
     } = assembly.made;
     let vbios = additions.devices.vbios.clone();
     let opregion = passthrough.as_ref().and_then(Passthrough::opregion);
-    let extras = items::Extras { additions, kernel, items, smbios: connections.smbios, opregion };
+    let smbios = connections.smbios;
+    let extras = items::Extras { additions, kernel, items, firmware_files, smbios, opregion };
     let live = items::Live { ramfb, mch: Arc::clone(&mch), root: Arc::clone(&root) };
     let fw_cfg = items::build(plan, supported, live, extras, &ram, &connections.events)?;
 

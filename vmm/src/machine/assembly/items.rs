@@ -34,6 +34,8 @@ pub(in crate::machine) struct Extras {
     pub kernel: Option<KernelHandoff>,
     /// The user's items, by name.
     pub items: Vec<(String, Box<dyn Content>)>,
+    /// What devices tell the firmware, by name.
+    pub firmware_files: Vec<(&'static str, Vec<u8>)>,
     /// What the machine says of itself.
     pub smbios: Smbios,
     /// The display GPU's OpRegion.
@@ -69,12 +71,16 @@ pub(in crate::machine) fn build(
     if let Some(order) = boot_order::of(plan) {
         builder = builder.file("bootorder", order);
     }
-    let Extras { mut additions, kernel, items, smbios: Smbios { anchor, tables }, opregion } = extras;
+    let Extras { mut additions, kernel, items, firmware_files, smbios, opregion } = extras;
+    let Smbios { anchor, tables } = smbios;
     builder = builder.file(smbios::ANCHOR_FILE, anchor.to_vec()).file(smbios::TABLES_FILE, tables);
     if let Some(kernel) = kernel {
         builder = with_kernel(builder, kernel);
     }
     builder = screen::offer(builder, live.ramfb.as_ref());
+    for (name, content) in firmware_files {
+        builder = builder.file(name, content);
+    }
     for (name, content) in items {
         builder = builder.file(&name, content);
     }

@@ -5,6 +5,7 @@ mod contents;
 
 use std::io;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use std::time::{Duration, Instant};
 use devices::bus::{Bus, Priority};
 use devices::pflash::{FlashBacking, Pflash};
 use devices::time::Alarm;
-use firmware::image::{self, CodeFile, FlashMap, ImageError, SmmUse};
+use firmware::image::{self, CodeFile, FlashMap, ImageError};
 use firmware::nvram::{self, NvramError, NvramStore};
 use vm_memory::MmapRegion;
 use vocabulary::AddressRange;
 
 use crate::config::{Firmware, FirmwareKind};
+use crate::device::Tpm;
 use crate::finding::{Finding, Findings, Section};
 use crate::kvm::slots::Slots;
 use crate::machine::refused;
@@ -30,7 +32,13 @@ pub(in crate::machine) struct FlashFiles {
     code: Arc<MmapRegion>,
     vars: Option<(Arc<MmapRegion>, NvramStore)>,
     map: FlashMap,
-    smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
+    check: Option<JoinHandle<Result<(), ImageError>>>,
+}
+
+/// Refuses firmware that cannot run on this machine, or not with its TPM.
+fn check(path: &Path, bytes: &[u8], tpm: bool) -> Result<(), ImageError> {
+    image::check_smm(path, bytes)?;
+    if tpm { image::check_tpm(path, bytes) } else { Ok(()) }
 }
 
 /// The store of the variables, and what it holds in memory for the guest.
@@ -55,7 +63,7 @@ pub(in crate::machine) fn look(plan: &MachinePlan) -> Vec<Finding> {
             return file.read_raw_into(&mut bytes).map(|()| None);
         }
         let info = file.read_into(&mut bytes)?;
-        image::check_smm(code, &bytes)?;
+        check(code, &bytes, has_tpm(plan))?;
         Ok(Some(info))
     };
     let info = match read() {
@@ -67,6 +75,11 @@ pub(in crate::machine) fn look(plan: &MachinePlan) -> Vec<Finding> {
         Ok(()) => Vec::new(),
         Err(error) => vec![about_vars(plan, &error)],
     }
+}
+
+/// Whether the machine has a TPM, which its firmware is to know.
+pub(in crate::machine) fn has_tpm(plan: &MachinePlan) -> bool {
+    plan.devices.one::<Tpm>().is_some()
 }
 
 fn about_code(plan: &MachinePlan, error: &ImageError) -> Finding {
@@ -95,8 +108,8 @@ pub(in crate::machine) fn with_line(plan: &MachinePlan, failure: Failure) -> Fai
 
 impl FlashFiles {
     /// Opens the firmware's files; the variables are made from their template at the first run. A raw image is taken as
-    /// it is.
-    pub(in crate::machine) fn open(firmware: &Firmware) -> Result<Self, Failure> {
+    /// it is. `tpm` says that the machine has a TPM.
+    pub(in crate::machine) fn open(firmware: &Firmware, tpm: bool) -> Result<Self, Failure> {
         let path = &firmware.code;
         let file = CodeFile::open(path)?;
         let erased = Erased::new().map_err(refused("make memory for erased flash"))?;
@@ -104,7 +117,7 @@ impl FlashFiles {
         let bytes = contents(&mut code);
         if firmware.kind == FirmwareKind::Raw {
             let map = image::flash_map(bytes.len() as u64, 0)?;
-            return Ok(Self { code: Arc::new(code), vars: None, map, smm: None });
+            return Ok(Self { code: Arc::new(code), vars: None, map, check: None });
         }
         let info = image::inspect(path, bytes)?;
         let vars = match info.builtin_vars {
@@ -123,19 +136,19 @@ impl FlashFiles {
         let code = Arc::new(code);
         let map = image::flash_map(code.size() as u64, vars_size)?;
         // Unpacking takes longer than the rest of the start: it goes on beside it.
-        let smm = std::thread::Builder::new()
-            .name("check-smm".into())
+        let check = std::thread::Builder::new()
+            .name("check-firmware".into())
             .spawn({
                 let (path, code) = (path.clone(), Arc::clone(&code));
                 move || {
                     // SAFETY: `code` keeps the mapping, which is of this size. Nobody writes to it from here on: the guest
                     // sees it read-only, and a read-only `Pflash` refuses to program.
                     let bytes = unsafe { std::slice::from_raw_parts(code.as_ptr(), code.size()) };
-                    image::check_smm(&path, bytes)
+                    check(&path, bytes, tpm)
                 }
             })
             .map_err(refused("start a thread"))?;
-        Ok(Self { code, vars, map, smm: Some(smm) })
+        Ok(Self { code, vars, map, check: Some(check) })
     }
 
     /// Puts the units on the memory bus.
@@ -145,7 +158,7 @@ impl FlashFiles {
         slots: &Slots,
         alarm: Arc<dyn Alarm>,
     ) -> Result<Flash, Failure> {
-        let Self { code, vars, map, smm } = self;
+        let Self { code, vars, map, check } = self;
         let put = |base: u64, unit: &Arc<Pflash>, size: u64| {
             if let Some(range) = AddressRange::new(base, size) {
                 memory.insert(
@@ -165,7 +178,7 @@ impl FlashFiles {
             put(map.vars, &vars, map.vars_size);
             units.push(vars);
         }
-        Ok(Flash { units, smm })
+        Ok(Flash { units, check })
     }
 }
 
@@ -173,23 +186,23 @@ impl FlashFiles {
 #[derive(Default)]
 pub(in crate::machine) struct Flash {
     units: Vec<Arc<Pflash>>,
-    smm: Option<JoinHandle<Result<SmmUse, ImageError>>>,
+    check: Option<JoinHandle<Result<(), ImageError>>>,
 }
 
 impl Flash {
     /// Refuses a firmware that needs System Management Mode, which this machine does not have: it would hang before its
-    /// first output.
-    pub(in crate::machine) fn check_smm(&mut self) -> Result<(), Failure> {
-        match self.smm.take().map(JoinHandle::join) {
+    /// first output. Also one that leaves the machine's TPM alone.
+    pub(in crate::machine) fn check(&mut self) -> Result<(), Failure> {
+        match self.check.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => Err(error.into()),
             Some(Err(panic)) => resume_unwind(panic),
-            Some(Ok(Ok(_))) | None => Ok(()),
+            Some(Ok(Ok(()))) | None => Ok(()),
         }
     }
 
     /// Back to the power-on state, with all changes on the disk.
     pub(in crate::machine) fn reset(&self) {
-        let Self { units, smm: _ } = self;
+        let Self { units, check: _ } = self;
         units.iter().for_each(|unit| unit.reset());
     }
 

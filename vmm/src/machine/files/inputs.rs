@@ -52,7 +52,8 @@ impl Inputs {
         Findings::check(std::mem::take(&mut files.problems))?;
         let Files { additions, roms, kernel, items, devices, problems: _ } = files;
         // The variables come last: they are made from their template at the first run.
-        let flash = plan.firmware.as_ref().map(FlashFiles::open).transpose();
+        let flash = plan.firmware.as_ref();
+        let flash = flash.map(|firmware| FlashFiles::open(firmware, flash::has_tpm(plan))).transpose();
         let flash = flash.map_err(|failure| flash::with_line(plan, failure))?;
         Ok(Self { additions, roms, kernel, items, flash, devices })
     }

@@ -281,6 +281,15 @@ pub(super) static FILE: Section = Section {
             required: &["mode"],
             alternatives: &[],
         })),
+        ("tpm", Keys(Section {
+            keys: &[
+                ("state", Format("path", None)),
+                ("certificates", Boolean),
+                ("path", Format("path", None)),
+            ],
+            required: &[],
+            alternatives: &[],
+        })),
         ("acpi", Keys(Section {
             keys: &[
                 ("table", List(&Keys(Section {
