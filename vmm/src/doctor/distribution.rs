@@ -31,6 +31,7 @@ impl Family {
 pub(super) enum Package {
     Ovmf,
     Passt,
+    Swtpm,
     AcpiCall,
 }
 
@@ -206,6 +207,7 @@ impl Distribution {
         let names = match package {
             Package::Ovmf => ["edk2-ovmf", "ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "qemu"],
             Package::Passt => ["passt"; 5],
+            Package::Swtpm => ["swtpm"; 5],
             Package::AcpiCall => ["acpi_call-dkms", "acpi-call-dkms", "", "", "acpi_call"],
         };
         let [arch, debian, fedora, suse, nixos] = names;

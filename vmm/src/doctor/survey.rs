@@ -94,9 +94,12 @@ pub struct Survey {
     pub firmware: Option<PathBuf>,
     /// passt is installed.
     pub passt: bool,
-    /// How OVMF and passt are installed here.
+    /// swtpm is installed.
+    pub swtpm: bool,
+    /// How OVMF, passt and swtpm are installed here.
     pub install_firmware: String,
     pub install_passt: String,
+    pub install_swtpm: String,
     /// What could not be read, in sentences.
     pub unanswered: Vec<String>,
 }
@@ -154,8 +157,10 @@ impl Survey {
             others: pci.others,
             firmware: programs.firmware.into_iter().next(),
             passt: programs.passt.is_some(),
+            swtpm: programs.swtpm.is_some(),
             install_firmware: distribution.install(Package::Ovmf),
             install_passt: distribution.install(Package::Passt),
+            install_swtpm: distribution.install(Package::Swtpm),
             unanswered: verdicts("unanswered", facts, distribution)
                 .into_iter()
                 .map(|verdict| format!("{}: {}", verdict.found, verdict.means))

@@ -5,6 +5,7 @@ use vocabulary::{ByteSize, DiskFormat};
 use super::draft::{Draft, names_no_laptop};
 use super::files::Disk;
 use super::os_word;
+use crate::cli::GuestOs;
 use crate::wrapping::{shell_word, wrap};
 
 /// The doctor's findings about rights and about who has the GPU, which `host setup` mends.
@@ -109,6 +110,12 @@ fn notes(draft: &Draft<'_>) -> Vec<String> {
         notes.push(format!(
             "no passt was found, and the machine has no network: {}, and see [[net]]",
             draft.survey.install_passt
+        ));
+    }
+    if draft.os == GuestOs::Windows && !draft.survey.swtpm {
+        notes.push(format!(
+            "no swtpm was found, and the machine has no TPM, which Windows 11 asks for: {}, and see [tpm]",
+            draft.survey.install_swtpm
         ));
     }
     notes

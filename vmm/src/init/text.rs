@@ -18,6 +18,7 @@ pub(super) fn of(draft: &Draft<'_>) -> String {
     machine(&mut page, draft);
     cpu(&mut page, draft);
     firmware(&mut page, draft);
+    tpm(&mut page, draft);
     gpu::dgpu(&mut page, draft);
     gpu::igpu(&mut page, draft);
     display(&mut page, draft);
@@ -157,6 +158,26 @@ fn firmware(page: &mut Page, draft: &Draft<'_>) {
     );
     page.off("[battery]");
     page.off(&pair("mode", "mirror"));
+}
+
+/// Only Windows asks for one.
+fn tpm(page: &mut Page, draft: &Draft<'_>) {
+    if draft.os != GuestOs::Windows {
+        return;
+    }
+    page.gap();
+    let state = format!("{}_TPM", draft.name);
+    let what = format!(
+        "A TPM by swtpm, which Windows 11 asks for. Its state is the folder `{state}` beside this file: keep it with the disk, since BitLocker's keys \
+         are sealed to it. docs/tpm.md has more."
+    );
+    if draft.survey.swtpm {
+        page.comment(&what);
+        page.section("[tpm]");
+    } else {
+        page.comment(&format!("{what} swtpm is not installed here: {}.", draft.survey.install_swtpm));
+        page.off("[tpm]");
+    }
 }
 
 fn display(page: &mut Page, draft: &Draft<'_>) {

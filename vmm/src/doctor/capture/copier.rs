@@ -157,7 +157,7 @@ impl<'a> Copier<'a> {
                 self.add(path, "");
             }
         }
-        if let Some(path) = programs::passt(self.files) {
+        for path in programs::HELPERS.into_iter().filter_map(|name| programs::of_system(self.files, name)) {
             let path = path.display().to_string();
             self.entries.insert(path.trim_start_matches('/').into(), Entry::File(Vec::new(), Kind::Program));
         }

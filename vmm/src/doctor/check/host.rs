@@ -97,6 +97,20 @@ pub(super) fn network(facts: &Facts, distribution: Distribution) -> Vec<Verdict>
     }]
 }
 
+pub(super) fn tpm(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
+    let Some(programs) = &facts.programs else { return Vec::new() };
+    let source = "/usr/bin and the system's other directories";
+    vec![match &programs.swtpm {
+        Some(path) => Verdict::ok(format!("swtpm: {}", path.display()), source),
+        None => Verdict::note(
+            "no swtpm",
+            source,
+            "a machine with `[tpm]` does not start; Windows 11 asks for one",
+        )
+        .with_fix(distribution.install(Package::Swtpm)),
+    }]
+}
+
 pub(super) fn rights(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
     let Some(rights) = facts.rights.as_ref().filter(|rights| rights.known) else { return Vec::new() };
     let source = "access(2) of the nodes, as this user";

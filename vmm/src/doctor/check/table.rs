@@ -25,7 +25,7 @@ const fn lending_check(
 }
 
 /// All of them, in the order in which to mend them.
-pub(in crate::doctor) const CHECKS: [Check; 34] = [
+pub(in crate::doctor) const CHECKS: [Check; 35] = [
     host_check(
         "unanswered",
         host::unanswered,
@@ -255,6 +255,12 @@ pub(in crate::doctor) const CHECKS: [Check; 34] = [
         host::network,
         "passt in the system's directories, qemu-bridge-helper where QEMU puts it",
         "passt carries the frames of `[[net]]` without any rights, also over Wi-Fi. The bridge helper is for `backend = \"bridge\"` only.",
+    ),
+    host_check(
+        "tpm",
+        host::tpm,
+        "swtpm in the system's directories",
+        "swtpm is the TPM of machines with `[tpm]`, which Windows 11 asks for.",
     ),
     host_check(
         "rights",

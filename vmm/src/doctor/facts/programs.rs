@@ -15,6 +15,7 @@ pub(in crate::doctor) struct Programs {
     /// Code images of OVMF with their templates, in the order of preference.
     pub(in crate::doctor) firmware: Vec<PathBuf>,
     pub(in crate::doctor) passt: Option<PathBuf>,
+    pub(in crate::doctor) swtpm: Option<PathBuf>,
     pub(in crate::doctor) bridge_helper: Option<PathBuf>,
 }
 
@@ -29,16 +30,20 @@ impl Programs {
         let helper = BRIDGE_HELPERS.iter().map(Path::new).find(|path| exists(path));
         Self {
             firmware: installed_firmware(exists),
-            passt: passt(files),
+            passt: of_system(files, "passt"),
+            swtpm: of_system(files, "swtpm"),
             bridge_helper: helper.map(Path::to_owned),
         }
     }
 }
 
-/// Where passt is, as the host itself would call the place.
-pub(in crate::doctor) fn passt(files: &HostFiles) -> Option<PathBuf> {
+/// Programs that machines are run with.
+pub(in crate::doctor) const HELPERS: [&str; 2] = ["passt", "swtpm"];
+
+/// Where a program is, as the host itself would call the place.
+pub(in crate::doctor) fn of_system(files: &HostFiles, name: &str) -> Option<PathBuf> {
     let folders = programs::system_path();
     std::env::split_paths(&folders).find_map(|folder| {
-        programs::find("passt", files.path(below(&folder)).as_os_str()).map(|_| folder.join("passt"))
+        programs::find(name, files.path(below(&folder)).as_os_str()).map(|_| folder.join(name))
     })
 }

@@ -84,6 +84,7 @@ fn missing_software_is_told() {
     let mut facts = with(&[], "").facts();
     facts.programs.as_mut().unwrap().firmware.clear();
     facts.programs.as_mut().unwrap().passt = None;
+    facts.programs.as_mut().unwrap().swtpm = None;
     let report = Report::new(&facts);
     let [firmware] = findings(&report, "firmware")[..] else { panic!() };
     assert_eq!(firmware.severity, Severity::Blocks);
@@ -93,6 +94,8 @@ fn missing_software_is_told() {
         (network.severity, network.fix.as_deref()),
         (Severity::Warning, Some("`sudo pacman -S passt`"))
     );
+    let [tpm] = findings(&report, "tpm")[..] else { panic!() };
+    assert_eq!((tpm.severity, tpm.fix.as_deref()), (Severity::Note, Some("`sudo pacman -S swtpm`")));
     // A vm.toml may name its own.
     facts.machine = Some(MachineFile::default());
     let report = Report::new(&facts);

@@ -30,15 +30,17 @@ use crate::doctor::report::Report;
 pub(crate) struct Fixture(TempDir);
 
 impl Fixture {
-    /// Makes it. OVMF and passt are installed as on Arch, and there is a KVM.
+    /// Makes it. OVMF, passt and swtpm are installed as on Arch, and there is a KVM.
     pub(crate) fn new(description: &str) -> Self {
         let fixture = Self(tempfile::tempdir().unwrap());
         for path in ["usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/edk2/x64/OVMF_VARS.4m.fd", "dev/kvm"] {
             fixture.file(path, "");
         }
-        fixture.file("usr/bin/passt", "");
-        let passt = fixture.root().join("usr/bin/passt");
-        fs::set_permissions(passt, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for program in ["usr/bin/passt", "usr/bin/swtpm"] {
+            fixture.file(program, "");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(fixture.root().join(program), mode).unwrap();
+        }
         for path in ["sys/bus/pci/devices", "sys/kernel/iommu_groups"] {
             fixture.folder(path);
         }
