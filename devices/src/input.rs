@@ -3,6 +3,7 @@
 
 mod keys;
 mod keysym;
+pub(crate) mod lamps;
 mod layout;
 pub(crate) mod motion;
 mod names;
@@ -165,6 +166,11 @@ pub trait Input: Send + Sync {
 
     /// The LEDs as the guest has set them.
     fn leds(&self) -> Leds;
+
+    /// Signals `event` each time that the guest has set LEDs otherwise than they were, until its owner drops it.
+    fn signal_leds(&self, event: &Arc<EventFd>) {
+        let _ = event;
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::keyboard::Keyboard;
 use super::mouse::Mouse;
 use super::translate::Translator;
 use crate::bus::{Action, BusDevice};
+use crate::input::lamps::Lamps;
 use crate::input::room::Room;
 use crate::input::{Input, Key, Leds, PointerEvent, Taken};
 use crate::interrupt::IrqLine;
@@ -80,6 +81,7 @@ struct State {
     keyboard: Keyboard,
     mouse: Mouse,
     room: Room,
+    lamps: Lamps,
 }
 
 impl State {
@@ -99,6 +101,7 @@ impl State {
             keyboard: Keyboard::powered_on(),
             mouse: Mouse::new(),
             room: Room::default(),
+            lamps: Lamps::default(),
         };
         state.reset();
         state
@@ -116,8 +119,9 @@ impl State {
             translator,
             keyboard,
             mouse,
-            // Who was turned away learns of it like of any other room.
+            // Who was turned away learns of it like of any other room, and of LEDs like of any other change.
             room: _,
+            lamps: _,
         } = self;
         *ram = [0; 32];
         ram[0] = mode::POWER_ON;
@@ -302,8 +306,9 @@ impl I8042 {
         let mode = state.mode();
         self.keyboard_irq.set_level(state.full(Source::Keyboard) && mode & mode::KEYBOARD_IRQ != 0);
         self.mouse_irq.set_level(state.full(Source::Mouse) && mode & mode::MOUSE_IRQ != 0);
-        let State { keyboard, mouse, room, .. } = state;
+        let State { keyboard, mouse, room, lamps, .. } = state;
         room.update(keyboard.has_room(), mouse.has_room());
+        lamps.update(leds(keyboard.leds()));
     }
 
     /// Puts the controller and both devices in their power-on state.
@@ -337,7 +342,15 @@ impl Input for I8042 {
     }
 
     fn leds(&self) -> Leds {
-        let leds = self.lock().keyboard.leds();
-        Leds { scroll: leds & 1 != 0, num: leds & 2 != 0, caps: leds & 4 != 0 }
+        leds(self.lock().keyboard.leds())
     }
+
+    fn signal_leds(&self, event: &Arc<EventFd>) {
+        self.lock().lamps.listen(event);
+    }
+}
+
+/// LEDs as the keyboard's command has them.
+fn leds(bits: u8) -> Leds {
+    Leds { scroll: bits & 1 != 0, num: bits & 2 != 0, caps: bits & 4 != 0 }
 }

@@ -185,4 +185,9 @@ impl Input for UsbInput {
             _ => self.ps2.leds(),
         }
     }
+
+    fn signal_leds(&self, event: &Arc<EventFd>) {
+        self.devices.keyboard.iter().for_each(|keyboard| keyboard.signal_leds(event));
+        self.ps2.signal_leds(event);
+    }
 }

@@ -241,6 +241,29 @@ fn leds() {
     }
 }
 
+#[test]
+fn who_follows_the_leds_learns_of_changes_alone() {
+    let mut kbc = fixture();
+    let [first, second] = [(); 2].map(|()| Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap()));
+    kbc.controller.signal_leds(&first);
+    kbc.controller.signal_leds(&second);
+    let mut set = |leds| {
+        kbc.data(0xed);
+        kbc.data(leds);
+    };
+    set(0);
+    assert!(first.read().is_err(), "they were dark before");
+    set(4);
+    assert_eq!((first.read().unwrap(), second.read().unwrap()), (1, 1));
+    set(4);
+    assert!(first.read().is_err());
+    drop(second);
+    set(2);
+    assert_eq!(first.read().unwrap(), 1);
+    kbc.controller.reset();
+    assert_eq!(first.read().unwrap(), 1, "a reset darkens them");
+}
+
 fn pointer_event(value: u8) -> PointerEvent {
     let buttons = Buttons { left: value & 1 != 0, side: value & 2 != 0, ..Buttons::default() };
     PointerEvent { dx: i32::from(value) * 9, dy: -i32::from(value), wheel: i32::from(value & 3), buttons }

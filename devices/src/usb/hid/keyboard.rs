@@ -1,9 +1,13 @@
 //! A keyboard with the reports of the boot protocol: eight modifiers, six other keys, three LEDs. Firmware knows no other.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use vmm_sys_util::eventfd::EventFd;
 
 use super::usages::{FIRST_MODIFIER, usage};
 use super::{Function, Hid, Identity};
+use crate::input::lamps::Lamps;
 use crate::input::{Key, Leds, Taken};
 
 /// Presses that may wait.
@@ -52,6 +56,7 @@ pub struct Keys {
     /// Those that the host was told of, in the order of their presses.
     told: Vec<u8>,
     leds: u8,
+    lamps: Lamps,
 }
 
 impl Keys {
@@ -110,11 +115,13 @@ impl Function for Keys {
     fn output(&mut self, data: &[u8]) -> bool {
         let Some(leds) = data.first() else { return false };
         self.leds = *leds;
+        self.lamps.update(lit(*leds));
         true
     }
 
     fn clear(&mut self) {
-        *self = Self::default();
+        self.lamps.update(Leds::default());
+        *self = Self { lamps: std::mem::take(&mut self.lamps), ..Self::default() };
     }
 
     fn has_room(&self) -> bool {
@@ -143,7 +150,16 @@ impl Keyboard {
 
     /// The LEDs as the guest has set them.
     pub fn leds(&self) -> Leds {
-        let leds = self.ask(|keys| keys.leds);
-        Leds { num: leds & 1 != 0, caps: leds & 2 != 0, scroll: leds & 4 != 0 }
+        lit(self.ask(|keys| keys.leds))
     }
+
+    /// Signals `event` each time that they change.
+    pub(in crate::usb) fn signal_leds(&self, event: &Arc<EventFd>) {
+        self.lock().function.lamps.listen(event);
+    }
+}
+
+/// LEDs as the output report has them.
+fn lit(bits: u8) -> Leds {
+    Leds { num: bits & 1 != 0, caps: bits & 2 != 0, scroll: bits & 4 != 0 }
 }

@@ -106,6 +106,26 @@ fn ps2_devices_serve_until_the_guest_uses_others() {
 }
 
 #[test]
+fn who_follows_the_leds_learns_of_the_usb_keyboards() {
+    let Machine { devices, input, .. } = Machine::new();
+    let event = Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap());
+    input.signal_leds(&event);
+    let keyboard = devices.keyboard.unwrap();
+    use_it(&*keyboard);
+    let set = |leds| {
+        let setup = Setup::from_bytes([0x21, 9, 0, 2, 0, 0, 1, 0]);
+        keyboard.submit(0, Transfer::Control { setup, data: vec![leds] }).unwrap();
+    };
+    set(2);
+    assert_eq!(event.read().unwrap(), 1);
+    assert!(input.leds().caps);
+    set(2);
+    assert!(event.read().is_err(), "nothing has changed");
+    keyboard.reset();
+    assert_eq!(event.read().unwrap(), 1, "a reset darkens them");
+}
+
+#[test]
 fn a_button_is_down_at_one_device_only() {
     let Machine { ps2, devices, input } = Machine::new();
     let (mouse, tablet) = (devices.mouse.unwrap(), devices.tablet.unwrap());
