@@ -166,6 +166,24 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:4:", "`forward` is a key of other backends"],
     ),
     case(
+        "input devices without a name",
+        "[[evdev]]\noptional = true\n",
+        &[],
+        &["vm.toml:1:", "names no devices", "/dev/input/by-id"],
+    ),
+    case(
+        "keys of an input device that there are not",
+        "[[evdev]]\nkind = \"keyboard\"\ngrab_keys = \"ctrl-ctlr_r\"\n",
+        &[],
+        &["vm.toml:3:13", "no key \"ctlr_r\"", "^"],
+    ),
+    case(
+        "taps on a mouse",
+        "[[evdev]]\nkind = \"mouse\"\ntapping = true\n",
+        &[],
+        &["vm.toml:3:", "only touchpads have this"],
+    ),
+    case(
         "several queues of a network that has one",
         "[[net]]\nqueues = 4\n",
         &[],

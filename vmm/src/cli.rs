@@ -27,7 +27,8 @@ use crate::watch::Pattern;
 
 pub use bench::{BenchArgs, DeviceAddress, ElsewhereArgs};
 pub use ctl::{
-    Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
+    Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, GrabAction, LinkAction, MouseAction,
+    PointerButton,
 };
 pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};

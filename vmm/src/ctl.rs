@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::{
-    Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, LinkAction, MouseAction, PointerButton,
+    Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, GrabAction, LinkAction, MouseAction,
+    PointerButton,
 };
 use connection::Connection;
 
@@ -218,6 +219,15 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
         }
         CtlCommand::Mouse { action: MouseAction::To { x, y } } => {
             Ok(vec![("move-pointer", json!({ "x": x, "y": y }))])
+        }
+        CtlCommand::Grab { action: None } => plain("query-evdev"),
+        CtlCommand::Grab { action: Some(action) } => {
+            let wanted = match action {
+                GrabAction::On => json!({ "grab": true }),
+                GrabAction::Off => json!({ "grab": false }),
+                GrabAction::Toggle => json!({}),
+            };
+            Ok(vec![("grab-evdev", wanted)])
         }
         CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
     }

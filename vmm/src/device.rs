@@ -18,6 +18,7 @@ mod boot_disk;
 pub(crate) mod cdrom;
 pub(crate) mod disk;
 pub(crate) mod display;
+pub(crate) mod evdev;
 pub(crate) mod net;
 pub(crate) mod rng;
 pub(crate) mod screen;
@@ -45,6 +46,7 @@ pub use battery::Battery;
 pub use cdrom::Cdrom;
 pub use disk::Disk;
 pub use display::Display;
+pub use evdev::Evdev;
 pub use net::Net;
 pub use rng::Rng;
 pub use shmem::Shmem;
@@ -98,7 +100,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Usb, Battery, Tpm, Display, Vbios);
+devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Usb, Battery, Tpm, Display, Evdev, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {

@@ -122,6 +122,12 @@ pub enum CtlCommand {
         #[command(subcommand)]
         action: MouseAction,
     },
+    /// Show its input devices of the host, or give them to the guest or back
+    Grab {
+        /// Who is to have them
+        #[command(subcommand)]
+        action: Option<GrabAction>,
+    },
     /// Use its serial port from this terminal (Ctrl-A X leaves it)
     Console {
         /// Leave so many seconds after the end of standard input; without it, what comes is shown until the machine ends
@@ -216,6 +222,17 @@ pub enum DiscAction {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// Who is to have input devices of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum GrabAction {
+    /// Give them to the guest
+    On,
+    /// Give them back to the host
+    Off,
+    /// Give them to the other of both, as the keys do
+    Toggle,
 }
 
 /// What a mouse does.

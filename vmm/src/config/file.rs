@@ -21,6 +21,7 @@ use crate::device::battery::BatterySection;
 use crate::device::cdrom::CdromSection;
 use crate::device::disk::DiskSection;
 use crate::device::display::DisplaySection;
+use crate::device::evdev::EvdevSection;
 use crate::device::net::NetSection;
 use crate::device::rng::RngSection;
 use crate::device::shmem::ShmemSection;
@@ -65,6 +66,7 @@ pub struct VmFile {
     pub tpm: Option<TpmSection>,
     pub acpi: AcpiSection,
     pub display: Option<DisplaySection>,
+    pub evdev: Vec<EvdevSection>,
     pub serial: SerialSection,
     pub debugcon: DebugconSection,
     pub kernel: Option<KernelSection>,

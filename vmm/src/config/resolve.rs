@@ -15,7 +15,9 @@ use super::{
     RootPort, Rtc, Smbios,
 };
 use crate::device::battery::{Battery, BatteryMode};
-use crate::device::{Ahci, Cdrom, Devices, Disk, Display, Net, Shmem, cdrom, disk, display, net, shmem};
+use crate::device::{
+    Ahci, Cdrom, Devices, Disk, Display, Net, Shmem, cdrom, disk, display, evdev, net, shmem,
+};
 use crate::finding::{Findings, Origin, Resolver, Section};
 
 /// The namespace of UUIDs derived from a machine's name (RFC 9562 §5.5).
@@ -52,6 +54,7 @@ pub(super) fn resolve(
         tpm,
         acpi,
         display,
+        evdev: evdev_sections,
         serial,
         debugcon,
         kernel,
@@ -119,6 +122,7 @@ pub(super) fn resolve(
     resolver.check_display(socket, [&serial, &debugcon]);
     resolver.control(&mut machine.control, overrides, [&serial, &debugcon], socket);
     devices.add(display);
+    devices.add(evdev::resolve(evdev_sections, &mut resolver));
     devices.add(match battery {
         Some(battery) => battery.resolve(),
         None => laptop.then_some(Battery { mode: BatteryMode::Full }),

@@ -8,13 +8,14 @@
 //! |---|---|
 //! | `session` | the connection itself, and what can be asked |
 //! | `inspect`, `devices`, `pci` | the machine and its parts |
-//! | `net`, `cdrom` | network cards, CD drives |
+//! | `net`, `cdrom`, `evdev` | network cards, CD drives, input devices of the host |
 //! | `power` | running, stopping, resetting, ending |
 //! | `input`, `screen` | keyboard, mouse and screen |
 //! | `monitor` | `human-monitor-command`: some of these in the words of QEMU's monitor for people |
 
 mod cdrom;
 mod devices;
+mod evdev;
 mod input;
 mod inspect;
 mod monitor;
@@ -187,6 +188,7 @@ static COMMANDS: LazyLock<BTreeMap<&'static str, Command>> = LazyLock::new(|| {
         pci::commands(),
         power::commands(),
         input::commands(),
+        evdev::commands(),
         screen::commands(),
         monitor::commands(),
     ];

@@ -19,6 +19,7 @@ use vocabulary::{MacAddress, VncAddress};
 
 use crate::code43;
 use crate::console::{InputSink, Tee};
+use crate::evdev::Grab;
 use crate::screenshot::MachineFile;
 
 /// What became of accesses to model-specific registers that KVM does not know.
@@ -82,6 +83,8 @@ pub struct Facts {
     pub chardevs: Vec<CharDevice>,
     /// Its VNC server, if it has one.
     pub vnc: Option<Vnc>,
+    /// By which its input devices of the host are taken, if it has some.
+    pub evdev: Option<Grab>,
     /// What the driver of its discrete GPU finds, but for registers.
     pub dgpu: code43::Facts,
 }

@@ -44,6 +44,7 @@ impl Conversation {
             nets: Vec::new(),
             chardevs: Vec::new(),
             vnc: None,
+            evdev: None,
             dgpu: crate::code43::Facts::default(),
         };
         let machine = Machine {

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::code43;
 use crate::console::{InputSink, Tee};
+use crate::evdev::{Grab, Status};
 use crate::socket::Acceptor;
 
 /// A guest that takes what it is given at once, or when a test lets it: commands are tried again soon and are not given up.
@@ -145,6 +146,14 @@ impl Rig {
                     address: vocabulary::VncAddress::Tcp(([127, 0, 0, 1], 5901).into()),
                     password: true,
                 }),
+                evdev: Some(Grab::alone(vec![Status {
+                    index: 0,
+                    path: "/dev/input/event3".into(),
+                    name: "AT Translated Set 2 keyboard".into(),
+                    kind: "keyboard".into(),
+                    holder: "host",
+                    waits: false,
+                }])),
                 dgpu: code43::Facts {
                     gpu: Some(code43::Gpu {
                         host: "0000:01:00.0".into(),

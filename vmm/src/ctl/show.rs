@@ -22,8 +22,31 @@ pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
         CtlCommand::Net { action: None } => cards(answer),
         CtlCommand::Disk { action: None } => disks(answer),
         CtlCommand::Cdrom { action: None | Some(DiscAction::List) } => drives(answer),
+        CtlCommand::Grab { action: None } => input_devices(answer),
+        CtlCommand::Grab { action: Some(_) } => {
+            let holder = if answer["grabbed"] == true { "guest" } else { "host" };
+            format!("the devices are the {holder}'s when nothing of them is down\n")
+        }
         _ => String::new(),
     }
+}
+
+/// Input devices of the host, a line each.
+fn input_devices(answer: &Value) -> String {
+    let mut lines = String::new();
+    for device in answer["devices"].as_array().into_iter().flatten() {
+        let holder = match device["holder"].as_str() {
+            Some("guest") => "the guest's",
+            Some("host") => "the host's",
+            _ => "kept by another program of the host",
+        };
+        let waits = if device["waits"] == true { ", until nothing of it is down" } else { "" };
+        let field = |name: &str| text(&device[name]);
+        let (name, kind, path, model) = (field("name"), field("kind"), field("path"), field("model"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{name}  {kind}  {holder}{waits}  {path}  {model}");
+    }
+    if lines.is_empty() { "none of the machine's input devices is there now\n".into() } else { lines }
 }
 
 /// Network cards, some lines each.

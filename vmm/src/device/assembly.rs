@@ -22,6 +22,7 @@ use super::Trouble;
 use super::cdrom::CdromFacts;
 use super::disk::DiskFacts;
 use super::net::NetFacts;
+use crate::evdev::{EvdevError, Server as EvdevServer};
 use crate::events::EventLog;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::power_supply::PowerSupplies;
@@ -45,6 +46,9 @@ pub enum DeviceError {
     /// The VNC server cannot serve.
     #[error(transparent)]
     Vnc(#[from] VncError),
+    /// Input devices of the host cannot be read.
+    #[error(transparent)]
+    Evdev(#[from] EvdevError),
 }
 
 /// Contents of devices' files that ACPI tables hold.
@@ -67,6 +71,8 @@ pub(crate) struct Made {
     pub ramfb: Option<Arc<Ramfb>>,
     /// Shows the screen to others. It is to end before the vCPUs do.
     pub vnc: Option<Server>,
+    /// Reads input devices of the host. It is to end before the vCPUs do, too.
+    pub evdev: Option<EvdevServer>,
     /// What a client of the control socket is told of the disks.
     pub disks: Vec<DiskFacts>,
     /// The disks that can be changed while the machine runs, by their numbers.

@@ -51,6 +51,8 @@ pub enum Section {
     AcpiTable(usize),
     /// `[display]`.
     Display,
+    /// The n-th `[[evdev]]`.
+    Evdev(usize),
     /// `[serial]`.
     Serial,
     /// `[debugcon]`.
@@ -91,6 +93,7 @@ impl Section {
             Self::Tpm => ("tpm", None),
             Self::AcpiTable(index) => ("acpi.table", Some(index)),
             Self::Display => ("display", None),
+            Self::Evdev(index) => ("evdev", Some(index)),
             Self::Serial => ("serial", None),
             Self::Debugcon => ("debugcon", None),
             Self::Kernel => ("kernel", None),

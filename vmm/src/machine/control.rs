@@ -29,6 +29,7 @@ use crate::device::Display;
 use crate::device::cdrom::CdromFacts;
 use crate::device::disk::DiskFacts;
 use crate::device::net::NetFacts;
+use crate::evdev;
 use crate::finding::{Findings, Section};
 use crate::machine::assembly::build::Board;
 use crate::machine::assembly::vcpus::Vcpus;
@@ -88,6 +89,7 @@ impl Control {
             nets: Vec::new(),
             chardevs: chardevs(plan, reserved.path()),
             vnc: None,
+            evdev: None,
             dgpu: code43::planned::facts(plan),
         };
         let files = files.into();
@@ -111,6 +113,7 @@ impl Control {
     ) -> Result<Server, Failure> {
         let Self { reserved, clients: Clients { announcer, quit }, mut facts, files, began } = self;
         facts.vnc = vnc;
+        facts.evdev = board.evdev.as_ref().map(evdev::Server::grab);
         if let Some(image) = &board.vbios {
             code43::planned::loaded(&mut facts.dgpu, image);
         }

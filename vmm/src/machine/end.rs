@@ -86,8 +86,9 @@ pub(super) fn conclude(
     events: &EventLog,
 ) -> Outcome {
     let Machine { vcpus, consoles, mut board, binding, tuning } = machine;
-    // Nobody looks at a machine that is taken apart.
+    // Nobody looks at a machine that is taken apart, and nobody types into it.
     drop(board.vnc.take());
+    drop(board.evdev.take());
     let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
     let flushed = board.devices.flash.flush();
     let slot_switches = board.devices.flash.slot_switches();

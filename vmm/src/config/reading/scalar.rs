@@ -18,6 +18,7 @@ use super::super::sections::scheduling::PinSection;
 use super::super::sections::smbios::ChassisType;
 use super::text;
 use crate::device::display::KeyboardLayout;
+use crate::device::evdev::Chord;
 
 /// Checks a value against a named format.
 ///
@@ -45,6 +46,7 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         ControlSpec::FORMAT => typed::<ControlSpec>(value),
         VncAddress::FORMAT => typed::<VncAddress>(value),
         KeyboardLayout::FORMAT => typed::<KeyboardLayout>(value),
+        Chord::FORMAT => typed::<Chord>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
         RtcTickPolicy::FORMAT => typed::<RtcTickPolicy>(value),
@@ -87,6 +89,7 @@ pub fn expected(format: &str) -> Option<&'static str> {
         ControlSpec::FORMAT => ControlSpec::EXPECTED,
         VncAddress::FORMAT => VncAddress::EXPECTED,
         KeyboardLayout::FORMAT => KeyboardLayout::EXPECTED,
+        Chord::FORMAT => Chord::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,
         RtcTickPolicy::FORMAT => RtcTickPolicy::EXPECTED,

@@ -293,6 +293,23 @@ fn a_cards_cable_is_pulled_out_and_plugged_in() {
 }
 
 #[test]
+fn input_devices_of_the_host_are_asked_for() {
+    let rig = Rig::new();
+    let mut client = rig.client();
+    let wanted = |client: &mut Client| client.ask("query-evdev", json!({}))["return"]["grabbed"].clone();
+    assert_eq!(client.ask("query-evdev", json!({}))["return"]["devices"][0]["name"], "evdev[0]");
+    for (given, expected) in [
+        (json!({}), true),
+        (json!({}), false),
+        (json!({ "grab": true }), true),
+        (json!({ "grab": true }), true),
+    ] {
+        assert_eq!(client.ask("grab-evdev", given), json!({ "return": { "grabbed": expected } }));
+        assert_eq!(wanted(&mut client), expected);
+    }
+}
+
+#[test]
 fn a_disk_grows_and_never_shrinks() {
     let rig = Rig::new();
     let mut client = rig.client();

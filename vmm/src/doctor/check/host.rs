@@ -142,6 +142,16 @@ pub(super) fn rights(facts: &Facts, distribution: Distribution) -> Vec<Verdict> 
             )),
         );
     }
+    if rights.input == Some(false) {
+        verdicts.push(
+            Verdict::note(
+                "this user may not read all devices below /dev/input",
+                source,
+                "machines with `[[evdev]]` get no keyboard and mouse of the host",
+            )
+            .with_fix("if one is to: `sudo usermod -aG input $USER`, and log in again; programs of this user then see what is typed everywhere"),
+        );
+    }
     if facts.lends() && facts.machine.as_ref().is_none_or(|machine| machine.manages) {
         verdicts.push(Verdict::note(
             "not root",

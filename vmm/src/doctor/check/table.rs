@@ -265,8 +265,9 @@ pub(in crate::doctor) const CHECKS: [Check; 35] = [
     host_check(
         "rights",
         host::rights,
-        "access to /dev/kvm, /dev/vfio and /dev/iommu by this user",
-        "Binding devices (`manage = true`) takes root. Without, /dev/kvm and the GPU's node in /dev/vfio must be the user's, by the group kvm as a rule.",
+        "access to /dev/kvm, /dev/vfio, /dev/iommu and /dev/input by this user",
+        "Binding devices (`manage = true`) takes root. Without, /dev/kvm and the GPU's node in /dev/vfio must be the user's, by the group kvm as a rule. \
+         Keyboards and mice of the host for a guest (`[[evdev]]`) take membership of the group input.",
     ),
     host_check(
         "vm-toml",

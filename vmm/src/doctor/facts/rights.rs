@@ -21,6 +21,9 @@ pub(in crate::doctor) struct Rights {
     pub(in crate::doctor) root: bool,
     /// Nodes that exist.
     pub(in crate::doctor) nodes: Vec<Node>,
+    /// Whether all of the host's input devices may be read; `None` where there are none.
+    #[serde(default)]
+    pub(in crate::doctor) input: Option<bool>,
 }
 
 impl Rights {
@@ -38,6 +41,15 @@ impl Rights {
                 .is_ok(),
             path,
         });
-        Self { known: true, root: rustix::process::geteuid().is_root(), nodes: nodes.collect() }
+        let root = rustix::process::geteuid().is_root();
+        Self { known: true, root, nodes: nodes.collect(), input: input() }
     }
+}
+
+/// Whether this user may read all input devices.
+fn input() -> Option<bool> {
+    let entries = std::fs::read_dir("/dev/input").ok()?.flatten();
+    let nodes = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"event"));
+    let readable = |path| accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok();
+    nodes.map(|node| readable(node.path())).reduce(|all, each| all && each)
 }

@@ -108,7 +108,7 @@ fn rights_are_of_this_host_only() {
     assert!(findings(&Report::new(&facts), "rights").is_empty());
     let node = |path: &str, usable| Node { path: path.into(), usable };
     let nodes = vec![node("/dev/kvm", false), node("/dev/vfio/1", false)];
-    facts.rights = Some(Rights { known: true, root: false, nodes });
+    facts.rights = Some(Rights { known: true, root: false, nodes, input: Some(false) });
     let report = Report::new(&facts);
     let said: Vec<_> = findings(&report, "rights")
         .iter()
@@ -119,6 +119,7 @@ fn rights_are_of_this_host_only() {
         [
             (Severity::Blocks, "this user may not open /dev/kvm"),
             (Severity::Warning, "this user may not open /dev/vfio/1"),
+            (Severity::Note, "this user may not read all devices below /dev/input"),
             (Severity::Note, "not root"),
         ]
     );

@@ -36,6 +36,7 @@ use crate::device::cdrom::CdromFacts;
 use crate::device::disk::DiskFacts;
 use crate::device::net::NetFacts;
 use crate::device::{Assembly, DeviceError, Made, add_function};
+use crate::evdev;
 use crate::events::{Event, EventLog};
 use crate::kvm;
 use crate::kvm::chips::Chips;
@@ -90,6 +91,8 @@ pub(in crate::machine) struct Board {
     input: Arc<dyn Input>,
     /// The VNC server, and the power supplies that the battery follows.
     pub vnc: Option<Server>,
+    /// What reads input devices of the host.
+    pub evdev: Option<evdev::Server>,
     pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     /// What others are told of the disks.
     pub disks: Vec<DiskFacts>,
@@ -285,6 +288,7 @@ pub(in crate::machine) fn board(
         screen,
         ramfb,
         vnc,
+        evdev,
         disks,
         disk_handles,
         disk_failures,
@@ -346,6 +350,7 @@ pub(in crate::machine) fn board(
         },
         input,
         vnc,
+        evdev,
         power,
         disks,
         disk_handles,

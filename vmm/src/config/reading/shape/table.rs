@@ -315,6 +315,21 @@ pub(super) static FILE: Section = Section {
             required: &[],
             alternatives: &[],
         })),
+        ("evdev", List(&Keys(Section {
+            keys: &[
+                ("device", Format("path", None)),
+                ("match", Text),
+                ("kind", Choice(&["keyboard", "mouse", "touchpad"])),
+                ("grab", Choice(&["toggle", "always"])),
+                ("grab_keys", Format("key-chord", None)),
+                ("optional", Boolean),
+                ("speed", Integer(10, 1000)),
+                ("tapping", Boolean),
+                ("natural_scrolling", Boolean),
+            ],
+            required: &[],
+            alternatives: &[],
+        }))),
         ("serial", Keys(Section {
             keys: &[
                 ("output", Format("console", None)),
