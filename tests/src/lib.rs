@@ -23,6 +23,7 @@ pub mod shard;
 pub mod shell;
 pub mod toml;
 pub mod transcript;
+pub mod uinput;
 pub mod vbios;
 pub mod vfio;
 pub mod vmlinux;

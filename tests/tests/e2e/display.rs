@@ -4,6 +4,7 @@ mod adapter;
 mod controls;
 mod firmware;
 mod planes;
+mod taken;
 mod viewers;
 
 use std::path::Path;
@@ -18,8 +19,15 @@ use crate::Scenario;
 
 /// The scenarios of all files here.
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    [firmware::SCENARIOS, viewers::SCENARIOS, controls::SCENARIOS, planes::SCENARIOS, adapter::SCENARIOS]
-        .concat()
+    [
+        firmware::SCENARIOS,
+        viewers::SCENARIOS,
+        controls::SCENARIOS,
+        taken::SCENARIOS,
+        planes::SCENARIOS,
+        adapter::SCENARIOS,
+    ]
+    .concat()
 }
 
 /// Where the VNC server of these machines listens: vncsnapshot knows it as display 0.

@@ -1,5 +1,5 @@
-//! Keys, the mouse and the power button, by VNC and by `optimus-vmm ctl`, as the guest's drivers report them; and its serial
-//! port.
+//! Keys, the mouse and the power button, by VNC, by `optimus-vmm ctl` and of devices of the host, as the guest's drivers report
+//! them; and its serial port.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,20 +13,23 @@ use tests::machine::Machine;
 use tests::run::{Options, Running};
 use tests::{Outcome, binary, ensure, lab};
 
+use super::taken::Desk;
 use super::{VNC, ctl, vncdo};
 use crate::{Scenario, scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    scenario("keys_and_mouse_arrive_in_the_guest", 110, arrive),
+    scenario("keys_and_mouse_arrive_in_the_guest", 130, arrive),
     scenario("shell_on_the_serial_port_by_ctl", 20, console),
 ];
 
 fn arrive() -> Outcome {
-    let machine = Machine::small("test=input console=tty0 console=ttyS0")?
+    let desk = Desk::new()?;
+    let mut machine = Machine::small("test=input console=tty0 console=ttyS0")?
         .directly()
         .with_tools()?
         .with_screen(&format!("{VNC}\n[usb]\nkeyboard = true"))
         .with_key("grace = 300");
+    machine.sections = Desk::sections();
     let mut running = machine.start(&Options::default().within(1200))?;
     running.expect("INPUT event\\d+ AT Translated Set 2 keyboard")?;
     running.expect("INPUT-READY")?;
@@ -55,6 +58,7 @@ fn arrive() -> Outcome {
     keys(&mut running, &["MINUS"])?;
 
     mouse(&mut running)?;
+    desk.check(&mut running)?;
     by_usb(&mut running)?;
     powered(running)
 }
