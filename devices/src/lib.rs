@@ -7,6 +7,7 @@
 
 pub mod ahci;
 pub mod atapi;
+pub mod audio;
 pub mod bus;
 mod bytewise;
 pub mod chipset;
@@ -15,6 +16,7 @@ pub mod disk;
 pub mod display;
 mod event;
 pub mod fw_cfg;
+pub mod hda;
 pub mod input;
 pub mod interrupt;
 pub mod ivshmem;

@@ -201,6 +201,11 @@ impl ConfigSpace {
         true
     }
 
+    /// Capabilities that follow lie at `end` or behind it: what is before belongs to the device.
+    pub fn keep_free(&mut self, end: u16) {
+        self.next_free = self.next_free.max(usize::from(end).next_multiple_of(4));
+    }
+
     /// Appends a capability: `body` follows the ID and next bytes, `writable` masks it from its first byte. Returns the
     /// capability's offset, `None` when the conventional space is full.
     pub fn add_capability(&mut self, id: u8, body: &[u8], writable: &[u8]) -> Option<u16> {
