@@ -353,6 +353,24 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:", "unix:/run/vm.sock", "^"],
     ),
     case(
+        "sound by a way that there is not",
+        "[audio]\nbackend = \"alsa\"\n",
+        &[],
+        &["vm.toml:2:", "pulse", "wav:PATH", "^"],
+    ),
+    case(
+        "a latency without a sound server",
+        "[audio]\nbackend = \"none\"\nlatency = 40\n",
+        &[],
+        &["vm.toml:3:", "for a sound server", "remove it", "^"],
+    ),
+    case(
+        "less latency than there can be",
+        "[audio]\nlatency = 1\n",
+        &[],
+        &["vm.toml:2:", "latency", "5", "^"],
+    ),
+    case(
         "one socket for two",
         "[machine]\ncontrol = \"unix:a\"\n[display]\nvnc = \"unix:a\"\n",
         &[],

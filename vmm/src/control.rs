@@ -24,7 +24,7 @@ use std::path::PathBuf;
 pub use announcer::{Announcement, Announcer, Crash};
 pub use machine::{
     CdDrive, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs, NetworkCard, PassedDevice,
-    Schedule, Shape, Vnc,
+    Schedule, Shape, Sound, Vnc,
 };
 pub(crate) use protocol::GREETING;
 pub use protocol::{PanicAction, ShutdownCause};

@@ -206,6 +206,7 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
         CtlCommand::Disk { action: Some(DiskAction::Resize { disk, size }) } => {
             Ok(vec![("block_resize", json!({ "device": format!("disk[{disk}]"), "size": size.bytes() }))])
         }
+        CtlCommand::Audio => plain("query-audio"),
         CtlCommand::Cdrom { action: None | Some(DiscAction::List) } => plain("query-cdrom"),
         CtlCommand::Cdrom { action: Some(DiscAction::Eject { drive, force }) } => {
             Ok(vec![("eject", json!({ "device": format!("cdrom[{drive}]"), "force": force }))])

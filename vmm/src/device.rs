@@ -13,6 +13,7 @@
 
 pub(crate) mod ahci;
 mod assembly;
+pub(crate) mod audio;
 pub(crate) mod battery;
 mod boot_disk;
 pub(crate) mod cdrom;
@@ -42,6 +43,7 @@ use crate::topology::Placed;
 pub use ahci::Ahci;
 pub(crate) use assembly::{Assembly, Connection, Made, add_function};
 pub use assembly::{DeviceError, Tables};
+pub use audio::Audio;
 pub use battery::Battery;
 pub use cdrom::Cdrom;
 pub use disk::Disk;
@@ -100,7 +102,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Usb, Battery, Tpm, Display, Evdev, Vbios);
+devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Audio, Usb, Battery, Tpm, Display, Evdev, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {

@@ -30,6 +30,7 @@ mod passthrough;
 mod pinning;
 mod refusal;
 mod shmem;
+mod sound;
 mod terminal;
 mod trouble;
 mod tuning;
@@ -107,6 +108,7 @@ fn main() -> std::process::ExitCode {
         clocks::SCENARIOS,
         refusal::SCENARIOS,
         shmem::SCENARIOS,
+        sound::SCENARIOS,
         terminal::SCENARIOS,
         background::SCENARIOS,
         nvram::SCENARIOS,

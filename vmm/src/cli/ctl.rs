@@ -116,6 +116,8 @@ pub enum CtlCommand {
         #[command(subcommand)]
         action: Option<DiscAction>,
     },
+    /// Show what its sound card does: whether it plays, how loud, and what went wrong
+    Audio,
     /// Move its mouse, press a button, or turn the wheel
     Mouse {
         /// What the mouse does.

@@ -17,6 +17,7 @@ use super::sections::kernel::Boot;
 use super::sections::machine::Machine;
 use super::sections::passthrough_sections::{DgpuSection, VfioSection};
 use super::sections::smbios::Smbios;
+use crate::device::audio::AudioSection;
 use crate::device::battery::BatterySection;
 use crate::device::cdrom::CdromSection;
 use crate::device::disk::DiskSection;
@@ -62,6 +63,7 @@ pub struct VmFile {
     pub vfio: Vec<VfioSection>,
     /// A fw_cfg item for the firmware or the guest, `opt/ovmf/…` for example. Repeat the section for more.
     pub fw_cfg: Vec<FwCfgSection>,
+    pub audio: Option<AudioSection>,
     pub battery: Option<BatterySection>,
     pub tpm: Option<TpmSection>,
     pub acpi: AcpiSection,

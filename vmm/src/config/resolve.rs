@@ -50,6 +50,7 @@ pub(super) fn resolve(
         igpu,
         vfio,
         fw_cfg,
+        audio,
         battery,
         tpm,
         acpi,
@@ -99,6 +100,7 @@ pub(super) fn resolve(
     devices.add(cdroms);
     devices.add(sata);
     devices.add(tpm.map(|tpm| tpm.resolve(&name, &mut resolver)));
+    devices.add(audio.map(|audio| audio.resolve(&name, &mut resolver)));
     devices.add(usb.resolve(display.is_some(), &mut resolver));
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {

@@ -8,11 +8,12 @@
 //! |---|---|
 //! | `session` | the connection itself, and what can be asked |
 //! | `inspect`, `devices`, `pci` | the machine and its parts |
-//! | `net`, `cdrom`, `evdev` | network cards, CD drives, input devices of the host |
+//! | `net`, `cdrom`, `audio`, `evdev` | network cards, CD drives, sound, input devices of the host |
 //! | `power` | running, stopping, resetting, ending |
 //! | `input`, `screen` | keyboard, mouse and screen |
 //! | `monitor` | `human-monitor-command`: some of these in the words of QEMU's monitor for people |
 
+mod audio;
 mod cdrom;
 mod devices;
 mod evdev;
@@ -185,6 +186,7 @@ static COMMANDS: LazyLock<BTreeMap<&'static str, Command>> = LazyLock::new(|| {
         devices::commands(),
         net::commands(),
         cdrom::commands(),
+        audio::commands(),
         pci::commands(),
         power::commands(),
         input::commands(),

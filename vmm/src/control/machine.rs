@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use devices::atapi::Drive;
+use devices::audio::Monitor;
 use devices::display::Screen;
 use devices::input::Input;
 use devices::net::cable::Cable;
@@ -77,6 +78,8 @@ pub struct Facts {
     pub disks: Vec<Disk>,
     /// Its CD drives, in the order of vm.toml.
     pub cdroms: Vec<CdDrive>,
+    /// Its sound card, if it has one.
+    pub sound: Option<Sound>,
     /// Its network cards, in the order of vm.toml.
     pub nets: Vec<NetworkCard>,
     /// Its character devices, and the control socket.
@@ -153,6 +156,15 @@ pub struct CdDrive {
     pub name: String,
     /// Through which discs are changed.
     pub drive: Arc<Drive>,
+}
+
+/// The sound card.
+#[derive(Debug, Clone)]
+pub struct Sound {
+    /// Where its sound goes, as in vm.toml.
+    pub backend: String,
+    /// What has happened to it.
+    pub monitor: Arc<Monitor>,
 }
 
 /// A network card.

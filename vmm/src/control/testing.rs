@@ -41,6 +41,7 @@ impl Conversation {
             devices: Vec::new(),
             disks: Vec::new(),
             cdroms: Vec::new(),
+            sound: None,
             nets: Vec::new(),
             chardevs: Vec::new(),
             vnc: None,

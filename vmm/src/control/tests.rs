@@ -30,7 +30,7 @@ use super::place::listen_in;
 use super::work::Delays;
 use super::{
     Announcement, Announcer, CdDrive, CharDevice, Disk, Facts, Machine, MachineRequest, MsrAccess, Msrs,
-    NetworkCard, PassedDevice, Schedule, Server, Shape, ShutdownCause, Vnc,
+    NetworkCard, PassedDevice, Schedule, Server, Shape, ShutdownCause, Sound, Vnc,
 };
 use crate::code43;
 use crate::console::{InputSink, Tee};
@@ -129,6 +129,7 @@ impl Rig {
                 devices: vec![PassedDevice { key: "dgpu".into(), host: "0000:01:00.0".into() }],
                 nets: vec![card()],
                 cdroms: vec![CdDrive { name: "cdrom[0]".into(), drive: Arc::clone(&drive) }],
+                sound: Some(Sound { backend: "pulse".into(), monitor: Arc::default() }),
                 disks: vec![Disk {
                     path: "/images/a.qcow2".into(),
                     format: "qcow2",

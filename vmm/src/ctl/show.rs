@@ -27,6 +27,7 @@ pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
             let holder = if answer["grabbed"] == true { "guest" } else { "host" };
             format!("the devices are the {holder}'s when nothing of them is down\n")
         }
+        CtlCommand::Audio => sound(answer),
         _ => String::new(),
     }
 }
@@ -101,6 +102,36 @@ fn drives(drives: &Value) -> String {
     } else {
         lines
     }
+}
+
+/// The sound card, a line for each thing.
+fn sound(cards: &Value) -> String {
+    let Some(card) = cards.as_array().and_then(|cards| cards.first()) else {
+        return "the machine has no sound card: add [audio] to its vm.toml\n".into();
+    };
+    let count = |field: &str| card[field].as_u64().unwrap_or_default();
+    let rate = |field: &str| card[field].as_u64().map(|rate| format!("{rate} Hz"));
+    let playing = rate("playing").map_or_else(
+        || "nothing".to_owned(),
+        |rate| match card["level"].as_f64() {
+            Some(level) => format!("{rate}, {level:.1} dB"),
+            None => format!("{rate}, silence"),
+        },
+    );
+    let mut rows = vec![("backend", text(&card["backend"])), ("plays", playing)];
+    rows.extend(rate("recording").map(|rate| ("records", rate)));
+    rows.push(("under-runs", count("underruns").to_string()));
+    rows.push(("left out", format!("{} frames", count("dropped"))));
+    rows.push(("stood still", format!("{:.3} s", Duration::from_nanos(count("lost-ns")).as_secs_f64())));
+    if !card["trouble"].is_null() {
+        rows.push(("not heard", text(&card["trouble"])));
+    }
+    let mut lines = String::new();
+    for (what, value) in rows {
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{what:<12} {value}");
+    }
+    lines
 }
 
 /// All machines, a line each.
@@ -257,6 +288,19 @@ mod tests {
         ]));
         assert_eq!(shown, "cdrom[0]  /a.iso  tray closed, locked by the guest\ncdrom[1]  empty  tray open\n");
         assert!(drives(&json!([])).contains("no CD drive"));
+    }
+
+    #[test]
+    fn sound_is_shown_in_lines() {
+        let shown = sound(&json!([{
+            "backend": "pulse", "playing": 48000, "level": -12.34, "recording": 44100, "underruns": 2, "dropped": 9,
+            "lost-ns": 1_500_000_u64, "trouble": "no server",
+        }]));
+        let expected = "backend      pulse\nplays        48000 Hz, -12.3 dB\nrecords      44100 Hz\nunder-runs   2\n\
+            left out     9 frames\nstood still  0.002 s\nnot heard    no server\n";
+        assert_eq!(shown, expected);
+        assert!(sound(&json!([])).contains("[audio]"));
+        assert!(sound(&json!([{}])).contains("nothing"));
     }
 
     #[test]

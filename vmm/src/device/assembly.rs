@@ -19,6 +19,7 @@ use devices::virtio::blk::Handle;
 use devices::virtio::pci::VirtioPci;
 
 use super::Trouble;
+use super::audio::AudioFacts;
 use super::cdrom::CdromFacts;
 use super::disk::DiskFacts;
 use super::net::NetFacts;
@@ -81,6 +82,8 @@ pub(crate) struct Made {
     pub disk_failures: Vec<Arc<Failures>>,
     /// What it is told of the CD drives, and by which their discs are changed.
     pub cdroms: Vec<CdromFacts>,
+    /// What it is told of the sound card.
+    pub audio: Option<AudioFacts>,
     /// What is connected to the SATA controller, by port.
     pub sata: [Option<Attached>; PORTS],
     /// What it is told of the network cards.

@@ -49,6 +49,8 @@ pub enum Section {
     Tpm,
     /// The n-th `[[acpi.table]]`.
     AcpiTable(usize),
+    /// `[audio]`.
+    Audio,
     /// `[display]`.
     Display,
     /// The n-th `[[evdev]]`.
@@ -92,6 +94,7 @@ impl Section {
             Self::Battery => ("battery", None),
             Self::Tpm => ("tpm", None),
             Self::AcpiTable(index) => ("acpi.table", Some(index)),
+            Self::Audio => ("audio", None),
             Self::Display => ("display", None),
             Self::Evdev(index) => ("evdev", Some(index)),
             Self::Serial => ("serial", None),

@@ -20,7 +20,8 @@ use crate::config::Action;
 use crate::console::Console;
 use crate::control::{
     Announcement, Announcer, CdDrive, CharDevice, Crash, Disk, Facts, Machine, MachineRequest, MsrAccess,
-    Msrs, NetworkCard, PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Vnc,
+    Msrs, NetworkCard, PanicAction, PassedDevice, Reserved, Schedule, Server, Shape, ShutdownCause, Sound,
+    Vnc,
 };
 use crate::cpu::conductor::Request;
 use crate::cpu::msr::Count;
@@ -86,6 +87,7 @@ impl Control {
             devices: plan.passthrough.iter().map(lent).collect(),
             disks: Vec::new(),
             cdroms: Vec::new(),
+            sound: None,
             nets: Vec::new(),
             chardevs: chardevs(plan, reserved.path()),
             vnc: None,
@@ -120,6 +122,10 @@ impl Control {
         facts.disks =
             (0..).zip(&board.disks).map(|(index, disk)| told(disk, board.disk_handles.get(&index))).collect();
         facts.cdroms = board.cdroms.iter().map(drive).collect();
+        facts.sound = board
+            .audio
+            .as_ref()
+            .map(|audio| Sound { backend: audio.backend.clone(), monitor: Arc::clone(&audio.monitor) });
         facts.nets = board.nets.iter().map(card).collect();
         let terminals = [Some(&consoles.serial), consoles.debug.as_ref()];
         for (console, device) in terminals.into_iter().zip(&mut facts.chardevs) {

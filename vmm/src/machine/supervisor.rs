@@ -200,6 +200,7 @@ impl Supervisor<'_> {
                 );
                 self.announce(&control::stopped(&outcome));
                 self.forget_crash();
+                self.hold_sound(true);
                 self.preserved = Some(outcome);
                 self.paused = false;
                 None
@@ -218,6 +219,7 @@ impl Supervisor<'_> {
             return Err(why);
         }
         self.paused = true;
+        self.hold_sound(true);
         devices::limited_info!("the machine is paused");
         self.announce(&Announcement::Paused);
         Ok(())
@@ -243,6 +245,13 @@ impl Supervisor<'_> {
         self.releasers.iter().for_each(Releaser::hold);
     }
 
+    /// No time passes for the sound card while the guest does not fill its buffers: they would be played over and over.
+    fn hold_sound(&self, held: bool) {
+        if let Some(audio) = &self.board.audio {
+            audio.pause.set(held);
+        }
+    }
+
     /// Lets vCPUs go on that a client has stopped.
     pub(super) fn go_on(&mut self) -> Result<(), String> {
         if self.preserved.is_some() {
@@ -251,6 +260,7 @@ impl Supervisor<'_> {
         self.board.disk_failures.iter().for_each(|failures| failures.resumed());
         if std::mem::take(&mut self.paused) {
             devices::limited_info!("the machine goes on");
+            self.hold_sound(false);
             self.announce(&Announcement::Resumed);
             self.hold_consoles();
             self.vcpus.resume();
@@ -265,6 +275,7 @@ impl Supervisor<'_> {
         self.board.devices.reset();
         self.hold_consoles();
         let runs = !self.paused;
+        self.hold_sound(!runs);
         if let Err(why) = self.vcpus.reset(self.board) {
             return Some(End::Itself(Outcome::Failed(why)));
         }

@@ -17,6 +17,7 @@ use super::super::sections::pci_ids::{PciId, SubsystemId};
 use super::super::sections::scheduling::PinSection;
 use super::super::sections::smbios::ChassisType;
 use super::text;
+use crate::device::audio::AudioBackend;
 use crate::device::display::KeyboardLayout;
 use crate::device::evdev::Chord;
 
@@ -47,6 +48,7 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         VncAddress::FORMAT => typed::<VncAddress>(value),
         KeyboardLayout::FORMAT => typed::<KeyboardLayout>(value),
         Chord::FORMAT => typed::<Chord>(value),
+        AudioBackend::FORMAT => typed::<AudioBackend>(value),
         Hugepages::FORMAT => typed::<Hugepages>(value),
         Action::FORMAT => typed::<Action>(value),
         RtcTickPolicy::FORMAT => typed::<RtcTickPolicy>(value),
@@ -90,6 +92,7 @@ pub fn expected(format: &str) -> Option<&'static str> {
         VncAddress::FORMAT => VncAddress::EXPECTED,
         KeyboardLayout::FORMAT => KeyboardLayout::EXPECTED,
         Chord::FORMAT => Chord::EXPECTED,
+        AudioBackend::FORMAT => AudioBackend::EXPECTED,
         Hugepages::FORMAT => Hugepages::EXPECTED,
         Action::FORMAT => Action::EXPECTED,
         RtcTickPolicy::FORMAT => RtcTickPolicy::EXPECTED,

@@ -389,3 +389,10 @@ fn a_disc_is_changed_with_the_guests_leave() {
     let refusal = client.refusal("blockdev-change-medium", insert(std::path::Path::new("/nowhere/a.iso")));
     assert!(refusal.contains("/nowhere/a.iso does not exist"), "{refusal}");
 }
+
+#[test]
+fn the_sound_card_tells_what_it_does() {
+    let rig = Rig::new();
+    let answer = rig.client().ask("query-audio", json!({}));
+    assert_eq!(answer["return"], json!([{ "backend": "pulse", "underruns": 0, "dropped": 0, "lost-ns": 0 }]));
+}

@@ -32,6 +32,7 @@ use super::items;
 use crate::config;
 use crate::cpu::cpuid::Supported;
 use crate::device::Trouble;
+use crate::device::audio::AudioFacts;
 use crate::device::cdrom::CdromFacts;
 use crate::device::disk::DiskFacts;
 use crate::device::net::NetFacts;
@@ -104,6 +105,8 @@ pub(in crate::machine) struct Board {
     pub trouble: Arc<Trouble>,
     /// What they are told of the CD drives.
     pub cdroms: Vec<CdromFacts>,
+    /// What they are told of the sound card.
+    pub audio: Option<AudioFacts>,
     /// The image that `_ROM` returns.
     pub vbios: Option<Arc<[u8]>>,
     /// What they are told of the network cards.
@@ -293,6 +296,7 @@ pub(in crate::machine) fn board(
         disk_handles,
         disk_failures,
         cdroms,
+        audio,
         sata: _,
         nets,
         programs,
@@ -357,6 +361,7 @@ pub(in crate::machine) fn board(
         disk_failures,
         trouble,
         cdroms,
+        audio,
         vbios,
         nets,
         programs,

@@ -274,6 +274,18 @@ pub(super) static FILE: Section = Section {
             required: &["name"],
             alternatives: &[],
         }))),
+        ("audio", Keys(Section {
+            keys: &[
+                ("backend", Format("audio-backend", None)),
+                ("mic", Boolean),
+                ("latency", Integer(5, 500)),
+                ("device", Text),
+                ("name", Text),
+                ("server", Format("path", None)),
+            ],
+            required: &[],
+            alternatives: &[],
+        })),
         ("battery", Keys(Section {
             keys: &[
                 ("mode", Choice(&["full", "mirror", "none"])),

@@ -1,0 +1,394 @@
+//! `[audio]`: the sound controller of the ICH9, 00:1b.0, and where its sound goes.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use devices::audio::pulse::{Options, Place, Surroundings};
+use devices::audio::wav::Wav;
+use devices::audio::{Monitor, Nothing, Sink, Source, pulse};
+use devices::hda::{Ends, Hda, Pause};
+use devices::time::HostClock;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vocabulary::path::check_path;
+use vocabulary::printable::shorten;
+use vocabulary::{PciAddress, Scalar, inline_schema, text_scalar};
+
+use super::{Assembly, Connection, DeviceError, Opened, Opening, PciNeed, Purpose, Spec};
+use crate::finding::{Key, Resolver, Section};
+use crate::output::{self, Identity, Output, open_files};
+use crate::topology::Placed;
+
+/// A sound card: the ICH9's High Definition Audio controller at 00:1b.0, with a line output and, if it is wanted, a microphone. An empty
+/// section is heard through the user's sound server. See docs/audio.md.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AudioSection {
+    /// Where the sound goes: `"pulse"`, the user's sound server, which is PulseAudio or PipeWire; `"wav:PATH"`, a file; or `"none"`, nowhere.
+    pub backend: AudioBackend,
+    /// Whether the guest has a microphone. With `"pulse"` it records what the server's default source hears, and only while the guest
+    /// records; otherwise silence.
+    pub mic: bool,
+    /// How much sound waits in front of the server's mixer, in milliseconds: less is earlier, more is safer on a host under load. For `"pulse"`.
+    #[schemars(range(min = 5, max = 500))]
+    pub latency: u32,
+    /// The server's device that plays, as `pactl list short sinks` names it. For `"pulse"`.
+    #[schemars(extend("x-default" = "the server's default device"))]
+    pub device: Option<String>,
+    /// What mixers call the machine. For `"pulse"`.
+    #[schemars(extend("x-default" = "the machine's name"))]
+    pub name: Option<String>,
+    /// The server's socket, for a machine that does not run as the server's user. For `"pulse"`.
+    #[schemars(extend("format" = "path", "x-default" = "the one of the user's session, as PulseAudio's clients find it"))]
+    pub server: Option<String>,
+}
+
+const LATENCY: u32 = 20;
+
+impl Default for AudioSection {
+    fn default() -> Self {
+        Self {
+            backend: AudioBackend::Pulse,
+            mic: false,
+            latency: LATENCY,
+            device: None,
+            name: None,
+            server: None,
+        }
+    }
+}
+
+/// Where a guest's sound goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub enum AudioBackend {
+    /// The user's sound server.
+    Pulse,
+    /// A file.
+    Wav(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+impl AudioBackend {
+    pub(crate) const FORMAT: &str = "audio-backend";
+    pub(crate) const EXPECTED: &str = "one of \"pulse\", \"wav:PATH\" and \"none\"";
+}
+
+impl fmt::Display for AudioBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pulse => f.write_str("pulse"),
+            Self::Wav(path) => write!(f, "wav:{}", path.display()),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+/// Why a text names no backend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParseBackendError(String);
+
+impl FromStr for AudioBackend {
+    type Err = ParseBackendError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "pulse" => Ok(Self::Pulse),
+            None if text == "none" => Ok(Self::None),
+            None if text == "wav" => Err(ParseBackendError("`wav` needs a path: write \"wav:PATH\"".into())),
+            Some(("wav", path)) => match check_path(path) {
+                Ok(()) => Ok(Self::Wav(path.into())),
+                Err(why) => Err(ParseBackendError(format!("after `wav:`, {why}"))),
+            },
+            _ => Err(ParseBackendError(format!(
+                "\"{}\" is no way for sound: write {}",
+                shorten(text),
+                Self::EXPECTED
+            ))),
+        }
+    }
+}
+
+text_scalar!(AudioBackend);
+
+inline_schema!(AudioBackend, {
+    "type": "string",
+    "format": Self::FORMAT,
+    "pattern": "^(pulse|none|wav:.+)$",
+});
+
+/// The sound controller, and where its sound goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audio {
+    /// Where the sound goes; paths are absolute.
+    pub backend: AudioBackend,
+    /// The guest has a microphone.
+    pub mic: bool,
+    /// In milliseconds, 5 to 500.
+    pub latency: u32,
+    /// The server's device that plays.
+    pub device: Option<String>,
+    /// What mixers call the machine.
+    pub name: String,
+    /// The server's socket.
+    pub server: Option<PathBuf>,
+}
+
+const BACKEND: Key = Section::Audio.key("backend");
+const SERVER: Key = Section::Audio.key("server");
+
+/// Its place in every ICH9.
+const DEVICE: u8 = 0x1b;
+
+impl AudioSection {
+    /// The controller of a machine of this name.
+    pub(crate) fn resolve(self, machine: &str, resolver: &mut Resolver) -> Audio {
+        let Self { backend, mic, latency, device, name, server } = self;
+        let backend = match backend {
+            AudioBackend::Wav(path) => AudioBackend::Wav(resolver.path(path)),
+            other => other,
+        };
+        if backend != AudioBackend::Pulse {
+            for key in ["latency", "device", "name", "server"].map(|key| Section::Audio.key(key)) {
+                if resolver.is_written(key) {
+                    let message = format!("`{key}` is for a sound server, and the backend is \"{backend}\"");
+                    resolver.problem_with_help(key, message, "remove it, or choose `backend = \"pulse\"`");
+                }
+            }
+        }
+        let server = server.map(|path| resolver.path(path));
+        Audio { backend, mic, latency, device, name: name.unwrap_or_else(|| machine.to_owned()), server }
+    }
+}
+
+impl Audio {
+    /// Where the user's sound server is, as this process finds it.
+    fn place(&self) -> Result<Place, String> {
+        let around = Surroundings {
+            variable: &|name| std::env::var_os(name),
+            user: rustix::process::geteuid().as_raw(),
+            root: Path::new("/"),
+        };
+        Place::find(self.server.as_deref(), &around)
+    }
+
+    /// Opens the file that the sound goes to, or looks whether that can be.
+    fn file(path: &Path, purpose: Purpose) -> io::Result<Option<Output>> {
+        // Before it is opened: who has it open already has its lock.
+        if let Some(identity) = Identity::at(path)
+            && let Some((_, other)) = open_files().into_iter().find(|(known, _)| *known == identity)
+        {
+            let why = format!("the machine uses it already, as {}", other.display());
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        match purpose {
+            Purpose::Look => output::look(path).map(|()| None),
+            Purpose::Run => Output::open(path).map(Some),
+        }
+    }
+}
+
+impl Spec for Audio {
+    fn section(&self) -> Section {
+        Section::Audio
+    }
+
+    fn place_key(&self) -> Key {
+        Section::Audio.into()
+    }
+
+    fn describe(&self) -> String {
+        let goes = match &self.backend {
+            AudioBackend::Pulse => "heard through the sound server".to_owned(),
+            AudioBackend::Wav(path) => format!("written to {}", path.display()),
+            AudioBackend::None => "heard by nobody".to_owned(),
+        };
+        let device = self.device.as_ref().map_or_else(String::new, |device| format!(" on {device}"));
+        let mic = if self.mic { ", with a microphone" } else { "" };
+        format!("sound card (ICH9 HDA), {goes}{device}{mic}")
+    }
+
+    fn pci(&self) -> Option<PciNeed> {
+        Some(PciNeed { address: Some(PciAddress::new(0, DEVICE, 0)?), pin: 1 })
+    }
+
+    fn open(&self, opening: &mut Opening<'_>) -> Option<Box<dyn Opened>> {
+        let end = match &self.backend {
+            AudioBackend::None => End::Nobody,
+            AudioBackend::Wav(path) => match Self::file(path, opening.purpose) {
+                Ok(output) => output.map_or(End::Nobody, End::File),
+                Err(error) => {
+                    let message = format!("cannot write the sound to {}: {error}", path.display());
+                    opening.problems.push(opening.origin.problem(BACKEND, message).about_host());
+                    return None;
+                }
+            },
+            AudioBackend::Pulse => match self.place() {
+                Ok(place) => End::Server(Options {
+                    place,
+                    device: self.device.clone(),
+                    name: self.name.clone(),
+                    latency: self.latency,
+                }),
+                Err(why) => {
+                    let help = "name the socket of a server on this host, or unset PULSE_SERVER";
+                    opening.problems.push(opening.origin.problem(SERVER, why).with_help(help).about_host());
+                    return None;
+                }
+            },
+        };
+        Some(Box::new(OpenAudio { mic: self.mic, told: self.backend.to_string(), end }))
+    }
+}
+
+/// Where the sound goes, if it can.
+enum End {
+    Nobody,
+    File(Output),
+    Server(Options),
+}
+
+/// A controller whose sound has a way.
+struct OpenAudio {
+    mic: bool,
+    told: String,
+    end: End,
+}
+
+/// What others are told of the sound, and by which they stop its time.
+#[derive(Clone)]
+pub(crate) struct AudioFacts {
+    /// The backend, as in the file.
+    pub backend: String,
+    /// What has happened.
+    pub monitor: Arc<Monitor>,
+    /// For a machine that is paused.
+    pub pause: Pause,
+}
+
+type BothEnds = (Box<dyn Sink>, Option<Box<dyn Source>>);
+
+impl OpenAudio {
+    fn ends(end: End, mic: bool, monitor: &Arc<Monitor>) -> io::Result<BothEnds> {
+        let silence = || mic.then(|| Box::new(Nothing) as Box<dyn Source>);
+        Ok(match end {
+            End::Nobody => (Box::new(Nothing), silence()),
+            End::File(output) => (Box::new(Wav::new(output.begin()?, Arc::clone(monitor))?), silence()),
+            End::Server(options) => {
+                let (speaker, microphone) = pulse::open(options, Arc::clone(monitor))?;
+                (Box::new(speaker), mic.then(|| Box::new(microphone) as Box<dyn Source>))
+            }
+        })
+    }
+}
+
+impl Opened for OpenAudio {
+    fn build(
+        self: Box<Self>,
+        placed: Option<Placed<'_>>,
+        machine: &mut Assembly<'_>,
+    ) -> Result<(), DeviceError> {
+        let Self { mic, told, end } = *self;
+        let monitor = Arc::<Monitor>::default();
+        let (sink, source) = Self::ends(end, mic, &monitor).map_err(|error| DeviceError::Function {
+            at: Section::Audio.to_string(),
+            why: error.to_string(),
+        })?;
+        let ends = Ends { sink, source, monitor: Arc::clone(&monitor) };
+        let mut pause = None;
+        machine.add_endpoint(placed, |connection| {
+            let Connection { ram, placement: _, messages, line } = connection;
+            let function = Hda::endpoint(ends, ram, messages, line, Arc::new(HostClock))?;
+            pause = Some(function.device().pause());
+            Ok::<_, devices::hda::HdaError>(function)
+        })?;
+        machine.made.audio = pause.map(|pause| AudioFacts { backend: told, monitor, pause });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config;
+    use crate::host::HostFacts;
+    use crate::plan::plan;
+
+    fn planned(text: &str) -> Result<crate::plan::MachinePlan, String> {
+        let text = format!(
+            "name = \"vm\"\n[firmware]\ncode = \"c.fd\"\nvars = \"v.fd\"\nvars_template = \"t.fd\"\n{text}"
+        );
+        let config = config::parse(&text, Path::new("/vm/test.toml")).map_err(|error| error.to_string())?;
+        plan(config, &HostFacts::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_section_is_heard_through_the_user_s_server() {
+        let plan = planned("[audio]\n").unwrap();
+        let audio = plan.devices.one::<Audio>().unwrap();
+        let expected = Audio {
+            backend: AudioBackend::Pulse,
+            mic: false,
+            latency: 20,
+            device: None,
+            name: "vm".into(),
+            server: None,
+        };
+        assert_eq!(*audio, expected);
+        assert_eq!(audio.describe(), "sound card (ICH9 HDA), heard through the sound server");
+        assert!(plan.pci.iter().any(|function| function.to_string() == "00:1b.0"));
+        assert!(planned("").unwrap().devices.one::<Audio>().is_none());
+    }
+
+    #[test]
+    fn a_file_is_beside_the_configuration() {
+        let plan = planned("[audio]\nbackend = \"wav:a.wav\"\nmic = true\n").unwrap();
+        let audio = plan.devices.one::<Audio>().unwrap();
+        assert_eq!(audio.backend, AudioBackend::Wav("/vm/a.wav".into()));
+        assert_eq!(audio.describe(), "sound card (ICH9 HDA), written to /vm/a.wav, with a microphone");
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for (text, words) in [
+            ("backend = \"none\"\nlatency = 40\n", "`audio.latency` is for a sound server"),
+            ("backend = \"wav:a\"\nserver = \"/a\"\n", "choose `backend = \"pulse\"`"),
+            ("backend = \"alsa\"\n", "is no way for sound"),
+            ("backend = \"wav\"\n", "needs a path"),
+            ("backend = \"wav:\"\n", "path is empty"),
+            ("latency = 4\n", "latency"),
+            ("[[disk]]\npath = \"a.raw\"\naddress = \"00:1b.0\"\n", "00:1b.0 is taken"),
+        ] {
+            let error = planned(&format!("[audio]\n{text}")).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_machine_uses_is_not_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Audio::file(file.path(), Purpose::Run).unwrap_err();
+        assert!(error.to_string().contains("uses it already"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.wav");
+        assert!(Audio::file(&path, Purpose::Look).unwrap().is_none());
+        assert!(!path.exists());
+        assert!(Audio::file(&path, Purpose::Run).unwrap().is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_backend_or_not(text in "\\PC{0,20}|wav:.{0,9}") {
+            if let Ok(backend) = text.parse::<AudioBackend>() {
+                prop_assert_eq!(backend.to_string(), text);
+            }
+        }
+    }
+}
