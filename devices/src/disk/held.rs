@@ -44,12 +44,14 @@ impl Held {
         std::mem::take(&mut self.tags)
     }
 
-    /// Keeps the guest's memory for as long as there are some. Without effect while bus mastering is being disabled: whoever is told of that
-    /// gives them up.
-    pub(crate) fn keep_memory(&mut self, dma: &Dma) {
+    /// Keeps the guest's memory for as long as there are some. False while bus mastering is being disabled: they are to be given up before the
+    /// [`crate::pci::dma::Permit`] is given back, as nobody would wait for that later.
+    #[must_use]
+    pub(crate) fn keep_memory(&mut self, dma: &Dma) -> bool {
         if !self.tags.is_empty() && self.lease.is_none() {
             self.lease = dma.lease();
         }
+        self.tags.is_empty() || self.lease.is_some()
     }
 
     /// Whether somebody may wait for [`Self::let_go`].
@@ -70,7 +72,12 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
+    use vm_memory::GuestAddress;
+
     use super::*;
+    use crate::GuestRam;
 
     #[test]
     fn each_is_tried_once_after_the_machine_has_gone_on() {
@@ -91,6 +98,33 @@ mod tests {
         failures.resumed();
         held.look(&failures);
         assert_eq!(held.due(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn those_that_come_too_late_to_keep_memory_are_told() {
+        let dma = Dma::new(GuestRam::from_ranges(&[(GuestAddress(0), 4096)]).unwrap());
+        dma.set_enabled(true);
+        let (failures, mut held) = (Failures::default(), Held::new(&Failures::default()));
+        assert!(held.keep_memory(&dma) && !held.keeps_memory(), "there are none");
+        thread::scope(|scope| {
+            let permit = dma.permit().unwrap();
+            let disabling = scope.spawn(|| dma.set_enabled(false));
+            while dma.enabled() {
+                thread::yield_now();
+            }
+            assert!(held.keep_memory(&dma));
+            held.hold(1);
+            assert!(!held.keep_memory(&dma) && !held.keeps_memory());
+            assert_eq!(held.give_up(), [1]);
+            drop(permit);
+            disabling.join().unwrap();
+        });
+        dma.set_enabled(true);
+        failures.resumed();
+        held.look(&failures);
+        assert_eq!(held.due(), Some(Vec::new()));
+        held.hold(2);
+        assert!(held.keep_memory(&dma) && held.keeps_memory());
     }
 
     #[test]

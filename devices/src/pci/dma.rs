@@ -157,7 +157,7 @@ impl Dma {
     }
 
     /// Takes over the Command register. Disabling waits for transfers under way.
-    pub(super) fn set_enabled(&self, enabled: bool) {
+    pub(crate) fn set_enabled(&self, enabled: bool) {
         let Gate { ram: _, enabled: gate, switch, transfers, leases: _, returned, listeners, transferring } =
             self.0.as_ref();
         let _switch = switch.lock().unwrap_or_else(PoisonError::into_inner);

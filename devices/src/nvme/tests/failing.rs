@@ -27,12 +27,20 @@ type Said = Arc<Mutex<Vec<String>>>;
 
 /// A disk that is full, and stops the machine.
 fn stopping() -> (Host, Arc<AtomicBool>, Arc<Failures>, Said) {
+    stopping_with(|| ())
+}
+
+/// Likewise; its worker does `more` before it goes on.
+fn stopping_with(more: impl Fn() + Send + Sync + 'static) -> (Host, Arc<AtomicBool>, Arc<Failures>, Said) {
     let image = Gated::new(SIZE / SECTOR);
     let full = Arc::clone(&image.control.full);
     full.store(true, Ordering::SeqCst);
     let said = Said::default();
     let told = Arc::clone(&said);
-    let stop = OnError::Stop(Box::new(move |what| told.lock().unwrap().push(what.to_owned())));
+    let stop = OnError::Stop(Box::new(move |what| {
+        told.lock().unwrap().push(what.to_owned());
+        more();
+    }));
     let failures = Failures::new("disk[1] (b.img)", stop);
     (Host::over(Box::new(image), Arc::clone(&failures), None).queued(), full, failures, said)
 }
@@ -105,6 +113,28 @@ fn what_waits_for_the_machine_ends_without_bus_mastering() {
     assert_eq!((entry.id, entry.status), (id, (0, 0x04)), "data transfer error");
     assert_eq!(host.io(write(4, 1, 0x10_0000)), (0, 0));
     assert_eq!(said.lock().unwrap().len(), 1);
+}
+
+/// It fails after the driver has begun to disable bus mastering, which waits for it.
+#[test]
+fn what_fails_while_bus_mastering_is_disabled_ends() {
+    let disabling = Arc::new(AtomicBool::new(false));
+    let begun = Arc::clone(&disabling);
+    let (mut host, full, failures, said) = stopping_with(move || {
+        until(|| begun.load(Ordering::SeqCst));
+        std::thread::sleep(Duration::from_millis(50));
+    });
+    let id = host.submit(1, write(3, 1, 0x10_0000));
+    until(|| said.lock().unwrap().len() == 1);
+    disabling.store(true, Ordering::SeqCst);
+    host.config_write(4, &[2, 0]);
+    // Time for the worker to forget it.
+    std::thread::sleep(Duration::from_millis(20));
+    full.store(false, Ordering::SeqCst);
+    host.config_write(4, &[6, 0]);
+    failures.resumed();
+    let entry = host.wait(1);
+    assert_eq!((entry.id, entry.status), (id, (0, 0x04)), "data transfer error");
 }
 
 #[test]

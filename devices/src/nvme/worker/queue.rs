@@ -142,7 +142,9 @@ impl Queue {
             }
             self.try_held_again();
             self.collect(Status::DATA_TRANSFER);
-            self.held.keep_memory(&shared.dma);
+            if !self.held.keep_memory(&shared.dma) {
+                return Pause::Called;
+            }
             self.post(ram, Some(doorbells.wake()));
             if self.take(doorbells, ram) {
                 continue;

@@ -126,7 +126,9 @@ impl Server {
             let taken = self.take(dma, stop)?;
             self.lane.kick();
             let returned = self.return_complete(ram)?;
-            self.held.keep_memory(dma);
+            if !self.held.keep_memory(dma) {
+                continue;
+            }
             if taken || returned {
                 self.announce_in_time(ram)?;
                 continue;

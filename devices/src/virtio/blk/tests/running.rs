@@ -196,11 +196,30 @@ fn what_stops_the_machine_is_done_again_when_it_goes_on() {
 /// What was held is not repeated with memory that the driver may have given to others since.
 #[test]
 fn what_waits_for_the_machine_ends_without_bus_mastering() {
+    ends_without_bus_mastering(Duration::ZERO);
+}
+
+/// It fails after the driver has begun to disable bus mastering, which waits for it.
+#[test]
+fn what_fails_while_bus_mastering_is_disabled_ends() {
+    ends_without_bus_mastering(Duration::from_millis(50));
+}
+
+/// A request fails so long after its driver has begun to disable bus mastering.
+fn ends_without_bus_mastering(late: Duration) {
     let (full, said) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(0)));
+    let disabling = Arc::new(AtomicBool::new(late.is_zero()));
     let backend = Failing { bytes: vec![0; SIZE as usize], full: Arc::clone(&full), ..Failing::default() };
     let writes = Arc::clone(&backend.writes);
-    let told = Arc::clone(&said);
-    let failures = Failures::new("disk", OnError::Stop(Box::new(move |_| *told.lock().unwrap() += 1)));
+    let (told, begun) = (Arc::clone(&said), Arc::clone(&disabling));
+    let stop = move |_: &str| {
+        *told.lock().unwrap() += 1;
+        while !begun.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(late);
+    };
+    let failures = Failures::new("disk", OnError::Stop(Box::new(stop)));
     let options = Options { queues: 1, failures: Arc::clone(&failures), ..Options::default() };
     let device = VirtioBlk::new(Image::new(Box::new(backend)), options);
     let mut disk = Disk { driver: Driver::new(device) };
@@ -212,6 +231,7 @@ fn what_waits_for_the_machine_ends_without_bus_mastering() {
         std::thread::yield_now();
     }
     let before = writes.load(Ordering::SeqCst);
+    disabling.store(true, Ordering::SeqCst);
     disk.driver.config_write(4, &[2, 0]);
     assert_eq!(disk.driver.used_index(), 1, "it was returned before the memory was taken away");
     assert_eq!(disk.driver.ram.read_obj::<u8>(GuestAddress(STATUS)).unwrap(), 1);
