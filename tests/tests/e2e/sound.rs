@@ -28,7 +28,7 @@ fn noise(seconds: usize) -> Vec<Frame> {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        (state >> 16) as i16 / 2 | 1
+        ((state >> 16) as i16 / 2) | 1
     };
     (0..seconds * 48_000).map(|_| [next(), next()]).collect()
 }
