@@ -268,7 +268,11 @@ fn start_and_run(
         Ok(_) => supervisor.supervise(subscribers, &woken),
         Err(why) => End::Itself(Outcome::Failed(format!("cannot start a thread: {why}"))),
     };
-    // What it holds of devices is let go of before they are given back.
+    // What a companion holds of devices is let go of before they are given back. It may wait until guest memory is open to them, which
+    // takes seconds, and which nobody needs any more.
+    if let (Ok(Some(_)), Some(passthrough)) = (&started, &board.passthrough) {
+        passthrough.release();
+    }
     drop(started);
     shot.at_end(board.screen().as_deref());
     let machine = Machine { vcpus, consoles, board, binding, tuning };
