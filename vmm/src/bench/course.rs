@@ -148,6 +148,8 @@ fn compare(guest: &mut Guest<'_>) -> Result<Clock, Silence> {
     }
 }
 
+const NOTHING_DESCRIBED: &str = "no device of the host is passed through that --describe could be about: add `[[vfio]]` to the vm.toml, or name a function of the guest by --device";
+
 /// The device, ready to be measured, if it is.
 fn open<'a>(
     inside: &'a Inside,
@@ -155,8 +157,15 @@ fn open<'a>(
     found: &Shared,
     tell: &mut dyn FnMut(&str),
 ) -> Option<Device<'a>> {
-    tell("waiting until guest memory is open to the device");
-    match Device::open(inside, wishes.device?, wishes.description.clone()) {
+    let opened = match (wishes.device, &wishes.description) {
+        (Some(device), description) => {
+            tell("waiting until guest memory is open to the device");
+            Device::open(inside, device, description.clone())
+        }
+        (None, Some(_)) => Err(NOTHING_DESCRIBED.to_owned()),
+        (None, None) => return None,
+    };
+    match opened {
         Ok(device) => {
             found.lock().machine.device = Some(device.name());
             Some(device)

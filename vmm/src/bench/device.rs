@@ -55,6 +55,12 @@ impl<'a> Device<'a> {
         }
         let class = inside.config_read(at, reg::CLASS, 4) >> 8;
         let name = format!("{:04x}:{:04x}", id & 0xffff, id >> 16);
+        if let Some(described) = given.as_ref().and_then(|given| given.of_another(&name)) {
+            return Err(format!(
+                "--describe is about {described}, and the device that is measured is {name}, at {at} of the guest: name the device by \
+                 --device"
+            ));
+        }
         let capability =
             |wanted| find_capability(&|register, bytes| inside.config_read(at, register, bytes), wanted);
         let device = Self {
@@ -188,6 +194,11 @@ impl<'a> Device<'a> {
             Ok(address) => address,
             Err(why) => return Ok(missing(id, title, &why)),
         };
+        for write in &interrupt.setup {
+            if let Err(why) = self.show(guest, write.bar, write.offset)? {
+                return Ok(missing(id, title, &format!("a write of `interrupt.setup` is impossible: {why}")));
+            }
+        }
         let acknowledge = match interrupt.acknowledge {
             Some(write) => match self.show(guest, write.bar, write.offset)? {
                 Ok(address) => Some((address, write.value)),

@@ -85,7 +85,7 @@ pub(super) struct Dma {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::bench) struct Description {
-    /// Vendor and device, in hexadecimal; a file of the user's is for the device that is measured.
+    /// Vendor and device, in hexadecimal with a colon; without it, a file of the user's is for whatever is measured.
     pub(super) id: Option<String>,
     /// A register that reads without consequences.
     pub(super) read: Option<Register>,
@@ -147,6 +147,11 @@ impl Description {
         known.into_iter().find(|known| known.id.as_deref() == Some(id)).or_else(|| nvidia(id, class))
     }
 
+    /// The IDs of the device that this describes, if it names others than these, `vendor:device` in small letters.
+    pub(super) fn of_another(&self, id: &str) -> Option<&str> {
+        self.id.as_deref().filter(|described| !described.eq_ignore_ascii_case(id))
+    }
+
     /// That offsets and numbers are possible. That they are inside the device's memory shows when it is there.
     fn check(&self) -> Result<(), String> {
         let place = |what: &str, bar: u8, offset: u64, bytes: u8| {
@@ -160,12 +165,22 @@ impl Description {
             }
             Ok(())
         };
+        if let Some(id) = &self.id {
+            let half = |half: &str| half.len() == 4 && half.bytes().all(|digit| digit.is_ascii_hexdigit());
+            if !id.split_once(':').is_some_and(|(vendor, device)| half(vendor) && half(device)) {
+                return Err("`id` is not written as vendor and device, such as \"10de:1f95\"".into());
+            }
+        }
         let write = |what: &str, write: &Write| place(what, write.bar, write.offset, 4);
         if let Some(read) = &self.read {
             place("`read`", read.bar, read.offset, 4)?;
         }
         self.write.iter().try_for_each(|one| write("`write`", one))?;
         if let Some(interrupt) = &self.interrupt {
+            if interrupt.setup.len() > MOST_STEPS {
+                let count = interrupt.setup.len();
+                return Err(format!("`interrupt.setup` has {count} writes: write {MOST_STEPS} at most"));
+            }
             interrupt.setup.iter().try_for_each(|one| write("a write of `interrupt.setup`", one))?;
             write("`interrupt.raise`", &interrupt.raise)?;
             interrupt.acknowledge.iter().try_for_each(|one| write("`interrupt.acknowledge`", one))?;
@@ -226,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn a_description_of_another_device_is_told() {
+        let described = parse("id = \"10DE:1f95\"").unwrap();
+        assert_eq!(described.of_another("10de:1f95"), None);
+        assert_eq!(described.of_another("10de:10fa"), Some("10DE:1f95"));
+        assert_eq!(parse("").unwrap().of_another("10de:10fa"), None);
+        let write = "{ bar = 0, offset = 0, value = 0 }";
+        let long = format!("[interrupt]\nsetup = [{}]\nraise = {write}", format!("{write},").repeat(33));
+        assert!(parse(&long).unwrap_err().contains("33 writes"));
+    }
+
+    #[test]
     fn what_is_wrong_is_told() {
         for (text, expected) in [
             ("read = { bar = 6, offset = 0 }", "base address register 6"),
@@ -236,6 +262,8 @@ mod tests {
             ("write = { bar = 0, offset = 0, value = 0x100000000 }", "write = "),
             ("[interrupt]\nraise = { bar = 0, offset = 1, value = 1 }", "`interrupt.raise`"),
             ("[interrupt]\n", "missing field `raise`"),
+            ("id = \"10de\"", "vendor and device"),
+            ("id = \"10de:1f95:1\"", "vendor and device"),
             ("[dma]\nsteps = []\ndone = { bar = 0, offset = 0, mask = 1, value = 0 }", "0 steps"),
             (
                 "[dma]\nsteps = [{ bar = 0, offset = 4, value = 1, bytes = 8 }]\ndone = { bar = 0, offset = 0, mask = 1, value = 0 }",

@@ -33,6 +33,7 @@ impl Device<'_> {
         let setup =
             self.description.interrupt.as_ref().map(|interrupt| interrupt.setup.clone()).unwrap_or_default();
         for write in setup {
+            // A place that there is not has made the probe missing.
             if let Ok(address) = self.show(guest, write.bar, write.offset)? {
                 poke(guest, address, write.value)?;
             }
