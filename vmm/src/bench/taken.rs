@@ -1,8 +1,9 @@
 //! A probe over the rounds of a course, and the measure that becomes of it.
 
-use statistics::{Measure, Missing};
+use statistics::{Measure, Missing, Owner};
 
 use super::guest::Reply;
+use super::payload::layout::Kind;
 use super::probe::{Clock, Probe, Setting};
 
 /// A probe with what it has come to.
@@ -52,6 +53,11 @@ impl Taken {
             return Err(Missing { id: probe.id.into(), title: probe.title, why });
         }
         let exits = exits as f64 / samples as f64;
+        // An access that was thought to be the device's alone, to a page that traps.
+        let one_access = matches!(probe.command.kind, Kind::Read | Kind::Write);
+        if one_access && probe.tell_exits && exits >= 0.5 && measure.owner == Owner::Hardware {
+            measure.owner = Owner::Monitor;
+        }
         let trapped = probe.tell_exits.then(|| match exits {
             ..0.5 => "without an exit to optimus-vmm".to_owned(),
             _ => format!("{exits:.1} exits to optimus-vmm each"),
@@ -68,7 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bench::guest::Silence;
+    use crate::bench::guest::{Command, Silence};
     use crate::bench::probe;
 
     const CLOCK: Clock = Clock { per_microsecond: 1000.0 };
@@ -103,6 +109,19 @@ mod tests {
         some.add(&Reply { samples: vec![5, 6], lost: 1, ..Reply::default() }, CLOCK, 0);
         assert!(some.failed.is_none());
         assert_eq!(some.finish().unwrap().note.as_deref(), Some("1 of 3 were lost"));
+    }
+
+    #[test]
+    fn who_answers_decides_whose_a_read_is() {
+        for (exits, owner) in [(0, Owner::Hardware), (1, Owner::Monitor), (2, Owner::Monitor)] {
+            let command = Command::new(Kind::Read);
+            let probe =
+                Probe { tell_exits: true, ..Probe::new("bar.read", "read", Owner::Hardware, command) };
+            let mut taken = Taken::new(probe);
+            taken.add(&Reply { samples: vec![50, 60], ..Reply::default() }, CLOCK, 0);
+            taken.exits = exits;
+            assert_eq!(taken.finish().unwrap().owner, owner, "{exits} exits for 2 reads");
+        }
     }
 
     #[test]

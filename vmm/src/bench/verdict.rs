@@ -1,6 +1,6 @@
 //! What the numbers say, in plain words: which are the hardware's, which are ours, and what would change them.
 
-use statistics::{Advice, AdviceKind, Report, time};
+use statistics::{Advice, AdviceKind, Owner, Report, time};
 
 use crate::plan::MachinePlan;
 
@@ -50,12 +50,20 @@ pub(super) fn advice(report: &Report, choices: Choices) -> Vec<Advice> {
             format!("beyond an empty exit, an answer of optimus-vmm takes, for {}", added.join(", for "));
         say(AdviceKind::Ours, text);
     }
-    if let Some(mapped) = median("bar.read") {
-        let text = format!(
-            "reading the device's memory takes {}, without an exit: the device, its link and its power state",
-            time(mapped)
-        );
-        say(AdviceKind::Hardware, text);
+    if let Some(read) = median("bar.read") {
+        let time = time(read);
+        if report.measure("bar.read").is_some_and(|measure| measure.owner == Owner::Monitor) {
+            let text = format!(
+                "reading the device's memory takes {time}, with an exit to optimus-vmm, which answers for this page: an MSI-X table or a \
+                 register that it imitates is there as well, or the memory is smaller than a page"
+            );
+            say(AdviceKind::Ours, text);
+        } else {
+            let text = format!(
+                "reading the device's memory takes {time}, without an exit: the device, its link and its power state"
+            );
+            say(AdviceKind::Hardware, text);
+        }
     }
     for text in changes(report, choices) {
         say(AdviceKind::Change, text);
@@ -115,7 +123,7 @@ fn changes(report: &Report, choices: Choices) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use statistics::{Counter, Figure, Host, Machine, Measure, Owner};
+    use statistics::{Counter, Figure, Host, Machine, Measure};
 
     use super::*;
 
@@ -162,6 +170,15 @@ mod tests {
         assert!(ours.ends_with("for a port 800 ns, for a configuration register 0.00 ns"), "{ours}");
         assert!(texts(&report, NONE, AdviceKind::Hardware).contains("takes 1.00 µs"));
         assert_eq!(texts(&report, NONE, AdviceKind::Change), "");
+    }
+
+    #[test]
+    fn a_read_that_exits_is_not_called_the_hardwares() {
+        let mut report = report(Host::default(), &[("bar.read", 9000.0)], &[]);
+        assert!(texts(&report, NONE, AdviceKind::Hardware).contains("without an exit"));
+        report.measures[0].owner = Owner::Monitor;
+        assert_eq!(texts(&report, NONE, AdviceKind::Hardware), "");
+        assert!(texts(&report, NONE, AdviceKind::Ours).contains("9.00 µs, with an exit to optimus-vmm"));
     }
 
     #[test]
