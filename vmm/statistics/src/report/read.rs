@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 pub const MOST_BYTES: u64 = 16 << 20;
 /// Most measures, missing ones, counters or lines of advice, each.
 const MOST_ENTRIES: usize = 1000;
+/// Most rounds of a measure: comparing goes over all pairs of them.
+const MOST_ROUNDS: usize = 1000;
 /// Most bytes of a text.
 const MOST_TEXT: usize = 2000;
 
@@ -92,6 +94,9 @@ impl Report {
         let counts = [self.measures.len(), self.missing.len(), self.counters.len(), self.advice.len()];
         if counts.into_iter().any(|count| count > MOST_ENTRIES) {
             return Err(format!("it has more than {MOST_ENTRIES} entries of a kind"));
+        }
+        if let Some(long) = self.measures.iter().find(|measure| measure.rounds.len() > MOST_ROUNDS) {
+            return Err(format!("'{}' has more than {MOST_ROUNDS} rounds", shortened(&long.id)));
         }
         if !self.duration.is_finite() || self.duration < 0.0 {
             return Err("its duration is no time".into());
@@ -232,5 +237,8 @@ mod tests {
         let many =
             changed(|value| value["advice"] = vec![value["advice"][0].clone(); MOST_ENTRIES + 1].into());
         assert!(matches!(many, Err(ReadError::Invalid(_))));
+        let rounds = |count| changed(move |value| value["measures"][0]["rounds"] = vec![5.0; count].into());
+        assert!(rounds(MOST_ROUNDS).is_ok());
+        assert!(matches!(rounds(MOST_ROUNDS + 1), Err(ReadError::Invalid(why)) if why.contains("rounds")));
     }
 }
