@@ -85,6 +85,7 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
     part.comparisons = METRICS.iter().map(Metric::comparison).collect();
     // The first pair fills caches and does not count.
     for pair in 0..=options.pairs {
+        let mut both = Vec::new();
         for is_ours in abba(pair) {
             let report =
                 if is_ours { own(options, &files)? } else { others(options, &files, &peer, &payload)? };
@@ -94,17 +95,27 @@ pub(crate) fn measure(options: &Options, keep: impl Fn(&Part) -> Result<()>) -> 
             for missing in &report.missing {
                 tell(&format!("  not measured: {}: {}", missing.title, missing.why));
             }
-            if pair == 0 {
-                continue;
-            }
-            for (comparison, sample) in part.comparisons.iter_mut().zip(samples) {
-                // A pair of which one was not measured has no ratio.
-                comparison.add(is_ours, sample.unwrap_or_default());
-            }
+            both.push((is_ours, samples));
+        }
+        if pair > 0 {
+            add(&mut part.comparisons, &both);
         }
         keep(&part)?;
     }
     Ok(part)
+}
+
+/// Adds a pair of runs, each with a sample for each comparison. What one of them has not measured has no ratio, and is left out of both.
+fn add(comparisons: &mut [Comparison], both: &[(bool, Vec<Option<f64>>)]) {
+    for (index, comparison) in comparisons.iter_mut().enumerate() {
+        let samples: Option<Vec<(bool, f64)>> = both
+            .iter()
+            .map(|(is_ours, samples)| Some((*is_ours, samples.get(index).copied().flatten()?)))
+            .collect();
+        for (is_ours, sample) in samples.into_iter().flatten() {
+            comparison.add(is_ours, sample);
+        }
+    }
 }
 
 /// A run under ours.
@@ -176,6 +187,14 @@ mod tests {
     use statistics::{Figure, Host, Machine, Measure, Owner};
 
     use super::*;
+
+    #[test]
+    fn what_one_run_lacks_is_left_out_of_both() {
+        let mut comparisons = vec![METRICS[0].comparison(), METRICS[1].comparison()];
+        add(&mut comparisons, &[(false, vec![Some(2.0), Some(3.0)]), (true, vec![Some(1.0), None])]);
+        let found: Vec<_> = comparisons.iter().map(|row| (row.ours.clone(), row.peer.clone())).collect();
+        assert_eq!(found, [(vec![1.0], vec![2.0]), (vec![], vec![])]);
+    }
 
     #[test]
     fn what_is_added_is_beyond_an_empty_exit() {
