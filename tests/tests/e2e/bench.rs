@@ -67,6 +67,12 @@ impl Measured {
         Ok(median.ok_or_else(|| format!("{id} was not measured:\n{}", self.text))?)
     }
 
+    /// The least time, in nanoseconds: what else the lab does cannot make it shorter.
+    fn least(&self, id: &str) -> Outcome<f64> {
+        let least = self.entry("measures", id).and_then(|entry| entry["summary"]["min"].as_f64());
+        Ok(least.ok_or_else(|| format!("{id} was not measured:\n{}", self.text))?)
+    }
+
     /// Why something was not measured.
     fn missing(&self, id: &str) -> Outcome<&str> {
         let why = self.entry("missing", id).and_then(|entry| entry["why"].as_str());
@@ -105,25 +111,25 @@ fn with(device: (u16, u16), measure: impl Fn(&Machine, &str) -> Outcome) -> Outc
 
 /// A known delay shows as that, and only where it is.
 fn delay(machine: &Machine) -> Outcome {
-    // Longer than in the unit tests: the lab is slow, and so are its exits.
-    const DELAY: f64 = 400_000.0;
+    // Far longer than an exit takes in the lab, whose load is another in each run.
+    const DELAY: f64 = 5_000_000.0;
     let plain = Measured::of(machine, &[])?;
     // The next run would overwrite the report.
     let (before, plot) = (machine.file("before.json"), machine.file("plot.svg"));
     std::fs::rename(machine.file("report.json"), &before)?;
     let text = |path: &std::path::Path| path.display().to_string();
     let (before, plot_name) = (text(&before), text(&plot));
-    let late = Measured::of(machine, &["--delay", "400", "--baseline", &before, "--plot", &plot_name])?;
+    let late = Measured::of(machine, &["--delay", "5000", "--baseline", &before, "--plot", &plot_name])?;
     ensure(plain.report["machine"]["device"].is_null(), "there is no device")?;
     for id in ["exit.port", "exit.mmio"] {
-        let (before, after) = (plain.median(id)?, late.median(id)?);
+        let (before, after) = (plain.least(id)?, late.least(id)?);
         let added = after - before;
         ensure(
             (DELAY * 0.9..DELAY * 1.5).contains(&added),
-            format!("400 µs more show as {added} ns in {id}: {before} ns, then {after} ns"),
+            format!("5 ms more show as {added} ns in {id}: {before} ns, then {after} ns"),
         )?;
     }
-    let (before, after) = (plain.median("exit.cpuid")?, late.median("exit.cpuid")?);
+    let (before, after) = (plain.least("exit.cpuid")?, late.least("exit.cpuid")?);
     ensure(
         (after - before).abs() < DELAY / 2.0,
         format!("CPUID took {before} ns, and with the delay {after} ns"),
