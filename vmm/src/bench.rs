@@ -131,9 +131,9 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     let outcome = machine::run_with(&options, start, Companion { work: Box::new(work), events: log })?;
     let mut found = std::mem::take(&mut *found.lock());
     found.measures.extend(start::phases(&events.text().map_err(in_memory)?));
-    let (status, complaint) = judge(&outcome, found.end.take());
+    let ended = judge(&outcome, found.end.take());
     let report = report(found, host, began, choices);
-    files.write(&report, baseline.as_ref())?;
+    let (status, complaint) = with_unwritten(ended, &files.write(&report, baseline.as_ref()));
     let mut text = table::text(&report);
     if let (Some(before), Some(path)) = (&baseline, &args.baseline) {
         text.push_str(&baseline::text(&report, before, path));
@@ -197,9 +197,33 @@ fn judge(outcome: &Outcome, end: Option<Result<(), String>>) -> (u8, Option<Stri
     }
 }
 
+/// That files could not be written is told beside how the command ends, and is why it fails if nothing else is.
+fn with_unwritten((status, complaint): (u8, Option<String>), unwritten: &[Failure]) -> (u8, Option<String>) {
+    let complaints: Vec<String> =
+        complaint.into_iter().chain(unwritten.iter().map(Failure::to_string)).collect();
+    let status = match (status, unwritten.first()) {
+        (status::SUCCESS, Some(failure)) => failure.status(),
+        (status, _) => status,
+    };
+    (status, (!complaints.is_empty()).then(|| complaints.join("\n")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_cannot_be_written_are_told_beside_the_rest() {
+        let full =
+            || Failure::Write { path: "a.json".into(), source: std::io::ErrorKind::StorageFull.into() };
+        assert_eq!(with_unwritten((status::SUCCESS, None), &[]), (status::SUCCESS, None));
+        let (status, why) = with_unwritten((status::SUCCESS, None), &[full(), full()]);
+        assert_eq!(status, full().status());
+        assert!(why.is_some_and(|why| why.matches("a.json").count() == 2));
+        let (status, why) = with_unwritten((status::CRASH, Some("triple fault".into())), &[full()]);
+        assert_eq!(status, status::CRASH);
+        assert!(why.is_some_and(|why| why.starts_with("triple fault\n") && why.contains("a.json")));
+    }
 
     #[test]
     fn only_a_whole_course_is_a_success() {

@@ -16,7 +16,7 @@ use vocabulary::AddressRange;
 
 use super::course::{self, Shared};
 use super::probe::{self, Probe};
-use super::{Answer, BenchError, Tell, host, payload, table};
+use super::{Answer, BenchError, Tell, host, payload, table, with_unwritten};
 use crate::cli::ElsewhereArgs;
 use crate::host::HostFiles;
 use crate::outcome::{Failure, status};
@@ -57,11 +57,14 @@ pub fn run(args: &ElsewhereArgs, mut tell: Tell) -> Result<Answer, BenchError> {
         counters: found.counters.into_iter().collect::<Vec<Counter>>(),
         advice: Vec::new(),
     };
-    if let Some(path) = &args.json {
-        std::fs::write(path, report.to_json()).map_err(|source| failed(path, source))?;
-    }
+    let written = args
+        .json
+        .as_deref()
+        .map_or(Ok(()), |path| std::fs::write(path, report.to_json()).map_err(|source| failed(path, source)));
     let complaint = end.and_then(Result::err).map(|why| format!("not everything could be measured: {why}"));
     let status = if complaint.is_some() { status::RUNTIME } else { status::SUCCESS };
+    let unwritten: Vec<Failure> = written.err().into_iter().collect();
+    let (status, complaint) = with_unwritten((status, complaint), &unwritten);
     Ok(Answer { text: table::text(&report), complaint, status })
 }
 

@@ -1,7 +1,7 @@
 //! What a measurement writes: the report as JSON, and its plot.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use statistics::{Plot, Report};
 
@@ -27,16 +27,21 @@ impl Files {
     /// # Errors
     /// One cannot be opened, or they are the same.
     pub(super) fn open(args: &BenchArgs) -> Result<Self, Failure> {
-        if let (Some(json), Some(plot)) = (&args.json, &args.plot)
-            && json == plot
+        Self::at(args.json.as_deref(), args.plot.as_deref())
+    }
+
+    fn at(json: Option<&Path>, plot: Option<&Path>) -> Result<Self, Failure> {
+        let open = |path: &Path| Output::open(path).map_err(cannot_write(path));
+        let json = json.map(open).transpose()?;
+        // Before it is opened: that it is locked would say less.
+        if let Some(path) = plot
+            && let Some(report) = json.as_ref().and_then(Output::identity)
+            && Identity::at(path) == Some(report)
         {
-            let what = format!("--plot {}", plot.display());
+            let what = format!("--plot {}", path.display());
             return Err(OverwriteError { what, other: "the report of --json".into() }.into());
         }
-        let open = |path: &Option<PathBuf>| {
-            path.as_deref().map(|path| Output::open(path).map_err(cannot_write(path))).transpose()
-        };
-        Ok(Self { json: open(&args.json)?, plot: open(&args.plot)? })
+        Ok(Self { json, plot: plot.map(open).transpose()? })
     }
 
     /// That they overwrite neither a file that the machine is made from nor the report that is compared with.
@@ -58,20 +63,15 @@ impl Files {
         Ok(())
     }
 
-    /// Writes them.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub(super) fn write(self, report: &Report, baseline: Option<&Report>) -> Result<(), Failure> {
-        if let Some(output) = self.json {
-            put(output, report.to_json().as_bytes())?;
-        }
-        if let Some(output) = self.plot {
+    /// Writes them, each whatever becomes of the other. What the kernel refuses.
+    pub(super) fn write(self, report: &Report, baseline: Option<&Report>) -> Vec<Failure> {
+        let json = self.json.map_or(Ok(()), |output| put(output, report.to_json().as_bytes()));
+        let plot = self.plot.map_or(Ok(()), |output| {
             let path = output.path().to_owned();
             let drawn = draw(report, baseline, &path).map_err(cannot_write(&path))?;
-            put(output, &drawn)?;
-        }
-        Ok(())
+            put(output, &drawn)
+        });
+        [json, plot].into_iter().filter_map(Result::err).collect()
     }
 }
 
@@ -109,12 +109,38 @@ mod tests {
             let path = folder.path().join(name);
             std::fs::write(&path, "something older, and longer than a file that is written anew").unwrap();
             let files = Files { json: None, plot: Some(Output::open(&path).unwrap()) };
-            files.write(&report, Some(&report)).unwrap();
+            assert!(files.write(&report, Some(&report)).is_empty());
             let written = std::fs::read(&path).unwrap();
             assert!(written.starts_with(begins) && !written.ends_with(b"anew"), "{name}");
         }
         let json = folder.path().join("report.json");
-        Files { json: Some(Output::open(&json).unwrap()), plot: None }.write(&report, None).unwrap();
+        let unwritten = Files { json: Some(Output::open(&json).unwrap()), plot: None }.write(&report, None);
+        assert!(unwritten.is_empty(), "{unwritten:?}");
         assert_eq!(Report::from_json(&std::fs::read_to_string(json).unwrap()).unwrap(), report);
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_leaves_the_plot() {
+        let folder = tempfile::tempdir().unwrap();
+        let plot = folder.path().join("a.svg");
+        let files = Files::at(Some(Path::new("/dev/full")), Some(&plot)).unwrap();
+        let unwritten = files.write(&report(2000.0, 1000.0, 10), None);
+        let [Failure::Write { path, .. }] = unwritten.as_slice() else { panic!("{unwritten:?}") };
+        assert_eq!(path, Path::new("/dev/full"));
+        assert!(std::fs::read_to_string(plot).unwrap().starts_with("<svg "));
+    }
+
+    #[test]
+    fn one_file_of_two_names_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (json, plot) = (folder.path().join("a.svg"), folder.path().join("./b/../a.svg"));
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        for plot in [&json, &plot] {
+            let refused = Files::at(Some(&json), Some(plot)).err();
+            assert!(matches!(refused, Some(Failure::Overwrite(_))), "{refused:?}");
+        }
+        assert!(Files::at(Some(&json), Some(&folder.path().join("b.svg"))).is_ok());
+        // Both may go nowhere.
+        assert!(Files::at(Some(Path::new("/dev/null")), Some(Path::new("/dev/null"))).is_ok());
     }
 }
