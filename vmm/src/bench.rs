@@ -114,7 +114,7 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     let files = Files::open(args)?;
     let description = args.describe.as_deref().map(device::read).transpose()?;
     let began = (Instant::now(), SystemTime::now());
-    let host = host::facts(&HostFiles::default());
+    let load = host::load(&HostFiles::default());
     let in_memory = |source| Failure::Write { path: "memory".into(), source };
     let payload = MemoryFile::new("optimus-bench", &payload::image()).map_err(in_memory)?;
     let events = MemoryFile::new("optimus-events", &[]).map_err(in_memory)?;
@@ -132,7 +132,8 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     let mut found = std::mem::take(&mut *found.lock());
     found.measures.extend(start::phases(&events.text().map_err(in_memory)?));
     let ended = judge(&outcome, found.end.take());
-    let report = report(found, host, began, choices);
+    let host = found.host.take().unwrap_or_else(|| host::facts(&HostFiles::default(), None));
+    let report = report(found, Host { load, ..host }, began, choices);
     let (status, complaint) = with_unwritten(ended, &files.write(&report, baseline.as_ref()));
     let mut text = table::text(&report);
     if let (Some(before), Some(path)) = (&baseline, &args.baseline) {
@@ -252,7 +253,7 @@ mod tests {
                 found,
                 host,
                 (Instant::now(), SystemTime::now()),
-                Choices { pinned: false, hugepages: false },
+                Choices { pinned: false, hugepages: false, governor: false },
             );
             assert_eq!(report.advice.iter().any(|advice| advice.text == NOT_INVARIANT), told, "{tsc:?}");
             assert!(report.host.tsc.is_some_and(|tsc| tsc.ends_with(", 2496 MHz in the guest")));

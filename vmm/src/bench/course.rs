@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 
 use devices::GuestRam;
 use devices::chipset::PM_TIMER_HZ;
-use statistics::{Counter, Machine, Measure, Missing, quantile};
+use statistics::{Counter, Host, Machine, Measure, Missing, quantile};
 use vocabulary::{memory, pm, ports};
 
 use super::counters::Counts;
 use super::device::{Chosen, Description, Device};
 use super::guest::{Command, Guest, Silence};
+use super::host;
 use super::payload::layout::{Kind, MOST_SAMPLES};
 use super::pinning::Pinning;
 use super::probe::{self, Clock, Probe};
 use super::registers::Registers;
 use super::taken::Taken;
+use crate::host::HostFiles;
 use crate::machine::Inside;
+use crate::plan::CpuPlacement;
 
 /// Rounds of a course.
 pub(super) const ROUNDS: u32 = 10;
@@ -55,6 +58,8 @@ pub(super) struct Found {
     pub(super) remarks: Vec<String>,
     /// Ticks of the TSC in a microsecond.
     pub(super) frequency: Option<f64>,
+    /// The host, as the machine has it: its settings may be those of `[host]`.
+    pub(super) host: Option<Host>,
     /// The machine.
     pub(super) machine: Machine,
     /// All measures were tried, or why not.
@@ -73,6 +78,8 @@ impl Shared {
 
 /// Measures, for as long as the machine lets it. `tell` hears how far it is.
 pub(super) fn run(inside: &Inside, wishes: &Wishes, found: &Shared, tell: &mut dyn FnMut(&str)) {
+    let cpu = inside.plan.placement.as_ref().and_then(CpuPlacement::first);
+    found.lock().host = Some(host::facts(&HostFiles::default(), cpu));
     found.lock().machine = Machine {
         memory_mib: inside.plan.memory.size >> 20,
         vcpus: inside.plan.topology.count(),
@@ -136,6 +143,7 @@ pub(super) fn elsewhere(
     found.lock().end = Some(done.map_err(|silence| silence.to_string()));
 }
 
+/// The clock by the middle one of several comparisons: one that the host interrupts is off by as much as that takes.
 fn compare(guest: &mut Guest<'_>) -> Result<Clock, Silence> {
     let mut clocks: Vec<Clock> = (0..COMPARISONS).map(|_| compare_once(guest)).collect::<Result<_, _>>()?;
     clocks.sort_by(|one, other| one.per_microsecond.total_cmp(&other.per_microsecond));

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use devices::GuestRam;
-use statistics::{Counter, Machine, Report};
+use statistics::{Counter, Host, Machine, Report};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use vocabulary::AddressRange;
 
@@ -41,6 +41,7 @@ pub fn run(args: &ElsewhereArgs, mut tell: Tell) -> Result<Answer, BenchError> {
         return Ok(Answer { text: String::new(), complaint: None, status: status::SUCCESS });
     };
     let began = (Instant::now(), SystemTime::now());
+    let load = host::load(&HostFiles::default());
     let ram = map(memory).map_err(|source| failed(memory, source))?;
     let found = Shared::default();
     course::elsewhere(&ram, args.duration, probes(), &found, &mut tell);
@@ -50,7 +51,7 @@ pub fn run(args: &ElsewhereArgs, mut tell: Tell) -> Result<Answer, BenchError> {
         program: "another program".into(),
         unix_seconds: began.1.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         duration: began.0.elapsed().as_secs_f64(),
-        host: host::facts(&HostFiles::default()),
+        host: Host { load, ..host::facts(&HostFiles::default(), None) },
         machine: Machine { memory_mib: size(&ram) >> 20, vcpus: 1, device: None },
         measures: found.measures,
         missing: found.missing,

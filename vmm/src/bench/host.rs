@@ -7,9 +7,19 @@ use crate::host::HostFiles;
 /// A TSC that counts at one pace, whatever the processor does.
 pub(super) const INVARIANT: &str = "invariant";
 
-/// Reads it.
-pub(super) fn facts(files: &HostFiles) -> Host {
+/// How busy the host is: over 1, 5 and 15 minutes. To be read before anything is measured, which is load itself.
+pub(super) fn load(files: &HostFiles) -> Option<String> {
+    let text = files.text("proc/loadavg").ok().filter(|text| !text.is_empty());
+    text.map(|load| load.split(' ').take(3).collect::<Vec<_>>().join(" "))
+}
+
+/// Reads all but the load. `cpu`: the one that is measured on, whose frequency counts; the first policy's if that is open.
+pub(super) fn facts(files: &HostFiles, cpu: Option<u32>) -> Host {
     let text = |path: &str| files.text(path).ok().filter(|text| !text.is_empty());
+    let frequency = match cpu {
+        Some(cpu) => format!("sys/devices/system/cpu/cpu{cpu}/cpufreq"),
+        None => "sys/devices/system/cpu/cpufreq/policy0".into(),
+    };
     let cpuinfo = text("proc/cpuinfo").unwrap_or_default();
     let cpu = |key: &str| field(&cpuinfo, key).map(str::to_owned);
     let flags = field(&cpuinfo, "flags").unwrap_or_default();
@@ -22,15 +32,15 @@ pub(super) fn facts(files: &HostFiles) -> Host {
         microcode: cpu("microcode"),
         kvm: kvm(files),
         iommu: iommu(files),
-        governor: text("sys/devices/system/cpu/cpufreq/policy0/scaling_governor"),
-        preference: text("sys/devices/system/cpu/cpufreq/policy0/energy_performance_preference"),
+        governor: text(&format!("{frequency}/scaling_governor")),
+        preference: text(&format!("{frequency}/energy_performance_preference")),
         power: power(files),
         clocksource: text("sys/devices/system/clocksource/clocksource0/current_clocksource"),
         tsc: tsc(flags),
         mitigations: mitigations(files),
         huge_pages: huge_pages(files),
         posted_interrupts: posted_interrupts(files),
-        load: text("proc/loadavg").map(|load| load.split(' ').take(3).collect::<Vec<_>>().join(" ")),
+        load: None,
     }
 }
 
@@ -151,7 +161,22 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        facts(&HostFiles::at(folder.path()))
+        let files = HostFiles::at(folder.path());
+        Host { load: load(&files), ..facts(&files, None) }
+    }
+
+    #[test]
+    fn the_measured_cpus_governor_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        for (cpufreq, governor) in [("cpufreq/policy0", "powersave"), ("cpu4/cpufreq", "performance")] {
+            let path = folder.path().join("sys/devices/system/cpu").join(cpufreq);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("scaling_governor"), format!("{governor}\n")).unwrap();
+        }
+        let files = HostFiles::at(folder.path());
+        assert_eq!(facts(&files, Some(4)).governor.as_deref(), Some("performance"));
+        assert_eq!(facts(&files, None).governor.as_deref(), Some("powersave"));
+        assert_eq!(facts(&files, Some(5)).governor, None);
     }
 
     #[test]

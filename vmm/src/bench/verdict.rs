@@ -14,6 +14,8 @@ pub(super) struct Choices {
     pub(super) pinned: bool,
     /// Memory is in huge pages of hugetlbfs.
     pub(super) hugepages: bool,
+    /// The governor is the machine's to choose while it runs.
+    pub(super) governor: bool,
 }
 
 impl Choices {
@@ -21,6 +23,7 @@ impl Choices {
         Self {
             pinned: plan.placement.as_ref().is_some_and(|placement| !placement.vcpus.is_empty()),
             hugepages: plan.memory.hugepages.page_size().is_some(),
+            governor: plan.tuning.fast.is_some(),
         }
     }
 }
@@ -78,7 +81,9 @@ fn changes(report: &Report, choices: Choices) -> Vec<String> {
     let counter = |id: &str| {
         report.counters.iter().find(|counter| counter.id == id).map_or(0.0, |counter| counter.value)
     };
-    if let Some(governor) = host.governor.as_ref().filter(|governor| *governor != "performance") {
+    if let Some(governor) =
+        host.governor.as_ref().filter(|governor| *governor != "performance" && !choices.governor)
+    {
         changes.push(format!(
             "the CPUs' governor is \"{governor}\": write `governor = \"performance\"` to [host] and compare"
         ));
@@ -152,7 +157,7 @@ mod tests {
         }
     }
 
-    const NONE: Choices = Choices { pinned: false, hugepages: false };
+    const NONE: Choices = Choices { pinned: false, hugepages: false, governor: false };
 
     fn texts(report: &Report, choices: Choices, kind: AdviceKind) -> String {
         let all = advice(report, choices).into_iter().filter(|advice| advice.kind == kind);
@@ -208,9 +213,12 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
-        let chosen = Choices { pinned: true, hugepages: true };
+        let chosen = Choices { pinned: true, hugepages: true, governor: true };
         let told = texts(&report(slow, &[], &[("stolen", 20_000.0)]), chosen, AdviceKind::Change);
-        assert!(told.contains("CPUs of its own") && !told.contains("hugepages"), "{told}");
+        assert!(
+            told.contains("CPUs of its own") && !told.contains("hugepages") && !told.contains("governor"),
+            "{told}"
+        );
         let good = Host {
             governor: some("performance"),
             power: some("mains"),
