@@ -38,6 +38,11 @@ impl Input {
     }
 }
 
+/// What the driver is told of a command.
+fn completion(command: u64, code: Code, slot: usize) -> Trb {
+    Trb::event(kind::COMMAND_COMPLETION, command, code, 0, (slot as u32) << 24)
+}
+
 /// A context that is no RAM. A driver that disables bus mastering under a command gets the same answer.
 impl From<DmaError> for Code {
     fn from(_: DmaError) -> Self {
@@ -72,16 +77,15 @@ impl State {
         self.fail("a command ring without end");
     }
 
-    /// Stops the command ring.
+    /// Stops the command ring. A driver can do that any number of times before it takes an event, and see from CRCR that it is done.
     pub(super) fn stop_commands(&mut self) {
         self.commands_running = false;
         self.commands_rung = false;
-        self.answer(self.commands.at, Code::CommandRingStopped, 0);
+        self.events.push_hint(completion(self.commands.at, Code::CommandRingStopped, 0));
     }
 
     fn answer(&mut self, command: u64, code: Code, slot: usize) {
-        let rest = (slot as u32) << 24;
-        self.events.push(Trb::event(kind::COMMAND_COMPLETION, command, code, 0, rest), true);
+        self.events.push(completion(command, code, slot), true);
     }
 
     fn perform(&mut self, at: u64, command: Trb) {

@@ -11,7 +11,8 @@ use super::trb::{self, Code, Trb, kind};
 /// Entries that a segment has at least and at most.
 const SMALLEST: u32 = 16;
 const LARGEST: u32 = 4096;
-/// Events that may wait. Commands and transfers wait themselves; changes of ports beyond it are seen in the ports' registers.
+/// Events that may wait. Commands and transfers wait themselves; changes of ports beyond it are seen in the ports' registers, and a stopped command
+/// ring in CRCR.
 const MOST: usize = 256;
 
 /// IMAN.

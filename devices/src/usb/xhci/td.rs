@@ -168,7 +168,8 @@ impl Td {
             Outcome::NoAnswer => Some(Code::Transaction),
         };
         let last_buffer = self.trbs.iter().rposition(|(_, trb)| trb.has_data());
-        let (mut reports, mut moved, mut short) = (Vec::new(), 0u32, false);
+        // Of the stage so far: the bytes that no Event Data TRB has told of, whether a buffer lacks some, and whether the driver was told of that one.
+        let (mut reports, mut moved, mut lacked, mut short) = (Vec::new(), 0u32, false, false);
         for (index, (at, trb)) in self.trbs.iter().enumerate() {
             let mut report = Report {
                 parameter: *at,
@@ -193,6 +194,7 @@ impl Td {
                         None if lacks => Code::ShortPacket,
                         None => Code::Success,
                     };
+                    lacked |= lacks;
                     short |= lacks && wanted;
                     if fails.is_some() {
                         reports.push(report);
@@ -200,6 +202,8 @@ impl Td {
                     }
                 }
                 kind::STATUS => {
+                    // A descriptor of its own (4.11.2.2), in which nothing is missing.
+                    (moved, lacked) = (0, false);
                     if let Some(code) = failure {
                         reports.push(Report { code, ..report });
                         return reports;
@@ -209,7 +213,7 @@ impl Td {
                     report.parameter = trb.parameter;
                     report.event_data = true;
                     report.length = std::mem::take(&mut moved) & 0xff_ffff;
-                    if short || left == 0 && self.length() > self.moved(completion, from_device) {
+                    if lacked {
                         report.code = Code::ShortPacket;
                     }
                 }
@@ -220,10 +224,6 @@ impl Td {
             }
         }
         reports
-    }
-
-    fn moved(&self, completion: &Completion, from_device: bool) -> usize {
-        if from_device { completion.data.len() } else { completion.taken }
     }
 }
 

@@ -126,6 +126,32 @@ fn a_command_ring_stops_when_it_is_told() {
     assert_eq!(driver.one().code, 1);
 }
 
+/// It need not take a single event, and gives the controller no memory for them.
+#[test]
+fn a_driver_that_stops_its_commands_for_ever_fills_no_memory() {
+    let mut driver = Driver::new();
+    driver.start(false);
+    driver.all();
+    let _ = driver.function.config_write(4, &[2, 0]);
+    for _ in 0..10_000 {
+        driver.set(0x2000, 0);
+        assert_eq!(driver.u32(0x58), 8);
+        driver.set(0x58, 4);
+        assert_eq!(driver.u32(0x58), 0);
+    }
+    let _ = driver.function.config_write(4, &[6, 0]);
+    let mut stops = 0;
+    loop {
+        let events = driver.all();
+        if events.is_empty() {
+            break;
+        }
+        stops += events.iter().filter(|event| (event.kind, event.code) == (33, 24)).count();
+    }
+    assert_eq!(stops, 256);
+    assert_eq!(driver.command(0, 23, 0), (1, 0), "it goes on");
+}
+
 #[test]
 fn without_bus_mastering_everything_waits() {
     let mut driver = Driver::new();
@@ -174,4 +200,50 @@ fn a_descriptor_of_several_buffers_is_one_transfer() {
     assert_eq!(bytes(BUFFER, 8)[..4], [9, 2, 34, 0]);
     assert_eq!(bytes(BUFFER + 0x1000, 16)[1], 9, "the interface's descriptor has begun before");
     assert_eq!(bytes(BUFFER + 0x2000, 11)[3..], [7, 5, 0x81, 3, 8, 0, 1, 0]);
+}
+
+/// A driver may ask for the bytes of each stage.
+#[test]
+fn the_status_stage_lacks_nothing_of_the_data_stage() {
+    let mut driver = Driver::new();
+    driver.start(false);
+    driver.all();
+    let (slot, mut control) = driver.address(KEYBOARD_PORT);
+    let setup = u64::from_le_bytes([0x80, 6, 0, 2, 0, 0, 255, 0]);
+    let ram = driver.ram.clone();
+    // Of 34 bytes, and of none; behind a full buffer and behind one that is not.
+    for (length, data) in [(34, (34, 1)), (64, (34, 13))] {
+        control.put(&ram, setup, 8, 2 << 10 | IDT | 3 << 16);
+        control.put(&ram, BUFFER, length, 3 << 10 | 1 << 16 | 1 << 4);
+        control.put(&ram, 1, 0, 7 << 10 | IOC);
+        control.put(&ram, 0, 0, 4 << 10 | 1 << 4);
+        control.put(&ram, 2, 0, 7 << 10 | IOC);
+        driver.set(0x2000 + u64::from(slot) * 4, 1);
+        let seen: Vec<_> = driver
+            .all()
+            .iter()
+            .map(|event| (event.event_data, event.parameter, (event.length, event.code)))
+            .collect();
+        assert_eq!(seen, [(true, 1, data), (true, 2, (0, 1))]);
+    }
+}
+
+/// The first buffer is full; the data ends in the second.
+#[test]
+fn what_lies_before_the_end_of_the_data_is_not_short() {
+    let mut driver = Driver::new();
+    driver.start(false);
+    driver.all();
+    let (slot, mut control) = driver.address(KEYBOARD_PORT);
+    let setup = u64::from_le_bytes([0x80, 6, 0, 2, 0, 0, 255, 0]);
+    let ram = driver.ram.clone();
+    control.put(&ram, setup, 8, 2 << 10 | IDT | 3 << 16);
+    control.put(&ram, BUFFER, 34, 3 << 10 | 1 << 16 | 1 << 4);
+    control.put(&ram, 1, 0, 7 << 10 | IOC | 1 << 4);
+    control.put(&ram, BUFFER + 0x1000, 64, 1 << 10 | 1 << 4);
+    control.put(&ram, 2, 0, 7 << 10 | IOC);
+    control.put(&ram, 0, 0, 4 << 10);
+    driver.set(0x2000 + u64::from(slot) * 4, 1);
+    let seen: Vec<_> = driver.all().iter().map(|event| (event.parameter, event.length, event.code)).collect();
+    assert_eq!(seen, [(1, 34, 1), (2, 0, 13)]);
 }
