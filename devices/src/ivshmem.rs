@@ -74,14 +74,17 @@ pub struct Ivshmem {
 }
 
 impl Ivshmem {
-    /// A function that shows `memory`, which maps `file` from its first byte on. `None` unless its size is a power of two between [`MIN_SIZE`] and
-    /// [`MAX_SIZE`].
-    pub fn new(memory: HostMemory, file: File) -> Option<Arc<Self>> {
+    /// A function that shows `memory`, which maps `file` from its first byte on. `multifunction` says that others share its slot. `None` unless its size
+    /// is a power of two between [`MIN_SIZE`] and [`MAX_SIZE`].
+    pub fn new(memory: HostMemory, file: File, multifunction: bool) -> Option<Arc<Self>> {
         let size = memory.len();
         if !size.is_power_of_two() || !(MIN_SIZE..=MAX_SIZE).contains(&size) {
             return None;
         }
         let mut config = ConfigSpace::endpoint(IDS, false);
+        if multifunction {
+            config.set_multifunction();
+        }
         let registers = Bar { kind: BarKind::Memory32 { prefetchable: false }, size: REGISTERS_SIZE };
         let shared = Bar { kind: BarKind::Memory64 { prefetchable: true }, size };
         (config.add_bar(REGISTERS_BAR, registers) && config.add_bar(MEMORY_BAR, shared)).then(|| {

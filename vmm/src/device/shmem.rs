@@ -196,9 +196,8 @@ impl Opened for OpenShmem {
         let Some(placed) = placed else { return Ok(()) };
         let (address, len) = (memory.address(), memory.len());
         let memory = HostMemory::new(address, len, HostMemoryKind::Shared, Arc::new(memory));
-        let function = Ivshmem::new(memory, file).ok_or_else(|| DeviceError::Function {
-            at: placed.function.to_string(),
-            why: format!("no BAR has {len} bytes"),
+        let function = Ivshmem::new(memory, file, placed.function.multifunction).ok_or_else(|| {
+            DeviceError::Function { at: placed.function.to_string(), why: format!("no BAR has {len} bytes") }
         })?;
         machine.add_function(placed, function)
     }
