@@ -160,6 +160,12 @@ pub trait Input: Send + Sync {
         false
     }
 
+    /// Where [`Input::absolute`] has put the pointer last, from 0 to [`AbsoluteEvent::LAST`] along each axis. `None` while that is not the way to move
+    /// it, and after it was moved by [`Input::pointer`].
+    fn place(&self) -> Option<(u16, u16)> {
+        None
+    }
+
     /// Signals `event` once, when what was refused may be tried again: at once if it may already. It is forgotten when its
     /// owner drops it.
     fn signal_room(&self, event: &Arc<EventFd>);

@@ -72,6 +72,16 @@ impl UsbInput {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The guest's pointer is no longer where the tablet has put it, once a mouse has moved it.
+    fn note_motion(&self, event: PointerEvent, taken: Taken) {
+        if let Some(tablet) = self.devices.tablet.as_ref()
+            && taken == Taken::Yes
+            && (event.dx, event.dy) != (0, 0)
+        {
+            tablet.moved_away();
+        }
+    }
+
     /// Releases the buttons of the PS/2 mouse that are not among `held`, and says which are down there.
     fn release_ps2(&self, routes: &mut Routes, held: Buttons) -> Buttons {
         let left = routes.ps2_buttons.common(held);
@@ -134,6 +144,7 @@ impl Input for UsbInput {
         {
             event.buttons = event.buttons.without(self.release_ps2(&mut routes, event.buttons));
             let taken = mouse.pointer(event);
+            self.note_motion(event, taken);
             if taken != Taken::Unwanted {
                 routes.refuser = Some(Refuser::Mouse);
                 return taken;
@@ -141,9 +152,12 @@ impl Input for UsbInput {
         }
         event.buttons = event.buttons.without(release!(mouse, event.buttons));
         let taken = self.ps2.pointer(event);
-        if taken == Taken::Yes {
-            routes.ps2_buttons = event.buttons;
-        }
+        self.note_motion(event, taken);
+        // What is refused is not pressed there, and released all the same.
+        routes.ps2_buttons = match taken {
+            Taken::Yes => event.buttons,
+            _ => routes.ps2_buttons.common(event.buttons),
+        };
         routes.refuser = Some(Refuser::Ps2);
         taken
     }
@@ -166,6 +180,10 @@ impl Input for UsbInput {
 
     fn is_absolute(&self) -> bool {
         self.devices.tablet.as_ref().is_some_and(|tablet| tablet.is_used())
+    }
+
+    fn place(&self) -> Option<(u16, u16)> {
+        self.devices.tablet.as_ref()?.place()
     }
 
     fn signal_room(&self, event: &Arc<EventFd>) {

@@ -64,6 +64,8 @@ pub struct Pen {
     now: Place,
     /// As the host was told.
     told: Place,
+    /// The pointer is where it was put, or on its way there: nothing has moved it since.
+    placed: bool,
 }
 
 impl Pen {
@@ -78,10 +80,10 @@ impl Pen {
         }
         let changes = buttons != self.now.buttons;
         let place = Place { x, y, wheel, buttons, changes, presses };
-        if !changes && wheel == 0 && (x, y) == (self.now.x, self.now.y) {
+        if self.placed && !changes && wheel == 0 && (x, y) == (self.now.x, self.now.y) {
             return true;
         }
-        self.now = place;
+        (self.now, self.placed) = (place, true);
         match self.waiting.back_mut() {
             // Of places on the way only the last one matters, but not where a button was pressed or let go.
             Some(last) if !last.changes && !changes => {
@@ -149,6 +151,18 @@ impl Tablet {
     /// Releases the buttons that are not among `held`.
     pub fn release(&self, held: Buttons) {
         self.happen_always(|pen| pen.release(held));
+    }
+
+    /// Another device has moved the pointer: putting it where it was put last is news to the guest.
+    pub(in crate::usb) fn moved_away(&self) {
+        self.lock().function.placed = false;
+    }
+
+    /// Where the pointer was put, if the guest uses the tablet and no other device has moved it since.
+    pub(in crate::usb) fn place(&self) -> Option<(u16, u16)> {
+        let state = self.lock();
+        let Pen { now, placed, .. } = &state.function;
+        (state.is_used() && *placed).then_some((now.x, now.y))
     }
 
     /// The buttons that are down.

@@ -227,6 +227,29 @@ fn places_on_the_way_are_passed_over_and_those_of_buttons_are_not() {
     assert_eq!(reports(&tablet), [[0, 0xff, 0x7f, 0xff, 0x7f, 0]]);
 }
 
+/// The guest's pointer may be anywhere then.
+#[test]
+fn the_same_place_is_reported_again_after_a_reset_and_after_motion() {
+    let origin = AbsoluteEvent { x: 0, y: 0, wheel: 0, buttons: NONE };
+    let tablet: Tablet = used();
+    assert_eq!(tablet.place(), None);
+    assert_eq!(tablet.put(origin), Taken::Yes);
+    assert_eq!(tablet.place(), Some((0, 0)));
+    assert_eq!(reports(&tablet), [[0; 6]]);
+    assert_eq!(tablet.put(origin), Taken::Yes);
+    assert_eq!(reports(&tablet), Vec::<Vec<u8>>::new());
+    tablet.moved_away();
+    assert_eq!(tablet.place(), None);
+    assert_eq!(tablet.put(origin), Taken::Yes);
+    assert_eq!(reports(&tablet), [[0; 6]]);
+    tablet.reset();
+    control(&tablet, [0, 9, 1, 0, 0, 0, 0, 0], &[]).unwrap();
+    assert_eq!(tablet.submit(REPORTS, Transfer::In { length: 8 }), None);
+    assert_eq!(tablet.place(), None);
+    assert_eq!(tablet.put(origin), Taken::Yes);
+    assert_eq!(reports(&tablet), [[0; 6]]);
+}
+
 #[test]
 fn clicks_have_a_bound_and_end_released() {
     let tablet: Tablet = used();

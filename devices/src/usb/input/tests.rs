@@ -1,19 +1,25 @@
 //! Who gets what the user does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::usb::device::{Bus, Setup, Transfer, UsbDevice};
 
 /// PS/2 devices that write down what they get.
 #[derive(Default)]
-struct Ps2(Mutex<Vec<String>>);
+struct Ps2 {
+    notes: Mutex<Vec<String>>,
+    /// The guest has no driver for its mouse.
+    mouseless: AtomicBool,
+}
 
 impl Ps2 {
     fn note(&self, note: String) {
-        self.0.lock().unwrap().push(note);
+        self.notes.lock().unwrap().push(note);
     }
 
     fn heard(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.notes.lock().unwrap())
     }
 }
 
@@ -23,6 +29,9 @@ impl Input for Ps2 {
         true
     }
     fn pointer(&self, event: PointerEvent) -> Taken {
+        if self.mouseless.load(Ordering::Relaxed) {
+            return Taken::Unwanted;
+        }
         self.note(format!("{},{} {}", event.dx, event.dy, event.buttons.hid_bits()));
         Taken::Yes
     }
@@ -153,6 +162,38 @@ fn a_button_is_down_at_one_device_only() {
     assert_eq!(report(&*tablet).unwrap()[0], 0);
     assert_eq!(ps2.heard(), ["0,0 0"]);
     assert_eq!(report(&*mouse), None);
+}
+
+/// A guest that is reset while a button of its PS/2 mouse is down.
+#[test]
+fn a_button_that_was_down_before_a_reset_is_pressed_anew() {
+    let Machine { ps2, devices, input } = Machine::new();
+    assert_eq!(input.pointer(moved(LEFT)), Taken::Yes);
+    ps2.mouseless.store(true, Ordering::Relaxed);
+    assert_eq!(input.pointer(moved(Buttons::default())), Taken::Unwanted);
+    let mouse = devices.mouse.unwrap();
+    use_it(&*mouse);
+    assert_eq!(input.pointer(moved(LEFT)), Taken::Yes);
+    assert_eq!(report(&*mouse).unwrap()[..3], [1, 3, 0]);
+}
+
+#[test]
+fn a_place_holds_until_the_pointer_is_moved() {
+    let Machine { devices, input, .. } = Machine::new();
+    let (mouse, tablet) = (devices.mouse.unwrap(), devices.tablet.unwrap());
+    let click = || PointerEvent { buttons: LEFT, ..PointerEvent::default() };
+    assert_eq!(input.place(), None);
+    use_it(&*tablet);
+    for used in [false, true] {
+        assert_eq!(input.absolute(at(Buttons::default())), Taken::Yes);
+        assert_eq!(report(&*tablet).unwrap(), [0, 1, 0, 2, 0, 0]);
+        assert_eq!(input.place(), Some((1, 2)));
+        assert_eq!(input.pointer(click()), Taken::Yes);
+        assert_eq!(input.place(), Some((1, 2)), "a click moves nothing");
+        assert_eq!(input.pointer(moved(Buttons::default())), Taken::Yes);
+        assert_eq!(input.place(), None, "by the USB mouse: {used}");
+        use_it(&*mouse);
+    }
 }
 
 #[test]
