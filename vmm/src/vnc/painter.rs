@@ -130,9 +130,13 @@ impl Painter {
         self.motion_told
     }
 
-    /// The screen's size as the client knows it.
-    pub(super) fn size(&self) -> (u32, u32) {
-        self.size
+    /// The size of the screen that the client sees, all of it or, if it cannot follow a new size, a part.
+    pub(super) fn screen_size(&self) -> (u32, u32) {
+        let frame = self.view.frame();
+        match (frame.width, frame.height) {
+            (0, _) | (_, 0) => self.size,
+            whole => whole,
+        }
     }
 
     pub(super) fn features(&self) -> &Features {
@@ -311,11 +315,8 @@ impl Painter {
     }
 
     fn current_size(&self) -> (u32, u32) {
-        let frame = self.view.frame();
-        match (frame.width, frame.height) {
-            (0, _) | (_, 0) => self.size,
-            (width, height) => (width.min(LARGEST), height.min(LARGEST)),
-        }
+        let (width, height) = self.screen_size();
+        (width.min(LARGEST), height.min(LARGEST))
     }
 
     /// Has the client follow the screen's size, if it can.

@@ -118,7 +118,7 @@ impl Running {
                 let meaning = if self.painter.wants_motion() {
                     Meaning::Motion
                 } else {
-                    Meaning::Place { size: self.painter.size() }
+                    Meaning::Place { size: self.painter.screen_size() }
                 };
                 self.input.pointer(buttons, (x, y), meaning, now);
                 self.painter.view().hurry();

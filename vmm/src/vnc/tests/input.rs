@@ -190,6 +190,30 @@ fn a_tablet_is_where_the_client_points() {
     assert_eq!(input.take(), [Note::Pointer(motion)]);
 }
 
+/// It sees a part of the screen, pixel by pixel.
+#[test]
+fn a_client_that_cannot_follow_a_new_size_points_at_what_it_sees() {
+    let input = Arc::new(Notes::default());
+    *input.absolute.lock().unwrap() = true;
+    let canvas = Canvas::new(64, 64);
+    let mut viewer = Viewer::new(Direct::new(&canvas, &input, None), true).unwrap();
+    let updated = |viewer: &mut Viewer<Direct>| {
+        viewer.request(false).unwrap();
+        viewer.update().unwrap();
+    };
+    viewer.set_encodings(&[0]).unwrap();
+    updated(&mut viewer);
+    canvas.resize(128, 256);
+    updated(&mut viewer);
+    point(&mut viewer, 0, 63, 63);
+    assert_eq!(input.take(), [place(63 * 256 + 128, 63 * 128 + 64, Buttons::default())]);
+    // As soon as it can, it sees all.
+    viewer.set_encodings(&[0, -223]).unwrap();
+    updated(&mut viewer);
+    point(&mut viewer, 0, 127, 255);
+    assert_eq!(input.take(), [place(0x7f80, 0x7fc0, Buttons::default())]);
+}
+
 #[test]
 fn places_that_wait_are_one_but_not_those_of_buttons() {
     let (mut viewer, input) = setup();
