@@ -72,8 +72,8 @@ pub(super) struct Resources {
 struct Pointer {
     /// The buttons that are down.
     buttons: Buttons,
-    /// Where it was put, as [`AbsoluteEvent`] has it, if it was not moved since.
-    place: Option<(u16, u16)>,
+    /// Where it was seen last, as [`AbsoluteEvent`] has it: what is not said of a place is taken from there.
+    seen: (u16, u16),
 }
 
 /// The devices that slow commands ask.
@@ -265,7 +265,10 @@ impl InputGuard<'_> {
     }
 
     fn event(&mut self, event: InputEvent) -> Result<(), Refusal> {
-        let Pointer { mut buttons, place: mut at } = *self.pointer;
+        let Pointer { mut buttons, mut seen } = *self.pointer;
+        // The user may have moved it since the last command.
+        let mut at = self.input.place();
+        seen = at.unwrap_or(seen);
         let mut pointer = PointerEvent::default();
         match event {
             InputEvent::Key(key, pressed) => return self.press_all(&[(key, pressed)]),
@@ -275,8 +278,7 @@ impl InputGuard<'_> {
             }
             InputEvent::Place(x, y) => {
                 self.check_absolute()?;
-                let (old_x, old_y) = at.unwrap_or_default();
-                at = Some((x.unwrap_or(old_x), y.unwrap_or(old_y)));
+                at = Some((x.unwrap_or(seen.0), y.unwrap_or(seen.1)));
             }
             InputEvent::Pixel(x, y) => {
                 self.check_absolute()?;
@@ -304,7 +306,7 @@ impl InputGuard<'_> {
             }
             None => self.place(|| self.input.pointer(pointer) == Taken::Yes)?,
         }
-        *self.pointer = Pointer { buttons, place: at };
+        *self.pointer = Pointer { buttons, seen: at.unwrap_or(seen) };
         self.sleep(self.resources.delays.pace)
     }
 

@@ -11,6 +11,7 @@ pub(super) struct Desk {
     pub(super) keys: Mutex<Vec<(Key, bool)>>,
     pub(super) pointer: Mutex<Vec<PointerEvent>>,
     pub(super) places: Mutex<Vec<AbsoluteEvent>>,
+    pub(super) place: Mutex<Option<(u16, u16)>>,
     pub(super) tablet: AtomicBool,
     pub(super) stuck: AtomicBool,
     /// A key has been refused: whoever wanted to press it has keyboard and mouse to itself.
@@ -31,12 +32,20 @@ impl Input for Desk {
 
     fn pointer(&self, event: PointerEvent) -> Taken {
         self.pointer.lock().unwrap().push(event);
+        if (event.dx, event.dy) != (0, 0) {
+            *self.place.lock().unwrap() = None;
+        }
         Taken::Yes
     }
 
     fn absolute(&self, event: AbsoluteEvent) -> Taken {
         self.places.lock().unwrap().push(event);
+        *self.place.lock().unwrap() = Some((event.x, event.y));
         Taken::Yes
+    }
+
+    fn place(&self) -> Option<(u16, u16)> {
+        *self.place.lock().unwrap()
     }
 
     fn is_absolute(&self) -> bool {
@@ -101,6 +110,17 @@ fn the_pointer_is_put_at_places_while_the_guest_has_a_tablet() {
     let pressed =
         PointerEvent { buttons: Buttons { left: true, ..Buttons::default() }, ..PointerEvent::default() };
     assert_eq!(moved(), [PointerEvent { dx: 3, ..PointerEvent::default() }, pressed]);
+    // What is not said of a place is as it was, and a button goes where somebody else has put the pointer.
+    client.ask("input-send-event", json!({ "events": [abs("x", 9), click(false)] }));
+    assert_eq!(places(), [at(9, 7, true), at(9, 7, false)]);
+    assert_eq!(desk.absolute(at(20, 30, false)), Taken::Yes);
+    client.ask("input-send-event", json!({ "events": [click(true), abs("y", 31), click(false)] }));
+    assert_eq!(places(), [at(20, 30, false), at(20, 30, true), at(20, 31, true), at(20, 31, false)]);
+    // Nor does it go to a place from which somebody else has moved it.
+    assert_eq!(desk.pointer(PointerEvent { dx: 1, ..PointerEvent::default() }), Taken::Yes);
+    moved();
+    client.ask("input-send-event", json!({ "events": [click(true)] }));
+    assert_eq!((places(), moved()), (Vec::new(), vec![pressed]));
 }
 
 #[test]
