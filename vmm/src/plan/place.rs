@@ -138,8 +138,11 @@ pub(super) fn plan(config: &Config, unplaced: &[Unplaced], problems: &mut Vec<Fi
     for request in own_port {
         planner.place_behind_own_port(&request);
     }
-    for request in root_bus {
-        planner.place_on_root_bus(&request);
+    // The USB controller, which comes along with a display without being asked for, moves nobody.
+    let (of_itself, asked): (Vec<_>, Vec<_>) =
+        root_bus.into_iter().partition(|request| is_usb(config, request.role));
+    for request in asked.iter().chain(&of_itself) {
+        planner.place_on_root_bus(request);
     }
     planner.number_ports();
     planner.check_function_zero();
@@ -147,6 +150,10 @@ pub(super) fn plan(config: &Config, unplaced: &[Unplaced], problems: &mut Vec<Fi
     let mut functions = pci::tree(&planner.taken, &config.devices, &several);
     name_display(&mut functions, unplaced);
     PciPlan { functions }
+}
+
+fn is_usb(config: &Config, role: Role) -> bool {
+    matches!(role, Role::Device(index) if config.devices.get(index).is_some_and(|device| device.section() == Section::Usb))
 }
 
 /// The display GPU has the name that it has on laptops if it is in its place there.

@@ -73,7 +73,7 @@ fn places_and_ports() {
     let vfio_at = |guest: &str| format!("{VFIO}guest = \"{guest}\"\n");
     let port = |at: &str| format!("[[root_port]]\naddress = \"{at}\"\n");
     let disk = |at: &str| format!("[[disk]]\npath = \"{}.raw\"\naddress = \"{at}\"\n", at.replace(':', "-"));
-    let cases: [(String, &[&str]); 14] = [
+    let cases: [(String, &[&str]); 15] = [
         (DGPU.into(), &["00:01.0 port 1", "01:00.0 0000:01:00.0"]),
         // The user's own port at the place does.
         (format!("{DGPU}{}", port("00:01.0")), &["00:01.0 port 1", "01:00.0 0000:01:00.0"]),
@@ -147,6 +147,11 @@ fn places_and_ports() {
         // The root bus.
         (format!("{DGPU}guest = \"00:02.0\"\n"), &["00:02.0 0000:01:00.0"]),
         (format!("{VFIO}root_port = false\n"), &["00:03.0 rng", "00:04.0 0000:03:00.0"]),
+        // The USB controller is behind what was there before machines had one.
+        (
+            format!("{VFIO}root_port = false\n[display]\n"),
+            &["00:03.0 rng", "00:04.0 0000:03:00.0", "00:05.0 usb"],
+        ),
         // Two functions of a slot.
         (
             format!("{}[[vfio]]\nhost = \"03:00.1\"\nguest = \"00:05.1\"\n", vfio_at("00:05.0")),
