@@ -100,6 +100,12 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:3:", "nothing plugged in", "`enabled = false`"],
     ),
     case(
+        "a USB keyboard without a controller",
+        "[usb]\nkeyboard = true\n",
+        &[],
+        &["vm.toml:2:", "no effect", "without [display]", "`enabled = true`"],
+    ),
+    case(
         "a USB device that there is not",
         "[usb]\ntabelt = false\n",
         &[],

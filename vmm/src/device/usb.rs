@@ -22,7 +22,7 @@ pub(crate) struct UsbSection {
     #[schemars(extend("x-default" = "whether it has a `[display]`"))]
     pub enabled: Option<bool>,
     /// The PCI address in the guest.
-    #[schemars(extend("x-default" = "the next free one"))]
+    #[schemars(extend("x-default" = "the next free one when all other devices have theirs"))]
     pub address: Option<PciAddress>,
     /// A tablet: an absolute pointer, which viewers use while the guest's driver does.
     pub tablet: bool,
@@ -56,6 +56,15 @@ impl UsbSection {
     pub(crate) fn resolve(&self, wanted: bool, resolver: &mut Resolver) -> Option<Usb> {
         let Self { enabled, address, tablet, mouse, keyboard } = *self;
         if !enabled.unwrap_or(wanted) {
+            let others = [("tablet", !tablet), ("mouse", !mouse), ("keyboard", keyboard)];
+            let given = [("address", address.is_some())].into_iter().chain(others).find(|(_, given)| *given);
+            if let Some((key, _)) = given.filter(|_| enabled.is_none()) {
+                resolver.problem_with_help(
+                    Section::Usb.key(key),
+                    "[usb] has no effect in a machine without [display]: it has no USB controller",
+                    "write `enabled = true` here, or remove [usb]",
+                );
+            }
             return None;
         }
         if !tablet && !mouse && !keyboard {
