@@ -113,7 +113,7 @@ fn the_device_has_its_registers() {
     for physical_presence in [false, true] {
         let table = dsdt(Some(Tpm { physical_presence }));
         let calls = ["_HID", "_UID", "_CRS"].map(|name| format!("\\_SB.TPM.{name}"));
-        let answers = interpreter::evaluate(&[table.clone()], &calls);
+        let answers = interpreter::evaluate(std::slice::from_ref(&table), &calls);
         assert_eq!(strings(&answers[0]), ["MSFT0101"]);
         assert_eq!(integers(&answers[1]), [1]);
         let (base, length) = (CRB.base() as u32, CRB.len() as u32);
