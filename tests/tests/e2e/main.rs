@@ -32,6 +32,7 @@ mod refusal;
 mod shmem;
 mod sound;
 mod terminal;
+mod tpm;
 mod trouble;
 mod tuning;
 mod vrom;
@@ -119,6 +120,7 @@ fn main() -> std::process::ExitCode {
         nvme::SCENARIOS,
         trouble::SCENARIOS,
         net::kernel::SCENARIOS,
+        tpm::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
         vrom::SCENARIOS,
