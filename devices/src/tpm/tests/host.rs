@@ -42,10 +42,21 @@ fn what_would_take_from_the_host_is_refused() {
     let (mut tpm, mut kernel) = tpm();
     let never = Interruption::new().unwrap();
     // TPM2_Clear with the password of the lockout authorisation, which is empty as a rule, and others.
-    for code in [0x121, 0x124, 0x125, 0x126, 0x127, 0x129, 0x12b, 0x12e] {
+    for code in [
+        0x11f, 0x121, 0x122, 0x124, 0x125, 0x126, 0x127, 0x129, 0x12b, 0x12e, 0x12f, 0x132, 0x13a, 0x13f,
+        0x140, 0x141,
+    ] {
         let command = authorised(code, "4000000a", "");
         assert_eq!(tpm.execute(&command, &never).unwrap(), bytes("80010000000a00000143"), "{code:#x}");
     }
+    // TPM2_EvictControl for the owner: of an object that is persistent, which it would remove, and of one that is not.
+    let evict = |handle: &str| bytes(&format!("8001000000160000012040000001{handle}81000001"));
+    assert_eq!(tpm.execute(&evict("81000001"), &never).unwrap(), bytes("80010000000a00000143"));
     kernel.set_nonblocking(true).unwrap();
     assert!(kernel.read(&mut [0; 1]).is_err(), "one has gone there");
+    kernel.write_all(&bytes("80010000000a00000000")).unwrap();
+    assert_eq!(tpm.execute(&evict("80000001"), &never).unwrap(), bytes("80010000000a00000000"));
+    let mut sent = [0; 22];
+    kernel.read_exact(&mut sent).unwrap();
+    assert_eq!(sent.to_vec(), evict("80000001"));
 }
