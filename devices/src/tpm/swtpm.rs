@@ -80,9 +80,14 @@ impl Client {
 
     /// Sends a request, and reads its result.
     fn request(&mut self, name: &'static str, number: u32, payload: &[u8]) -> Result<(), BackendError> {
-        let message = [&number.to_be_bytes(), payload].concat();
-        self.control.write_all(&message).map_err(io(name))?;
+        self.send(name, number, payload)?;
         self.result(name)
+    }
+
+    /// Sends a request.
+    fn send(&mut self, name: &'static str, number: u32, payload: &[u8]) -> Result<(), BackendError> {
+        let message = [&number.to_be_bytes(), payload].concat();
+        self.control.write_all(&message).map_err(io(name))
     }
 
     /// Reads the result of a request.
@@ -143,13 +148,20 @@ impl Backend for Client {
             match interruption.wait(self.data.as_fd(), until)? {
                 Wake::Ready => {
                     if self.receive(&mut response)? {
+                        if until.is_some() {
+                            // Whether it was cancelled is in the response.
+                            let _: [u8; 4] = self.answer("CANCEL")?;
+                        }
                         return Ok(response);
                     }
                 }
                 Wake::Cancel => {
-                    // The command still has a response: that it was cancelled, or its own where it came to its end first.
-                    self.request("CANCEL", CANCEL, &[])?;
-                    until.get_or_insert(Instant::now() + CANCELLED);
+                    // The command still has a response: that it was cancelled, or its own. swtpm is one thread, which reads this when it is
+                    // through with the command, so nobody waits for an answer before; and once is enough.
+                    if until.is_none() {
+                        self.send("CANCEL", CANCEL, &[])?;
+                        until = Some(Instant::now() + CANCELLED);
+                    }
                 }
                 Wake::Late => return Err(BackendError::Silent(CANCELLED)),
             }

@@ -217,6 +217,37 @@ fn responses_may_come_in_pieces_and_late() {
     assert_eq!(response, bytes("80010000000c000000000001"));
 }
 
+/// As swtpm does: it reads what the control channel has when it is through with a command.
+#[test]
+fn a_cancellation_is_answered_with_the_response() {
+    let mut client = client(|mut other| {
+        for cancelled in [true, false] {
+            other.data.read_exact(&mut [0; 12]).unwrap();
+            // Longer than a request may take.
+            std::thread::sleep(if cancelled { Duration::from_secs(11) } else { Duration::ZERO });
+            other.data.write_all(&bytes("80010000000a00000000")).unwrap();
+            if cancelled {
+                assert_eq!(other.request(), 9);
+                other.control.write_all(&[0; 4]).unwrap();
+            }
+        }
+        // Nothing else was asked for.
+        assert_eq!(other.request(), 14);
+    });
+    let interruption = Interruption::new().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..2 {
+                interruption.raise();
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        assert_eq!(code(&client.execute(&bytes(GET_RANDOM), &interruption).unwrap()), 0);
+    });
+    assert_eq!(code(&client.execute(&bytes(GET_RANDOM), &interruption).unwrap()), 0);
+    assert!(matches!(client.reset(), Err(BackendError::Gone)));
+}
+
 #[test]
 fn responses_that_lie_are_refused() {
     for (response, len, announced) in [
