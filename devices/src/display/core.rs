@@ -222,6 +222,10 @@ impl Core {
     /// Offers the guest a size, through what it has to hear of it.
     pub(super) fn offer_size(&self, width: u32, height: u32) -> Result<(), SizeRefusal> {
         let adapter = self.sources.adapter.as_ref().ok_or(SizeRefusal::Fixed)?;
+        // Who looks sees the virtual GPU's plane, and not the adapter's panel.
+        if matches!(self.choose(), Chosen::Surface(Surface { pixels: Pixels::Plane(_), .. }, _)) {
+            return Err(SizeRefusal::Fixed);
+        }
         adapter.set_panel(width, height)
     }
 

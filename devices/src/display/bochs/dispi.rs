@@ -60,8 +60,9 @@ pub(super) struct Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in super::super) enum Unshown {
     #[error(
-        "the firmware has not set a mode of the display adapter. It does so a second or two after the start; if it never does, it has no \
-         driver for it: use an OVMF image with QemuVideoDxe, as distributions ship it"
+        "neither the firmware nor the guest's driver has set a mode of the display adapter. Firmware does so a second or two after the start; if \
+         it never does, it has no driver for it: use an OVMF image with QemuVideoDxe, as distributions ship it. With boot = \"direct\" the \
+         guest's kernel needs the driver `bochs`"
     )]
     Off,
     #[error(

@@ -83,7 +83,11 @@ fn an_adapter_alone_says_who_has_not_set_a_mode() {
     let adapter = Bochs::new(1920, 1080, Box::new(|_, _| Some([0; 128]))).unwrap();
     let core = Core::new(Sources { adapter: Some(adapter), ..Sources::default() });
     let reason = core.blank_reason().unwrap();
-    assert!(reason.contains("has not set a mode") && reason.contains("QemuVideoDxe"), "{reason}");
+    for part in
+        ["neither the firmware nor the guest's driver has set a mode", "QemuVideoDxe", "boot = \"direct\""]
+    {
+        assert!(reason.contains(part), "{reason}");
+    }
 }
 
 #[test]
@@ -113,4 +117,10 @@ fn sizes_are_offered_through_the_adapter_alone() {
     assert_eq!(three.bench.core.offer_size(1280, 720), Ok(()));
     assert_eq!(three.bench.core.offer_size(8192, 4320), Err(SizeRefusal::TooLarge));
     assert_eq!(Bench::new().core.offer_size(1280, 720), Err(SizeRefusal::Fixed));
+    // Nobody sees the adapter while a virtual GPU shows something.
+    let memory = Memory::new(7, 4 * 16 * 16, 0x11);
+    three.bench.gpu.show(&memory, 16, 16);
+    assert_eq!(three.bench.core.offer_size(1280, 720), Err(SizeRefusal::Fixed));
+    *three.bench.gpu.primary.lock().unwrap() = None;
+    assert_eq!(three.bench.core.offer_size(1280, 720), Ok(()));
 }
