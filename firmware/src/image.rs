@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 use vocabulary::memory::FOUR_GIB;
 
+mod dxe;
 mod error;
 pub(crate) mod fv;
 mod pei;
 mod smm;
 mod tpm;
 
+pub use dxe::keeps_variables_outside;
 pub use error::ImageError;
 pub use smm::{SmmUse, smm_use};
 pub use tpm::knows_tpm;
@@ -211,6 +213,20 @@ pub fn check_smm(path: &Path, image: &[u8]) -> Result<SmmUse, ImageError> {
         }
         verdict => Ok(verdict),
     }
+}
+
+/// Refuses an image that would hang without a device for its variables. As [`check_smm`], this takes a while.
+///
+/// # Errors
+/// [`ImageError::VariablesOutside`].
+pub fn check_variables(path: &Path, image: &[u8]) -> Result<(), ImageError> {
+    if keeps_variables_outside(image) {
+        return Err(ImageError::VariablesOutside {
+            path: path.into(),
+            advice: error::plain_build_advice(path),
+        });
+    }
+    Ok(())
 }
 
 /// Refuses an image that leaves a TPM alone. As [`check_smm`], this takes a while.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::dxe::{keeps_variables_outside, knows_secure_boot};
 use super::{BLOCK_SIZE, CodeFile, MAX_FLASH, SmmUse, smm_use};
 
 /// A firmware image that cannot be used.
@@ -140,11 +141,23 @@ pub enum ImageError {
     /// A `SMM_REQUIRE` build.
     #[error(
         "the firmware image {} is built to require System Management Mode, as builds for Secure Boot are, and this \
-         machine does not have it: it would hang without a word; {advice}. Secure Boot is off with that one \
-         (docs/secure-boot.md says what there is instead)",
+         machine does not have it: it would hang without a word; {advice} \
+         (docs/secure-boot.md says what there is of Secure Boot without it)",
         path.display()
     )]
     NeedsSmm {
+        /// The file.
+        path: PathBuf,
+        /// Which file to use in its place.
+        advice: String,
+    },
+    /// A `QEMU_PV_VARS` build.
+    #[error(
+        "the firmware image {} is built to keep its variables in a device of QEMU's, uefi-vars, and this machine does not have it: it would \
+         hang without a word; {advice} (docs/secure-boot.md says what there is of Secure Boot without it)",
+        path.display()
+    )]
+    VariablesOutside {
         /// The file.
         path: PathBuf,
         /// Which file to use in its place.
@@ -198,25 +211,44 @@ fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// Which build to use in place of one that requires SMM.
+/// Which build to use in place of one that requires what this machine does not have.
 pub(super) fn plain_build_advice(path: &Path) -> String {
     // Of Debian, Arch, Fedora and openSUSE; the last writes `ovmf-x86_64-smm-ms-code.bin`.
-    const MARKS: [&str; 8] =
-        [".secboot.strictnx", ".secboot", ".ms", ".snakeoil", ".strictnx", ".smm", "-smm-ms", "-smm"];
+    const MARKS: [&str; 9] = [
+        ".secboot.strictnx",
+        ".secboot",
+        ".ms",
+        ".snakeoil",
+        ".strictnx",
+        ".smm",
+        "-smm-ms",
+        "-smm",
+        ".qemuvars",
+    ];
     let name = file_name(path);
     let names = MARKS.iter().filter(|mark| name.contains(*mark)).map(|mark| name.replacen(mark, "", 1));
     let fallback =
         ["OVMF_CODE_4M.fd", "OVMF_CODE.4m.fd", "OVMF_CODE.fd", "ovmf-x86_64-4m-code.bin"].map(String::from);
     // Names prove nothing: another that hangs is no advice.
-    let starts = |plain: &PathBuf| {
-        CodeFile::open(plain).is_ok_and(|file| {
-            let mut image = vec![0; file.size()];
-            file.read_into(&mut image).is_ok() && smm_use(&image) != SmmUse::Required
-        })
+    let starting = |plain: PathBuf| {
+        let file = CodeFile::open(&plain).ok()?;
+        let mut image = vec![0; file.size()];
+        file.read_into(&mut image).ok()?;
+        let starts = smm_use(&image) != SmmUse::Required && !keeps_variables_outside(&image);
+        starts.then(|| (plain, knows_secure_boot(&image) == Some(true)))
     };
-    match siblings(path, names.chain(fallback)).find(starts) {
-        Some(plain) => format!("use {} in its place", plain.display()),
-        None => "use a build without SMM, such as OVMF_CODE_4M.fd, in its place".into(),
+    match siblings(path, names.chain(fallback)).find_map(starting) {
+        Some((plain, false)) => format!("use {} in its place", plain.display()),
+        // What an image is made of does not tell its age.
+        Some((plain, true)) => format!(
+            "use {} in its place, unless it is of August 2026 or later: it has Secure Boot without SMM, and edk2 stops such builds at their \
+             start since then",
+            plain.display()
+        ),
+        None => {
+            "use a build without SMM and without Secure Boot, such as Debian's OVMF_CODE_4M.fd, in its place"
+                .into()
+        }
     }
 }
 

@@ -26,8 +26,9 @@ const STEP: usize = 8 << 10;
 /// Which of some PEI modules, by their FILE_GUIDs, comes first in a CODE (or combined) image. `None` for an image that is built in a way that
 /// this search does not know.
 pub(super) fn first_module(image: &[u8], wanted: &[Uuid]) -> Option<Option<Uuid>> {
-    let stream = volumes(image).find_map(compressed)?;
-    Unpacker::new(stream).and_then(|mut unpacker| scan(&mut unpacker, wanted))
+    let mut unpacker = Unpacker::of(image, LIMIT)?;
+    let (base, _) = unpacker.volume_section(0)?;
+    unpacker.first_file(base, wanted)
 }
 
 /// The volumes of an image that store files, each from its first byte to its end.
@@ -66,30 +67,33 @@ pub(super) fn compressed(volume: &[u8]) -> Option<&[u8]> {
 }
 
 /// An LZMA stream that is unpacked only as far as it is looked at.
-struct Unpacker<'a> {
+pub(super) struct Unpacker<'a> {
     reader: LzmaReader<&'a [u8]>,
     out: Vec<u8>,
+    limit: usize,
 }
 
 impl<'a> Unpacker<'a> {
-    fn new(stream: &'a [u8]) -> Option<Self> {
+    /// The modules of a CODE (or combined) image, of which the first `limit` bytes are of interest.
+    pub(super) fn of(image: &'a [u8], limit: usize) -> Option<Self> {
+        let stream = volumes(image).find_map(compressed)?;
         let properties = *stream.first()?;
-        let window = usize::try_from(u32_at(stream, 1)?).ok()?.clamp(4096, LIMIT);
-        // Nothing behind LIMIT is asked for, so a larger window than that can never be referred to.
+        let window = usize::try_from(u32_at(stream, 1)?).ok()?.clamp(4096, limit);
+        // Nothing behind the limit is asked for, so a larger window than that can never be referred to.
         let window = u32::try_from(window).ok()?;
         let size = u64_at(stream, 5)?;
         let reader = LzmaReader::new_with_props(stream.get(13..)?, size, properties, window, None).ok()?;
-        Some(Self { reader, out: Vec::with_capacity(8 * STEP) })
+        Some(Self { reader, out: Vec::with_capacity(8 * STEP), limit })
     }
 
-    /// The output from 0 to at least `end`, or `None` where the stream ends, breaks or passes [`LIMIT`] before.
-    fn upto(&mut self, end: usize) -> Option<&[u8]> {
-        if end > LIMIT {
+    /// The output from 0 to at least `end`, or `None` where the stream ends, breaks or passes the limit before.
+    pub(super) fn upto(&mut self, end: usize) -> Option<&[u8]> {
+        if end > self.limit {
             return None;
         }
         while self.out.len() < end {
             let had = self.out.len();
-            self.out.resize((had + STEP).min(LIMIT), 0);
+            self.out.resize((had + STEP).min(self.limit), 0);
             let got = self.reader.read(self.out.get_mut(had..)?).ok()?;
             self.out.truncate(had + got);
             if got == 0 {
@@ -98,35 +102,44 @@ impl<'a> Unpacker<'a> {
         }
         Some(&self.out)
     }
-}
 
-/// Walks the sections to the first volume (PEIFV) and its files, to the first that is wanted.
-fn scan(unpacker: &mut Unpacker<'_>, wanted: &[Uuid]) -> Option<Option<Uuid>> {
-    let mut at = 0usize;
-    let base = loop {
-        let out = unpacker.upto(at.checked_add(8)?)?;
-        let mut size = u24_at(out, at)?;
-        let mut header = 4;
-        if size == 0xff_ffff {
-            size = usize::try_from(u32_at(out, at + 4)?).ok()?;
-            header = 8;
+    /// The first section from `at` on that holds a volume: where the volume begins, and where the next section does.
+    pub(super) fn volume_section(&mut self, mut at: usize) -> Option<(usize, usize)> {
+        loop {
+            let out = self.upto(at.checked_add(8)?)?;
+            let mut size = u24_at(out, at)?;
+            let mut header = 4;
+            if size == 0xff_ffff {
+                size = usize::try_from(u32_at(out, at + 4)?).ok()?;
+                header = 8;
+            }
+            let next = align_up(at.checked_add(size.max(4))?, 4)?;
+            if *out.get(at + 3)? == SECTION_VOLUME_IMAGE {
+                return Some((at + header, next));
+            }
+            at = next;
         }
-        if *out.get(at + 3)? == SECTION_VOLUME_IMAGE {
-            break at + header;
-        }
-        at = align_up(at.checked_add(size.max(4))?, 4)?;
-    };
-    let out = unpacker.upto(base.checked_add(STEP)?)?;
-    let volume = Volume::parse(out.get(base..)?)?;
-    let end = base.checked_add(usize::try_from(volume.length).ok()?)?;
-    let mut at = base.checked_add(volume.first_file)?;
-    while at.checked_add(FILE_HEADER + 8)? <= end {
-        let out = unpacker.upto(at + FILE_HEADER + 8)?;
-        let Some(file) = File::parse(out.get(at..)?) else { break };
-        if wanted.contains(&file.name) {
-            return Some(Some(file.name));
-        }
-        at = base.checked_add(align_up(at.checked_add(file.size)?.checked_sub(base)?, 8)?)?;
     }
-    Some(None)
+
+    /// The first file of the volume at `base` and the volume's end.
+    pub(super) fn volume(&mut self, base: usize) -> Option<(usize, usize)> {
+        let out = self.upto(base.checked_add(STEP)?)?;
+        let volume = Volume::parse(out.get(base..)?)?;
+        let end = base.checked_add(usize::try_from(volume.length).ok()?)?;
+        Some((base.checked_add(volume.first_file)?, end))
+    }
+
+    /// Walks the files of the volume at `base` to the first that is wanted.
+    pub(super) fn first_file(&mut self, base: usize, wanted: &[Uuid]) -> Option<Option<Uuid>> {
+        let (mut at, end) = self.volume(base)?;
+        while at.checked_add(FILE_HEADER + 8)? <= end {
+            let out = self.upto(at + FILE_HEADER + 8)?;
+            let Some(file) = File::parse(out.get(at..)?) else { break };
+            if wanted.contains(&file.name) {
+                return Some(Some(file.name));
+            }
+            at = base.checked_add(align_up(at.checked_add(file.size)?.checked_sub(base)?, 8)?)?;
+        }
+        Some(None)
+    }
 }

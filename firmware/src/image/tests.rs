@@ -89,14 +89,16 @@ fn the_advised_build_is_one_that_starts() {
     assert!(message.contains("ovmf-x86_64-code.bin in its place"), "{message}");
 }
 
-/// The image with another name for one of its PEI modules, the part that is looked at packed anew.
-fn with_module_renamed(image: &[u8], name: uuid::Uuid) -> Vec<u8> {
+/// The image with other names for some of its first modules, the part that is looked at packed anew.
+fn with_modules_renamed(image: &[u8], names: &[(uuid::Uuid, uuid::Uuid)]) -> Vec<u8> {
     let stream = pei::volumes(image).find_map(pei::compressed).unwrap();
     let mut reader = lzma_rust2::LzmaReader::new_mem_limit(stream, u32::MAX, None).unwrap();
     let mut modules = vec![0; pei::LIMIT];
     io::Read::read_exact(&mut reader, &mut modules).unwrap();
-    let at = modules.windows(16).position(|bytes| bytes == name.to_bytes_le()).unwrap();
-    modules[at] ^= 1;
+    for (old, new) in names {
+        let at = modules.windows(16).position(|bytes| bytes == old.to_bytes_le()).unwrap();
+        modules[at..at + 16].copy_from_slice(&new.to_bytes_le());
+    }
     let options = lzma_rust2::LzmaOptions::with_preset(3);
     let size = Some(modules.len() as u64);
     let mut writer = lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, size).unwrap();
@@ -113,13 +115,57 @@ fn builds_without_a_tpm_are_told_by_content() {
     let code = debian_bytes("OVMF_CODE_4M.fd");
     assert_eq!(knows_tpm(&code), Some(true));
     check_tpm(Path::new("OVMF_CODE.fd"), &code).unwrap();
-    let packed = with_module_renamed(&code, uuid::uuid!("a0c98b77-cba5-4bb8-993b-4af6ce33ece4"));
+    let tcg2_pei = uuid::uuid!("a0c98b77-cba5-4bb8-993b-4af6ce33ece4");
+    let packed = with_modules_renamed(&code, &[(tcg2_pei, uuid::Uuid::nil())]);
     assert_eq!(knows_tpm(&packed), Some(false));
     // All else is as it was.
     assert_eq!(smm_use(&packed), SmmUse::NotUsed);
     let message = check_tpm(Path::new("OVMF_CODE.fd"), &packed).unwrap_err().to_string();
     assert!(message.contains("OVMF_CODE.fd has no modules for a TPM"), "{message}");
     assert_eq!(knows_tpm(&[0; 4096]), None);
+}
+
+#[test]
+fn builds_with_variables_outside_are_told_by_content() {
+    const DXE_CORE: uuid::Uuid = uuid::uuid!("d6a2cb7f-6a18-4e2f-b43b-9920a733700a");
+    let code = debian_bytes("OVMF_CODE_4M.fd");
+    check_variables(Path::new("OVMF_CODE.fd"), &code).unwrap();
+    // As edk2 lists them: without the driver for flash among the first ones, and with the one for the device. The core is the first of all.
+    let names = [(dxe::FLASH_VARIABLES, uuid::Uuid::nil()), (DXE_CORE, dxe::VIRT_MM_COMMUNICATION)];
+    let outside = with_modules_renamed(&code, &names);
+    assert_eq!(smm_use(&outside), SmmUse::NotUsed);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("OVMF.qemuvars.fd");
+    fs::write(&path, &outside).unwrap();
+    let message = check_variables(&path, &outside).unwrap_err().to_string();
+    assert!(
+        message.contains("keep its variables in a device") && message.contains("use a build"),
+        "{message}"
+    );
+    // Neither is another one of them advised, but one that starts.
+    fs::write(dir.path().join("OVMF_CODE_4M.fd"), &outside).unwrap();
+    let message = check_variables(&path, &outside).unwrap_err().to_string();
+    assert!(message.contains("use a build"), "{message}");
+    fs::copy(debian("OVMF_CODE_4M.fd"), dir.path().join("OVMF.fd")).unwrap();
+    let message = check_variables(&path, &outside).unwrap_err().to_string();
+    assert!(message.contains("OVMF.fd in its place"), "{message}");
+    // With variables in flash the device would not be asked.
+    let both = with_modules_renamed(&code, &names[1..]);
+    assert!(!keeps_variables_outside(&both));
+    assert!(!keeps_variables_outside(&[0; 4096]));
+}
+
+/// Secure Boot without SMM starts up to a certain age, which nobody can see.
+#[test]
+fn advice_for_secure_boot_without_smm_is_no_promise() {
+    for directory in ovmf_directories() {
+        let code = fs::read(directory.join("OVMF_CODE_4M.fd")).unwrap();
+        let message = error::plain_build_advice(&directory.join("OVMF_CODE_4M.secboot.fd"));
+        assert!(message.contains("OVMF_CODE_4M.fd in its place"), "{message}");
+        let secure_boot = dxe::knows_secure_boot(&code).unwrap();
+        assert_eq!(message.contains("unless it is of August 2026"), secure_boot, "{}", directory.display());
+        println!("{}: Secure Boot without SMM: {secure_boot}", directory.display());
+    }
 }
 
 #[test]
@@ -163,6 +209,16 @@ fn every_shipped_image_is_told_for_what_it_is() {
                 let image = verdict.unwrap();
                 assert_eq!(smm_use(image.bytes()), expected, "{}", path.display());
                 assert_eq!(knows_tpm(image.bytes()), Some(true), "{}", path.display());
+                if expected == SmmUse::NotUsed {
+                    // By the first drivers alone: this is part of each start.
+                    assert_eq!(
+                        dxe::starts_with(image.bytes(), dxe::FLASH_VARIABLES),
+                        Some(true),
+                        "{}",
+                        path.display()
+                    );
+                    assert!(!keeps_variables_outside(image.bytes()), "{}", path.display());
+                }
             } else {
                 continue;
             }
@@ -266,5 +322,6 @@ proptest! {
         }
         let _ = inspect(Path::new("x"), &image);
         let _ = smm_use(&image);
+        let _ = keeps_variables_outside(&image);
     }
 }

@@ -38,6 +38,7 @@ pub(in crate::machine) struct FlashFiles {
 /// Refuses firmware that cannot run on this machine, or not with its TPM.
 fn check(path: &Path, bytes: &[u8], tpm: bool) -> Result<(), ImageError> {
     image::check_smm(path, bytes)?;
+    image::check_variables(path, bytes)?;
     if tpm { image::check_tpm(path, bytes) } else { Ok(()) }
 }
 
@@ -128,6 +129,7 @@ impl FlashFiles {
                 Err(error) => {
                     // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
                     image::check_smm(path, bytes)?;
+                    image::check_variables(path, bytes)?;
                     return Err(error);
                 }
             },
