@@ -245,6 +245,11 @@ impl Running {
         self.wait()
     }
 
+    /// Whether the machine has had all the time that it may take.
+    pub fn is_overdue(&self) -> bool {
+        self.started.elapsed() > self.limit
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Outcome<Finished> {
         // The program ends itself at its time limit, and may take a while then.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::machine::Machine;
 use tests::picture::Picture;
@@ -56,19 +56,18 @@ fn bound_anew() -> Outcome<(Machine, Running, Client)> {
     typed("cd /sys/bus/pci/drivers/bochs-drm; set -- 0000:*; echo $1 >unbind; echo $1 >bind")?;
     typed("echo Bound $(head -n 1 /sys/class/drm/card*-Virtual-1/modes) >/dev/ttyS0")?;
     running.expect("Bound 1600x900\r?\n")?;
+    // A server's size: reason 0.
+    let told = client.resized()?;
+    ensure(told == [0, 0, 1600, 900], format!("the viewer is told {told:?} when the guest takes the size"))?;
+    let file = machine.file("adapter-bound.png");
+    let rebound = at_rest(usize::MAX, |picture| picture.size() == (1600, 900), || screenshot(&file))?;
+    ensure(rebound.colours() > 1, "the console on the new size is blank")?;
     Ok((machine, running, client))
 }
 
 /// From there to the firmware's next start.
 fn sizes() -> Outcome {
     let (machine, mut running, mut client) = bound_anew()?;
-    let file = machine.file("adapter-bound.png");
-    // A server's size: reason 0.
-    let told = client.resized()?;
-    ensure(told == [0, 0, 1600, 900], format!("the viewer is told {told:?} when the guest takes the size"))?;
-    let rebound = at_rest(usize::MAX, |picture| picture.size() == (1600, 900), || screenshot(&file))?;
-    ensure(rebound.colours() > 1, "the console on the new size is blank")?;
-
     ensure(client.wants(1024, 768)?[..2] == [1, 4], "a wish for 1024 × 768 is not forwarded to the guest")?;
     ctl(["reset"])?;
     firmwares(&machine, &mut running)?;
@@ -79,14 +78,13 @@ fn sizes() -> Outcome {
 /// The firmware begins in the mode that the panel prefers now.
 fn firmwares(machine: &Machine, running: &mut Running) -> Outcome {
     let file = machine.file("adapter-firmware.png");
-    let start = Instant::now();
     loop {
         // There is none before the firmware has set a mode.
         let picture = screenshot(&file).ok();
         if picture.is_some_and(|picture| picture.size() == (1024, 768) && picture.colours() > 1) {
             return Ok(());
         }
-        if start.elapsed() > Duration::from_secs(60) {
+        if running.is_overdue() {
             return Err(running.failure("the firmware shows nothing of 1024 × 768 after a reset"));
         }
         std::thread::sleep(Duration::from_millis(200));
