@@ -189,6 +189,7 @@ impl Traffic<'_> {
                 Some(_permit) => self.turn(queues)?,
             };
             if [sending, receiving].contains(&Progress::More) {
+                self.lulls.not_paused();
                 continue;
             }
             let mut flags = EventFlags::empty();

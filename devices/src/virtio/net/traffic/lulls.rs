@@ -35,6 +35,11 @@ impl Lulls {
         self.skip = self.skipped;
     }
 
+    /// The pause that was to follow does not take place: the worker looks again at once, for something else. What it finds tells nothing.
+    pub(super) fn not_paused(&mut self) {
+        self.paused = false;
+    }
+
     /// There were frames at `now`, and there are no more: whether to pause before the driver is asked to ring.
     pub(super) fn pause(&mut self, now: Instant) -> bool {
         let follows = self.last.replace(now).is_some_and(|last| now.duration_since(last) < BURST);
@@ -79,6 +84,18 @@ mod tests {
     fn pauses_in_vain_become_rare() {
         // After 1, 3, 7, 15, 31, 63 and then each time 64 that are left out.
         assert_eq!(pauses(5 * LULL, 258), [1, 3, 7, 15, 31, 63, 127, 192, 257]);
+    }
+
+    #[test]
+    fn pauses_that_did_not_take_place_were_not_in_vain() {
+        let (mut lulls, mut now) = (Lulls::default(), Instant::now());
+        lulls.pause(now);
+        for _ in 0..10 {
+            now += LULL / 2;
+            assert!(lulls.pause(now));
+            lulls.not_paused();
+            lulls.looked(0);
+        }
     }
 
     #[test]
