@@ -39,7 +39,8 @@ fn resets(buses: &[Bus], count: u32) -> Outcome {
         machine = machine.with_disk(disk.clone());
         disks.push(disk);
     }
-    let finished = machine.run(&Options::default().within(u64::from(120 + 20 * count)))?;
+    let finished =
+        machine.run(&Options::default().within(u64::from(300 + 40 * count) * buses.len() as u64))?;
     finished.passed("resets")?;
     for name in names {
         finished.printed(&format!("RESETS {name} {count}"))?;
