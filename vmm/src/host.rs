@@ -49,6 +49,7 @@ pub(crate) use look::look;
 pub(crate) use mdev::{GuestGraphics, guest_graphics};
 pub use mdev::{HostMdev, MdevError, WantedMdev};
 pub use obstacle::{NotLent, Obstacle, Wanted};
+pub(crate) use sriov::I915_VIRTUAL;
 pub use sriov::{SriovError, WantedVirtual};
 pub use sysfs::GroupMember;
 pub(crate) use sysfs::{is_dead, leaves_dma, lends};

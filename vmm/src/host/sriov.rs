@@ -12,10 +12,13 @@ use vocabulary::HostPciAddress;
 
 use super::HostFiles;
 use super::check::reachable;
-use super::files::link_name;
+use super::files::{link_name, names};
 use super::sysfs::lends;
 
 pub use error::SriovError;
+
+/// What the i915 of the module i915-sriov-dkms has and the kernel's own lacks.
+pub(crate) const I915_VIRTUAL: &str = "sys/module/i915/parameters/max_vfs";
 
 /// The virtual function that a machine needs: the first of its physical function, which is made if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +52,17 @@ impl HostFiles {
         self.function_path(address).join("physfn").symlink_metadata().is_ok()
     }
 
-    /// How many virtual functions `parent` has; 0 if it can have none.
-    pub(super) fn virtual_count(&self, parent: HostPciAddress) -> u32 {
-        let count = self.attribute(parent, "sriov_numvfs");
-        count.ok().and_then(|count| count.parse().ok()).unwrap_or_default()
+    /// How many virtual functions `parent` has; 0 if it can have none. By the links to them: `sriov_numvfs` says the same, but some kernels
+    /// (5.5 to 6.8 or so) let its reader wait while functions are made or removed, which may be for ever.
+    pub(crate) fn virtual_count(&self, parent: HostPciAddress) -> u32 {
+        let links = names(&self.function_path(parent));
+        links.iter().filter(|name| name.starts_with("virtfn")).count().try_into().unwrap_or(u32::MAX)
+    }
+
+    /// Whether this driver can make virtual functions as far as can be told beforehand. `sriov_totalvfs` does not tell it: without the
+    /// driver's word the kernel shows there what the hardware could have.
+    pub(crate) fn makes_virtual(&self, driver: &str) -> bool {
+        driver != "i915" || self.path(I915_VIRTUAL).exists()
     }
 
     /// Whether the virtual function has to be made. Everything that stands against that is found without a change.
@@ -71,7 +81,9 @@ impl HostFiles {
         match own.driver {
             None => return Err(SriovError::NoDriver { parent }),
             Some(driver) if lends(&driver) => return Err(SriovError::Lent { parent, driver }),
-            Some(driver) if total == "0" => return Err(SriovError::NoneOffered { parent, driver }),
+            Some(driver) if total == "0" || !self.makes_virtual(&driver) => {
+                return Err(SriovError::NoneOffered { parent, driver });
+            }
             Some(_) => {}
         }
         if self.first_virtual(parent) != Some(function) {

@@ -71,8 +71,8 @@ impl HostFiles {
     /// What the host uses the function for, as far as that stands against taking it.
     pub(crate) fn uses(&self, address: HostPciAddress) -> Vec<InUse> {
         let mut uses = Vec::new();
-        let virtual_functions = self.attribute(address, "sriov_numvfs").ok().and_then(|it| it.parse().ok());
-        if let Some(count) = virtual_functions.filter(|count: &u32| *count > 0) {
+        let count = self.virtual_count(address);
+        if count > 0 {
             uses.push(InUse::VirtualFunctions { address, count });
         }
         let belongings = Belongings::of(self, address);

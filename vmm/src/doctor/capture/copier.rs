@@ -17,7 +17,7 @@ use crate::doctor::facts::modules::{self, LISTS};
 use crate::doctor::facts::programs;
 use crate::doctor::facts::system::{BOOT_FILES, MODEL, OS_RELEASE, POWER};
 use crate::doctor::facts::users::{NVIDIA_MODULES, SWITCHERS};
-use crate::host::{HostFiles, InUse};
+use crate::host::{HostFiles, I915_VIRTUAL, InUse};
 
 /// Copies what is on the list.
 pub(super) struct Copier<'a> {
@@ -79,6 +79,8 @@ impl<'a> Copier<'a> {
         }
         PLAIN.iter().for_each(|path| self.plain(path));
         MODEL.iter().for_each(|name| self.plain(&format!("sys/class/dmi/id/{name}")));
+        // Only root may read it.
+        self.mark(I915_VIRTUAL);
         BOOT_FILES.iter().for_each(|path| self.mark(path));
         self.cut("proc/cmdline", |text| {
             let words: Vec<_> = text.split_whitespace().filter(|word| is_known(word)).collect();
@@ -226,6 +228,12 @@ impl<'a> Copier<'a> {
 
     fn display(&mut self, address: HostPciAddress, home: &str) {
         self.attributes(address, home, &OF_DISPLAY);
+        let function = format!("{FUNCTIONS}/{address}");
+        for name in self.files.names(&function).into_iter().filter(|name| name.starts_with("virtfn")) {
+            if let Some(target) = self.files.link_name(format!("{function}/{name}")) {
+                self.link(format!("{home}/{name}"), format!("../{target}"));
+            }
+        }
         let drm = format!("{FUNCTIONS}/{address}/drm");
         for card in self.files.names(&drm).into_iter().filter(|name| name.starts_with("card")) {
             self.entries.insert(format!("{home}/drm/{card}"), Entry::Folder);

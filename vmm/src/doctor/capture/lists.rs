@@ -6,7 +6,7 @@ use crate::doctor::facts::users::NVIDIA_VERSION;
 pub(super) const OF_FUNCTION: [&str; 5] =
     ["vendor", "device", "class", "subsystem_vendor", "subsystem_device"];
 /// Further ones of display controllers.
-pub(super) const OF_DISPLAY: [&str; 4] = ["boot_vga", "sriov_totalvfs", "sriov_numvfs", "sriov_offset"];
+pub(super) const OF_DISPLAY: [&str; 3] = ["boot_vga", "sriov_totalvfs", "sriov_offset"];
 /// Further ones of the GPU's slot.
 pub(super) const OF_SLOT: [&str; 7] = [
     "power/runtime_status",

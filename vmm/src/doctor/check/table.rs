@@ -186,7 +186,7 @@ pub(in crate::doctor) const CHECKS: [Check; 35] = [
     host_check(
         "igpu",
         igpu::igpu,
-        "IDs of the other display controllers, /sys/class/mdev_bus, sriov_totalvfs",
+        "IDs of the other display controllers, /sys/class/mdev_bus, sriov_totalvfs, whether i915 has the parameter max_vfs",
         "What the laptop's other GPU can give a guest: virtual GPUs by GVT-g (Intel's 5th to 10th generation), virtual functions by SR-IOV (from the \
          12th on), or neither (the 11th, and AMD's). A guest does without; its screen is then the firmware's framebuffer, or a virtual \
          monitor of the dGPU.",

@@ -86,7 +86,7 @@ pub(in crate::doctor) struct Display {
     pub(in crate::doctor) primary: bool,
     /// `None` where no driver tells.
     pub(in crate::doctor) connectors: Option<Vec<Connector>>,
-    /// Virtual functions that it can have.
+    /// Virtual functions that its driver can make.
     pub(in crate::doctor) virtual_functions: Option<u32>,
     /// Those that it has.
     pub(in crate::doctor) virtual_now: Option<u32>,
@@ -225,12 +225,14 @@ fn display(files: &HostFiles, function: Function) -> Display {
         .into_iter()
         .filter(|name| name.starts_with("card"))
         .collect();
+    let makes_virtual = function.driver.as_deref().is_none_or(|driver| files.makes_virtual(driver));
+    let virtual_functions = number("sriov_totalvfs").map(|total| if makes_virtual { total } else { 0 });
     let connectors = cards.iter().flat_map(|card| connectors(files, address, card)).collect();
     Display {
         primary: files.attribute(address, "boot_vga").is_ok_and(|boot| boot == "1"),
         connectors: (!cards.is_empty()).then_some(connectors),
-        virtual_functions: number("sriov_totalvfs"),
-        virtual_now: number("sriov_numvfs"),
+        virtual_functions,
+        virtual_now: virtual_functions.map(|_| files.virtual_count(address)),
         gvt: gvt(files, &function),
         function,
     }

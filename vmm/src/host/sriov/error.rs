@@ -84,7 +84,7 @@ pub enum SriovError {
 }
 
 /// What has a driver offer some.
-fn offer(driver: &str) -> &'static str {
+pub(super) fn offer(driver: &str) -> &'static str {
     match driver {
         "i915" => {
             "only the i915 of the module i915-sriov-dkms does, with `i915.enable_guc=3 i915.max_vfs=7` on the kernel's command line"

@@ -5,6 +5,7 @@ use std::time::Duration;
 use vocabulary::HostPciAddress;
 
 use super::WantedVirtual;
+use super::error::offer;
 use crate::host::WriteError;
 use crate::host::binding::step::{Host, Step, StepError};
 
@@ -13,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Whether drivers are tried for virtual functions that appear.
 const AUTOPROBE: &str = "sriov_drivers_autoprobe";
 const COUNT: &str = "sriov_numvfs";
+/// How the kernel refuses where the driver cannot make any (ENOENT).
+const INCAPABLE: &str = "No such file or directory";
+const OTHERS: &str =
+    "another process has made some in the meantime; start again, and the first of them is used";
 
 impl Host {
     /// The step that makes a virtual function, of which there is none.
@@ -40,6 +45,11 @@ impl Host {
             let restored = if autoprobe { self.set(parent, AUTOPROBE, "1") } else { Ok(()) };
             restored.err().unwrap_or(failed)
         };
+        // The number that there is already is written without an error, and would pass for ours.
+        if self.files.virtual_count(parent) != 0 {
+            let source = WriteError::Said("there are virtual functions by now".into());
+            return Err(not_made(source, OTHERS.into()));
+        }
         let path = self.files.function_path(parent).join(COUNT);
         match self.kernel.write(&path, "1", PATIENCE) {
             Ok(()) => {}
@@ -47,10 +57,13 @@ impl Host {
                 return Err(StepError::Hung { doing: doing(), patience, cure: cure(parent) });
             }
             Err(source) => {
-                let hint = match self.files.virtual_count(parent) {
-                    0 => format!("`sudo dmesg | grep {parent}` may tell why"),
-                    _ => "another process has made some in the meantime; start again, and the first of them is used"
-                        .into(),
+                let incapable = matches!(&source, WriteError::Said(said) if said == INCAPABLE);
+                let hint = match self.files.driver(parent).filter(|_| incapable) {
+                    _ if self.files.virtual_count(parent) != 0 => OTHERS.into(),
+                    Some(driver) => {
+                        format!("the driver {driver} makes no virtual functions: {}", offer(&driver))
+                    }
+                    None => format!("`sudo dmesg | grep {parent}` may tell why"),
                 };
                 return Err(not_made(source, hint));
             }
@@ -71,15 +84,19 @@ impl Host {
         }
     }
 
-    /// Removes the virtual function, if it is there and the only one, as what was made. The kernel has no other mark of ours than that.
+    /// Removes the virtual function, if it is the only one, as what was made. The kernel has no other mark of ours than that. Where there is
+    /// none, making it may still be under way since a crash, which writing 0 waits for; `autoprobe` that is still on shows that it was
+    /// not begun.
     pub(in crate::host) fn unmake_virtual(
         &self,
         parent: HostPciAddress,
         function: HostPciAddress,
         autoprobe: bool,
     ) -> Result<(), StepError> {
-        let ours = self.files.virtual_count(parent) == 1 && self.files.made_virtual(parent) == Some(function);
-        if ours {
+        let made = self.files.made_virtual(parent);
+        let off = self.files.attribute(parent, AUTOPROBE).is_ok_and(|on| on == "0");
+        let ours = self.files.virtual_count(parent) <= 1 && made.is_none_or(|made| made == function);
+        if ours && (made.is_some() || off) {
             // The kernel would wait for whoever has taken it since a crash, and then take it from them.
             let holders = self.files.device_holders(function.into());
             if !holders.found.is_empty() {
@@ -88,7 +105,6 @@ impl Host {
             }
             self.remove_virtual(parent)?;
         }
-        let off = self.files.attribute(parent, AUTOPROBE).is_ok_and(|on| on == "0");
         if autoprobe && off { self.set(parent, AUTOPROBE, "1") } else { Ok(()) }
     }
 

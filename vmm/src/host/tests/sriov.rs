@@ -10,8 +10,8 @@ use super::fake::{Copies, Fake, Fault, address, observe, revive};
 use crate::host::binding::recover::Recovery;
 use crate::host::files::{names, text};
 use crate::host::{
-    BindError, Bound, GiveBackError, HostFacts, Manager, NotLent, Obstacle, Wanted, WantedVirtual,
-    WriteError, look,
+    BindError, Bound, GiveBackError, HostFacts, I915_VIRTUAL, Manager, NotLent, Obstacle, Wanted,
+    WantedVirtual, WriteError, look,
 };
 
 const IGPU: &str = "0000:00:02.0";
@@ -28,6 +28,12 @@ pub(super) fn react(root: &Path, path: &Path, value: &str) -> Result<(), WriteEr
     // Devices may have another offset once there are some (PCIe 6.0 §9.3.3.9).
     let offset: u16 = text(&home.join("real_offset")).unwrap().parse().unwrap();
     let devices = root.join("sys/bus/pci/devices");
+    if count == now {
+        return Ok(());
+    }
+    if home.join("incapable").exists() {
+        return said("No such file or directory");
+    }
     if count > 0 && now > 0 {
         return said("Device or resource busy");
     }
@@ -74,6 +80,7 @@ pub(super) fn react(root: &Path, path: &Path, value: &str) -> Result<(), WriteEr
 fn host_of(driver: Option<&str>) -> Fake {
     let fake = Fake::new();
     fake.file("sys/bus/pci/drivers/i915/bind", "");
+    fake.file(I915_VIRTUAL, "7\n");
     fake.function(IGPU, "", "0x8086 0xa7a0 0x030000", driver, Some(5));
     for (name, text) in [
         ("sriov_totalvfs", "7"),
@@ -255,6 +262,42 @@ fn one_that_appears_elsewhere_is_removed_again() {
     assert!(fake.journal_names().is_empty());
 }
 
+#[test]
+fn a_driver_that_makes_none_after_all_is_told() {
+    let fake = host();
+    fake.attribute(IGPU, "incapable", "");
+    let told = lend(&fake.manager()).unwrap_err().to_string();
+    assert!(told.contains("No such file or directory; the driver i915 makes no virtual functions"), "{told}");
+    assert_eq!(state(&fake.root()), ["0", "1"]);
+    assert!(fake.journal_names().is_empty());
+}
+
+#[test]
+fn one_that_another_process_makes_in_the_meantime_is_left_to_it() {
+    let fake = host();
+    let [parent, function] = [IGPU, FIRST].map(address);
+    make_by_hand(&fake, "1");
+    let told = fake.manager().host.make_virtual(parent, function, true).unwrap_err().to_string();
+    assert!(told.contains("another process has made some in the meantime"), "{told}");
+    assert_eq!(state(&fake.root()), ["1", "1"]);
+}
+
+/// The write outlived its process: what it makes appears after the crash.
+#[test]
+fn one_that_is_still_being_made_is_waited_for() {
+    let fake = host();
+    let [parent, function] = [IGPU, FIRST].map(address);
+    let unmake = || fake.manager().host.unmake_virtual(parent, function, true).unwrap();
+    let asked = || fake.log().iter().filter(|write| write.contains("sriov_numvfs=0")).count();
+    unmake();
+    assert_eq!(asked(), 0, "it was not begun");
+    fake.attribute(IGPU, "sriov_drivers_autoprobe", "0\n");
+    unmake();
+    assert_eq!(asked(), 1);
+    assert!(fake.log().last().unwrap().contains("sriov_drivers_autoprobe=1"), "{:?}", fake.log());
+    assert_eq!(state(&fake.root()), ["0", "1"]);
+}
+
 fn refusal(fake: &Fake) -> String {
     let error = lend(&fake.manager()).unwrap_err();
     let BindError::Refused(obstacles) = &error else { panic!("{error}") };
@@ -276,9 +319,11 @@ fn what_keeps_one_from_being_made_is_told() {
     };
     let says = |name: &'static str, value: &'static str| move |fake: &Fake| fake.attribute(IGPU, name, value);
     type Change = Box<dyn Fn(&Fake)>;
-    let cases: [(Option<&str>, Change, &str); 7] = [
+    let without = |fake: &Fake| fs::remove_file(fake.root().join(I915_VIRTUAL)).unwrap();
+    let cases: [(Option<&str>, Change, &str); 8] = [
         (Some("i915"), Box::new(gone("sriov_totalvfs")), "0000:00:02.0 has no virtual functions (SR-IOV)"),
         (Some("i915"), Box::new(says("sriov_totalvfs", "0\n")), "i915.enable_guc=3 i915.max_vfs=7"),
+        (Some("i915"), Box::new(without), "only the i915 of the module i915-sriov-dkms does"),
         (Some("xe"), Box::new(says("sriov_totalvfs", "0\n")), "xe.max_vfs=7"),
         (Some("i915"), Box::new(says("sriov_offset", "0\n")), "does not say at which address"),
         (None, Box::new(|_| ()), "0000:00:02.0 has no driver"),

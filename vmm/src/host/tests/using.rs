@@ -20,6 +20,16 @@ fn disk(fake: &Fake, home: &str) {
 
 const DIRECT: &str = "sys/devices/pci0000:00/0000:00:1d.0/0000:02:00.0/nvme/nvme0";
 
+/// Gives the NVMe disk virtual functions.
+fn three_virtual(fake: &Fake) {
+    for index in 0..3 {
+        fake.link(
+            &format!("sys/bus/pci/devices/{NVME}/virtfn{index}"),
+            &format!("../0000:02:00.{}", index + 1),
+        );
+    }
+}
+
 /// All that is in the way of binding a function, if that is uses of the host.
 fn uses_of(fake: &Fake, host: &str) -> Vec<InUse> {
     let error = fake.manager().bind("vm", &[address(host)]).unwrap_err();
@@ -71,7 +81,7 @@ fn all_uses_of_all_devices_are_told_before_any_change() {
     fake.link("sys/class/block/nvme0n1p3", &format!("../../../{DIRECT}/nvme0n1/nvme0n1p3"));
     fake.file("proc/swaps", "Filename\tType\n/dev/nvme0n1p3 partition 1 0 -2\n");
     fake.file("proc/self/mountinfo", "25 1 259:2 / /home rw - ext4 /dev/nvme0n1p2 rw\n");
-    fake.attribute(NVME, "sriov_numvfs", "3\n");
+    three_virtual(&fake);
     assert_eq!(
         uses_of(&fake, NVME),
         [
@@ -143,7 +153,7 @@ fn the_way_out_is_not_taken_away_but_other_interfaces_are() {
 #[test]
 fn virtual_functions_keep_their_parent() {
     let fake = Fake::new();
-    fake.attribute(NVME, "sriov_numvfs", "3\n");
+    three_virtual(&fake);
     assert_eq!(use_of(&fake, NVME), InUse::VirtualFunctions { address: address(NVME), count: 3 });
 }
 
