@@ -25,11 +25,12 @@ use super::{Options, Shared, UNKNOWN};
 /// Between two tries.
 const RETRY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 /// A server that is asked something has answered by then.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Tests have a server whose thread may wait for others on a busy host.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 2 });
 /// A stream that plays and is not asked for sound for so long has a server that is asked whether it lives.
 const QUIET: Duration = Duration::from_secs(1);
 /// A stream stays open for so long after the last sound, since guests often go on at once.
-const IDLE: Duration = Duration::from_secs(2);
+pub(super) const IDLE: Duration = Duration::from_secs(2);
 /// Most bytes of one message with sound.
 const PIECE: usize = 32 << 10;
 
@@ -80,6 +81,8 @@ pub(super) struct Client {
     pending: VecDeque<Frame>,
     /// What was told last of trouble.
     trouble: Option<String>,
+    /// It was told that the server does not record.
+    told_of_recording: bool,
     /// The first try tells who starts the machine.
     tried: bool,
 }
@@ -104,6 +107,7 @@ impl Client {
             idle: now,
             pending: VecDeque::new(),
             trouble: None,
+            told_of_recording: false,
             tried: false,
         }
     }
@@ -289,7 +293,16 @@ impl Client {
                         refusal(error)
                     )));
                 }
-                Some(Awaited::Recording(_)) => session.refused_recording = Some(now),
+                Some(Awaited::Recording(_)) => {
+                    session.refused_recording = Some(now);
+                    // It is asked again and again.
+                    if !std::mem::replace(&mut self.told_of_recording, true) {
+                        crate::limited_warn!(
+                            "the guest's microphone is silent: the sound server does not record from its default source: {}; `pactl list short sources` shows what there is",
+                            refusal(error)
+                        );
+                    }
+                }
                 Some(Awaited::Life) | None => {}
             },
             Message::Sound(channel, data) => {
@@ -336,6 +349,7 @@ impl Client {
             Awaited::Recording(rate) => {
                 session.recording = Some(recording::Stream::made(answer, rate)?);
                 session.refused_recording = None;
+                self.told_of_recording = false;
             }
             Awaited::Life => {}
         }

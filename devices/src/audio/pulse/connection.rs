@@ -9,7 +9,9 @@ use pulseaudio::protocol::{
     Command, CommandTag, DESCRIPTOR_SIZE, MAX_VERSION, ProtocolError, PulseError, TagStructReader,
     read_descriptor, write_command_message, write_memblock,
 };
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// The longest message that is taken: servers send sound in pieces that are far shorter.
 const LONGEST: usize = 1 << 20;
@@ -76,11 +78,23 @@ pub(super) fn text(text: &str) -> CString {
 }
 
 impl Connection {
-    pub(super) fn new(place: &Path) -> io::Result<Self> {
-        let socket = UnixStream::connect(place)?;
-        socket.set_nonblocking(true)?;
+    /// Connects to the server that listens at `place`.
+    ///
+    /// # Errors
+    /// There is none, or it has as many clients waiting as it lets wait.
+    pub(super) fn new(place: &Path) -> Result<Self, Broken> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
+        let address = SocketAddrUnix::new(place).map_err(io::Error::from)?;
+        // One that waited for a server that accepts nobody could not be told of the machine's end.
+        connect(&socket, &address).map_err(|error| match error {
+            Errno::AGAIN => Broken::Silent,
+            error => Broken::Io(error.into()),
+        })?;
+        let socket = UnixStream::from(socket);
         // The kernel then says with each message who sends it, which is what a session's server goes by.
-        set_socket_passcred(&socket, true)?;
+        set_socket_passcred(&socket, true).map_err(io::Error::from)?;
         Ok(Self { socket, version: MAX_VERSION, sequence: 0, unread: Vec::new(), unsent: Vec::new() })
     }
 
