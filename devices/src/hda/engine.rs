@@ -10,11 +10,14 @@ use super::clock::{LinkClock, Pace};
 use super::codec::Direction;
 use super::controller::Controller;
 use super::registers as r;
+use super::stream::Stream;
 
 /// How often a look is needed while streams run: a guest that reads positions from its memory is to find them no
 /// coarser, and a sink is to be fed.
 const TICK_OF_POSITIONS: u64 = 1_000_000;
 const TICK: u64 = 5_000_000;
+/// The least that is slept, lest buffers of a few frames keep a CPU busy.
+const LEAST_REST: u64 = 100_000;
 /// How often the pace is decided upon.
 const PACE: u64 = 100_000_000;
 
@@ -222,8 +225,12 @@ impl Engine {
         let now = self.clock.passed();
         let tick = if self.controller.positions().is_some() { TICK_OF_POSITIONS } else { TICK };
         let running = self.controller.streams.iter().filter(|stream| stream.running());
-        let next = running.map(|stream| stream.next_interrupt(now).unwrap_or(tick).min(tick)).min()?;
-        Some(self.clock.host_time(next))
+        // Twice as often as a look may be late: what is not made up for is lost to the ear.
+        let look = |stream: &Stream| tick.min((stream.most() / 2).max(TICK_OF_POSITIONS / 2));
+        let next = running
+            .map(|stream| stream.next_interrupt(now).map_or(look(stream), |due| due.min(look(stream))))
+            .min()?;
+        Some(self.clock.host_time(next.max(LEAST_REST)))
     }
 
     /// The machine stands still, or goes on: meanwhile no time passes for the guest.

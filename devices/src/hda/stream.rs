@@ -34,7 +34,7 @@ struct Run {
 enum Halt {
     /// Bus mastering is disabled: it goes on when it is enabled again.
     NoBusMaster,
-    /// Its list of buffers cannot be read, or has an empty one.
+    /// Its list of buffers cannot be read, or has an empty one, or more short ones than any driver makes.
     BadDescriptor,
 }
 
@@ -56,6 +56,9 @@ pub(super) struct Stream {
     bytes: Vec<u8>,
 }
 
+/// Buffers that one look goes through at most. Of the shortest that there may be, 128 bytes, it never comes to a
+/// tenth; of those of a byte, guests could keep a CPU busy.
+const MOST_ENTRIES: u32 = 4096;
 /// A late look is not to play more than a part of what the guest has in its buffers.
 const LATE_PART: u32 = 4;
 /// Of short buffers it may be more, since looks are a millisecond apart.
@@ -234,11 +237,19 @@ impl Stream {
     ) -> usize {
         let mut done = 0;
         let mut halt = None;
+        let mut entries = 0;
         while done < bytes {
             let entry = match self.entry.filter(|entry| entry.left > 0) {
                 Some(entry) => entry,
+                None if entries == MOST_ENTRIES => {
+                    halt = Some(Halt::BadDescriptor);
+                    break;
+                }
                 None => match self.next_entry(dma) {
-                    Ok(entry) => entry,
+                    Ok(entry) => {
+                        entries += 1;
+                        entry
+                    }
                     Err(why) => {
                         halt = Some(why);
                         break;

@@ -100,6 +100,26 @@ fn lists_that_cannot_be_read_stop_their_stream() {
 }
 
 #[test]
+fn a_list_of_single_bytes_stops_its_stream() {
+    let bench = bench();
+    bench.enable();
+    bench.buffers(OUT, 0x11, &[1; 256]);
+    for index in 0..256 {
+        // None of them interrupts.
+        bench.put(LIST + 16 * index + 12, &[0; 4]);
+    }
+    bench.write32(0x88 + 0x20 * OUT, 1 << 20);
+    bench.start(OUT);
+    bench.tick(ms(1));
+    assert_eq!(bench.read8(0x83 + 0x20 * OUT) & 0x10, 0);
+    assert!(bench.rest().unwrap() >= Duration::from_micros(99));
+    // 9600 bytes are due.
+    bench.tick(ms(50));
+    assert_eq!(bench.read8(0x83 + 0x20 * OUT) & 0x30, 0x10, "an error of the list, and no FIFO");
+    assert_eq!(bench.rest(), None);
+}
+
+#[test]
 fn buffers_that_are_no_memory_are_silent() {
     let bench = bench();
     bench.enable();

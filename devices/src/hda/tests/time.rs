@@ -181,3 +181,25 @@ fn a_thread_of_its_own_plays() {
     }
     assert_eq!(heard, (0..heard.len() as u32).map(|number| number % 4800).collect::<Vec<u32>>());
 }
+
+/// Without positions in memory, of which rings looks depend on their length alone, by a thread that wakes a little late.
+#[test]
+fn nothing_is_lost_of_short_rings() {
+    // From 2 ms on: periods without interrupts, so that nothing else wakes the thread.
+    for frames in [48, 96, 240, 480, 2400] {
+        let bench = bench();
+        bench.enable();
+        bench.buffers(OUT, 0x11, &[4 * frames; 2]);
+        [12, 28].into_iter().for_each(|at| bench.put(LIST + at, &[0; 4]));
+        bench.start(OUT);
+        let (mut elapsed, mut heard) = (Duration::ZERO, 0);
+        while elapsed < ms(1000) {
+            let step = bench.rest().unwrap() + Duration::from_micros(200);
+            bench.tick(step);
+            elapsed += step;
+            heard += bench.ear.frames().len() as u128;
+        }
+        assert_eq!(bench.report().lost, 0, "of {frames} frames");
+        assert!(heard.abs_diff(elapsed.as_nanos() * 48 / 1_000_000) <= 1, "{heard}");
+    }
+}
