@@ -10,7 +10,7 @@ use devices::input::{Buttons, Key, Leds};
 use rustix::io::Errno;
 
 use super::Source;
-use super::abi::{Event, Node, code, kind};
+use super::abi::{Bits, Event, Node, code, kind};
 use super::choice::Found;
 use super::chord::Chord;
 use super::hands::{Hands, Moved};
@@ -38,8 +38,10 @@ pub(super) enum Settled {
     Changed,
     /// A key or a button is down.
     Waits,
-    /// Another program has it for itself.
+    /// Another program has it for itself, which was not known.
     Refused,
+    /// The chord was pressed, which only the kernel's answer about what is down has shown: all are to be settled again.
+    Chord,
 }
 
 /// An open device.
@@ -194,18 +196,20 @@ impl Device {
     /// Asks the kernel for what we have missed.
     fn catch_up(&mut self, hands: &mut Hands, now: Instant) -> bool {
         let Ok(down) = self.node.down() else { return false };
-        let ups: Vec<_> = self.down.iter().copied().filter(|code| !down.has(*code)).collect();
-        let downs: Vec<_> = down.iter().filter(|code| !self.down.contains(code)).collect();
         if let Some(pad) = &mut self.touchpad {
             pad.take_over(&self.node);
         }
-        let mut chord = false;
-        for (codes, value) in [(ups, 0), (downs, 1)] {
-            for code in codes {
-                chord |= self.key(code, value, hands, now);
-            }
-        }
+        let chord = self.sync(&down, hands, now);
         self.report(hands, now);
+        chord
+    }
+
+    /// Presses and releases as if we had read it what is otherwise than we have read. Whether the chord was pressed.
+    fn sync(&mut self, down: &Bits, hands: &mut Hands, now: Instant) -> bool {
+        let mut chord = false;
+        for (code, value) in missed(&self.down, down) {
+            chord |= self.key(code, value, hands, now);
+        }
         chord
     }
 
@@ -215,17 +219,16 @@ impl Device {
     /// It is gone.
     pub(super) fn settle(&mut self, for_guest: bool, hands: &mut Hands, now: Instant) -> io::Result<Settled> {
         match (self.holder, for_guest) {
-            (Holder::Guest, true) | (Holder::Host, false) | (Holder::Other, true) => {
-                return Ok(Settled::AsItWas);
-            }
+            (Holder::Guest, true) | (Holder::Host, false) => return Ok(Settled::AsItWas),
             (Holder::Other, false) => {
                 self.holder = Holder::Host;
                 return Ok(Settled::AsItWas);
             }
-            (Holder::Guest, false) | (Holder::Host, true) => {}
+            // The other program may be done with it.
+            (Holder::Guest, false) | (Holder::Host | Holder::Other, true) => {}
         }
-        if !self.is_quiet()? {
-            return Ok(Settled::Waits);
+        if let Some(waits) = self.waits(hands, now)? {
+            return Ok(waits);
         }
         if !for_guest {
             self.give_back(hands, now);
@@ -233,15 +236,16 @@ impl Device {
         }
         match self.node.grab(true) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => {
-                self.holder = Holder::Other;
-                return Ok(Settled::Refused);
+                let known = std::mem::replace(&mut self.holder, Holder::Other) == Holder::Other;
+                return Ok(if known { Settled::AsItWas } else { Settled::Refused });
             }
             taken => taken?,
         }
+        self.holder = Holder::Host;
         // What has come down meanwhile, the host has seen and must see going up.
-        if !self.is_quiet()? {
+        if let Some(waits) = self.waits(hands, now)? {
             self.node.grab(false)?;
-            return Ok(Settled::Waits);
+            return Ok(waits);
         }
         self.holder = Holder::Guest;
         self.listen(true);
@@ -280,9 +284,16 @@ impl Device {
         }
     }
 
-    /// Whether nothing is down, as the kernel has it.
-    fn is_quiet(&self) -> io::Result<bool> {
-        Ok(self.node.down()?.iter().next().is_none())
+    /// What keeps it where it is while something is down, as the kernel has it. The kernel throws away events of keys that are
+    /// older than its answer, without a word: the answer stands for them.
+    fn waits(&mut self, hands: &mut Hands, now: Instant) -> io::Result<Option<Settled>> {
+        let down = self.node.down()?;
+        let before = self.down.clone();
+        let chord = self.sync(&down, hands, now);
+        if self.down != before {
+            self.report(hands, now);
+        }
+        Ok(if chord { Some(Settled::Chord) } else { (!self.down.is_empty()).then_some(Settled::Waits) })
     }
 
     /// Whether the kernel is to tell of motion. Without, a mouse in the host's hands wakes nobody; kernels before 4.4 tell all the same.
@@ -301,6 +312,14 @@ impl AsFd for Device {
     }
 }
 
+/// The codes, with their values, that bring what was down `before` to what is down `now`: what has gone up comes first, as with a
+/// key that is let go and another that is pressed.
+fn missed(before: &BTreeSet<u16>, now: &Bits) -> Vec<(u16, i32)> {
+    let ups = before.iter().filter(|code| !now.has(**code)).map(|code| (*code, 0));
+    let downs = now.iter().filter(|code| !before.contains(code)).map(|code| (code, 1));
+    ups.chain(downs).collect()
+}
+
 /// The button of a code.
 fn button(buttons: &mut Buttons, code: u16) -> Option<&mut bool> {
     Some(match code {
@@ -311,4 +330,17 @@ fn button(buttons: &mut Buttons, code: u16) -> Option<&mut bool> {
         code::BTN_EXTRA | code::BTN_FORWARD => &mut buttons.extra,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_missed_is_let_go_of_first_and_told_once() {
+        let before = BTreeSet::from([30, 42, code::BTN_LEFT]);
+        let now = Bits::of(&[42, 29, code::BTN_RIGHT]);
+        assert_eq!(missed(&before, &now), [(30, 0), (code::BTN_LEFT, 0), (29, 1), (code::BTN_RIGHT, 1)]);
+        assert_eq!(missed(&now.iter().collect(), &now), []);
+    }
 }

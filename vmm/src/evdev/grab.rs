@@ -64,7 +64,7 @@ impl Shared {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         // An event fails only when its counter is full, which is a signal as well.
         let _ = self.wake.write(1);
     }

@@ -238,6 +238,11 @@ impl Worker {
             let Some(device) = self.devices.get_mut(index) else { continue };
             match device.settle(wanted || device.always, &mut self.hands, now) {
                 Ok(Settled::AsItWas | Settled::Waits) => {}
+                Ok(Settled::Chord) => {
+                    self.shared.want(None);
+                    // The thread is not to sleep before all devices were settled by it.
+                    self.shared.wake();
+                }
                 Ok(Settled::Changed) => {
                     let holder = if device.holder == Holder::Guest { "guest" } else { "host" };
                     devices::limited_debug!("evdev[{}]: {} is the {holder}'s", device.index, device.name);
