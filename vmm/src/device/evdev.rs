@@ -284,9 +284,22 @@ struct OpenEvdev(Vec<Source>);
 
 impl Opened for OpenEvdev {
     fn build(self: Box<Self>, _: Option<Placed<'_>>, machine: &mut Assembly<'_>) -> Result<(), DeviceError> {
-        machine.made.evdev = Some(Server::start(self.0, Arc::clone(&machine.input))?);
+        let Self(mut sources) = *self;
+        narrowest_first(&mut sources);
+        machine.made.evdev = Some(Server::start(sources, Arc::clone(&machine.input))?);
         Ok(())
     }
+}
+
+/// Brings sections to the order in which they choose devices, so that one that means many leaves another what that names; otherwise
+/// they stay as they are in the file.
+fn narrowest_first(sources: &mut [Source]) {
+    sources.sort_by_key(|source| match &source.choice {
+        Choice::Path(_) => 0,
+        Choice::All { pattern: Some(_), kind: Some(_) } => 1,
+        Choice::All { pattern: Some(_), kind: None } => 2,
+        Choice::All { pattern: None, .. } => 3,
+    });
 }
 
 #[cfg(test)]
@@ -319,6 +332,19 @@ mod tests {
         );
         assert_eq!(evdev.files().len(), 1);
         assert!(planned("").unwrap().devices.one::<Evdev>().is_none());
+    }
+
+    #[test]
+    fn a_section_that_means_many_leaves_others_theirs() {
+        let plan = planned(
+            "[[evdev]]\nkind = \"mouse\"\n[[evdev]]\nmatch = \"a*\"\n[[evdev]]\nmatch = \"*\"\n\
+             [[evdev]]\ndevice = \"/dev/input/event3\"\n[[evdev]]\nmatch = \"*\"\nkind = \"mouse\"\n",
+        )
+        .unwrap();
+        let evdev = plan.devices.one::<Evdev>().unwrap();
+        let mut sources: Vec<_> = evdev.sources.iter().map(|each| each.source.clone()).collect();
+        super::narrowest_first(&mut sources);
+        assert_eq!(sources.iter().map(|source| source.index).collect::<Vec<_>>(), [3, 4, 1, 2, 0]);
     }
 
     #[test]
