@@ -187,10 +187,26 @@ impl Audio {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
         }
         match purpose {
-            Purpose::Look => output::look(path).map(|()| None),
-            Purpose::Run => Output::open(path).map(Some),
+            Purpose::Look => {
+                output::look(path)?;
+                // One that is not there yet will be a file.
+                if path.exists() && Identity::at(path).is_none() {
+                    return Err(no_file());
+                }
+                Ok(None)
+            }
+            Purpose::Run => match Output::open(path)? {
+                output if output.identity().is_none() => Err(no_file()),
+                output => Ok(Some(output)),
+            },
         }
     }
+}
+
+/// The header of a WAV file is written again and again, which FIFOs and devices do not allow.
+fn no_file() -> io::Error {
+    let why = "it is no regular file, and WAV has its length at the beginning; choose another path, or `backend = \"pulse\"` to hear it at once";
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 impl Spec for Audio {
@@ -381,6 +397,21 @@ mod tests {
         assert!(Audio::file(&path, Purpose::Look).unwrap().is_none());
         assert!(!path.exists());
         assert!(Audio::file(&path, Purpose::Run).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_sound_goes_to_no_device_or_fifo() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        // Its other end is open.
+        let _reader = std::fs::File::options().read(true).write(true).open(&fifo).unwrap();
+        for path in [&fifo, Path::new("/dev/null")] {
+            for purpose in [Purpose::Look, Purpose::Run] {
+                let error = Audio::file(path, purpose).unwrap_err();
+                assert!(error.to_string().contains("no regular file"), "{}: {error}", path.display());
+            }
+        }
     }
 
     proptest! {
