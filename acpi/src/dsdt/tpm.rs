@@ -6,8 +6,8 @@
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    And, Arg, BufferData, DeRefOf, Device, Equal, Field, FieldAccessType, FieldEntry, FieldLockRule,
-    FieldUpdateRule, GreaterEqual, If, Index, LessThan, Local, Method, MethodCall, Name, OpRegion,
+    Add, And, Arg, BufferData, DeRefOf, Device, Equal, Field, FieldAccessType, FieldEntry, FieldLockRule,
+    FieldUpdateRule, GreaterEqual, If, Index, LessThan, Local, Method, MethodCall, Name, ONE, OpRegion,
     OpRegionSpace, Package, Path, ResourceTemplate, Return, Store, Uuid, ZERO,
 };
 use vocabulary::tpm::{CRB, PRESENCE, PRESENCE_CLEAR_MEMORY, PRESENCE_RESPONSE};
@@ -62,27 +62,22 @@ pub(super) fn push(terms: &mut Terms, tpm: Tpm) {
 fn push_shared_memory(terms: &mut Terms) {
     let (base, length) = (PRESENCE.base() as u32, PRESENCE.len() as u16);
     terms.push(&OpRegion::new("PPIM".into(), OpRegionSpace::SystemMemory, &base, &length));
-    let mut field = |access, entries: Vec<FieldEntry>| {
-        let (lock, update) = (FieldLockRule::NoLock, FieldUpdateRule::Preserve);
-        terms.push(&Field::new("PPIM".into(), access, lock, update, entries));
-    };
     let bits = |bytes: u64| bytes as usize * 8;
     let dword = |name: &[u8; 4]| FieldEntry::Named(*name, 32);
-    field(FieldAccessType::DWord, vec![FieldEntry::Named(*b"FUNC", bits(OPERATIONS.into()))]);
-    // Nothing from here on is at a multiple of its size.
+    // Nothing is at a multiple of its size.
     let behind = PRESENCE_RESPONSE + 4 * 4;
-    field(
-        FieldAccessType::Byte,
-        vec![
-            FieldEntry::Reserved(bits(PRESENCE_RESPONSE)),
-            dword(b"PPRP"),
-            dword(b"PPRQ"),
-            dword(b"PPRM"),
-            dword(b"LPPR"),
-            FieldEntry::Reserved(bits(PRESENCE_CLEAR_MEMORY - behind)),
-            FieldEntry::Named(*b"MOVV", 8),
-        ],
-    );
+    let entries = vec![
+        // The words about operations.
+        FieldEntry::Reserved(bits(PRESENCE_RESPONSE)),
+        dword(b"PPRP"),
+        dword(b"PPRQ"),
+        dword(b"PPRM"),
+        dword(b"LPPR"),
+        FieldEntry::Reserved(bits(PRESENCE_CLEAR_MEMORY - behind)),
+        FieldEntry::Named(*b"MOVV", 8),
+    ];
+    let (lock, update) = (FieldLockRule::NoLock, FieldUpdateRule::Preserve);
+    terms.push(&Field::new("PPIM".into(), FieldAccessType::Byte, lock, update, entries));
     // Answers are filled in before they are given.
     for (name, values) in [("PRQ1", 2), ("PRQ2", 3), ("PRSP", 3)] {
         let elements: Vec<&dyn Aml> = vec![&ZERO; values];
@@ -91,14 +86,19 @@ fn push_shared_memory(terms: &mut Terms) {
 }
 
 /// `PPIF`, with an operation: what the firmware does with it.
+///
+/// Its word is a region of its own, of one byte, whose address is computed: Windows' interpreter does not take an element of a field that
+/// is larger than an integer.
 fn push_treatment(terms: &mut Terms) {
-    let (functions, all, word) = (local("FUNC"), Local(0), Local(1));
+    let (base, field, word) = (PRESENCE.base() as u32, local("PPFW"), Local(0));
     let unknown = Return::new(&NOT_IMPLEMENTED);
     let mut body = Terms::new();
     body.push(&If::new(&GreaterEqual::new(&Arg(0), &OPERATIONS), vec![&unknown]));
-    body.push(&Store::new(&all, &functions));
-    body.push(&Store::new(&word, &DeRefOf::new(&Index::new(&ZERO, &all, &Arg(0)))));
-    body.push(&And::new(&word, &word, &TREATMENT));
+    let address = Add::new(&ZERO, &base, &Arg(0));
+    body.push(&OpRegion::new("PPFR".into(), OpRegionSpace::SystemMemory, &address, &ONE));
+    let (access, lock, update) = (FieldAccessType::Byte, FieldLockRule::NoLock, FieldUpdateRule::Preserve);
+    body.push(&Field::new("PPFR".into(), access, lock, update, vec![FieldEntry::Named(*b"PPFW", 8)]));
+    body.push(&And::new(&word, &field, &TREATMENT));
     body.push(&Return::new(&word));
     terms.push(&Method::new("PPIF".into(), 1, true, vec![&body]));
 }
