@@ -5,13 +5,16 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, MemoryRegionAddress};
 
 /// Guest RAM. Cloning is cheap: the mappings are shared.
 pub type GuestRam = vm_memory::GuestMemoryMmap<()>;
 
 /// Writes zeros over all of guest memory that holds something else, a piece at a time. What was never written stays so, and takes nothing
-/// of the host's memory.
+/// of the host's memory: in memory that is shared, where the host would allocate what is read, holes of its file are left out
+/// (lseek(2), SEEK_DATA). Huge pages have no such holes.
 ///
 /// # Errors
 /// The memory cannot be reached.
@@ -19,9 +22,13 @@ pub fn clear(ram: &GuestRam) -> Result<(), GuestMemoryError> {
     const PIECE: usize = 64 << 10;
     let (zeros, mut found) = (vec![0; PIECE], vec![0; PIECE]);
     for region in ram.iter() {
-        let mut at = 0;
+        let (mut at, mut end) = (0, 0);
         while at < region.len() {
-            let len = usize::try_from(region.len() - at).map_or(PIECE, |left| left.min(PIECE));
+            if at >= end {
+                let Some(data) = next_data(region, at) else { break };
+                (at, end) = data;
+            }
+            let len = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
             let (Some(found), Some(zeros)) = (found.get_mut(..len), zeros.get(..len)) else { break };
             let place = MemoryRegionAddress(at);
             region.read_slice(found, place)?;
@@ -32,6 +39,21 @@ pub fn clear(ram: &GuestRam) -> Result<(), GuestMemoryError> {
         }
     }
     Ok(())
+}
+
+/// Where the next data in a region begin, at `from` or behind it, and where they end. All is data if the host cannot tell.
+fn next_data(region: &impl GuestMemoryRegion, from: u64) -> Option<(u64, u64)> {
+    let all = Some((from, region.len()));
+    let Some(file) = region.file_offset() else { return all };
+    let begin = match seek(file.file(), SeekFrom::Data(file.start() + from)) {
+        Ok(at) => at.saturating_sub(file.start()).max(from),
+        // There are none.
+        Err(Errno::NXIO) => return None,
+        Err(_) => return all,
+    };
+    let end = seek(file.file(), SeekFrom::Hole(file.start() + begin));
+    let end = end.map_or(region.len(), |at| at.saturating_sub(file.start()).min(region.len()));
+    (begin < end).then_some((begin, end))
 }
 
 /// A window of guest-physical memory backed by host memory that the guest may read and execute but not write: its
@@ -140,6 +162,27 @@ mod tests {
             ram.write_obj(7u8, GuestAddress(at)).unwrap();
         }
         clear(&ram).unwrap();
+        for at in places {
+            assert_eq!(ram.read_obj::<u8>(GuestAddress(at)).unwrap(), 0, "{at:#x}");
+        }
+    }
+
+    #[test]
+    fn shared_memory_that_was_never_written_is_not_allocated() {
+        const LEN: usize = 16 << 20;
+        let file = rustix::fs::memfd_create("ram", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let file = std::fs::File::from(file);
+        file.set_len(LEN as u64).unwrap();
+        let backing = vm_memory::FileOffset::new(file.try_clone().unwrap(), 0);
+        let ram = GuestRam::from_ranges_with_files([(GuestAddress(0), LEN, Some(backing))]).unwrap();
+        let places = [0x3000, 5 << 20, LEN as u64 - 1];
+        for at in places {
+            ram.write_obj(7u8, GuestAddress(at)).unwrap();
+        }
+        let blocks = || std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
+        let before = blocks();
+        clear(&ram).unwrap();
+        assert_eq!(blocks(), before);
         for at in places {
             assert_eq!(ram.read_obj::<u8>(GuestAddress(at)).unwrap(), 0, "{at:#x}");
         }
