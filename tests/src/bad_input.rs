@@ -636,7 +636,10 @@ pub fn check(case: &Case, statuses: &[i32]) -> Outcome {
     for word in case.words {
         ensure(said.contains(word), explain(&format!("the message does not say '{word}'")))?;
     }
-    ensure(said.starts_with("optimus-vmm: "), explain("the message does not say whose it is"))?;
+    // Warnings of the plan may come before.
+    let whose =
+        said.starts_with("optimus-vmm: ") || said.starts_with(" WARN ") && said.contains("\noptimus-vmm: ");
+    ensure(whose, explain("the message does not say whose it is"))?;
     for ugly in ["panicked at", "Os {", "Some(", "Error {"] {
         ensure(!said.contains(ugly), explain(&format!("'{ugly}' is not for people")))?;
     }
