@@ -4,14 +4,35 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::error::TpmError;
-use super::state::State;
+use super::state::{STATE, State};
 use crate::programs;
 
 /// The authority's folder, in that of the state.
 const AUTHORITY: &str = "ca";
+/// How long swtpm_setup may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why there are no certificates.
+enum Failure {
+    /// They cannot be made on this host.
+    Cannot(String),
+    /// They were not made this time: a TPM is for life, and another attempt may succeed.
+    Interrupted(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Cannot(error.to_string())
+    }
+}
 
 /// How to make a TPM with certificates.
 #[derive(Debug)]
@@ -47,12 +68,13 @@ impl Maker {
     /// Makes the TPM; whether there is one now. It comes into its place as a whole.
     ///
     /// # Errors
-    /// It cannot be made, and certificates are required.
+    /// It cannot be made, and certificates are required; or swtpm_setup was interrupted.
     pub(super) fn make(&self, folder: &Path) -> Result<bool, TpmError> {
         match self.try_to(folder) {
             Ok(()) => Ok(true),
-            Err(why) if self.required => Err(TpmError::Setup { why }),
-            Err(why) => {
+            Err(Failure::Interrupted(why)) => Err(TpmError::Setup { why }),
+            Err(Failure::Cannot(why)) if self.required => Err(TpmError::Setup { why }),
+            Err(Failure::Cannot(why)) => {
                 tracing::warn!(
                     "tpm: the new TPM has no certificates, which few guests ask for: swtpm_setup has failed: {why}"
                 );
@@ -61,13 +83,15 @@ impl Maker {
         }
     }
 
-    fn try_to(&self, folder: &Path) -> Result<(), String> {
-        let text = |error: io::Error| error.to_string();
-        let parent = folder.parent().ok_or("its folder has no parent")?;
-        let made = tempfile::Builder::new().prefix(".tpm-").tempdir_in(parent).map_err(text)?;
+    fn try_to(&self, folder: &Path) -> Result<(), Failure> {
+        // A folder that is there may be alone on its file system.
+        let there = folder.is_dir();
+        let place = if there { Some(folder) } else { folder.parent() };
+        let place = place.ok_or_else(|| io::Error::other("its folder has no parent"))?;
+        let made = tempfile::Builder::new().prefix(".tpm-").tempdir_in(place)?;
         let authority = made.path().join(AUTHORITY);
-        DirBuilder::new().mode(0o700).create(&authority).map_err(text)?;
-        let settings = tempfile::tempdir().map_err(text)?;
+        DirBuilder::new().mode(0o700).create(&authority)?;
+        let settings = tempfile::tempdir()?;
         let [setup, signer, options] =
             ["setup.conf", "authority.conf", "authority.options"].map(|name| settings.path().join(name));
         for (path, content) in [
@@ -78,7 +102,7 @@ impl Maker {
                 "--platform-manufacturer optimus-vmm\n--platform-version 1\n--platform-model Q35\n".into(),
             ),
         ] {
-            std::fs::write(path, content).map_err(text)?;
+            std::fs::write(path, content)?;
         }
         let mut command = programs::command(&self.setup);
         command.args([
@@ -89,23 +113,82 @@ impl Maker {
             "--not-overwrite",
         ]);
         command.arg("--tpmstate").arg(made.path()).arg("--config").arg(&setup);
-        command.stdin(std::process::Stdio::null()).current_dir(settings.path());
-        programs::end_with_us(&mut command);
-        let output = command.output().map_err(text)?;
-        if !output.status.success() {
-            let said = [output.stdout, output.stderr].concat();
+        command.current_dir(settings.path());
+        let said = settings.path().join("said");
+        let status = run(&mut command, &said, PATIENCE)?;
+        if !status.success() {
+            let said = std::fs::read(said).unwrap_or_default();
             let said = String::from_utf8_lossy(&said);
             let last = said
                 .lines()
                 .rev()
                 .map(str::trim)
                 .find(|line| !line.is_empty() && !line.starts_with("Ending "));
-            return Err(format!("{}: {}", output.status, last.unwrap_or("it says nothing")));
+            return Err(Failure::Cannot(format!("{status}: {}", last.unwrap_or("it says nothing"))));
         }
-        std::fs::rename(made.path(), folder).map_err(text)?;
+        if there {
+            return take_in(made.path(), folder).map_err(Failure::from);
+        }
+        std::fs::rename(made.path(), folder)?;
         // The name that it would remove is nobody's now.
         let _ = made.keep();
         Ok(())
+    }
+}
+
+/// Runs a command until it ends; what it says goes to a file.
+fn run(command: &mut Command, said: &Path, patience: Duration) -> Result<ExitStatus, Failure> {
+    let output = std::fs::File::create(said)?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    // What a terminal sends to our group is not for it: half of a TPM is none.
+    command.process_group(0);
+    programs::end_with_us(command);
+    let mut child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let ended = programs::ends_within(pid, patience);
+    if !matches!(ended, Ok(true)) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    let status = child.wait()?;
+    if !ended? {
+        return Err(Failure::Interrupted(format!("it has not ended within {} s", patience.as_secs())));
+    }
+    match status.signal() {
+        Some(_) => Err(Failure::Interrupted(status.to_string())),
+        None => Ok(status),
+    }
+}
+
+/// Moves what was made in a folder within `folder` there; the state, by which a TPM is recognised, comes last.
+fn take_in(made: &Path, folder: &Path) -> io::Result<()> {
+    let entries = std::fs::read_dir(made)?.collect::<io::Result<Vec<_>>>()?;
+    let (states, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.file_name() == STATE);
+    for entry in others.into_iter().chain(states) {
+        std::fs::rename(entry.path(), folder.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_is_no_inability() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |script: &str, patience| {
+            let mut command = programs::system("sh").unwrap();
+            run(command.args(["-c", script]), &folder.path().join("said"), Duration::from_secs(patience))
+        };
+        assert!(run("echo yes", 60).is_ok_and(|status| status.success()));
+        assert_eq!(std::fs::read(folder.path().join("said")).unwrap(), b"yes\n");
+        assert!(run("exit 3", 60).is_ok_and(|status| status.code() == Some(3)));
+        for (script, patience, expected) in
+            [("kill -INT $$", 60, "signal: 2"), ("sleep 60; true", 1, "within 1 s")]
+        {
+            let Err(Failure::Interrupted(why)) = run(script, patience) else { panic!("{script}") };
+            assert!(why.contains(expected), "{why}");
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl TpmError {
             Self::Owner { path, .. } => format!(
                 "start the machine as that user, or, if the machine is yours: `sudo chown -R $USER {path}`"
             ),
-            Self::Make { .. } => "its parent must exist and be yours to write to".into(),
+            Self::Make { .. } => "its parent must exist and be yours to write to, or the folder itself if it is there".into(),
             Self::InUse { .. } => {
                 "end the machine that uses it. Two machines cannot share a TPM: give each a `state` of its own".into()
             }

@@ -38,8 +38,8 @@ impl Start {
     pub(super) fn start(&self) -> io::Result<(UnixStream, Child)> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut state = std::ffi::OsString::from("dir=");
-        // A comma would end the folder's name; the folder is where the process is.
-        state.push(".");
+        // A comma would end the folder's name; the folder is where the process is. Keys are nobody else's to read, whatever the folder's mode.
+        state.push(".,mode=0600");
         let mut command = programs::command(&self.program);
         command
             .args(["socket", "--tpm2", "--terminate", "--ctrl", "type=unixio,clientfd=0", "--tpmstate"])

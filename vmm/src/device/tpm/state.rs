@@ -1,9 +1,9 @@
 //! The folder of an emulated TPM's state. It belongs to its machine for life: what is there is never replaced, and what is not there is told
 //! when it is made.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::process::{Flock, FlockType, fcntl_getlk, geteuid};
@@ -12,7 +12,7 @@ use super::certificates::Maker;
 use super::error::TpmError;
 
 /// The state of a TPM 2.0.
-const STATE: &str = "tpm2-00.permall";
+pub(super) const STATE: &str = "tpm2-00.permall";
 /// What swtpm locks while it uses the folder.
 const LOCK: &str = ".lock";
 
@@ -55,14 +55,19 @@ pub(super) fn look(folder: &Path) -> Result<State, TpmError> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         if name == STATE {
-            return match holder(folder) {
-                Some(holder) => Err(TpmError::InUse { path: text(folder), holder }),
-                None => Ok(State::There),
-            };
+            return unused(folder, State::There);
         }
         empty &= name == LOCK;
     }
-    if empty { Ok(State::Empty) } else { Err(TpmError::NoState { path: text(folder) }) }
+    if empty { unused(folder, State::Empty) } else { Err(TpmError::NoState { path: text(folder) }) }
+}
+
+/// The state, if nobody has the lock. Another machine that makes its TPM has it before there is one.
+fn unused(folder: &Path, state: State) -> Result<State, TpmError> {
+    match holder(folder) {
+        Some(holder) => Err(TpmError::InUse { path: text(folder), holder }),
+        None => Ok(state),
+    }
 }
 
 /// The process that has the lock, and the one that has started it.
@@ -86,6 +91,7 @@ fn holder(folder: &Path) -> Option<String> {
 /// Makes the folder of a new TPM, and what can be made before its first start. One that is there is left alone.
 pub(super) fn make(folder: &Path, state: &State, maker: Option<Maker>) -> Result<(), TpmError> {
     if *state == State::There {
+        warn_of_readers(folder);
         return Ok(());
     }
     let failed = |source| TpmError::Make { path: text(folder), source };
@@ -94,16 +100,27 @@ pub(super) fn make(folder: &Path, state: &State, maker: Option<Maker>) -> Result
         folder.display()
     );
     if *state == State::Empty {
-        // Another one takes its place.
-        let _ = std::fs::remove_file(folder.join(LOCK));
-        std::fs::remove_dir(folder).map_err(failed)?;
+        // It may be a mount point, or somewhere else by a symbolic link: it stays what it is, and becomes its owner's alone.
+        std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
     }
     if let Some(maker) = maker
         && maker.make(folder)?
     {
         return Ok(());
     }
-    DirBuilder::new().mode(0o700).create(folder).map_err(failed)
+    match state {
+        State::Missing => DirBuilder::new().mode(0o700).create(folder).map_err(failed),
+        State::Empty | State::There => Ok(()),
+    }
+}
+
+fn warn_of_readers(folder: &Path) {
+    if std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o077 != 0) {
+        tracing::warn!(
+            "tpm: {0} is open to other users, and the guest's disks can be decrypted with the keys in it: `chmod -R go= {0}`",
+            folder.display()
+        );
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +137,14 @@ mod tests {
         assert_eq!(look(&folder).unwrap(), State::Empty);
         std::fs::write(folder.join(LOCK), "").unwrap();
         assert_eq!(look(&folder).unwrap(), State::Empty);
-        make(&folder, &State::Empty, None).unwrap();
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        // A symbolic link stays one.
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        assert_eq!(look(&link).unwrap(), State::Empty);
+        make(&link, &State::Empty, None).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         std::fs::write(folder.join("tpm2-00.volatilestate"), "").unwrap();
         assert!(matches!(look(&folder), Err(TpmError::NoState { .. })));
         std::fs::write(folder.join(STATE), "state").unwrap();

@@ -1,5 +1,6 @@
 //! swtpm(8) and swtpm_setup(8) themselves, and what is told of them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,21 @@ fn certificates_are_of_an_authority_of_its_own() {
     assert!(names.iter().any(|name| name == "issuercert.pem"), "{names:?}");
     // Nothing else is left there.
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+    let mode = std::fs::metadata(folder.join("tpm2-00.permall")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // In a folder that is there.
+    let prepared = place.path().join("prepared");
+    std::fs::create_dir(&prepared).unwrap();
+    let maker = Maker::find(Some(true), &State::Empty).unwrap();
+    state::make(&prepared, &State::Empty, maker).unwrap();
+    let (mut tpm, keeper) = Emulator::start(Start::find(&prepared).unwrap()).unwrap();
+    assert_eq!(code(&mut tpm, &STARTUP), 0);
+    assert_eq!(code(&mut tpm, &CERTIFICATE), 0);
+    drop(keeper);
+    let left = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.unwrap().file_name().to_str().unwrap().starts_with(".tpm-")
+    };
+    assert!(!std::fs::read_dir(&prepared).unwrap().any(left));
     // Without them.
     let plain = place.path().join("plain");
     let (mut tpm, _keeper) = new_tpm(&plain);
