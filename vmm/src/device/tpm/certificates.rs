@@ -169,29 +169,6 @@ fn take_in(made: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interruption_is_no_inability() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = |script: &str, patience| {
-            let mut command = programs::system("sh").unwrap();
-            run(command.args(["-c", script]), &folder.path().join("said"), Duration::from_secs(patience))
-        };
-        assert!(run("echo yes", 60).is_ok_and(|status| status.success()));
-        assert_eq!(std::fs::read(folder.path().join("said")).unwrap(), b"yes\n");
-        assert!(run("exit 3", 60).is_ok_and(|status| status.code() == Some(3)));
-        for (script, patience, expected) in
-            [("kill -INT $$", 60, "signal: 2"), ("sleep 60; true", 1, "within 1 s")]
-        {
-            let Err(Failure::Interrupted(why)) = run(script, patience) else { panic!("{script}") };
-            assert!(why.contains(expected), "{why}");
-        }
-    }
-}
-
 /// swtpm_setup.conf(5).
 fn setup_settings(program: &Path, signer: &Path, options: &Path) -> String {
     format!(
@@ -212,4 +189,27 @@ fn authority_settings(folder: &Path) -> String {
         file("issuercert.pem"),
         file("certserial")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_is_no_inability() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |script: &str, patience| {
+            let mut command = programs::system("sh").unwrap();
+            run(command.args(["-c", script]), &folder.path().join("said"), Duration::from_secs(patience))
+        };
+        assert!(run("echo yes", 60).is_ok_and(|status| status.success()));
+        assert_eq!(std::fs::read(folder.path().join("said")).unwrap(), b"yes\n");
+        assert!(run("exit 3", 60).is_ok_and(|status| status.code() == Some(3)));
+        for (script, patience, expected) in
+            [("kill -TERM $$", 60, "signal: 15"), ("sleep 60; true", 1, "within 1 s")]
+        {
+            let Err(Failure::Interrupted(why)) = run(script, patience) else { panic!("{script}") };
+            assert!(why.contains(expected), "{why}");
+        }
+    }
 }
