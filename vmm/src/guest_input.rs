@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devices::input::{Input, Key, PointerEvent, Taken};
+use devices::input::{AbsoluteEvent, Input, Key, PointerEvent, Taken};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// Events that wait for a guest. Beyond that, presses of keys are dropped.
+/// Events that wait for a guest. Beyond that, whoever brings them waits, or presses of keys are dropped.
 const MOST: usize = 256;
 /// How long the guest's device is left alone when it took nothing and cannot say when it will.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 enum Event {
     Key(Key, bool),
     Pointer(PointerEvent),
+    Absolute(AbsoluteEvent),
 }
 
 /// The way to the guest's keyboard and pointer.
@@ -47,6 +48,11 @@ impl GuestInput {
         &*self.input
     }
 
+    /// Whether as much waits as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= MOST
+    }
+
     /// Signalled when [`Self::advance`] is due sooner than it says, while something waits.
     pub(crate) fn room(&self) -> Option<Arc<EventFd>> {
         self.room.clone().filter(|_| self.stuck.is_some())
@@ -59,14 +65,24 @@ impl GuestInput {
 
     /// Presses, repeats or releases a key.
     pub(crate) fn key(&mut self, key: Key, pressed: bool, now: Instant) {
-        if !pressed || self.waiting.len() < MOST {
+        if !pressed || !self.is_full() {
             self.put(Event::Key(key, pressed), now);
         }
+    }
+
+    /// Keys that belong together, of one who waits while this [is full](Self::is_full): none of them is dropped.
+    pub(crate) fn keys(&mut self, keys: Vec<(Key, bool)>, now: Instant) {
+        keys.into_iter().for_each(|(key, pressed)| self.put(Event::Key(key, pressed), now));
     }
 
     /// Moves the pointer and sets its buttons.
     pub(crate) fn pointer(&mut self, event: PointerEvent, now: Instant) {
         self.put(Event::Pointer(event), now);
+    }
+
+    /// Puts the pointer at a place and sets its buttons.
+    pub(crate) fn absolute(&mut self, event: AbsoluteEvent, now: Instant) {
+        self.put(Event::Absolute(event), now);
     }
 
     /// Offers again what waits.
@@ -81,6 +97,7 @@ impl GuestInput {
                 Event::Key(key, pressed) if self.input.key(key, pressed) => Taken::Yes,
                 Event::Key(..) => Taken::Full,
                 Event::Pointer(event) => self.input.pointer(event),
+                Event::Absolute(event) => self.input.absolute(event),
             };
             match taken {
                 // Releases are taken at all times.
@@ -116,7 +133,7 @@ impl GuestInput {
         for key in released.chain(down) {
             self.input.key(key, false);
         }
-        if buttons || waiting.iter().any(|event| matches!(event, Event::Pointer(_))) {
+        if buttons || waiting.iter().any(|event| !matches!(event, Event::Key(..))) {
             let _ = self.input.pointer(PointerEvent::default());
         }
     }
@@ -130,6 +147,16 @@ impl GuestInput {
             last.dx = last.dx.saturating_add(new.dx);
             last.dy = last.dy.saturating_add(new.dy);
             last.wheel = last.wheel.saturating_add(new.wheel);
+            return;
+        }
+        // Of places on the way only the last one matters; where buttons change is the first one with them.
+        let before_last = self.waiting.len().checked_sub(2).and_then(|at| self.waiting.get(at)).copied();
+        if let (Event::Absolute(new), Some(Event::Absolute(before))) = (event, before_last)
+            && let Some(Event::Absolute(last)) = self.waiting.back_mut()
+            && last.buttons == new.buttons
+            && before.buttons == new.buttons
+        {
+            *last = AbsoluteEvent { wheel: last.wheel.saturating_add(new.wheel), ..new };
             return;
         }
         self.waiting.push_back(event);
