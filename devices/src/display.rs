@@ -33,7 +33,7 @@ use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use self::core::Sources;
-pub use bochs::{Bochs, BochsFunction, BochsPorts};
+pub use bochs::{Bochs, BochsPorts};
 pub use format::{Fourcc, PixelFormat};
 pub use frame::{Change, Cursor, Frame, Rect};
 pub use plane::{Plane, PlaneMemory, PlaneSource};

@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use vocabulary::{AddressRange, ByteSize};
+use vocabulary::ByteSize;
 
 use crate::bus::{Action, BusDevice};
 use crate::memory::HostMemory;
-use crate::pci::{Bar, BarKind, BarState, ConfigSpace, Ids, MappedPart, PciFunction, Region, Space, Written};
+use crate::pci::{BarKind, Ids, MemoryBar, MemoryFunction, RegistersBar};
 
 /// The IDs that drivers look for; the revision is that of QEMU 2.6 and later.
 const IDS: Ids = Ids {
@@ -65,82 +65,18 @@ impl BusDevice for Trapped {
     }
 }
 
-/// The function.
-pub struct Ivshmem {
-    config: Mutex<ConfigSpace>,
-    registers: Arc<dyn BusDevice>,
-    trapped: Arc<dyn BusDevice>,
-    mapped: Arc<[MappedPart]>,
-}
-
-impl Ivshmem {
-    /// A function that shows `memory`, which maps `file` from its first byte on. `multifunction` says that others share its slot. `None` unless its size
-    /// is a power of two between [`MIN_SIZE`] and [`MAX_SIZE`].
-    pub fn new(memory: HostMemory, file: File, multifunction: bool) -> Option<Arc<Self>> {
-        let size = memory.len();
-        if !size.is_power_of_two() || !(MIN_SIZE..=MAX_SIZE).contains(&size) {
-            return None;
-        }
-        let mut config = ConfigSpace::endpoint(IDS, false);
-        if multifunction {
-            config.set_multifunction();
-        }
-        let registers = Bar { kind: BarKind::Memory32 { prefetchable: false }, size: REGISTERS_SIZE };
-        let shared = Bar { kind: BarKind::Memory64 { prefetchable: true }, size };
-        (config.add_bar(REGISTERS_BAR, registers) && config.add_bar(MEMORY_BAR, shared)).then(|| {
-            Arc::new(Self {
-                config: Mutex::new(config),
-                registers: Arc::new(NoRegisters),
-                trapped: Arc::new(Trapped(file)),
-                mapped: Arc::new([MappedPart { offset: 0, memory }]),
-            })
-        })
+/// A function that shows `memory`, which maps `file` from its first byte on. `multifunction` says that others share its slot. `None` unless its size
+/// is a power of two between [`MIN_SIZE`] and [`MAX_SIZE`].
+pub fn function(memory: HostMemory, file: File, multifunction: bool) -> Option<Arc<MemoryFunction>> {
+    let size = memory.len();
+    if !size.is_power_of_two() || !(MIN_SIZE..=MAX_SIZE).contains(&size) {
+        return None;
     }
-
-    fn config(&self) -> MutexGuard<'_, ConfigSpace> {
-        // Bytes behind masks: every state is one that a guest could have written.
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn region(&self, index: usize, space: Space, range: AddressRange) -> Region {
-        match index {
-            MEMORY_BAR => {
-                Region::new(space, range, Arc::clone(&self.trapped)).with_mapped(Arc::clone(&self.mapped))
-            }
-            _ => Region::new(space, range, Arc::clone(&self.registers)),
-        }
-    }
-}
-
-impl PciFunction for Ivshmem {
-    fn config_read(&self, register: u16, data: &mut [u8]) {
-        self.config().read(register, data);
-    }
-
-    fn config_write(&self, register: u16, data: &[u8]) -> Written {
-        let mut config = self.config();
-        let before = config.decoded_bars();
-        config.write(register, data);
-        Written { decode_changed: config.decoded_bars() != before, ..Written::default() }
-    }
-
-    fn regions(&self) -> Vec<Region> {
-        let decoded = self.config().decoded_bars();
-        let decoded = decoded.into_iter().enumerate();
-        decoded
-            .filter_map(|(index, bar)| bar.map(|(space, range)| self.region(index, space, range)))
-            .collect()
-    }
-
-    fn bars(&self) -> Vec<BarState> {
-        let config = self.config();
-        let range = |index| config.decoded_bar(index).map(|(_, range)| range);
-        config.bars().map(|(index, bar)| BarState { index, bar, decoded: range(index) }).collect()
-    }
-
-    fn reset(&self) {
-        self.config().reset();
-    }
+    let registers =
+        RegistersBar { index: REGISTERS_BAR, size: REGISTERS_SIZE, device: Arc::new(NoRegisters) };
+    let kind = BarKind::Memory64 { prefetchable: true };
+    let memory = MemoryBar { index: MEMORY_BAR, kind, memory, trapped: Arc::new(Trapped(file)) };
+    MemoryFunction::new(IDS, multifunction, registers, memory, || {})
 }
 
 /// The least memory for the frames of a screen of `width` × `height` pixels in Looking Glass: three frames of 4 bytes a pixel with lines of

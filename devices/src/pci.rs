@@ -15,6 +15,7 @@ pub mod express;
 mod host;
 pub mod interrupts;
 pub mod intx;
+mod memory_function;
 pub mod msi;
 pub mod msix;
 pub mod power;
@@ -35,6 +36,8 @@ use crate::memory::HostMemory;
 
 pub use config::{Bar, BarKind, ConfigSpace, Ids};
 pub use host::{ConfigPorts, Ecam};
+pub use memory_function::MemoryFunction;
+pub(crate) use memory_function::{MemoryBar, RegistersBar};
 pub use topology::{Placed, RootComplex, TopologyError};
 
 /// The two address spaces that a PCI function can answer in.

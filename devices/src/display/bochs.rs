@@ -26,7 +26,6 @@ use vm_memory::{Bytes, GuestAddress};
 
 use self::dispi::Dispi;
 pub(super) use self::dispi::Unshown;
-pub use self::function::BochsFunction;
 use self::vga::Vga;
 use super::SizeRefusal;
 use super::surface::{Pixels, Surface};

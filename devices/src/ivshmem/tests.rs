@@ -10,7 +10,7 @@ use super::*;
 use crate::bus::Bus;
 use crate::memory::HostMemoryKind;
 use crate::pci::config::{command, reg};
-use crate::pci::{Doorbell, IoEvents, RootComplex};
+use crate::pci::{Doorbell, IoEvents, PciFunction, RootComplex, Space};
 use crate::test_support::Windows;
 
 const BAR2: u16 = reg::BAR0 + 8;
@@ -51,7 +51,7 @@ fn rig() -> Rig {
     let (file, lent) = shared(SIZE);
     let (memory, windows) = (Bus::new(), Arc::new(Windows::default()));
     let root = RootComplex::new(Bus::new(), Arc::clone(&memory), Arc::new(NoDoorbells), windows.clone());
-    root.add(at().devfn(), Ivshmem::new(lent, file.try_clone().unwrap(), false).unwrap()).unwrap();
+    root.add(at().devfn(), function(lent, file.try_clone().unwrap(), false).unwrap()).unwrap();
     root.seal();
     Rig { file, root, memory, windows }
 }
@@ -74,7 +74,7 @@ impl Rig {
 fn a_slot_that_others_share_says_so() {
     for (multifunction, header) in [(false, 0), (true, 0x80)] {
         let (file, lent) = shared(SIZE);
-        let function = Ivshmem::new(lent, file, multifunction).unwrap();
+        let function = function(lent, file, multifunction).unwrap();
         let mut data = [0];
         function.config_read(reg::HEADER_TYPE, &mut data);
         assert_eq!(data, [header]);
@@ -148,7 +148,7 @@ fn registers_are_there_and_say_nothing() {
 fn sizes_that_no_bar_has_are_refused() {
     for size in [0x1000, 3 << 20] {
         let (file, lent) = shared(size);
-        assert!(Ivshmem::new(lent, file, false).is_none(), "{size}");
+        assert!(function(lent, file, false).is_none(), "{size}");
     }
 }
 

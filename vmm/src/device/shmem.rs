@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use devices::ivshmem::{Ivshmem, MAX_SIZE, MIN_SIZE, size_for_frames};
+use devices::ivshmem::{self, MAX_SIZE, MIN_SIZE, size_for_frames};
 use devices::memory::{HostMemory, HostMemoryKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -196,7 +196,7 @@ impl Opened for OpenShmem {
         let Some(placed) = placed else { return Ok(()) };
         let (address, len) = (memory.address(), memory.len());
         let memory = HostMemory::new(address, len, HostMemoryKind::Shared, Arc::new(memory));
-        let function = Ivshmem::new(memory, file, placed.function.multifunction).ok_or_else(|| {
+        let function = ivshmem::function(memory, file, placed.function.multifunction).ok_or_else(|| {
             DeviceError::Function { at: placed.function.to_string(), why: format!("no BAR has {len} bytes") }
         })?;
         machine.add_function(placed, function)

@@ -53,7 +53,7 @@ fn rig() -> Rig {
     let (memory, io, windows) = (Bus::new(), Bus::new(), Arc::new(Windows::default()));
     io.insert(ports::BOCHS_VBE.range(), Priority::Platform, Arc::new(BochsPorts(adapter.clone())));
     let root = RootComplex::new(Arc::clone(&io), Arc::clone(&memory), Arc::new(NoDoorbells), windows.clone());
-    root.add(at().devfn(), BochsFunction::new(adapter.clone(), false).unwrap()).unwrap();
+    root.add(at().devfn(), adapter.function(false).unwrap()).unwrap();
     root.seal();
     let rig = Rig { adapter, root, memory, io, windows };
     rig.decode();
@@ -136,7 +136,7 @@ fn drivers_find_the_ids_two_bars_and_nothing_else() {
         assert_eq!(rig.config_read(register), mask, "BAR {number}");
     }
     assert_eq!(rig.config_read(reg::HEADER_TYPE & !3) >> 16 & 0xff, 0);
-    let several = BochsFunction::new(rig.adapter.clone(), true).unwrap();
+    let several = rig.adapter.function(true).unwrap();
     let mut header = [0];
     crate::pci::PciFunction::config_read(&*several, reg::HEADER_TYPE, &mut header);
     assert_eq!(header, [0x80]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use devices::bus::Priority;
 use devices::display::bochs::memory_for;
-use devices::display::{Bochs, BochsFunction, BochsPorts};
+use devices::display::{Bochs, BochsPorts};
 use firmware::edid::edid;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,8 @@ impl Adapter {
             let mib = memory_for(width, height) >> 20;
             refusal(format!("there is no memory for a framebuffer of {mib} MiB: {error}"))
         })?;
-        let function = BochsFunction::new(Arc::clone(&adapter), placed.function.multifunction)
+        let function = adapter
+            .function(placed.function.multifunction)
             .ok_or_else(|| refusal("no BAR is as large as the framebuffer".into()))?;
         let ports = Arc::new(BochsPorts(Arc::clone(&adapter)));
         machine.add_function(placed, function)?;
