@@ -163,8 +163,11 @@ pub trait UsbDevice: Send + Sync {
     /// Its speed.
     fn speed(&self) -> Speed;
 
-    /// It is plugged in, once.
+    /// It is plugged in. Nothing of `upstream` is called before this returns.
     fn connect(&self, upstream: Arc<dyn Upstream>);
+
+    /// It is unplugged: it has no transfers, and calls nobody any more but in a call that has begun.
+    fn disconnect(&self);
 
     /// The bus was reset: it is in its default state, and has no transfers.
     fn reset(&self);
@@ -178,6 +181,6 @@ pub trait UsbDevice: Send + Sync {
     /// The end of the transfer that was left open, if it has come.
     fn take(&self, endpoint: u8) -> Option<Completion>;
 
-    /// Drops the transfer that was left open. When it returns, nothing of it is under way; the endpoint's state is what it was.
+    /// Drops the transfer that was left open. Nothing of it is said any more, and the next one may begin at once; the endpoint's state is what it was.
     fn cancel(&self, endpoint: u8);
 }

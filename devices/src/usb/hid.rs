@@ -12,7 +12,7 @@ mod tablet;
 mod tests;
 mod usages;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -58,7 +58,8 @@ pub trait Function: Default + Send + 'static {
 /// A HID device.
 pub struct Hid<F> {
     state: Mutex<State<F>>,
-    upstream: OnceLock<Arc<dyn Upstream>>,
+    /// Taken after the state's lock was given back.
+    upstream: Mutex<Option<Arc<dyn Upstream>>>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +82,7 @@ struct State<F> {
 
 impl<F: Function> Default for Hid<F> {
     fn default() -> Self {
-        Self { state: Mutex::default(), upstream: OnceLock::new() }
+        Self { state: Mutex::default(), upstream: Mutex::default() }
     }
 }
 
@@ -89,6 +90,10 @@ impl<F: Function> Hid<F> {
     fn lock(&self) -> MutexGuard<'_, State<F>> {
         // What waits and a few flags: a panicking holder left nothing that a reset would not mend.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upstream(&self) -> Option<Arc<dyn Upstream>> {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the guest uses it: its driver asks for reports, or has suspended it so that it can wake the guest.
@@ -113,7 +118,7 @@ impl<F: Function> Hid<F> {
             state.update_room();
             (taken, state.waiting.is_some(), state.bus == Bus::Suspended)
         };
-        if let Some(upstream) = self.upstream.get() {
+        if let Some(upstream) = self.upstream() {
             if wakes {
                 upstream.wake();
             } else if news {
@@ -130,7 +135,7 @@ impl<F: Function> Hid<F> {
             act(&mut state.function);
             state.waiting.is_some() && state.bus == Bus::Active
         };
-        if let Some(upstream) = self.upstream.get().filter(|_| news) {
+        if let Some(upstream) = self.upstream().filter(|_| news) {
             upstream.finished(REPORTS);
         }
     }
@@ -270,8 +275,13 @@ impl<F: Function> UsbDevice for Hid<F> {
     }
 
     fn connect(&self, upstream: Arc<dyn Upstream>) {
-        // A device is plugged in once.
-        let _ = self.upstream.set(upstream);
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = Some(upstream);
+    }
+
+    fn disconnect(&self) {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.reset();
+        self.set_bus(Bus::Halted);
     }
 
     fn reset(&self) {

@@ -4,11 +4,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | `registers` | what the driver reads and writes |
-//! | `port` | root ports |
+//! | `port`, `plug` | root ports, and devices that come and go |
 //! | `ring`, `trb`, `td` | what the driver wants: commands and transfers |
 //! | `events` | what it is told, and when it is interrupted |
 //! | `context` | devices and endpoints as guest memory describes them |
 //! | `commands`, `slots` | what is done for it |
+//!
+//! Devices come and go while the controller runs ([`Xhci::plug`], [`Xhci::unplug`]). What the driver still wants of one that is gone ends with a USB
+//! Transaction Error, until the driver disables its slot.
 //!
 //! There is one interrupter, contexts of 32 bytes, no hub, no streams and no scratchpad. Transfers are made when a doorbell rings or when a device has
 //! something, in the thread that brings it: nothing is polled. Isochronous transfers fail. A transfer that a device leaves open is looked at again
@@ -19,6 +22,7 @@
 mod commands;
 mod context;
 mod events;
+mod plug;
 mod port;
 mod registers;
 mod ring;
@@ -41,7 +45,7 @@ use crate::pci::interrupts::Interrupts;
 use crate::pci::power::{AfterD3, PowerManagement};
 use crate::pci::{Bar, BarKind, ConfigSpace, Ids, Placement};
 
-use super::device::{Upstream, UsbDevice};
+use super::device::UsbDevice;
 
 use events::Events;
 use port::{Port, Protocol};
@@ -88,6 +92,8 @@ pub enum XhciError {
 /// A USB host controller.
 pub struct Xhci {
     state: Mutex<State>,
+    /// For devices' way up.
+    me: Weak<Self>,
 }
 
 /// What the controller does and has been told.
@@ -109,6 +115,8 @@ struct State {
     commands_rung: bool,
     events: Events,
     ports: Vec<Port>,
+    /// Devices that have been plugged in so far.
+    arrivals: u64,
     /// By slot ID; 0 is none.
     slots: Vec<Option<Slot>>,
     /// When MFINDEX was 0.
@@ -149,47 +157,19 @@ impl Xhci {
             return Err(XhciError::TooLarge);
         }
         let (interrupts, dma) = (Arc::new(interrupts), Dma::new(ram));
-        let mut state = State::new(dma.clone(), Arc::clone(&interrupts));
-        let mut connected = Vec::new();
+        let state = State::new(dma.clone(), Arc::clone(&interrupts));
+        let controller = Arc::new_cyclic(|me| Self { state: Mutex::new(state), me: Weak::clone(me) });
         for device in devices {
-            let protocol = Protocol::of(device.speed());
-            let free = |port: &Port| port.protocol == protocol && port.device.is_none();
-            let (index, port) =
-                state.ports.iter_mut().enumerate().find(|(_, port)| free(port)).ok_or(XhciError::NoPort)?;
-            port.device = Some(Arc::clone(&device));
-            connected.push((index, device));
+            controller.plug(device)?;
         }
-        state.restart();
-        let controller = Arc::new(Self { state: Mutex::new(state) });
-        for (port, device) in connected {
-            device.connect(Arc::new(AtPort { controller: Arc::downgrade(&controller), port }));
-        }
+        // A driver finds what there is as it does after a reset.
+        controller.lock().restart();
         Ok(Endpoint::new(config, interrupts, dma, power, controller))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // What a panicking holder left is a state that the driver can reset.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A device's way up.
-struct AtPort {
-    controller: Weak<Xhci>,
-    port: usize,
-}
-
-impl Upstream for AtPort {
-    fn finished(&self, endpoint: u8) {
-        if let Some(controller) = self.controller.upgrade() {
-            controller.lock().device_has_news(self.port, endpoint);
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(controller) = self.controller.upgrade() {
-            controller.lock().device_wakes(self.port);
-        }
     }
 }
 
@@ -211,6 +191,7 @@ impl State {
             commands_rung: false,
             events: Events::default(),
             ports: ports.collect(),
+            arrivals: 0,
             slots: (0..=SLOTS).map(|_| None).collect(),
             started: Instant::now(),
         }
@@ -232,6 +213,7 @@ impl State {
             commands_rung,
             events,
             ports,
+            arrivals: _,
             slots: _,
             started: _,
         } = self;
@@ -279,7 +261,7 @@ impl State {
     fn tell_bus(&self) {
         let running = self.is_running();
         for port in &self.ports {
-            if let Some(device) = &port.device {
+            if let Some(device) = port.device() {
                 device.set_bus(port.bus(running));
             }
         }
@@ -324,22 +306,6 @@ impl State {
             for endpoint in 1..context::ENDPOINTS {
                 self.run_endpoint(slot, endpoint);
             }
-        }
-    }
-
-    fn device_has_news(&mut self, port: usize, endpoint: u8) {
-        let slot =
-            self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.port == Some(port)));
-        if let Some(slot) = slot {
-            self.run_endpoint(slot, context::index(endpoint));
-            self.settle();
-        }
-    }
-
-    fn device_wakes(&mut self, port: usize) {
-        if self.is_running() && self.ports.get_mut(port).is_some_and(Port::wake) {
-            self.tell_port(port);
-            self.settle();
         }
     }
 }

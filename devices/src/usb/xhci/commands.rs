@@ -1,6 +1,7 @@
 //! The command ring and its commands (xHCI 1.1, 4.6 and 6.4.3). Each is performed at once, and each is answered.
 
 use super::context::{self, Context, ENDPOINTS, EndpointState, SlotState};
+use super::port::Port;
 use super::ring::{BadRing, Ring};
 use super::slots::{Pipe, Slot};
 use super::trb::{Code, Trb, kind};
@@ -180,14 +181,15 @@ impl State {
         let mut control = input.context(self, 1)?;
         let port = context::slot::port(&context).checked_sub(1).filter(|port| *port < PORTS);
         let port = port.filter(|_| context::slot::route(&context) == 0).ok_or(Code::Trb)?;
+        let enabled = self.ports.get(port).filter(|port| port.is_enabled());
+        let arrival = enabled.and_then(Port::arrival).ok_or(Code::Transaction)?;
+        // The slot of one that is gone takes nothing.
         let taken = |(id, other): (usize, &Option<Slot>)| {
-            id != slot && other.as_ref().is_some_and(|other| other.port == Some(port))
+            id != slot
+                && other.as_ref().is_some_and(|other| other.port == Some(port) && other.arrival == arrival)
         };
         if self.slots.iter().enumerate().any(taken) {
             return Err(Code::Trb);
-        }
-        if !self.ports.get(port).is_some_and(|port| port.device.is_some() && port.is_enabled()) {
-            return Err(Code::Transaction);
         }
         let mut pointer = [0; 8];
         self.dma.read(self.contexts.wrapping_add(slot as u64 * 8), &mut pointer)?;
@@ -201,7 +203,7 @@ impl State {
         context::write(&self.dma, context::of_endpoint(at, 1), control)?;
         self.withdraw(slot, 1);
         if let Some(Some(slot)) = self.slots.get_mut(slot) {
-            (slot.state, slot.port, slot.contexts) = (state, Some(port), at);
+            (slot.state, slot.port, slot.arrival, slot.contexts) = (state, Some(port), arrival, at);
             if let Some(place) = slot.endpoints.get_mut(1) {
                 *place = Some(Box::new(pipe));
             }

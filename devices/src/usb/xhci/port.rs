@@ -43,12 +43,18 @@ impl Protocol {
     pub(super) fn of(speed: Speed) -> Self {
         if speed == Speed::Super { Self::Usb3 } else { Self::Usb2 }
     }
+
+    /// Whether a port is enabled once a device has come, and the state of its link: those of SuperSpeed train without being told to.
+    fn connected(self) -> (bool, u32) {
+        if self == Self::Usb3 { (true, link::U0) } else { (false, link::POLLING) }
+    }
 }
 
 /// A root port.
 pub(super) struct Port {
     pub(super) protocol: Protocol,
-    pub(super) device: Option<Arc<dyn UsbDevice>>,
+    /// The device, and which of all that have been plugged in it is.
+    device: Option<(Arc<dyn UsbDevice>, u64)>,
     enabled: bool,
     link: u32,
     changes: u32,
@@ -66,19 +72,43 @@ impl Port {
     pub(super) fn restart(&mut self) {
         let Self { protocol, device, enabled, link, changes, kept, power } = self;
         (*enabled, *link, *changes, *kept, *power) = (false, link::DETECT, 0, 0, 0);
-        if let Some(device) = device {
+        if let Some((device, _)) = device {
             device.reset();
             device.set_bus(Bus::Halted);
             *changes = CONNECTION_CHANGED;
-            // SuperSpeed links train without being told to.
-            (*enabled, *link) =
-                if *protocol == Protocol::Usb3 { (true, link::U0) } else { (false, link::POLLING) };
+            (*enabled, *link) = protocol.connected();
         }
+    }
+
+    /// A device comes. The driver is to be told, whether or not it has acknowledged the last change: it may be about to.
+    pub(super) fn attach(&mut self, device: Arc<dyn UsbDevice>, arrival: u64) {
+        device.reset();
+        self.device = Some((device, arrival));
+        (self.enabled, self.link) = self.protocol.connected();
+        self.changes |= CONNECTION_CHANGED;
+    }
+
+    /// The device goes, which the driver is to be told the same way.
+    pub(super) fn detach(&mut self) -> Option<Arc<dyn UsbDevice>> {
+        let (device, _) = self.device.take()?;
+        (self.enabled, self.link) = (false, link::DETECT);
+        self.changes |= CONNECTION_CHANGED;
+        Some(device)
+    }
+
+    /// The device that is plugged in.
+    pub(super) fn device(&self) -> Option<&Arc<dyn UsbDevice>> {
+        self.device.as_ref().map(|(device, _)| device)
+    }
+
+    /// Which of all devices that have been plugged in the one here is.
+    pub(super) fn arrival(&self) -> Option<u64> {
+        self.device.as_ref().map(|(_, arrival)| *arrival)
     }
 
     /// PORTSC.
     pub(super) fn status(&self) -> u32 {
-        let Some(device) = &self.device else { return POWER | self.link << 5 | self.changes | self.kept };
+        let Some(device) = self.device() else { return POWER | self.link << 5 | self.changes | self.kept };
         let speed = match device.speed() {
             Speed::Full => 1,
             Speed::Low => 2,
@@ -107,7 +137,7 @@ impl Port {
     }
 
     fn reset(&mut self, warm: bool) {
-        let Some(device) = &self.device else { return };
+        let Some(device) = self.device() else { return };
         device.reset();
         (self.enabled, self.link) = (true, link::U0);
         self.changes |= RESET_CHANGED | if warm { WARM_RESET_CHANGED } else { 0 };

@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) state: SlotState,
     /// The root port, from 0.
     pub(super) port: Option<usize>,
+    /// Which of all devices that have been plugged in it is of.
+    pub(super) arrival: u64,
     /// Where its output device context is.
     pub(super) contexts: u64,
     /// By device context index.
@@ -57,7 +59,8 @@ impl Pipe {
 struct Work<'a> {
     dma: &'a Dma,
     events: &'a mut Events,
-    device: &'a Arc<dyn UsbDevice>,
+    /// None when it is gone.
+    device: Option<&'a Arc<dyn UsbDevice>>,
     slot: usize,
     endpoint: usize,
     contexts: u64,
@@ -65,15 +68,22 @@ struct Work<'a> {
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Self { state: SlotState::Enabled, port: None, contexts: 0, endpoints: std::array::from_fn(|_| None) }
+        Self {
+            state: SlotState::Enabled,
+            port: None,
+            arrival: 0,
+            contexts: 0,
+            endpoints: std::array::from_fn(|_| None),
+        }
     }
 }
 
 impl State {
-    /// The device of a slot.
+    /// The device of a slot, unless it is gone.
     pub(super) fn device(&self, slot: usize) -> Option<Arc<dyn UsbDevice>> {
-        let port = self.slots.get(slot)?.as_ref()?.port?;
-        self.ports.get(port)?.device.clone()
+        let slot = self.slots.get(slot)?.as_ref()?;
+        let port = self.ports.get(slot.port?).filter(|port| port.arrival() == Some(slot.arrival))?;
+        port.device().cloned()
     }
 
     /// Withdraws what is under way at an endpoint, and returns it.
@@ -134,12 +144,18 @@ impl State {
     pub(super) fn run_endpoint(&mut self, slot: usize, endpoint: usize) {
         let running = self.is_running();
         let Self { dma, events, ports, slots, .. } = self;
-        let Some(Some(Slot { port: Some(port), contexts, endpoints, .. })) = slots.get_mut(slot) else {
+        let Some(Some(Slot { port: Some(port), arrival, contexts, endpoints, .. })) = slots.get_mut(slot)
+        else {
             return;
         };
         let Some(Some(pipe)) = endpoints.get_mut(endpoint) else { return };
         let Some(port) = ports.get(*port) else { return };
-        let Some(device) = port.device.as_ref().filter(|_| port.bus(running) == Bus::Active) else { return };
+        let device = port.device().filter(|_| port.arrival() == Some(*arrival));
+        // Nobody answers at the address of a device that is gone, whether or not another one is there.
+        let answers = if device.is_some() { port.bus(running) == Bus::Active } else { running };
+        if !answers {
+            return;
+        }
         let mut work = Work { dma, events, device, slot, endpoint, contexts: *contexts };
         for _ in 0..TRANSFERS {
             let goes_on = pipe.state == EndpointState::Running && (pipe.rung || pipe.flight.is_some());
@@ -164,7 +180,11 @@ impl Work<'_> {
         }
         let address = context::address(self.endpoint);
         let (td, completion) = if let Some(td) = pipe.flight.take() {
-            let Some(completion) = self.device.take(address) else {
+            let completion = match self.device {
+                Some(device) => device.take(address),
+                None => Some(Completion::failed(Outcome::NoAnswer)),
+            };
+            let Some(completion) = completion else {
                 pipe.flight = Some(td);
                 return false;
             };
@@ -196,7 +216,10 @@ impl Work<'_> {
         let Some(transfer) = td.transfer(self.to_host(), self.dma)? else {
             return Ok(Some((td, Completion::took(0))));
         };
-        match self.device.submit(context::address(self.endpoint), transfer) {
+        let Some(device) = self.device else {
+            return Ok(Some((td, Completion::failed(Outcome::NoAnswer))));
+        };
+        match device.submit(context::address(self.endpoint), transfer) {
             Some(completion) => Ok(Some((td, completion))),
             None => {
                 pipe.flight = Some(td);
@@ -229,8 +252,10 @@ impl Work<'_> {
             self.slot,
             self.endpoint
         );
-        if pipe.flight.take().is_some() {
-            self.device.cancel(context::address(self.endpoint));
+        if pipe.flight.take().is_some()
+            && let Some(device) = self.device
+        {
+            device.cancel(context::address(self.endpoint));
         }
         pipe.state = EndpointState::Error;
         pipe.rung = false;

@@ -4,5 +4,6 @@ mod driver;
 mod edk2;
 mod hostile;
 mod linux;
+mod plug;
 mod registers;
 mod rings;

@@ -1,11 +1,14 @@
 //! A driver that means no good: it gets errors, and the controller works after a reset.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::driver::*;
 use crate::input::{AbsoluteEvent, Buttons, Key, PointerEvent};
 use crate::pci::PciFunction;
+use crate::usb::hid::Tablet;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -18,6 +21,8 @@ enum Step {
     Type(u16, bool),
     Point(u16, u16, bool),
     Take,
+    Unplug(usize),
+    Plug,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -50,6 +55,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..256u16, any::<bool>()).prop_map(|(key, pressed)| Step::Type(key, pressed)),
         2 => (any::<u16>(), any::<u16>(), any::<bool>()).prop_map(|(x, y, left)| Step::Point(x, y, left)),
         2 => Just(Step::Take),
+        1 => (0..15usize).prop_map(Step::Unplug),
+        1 => Just(Step::Plug),
     ];
     proptest::collection::vec(step, 1..120)
 }
@@ -96,6 +103,10 @@ proptest! {
                     let _ = driver.tablet.put(AbsoluteEvent { x, y, wheel: 1, buttons });
                     let _ = driver.mouse.pointer(PointerEvent { dx: x.into(), dy: y.into(), wheel: 1, buttons });
                 }
+                Step::Unplug(port) => driver.function.device().unplug(port),
+                Step::Plug => {
+                    let _ = driver.function.device().plug(Arc::<Tablet>::default());
+                }
                 Step::Take => {
                     while driver.take().is_some() {}
                     driver.told(true);
@@ -105,6 +116,9 @@ proptest! {
             driver.bar.read(USBSTS, &mut data);
         }
         let _ = driver.function.config_write(4, &[6, 0]);
+        driver.function.device().unplug(KEYBOARD_PORT as usize);
+        let keyboard = Arc::clone(&driver.keyboard);
+        prop_assert_eq!(driver.function.device().plug(keyboard).unwrap(), KEYBOARD_PORT as usize);
         driver.start(true);
         driver.all();
         let (slot, mut control) = driver.address(KEYBOARD_PORT);
