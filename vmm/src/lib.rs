@@ -46,6 +46,7 @@ mod terminal;
 pub mod testing;
 mod timer;
 mod topology;
+mod usb;
 mod vbios;
 mod vfio;
 mod vnc;
