@@ -132,6 +132,7 @@ fn main() -> Outcome {
     virtio_queue::samples(|name, bytes| put("virtio_queue", name, bytes))?;
     registers::ahci(|name, bytes| put("ahci", name, bytes))?;
     registers::nvme(|name, bytes| put("nvme", name, bytes))?;
+    registers::xhci(|name, bytes| put("xhci", name, bytes))?;
     vnc::samples(|name, bytes| put("vnc", name, bytes))?;
     Ok(())
 }

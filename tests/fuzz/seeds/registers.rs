@@ -1,4 +1,4 @@
-//! Samples of drivers of disk controllers: accesses to registers, and the memory behind them.
+//! Samples of drivers of disk and USB controllers: accesses to registers, and the memory behind them.
 
 use crate::Outcome;
 
@@ -191,5 +191,87 @@ pub(crate) fn nvme(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
         put(&format!("feature-{feature}"), &run(&[set, command(10, 0, 0, [feature, 0, 0, 0])], &[], &[])?)?;
     }
     put("events", &run(&[command(0xc, 0, 0, [0; 4]), command(8, 0, 0, [0; 4])], &[], &[])?)?;
+    Ok(())
+}
+
+/// A USB driver that gives the keyboard a slot and makes transfers: of the control endpoint (1) and of that of reports (3).
+pub(crate) fn xhci(put: impl Fn(&str, &[u8]) -> Outcome) -> Outcome {
+    const TABLE: u32 = 0x40;
+    const CONTEXTS: u32 = 0x80;
+    const EVENTS: u32 = 0x400;
+    const COMMANDS: u32 = 0x800;
+    const ADDRESSED: u32 = 0xa00;
+    const INPUT: u32 = 0xc00;
+    const OUTPUT: u32 = 0x1000;
+    const CONTROL: u32 = 0x1800;
+    const REPORTS: u32 = 0x1900;
+    const DATA: u32 = 0x1a00;
+    // Where a target finds operational registers, ports, the interrupter and doorbells.
+    let (port, interrupter, doorbells) = (0x2000, 0x4000, 0x8000);
+    let run = |commands: &[[u32; 4]], control: &[[u32; 4]], target: u32| -> Outcome<Vec<u8>> {
+        let mut steps = vec![
+            write(0x38, 8),
+            write(0x30, CONTEXTS),
+            write(0x18, COMMANDS | 1),
+            write(0x1c, 0),
+            write(interrupter + 0x08, 1),
+            write(interrupter + 0x18, EVENTS),
+            write(interrupter + 0x10, TABLE),
+            write(interrupter + 0x14, 0),
+            write(interrupter, 2),
+            write(0, 5),
+            write(port, 0x210),
+            write(doorbells, 0),
+            write(doorbells + 4, 1),
+            write(doorbells + 4, target),
+            write(interrupter + 0x18, EVENTS + 0x88),
+            write(doorbells, 0),
+            write(port, 0x1_0260),
+            write(0, 0),
+        ];
+        // The second half happens once a user has typed.
+        steps.extend([write(0, 5), write(port, 0x1_0200), write(doorbells + 4, target)]);
+        let enabled = [[0, 0, 0, 9 << 10 | 1], [ADDRESSED, 0, 0, 11 << 10 | 1 << 24 | 1]];
+        let all = [&enabled[..], commands].concat();
+        let memory = [
+            (TABLE as usize, dwords(&[EVENTS, 0, 32, 0])),
+            (CONTEXTS as usize + 8, dwords(&[OUTPUT, 0])),
+            (COMMANDS as usize, dwords(&all.concat())),
+            (ADDRESSED as usize, dwords(&[0, 3])),
+            (ADDRESSED as usize + 32, dwords(&[1 << 27 | 1 << 20, 5 << 16])),
+            (ADDRESSED as usize + 64, dwords(&[0, 4 << 3 | 64 << 16, CONTROL | 1, 0, 8])),
+            (INPUT as usize, dwords(&[0, 1 | 1 << 3])),
+            (INPUT as usize + 32, dwords(&[3 << 27 | 1 << 20, 5 << 16])),
+            (INPUT as usize + 128, dwords(&[0, 7 << 3 | 8 << 16, REPORTS | 1, 0, 8])),
+            (CONTROL as usize, dwords(&control.concat())),
+            (REPORTS as usize, dwords(&[DATA, 0, 8, 1 << 10 | 0x25, DATA, 0, 4, 1 << 10 | 0x25])),
+        ];
+        sample(&steps, &memory)
+    };
+    let on_slot = |kind: u32, endpoint: u32| [INPUT, 0, 0, kind << 10 | 1 << 24 | endpoint << 16 | 1];
+    let setup = |low: u32, high: u32| [low, high, 8, 2 << 10 | 0x61];
+    let status = [0, 0, 0, 4 << 10 | 0x21];
+    let data = |length: u32, rest: u32| [DATA, 0, length, 3 << 10 | 1 << 16 | 0x25 | rest];
+    let configured = [setup(0x0001_0900, 0), status];
+    for (name, low) in [("device", 0x0100_0680), ("configuration", 0x0200_0680), ("string", 0x0302_0680)] {
+        put(name, &run(&[], &[setup(low, 0x00ff_0000), data(255, 0), status], 1)?)?;
+    }
+    put(
+        "stall",
+        &run(&[on_slot(14, 1), on_slot(16, 1)], &[setup(0x03ee_0680, 0x12_0000), data(18, 0), status], 1)?,
+    )?;
+    put(
+        "chain",
+        &run(&[], &[setup(0x0200_0680, 0x22_0000), data(9, 0x10), [DATA, 0, 25, 1 << 10 | 0x21], status], 1)?,
+    )?;
+    put(
+        "event-data",
+        &run(&[], &[setup(0x0200_0680, 0x22_0000), data(34, 0x10), [1, 2, 0, 7 << 10 | 0x21], status], 1)?,
+    )?;
+    put("reports", &run(&[on_slot(12, 0)], &configured, 3)?)?;
+    for (name, kind) in [("evaluate", 13), ("stop", 15), ("reset", 17), ("disable", 10), ("bandwidth", 21)] {
+        put(name, &run(&[on_slot(12, 0), on_slot(kind, 3)], &configured, 3)?)?;
+    }
+    put("link", &run(&[[COMMANDS, 0, 0, 6 << 10 | 3]], &configured, 1)?)?;
     Ok(())
 }
