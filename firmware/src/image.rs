@@ -17,14 +17,14 @@ use vocabulary::memory::FOUR_GIB;
 mod dxe;
 mod error;
 pub(crate) mod fv;
+mod modules;
 mod pei;
 mod smm;
 mod tpm;
 
-pub use dxe::keeps_variables_outside;
 pub use error::ImageError;
-pub use smm::{SmmUse, smm_use};
-pub use tpm::knows_tpm;
+pub use modules::Modules;
+pub use smm::SmmUse;
 
 use crate::input::{self, InputError};
 use fv::{FFS2_FV, FFS3_FV, NV_DATA_FV, VOLUME_TOP_FILE, Volume};
@@ -158,7 +158,7 @@ pub(crate) fn is_qcow2(file: &File) -> bool {
     file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"QFI\xfb"
 }
 
-/// A CODE (or combined) image in memory, known to be usable except for [`OvmfImage::check_smm`].
+/// A CODE (or combined) image in memory, known to be usable except for [`OvmfImage::check`].
 #[derive(Debug)]
 pub struct OvmfImage {
     path: PathBuf,
@@ -190,54 +190,36 @@ impl OvmfImage {
         self.info
     }
 
-    /// Refuses an image that would hang without SMM. See [`check_smm`].
+    /// Refuses an image that would hang. See [`check`].
     ///
     /// # Errors
-    /// [`ImageError::NeedsSmm`].
-    pub fn check_smm(&self) -> Result<SmmUse, ImageError> {
-        check_smm(&self.path, &self.bytes)
+    /// As [`check`].
+    pub fn check(&self, tpm: bool) -> Result<(), ImageError> {
+        check(&self.path, &self.bytes, tpm)
     }
 }
 
-/// Refuses an image that would hang on a machine without SMM, naming the file to use in its place.
+/// Refuses an image that would hang on this kind of machine before its first output: one that needs SMM, or a device of QEMU's for its variables,
+/// naming the file to use in its place. If the machine has a TPM (`tpm`), also one that leaves it alone.
 ///
-/// Unpacks the beginning of the image, which costs a few milliseconds: a program in a hurry runs this on another
+/// Unpacks the beginning of the image once for all of that, which takes some ten milliseconds: a program in a hurry runs this on another
 /// thread while it sets up the machine, and asks for the answer before (or soon after) the first guest instruction.
 ///
 /// # Errors
-/// [`ImageError::NeedsSmm`].
-pub fn check_smm(path: &Path, image: &[u8]) -> Result<SmmUse, ImageError> {
-    match smm_use(image) {
-        SmmUse::Required => {
-            Err(ImageError::NeedsSmm { path: path.into(), advice: error::plain_build_advice(path) })
-        }
-        verdict => Ok(verdict),
+/// [`ImageError::NeedsSmm`], [`ImageError::VariablesOutside`], [`ImageError::NoTpm`].
+pub fn check(path: &Path, image: &[u8], tpm: bool) -> Result<(), ImageError> {
+    let mut modules = Modules::of(image);
+    let advice = || error::plain_build_advice(path);
+    if modules.smm_use() == SmmUse::Required {
+        return Err(ImageError::NeedsSmm { path: path.into(), advice: advice() });
     }
-}
-
-/// Refuses an image that would hang without a device for its variables. As [`check_smm`], this takes a while.
-///
-/// # Errors
-/// [`ImageError::VariablesOutside`].
-pub fn check_variables(path: &Path, image: &[u8]) -> Result<(), ImageError> {
-    if keeps_variables_outside(image) {
-        return Err(ImageError::VariablesOutside {
-            path: path.into(),
-            advice: error::plain_build_advice(path),
-        });
+    if modules.keeps_variables_outside() {
+        return Err(ImageError::VariablesOutside { path: path.into(), advice: advice() });
+    }
+    if tpm && modules.knows_tpm() == Some(false) {
+        return Err(ImageError::NoTpm { path: path.into() });
     }
     Ok(())
-}
-
-/// Refuses an image that leaves a TPM alone. As [`check_smm`], this takes a while.
-///
-/// # Errors
-/// [`ImageError::NoTpm`].
-pub fn check_tpm(path: &Path, image: &[u8]) -> Result<(), ImageError> {
-    match knows_tpm(image) {
-        Some(false) => Err(ImageError::NoTpm { path: path.into() }),
-        Some(true) | None => Ok(()),
-    }
 }
 
 /// Checks the bytes of a CODE or combined image; `path` is for the messages only.

@@ -10,7 +10,7 @@
 use uuid::{Uuid, uuid};
 
 use super::fv::{File, guid_at, u24_at};
-use super::pei::{LIMIT, Unpacker};
+use super::pei::Unpacker;
 
 /// EFI_APRIORI_GUID.
 const A_PRIORI: Uuid = uuid!("fc510ee7-ffdc-11d4-bd41-0080c73c8881");
@@ -23,29 +23,21 @@ const SECURE_BOOT_CONFIG: Uuid = uuid!("f0e6a44f-7195-41c3-ac64-54f202cd0a21");
 /// Twice the volumes of every known build; what comes after that is not asked.
 const WHOLE: usize = 32 << 20;
 
-/// Whether a CODE (or combined) image gets its variables from a device outside the guest. Takes up to some ten milliseconds in a release build
-/// for an image that has them in flash, and a tenth of a second for others.
-pub fn keeps_variables_outside(image: &[u8]) -> bool {
-    starts_with(image, FLASH_VARIABLES) != Some(true)
-        && has_driver(image, VIRT_MM_COMMUNICATION) == Some(true)
-}
-
 /// Whether an image has Secure Boot, be it on or off. Takes a tenth of a second. `None` for one that is built in a way that this check does not know.
 pub(super) fn knows_secure_boot(image: &[u8]) -> Option<bool> {
     has_driver(image, SECURE_BOOT_CONFIG)
 }
 
 /// Whether the driver `name` is in the DXE volume.
-fn has_driver(image: &[u8], name: Uuid) -> Option<bool> {
+pub(super) fn has_driver(image: &[u8], name: Uuid) -> Option<bool> {
     let mut unpacker = Unpacker::of(image, WHOLE)?;
     let base = dxe_volume(&mut unpacker)?;
     unpacker.first_file(base, &[name]).map(|found| found.is_some())
 }
 
 /// Whether `name` is among the drivers that are to start before all others.
-pub(super) fn starts_with(image: &[u8], name: Uuid) -> Option<bool> {
-    let mut unpacker = Unpacker::of(image, LIMIT)?;
-    let base = dxe_volume(&mut unpacker)?;
+pub(super) fn starts_with(unpacker: &mut Unpacker<'_>, name: Uuid) -> Option<bool> {
+    let base = dxe_volume(unpacker)?;
     let (at, _) = unpacker.volume(base)?;
     // Far more than such a list was unpacked with the head of the volume.
     let out = unpacker.upto(at)?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::dxe::{keeps_variables_outside, knows_secure_boot};
-use super::{BLOCK_SIZE, CodeFile, MAX_FLASH, SmmUse, smm_use};
+use super::dxe::knows_secure_boot;
+use super::{BLOCK_SIZE, CodeFile, MAX_FLASH, Modules, SmmUse};
 
 /// A firmware image that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +234,8 @@ pub(super) fn plain_build_advice(path: &Path) -> String {
         let file = CodeFile::open(&plain).ok()?;
         let mut image = vec![0; file.size()];
         file.read_into(&mut image).ok()?;
-        let starts = smm_use(&image) != SmmUse::Required && !keeps_variables_outside(&image);
+        let mut modules = Modules::of(&image);
+        let starts = modules.smm_use() != SmmUse::Required && !modules.keeps_variables_outside();
         starts.then(|| (plain, knows_secure_boot(&image) == Some(true)))
     };
     match siblings(path, names.chain(fallback)).find_map(starting) {

@@ -25,8 +25,7 @@ const STEP: usize = 8 << 10;
 
 /// Which of some PEI modules, by their FILE_GUIDs, comes first in a CODE (or combined) image. `None` for an image that is built in a way that
 /// this search does not know.
-pub(super) fn first_module(image: &[u8], wanted: &[Uuid]) -> Option<Option<Uuid>> {
-    let mut unpacker = Unpacker::of(image, LIMIT)?;
+pub(super) fn first_module(unpacker: &mut Unpacker<'_>, wanted: &[Uuid]) -> Option<Option<Uuid>> {
     let (base, _) = unpacker.volume_section(0)?;
     unpacker.first_file(base, wanted)
 }
@@ -71,6 +70,8 @@ pub(super) struct Unpacker<'a> {
     reader: LzmaReader<&'a [u8]>,
     out: Vec<u8>,
     limit: usize,
+    /// The stream has ended or is broken: nothing follows what is unpacked.
+    ended: bool,
 }
 
 impl<'a> Unpacker<'a> {
@@ -83,7 +84,13 @@ impl<'a> Unpacker<'a> {
         let window = u32::try_from(window).ok()?;
         let size = u64_at(stream, 5)?;
         let reader = LzmaReader::new_with_props(stream.get(13..)?, size, properties, window, None).ok()?;
-        Some(Self { reader, out: Vec::with_capacity(8 * STEP), limit })
+        Some(Self { reader, out: Vec::with_capacity(8 * STEP), limit, ended: false })
+    }
+
+    /// How much is unpacked.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
     }
 
     /// The output from 0 to at least `end`, or `None` where the stream ends, breaks or passes the limit before.
@@ -91,16 +98,14 @@ impl<'a> Unpacker<'a> {
         if end > self.limit {
             return None;
         }
-        while self.out.len() < end {
+        while self.out.len() < end && !self.ended {
             let had = self.out.len();
             self.out.resize((had + STEP).min(self.limit), 0);
-            let got = self.reader.read(self.out.get_mut(had..)?).ok()?;
+            let got = self.out.get_mut(had..).map_or(0, |room| self.reader.read(room).unwrap_or_default());
             self.out.truncate(had + got);
-            if got == 0 {
-                return None;
-            }
+            self.ended = got == 0;
         }
-        Some(&self.out)
+        (self.out.len() >= end).then_some(self.out.as_slice())
     }
 
     /// The first section from `at` on that holds a volume: where the volume begins, and where the next section does.

@@ -9,7 +9,7 @@
 
 use uuid::{Uuid, uuid};
 
-use super::pei::first_module;
+use super::pei::{Unpacker, first_module};
 
 /// OvmfPkg/SmmAccess/SmmAccessPei.inf FILE_GUID.
 const SMM_ACCESS_PEI: Uuid = uuid!("6c0e75b4-b0b9-44d1-8210-3377d7b4e066");
@@ -27,9 +27,9 @@ pub enum SmmUse {
     Unknown,
 }
 
-/// Looks for SMM modules in a CODE (or combined) image. Takes a few milliseconds in a release build.
-pub fn smm_use(image: &[u8]) -> SmmUse {
-    match first_module(image, &[SMM_ACCESS_PEI, CPU_MP_PEI]) {
+/// Looks for SMM modules among the PEI modules.
+pub(super) fn smm_use(unpacker: &mut Unpacker<'_>) -> SmmUse {
+    match first_module(unpacker, &[SMM_ACCESS_PEI, CPU_MP_PEI]) {
         Some(Some(SMM_ACCESS_PEI)) => SmmUse::Required,
         Some(_) => SmmUse::NotUsed,
         None => SmmUse::Unknown,

@@ -32,7 +32,8 @@ fn debian_code_images_are_accepted() {
         println!("{name}: load {:?}", started.elapsed());
         assert_eq!(image.info(), ImageInfo { layout, builtin_vars: None }, "{name}");
         let started = Instant::now();
-        assert_eq!(image.check_smm().unwrap(), SmmUse::NotUsed, "{name}");
+        image.check(true).unwrap();
+        assert_eq!(Modules::of(image.bytes()).smm_use(), SmmUse::NotUsed, "{name}");
         println!("{name}: SMM check {:?}", started.elapsed());
     }
 }
@@ -44,7 +45,7 @@ fn secure_boot_builds_are_told_by_content() {
     {
         let image = OvmfImage::load_code(&debian(name)).unwrap();
         let started = Instant::now();
-        let message = image.check_smm().unwrap_err().to_string();
+        let message = image.check(false).unwrap_err().to_string();
         println!("{name}: SMM check {:?}", started.elapsed());
         let plain =
             if name.contains("4M") { "use /usr/share/OVMF/OVMF_CODE_4M.fd in" } else { "OVMF_CODE.fd in" };
@@ -54,7 +55,7 @@ fn secure_boot_builds_are_told_by_content() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("OVMF_CODE_4M.fd");
     fs::copy(debian("OVMF_CODE_4M.secboot.fd"), &path).unwrap();
-    let message = OvmfImage::load_code(&path).unwrap().check_smm().unwrap_err().to_string();
+    let message = OvmfImage::load_code(&path).unwrap().check(false).unwrap_err().to_string();
     assert!(message.contains("use a build without SMM"), "{message}");
 }
 
@@ -65,7 +66,7 @@ fn the_advised_build_is_one_that_starts() {
     let copy = |from: &str, to: &str| fs::copy(debian(from), dir.path().join(to)).unwrap();
     let advice = |name: &str| {
         let message =
-            OvmfImage::load_code(&dir.path().join(name)).unwrap().check_smm().unwrap_err().to_string();
+            OvmfImage::load_code(&dir.path().join(name)).unwrap().check(false).unwrap_err().to_string();
         assert!(message.contains("docs/secure-boot.md"), "{message}");
         message
     };
@@ -113,46 +114,60 @@ fn with_modules_renamed(image: &[u8], names: &[(uuid::Uuid, uuid::Uuid)]) -> Vec
 #[test]
 fn builds_without_a_tpm_are_told_by_content() {
     let code = debian_bytes("OVMF_CODE_4M.fd");
-    assert_eq!(knows_tpm(&code), Some(true));
-    check_tpm(Path::new("OVMF_CODE.fd"), &code).unwrap();
+    assert_eq!(Modules::of(&code).knows_tpm(), Some(true));
+    check(Path::new("OVMF_CODE.fd"), &code, true).unwrap();
     let tcg2_pei = uuid::uuid!("a0c98b77-cba5-4bb8-993b-4af6ce33ece4");
     let packed = with_modules_renamed(&code, &[(tcg2_pei, uuid::Uuid::nil())]);
-    assert_eq!(knows_tpm(&packed), Some(false));
+    assert_eq!(Modules::of(&packed).knows_tpm(), Some(false));
     // All else is as it was.
-    assert_eq!(smm_use(&packed), SmmUse::NotUsed);
-    let message = check_tpm(Path::new("OVMF_CODE.fd"), &packed).unwrap_err().to_string();
+    assert_eq!(Modules::of(&packed).smm_use(), SmmUse::NotUsed);
+    let message = check(Path::new("OVMF_CODE.fd"), &packed, true).unwrap_err().to_string();
     assert!(message.contains("OVMF_CODE.fd has no modules for a TPM"), "{message}");
-    assert_eq!(knows_tpm(&[0; 4096]), None);
+    assert_eq!(Modules::of(&[0; 4096]).knows_tpm(), None);
+}
+
+#[test]
+fn nothing_is_unpacked_twice_for_a_start() {
+    let code = debian_bytes("OVMF_CODE_4M.fd");
+    let mut modules = Modules::of(&code);
+    assert_eq!(modules.unpacked(), 0);
+    assert_eq!(modules.smm_use(), SmmUse::NotUsed);
+    assert!((1..200 << 10).contains(&modules.unpacked()), "{}", modules.unpacked());
+    assert!(!modules.keeps_variables_outside());
+    let most = modules.unpacked();
+    assert!(most < 1 << 20, "{most}");
+    assert_eq!((modules.smm_use(), modules.knows_tpm()), (SmmUse::NotUsed, Some(true)));
+    assert_eq!(modules.unpacked(), most);
 }
 
 #[test]
 fn builds_with_variables_outside_are_told_by_content() {
     const DXE_CORE: uuid::Uuid = uuid::uuid!("d6a2cb7f-6a18-4e2f-b43b-9920a733700a");
     let code = debian_bytes("OVMF_CODE_4M.fd");
-    check_variables(Path::new("OVMF_CODE.fd"), &code).unwrap();
+    check(Path::new("OVMF_CODE.fd"), &code, false).unwrap();
     // As edk2 lists them: without the driver for flash among the first ones, and with the one for the device. The core is the first of all.
     let names = [(dxe::FLASH_VARIABLES, uuid::Uuid::nil()), (DXE_CORE, dxe::VIRT_MM_COMMUNICATION)];
     let outside = with_modules_renamed(&code, &names);
-    assert_eq!(smm_use(&outside), SmmUse::NotUsed);
+    assert_eq!(Modules::of(&outside).smm_use(), SmmUse::NotUsed);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("OVMF.qemuvars.fd");
     fs::write(&path, &outside).unwrap();
-    let message = check_variables(&path, &outside).unwrap_err().to_string();
+    let message = check(&path, &outside, false).unwrap_err().to_string();
     assert!(
         message.contains("keep its variables in a device") && message.contains("use a build"),
         "{message}"
     );
     // Neither is another one of them advised, but one that starts.
     fs::write(dir.path().join("OVMF_CODE_4M.fd"), &outside).unwrap();
-    let message = check_variables(&path, &outside).unwrap_err().to_string();
+    let message = check(&path, &outside, false).unwrap_err().to_string();
     assert!(message.contains("use a build"), "{message}");
     fs::copy(debian("OVMF_CODE_4M.fd"), dir.path().join("OVMF.fd")).unwrap();
-    let message = check_variables(&path, &outside).unwrap_err().to_string();
+    let message = check(&path, &outside, false).unwrap_err().to_string();
     assert!(message.contains("OVMF.fd in its place"), "{message}");
     // With variables in flash the device would not be asked.
     let both = with_modules_renamed(&code, &names[1..]);
-    assert!(!keeps_variables_outside(&both));
-    assert!(!keeps_variables_outside(&[0; 4096]));
+    assert!(!Modules::of(&both).keeps_variables_outside());
+    assert!(!Modules::of(&[0; 4096]).keeps_variables_outside());
 }
 
 /// Secure Boot without SMM starts up to a certain age, which nobody can see.
@@ -207,17 +222,18 @@ fn every_shipped_image_is_told_for_what_it_is() {
                     ["secboot", "ms", "snakeoil"].iter().any(|mark| name.contains(&format!(".{mark}")));
                 let expected = if needs_smm { SmmUse::Required } else { SmmUse::NotUsed };
                 let image = verdict.unwrap();
-                assert_eq!(smm_use(image.bytes()), expected, "{}", path.display());
-                assert_eq!(knows_tpm(image.bytes()), Some(true), "{}", path.display());
+                assert_eq!(Modules::of(image.bytes()).smm_use(), expected, "{}", path.display());
+                assert_eq!(Modules::of(image.bytes()).knows_tpm(), Some(true), "{}", path.display());
                 if expected == SmmUse::NotUsed {
                     // By the first drivers alone: this is part of each start.
                     assert_eq!(
-                        dxe::starts_with(image.bytes(), dxe::FLASH_VARIABLES),
+                        pei::Unpacker::of(image.bytes(), pei::LIMIT)
+                            .and_then(|mut unpacker| dxe::starts_with(&mut unpacker, dxe::FLASH_VARIABLES)),
                         Some(true),
                         "{}",
                         path.display()
                     );
-                    assert!(!keeps_variables_outside(image.bytes()), "{}", path.display());
+                    assert!(!Modules::of(image.bytes()).keeps_variables_outside(), "{}", path.display());
                 }
             } else {
                 continue;
@@ -234,7 +250,7 @@ fn combined_image_is_one_unit() {
     combined.extend(debian_bytes("OVMF_CODE_4M.fd"));
     let info = inspect(Path::new("OVMF.fd"), &combined).unwrap();
     assert_eq!(info, ImageInfo { layout: FlashLayout::FourMiB, builtin_vars: Some(0x8_4000) });
-    assert_eq!(smm_use(&combined), SmmUse::NotUsed);
+    assert_eq!(Modules::of(&combined).smm_use(), SmmUse::NotUsed);
 }
 
 #[test]
@@ -296,7 +312,7 @@ proptest! {
     #[test]
     fn random_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..8192)) {
         prop_assert!(inspect(Path::new("x"), &bytes).is_err());
-        prop_assert_eq!(smm_use(&bytes), SmmUse::Unknown);
+        prop_assert_eq!(Modules::of(&bytes).smm_use(), SmmUse::Unknown);
     }
 
     // A volume header that parses, with anything behind it: neither function may panic or run away.
@@ -321,7 +337,10 @@ proptest! {
             image[50..52].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
         }
         let _ = inspect(Path::new("x"), &image);
-        let _ = smm_use(&image);
-        let _ = keeps_variables_outside(&image);
+        // Together as each for itself.
+        let mut modules = Modules::of(&image);
+        prop_assert_eq!(modules.keeps_variables_outside(), Modules::of(&image).keeps_variables_outside());
+        prop_assert_eq!(modules.smm_use(), Modules::of(&image).smm_use());
+        prop_assert_eq!(modules.knows_tpm(), Modules::of(&image).knows_tpm());
     }
 }

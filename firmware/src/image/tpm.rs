@@ -6,13 +6,12 @@
 
 use uuid::{Uuid, uuid};
 
-use super::pei::first_module;
+use super::pei::{Unpacker, first_module};
 
 /// SecurityPkg/Tcg/Tcg2Pei/Tcg2Pei.inf FILE_GUID.
 const TCG2_PEI: Uuid = uuid!("a0c98b77-cba5-4bb8-993b-4af6ce33ece4");
 
-/// Whether a CODE (or combined) image starts a TPM 2.0 and measures into it; `None` for one that is built in a way that this check does not
-/// know. Takes up to some ten milliseconds in a release build.
-pub fn knows_tpm(image: &[u8]) -> Option<bool> {
-    first_module(image, &[TCG2_PEI]).map(|found| found.is_some())
+/// Whether a TPM 2.0 is started and measured into; `None` for modules that are built in a way that this check does not know.
+pub(super) fn knows_tpm(unpacker: &mut Unpacker<'_>) -> Option<bool> {
+    first_module(unpacker, &[TCG2_PEI]).map(|found| found.is_some())
 }

@@ -5,7 +5,6 @@ mod contents;
 
 use std::io;
 use std::panic::resume_unwind;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,13 +34,6 @@ pub(in crate::machine) struct FlashFiles {
     check: Option<JoinHandle<Result<(), ImageError>>>,
 }
 
-/// Refuses firmware that cannot run on this machine, or not with its TPM.
-fn check(path: &Path, bytes: &[u8], tpm: bool) -> Result<(), ImageError> {
-    image::check_smm(path, bytes)?;
-    image::check_variables(path, bytes)?;
-    if tpm { image::check_tpm(path, bytes) } else { Ok(()) }
-}
-
 /// The store of the variables, and what it holds in memory for the guest.
 fn variables(
     firmware: &Firmware,
@@ -64,7 +56,7 @@ pub(in crate::machine) fn look(plan: &MachinePlan) -> Vec<Finding> {
             return file.read_raw_into(&mut bytes).map(|()| None);
         }
         let info = file.read_into(&mut bytes)?;
-        check(code, &bytes, has_tpm(plan))?;
+        image::check(code, &bytes, has_tpm(plan))?;
         Ok(Some(info))
     };
     let info = match read() {
@@ -128,8 +120,7 @@ impl FlashFiles {
                 Ok(vars) => Some(vars),
                 Err(error) => {
                     // Of two mistakes the firmware is the first: variables for one that cannot run help nobody.
-                    image::check_smm(path, bytes)?;
-                    image::check_variables(path, bytes)?;
+                    image::check(path, bytes, false)?;
                     return Err(error);
                 }
             },
@@ -146,7 +137,7 @@ impl FlashFiles {
                     // SAFETY: `code` keeps the mapping, which is of this size. Nobody writes to it from here on: the guest
                     // sees it read-only, and a read-only `Pflash` refuses to program.
                     let bytes = unsafe { std::slice::from_raw_parts(code.as_ptr(), code.size()) };
-                    check(&path, bytes, tpm)
+                    image::check(&path, bytes, tpm)
                 }
             })
             .map_err(refused("start a thread"))?;
