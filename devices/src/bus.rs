@@ -122,7 +122,7 @@ impl Bus {
 
     /// A snapshot to dispatch through, one for each vCPU.
     pub fn view(self: &Arc<Self>) -> BusView {
-        BusView { bus: Arc::clone(self), generation: u64::MAX, flat: Arc::default() }
+        BusView { bus: Arc::clone(self), generation: u64::MAX, flat: Arc::default(), place: 0 }
     }
 }
 
@@ -131,6 +131,8 @@ pub struct BusView {
     bus: Arc<Bus>,
     generation: u64,
     flat: Arc<FlatMap>,
+    /// Where the last access was: guests turn to a device several times in a row.
+    place: usize,
 }
 
 impl BusView {
@@ -147,14 +149,14 @@ impl BusView {
     #[inline]
     pub fn read(&mut self, address: u64, data: &mut [u8]) {
         self.refresh();
-        match self.flat.find(address, data.len()) {
+        match self.flat.find(address, data.len(), &mut self.place) {
             map::Found::Whole(device, offset) => device.read(offset, data),
             map::Found::Nothing => data.fill(0xff),
             map::Found::Straddles => {
                 for (index, byte) in data.iter_mut().enumerate() {
                     let address = address.wrapping_add(index as u64);
                     let byte = std::slice::from_mut(byte);
-                    match self.flat.find(address, 1) {
+                    match self.flat.find(address, 1, &mut self.place) {
                         map::Found::Whole(device, offset) => device.read(offset, byte),
                         _ => byte.fill(0xff),
                     }
@@ -167,14 +169,14 @@ impl BusView {
     #[inline]
     pub fn write(&mut self, address: u64, data: &[u8]) -> Action {
         self.refresh();
-        match self.flat.find(address, data.len()) {
+        match self.flat.find(address, data.len(), &mut self.place) {
             map::Found::Whole(device, offset) => device.write(offset, data),
             map::Found::Nothing => Action::None,
             map::Found::Straddles => {
                 let mut action = Action::None;
                 for (index, byte) in data.iter().enumerate() {
                     let address = address.wrapping_add(index as u64);
-                    if let map::Found::Whole(device, offset) = self.flat.find(address, 1) {
+                    if let map::Found::Whole(device, offset) = self.flat.find(address, 1, &mut self.place) {
                         match device.write(offset, std::slice::from_ref(byte)) {
                             Action::None => {}
                             asked => action = asked,

@@ -63,12 +63,26 @@ impl FlatMap {
         Self { pieces }
     }
 
+    /// Whether the piece at `place`, or the gap before it, has the address.
     #[inline]
-    pub(super) fn find(&self, address: u64, len: usize) -> Found<'_> {
+    fn is_at(&self, place: usize, address: u64) -> bool {
+        let before = self.pieces.get(..place).and_then(<[Piece]>::last);
+        before.is_none_or(|piece| piece.range.last() < address)
+            && match self.pieces.get(place) {
+                Some(piece) => address <= piece.range.last(),
+                None => place == self.pieces.len(),
+            }
+    }
+
+    /// Who answers `len` bytes at `address`. `place`: what was found last by who asks, which often is the next as well.
+    #[inline]
+    pub(super) fn find(&self, address: u64, len: usize, place: &mut usize) -> Found<'_> {
         // An access that wraps at the end of the address space is taken byte by byte.
         let Some(last) = address.checked_add((len as u64).saturating_sub(1)) else { return Found::Straddles };
-        let index = self.pieces.partition_point(|piece| piece.range.last() < address);
-        match self.pieces.get(index) {
+        if !self.is_at(*place, address) {
+            *place = self.pieces.partition_point(|piece| piece.range.last() < address);
+        }
+        match self.pieces.get(*place) {
             Some(piece) if piece.range.base() <= address => {
                 if last <= piece.range.last() {
                     Found::Whole(piece.device.as_ref(), address - piece.region_base)

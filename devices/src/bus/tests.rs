@@ -86,21 +86,31 @@ proptest! {
     #[test]
     fn flat_map_equals_the_rule(
         regions in prop::collection::vec((0u64..64, 1u64..32, any::<bool>()), 0..12),
-        address in 0u64..100,
+        addresses in prop::collection::vec(0u64..100, 1..8),
+        change in (0u64..64, 1u64..32),
     ) {
         let bus = Bus::new();
         for (index, &(base, len, platform)) in regions.iter().enumerate() {
             let priority = if platform { Priority::Platform } else { Priority::Bar };
             bus.insert(range(base, len), priority, Tagged::new(16 * index as u8));
         }
-        let expected = regions
-            .iter()
-            .enumerate()
-            .filter(|(_, (base, len, _))| range(*base, *len).contains(address))
-            .min_by_key(|(index, (_, _, platform))| (!platform, *index))
-            .map_or(0xff, |(index, (base, _, _))| (16 * index as u8).wrapping_add((address - base) as u8));
-        let mut byte = [0];
-        bus.view().read(address, &mut byte);
-        prop_assert_eq!(byte[0], expected);
+        let mut regions = regions;
+        let mut view = bus.view();
+        // One after the other, and again after a change.
+        for round in 0..2 {
+            for &address in &addresses {
+                let expected = regions
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, (base, len, _))| range(*base, *len).contains(address))
+                    .min_by_key(|(index, (_, _, platform))| (!platform, *index))
+                    .map_or(0xff, |(index, (base, _, _))| (16 * index as u8).wrapping_add((address - base) as u8));
+                let mut byte = [0];
+                view.read(address, &mut byte);
+                prop_assert_eq!(byte[0], expected, "round {}", round);
+            }
+            bus.insert(range(change.0, change.1), Priority::Platform, Tagged::new(16 * regions.len() as u8));
+            regions.push((change.0, change.1, true));
+        }
     }
 }

@@ -117,8 +117,12 @@ fn within_dword(offset: u64, len: usize) -> usize {
 
 impl BusDevice for Ecam {
     fn read(&self, offset: u64, data: &mut [u8]) {
-        data.fill(0xff);
-        let Some(root) = self.root() else { return };
+        let Some(root) = self.root() else { return data.fill(0xff) };
+        // Nearly all are of one register.
+        if within_dword(offset, data.len()) == data.len() {
+            let (bdf, register) = ecam_target(offset);
+            return root.config_read(bdf, register, data);
+        }
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
             let (part, tail) = rest.split_at_mut(within_dword(at, rest.len()));
