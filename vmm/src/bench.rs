@@ -11,7 +11,7 @@
 //! | [`taken`] | what a probe comes to over the rounds |
 //! | [`pinning`] | how long memory takes to be opened to devices |
 //! | [`counters`] | what the host counts meanwhile |
-//! | [`start`] | how long the start took |
+//! | [`start`] | how long starts take |
 //! | [`host`] | what of the host the numbers depend on |
 //! | [`verdict`] | what they say |
 //! | [`table`] | the report for a terminal |
@@ -35,19 +35,20 @@ mod payload;
 mod pinning;
 mod probe;
 mod registers;
-mod start;
+pub mod start;
 mod table;
 mod taken;
 #[cfg(test)]
 mod testing;
 mod verdict;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use statistics::{Advice, AdviceKind, Host, Report};
 
-use crate::cli::{BenchArgs, RunOptions, Script};
+use crate::cli::{BenchArgs, RunOptions, Script, StartArgs};
 use crate::config::{ControlSpec, Overrides};
 use crate::events::{EventLog, ProcessStart};
 use crate::host::HostFiles;
@@ -58,6 +59,7 @@ use course::{Found, Shared, Wishes};
 use device::{DescriptionError, NotThere};
 use files::Files;
 use memory_file::MemoryFile;
+use start::Starts;
 use verdict::Choices;
 use vocabulary::ConsoleSpec;
 
@@ -115,22 +117,23 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     let description = args.describe.as_deref().map(device::read).transpose()?;
     let began = (Instant::now(), SystemTime::now());
     let load = host::load(&HostFiles::default());
-    let in_memory = |source| Failure::Write { path: "memory".into(), source };
     let payload = MemoryFile::new("optimus-bench", &payload::image()).map_err(in_memory)?;
     let events = MemoryFile::new("optimus-events", &[]).map_err(in_memory)?;
     let log = EventLog::into_file(events.share().map_err(in_memory)?, events.path());
-    let options = options(args, payload.path());
+    let options = options(&args.config, payload.path());
     let plan = machine::plan_of(&options.config, &options.overrides)?;
     files.check(&plan, args.baseline.as_deref())?;
     let choices = Choices::of(&plan);
     let device = device::choose(&plan, args.device)?;
     let wishes = Wishes { duration: args.duration, delay: args.delay, device, description };
+    let again = StartArgs { config: args.config.clone() };
+    let starts = Starts::of(&again, &plan, args.duration, &mut *tell);
     let found = Shared::default();
     let to = found.clone();
     let work = move |inside: &Inside| course::run(inside, &wishes, &to, &mut tell);
     let outcome = machine::run_with(&options, start, Companion { work: Box::new(work), events: log })?;
     let mut found = std::mem::take(&mut *found.lock());
-    found.measures.extend(start::phases(&events.text().map_err(in_memory)?));
+    found.measures.extend(starts.finish(&events.text().map_err(in_memory)?));
     let ended = judge(&outcome, found.end.take());
     let host = found.host.take().unwrap_or_else(|| host::facts(&HostFiles::default(), None));
     let report = report(found, Host { load, ..host }, began, choices);
@@ -142,10 +145,15 @@ pub fn run(args: &BenchArgs, start: ProcessStart, mut tell: Tell) -> Result<Answ
     Ok(Answer { text, complaint, status })
 }
 
+/// Why a file in memory cannot be had.
+fn in_memory(source: io::Error) -> Failure {
+    Failure::Write { path: "memory".into(), source }
+}
+
 /// The machine of the vm.toml with another guest, which nobody talks to.
-fn options(args: &BenchArgs, payload: PathBuf) -> RunOptions {
+fn options(config: &Path, payload: PathBuf) -> RunOptions {
     RunOptions {
-        config: args.config.clone(),
+        config: config.into(),
         overrides: Overrides {
             payload: Some(payload),
             serial: Some(ConsoleSpec::None),
@@ -215,8 +223,7 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_written_are_told_beside_the_rest() {
-        let full =
-            || Failure::Write { path: "a.json".into(), source: std::io::ErrorKind::StorageFull.into() };
+        let full = || Failure::Write { path: "a.json".into(), source: io::ErrorKind::StorageFull.into() };
         assert_eq!(with_unwritten((status::SUCCESS, None), &[]), (status::SUCCESS, None));
         let (status, why) = with_unwritten((status::SUCCESS, None), &[full(), full()]);
         assert_eq!(status, full().status());

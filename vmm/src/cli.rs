@@ -25,7 +25,7 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::Pattern;
 
-pub use bench::{BenchArgs, DeviceAddress, ElsewhereArgs};
+pub use bench::{BenchArgs, DeviceAddress, ElsewhereArgs, StartArgs};
 pub use ctl::{
     Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, GrabAction, LinkAction, MouseAction,
     PointerButton,
@@ -81,6 +81,9 @@ pub enum Command {
     /// Measure with the guest of `bench` in another program's machine
     #[command(hide = true)]
     BenchElsewhere(ElsewhereArgs),
+    /// Start the machine of `bench` once, and print what happened when
+    #[command(hide = true)]
+    BenchStart(StartArgs),
     /// Look at the ACPI tables of a machine
     Acpi {
         /// What to do with them.

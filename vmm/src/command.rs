@@ -48,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => show_plan(&args),
         Command::Bench(args) => measure(|tell| bench::run(&args, start, tell)),
         Command::BenchElsewhere(args) => measure(|tell| bench::elsewhere::run(&args, tell)),
+        Command::BenchStart(args) => measure(|_| bench::start::run(&args, start)),
         Command::Acpi { command: AcpiCommand::Dump(args) } => dump_tables(&args),
         Command::Ctl(args) => control(&args),
         Command::Explain { command: ExplainCommand::Code43(args) } => explain(&args),

@@ -81,6 +81,14 @@ pub struct ElsewhereArgs {
     pub json: Option<PathBuf>,
 }
 
+/// The arguments of `bench-start`, by which `bench` starts its machine again.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct StartArgs {
+    /// The machine's configuration
+    #[arg(value_name = "VM.TOML")]
+    pub config: PathBuf,
+}
+
 /// A function as the user names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceAddress {
