@@ -2,17 +2,20 @@
 //!
 //! Numbers of the lab say nothing of hardware: that they come, and that they differ as they must, is what can be tried here.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tests::machine::Machine;
 use tests::vfio::{Lent, ids};
 use tests::{Outcome, binary, ensure, toml};
 
-use crate::{Scenario, scenario};
+use crate::{Scenario, by_hand, say, scenario};
 
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[scenario("bench_measures_a_machine_and_its_devices", 40, measures)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("bench_measures_a_machine_and_its_devices", 45, measures),
+    // On a machine that does nothing else.
+    by_hand("bench_tells_builds_apart_by_50_us", builds),
+];
 
 /// On any machine.
 const ALWAYS: [&str; 10] = [
@@ -28,6 +31,16 @@ const ALWAYS: [&str; 10] = [
     "start.vcpus",
 ];
 
+/// Runs the command for so many seconds of measurements.
+fn run(machine: &Machine, seconds: &str, words: &[&str]) -> Outcome<Output> {
+    let (config, json) = (machine.file("vm.toml"), machine.file("report.json"));
+    std::fs::write(&config, toml::of(machine))?;
+    let _ = std::fs::remove_file(&json);
+    let mut command = Command::new("timeout");
+    command.arg("200").arg(binary::path()?).arg("bench").arg(&config);
+    Ok(command.args(["--duration", seconds, "--json"]).arg(&json).args(words).output()?)
+}
+
 /// What a run said.
 struct Measured {
     report: Value,
@@ -37,24 +50,28 @@ struct Measured {
 impl Measured {
     /// Runs the command for two seconds of measurements.
     fn of(machine: &Machine, words: &[&str]) -> Outcome<Self> {
-        let (config, json) = (machine.file("vm.toml"), machine.file("report.json"));
-        std::fs::write(&config, toml::of(machine))?;
-        let _ = std::fs::remove_file(&json);
-        let output = Command::new("timeout")
-            .arg("200")
-            .arg(binary::path()?)
-            .arg("bench")
-            .arg(&config)
-            .args(["--duration", "2", "--json"])
-            .arg(&json)
-            .args(words)
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let said = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
-        ensure(output.status.success(), format!("bench {words:?} ended with {}:\n{said}", output.status))?;
-        let measured = Self { report: serde_json::from_slice(&std::fs::read(&json)?)?, text };
+        Self::in_time(machine, "2", words)
+    }
+
+    /// Runs the command for so many seconds.
+    fn in_time(machine: &Machine, seconds: &str, words: &[&str]) -> Outcome<Self> {
+        let output = run(machine, seconds, words)?;
+        let measured = Self::read(machine, &output)?;
+        ensure(
+            output.status.success(),
+            format!("bench {words:?} ended with {}:\n{}", output.status, measured.text),
+        )?;
         ALWAYS.iter().try_for_each(|id| measured.median(id).map(drop))?;
         Ok(measured)
+    }
+
+    /// What a command has reported.
+    fn read(machine: &Machine, output: &Output) -> Outcome<Self> {
+        let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!("{out}\n{said}");
+        let json = std::fs::read(machine.file("report.json"))
+            .map_err(|error| format!("there is no report ({error}):\n{text}"))?;
+        Ok(Self { report: serde_json::from_slice(&json)?, text })
     }
 
     fn entry<'a>(&'a self, list: &str, id: &str) -> Option<&'a Value> {
@@ -71,6 +88,14 @@ impl Measured {
     fn least(&self, id: &str) -> Outcome<f64> {
         let least = self.entry("measures", id).and_then(|entry| entry["summary"]["min"].as_f64());
         Ok(least.ok_or_else(|| format!("{id} was not measured:\n{}", self.text))?)
+    }
+
+    /// What the comparison with another report calls slower.
+    fn slower(&self) -> String {
+        let words: Vec<&str> = self.text.split_whitespace().collect();
+        let text = words.join(" ");
+        let slower = text.rsplit_once("Slower: ").and_then(|(_, rest)| rest.split_once('.'));
+        slower.map_or_else(String::new, |(slower, _)| slower.to_owned())
     }
 
     /// Why something was not measured.
@@ -121,7 +146,8 @@ fn delay(machine: &Machine) -> Outcome {
     let (before, plot_name) = (text(&before), text(&plot));
     let late = Measured::of(machine, &["--delay", "5000", "--baseline", &before, "--plot", &plot_name])?;
     ensure(plain.report["machine"]["device"].is_null(), "there is no device")?;
-    for id in ["exit.port", "exit.mmio"] {
+    steady(&plain)?;
+    for (id, _) in DELAYED {
         let (before, after) = (plain.least(id)?, late.least(id)?);
         let added = after - before;
         ensure(
@@ -135,18 +161,69 @@ fn delay(machine: &Machine) -> Outcome {
         format!("CPUID took {before} ns, and with the delay {after} ns"),
     )?;
     // The comparison of the reports says the same.
-    let lines: Vec<&str> = late.text.lines().map(str::trim).collect();
-    let slower = lines.join(" ");
-    let slower = slower.rsplit_once("Slower: ").map_or("", |(_, slower)| slower);
-    for title in ["port read by optimus-vmm", "memory read by optimus-vmm"] {
+    let slower = late.slower();
+    for title in DELAYED.map(|(_, title)| title) {
         ensure(slower.contains(title), format!("{title} is not told to be slower:\n{}", late.text))?;
     }
+    few_microseconds(&plain, machine)?;
     let drawn = std::fs::read_to_string(plot)?;
     let red = drawn.starts_with("<svg ") && drawn.contains(") slower</text>");
     ensure(red, "the plot does not show what is slower")?;
     let counted =
         |id| plain.entry("counters", id).and_then(|entry| entry["value"].as_f64()).unwrap_or_default();
     ensure(counted("exits") > 1000.0, format!("KVM counted {} exits", counted("exits")))
+}
+
+/// A clock that may not keep its pace is told, by what the kernel says of the processor.
+fn steady(measured: &Measured) -> Outcome {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
+    let keeps =
+        ["constant_tsc", "nonstop_tsc"].iter().all(|flag| cpu.split_whitespace().any(|word| word == *flag));
+    let told = measured.text.contains("does not say that its time-stamp counter keeps its pace");
+    ensure(
+        told != keeps,
+        format!("the clock keeps its pace: {keeps}; told otherwise: {told}:\n{}", measured.text),
+    )
+}
+
+/// What `--delay` makes later.
+const DELAYED: [(&str, &str); 2] =
+    [("exit.port", "port read by optimus-vmm"), ("exit.mmio", "memory read by optimus-vmm")];
+
+/// 50 µs show as that: what an exit takes on the machine of that moment is known by the empty one.
+fn few_microseconds(plain: &Measured, machine: &Machine) -> Outcome {
+    let late = Measured::of(machine, &["--delay", "50"])?;
+    let pace = late.least("exit.cpuid")? / plain.least("exit.cpuid")?;
+    for (id, _) in DELAYED {
+        let (before, after) = (plain.least(id)?, late.least(id)?);
+        let added = after - before * pace;
+        ensure(
+            (35e3..110e3).contains(&added),
+            format!(
+                "50 µs more show as {added} ns in {id}: {before} ns, then {after} ns at a pace of {pace}"
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+/// Two runs of one program are no different, and one that takes 50 µs longer is.
+fn builds() -> Outcome {
+    let machine = small()?;
+    let before = machine.file("before.json").display().to_string();
+    let again = |words: &[&str]| Measured::in_time(&machine, "20", words);
+    again(&[])?;
+    std::fs::rename(machine.file("report.json"), &before)?;
+    let same = again(&["--baseline", &before])?;
+    say(&same.text);
+    ensure(same.slower().is_empty(), "two runs of one program are told apart")?;
+    let late = again(&["--baseline", &before, "--delay", "50"])?;
+    say(&late.text);
+    let slower = late.slower();
+    ensure(
+        DELAYED.iter().all(|(_, title)| slower.contains(title)) && !slower.contains("CPUID"),
+        format!("slower is '{slower}'"),
+    )
 }
 
 fn of_edu(machine: &Machine, address: &str) -> Outcome {
