@@ -4,6 +4,7 @@
 //! bench guests FILE [OPTION]…     what needs firmware, as a rule in the lab; writes FILE
 //! bench direct FILE [OPTION]…     the start of a kernel without OVMF, as a rule in the lab; writes FILE
 //! bench passthrough FILE [OPTION]…  what needs a device of the lab; writes FILE
+//! bench pinning FILE [OPTION]…    how long memory takes to be pinned for a device of the lab; writes FILE
 //! bench display FILE [OPTION]…    what needs ramfb and VNC; writes FILE
 //! bench net FILE [OPTION]…        what needs a network; writes FILE
 //! bench exits FILE [OPTION]…      how often a Linux guest leaves the processor; writes FILE
@@ -29,6 +30,7 @@ mod net;
 mod passthrough;
 mod payload;
 mod picture;
+mod pinning;
 mod procfs;
 mod report;
 mod rfb;
@@ -131,7 +133,7 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(output)) = (words.next(), words.next().map(PathBuf::from)) else {
         return Err(
-            "usage: bench guests|direct|native|passthrough|display|net|exits|latency|disk|payload FILE [OPTION]…, or bench report FILE PART…"
+            "usage: bench guests|direct|native|passthrough|pinning|display|net|exits|latency|disk|payload FILE [OPTION]…, or bench report FILE PART…"
                 .into(),
         );
     };
@@ -169,6 +171,7 @@ fn run() -> Result<()> {
             keep(&disk::measure(&Options::parse(words)?, keep)?)
         }
         "passthrough" => write_json(&output, &passthrough::measure(&Options::parse(words)?)?.json()),
+        "pinning" => write_json(&output, &pinning::measure(&Options::parse(words)?)?.json()),
         "native" => write_json(&output, &native::measure(&Options::parse(words)?)?.json()),
         "report" => report(&output, words),
         _ => Err(format!("unknown verb '{verb}'").into()),

@@ -85,6 +85,20 @@ pub(crate) fn runs_vcpu(name: &str) -> bool {
     name.starts_with("vcpu") || name.starts_with("CPU ")
 }
 
+/// What a process has pinned for devices, in KiB: VFIO counts it as locked memory, and IOMMUFD as pinned.
+pub(crate) fn pinned(pid: u32) -> Result<u64> {
+    Ok(parse_pinned(&fs::read_to_string(format!("/proc/{pid}/status"))?))
+}
+
+fn parse_pinned(status: &str) -> u64 {
+    let kib = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    };
+    // A process that has ended has no memory.
+    ["VmLck:", "VmPin:"].into_iter().filter_map(kib).sum()
+}
+
 /// Resident memory beyond the guest's RAM, in KiB.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Overhead {
@@ -151,6 +165,13 @@ mod tests {
         let after = look(&[("1", 5.5, false), ("2", 9.0, true), ("4", 0.25, false)]);
         let used = after.since(&before);
         assert_eq!((used.precise, used.workers), (2.75, 0.75));
+    }
+
+    #[test]
+    fn locked_and_pinned_memory_count() {
+        let status = "Name:\tx\nVmPeak:\t  9 kB\nVmLck:\t  4096 kB\nVmPin:\t     512 kB\nVmHWM:\t 7 kB\n";
+        assert_eq!(parse_pinned(status), 4608);
+        assert_eq!(parse_pinned("Name:\tzombie\n"), 0);
     }
 
     #[test]

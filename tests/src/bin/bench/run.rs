@@ -45,6 +45,11 @@ impl Run {
         self.child.id()
     }
 
+    /// The time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Waits for a text on the standard output; gives the time from the start to its arrival.
     pub(crate) fn wait_for(&mut self, text: &[u8], limit: Duration) -> Result<Duration> {
         let deadline = Instant::now() + limit;

@@ -23,11 +23,7 @@ fn machine(flash: Flash) -> Machine {
 #[test]
 fn both_have_the_same_card() {
     for (way, ours, theirs) in [
-        (
-            Way::Passt,
-            "backend = \"user\"",
-            "stream,server=off,addr.type=unix,addr.path=/d/passt.sock,id=net",
-        ),
+        (Way::Passt, "backend = \"user\"", "stream,server=off,addr.type=unix,addr.path=/d/passt.sock,id=net"),
         (Way::Tap, "vhost = false", "tap,ifname=tap0,script=no,downscript=no,vhost=off,id=net"),
         (Way::Vhost, "vhost = true", "tap,ifname=tap0,script=no,downscript=no,vhost=on,id=net"),
     ] {
@@ -72,8 +68,7 @@ fn a_kernel_starts_directly_where_no_flash_is() {
         assert_eq!(after("-bios").as_deref(), Some(board.bios));
         assert_eq!(after("-kernel").as_deref(), Some("/kernel"));
         assert!(!words.iter().any(|word| word.contains("pflash")), "{words:?}");
-        let disk =
-            if board.complete { "virtio-blk-pci,drive=disk" } else { "virtio-blk-device,drive=disk" };
+        let disk = if board.complete { "virtio-blk-pci,drive=disk" } else { "virtio-blk-device,drive=disk" };
         assert!(words.iter().any(|word| word == disk), "{words:?}");
     }
 }
