@@ -21,6 +21,7 @@
 //! | [`hyperv`] | enlightenments of Hyper-V's interface |
 //! | [`fw_cfg`] | contents of fw_cfg items |
 //! | [`vfio`], [`mdev`] | devices of the host that the guest is lent |
+//! | [`usb`] | how USB devices of the host are told apart |
 //! | [`disk`] | formats of disk images |
 //! | [`net`] | addresses of network cards, and ports that lead into the guest |
 //! | [`hugepages`] | pages of the host behind guest memory |
@@ -56,6 +57,7 @@ pub mod scalar;
 pub mod size;
 pub mod thermal;
 pub mod tpm;
+pub mod usb;
 pub mod vfio;
 pub mod vnc;
 
@@ -74,5 +76,6 @@ pub use range::AddressRange;
 pub use resolution::Resolution;
 pub use scalar::Scalar;
 pub use size::ByteSize;
+pub use usb::{UsbId, UsbPort};
 pub use vfio::{LentDevice, VfioBackend};
 pub use vnc::VncAddress;
