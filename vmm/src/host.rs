@@ -25,11 +25,14 @@ mod sysfs;
 mod tests;
 mod tuning;
 mod usage;
+pub mod usb;
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use vocabulary::HostPciAddress;
+
+use usb::HostUsb;
 
 pub use apic::HardwareApic;
 pub use binding::bind::{BindError, Bound, GiveBackError, Manager};
@@ -96,6 +99,8 @@ pub struct HostFacts {
     pub cpus: KnownCpus,
     /// What the kernel reads the time from, by its name in sysfs; `None` if it does not say.
     pub clocksource: Option<String>,
+    /// Its USB devices; `None` if nobody has looked.
+    pub usb: Option<HostUsb>,
     /// What the host calls itself; `None` if nobody has looked.
     pub identity: Option<HostIdentity>,
 }

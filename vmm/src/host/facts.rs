@@ -27,6 +27,12 @@ impl HostFacts {
         Self { cpus: HostCpus::gather().into(), ..self }
     }
 
+    /// With the host's USB devices, if they are `wanted`.
+    #[must_use]
+    pub fn with_usb(self, files: &HostFiles, wanted: bool) -> Self {
+        Self { usb: wanted.then(|| files.usb()), ..self }
+    }
+
     /// With what the host calls itself, as far as that is wanted.
     #[must_use]
     pub fn with_identity(self, wanted: WantedIdentity) -> Self {

@@ -52,6 +52,13 @@ impl Belongings {
         found
     }
 
+    /// Finds what belongs to the device with this directory in the tree of devices.
+    pub(super) fn below(home: &Path) -> Self {
+        let mut found = Self::default();
+        found.walk(home, 0);
+        found
+    }
+
     fn walk(&mut self, dir: &Path, depth: usize) {
         let Ok(entries) = fs::read_dir(dir) else { return };
         for entry in entries.flatten() {

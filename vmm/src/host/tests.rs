@@ -9,4 +9,5 @@ mod mdev;
 mod reading;
 mod sriov;
 mod tuning;
+mod usb;
 mod using;

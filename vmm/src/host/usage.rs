@@ -67,6 +67,17 @@ pub enum InUse {
     },
 }
 
+/// Which routes lead through a network interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Routes {
+    /// None.
+    None,
+    /// Some, but not the default one.
+    Some,
+    /// The default route.
+    Default,
+}
+
 impl HostFiles {
     /// What the host uses the function for, as far as that stands against taking it.
     pub(crate) fn uses(&self, address: HostPciAddress) -> Vec<InUse> {
@@ -101,7 +112,7 @@ impl HostFiles {
     }
 
     /// What has to end first.
-    fn use_of_block(&self, device: &str) -> Option<InUse> {
+    pub(super) fn use_of_block(&self, device: &str) -> Option<InUse> {
         let uppers = self.above(device, |name| format!("sys/class/block/{name}/holders"), |name| Some(name));
         for used in std::iter::once(device).chain(uppers.iter().map(String::as_str)) {
             if let Some(mount_point) = self.mount_point(used) {
@@ -134,6 +145,20 @@ impl HostFiles {
     /// Refuses the interface that leads out of the host, and warns of one that is merely in use: its loss is what the
     /// user asked for.
     fn use_of_interface(&self, address: HostPciAddress, interface: &str) -> Option<InUse> {
+        match self.routes_through(interface) {
+            Routes::Default => Some(InUse::DefaultRoute { interface: interface.into() }),
+            Routes::Some => {
+                tracing::warn!(
+                    "{address}: the host loses its network interface {interface}, which is up with addresses"
+                );
+                None
+            }
+            Routes::None => None,
+        }
+    }
+
+    /// Which routes of the host's lead through an interface, or through what is made from it.
+    pub(super) fn routes_through(&self, interface: &str) -> Routes {
         let uppers =
             self.above(interface, |name| format!("sys/class/net/{name}"), |name| name.strip_prefix("upper_"));
         let ours = |name: &str| name == interface || uppers.contains(name);
@@ -154,15 +179,11 @@ impl HostFiles {
             (!local).then_some((*fields.last()?, default))
         });
         let routes: Vec<_> = routes.chain(routes6).filter(|(name, _)| ours(name)).collect();
-        if routes.iter().any(|(_, default)| *default) {
-            return Some(InUse::DefaultRoute { interface: interface.into() });
+        match &routes[..] {
+            [] => Routes::None,
+            routes if routes.iter().any(|(_, default)| *default) => Routes::Default,
+            _ => Routes::Some,
         }
-        if !routes.is_empty() {
-            tracing::warn!(
-                "{address}: the host loses its network interface {interface}, which is up with addresses"
-            );
-        }
-        None
     }
 
     /// All devices that are made from `name`, directly or not: the names in `place` that `upper` picks, and so on.

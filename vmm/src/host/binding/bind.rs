@@ -180,7 +180,7 @@ impl Manager {
     /// Undoes the journal's steps in reverse, leaving out what hangs, and removes it; or keeps it with the steps that could not
     /// be undone. What others that run have changed as well stays as they want it, and is theirs to put back.
     pub(in crate::host) fn undo(&self, journal: Journal, hung: &[Subject]) -> Result<(), GiveBackError> {
-        let shared = journal.record.steps.iter().any(|step| step.device().is_none());
+        let shared = journal.record.steps.iter().any(Step::is_shared);
         // Nobody else is to change what is shared meanwhile. Drivers may take long, and need no lock.
         let lock = if shared { Some(journal.dir().lock().map_err(GiveBackError::Locked)?) } else { None };
         let running = lock.as_ref().map_or_else(Vec::new, |lock| self.running(lock));

@@ -34,6 +34,8 @@ const SETTINGS: u32 = 3;
 const LASTING: u32 = 4;
 /// That of journals with virtual functions, which earlier versions of this program cannot remove.
 const VIRTUAL: u32 = 5;
+/// That of journals with USB devices, which earlier versions of this program cannot give back.
+const USB: u32 = 6;
 const ENDING: &str = ".json";
 /// More than any journal has, in bytes.
 const LONGEST: u64 = 4 << 20;
@@ -107,7 +109,8 @@ impl Record {
         let (machine, pid) = (machine.into(), std::process::id());
         let format_of = |step: &Step| match step {
             Step::VirtualFunction { .. } => VIRTUAL,
-            step if step.device().is_none() => SETTINGS,
+            Step::UsbDrivers { .. } => USB,
+            step if step.is_shared() => SETTINGS,
             _ => FORMAT,
         };
         let format = steps.iter().map(format_of).max().unwrap_or(FORMAT);
@@ -339,7 +342,7 @@ fn read(file: &File, metadata: &Metadata) -> Result<Record, Unreadable> {
     let corrupt = |error: &dyn ToString| Unreadable::Corrupt(error.to_string());
     let text = input::read_open(file, metadata, LONGEST).map_err(|error| corrupt(&error))?;
     let Version { format } = serde_json::from_slice(&text).map_err(|error| corrupt(&error))?;
-    if format > VIRTUAL {
+    if format > USB {
         return Err(Unreadable::Newer(format!("a newer optimus-vmm wrote it (format {format})")));
     }
     serde_json::from_slice(&text).map_err(|error| corrupt(&error))

@@ -57,6 +57,13 @@ pub trait Kernel: Debug + Send + Sync {
     ///
     /// See [`WriteError`].
     fn load_module(&self, name: &str, patience: Duration) -> Result<(), WriteError>;
+
+    /// Looks for a driver for an interface of the USB device with this node, which has none.
+    ///
+    /// # Errors
+    ///
+    /// The node cannot be opened, or there is no such interface.
+    fn connect_usb(&self, node: &Path, interface: u8) -> io::Result<()>;
 }
 
 /// The kernel, by child processes.
@@ -76,6 +83,11 @@ impl Kernel for ChildWriter {
         let mut command = programs::system("modprobe")?;
         command.arg(name).stdout(Stdio::null());
         run(command, "", patience)
+    }
+
+    /// By this process: a driver starts with some transfers, each of which the kernel gives up after five seconds.
+    fn connect_usb(&self, node: &Path, interface: u8) -> io::Result<()> {
+        crate::host::usb::connect(node, interface)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use vocabulary::LentDevice;
+use vocabulary::{LentDevice, UsbPort};
 
 use super::bind::{GiveBackError, Manager};
 use super::journal::{Found, Journal, JournalError};
+use super::step::{Step, Subject};
 use crate::host::check::list;
 
 /// What became of one journal of a machine that does not run any more.
@@ -18,6 +19,8 @@ pub enum Recovery {
         machine: String,
         /// Its devices.
         devices: Vec<LentDevice>,
+        /// The ports of its USB devices.
+        ports: Vec<UsbPort>,
     },
     /// The host has been rebooted since, which undid everything.
     Rebooted {
@@ -45,11 +48,16 @@ pub enum Recovery {
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GivenBack { machine, devices } if devices.is_empty() => write!(
+            Self::GivenBack { machine, ports, .. } if !ports.is_empty() => write!(
+                f,
+                "an earlier run of {machine} ended without giving its USB devices back to the host: the drivers have {} again",
+                list(ports)
+            ),
+            Self::GivenBack { machine, devices, .. } if devices.is_empty() => write!(
                 f,
                 "an earlier run of {machine} ended without putting settings of the host back: they are now as before"
             ),
-            Self::GivenBack { machine, devices } => write!(
+            Self::GivenBack { machine, devices, .. } => write!(
                 f,
                 "an earlier run of {machine} ended without giving its devices back to the host: {} {} now given back",
                 list(devices),
@@ -122,8 +130,13 @@ impl Manager {
             };
         }
         let devices = journal.record.claims.clone();
+        let port = |step: &Step| match step.subject() {
+            Subject::Usb(port) => Some(port),
+            _ => None,
+        };
+        let ports = journal.record.steps.iter().filter_map(port).collect();
         match self.undo(journal, &[]) {
-            Ok(()) => Recovery::GivenBack { machine, devices },
+            Ok(()) => Recovery::GivenBack { machine, devices, ports },
             Err(error) => Recovery::Failed { machine, error },
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vocabulary::{CpuList, HostPciAddress, LentDevice, MdevParent, MdevType};
+use vocabulary::{CpuList, HostPciAddress, LentDevice, MdevParent, MdevType, UsbPort};
 
 use super::setting::{Group, Line, Pool, Setting};
 use crate::host::sysfs::{VFIO_PCI, lends};
@@ -88,6 +88,8 @@ pub(in crate::host) enum Step {
     Mdev { uuid: Uuid, parent: MdevParent, kind: MdevType },
     /// A virtual function is made, of which there was none; `autoprobe` says whether drivers were tried for new ones before.
     VirtualFunction { parent: HostPciAddress, function: HostPciAddress, autoprobe: bool },
+    /// A guest has a USB device, of which these interfaces had drivers; `number` is its address on the bus.
+    UsbDrivers { port: UsbPort, number: u8, interfaces: Vec<u8> },
     /// A setting becomes `value`.
     Set { setting: Setting, former: Line, value: Line },
     /// Groups below this one get CPUs of their own. They had none before.
@@ -105,17 +107,23 @@ impl Step {
             }
             Self::Mdev { uuid, .. } => Subject::Device(LentDevice::Mediated(*uuid)),
             Self::VirtualFunction { parent, .. } => Subject::Device(LentDevice::Function(*parent)),
+            Self::UsbDrivers { port, .. } => Subject::Usb(port.clone()),
             Self::Set { setting, .. } => Subject::Shared(Shared::Setting(setting.clone())),
             Self::CpusOfGroups { group } => Subject::Shared(Shared::CpusOfGroups(group.clone())),
             Self::HugePages { pool, .. } => Subject::Shared(Shared::HugePages(*pool)),
         }
     }
 
-    /// The device that it changes.
+    /// Whether others may change the same, too.
+    pub(in crate::host) fn is_shared(&self) -> bool {
+        matches!(self.subject(), Subject::Shared(_))
+    }
+
+    /// The PCI function or mediated device that it changes.
     pub(in crate::host) fn device(&self) -> Option<LentDevice> {
         match self.subject() {
             Subject::Device(device) => Some(device),
-            Subject::Shared(_) => None,
+            Subject::Usb(_) | Subject::Shared(_) => None,
         }
     }
 
@@ -214,6 +222,8 @@ impl Host {
             Step::VirtualFunction { parent, function, autoprobe } => {
                 self.make_virtual(*parent, *function, *autoprobe)
             }
+            // Whoever opens its node does.
+            Step::UsbDrivers { .. } => Ok(()),
             Step::Set { setting, value, .. } => self.change(setting, value),
             Step::CpusOfGroups { group } => self.control_cpus(group, true),
             Step::HugePages { pool, former, pages } => self.add_pages(*pool, *former, *pages, others),
@@ -257,6 +267,7 @@ impl Host {
             Step::VirtualFunction { parent, function, autoprobe } => {
                 self.unmake_virtual(*parent, *function, *autoprobe)
             }
+            Step::UsbDrivers { port, number, interfaces } => self.give_usb_back(port, *number, interfaces),
             Step::D3cold { address, former } => {
                 self.set(*address, "d3cold_allowed", if *former { "1" } else { "0" })
             }

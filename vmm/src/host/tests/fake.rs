@@ -58,7 +58,7 @@ impl Copies {
 
 #[derive(Debug, Default)]
 pub(super) struct FakeKernel {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) faults: Mutex<Vec<(String, Fault)>>,
     pub(super) log: Mutex<Vec<String>>,
     /// Keeps copies of everything before and after each write.
@@ -165,6 +165,10 @@ impl Kernel for FakeKernel {
         }
         self.copy();
         Ok(())
+    }
+
+    fn connect_usb(&self, node: &Path, interface: u8) -> io::Result<()> {
+        super::usb::react(self, node, interface)
     }
 
     fn load_module(&self, name: &str, _: Duration) -> Result<(), WriteError> {

@@ -46,9 +46,9 @@ fn corrupt_ones_are_told_and_kept_aside() {
 #[test]
 fn those_of_newer_versions_are_left_alone() {
     let fake = Fake::new();
-    journal(&fake, "vm-1.json", br#"{"format": 6, "anything": []}"#);
+    journal(&fake, "vm-1.json", br#"{"format": 7, "anything": []}"#);
     let recovered = fake.manager().recover(&|| false);
-    assert!(recovered[0].to_string().contains("a newer optimus-vmm wrote it (format 6)"));
+    assert!(recovered[0].to_string().contains("a newer optimus-vmm wrote it (format 7)"));
     assert_eq!(fake.journal_names(), ["vm-1.json"]);
 }
 

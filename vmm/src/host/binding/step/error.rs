@@ -1,8 +1,9 @@
 //! Why a change to the host could not be made or undone.
 
+use std::io;
 use std::time::Duration;
 
-use vocabulary::HostPciAddress;
+use vocabulary::{HostPciAddress, UsbPort};
 
 use crate::host::binding::setting::Pool;
 use crate::host::{Holders, WriteError};
@@ -78,6 +79,19 @@ pub enum StepError {
         driver: String,
         /// The driver it has.
         now: Option<String>,
+    },
+    /// The kernel finds no driver for an interface of a USB device.
+    #[error(
+        "the host's driver does not get interface {interface} of the USB device at port {port} back: {source}; plug the device in again"
+    )]
+    UsbDriver {
+        /// Where it is.
+        port: UsbPort,
+        /// bInterfaceNumber.
+        interface: u8,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// Another process uses a mediated device.
     #[error("{doing} has to wait: it is in use: {holders}: {}", holders.cure())]

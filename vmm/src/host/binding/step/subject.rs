@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use vocabulary::LentDevice;
+use vocabulary::{LentDevice, UsbPort};
 
 use crate::host::binding::setting::{Group, Pool, Setting};
 
@@ -11,6 +11,8 @@ use crate::host::binding::setting::{Group, Pool, Setting};
 pub enum Subject {
     /// A device, or a port above a function: one machine's alone.
     Device(LentDevice),
+    /// The USB device at a port: one machine's alone.
+    Usb(UsbPort),
     /// Something of the host's that several machines may change.
     Shared(Shared),
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(device) => device.fmt(f),
+            Self::Usb(port) => write!(f, "the USB device at port {port}"),
             Self::Shared(Shared::Setting(setting)) => setting.fmt(f),
             Self::Shared(Shared::CpusOfGroups(group)) => write!(f, "the controller for CPUs of {group}"),
             Self::Shared(Shared::HugePages(pool)) => pool.fmt(f),
