@@ -112,6 +112,36 @@ pub const CONFIG: &[Case] = &[
         &["vm.toml:2:1", "tabelt", "tablet"],
     ),
     case(
+        "a USB device of the host that nothing names",
+        "[[usb_device]]\noptional = true\n",
+        &[],
+        &["vm.toml:1:", "names no device", "`id = \"VENDOR:PRODUCT\"`"],
+    ),
+    case(
+        "half of a USB device's identity",
+        "[[usb_device]]\nid = \"046d\"\n",
+        &[],
+        &["vm.toml:2:", "\"046d\"", "vendor and product", "046d:c52b"],
+    ),
+    case(
+        "a USB root hub for a port",
+        "[[usb_device]]\nport = \"usb1\"\n",
+        &[],
+        &["vm.toml:2:", "\"usb1\"", "1-4.2"],
+    ),
+    case(
+        "a USB device twice",
+        "[[usb_device]]\nid = \"046d:c52b\"\n[[usb_device]]\nid = \"46d:C52B\"\n",
+        &[],
+        &["vm.toml:4:", "another section (line 1)", "`port` or `serial`"],
+    ),
+    case(
+        "a USB device without a USB controller",
+        "[usb]\nenabled = false\n[[usb_device]]\nport = \"1-4\"\n",
+        &[],
+        &["vm.toml:2:", "need a USB controller", "`enabled = false`"],
+    ),
+    case(
         "a drive without a disc",
         "[[cdrom]]\nboot_index = 0\n",
         &[],

@@ -157,6 +157,11 @@ impl Config {
         self.passthrough.iter().map(|device| device.host)
     }
 
+    /// Whether it names USB devices of the host.
+    pub fn wants_usb_devices(&self) -> bool {
+        self.devices.one::<crate::device::UsbHost>().is_some_and(|host| !host.wanted.is_empty())
+    }
+
     /// Where the value of a key is written, if it is in the file: `config.locate(Section::Disk(1).key("address"))`.
     #[cfg(test)]
     pub fn locate(&self, key: impl Into<Key>) -> Option<crate::finding::Location> {

@@ -27,6 +27,7 @@ pub(crate) mod shmem;
 pub(crate) mod tpm;
 mod trouble;
 pub(crate) mod usb;
+pub(crate) mod usb_device;
 pub(crate) mod vbios;
 
 use std::fmt;
@@ -56,6 +57,7 @@ pub use tpm::Tpm;
 pub(crate) use tpm::TpmKind;
 pub(crate) use trouble::Trouble;
 pub use usb::Usb;
+pub use usb_device::UsbHost;
 pub use vbios::Vbios;
 
 /// Makes the closed list of kinds, so that every kind is handled wherever devices are told apart.
@@ -102,7 +104,7 @@ macro_rules! devices {
     };
 }
 
-devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Audio, Usb, Battery, Tpm, Display, Evdev, Vbios);
+devices!(Disk, Net, Shmem, Rng, Cdrom, Ahci, Audio, Usb, UsbHost, Battery, Tpm, Display, Evdev, Vbios);
 
 /// One kind of device.
 pub trait Kind: Sized + 'static {

@@ -37,7 +37,7 @@ use std::path::Path;
 use vocabulary::AddressRange;
 
 use crate::config::{self, Overrides};
-use crate::host::{HostFacts, WantedIdentity};
+use crate::host::{HostFacts, HostFiles, WantedIdentity};
 use crate::kvm::HostError;
 use crate::outcome::Failure;
 use crate::plan::{self, MachinePlan};
@@ -50,6 +50,7 @@ pub fn plan_of(path: &Path, overrides: &Overrides) -> Result<MachinePlan, Failur
     let config = config::load(path, overrides)?;
     let wanted = WantedIdentity { model: config.smbios.mirror_host, serials: config.smbios.mirror_serials };
     let facts = HostFacts::gather(config.lent_devices()).with_identity(wanted);
+    let facts = facts.with_usb(&HostFiles::default(), config.wants_usb_devices());
     let about_cpus = config.scheduling.pin.is_some() || config.host.governor.is_some();
     let facts = if about_cpus { facts.with_cpus() } else { facts };
     Ok(plan::plan(config, &facts)?)

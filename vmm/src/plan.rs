@@ -24,6 +24,7 @@ mod resources;
 mod tests;
 mod tpm;
 mod tuning;
+mod usb;
 mod vbios;
 pub mod verify;
 
@@ -47,6 +48,7 @@ pub use passthrough::PlannedPassthrough;
 pub use pin::{Choice, CpuPlacement};
 pub(crate) use resources::Claims;
 pub use resources::PortRange;
+pub use usb::{Found, PlannedUsb};
 
 /// A whole machine, decided.
 #[derive(Debug, Clone)]
@@ -101,6 +103,8 @@ pub struct MachinePlan {
     pub passthrough: Vec<PlannedPassthrough>,
     /// The display GPU among them.
     pub igpu: Option<PlannedIgpu>,
+    /// USB devices of the host.
+    pub usb: Vec<PlannedUsb>,
     /// The host's clock makes the guest's slow, of which there is a warning.
     pub slow_clock: bool,
     /// What the user should know, and what forbids nothing.
@@ -141,6 +145,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
     let clock = clock::warning(facts);
     let slow_clock = clock.is_some();
     warnings.extend(clock);
+    let usb = usb::plan(&config, facts, &mut warnings);
     let mirrored = identity::mirror(&mut config, facts, &mut problems, &mut warnings);
     let igpu = igpu::plan(&config, &functions, &mut problems);
     let pci = place::plan(&config, &unplaced, &mut problems);
@@ -206,6 +211,7 @@ pub fn plan(mut config: Config, facts: &HostFacts) -> Result<MachinePlan, Findin
         pci,
         passthrough: functions,
         igpu,
+        usb,
         slow_clock,
         warnings,
         origin,

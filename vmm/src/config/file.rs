@@ -28,6 +28,7 @@ use crate::device::rng::RngSection;
 use crate::device::shmem::ShmemSection;
 use crate::device::tpm::TpmSection;
 use crate::device::usb::UsbSection;
+use crate::device::usb_device::UsbDeviceSection;
 
 /// One virtual machine of optimus-vmm.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,8 @@ pub struct VmFile {
     pub shmem: Vec<ShmemSection>,
     pub rng: RngSection,
     pub usb: UsbSection,
+    /// A USB device of the host that the guest has. Repeat the section for more.
+    pub usb_device: Vec<UsbDeviceSection>,
     /// A PCIe root port. Repeat the section for more.
     pub root_port: Vec<RootPortSection>,
     pub dgpu: Option<DgpuSection>,

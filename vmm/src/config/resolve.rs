@@ -16,7 +16,7 @@ use super::{
 };
 use crate::device::battery::{Battery, BatteryMode};
 use crate::device::{
-    Ahci, Cdrom, Devices, Disk, Display, Net, Shmem, cdrom, disk, display, evdev, net, shmem,
+    Ahci, Cdrom, Devices, Disk, Display, Net, Shmem, cdrom, disk, display, evdev, net, shmem, usb_device,
 };
 use crate::finding::{Findings, Origin, Resolver, Section};
 
@@ -45,6 +45,7 @@ pub(super) fn resolve(
         shmem,
         rng,
         usb,
+        usb_device: usb_devices,
         root_port,
         dgpu,
         igpu,
@@ -101,7 +102,10 @@ pub(super) fn resolve(
     devices.add(sata);
     devices.add(tpm.map(|tpm| tpm.resolve(&name, &mut resolver)));
     devices.add(audio.map(|audio| audio.resolve(&name, &mut resolver)));
-    devices.add(usb.resolve(display.is_some(), &mut resolver));
+    let usb = usb.resolve(display.is_some(), !usb_devices.is_empty(), &mut resolver);
+    let usb_devices = usb_device::resolve(usb_devices, usb.is_some(), &mut resolver);
+    devices.add(usb);
+    devices.add(usb_devices);
     let root_ports: Vec<_> = root_port.iter().map(|port| RootPort { address: port.address }).collect();
     for (index, port) in root_ports.iter().enumerate().filter(|(_, port)| port.address.bus() != 0) {
         let message = format!("the root port {} is not on bus 00, where root ports are", port.address);

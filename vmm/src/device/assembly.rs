@@ -28,6 +28,7 @@ use crate::events::EventLog;
 use crate::kvm::irq::{Interrupts, Messages};
 use crate::power_supply::PowerSupplies;
 use crate::topology::Placed;
+use crate::usb::{Ports, Server as UsbServer, UsbError};
 use crate::vnc::{Server, VncError};
 
 /// Why a device cannot be added.
@@ -47,6 +48,9 @@ pub enum DeviceError {
     /// The VNC server cannot serve.
     #[error(transparent)]
     Vnc(#[from] VncError),
+    /// USB devices of the host cannot be had.
+    #[error(transparent)]
+    Usb(#[from] UsbError),
     /// Input devices of the host cannot be read.
     #[error(transparent)]
     Evdev(#[from] EvdevError),
@@ -74,6 +78,10 @@ pub(crate) struct Made {
     pub vnc: Option<Server>,
     /// Reads input devices of the host. It is to end before the vCPUs do, too.
     pub evdev: Option<EvdevServer>,
+    /// Where USB devices are plugged in while the machine runs.
+    pub usb_ports: Option<Arc<dyn Ports>>,
+    /// The USB devices of the host that the guest has. They are given back when the vCPUs have ended.
+    pub usb: Option<UsbServer>,
     /// What a client of the control socket is told of the disks.
     pub disks: Vec<DiskFacts>,
     /// The disks that can be changed while the machine runs, by their numbers.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use devices::pci::endpoint::Endpoint;
 use devices::usb::device::UsbDevice;
 use devices::usb::input::{Devices, UsbInput};
 use devices::usb::xhci::Xhci;
@@ -12,6 +13,7 @@ use vocabulary::PciAddress;
 use super::{Assembly, Connection, DeviceError, Opened, Opening, PciNeed, Spec};
 use crate::finding::{Resolver, Section};
 use crate::topology::Placed;
+use crate::usb::Ports;
 
 /// The USB controller (xHCI) and what is plugged in: a tablet puts the guest's pointer where that of a viewer is. See
 /// docs/usb.md.
@@ -19,7 +21,7 @@ use crate::topology::Placed;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct UsbSection {
     /// Whether the machine has one.
-    #[schemars(extend("x-default" = "whether it has a `[display]`"))]
+    #[schemars(extend("x-default" = "whether it has a `[display]` or a `[[usb_device]]`"))]
     pub enabled: Option<bool>,
     /// The PCI address in the guest.
     #[schemars(extend("x-default" = "the next free one when all other devices have theirs"))]
@@ -52,22 +54,22 @@ pub struct Usb {
 }
 
 impl UsbSection {
-    /// The controller, if there is to be one; `wanted` says whether something of the machine's needs one.
-    pub(crate) fn resolve(&self, wanted: bool, resolver: &mut Resolver) -> Option<Usb> {
+    /// The controller, if there is to be one: a screen wants one, and so do devices of the host.
+    pub(crate) fn resolve(&self, display: bool, devices: bool, resolver: &mut Resolver) -> Option<Usb> {
         let Self { enabled, address, tablet, mouse, keyboard } = *self;
-        if !enabled.unwrap_or(wanted) {
+        if !enabled.unwrap_or(display || devices) {
             let others = [("tablet", !tablet), ("mouse", !mouse), ("keyboard", keyboard)];
             let given = [("address", address.is_some())].into_iter().chain(others).find(|(_, given)| *given);
             if let Some((key, _)) = given.filter(|_| enabled.is_none()) {
                 resolver.problem_with_help(
                     Section::Usb.key(key),
-                    "[usb] has no effect in a machine without [display]: it has no USB controller",
+                    "[usb] has no effect in a machine without [display] and [[usb_device]]: it has no USB controller",
                     "write `enabled = true` here, or remove [usb]",
                 );
             }
             return None;
         }
-        if !tablet && !mouse && !keyboard {
+        if !tablet && !mouse && !keyboard && !devices {
             resolver.problem(
                 Section::Usb.key("tablet"),
                 "the USB controller has nothing plugged in: leave `tablet` or `mouse` on, or write `enabled = false`",
@@ -97,6 +99,19 @@ impl Spec for Usb {
     }
 }
 
+/// The controller, for devices that come and go.
+struct Controller(Arc<Endpoint<Xhci>>);
+
+impl Ports for Controller {
+    fn plug(&self, device: Arc<dyn UsbDevice>) -> Result<usize, String> {
+        self.0.device().plug(device).map_err(|error| error.to_string())
+    }
+
+    fn unplug(&self, port: usize) {
+        self.0.device().unplug(port);
+    }
+}
+
 impl Opened for Usb {
     /// Comes before all who give the guest input, as it does in the list of devices.
     fn build(
@@ -115,10 +130,13 @@ impl Opened for Usb {
                 .into_iter()
                 .flatten()
                 .collect();
+        let mut controller = None;
         machine.add_endpoint(placed, |connection| {
             let Connection { ram, placement, messages, line } = connection;
-            Xhci::endpoint(plugged, ram, (placement, messages, line))
+            let made = Xhci::endpoint(plugged, ram, (placement, messages, line));
+            made.inspect(|made| controller = Some(Arc::clone(made)))
         })?;
+        machine.made.usb_ports = controller.map(|controller| Arc::new(Controller(controller)) as _);
         machine.input = UsbInput::new(devices, Arc::clone(&machine.input)) as _;
         Ok(())
     }

@@ -33,6 +33,8 @@ pub enum Section {
     Rng,
     /// `[usb]`.
     Usb,
+    /// The n-th `[[usb_device]]`.
+    UsbDevice(usize),
     /// The n-th `[[root_port]]`.
     RootPort(usize),
     /// `[dgpu]`.
@@ -86,6 +88,7 @@ impl Section {
             Self::Shmem(index) => ("shmem", Some(index)),
             Self::Rng => ("rng", None),
             Self::Usb => ("usb", None),
+            Self::UsbDevice(index) => ("usb_device", Some(index)),
             Self::RootPort(index) => ("root_port", Some(index)),
             Self::Dgpu => ("dgpu", None),
             Self::Igpu => ("igpu", None),

@@ -90,6 +90,8 @@ pub(super) fn conclude(
     drop(board.vnc.take());
     drop(board.evdev.take());
     let counts = stop(vcpus, &consoles, board.passthrough.as_ref());
+    // The guest sees no device go.
+    drop(board.usb.take());
     let flushed = board.devices.flash.flush();
     let slot_switches = board.devices.flash.slot_switches();
     // That these end now is no news for anybody.

@@ -39,6 +39,7 @@ pub fn refusals(path: &Path, another: Option<&HostFiles>) -> Result<Refusals, Fa
     let Some(files) = another else { return here(path) };
     let config = config::load(path, &Overrides::default())?;
     let facts = HostFacts::gather_from(files, config.lent_devices());
+    let facts = facts.with_usb(files, config.wants_usb_devices());
     let mut plan = plan::plan(config, &facts)?;
     let warnings = std::mem::take(&mut plan.warnings);
     let devices = refused_devices(&plan, files);

@@ -6,6 +6,7 @@ mod igpu;
 mod passthrough;
 mod shmem;
 mod tuning;
+mod usb;
 mod vbios;
 
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ pub use igpu::Igpu;
 pub use passthrough::Passthrough;
 pub use shmem::Shmem;
 pub use tuning::Host;
+pub use usb::UsbDevice;
 pub use vbios::Vbios;
 
 /// A range of guest-physical addresses, last address included.
@@ -138,6 +140,9 @@ pub struct Report {
     /// Memory that is shared with programs of the host.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shared_memory: Vec<Shmem>,
+    /// USB devices of the host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub usb: Vec<UsbDevice>,
     /// Interrupts that are not messages.
     pub interrupts: Vec<Interrupt>,
     /// I/O ports at fixed places.
@@ -213,6 +218,7 @@ pub fn report(plan: &MachinePlan, problems: &[Finding]) -> Report {
         igpu: plan.igpu.as_ref().map(Igpu::from),
         vbios: plan.devices.one::<device::Vbios>().map(Vbios::from),
         shared_memory: plan.devices.of::<device::Shmem>().map(Shmem::from).collect(),
+        usb: plan.usb.iter().map(UsbDevice::from).collect(),
         interrupts: interrupts(plan),
         ports: plan.claims.ports(),
         files: plan.files().into_iter().map(|(what, path)| File { path: text(path), what }).collect(),
@@ -348,6 +354,7 @@ impl Report {
             vbios.write(out)?;
         }
         shmem::write(&self.shared_memory, out)?;
+        usb::write(&self.usb, out)?;
         writeln!(out, "\nInterrupts")?;
         for interrupt in &self.interrupts {
             writeln!(out, "  {:>3}  {}", interrupt.gsi, interrupt.sources.join(", "))?;

@@ -5,7 +5,7 @@ use vocabulary::path::check_path;
 use vocabulary::scalar::{Complaint, wrong_kind};
 use vocabulary::{
     ByteSize, ConsoleSpec, CpuFeature, CpuList, HostPciAddress, Hugepages, HypervisorVendor, MacAddress,
-    MdevParent, MdevType, PciAddress, PortForward, Resolution, Scalar, VncAddress,
+    MdevParent, MdevType, PciAddress, PortForward, Resolution, Scalar, UsbId, UsbPort, VncAddress,
 };
 
 use super::super::sections::control::ControlSpec;
@@ -41,6 +41,8 @@ pub fn check_format(format: &str, value: &Scalar) -> Option<Result<(), Complaint
         SubsystemId::FORMAT => typed::<SubsystemId>(value),
         MdevParent::FORMAT => typed::<MdevParent>(value),
         MdevType::FORMAT => typed::<MdevType>(value),
+        UsbId::FORMAT => typed::<UsbId>(value),
+        UsbPort::FORMAT => typed::<UsbPort>(value),
         Resolution::FORMAT => typed::<Resolution>(value),
         RomSource::FORMAT => typed::<RomSource>(value),
         ConsoleSpec::FORMAT => typed::<ConsoleSpec>(value),
@@ -85,6 +87,8 @@ pub fn expected(format: &str) -> Option<&'static str> {
         SubsystemId::FORMAT => SubsystemId::EXPECTED,
         MdevParent::FORMAT => MdevParent::EXPECTED,
         MdevType::FORMAT => MdevType::EXPECTED,
+        UsbId::FORMAT => UsbId::EXPECTED,
+        UsbPort::FORMAT => UsbPort::EXPECTED,
         Resolution::FORMAT => Resolution::EXPECTED,
         RomSource::FORMAT => RomSource::EXPECTED,
         ConsoleSpec::FORMAT => ConsoleSpec::EXPECTED,

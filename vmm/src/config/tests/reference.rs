@@ -95,6 +95,8 @@ fn kind(node: &Node) -> String {
     match (text(node, "format").as_str(), text(node, "type").as_str()) {
         ("byte-size", _) => "size".into(),
         ("pci-address", _) => "PCI address".into(),
+        ("usb-id", _) => "vendor and product".into(),
+        ("usb-port", _) => "USB port of the host".into(),
         ("host-pci-address", _) => "PCI address of the host".into(),
         ("pci-id", _) => "PCI ID".into(),
         ("pci-subsystem", _) => "two PCI IDs".into(),

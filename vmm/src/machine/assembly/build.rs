@@ -52,6 +52,7 @@ use crate::outcome::Failure;
 use crate::plan::MachinePlan;
 use crate::power_supply::PowerSupplies;
 use crate::topology::{PORT_LINK, Role};
+use crate::usb;
 use crate::vnc::Server;
 
 /// What the host side of the machine brings along.
@@ -94,6 +95,8 @@ pub(in crate::machine) struct Board {
     pub vnc: Option<Server>,
     /// What reads input devices of the host.
     pub evdev: Option<evdev::Server>,
+    /// The USB devices of the host that the guest has.
+    pub usb: Option<usb::Server>,
     pub power: Option<(PowerSupplies, Arc<MirroredBattery>)>,
     /// What others are told of the disks.
     pub disks: Vec<DiskFacts>,
@@ -292,6 +295,8 @@ pub(in crate::machine) fn board(
         ramfb,
         vnc,
         evdev,
+        usb_ports: _,
+        usb,
         disks,
         disk_handles,
         disk_failures,
@@ -355,6 +360,7 @@ pub(in crate::machine) fn board(
         input,
         vnc,
         evdev,
+        usb,
         power,
         disks,
         disk_handles,

@@ -210,6 +210,16 @@ pub(super) static FILE: Section = Section {
             required: &[],
             alternatives: &[],
         })),
+        ("usb_device", List(&Keys(Section {
+            keys: &[
+                ("id", Format("usb-id", None)),
+                ("serial", Text),
+                ("port", Format("usb-port", None)),
+                ("optional", Boolean),
+            ],
+            required: &[],
+            alternatives: &[],
+        }))),
         ("root_port", List(&Keys(Section {
             keys: &[
                 ("address", Format("pci-address", None)),
