@@ -28,7 +28,7 @@ use crate::watch::Pattern;
 pub use bench::{BenchArgs, DeviceAddress, ElsewhereArgs, StartArgs};
 pub use ctl::{
     Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, GrabAction, LinkAction, MouseAction,
-    PointerButton,
+    PointerButton, UsbAction, UsbDeviceArgs, UsbName,
 };
 pub use doctor::DoctorArgs;
 pub use explain::{Code43Args, ExplainCommand};

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     Awaited, Chord, CtlArgs, CtlCommand, DiscAction, DiskAction, GrabAction, LinkAction, MouseAction,
-    PointerButton,
+    PointerButton, UsbAction, UsbDeviceArgs, UsbName,
 };
 use connection::Connection;
 
@@ -230,8 +230,27 @@ fn requests(command: &CtlCommand) -> Result<Vec<(&'static str, Value)>, CtlError
             };
             Ok(vec![("grab-evdev", wanted)])
         }
+        CtlCommand::Usb { action: None | Some(UsbAction::List) } => plain("query-usb-devices"),
+        CtlCommand::Usb { action: Some(UsbAction::Attach(device)) } => {
+            Ok(vec![("attach-usb-device", usb_device(device))])
+        }
+        CtlCommand::Usb { action: Some(UsbAction::Detach(device)) } => {
+            Ok(vec![("detach-usb-device", usb_device(device))])
+        }
         CtlCommand::Mouse { action } => Ok(vec![("input-send-event", json!({ "events": mouse(*action) }))]),
     }
+}
+
+/// How the protocol names a device.
+fn usb_device(UsbDeviceArgs { device, serial }: &UsbDeviceArgs) -> Value {
+    let mut named = match device {
+        UsbName::Id(id) => json!({ "id": id }),
+        UsbName::Port(port) => json!({ "port": port }),
+    };
+    if let (Some(serial), Value::Object(named)) = (serial, &mut named) {
+        named.insert("serial".into(), serial.as_str().into());
+    }
+    named
 }
 
 /// A path that means the same to the machine, which runs in another folder.

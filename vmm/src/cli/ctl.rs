@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use devices::input::Key;
-use vocabulary::ByteSize;
+use vocabulary::{ByteSize, UsbId, UsbPort};
 
 /// Help on what the numbers that `ctl` ends with mean.
 const EXIT_STATUS: &str =
@@ -130,6 +130,12 @@ pub enum CtlCommand {
         #[command(subcommand)]
         action: Option<GrabAction>,
     },
+    /// Show the host's USB devices and who has them, or give one to the guest or back
+    Usb {
+        /// Who is to have a device
+        #[command(subcommand)]
+        action: Option<UsbAction>,
+    },
     /// Use its serial port from this terminal (Ctrl-A X leaves it)
     Console {
         /// Leave so many seconds after the end of standard input; without it, what comes is shown until the machine ends
@@ -237,6 +243,38 @@ pub enum GrabAction {
     Toggle,
 }
 
+/// Who is to have a USB device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum UsbAction {
+    /// Show the devices
+    List,
+    /// Give a device to the guest, now and whenever it is plugged in again
+    Attach(UsbDeviceArgs),
+    /// Give a device back to the host, until it is attached again
+    Detach(UsbDeviceArgs),
+}
+
+/// A USB device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct UsbDeviceArgs {
+    /// Its vendor and product as `lsusb` prints them (046d:c52b), or the port that it is plugged into (1-4.2)
+    #[arg(value_name = "DEVICE", value_parser = parse_usb)]
+    pub device: UsbName,
+
+    /// Its serial number, where several devices are of the same make
+    #[arg(long, value_name = "SERIAL")]
+    pub serial: Option<String>,
+}
+
+/// By what a USB device is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsbName {
+    /// Vendor and product.
+    Id(UsbId),
+    /// Where it is plugged in.
+    Port(UsbPort),
+}
+
 /// What a mouse does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum MouseAction {
@@ -291,6 +329,17 @@ pub struct Chord(pub Vec<Key>);
 
 fn parse_chord(text: &str) -> Result<Chord, String> {
     Key::chord(text).map(Chord).map_err(|error| error.to_string())
+}
+
+fn parse_usb(text: &str) -> Result<UsbName, String> {
+    let port = || text.parse().map(UsbName::Port);
+    match text.parse() {
+        Ok(id) => Ok(UsbName::Id(id)),
+        Err(why) if text.contains(':') => Err(why),
+        Err(_) => {
+            port().map_err(|_| "write vendor and product such as 046d:c52b, or a port such as 1-4.2".into())
+        }
+    }
 }
 
 /// As long as the machine is willing to hold keys.

@@ -11,7 +11,7 @@ use vocabulary::{ByteSize, ConsoleSpec};
 use super::vbios::DeviceId;
 use super::{
     AcpiCommand, Awaited, Chord, Cli, Command, CpuidView, CtlCommand, DumpArgs, ExplainCommand, FindArgs,
-    InfoArgs, MouseAction, PointerButton, RunOptions, VbiosCommand,
+    InfoArgs, MouseAction, PointerButton, RunOptions, UsbAction, UsbDeviceArgs, UsbName, VbiosCommand,
 };
 use crate::config::{ControlSpec, Overrides};
 use crate::watch::{Verdict, Watcher};
@@ -237,6 +237,25 @@ fn the_words_of_ctl_arrive() {
         (&["vm", "mouse", "to", "640", "0"], Some(mouse(MouseAction::To { x: 640, y: 0 }))),
         (&["vm", "mouse", "click"], Some(mouse(MouseAction::Click { button: PointerButton::Left }))),
         (&["vm", "mouse", "click", "side"], Some(mouse(MouseAction::Click { button: PointerButton::Side }))),
+        (&["vm", "usb"], Some(CtlCommand::Usb { action: None })),
+        (
+            &["vm", "usb", "attach", "046d:c52b", "--serial", "x"],
+            Some(CtlCommand::Usb {
+                action: Some(UsbAction::Attach(UsbDeviceArgs {
+                    device: UsbName::Id("46d:c52b".parse().unwrap()),
+                    serial: Some("x".into()),
+                })),
+            }),
+        ),
+        (
+            &["vm", "usb", "detach", "1-4.2"],
+            Some(CtlCommand::Usb {
+                action: Some(UsbAction::Detach(UsbDeviceArgs {
+                    device: UsbName::Port("1-4.2".parse().unwrap()),
+                    serial: None,
+                })),
+            }),
+        ),
         (&["vm", "mouse", "wheel", "-2"], Some(mouse(MouseAction::Wheel { steps: -2 }))),
     ] {
         assert_eq!(ctl(words), Ok((Some("vm".into()), false, command)), "{words:?}");
@@ -251,6 +270,8 @@ fn the_words_of_ctl_arrive() {
         (&["vm", "screenshot"], "FILE.png"),
         (&["vm", "mouse", "wheel", "5000"], "-100..=100"),
         (&["vm", "mouse", "click", "third"], "possible values"),
+        (&["vm", "usb", "attach", "mouse"], "such as 046d:c52b, or a port such as 1-4.2"),
+        (&["vm", "usb", "attach", "046d:xyz"], "such as \"046d:c52b\""),
         (&["vm", "explode"], "unexpected argument"),
     ] {
         let error = ctl(words).unwrap_err();

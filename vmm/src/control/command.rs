@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `session` | the connection itself, and what can be asked |
 //! | `inspect`, `devices`, `pci` | the machine and its parts |
-//! | `net`, `cdrom`, `audio`, `evdev` | network cards, CD drives, sound, input devices of the host |
+//! | `net`, `cdrom`, `audio` | network cards, CD drives, sound |
+//! | `evdev`, `usb` | input devices and USB devices of the host |
 //! | `power` | running, stopping, resetting, ending |
 //! | `input`, `screen` | keyboard, mouse and screen |
 //! | `monitor` | `human-monitor-command`: some of these in the words of QEMU's monitor for people |
@@ -26,6 +27,7 @@ mod power;
 mod schema;
 mod screen;
 mod session;
+mod usb;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,12 +44,14 @@ use serde_json::{Map, Value};
 pub(super) use input::{Button, InputEvent};
 pub(super) use pci::{describe as pci_info, text as pci_text};
 pub(super) use screen::Pictured;
+pub(super) use usb::{attach as attach_usb, detach as detach_usb, list as list_usb};
 
 use super::announcer::Announcer;
 use super::machine::Machine;
 use super::protocol::{Class, Refusal, Request, short};
 use crate::code43;
 use crate::screenshot::Format;
+use crate::usb::{Attachments, Choice};
 
 /// What commands act on.
 pub(super) struct Context<'a> {
@@ -107,6 +111,12 @@ pub(super) enum Slow {
     },
     /// What the driver of the discrete GPU finds.
     Dgpu(Box<code43::Facts>),
+    /// The host's USB devices.
+    UsbList(Attachments),
+    /// The guest gets a USB device of the host.
+    UsbAttach(Attachments, Choice),
+    /// The host gets it back.
+    UsbDetach(Attachments, Choice),
     /// A disk grows to so many bytes.
     Grow(Handle, u64),
     /// A command of `human-monitor-command`, whose result is a text.
@@ -191,6 +201,7 @@ static COMMANDS: LazyLock<BTreeMap<&'static str, Command>> = LazyLock::new(|| {
         power::commands(),
         input::commands(),
         evdev::commands(),
+        usb::commands(),
         screen::commands(),
         monitor::commands(),
     ];

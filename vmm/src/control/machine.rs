@@ -22,6 +22,7 @@ use crate::code43;
 use crate::console::{InputSink, Tee};
 use crate::evdev::Grab;
 use crate::screenshot::MachineFile;
+use crate::usb::Attachments;
 
 /// What became of accesses to model-specific registers that KVM does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -88,6 +89,8 @@ pub struct Facts {
     pub vnc: Option<Vnc>,
     /// By which its input devices of the host are taken, if it has some.
     pub evdev: Option<Grab>,
+    /// By which USB devices of the host come to it and go, if it has a USB controller.
+    pub usb: Option<Attachments>,
     /// What the driver of its discrete GPU finds, but for registers.
     pub dgpu: code43::Facts,
 }

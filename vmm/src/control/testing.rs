@@ -46,6 +46,7 @@ impl Conversation {
             chardevs: Vec::new(),
             vnc: None,
             evdev: None,
+            usb: None,
             dgpu: crate::code43::Facts::default(),
         };
         let machine = Machine {

@@ -35,7 +35,10 @@ use super::{
 use crate::code43;
 use crate::console::{InputSink, Tee};
 use crate::evdev::{Grab, Status};
+use crate::host::usb::HostUsbDevice;
 use crate::socket::Acceptor;
+use crate::usb;
+use crate::usb::testing::{Both, device, receiver};
 
 /// A guest that takes what it is given at once, or when a test lets it: commands are tried again soon and are not given up.
 const DELAYS: Delays = Delays {
@@ -74,6 +77,8 @@ struct Rig {
     room: EventFd,
     drive: Arc<Drive>,
     ending: Arc<AtomicBool>,
+    /// Gives its devices back at the end.
+    usb: Option<usb::Server>,
     server: Option<JoinHandle<()>>,
     _folder: TempDir,
 }
@@ -82,6 +87,11 @@ struct Rig {
 fn drive() -> Arc<Drive> {
     let identity = Identity { model: "A B".into(), revision: "1".into(), serial: "2".into() };
     Drive::new(identity, None)
+}
+
+/// A disk that the host uses.
+fn stick() -> HostUsbDevice {
+    device("1-5.2", "0781:5567", Some("4C53"), "usb-storage")
 }
 
 /// A network card, nobody at whose other end says anything.
@@ -120,6 +130,7 @@ impl Rig {
         let room = EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let (notes, pauses) = (Arc::clone(&asked), announcer.clone());
         let drive = drive();
+        let usb = Both::with(&[receiver(), stick()]).start(Vec::new(), folder.path()).unwrap();
         let machine = Machine {
             facts: Facts {
                 name: "vm".into(),
@@ -155,6 +166,7 @@ impl Rig {
                     holder: "host",
                     waits: false,
                 }])),
+                usb: Some(usb.attachments()),
                 dgpu: code43::Facts {
                     gpu: Some(code43::Gpu {
                         host: "0000:01:00.0".into(),
@@ -217,6 +229,7 @@ impl Rig {
             room,
             drive,
             ending,
+            usb: Some(usb),
             server: Some(server),
             _folder: folder,
         }

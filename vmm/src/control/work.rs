@@ -16,7 +16,9 @@ use devices::input::{self, AbsoluteEvent, Buttons, Input, Key, PointerEvent, Tak
 use devices::pci::Placed;
 use serde_json::json;
 
-use super::command::{Button, InputEvent, Pictured, Slow, pci_info, pci_text};
+use super::command::{
+    Button, InputEvent, Pictured, Slow, attach_usb, detach_usb, list_usb, pci_info, pci_text,
+};
 use super::machine::{CdDrive, Machine, Run};
 use super::protocol::{Answer, Refusal};
 use crate::code43;
@@ -145,6 +147,9 @@ impl Resources {
                 let live = code43::live::read(facts, &(self.devices()?.functions)());
                 return value(code43::Facts { live, ..(**facts).clone() });
             }
+            Slow::UsbList(devices) => return value(list_usb(devices)),
+            Slow::UsbAttach(devices, choice) => return attach_usb(devices, choice).and_then(value),
+            Slow::UsbDetach(devices, choice) => return detach_usb(devices, choice).and_then(value),
             Slow::Grow(disk, size) => {
                 disk.grow(*size).map_err(|error| Refusal::new(format!("the disk does not grow: {error}")))?;
             }

@@ -1,5 +1,7 @@
 //! Answers of a machine in words.
 
+mod usb;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use serde_json::Value;
 use vocabulary::ByteSize;
 use vocabulary::printable::printable_char;
 
-use crate::cli::{CtlCommand, DiscAction};
+use crate::cli::{CtlCommand, DiscAction, UsbAction};
 
 /// The answer to a command.
 pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
@@ -27,6 +29,9 @@ pub(super) fn answer(command: &CtlCommand, answer: &Value) -> String {
             let holder = if answer["grabbed"] == true { "guest" } else { "host" };
             format!("the devices are the {holder}'s when nothing of them is down\n")
         }
+        CtlCommand::Usb { action: None | Some(UsbAction::List) } => usb::devices(answer),
+        CtlCommand::Usb { action: Some(UsbAction::Attach(_)) } => usb::attached(answer),
+        CtlCommand::Usb { action: Some(UsbAction::Detach(_)) } => usb::detached(answer),
         CtlCommand::Audio => sound(answer),
         _ => String::new(),
     }

@@ -38,6 +38,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::plan::MachinePlan;
 use crate::screenshot::MachineFile;
 use crate::session::{Cause, Trigger};
+use crate::usb;
 
 /// A control socket that is open and not served yet.
 pub(super) struct Control {
@@ -92,6 +93,7 @@ impl Control {
             chardevs: chardevs(plan, reserved.path()),
             vnc: None,
             evdev: None,
+            usb: None,
             dgpu: code43::planned::facts(plan),
         };
         let files = files.into();
@@ -116,6 +118,7 @@ impl Control {
         let Self { reserved, clients: Clients { announcer, quit }, mut facts, files, began } = self;
         facts.vnc = vnc;
         facts.evdev = board.evdev.as_ref().map(evdev::Server::grab);
+        facts.usb = board.usb.as_ref().map(usb::Server::attachments);
         if let Some(image) = &board.vbios {
             code43::planned::loaded(&mut facts.dgpu, image);
         }

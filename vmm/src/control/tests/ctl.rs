@@ -107,6 +107,30 @@ fn who_is_no_machine_is_found_out() {
 }
 
 #[test]
+fn usb_devices_are_shown_with_who_has_them() {
+    let rig = Rig::new();
+    assert_eq!(
+        run(&rig.path, &["usb"]).unwrap(),
+        "1-4  046d:c52b  the host's (usbhid)  Thing\n1-5.2  0781:5567  the host's (usb-storage)  Thing\n"
+    );
+    assert_eq!(
+        run(&rig.path, &["usb", "attach", "1-4"]).unwrap(),
+        "the guest has 046d:c52b at its port 1-4 (Thing), at port 1 of its USB controller\n"
+    );
+    assert!(
+        run(&rig.path, &["usb", "list"])
+            .unwrap()
+            .starts_with("1-4  046d:c52b  the guest's (ctl usb), at its port 1  Thing\n")
+    );
+    let error = run(&rig.path, &["usb", "attach", "046d:c52b"]).unwrap_err();
+    assert_eq!((error.status(), error.to_string().contains("already, by ctl usb")), (5, true));
+    assert_eq!(
+        run(&rig.path, &["usb", "detach", "046d:c52b"]).unwrap(),
+        "the host has 046d:c52b at its port 1-4 (Thing)\n"
+    );
+}
+
+#[test]
 fn the_end_is_waited_for() {
     let rig = Rig::new();
     let error = run(&rig.path, &["wait", "--timeout", "0.02"]).unwrap_err();

@@ -330,6 +330,44 @@ fn input_devices_of_the_host_are_asked_for() {
 }
 
 #[test]
+fn usb_devices_go_to_the_guest_and_back() {
+    let mut rig = Rig::new();
+    let mut client = rig.client();
+    let listed =
+        |client: &mut Client| client.ask("query-usb-devices", json!({}))["return"]["devices"].clone();
+    assert_eq!(
+        listed(&mut client)[0],
+        json!({ "port": "1-4", "id": "046d:c52b", "name": "Thing", "holder": "host", "drivers": ["usbhid"] })
+    );
+    let attached = client.ask("attach-usb-device", json!({ "id": "0781:5567", "serial": "4C53" }));
+    assert_eq!(
+        attached["return"],
+        json!({ "port": "1-5.2", "id": "0781:5567", "serial": "4C53", "name": "Thing", "holder": "guest", "drivers": [],
+                "guest-port": 1, "wanted-by": "ctl usb" })
+    );
+    assert_eq!(listed(&mut client)[1], attached["return"]);
+    for (command, named, words) in [
+        ("attach-usb-device", json!({}), "one of 'id', 'serial' and 'port'"),
+        ("attach-usb-device", json!({ "port": "1-9" }), "no USB device of the host is at port 1-9 now"),
+        ("attach-usb-device", json!({ "port": "1-5.2" }), "already, by ctl usb"),
+        ("attach-usb-device", json!({ "id": "0781" }), "such as \"046d:c52b\""),
+        (
+            "detach-usb-device",
+            json!({ "port": "1-4" }),
+            "no USB device of the host that is at port 1-4, and waits for none",
+        ),
+    ] {
+        let refusal = client.refusal(command, named);
+        assert!(refusal.contains(words), "{refusal}");
+    }
+    let detached = client.ask("detach-usb-device", json!({ "port": "1-5.2" }));
+    assert_eq!(detached["return"]["device"]["holder"], "host", "{detached}");
+    // Devices go before the control socket does.
+    drop(rig.usb.take());
+    assert_eq!(client.refusal("attach-usb-device", json!({ "port": "1-4" })), "the machine ends");
+}
+
+#[test]
 fn a_disk_grows_and_never_shrinks() {
     let rig = Rig::new();
     let mut client = rig.client();

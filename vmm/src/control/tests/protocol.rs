@@ -29,7 +29,7 @@ fn commands_are_performed() {
             assert_eq!(client.refusal(name, json!({ "nonsense": 1 })), "Parameter 'nonsense' is unexpected");
         }
     }
-    assert_eq!(commands.len(), 36);
+    assert_eq!(commands.len(), 39);
 }
 
 #[test]

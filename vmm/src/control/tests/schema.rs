@@ -95,6 +95,8 @@ fn answers_have_the_types_that_the_schema_gives_them() {
         ("block_resize", json!({ "device": "disk[0]", "size": 12 << 20 })),
         ("blockdev-change-medium", json!({ "device": "cdrom[0]", "filename": disc })),
         ("eject", json!({ "id": "cdrom[0]" })),
+        ("attach-usb-device", json!({ "port": "1-4" })),
+        ("detach-usb-device", json!({ "port": "1-4" })),
         ("set_link", json!({ "name": "net[0]", "up": true })),
         ("type", json!({ "text": "a" })),
         ("send-key", json!({ "keys": ["b", key], "hold-time": 0 })),
