@@ -3,6 +3,7 @@
 mod adapter;
 mod controls;
 mod firmware;
+mod keyboard;
 mod planes;
 mod taken;
 mod viewers;
@@ -21,6 +22,7 @@ use crate::Scenario;
 pub(crate) fn scenarios() -> Vec<Scenario> {
     [
         firmware::SCENARIOS,
+        keyboard::SCENARIOS,
         viewers::SCENARIOS,
         controls::SCENARIOS,
         taken::SCENARIOS,
