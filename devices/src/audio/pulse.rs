@@ -14,6 +14,7 @@
 //! | `connection` | messages over the socket, without waiting |
 //! | `buffers` | how much is to wait where |
 //! | `playback`, `recording` | a stream in each direction |
+//! | `session` | what is said on one connection |
 //! | `client` | the thread |
 
 mod buffers;
@@ -22,6 +23,7 @@ mod connection;
 mod place;
 mod playback;
 mod recording;
+mod session;
 #[cfg(test)]
 mod tests;
 

@@ -35,6 +35,19 @@ pub(super) enum Broken {
     Refused(String),
 }
 
+/// Why a server refuses, in words.
+pub(super) fn refusal(error: PulseError) -> String {
+    match error {
+        PulseError::AccessDenied => {
+            "it refuses this user, whose cookie it does not know: run the machine as the server's user, \
+                                     or let `$PULSE_COOKIE` name the file with its cookie"
+                .into()
+        }
+        PulseError::NoEntity => "there is no such device".into(),
+        error => format!("error {} ({error:?})", error as u32),
+    }
+}
+
 /// A message of the server's.
 pub(super) enum Message {
     /// The answer to the request of this number; its fields are read from [`Answer`].

@@ -189,7 +189,7 @@ fn a_short_sound_is_begun_by_its_end_and_the_stream_is_corked_later() {
     server.tell(&Command::Started(CHANNEL));
     let (_, command) = server.command();
     let Command::CorkPlaybackStream(cork) = command else { panic!("{command:?}") };
-    assert!(cork.cork && stopped.elapsed() >= client::IDLE);
+    assert!(cork.cork && stopped.elapsed() >= session::IDLE);
     speaker.start(48_000);
     speaker.write(&numbered(100..200));
     let (mut frames, mut uncorked) = (Vec::new(), false);
