@@ -1,9 +1,9 @@
 //! `[audio]`: the sound controller of the ICH9, 00:1b.0, and where its sound goes.
 
-use std::fmt;
+mod section;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use devices::audio::pulse::{Options, Place, Surroundings};
@@ -11,116 +11,15 @@ use devices::audio::wav::Wav;
 use devices::audio::{Monitor, Nothing, Sink, Source, pulse};
 use devices::hda::{Ends, Hda, Pause};
 use devices::time::HostClock;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use vocabulary::path::check_path;
-use vocabulary::printable::shorten;
-use vocabulary::{PciAddress, Scalar, inline_schema, text_scalar};
+use vocabulary::PciAddress;
 
 use super::{Assembly, Connection, DeviceError, Opened, Opening, PciNeed, Purpose, Spec};
-use crate::finding::{Key, Resolver, Section};
+use crate::finding::{Key, Section};
 use crate::output::{self, Identity, Output, open_files};
 use crate::topology::Placed;
 
-/// A sound card: the ICH9's High Definition Audio controller at 00:1b.0, with a line output and, if it is wanted, a microphone. An empty
-/// section is heard through the user's sound server. See docs/audio.md.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AudioSection {
-    /// Where the sound goes: `"pulse"`, the user's sound server, which is PulseAudio or PipeWire; `"wav:PATH"`, a file; or `"none"`, nowhere.
-    pub backend: AudioBackend,
-    /// Whether the guest has a microphone. With `"pulse"` it records what the server's default source hears, and only while the guest
-    /// records; otherwise silence.
-    pub mic: bool,
-    /// How much sound waits in front of the server's mixer, in milliseconds: less is earlier, more is safer on a host under load. For `"pulse"`.
-    #[schemars(range(min = 5, max = 500))]
-    pub latency: u32,
-    /// The server's device that plays, as `pactl list short sinks` names it. For `"pulse"`.
-    #[schemars(extend("x-default" = "the server's default device"))]
-    pub device: Option<String>,
-    /// What mixers call the machine. For `"pulse"`.
-    #[schemars(extend("x-default" = "the machine's name"))]
-    pub name: Option<String>,
-    /// The server's socket, for a machine that does not run as the server's user. For `"pulse"`.
-    #[schemars(extend("format" = "path", "x-default" = "the one of the user's session, as PulseAudio's clients find it"))]
-    pub server: Option<String>,
-}
-
-const LATENCY: u32 = 20;
-
-impl Default for AudioSection {
-    fn default() -> Self {
-        Self {
-            backend: AudioBackend::Pulse,
-            mic: false,
-            latency: LATENCY,
-            device: None,
-            name: None,
-            server: None,
-        }
-    }
-}
-
-/// Where a guest's sound goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Scalar", into = "Scalar")]
-pub enum AudioBackend {
-    /// The user's sound server.
-    Pulse,
-    /// A file.
-    Wav(PathBuf),
-    /// Nowhere.
-    None,
-}
-
-impl AudioBackend {
-    pub(crate) const FORMAT: &str = "audio-backend";
-    pub(crate) const EXPECTED: &str = "one of \"pulse\", \"wav:PATH\" and \"none\"";
-}
-
-impl fmt::Display for AudioBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pulse => f.write_str("pulse"),
-            Self::Wav(path) => write!(f, "wav:{}", path.display()),
-            Self::None => f.write_str("none"),
-        }
-    }
-}
-
-/// Why a text names no backend.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ParseBackendError(String);
-
-impl FromStr for AudioBackend {
-    type Err = ParseBackendError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            None if text == "pulse" => Ok(Self::Pulse),
-            None if text == "none" => Ok(Self::None),
-            None if text == "wav" => Err(ParseBackendError("`wav` needs a path: write \"wav:PATH\"".into())),
-            Some(("wav", path)) => match check_path(path) {
-                Ok(()) => Ok(Self::Wav(path.into())),
-                Err(why) => Err(ParseBackendError(format!("after `wav:`, {why}"))),
-            },
-            _ => Err(ParseBackendError(format!(
-                "\"{}\" is no way for sound: write {}",
-                shorten(text),
-                Self::EXPECTED
-            ))),
-        }
-    }
-}
-
-text_scalar!(AudioBackend);
-
-inline_schema!(AudioBackend, {
-    "type": "string",
-    "format": Self::FORMAT,
-    "pattern": "^(pulse|none|wav:.+)$",
-});
+pub use section::AudioBackend;
+pub(crate) use section::AudioSection;
 
 /// The sound controller, and where its sound goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,27 +43,6 @@ const SERVER: Key = Section::Audio.key("server");
 
 /// Its place in every ICH9.
 const DEVICE: u8 = 0x1b;
-
-impl AudioSection {
-    /// The controller of a machine of this name.
-    pub(crate) fn resolve(self, machine: &str, resolver: &mut Resolver) -> Audio {
-        let Self { backend, mic, latency, device, name, server } = self;
-        let backend = match backend {
-            AudioBackend::Wav(path) => AudioBackend::Wav(resolver.path(path)),
-            other => other,
-        };
-        if backend != AudioBackend::Pulse {
-            for key in ["latency", "device", "name", "server"].map(|key| Section::Audio.key(key)) {
-                if resolver.is_written(key) {
-                    let message = format!("`{key}` is for a sound server, and the backend is \"{backend}\"");
-                    resolver.problem_with_help(key, message, "remove it, or choose `backend = \"pulse\"`");
-                }
-            }
-        }
-        let server = server.map(|path| resolver.path(path));
-        Audio { backend, mic, latency, device, name: name.unwrap_or_else(|| machine.to_owned()), server }
-    }
-}
 
 impl Audio {
     /// Where the user's sound server is, as this process finds it.
@@ -330,8 +208,6 @@ impl Opened for OpenAudio {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::config;
     use crate::host::HostFacts;
@@ -410,15 +286,6 @@ mod tests {
             for purpose in [Purpose::Look, Purpose::Run] {
                 let error = Audio::file(path, purpose).unwrap_err();
                 assert!(error.to_string().contains("no regular file"), "{}: {error}", path.display());
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_backend_or_not(text in "\\PC{0,20}|wav:.{0,9}") {
-            if let Ok(backend) = text.parse::<AudioBackend>() {
-                prop_assert_eq!(backend.to_string(), text);
             }
         }
     }
