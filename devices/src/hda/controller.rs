@@ -276,7 +276,7 @@ impl Controller {
 
 fn stream_read(stream: &Stream, register: u64) -> u32 {
     match register {
-        s::CONTROL => stream.control | u32::from(stream.status) << 24,
+        s::CONTROL => stream.control | u32::from(stream.status()) << 24,
         s::LPIB => stream.position,
         s::CBL => stream.length,
         // With the watermark of the FIFO, which software need not know.
@@ -296,7 +296,7 @@ fn stream_write(stream: &mut Stream, register: u64, value: u32, mask: u32) -> bo
     let changed = match register {
         s::CONTROL => {
             let cleared = ((value & mask) >> 24) as u8 & (s::BCIS | s::FIFOE | s::DESE);
-            stream.status &= !cleared;
+            stream.events &= !cleared;
             let control = merge(stream.control, value, mask & s::CONTROL_MASK);
             if control & s::SRST != 0 && stream.control & s::SRST == 0 {
                 stream.reset();

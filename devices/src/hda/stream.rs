@@ -44,7 +44,8 @@ pub(super) struct Stream {
     direction: Direction,
     /// Control, 24 bits.
     pub(super) control: u32,
-    pub(super) status: u8,
+    /// What has happened: each a bit of the status register that the guest clears.
+    pub(super) events: u8,
     pub(super) position: u32,
     pub(super) length: u32,
     pub(super) last: u8,
@@ -73,7 +74,7 @@ impl Stream {
         Self {
             direction,
             control: 0,
-            status: 0,
+            events: 0,
             position: 0,
             length: 0,
             last: 0,
@@ -104,6 +105,12 @@ impl Stream {
         self.control & r::RUN != 0 && self.control & r::SRST == 0
     }
 
+    /// The status register. The FIFO is ready as soon as the guest lets the stream run, also while it is held: drivers wait for that
+    /// before they let go of all streams that are to begin together (3.3.12).
+    pub(super) fn status(&self) -> u8 {
+        self.events | if self.wanted() { r::FIFORDY } else { 0 }
+    }
+
     /// Whether it runs.
     pub(super) fn running(&self) -> bool {
         self.run.is_some()
@@ -117,7 +124,7 @@ impl Stream {
     /// Whether it interrupts.
     pub(super) fn interrupts(&self) -> bool {
         // Each cause has the same bit in both registers.
-        self.status & (self.control & (r::IOCE | r::FEIE | r::DEIE)) as u8 != 0
+        self.events & (self.control & (r::IOCE | r::FEIE | r::DEIE)) as u8 != 0
     }
 
     /// A place in the guest's buffers is void: it has described others.
@@ -130,12 +137,8 @@ impl Stream {
         match (running, self.run) {
             (true, None) => {
                 self.run = Some(Run { since: now, moved: 0, format: Format::new(self.format) });
-                self.status |= r::FIFORDY;
             }
-            (false, Some(_)) => {
-                self.run = None;
-                self.status &= !r::FIFORDY;
-            }
+            (false, Some(_)) => self.run = None,
             _ => {}
         }
     }
@@ -270,7 +273,7 @@ impl Stream {
             run.moved += if halt == Some(Halt::NoBusMaster) { bytes } else { done } as u64;
         }
         if halt == Some(Halt::BadDescriptor) {
-            self.status |= r::DESE;
+            self.events |= r::DESE;
             self.control &= !r::RUN;
             self.set_running(false, 0);
         }
@@ -284,7 +287,7 @@ impl Stream {
         let position = u64::from(self.position) + u64::from(len);
         self.position = position.checked_rem(self.length.into()).unwrap_or(0) as u32;
         if entry.left == 0 && entry.interrupts {
-            self.status |= r::BCIS;
+            self.events |= r::BCIS;
         }
     }
 
