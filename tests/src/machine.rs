@@ -180,6 +180,8 @@ pub struct Machine {
     pub screen: Option<String>,
     /// Whole sections of vm.toml.
     pub sections: String,
+    /// Where the peer's sound goes, as `-audiodev` takes it; without, it has no sound card.
+    pub peer_sound: Option<String>,
 }
 
 impl Machine {
@@ -200,6 +202,7 @@ impl Machine {
             cpu_keys: vec!["os = \"linux\"".into()],
             screen: None,
             sections: String::new(),
+            peer_sound: None,
         })
     }
 

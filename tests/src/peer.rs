@@ -70,6 +70,11 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         let device = format!("{},drive=disk{index},serial={}{boot}", disk.bus.peer_device(), disk.serial);
         option("-device", device);
     }
+    if let Some(sound) = &machine.peer_sound {
+        option("-audiodev", format!("{sound},id=sound"));
+        option("-device", "ich9-intel-hda,id=hda,addr=1b.0".into());
+        option("-device", "hda-output,bus=hda.0,audiodev=sound".into());
+    }
     // After those that want an address of their own.
     option("-device", "virtio-rng-pci,disable-legacy=on".into());
     if let Some(kernel) = &machine.kernel {
