@@ -150,7 +150,7 @@ fn run(hypervisor: Hypervisor, played: &[Frame], load: usize) -> Outcome<Heard> 
     let silent = Used::of(running.pid())?.since(&before);
     let offset = offset(&mut running)?;
     let busy = Load::start(load)?;
-    running.shell(&format!("({PLAY}; echo PLA''YED $?) &"))?;
+    running.shell(&format!("{{ {PLAY}; echo PLA''YED $?; }} & true"))?;
     sleep(Duration::from_secs(8));
     let mut marks = Vec::new();
     for _ in 0..12 {

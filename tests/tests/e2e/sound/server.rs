@@ -30,13 +30,11 @@ pub(super) const PULSEAUDIO: Kind = Kind {
     clock: None,
 };
 
-/// There is no session manager: what would link a stream to its device is done here.
+/// WirePlumber makes its links.
 pub(super) const PIPEWIRE: Kind = Kind {
     script: "export XDG_RUNTIME_DIR=$PULSE_RUNTIME_PATH; pipewire & \
-             until [ -S $XDG_RUNTIME_DIR/pipewire-0 ]; do sleep 0.2; done; \
-             wireplumber & \
-             pw-cli create-node adapter '{ factory.name=support.null-audio-sink node.name=null media.class=Audio/Sink \
-             object.linger=true audio.position=[FL FR] }'; pipewire-pulse & wait",
+             until [ -S $XDG_RUNTIME_DIR/pipewire-0 ]; do sleep 0.2; done; wireplumber & pipewire-pulse & \
+             until pactl -s unix:$PULSE_RUNTIME_PATH/native load-module module-null-sink sink_name=null; do sleep 0.5; done; wait",
     clock: None,
 };
 
