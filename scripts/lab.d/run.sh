@@ -180,7 +180,7 @@ machine_arguments() {
         done
     fi
     if [[ -n $gpu ]]; then
-        truncate -s 64M "$run/nvme.img"
+        truncate -s 64M "$run/nvme.img" "$run/usb.img"
         machine+=(
             -device pcie-root-port,id=lab-gpu,addr=10.0,chassis=16,slot=16
             -device ati-vga,bus=lab-gpu,addr=0.0,multifunction=on
@@ -200,6 +200,9 @@ machine_arguments() {
             # Only what a guest writes takes memory.
             -object memory-backend-ram,id=lab-shmem-memory,size=4G
             -device ivshmem-plain,bus=lab-shmem,memdev=lab-shmem-memory
+            -device qemu-xhci,id=lab-usb,addr=16.0
+            -drive "file=$inside/run/usb.img,format=raw,if=none,id=lab-usb-disk"
+            -device usb-storage,bus=lab-usb.0,drive=lab-usb-disk,serial=lab
         )
     fi
     machine+=("${devices[@]}")

@@ -24,6 +24,7 @@ pub mod shell;
 pub mod toml;
 pub mod transcript;
 pub mod uinput;
+pub mod usb;
 pub mod vbios;
 pub mod vfio;
 pub mod vmlinux;

@@ -75,6 +75,17 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         option("-device", "ich9-intel-hda,id=hda,addr=1b.0".into());
         option("-device", "hda-output,bus=hda.0,audiodev=sound".into());
     }
+    // Devices of the host, as `[[usb_device]]` names them.
+    let ids = machine
+        .sections
+        .lines()
+        .filter_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"')?.split_once(':'));
+    for (index, (vendor, product)) in ids.enumerate() {
+        if index == 0 {
+            option("-device", "qemu-xhci,id=xhci".into());
+        }
+        option("-device", format!("usb-host,bus=xhci.0,vendorid=0x{vendor},productid=0x{product}"));
+    }
     // After those that want an address of their own.
     option("-device", "virtio-rng-pci,disable-legacy=on".into());
     if let Some(kernel) = &machine.kernel {

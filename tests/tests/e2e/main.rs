@@ -35,6 +35,7 @@ mod terminal;
 mod tpm;
 mod trouble;
 mod tuning;
+mod usb;
 mod vrom;
 
 use std::io::Write;
@@ -115,6 +116,7 @@ fn main() -> std::process::ExitCode {
         nvram::SCENARIOS,
         pinning::SCENARIOS,
         tuning::SCENARIOS,
+        usb::SCENARIOS,
         disk::SCENARIOS,
         net::SCENARIOS,
         nvme::SCENARIOS,
