@@ -7,8 +7,8 @@
 //! # Ways to the image
 //!
 //! - **At once**, by the worker itself: what the page cache has or takes (preadv2(2) with `RWF_NOWAIT`), and images that only their
-//!   [`BlockBackend`] understands, such as qcow2. One system call, no other thread. When such a call has taken long, the lane's next
-//!   requests go one of the other ways, so that a slow disk holds up none of them.
+//!   [`BlockBackend`] understands, such as qcow2. One system call, no other thread. When such a call has had to wait for long, the lane's
+//!   next requests go one of the other ways, so that a slow disk holds up none of them.
 //! - **By io_uring** ([`ring`]): data of raw images and block devices that the worker would have to wait for.
 //! - **By helpers** ([`helpers`]), threads that all lanes of a disk share: flushes, discards, zeroes, long requests, what O_DIRECT cannot
 //!   transfer as it is, and everything where there is no io_uring.
@@ -31,6 +31,7 @@ mod helpers;
 mod lane;
 mod perform;
 mod ring;
+mod sleeps;
 #[cfg(test)]
 mod tests;
 

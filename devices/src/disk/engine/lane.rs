@@ -12,9 +12,9 @@ use crate::disk::volatile_io;
 
 use super::helpers::{Desk, Job};
 use super::ring::Ring;
-use super::{Completion, Direct, Image, Operation, PIECE, Piece, resolve, total};
+use super::{Completion, Direct, Image, Operation, PIECE, Piece, resolve, sleeps, total};
 
-/// How long a request may take that the worker does itself. Beyond, it has waited for the disk.
+/// How long a request may take that the worker does itself. Beyond, it has waited for the disk, or for a processor.
 const PATIENCE: Duration = Duration::from_millis(2);
 /// Requests after that which are done side by side, before the worker tries again.
 const RESPITE: u32 = 64;
@@ -30,6 +30,10 @@ pub struct Lane {
     helped: usize,
     /// The next requests that the worker does not do itself.
     respite: u32,
+    /// One has taken long: from then on it is known whether that was the disk's fault.
+    watched: bool,
+    /// How often the worker had slept before its first request since the last [`Lane::kick`], where that is watched.
+    sleeps: Option<i64>,
     /// The image's file cannot say what the page cache has.
     no_nowait: bool,
     /// Everything is done by the worker, for fuzzing.
@@ -66,6 +70,8 @@ impl Lane {
             ready: Vec::new(),
             helped: 0,
             respite: 0,
+            watched: false,
+            sleeps: None,
             no_nowait: false,
             alone,
             #[cfg(test)]
@@ -170,6 +176,9 @@ impl Lane {
             self.respite -= 1;
             return None;
         }
+        if self.watched && self.sleeps.is_none() {
+            self.sleeps = Some(sleeps::count());
+        }
         let begun = Instant::now();
         let result = match &self.image.direct {
             Some(direct) => direct.transfer(write, offset, buffers),
@@ -179,10 +188,19 @@ impl Lane {
                 if write { backend.write(offset, buffers) } else { backend.read(offset, buffers) }
             }
         };
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > PATIENCE && self.has_slept() {
             self.respite = RESPITE;
         }
         Some(result)
+    }
+
+    /// Whether the worker has slept in a request that has taken long, as far as is known. Else others had its processor, and will have it the next time, too,
+    /// whoever does the request.
+    fn has_slept(&mut self) -> bool {
+        self.watched = true;
+        let before = self.sleeps;
+        self.sleeps = Some(sleeps::count());
+        before.is_none() || self.sleeps != before
     }
 
     /// Whether a test wants this transfer done by others.
@@ -197,6 +215,7 @@ impl Lane {
 
     /// Has all submitted requests begin.
     pub fn kick(&mut self) {
+        self.sleeps = None;
         if let Some(ring) = &mut self.ring {
             ring.submit();
         }

@@ -5,6 +5,11 @@ use super::*;
 /// A backend that takes its time, counts, and waits where it is held.
 struct Slow {
     delay: Duration,
+    /// It computes that long, where it would sleep.
+    computes: Arc<AtomicBool>,
+    /// Calls by the thread of the test.
+    own: Arc<AtomicUsize>,
+    owner: std::thread::ThreadId,
     calls: Arc<AtomicUsize>,
     fail: Arc<AtomicBool>,
     held: Arc<AtomicBool>,
@@ -13,7 +18,15 @@ struct Slow {
 impl Slow {
     fn work(&self) -> io::Result<()> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(self.delay);
+        self.own.fetch_add(usize::from(std::thread::current().id() == self.owner), Ordering::SeqCst);
+        let begun = Instant::now();
+        if self.computes.load(Ordering::SeqCst) {
+            while begun.elapsed() < self.delay {
+                std::hint::spin_loop();
+            }
+        } else {
+            std::thread::sleep(self.delay);
+        }
         let begun = Instant::now();
         while self.held.load(Ordering::SeqCst) {
             if begun.elapsed() > PATIENCE {
@@ -56,16 +69,27 @@ impl BlockBackend for Slow {
 }
 
 /// What a test has in its hands of a [`Slow`] disk.
+#[derive(Default)]
 struct Hold {
+    computes: Arc<AtomicBool>,
+    own: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
     fail: Arc<AtomicBool>,
     held: Arc<AtomicBool>,
 }
 
 fn slow(delay: Duration) -> (Disk, Hold) {
-    let (calls, fail, held) = (Arc::default(), Arc::default(), Arc::default());
-    let slow = Slow { delay, calls: Arc::clone(&calls), fail: Arc::clone(&fail), held: Arc::clone(&held) };
-    (Disk::new(Box::new(slow)), Hold { calls, fail, held })
+    let hold = Hold::default();
+    let slow = Slow {
+        delay,
+        computes: Arc::clone(&hold.computes),
+        own: Arc::clone(&hold.own),
+        owner: std::thread::current().id(),
+        calls: Arc::clone(&hold.calls),
+        fail: Arc::clone(&hold.fail),
+        held: Arc::clone(&hold.held),
+    };
+    (Disk::new(Box::new(slow)), hold)
 }
 
 #[test]
@@ -115,4 +139,28 @@ fn a_slow_image_holds_up_no_worker() {
     fail.store(true, Ordering::SeqCst);
     assert_eq!(one(&mut lane, write_at(0), &sector).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(one(&mut lane, Operation::Flush, &[]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn what_waits_for_a_processor_stays_with_the_worker() {
+    let (disk, Hold { computes, own, .. }) = slow(Duration::from_millis(3));
+    let mut lane = disk.lane(ram()).unwrap();
+    let sector = [Piece { address: 0, len: 512 }];
+    let of_ten = |lane: &mut Lane| {
+        let before = own.load(Ordering::SeqCst);
+        for _ in 0..10 {
+            one(lane, write_at(0), &sector).unwrap();
+        }
+        own.load(Ordering::SeqCst) - before
+    };
+    computes.store(true, Ordering::SeqCst);
+    // Nothing is known of the first: some follow that are others'.
+    assert_eq!(of_ten(&mut lane), 1);
+    for _ in 0..6 {
+        of_ten(&mut lane);
+    }
+    assert_eq!(of_ten(&mut lane), 10);
+    // When it does sleep, that is seen at once.
+    computes.store(false, Ordering::SeqCst);
+    assert_eq!(of_ten(&mut lane), 1);
 }
