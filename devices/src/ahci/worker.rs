@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::disk::Gather;
 use crate::disk::engine::Piece;
 use crate::threads;
 
@@ -106,13 +107,23 @@ struct Server {
     waiting: Option<(Job, Issued)>,
     /// Kept for its room.
     ended: Vec<Ended>,
+    gather: Gather,
 }
 
 impl Server {
     fn new(port: Arc<Port>, device: Box<dyn AtaDevice>) -> Self {
         let queued = [const { None }; SLOTS];
         let resets = Resets::default();
-        Self { port, device, resets, queued, latest: None, waiting: None, ended: Vec::new() }
+        Self {
+            port,
+            device,
+            resets,
+            queued,
+            latest: None,
+            waiting: None,
+            ended: Vec::new(),
+            gather: Gather::default(),
+        }
     }
 
     /// Does what can be done now.
@@ -208,6 +219,13 @@ impl Server {
     /// Begins the commands that there are, up to one that has to wait. Returns whether there were any.
     fn begin_some(&mut self) -> bool {
         let mut any = false;
+        let mut taken = 0;
+        if self.waiting.is_none() && self.device.queue().is_some() {
+            let waiting = self.port.waiting();
+            if self.gather.wants_more(waiting) {
+                self.gather.let_driver_go_on(waiting, || self.port.waiting());
+            }
+        }
         // No more than there are slots: those that have ended have ended.
         for _ in 0..SLOTS {
             if let Some((job, issued)) = self.waiting.take() {
@@ -221,8 +239,10 @@ impl Server {
             }
             let Some(job) = self.port.begin() else { break };
             any = true;
+            taken += 1;
             self.begin(&job);
         }
+        self.gather.taken(taken);
         if self.latest.is_some()
             && let Some(queue) = self.device.queue()
         {

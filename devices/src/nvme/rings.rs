@@ -58,6 +58,14 @@ impl SubmissionQueue {
         self.head as u16
     }
 
+    /// How many commands there are to take, where the host's tail is `tail`.
+    pub(super) fn waiting(&self, tail: u32) -> u32 {
+        match tail.checked_sub(self.head) {
+            Some(count) => count,
+            None => (self.ring.entries - self.head).saturating_add(tail),
+        }
+    }
+
     /// Takes the next command, if the host's `tail` is not there yet. To be called under a permit.
     pub(super) fn take(&mut self, tail: u32, ram: &GuestRam) -> Option<Command> {
         if self.head == tail || tail >= self.ring.entries {

@@ -58,6 +58,16 @@ impl Job {
 }
 
 impl Port {
+    /// How many commands [`Self::begin`] would return, one after the other, if each were taken into a queue.
+    pub(in super::super) fn waiting(&self) -> u32 {
+        let state = self.lock();
+        if state.command & ST == 0 || state.halted || !self.dma.enabled() {
+            0
+        } else {
+            state.issued.count_ones()
+        }
+    }
+
     /// The next command, on which the device then works.
     pub(in super::super) fn begin(&self) -> Option<Job> {
         if !self.dma.enabled() {

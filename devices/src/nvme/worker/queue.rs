@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::GuestRam;
-use crate::disk::Held;
 use crate::disk::engine::{Completion, Lane, Piece};
+use crate::disk::{Gather, Held};
 use crate::event::wait;
 use crate::nvme::command::{Answer, Command, Status};
 use crate::nvme::doorbells::Doorbells;
@@ -18,7 +18,7 @@ use crate::nvme::shared::Shared;
 use super::order;
 
 /// Commands that are taken before completions are posted.
-const BATCH: usize = 32;
+const BATCH: u32 = 32;
 
 /// A submission queue at work.
 pub(in crate::nvme) struct Queue {
@@ -37,6 +37,7 @@ pub(in crate::nvme) struct Queue {
     /// Kept for their room.
     completions: Vec<Completion>,
     pieces: Vec<Piece>,
+    gather: Gather,
 }
 
 /// Why a queue has stopped to work.
@@ -71,6 +72,7 @@ impl Queue {
             answers: Vec::new(),
             completions: Vec::new(),
             pieces: Vec::new(),
+            gather: Gather::default(),
         }
     }
 
@@ -171,7 +173,13 @@ impl Queue {
         if !self.answers.is_empty() {
             return false;
         }
-        let tail = doorbells.submission_tail(&self.submission, &self.shared.shadow, ram);
+        let tail = || doorbells.submission_tail(&self.submission, &self.shared.shadow, ram);
+        let waiting = self.submission.waiting(tail());
+        // The host has been told of all that have ended.
+        if self.gather.wants_more(waiting) {
+            self.gather.let_driver_go_on(waiting, || self.submission.waiting(tail()));
+        }
+        let tail = tail();
         let mut taken = 0;
         while taken < BATCH
             && !self.free.is_empty()
@@ -181,6 +189,7 @@ impl Queue {
             taken += 1;
         }
         self.lane.kick();
+        self.gather.taken(taken);
         taken > 0
     }
 

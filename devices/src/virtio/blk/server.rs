@@ -6,7 +6,8 @@
 //! Each interrupts the guest, so they are shared: the driver is told before the worker sleeps, of all that was returned
 //! meanwhile. While it does not come to that, the driver is told at intervals, once as many requests are back as still wait; a driver with
 //! many of them gets several interrupts, ever closer to each other, and one with a single request gets its own at once. With
-//! EVENT_IDX the driver in turn does not ring for what the worker is going to see anyway.
+//! EVENT_IDX the driver in turn does not ring for what the worker is going to see anyway. Where the two share a processor of the host, requests are
+//! gathered before they are taken ([`Gather`]).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::GuestRam;
-use crate::disk::Held;
 use crate::disk::engine::{Completion, Lane, Operation, Piece, is_cancelled};
+use crate::disk::{Gather, Held};
 use crate::pci::dma::Dma;
 use crate::virtio::worker::{Stop, Waiter};
 use crate::virtio::{ActiveQueue, QueueError};
@@ -64,6 +65,7 @@ pub(super) struct Server {
     done: Vec<Completion>,
     /// Since when, and how many, returned requests wait for an interrupt.
     unannounced: Option<(Instant, u16)>,
+    gather: Gather,
 }
 
 impl Server {
@@ -80,6 +82,7 @@ impl Server {
             unasked_held: false,
             done: Vec::new(),
             unannounced: None,
+            gather: Gather::default(),
         }
     }
 
@@ -123,6 +126,7 @@ impl Server {
             }
             self.flush_if_due();
             self.try_held_again();
+            self.gather(ram)?;
             let taken = self.take(dma, stop)?;
             self.lane.kick();
             let returned = self.return_complete(ram)?;
@@ -174,6 +178,16 @@ impl Server {
         Ok(())
     }
 
+    /// Has the driver make more requests available before some are taken, if that has been worth it.
+    fn gather(&mut self, ram: &GuestRam) -> Result<(), QueueError> {
+        let waiting = self.queue.waiting(ram)?.into();
+        if self.gather.wants_more(waiting) {
+            self.announce(ram)?;
+            self.gather.let_driver_go_on(waiting, || self.queue.waiting(ram).map_or(0, u32::from));
+        }
+        Ok(())
+    }
+
     /// Takes some of the available requests. Returns whether there were any.
     fn take(&mut self, dma: &Dma, stop: &Stop) -> Result<bool, QueueError> {
         let ram = dma.ram();
@@ -190,6 +204,7 @@ impl Server {
             bytes += self.begin(head, ram)?;
             count += 1;
         }
+        self.gather.taken(count as u32);
         Ok(count > 0)
     }
 
