@@ -347,7 +347,8 @@ impl Session {
             self.refused_recording.filter(|_| wanted.recorded != 0),
         ];
         let again = refused.into_iter().flatten().map(|at| at + RETRY);
-        let asks = wanted.playing.is_some() && self.ready && !self.awaits_life();
+        // Without a stream, an answer is waited for, or the next try.
+        let asks = wanted.playing.is_some() && self.playback.is_some() && !self.awaits_life();
         let quiet = asks.then(|| self.heard + QUIET);
         let cork = self.playback.filter(|stream| wanted.silent() && !stream.corked);
         let cork = cork.map(|_| wanted.since + IDLE);
