@@ -97,7 +97,12 @@ impl State {
         for (index, device) in self.arrivals(&devices, &mut |_, _| {}) {
             let Some(entry) = self.entries.get(index) else { continue };
             let (name, optional) = (entry.wanted.name.clone(), entry.wanted.optional);
-            match self.attach(index, &device) {
+            // Making the machine may have taken seconds since the plan: a disk may have been mounted meanwhile.
+            let attached = match self.host.refusal(&device) {
+                Some(refusal) => Err(refusal.to_string()),
+                None => self.attach(index, &device),
+            };
+            match attached {
                 Err(why) if optional => tracing::warn!("{name}: {why}"),
                 attached => attached.map_err(|why| UsbError::Start { name, why })?,
             }

@@ -1,5 +1,7 @@
 //! Devices that come and go, beside commands.
 
+mod hands;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
