@@ -1,10 +1,13 @@
 //! Whether the host itself needs what a function provides: a mounted disk, swap, the way to the network, the screen.
 //!
 //! Sources: `/proc/self/mountinfo` and `/proc/swaps` (proc(5)), `holders/` of block devices and `upper_*` of network
-//! interfaces in sysfs, `/proc/net/route` and `/proc/net/ipv6_route`.
+//! interfaces in sysfs, `/sys/fs/btrfs`, exclusive opening of block devices (open(2)), `/proc/net/route` and
+//! `/proc/net/ipv6_route`.
 
 use std::collections::BTreeSet;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use vocabulary::HostPciAddress;
 
 use super::files::names;
@@ -44,6 +47,24 @@ pub enum InUse {
         device: String,
         /// What is made from it.
         upper: String,
+    },
+    /// It is one of several devices of a file system that is mounted, of which the list of mounts names another.
+    #[error(
+        "/dev/{device} is part of a btrfs of several devices that is mounted: `findmnt -t btrfs` lists them; unmount it, or take the \
+         device out of it with `sudo btrfs device remove`"
+    )]
+    Member {
+        /// The block device.
+        device: String,
+    },
+    /// A file system, another machine or a program has opened it for itself alone.
+    #[error(
+        "the kernel has /dev/{device} in use: unmount what is on it, and end what has it open \
+         (`sudo fuser -vm /dev/{device}` lists programs)"
+    )]
+    Exclusive {
+        /// The block device.
+        device: String,
     },
     /// The host reaches the network through it.
     #[error(
@@ -118,6 +139,9 @@ impl HostFiles {
             if let Some(mount_point) = self.mount_point(used) {
                 return Some(InUse::Mounted { device: used.into(), mount_point });
             }
+            if self.is_of_btrfs(used) {
+                return Some(InUse::Member { device: used.into() });
+            }
             let swaps = self.text("proc/swaps").unwrap_or_default();
             if swaps.lines().any(|line| line.split_whitespace().next() == Some(&format!("/dev/{used}"))) {
                 return Some(InUse::Swap { device: used.into() });
@@ -125,6 +149,21 @@ impl HostFiles {
         }
         let upper = uppers.into_iter().next()?;
         Some(InUse::Stacked { device: device.into(), upper })
+    }
+
+    /// Whether it is a device of a btrfs that is mounted.
+    fn is_of_btrfs(&self, device: &str) -> bool {
+        let systems = self.names("sys/fs/btrfs");
+        systems.iter().any(|id| self.path(format!("sys/fs/btrfs/{id}/devices/{device}")).exists())
+    }
+
+    /// Whether the kernel, for a file system or otherwise, or a process has a block device for itself alone: nobody else can open it with `O_EXCL` then.
+    /// Who may not open it at all is not told.
+    pub(super) fn is_exclusive(&self, device: &str) -> bool {
+        // Without waiting, and without what drives do for who wants their medium. It is closed at once.
+        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::open(self.path(format!("dev/{device}")), flags, Mode::empty())
+            .is_err_and(|error| error == Errno::BUSY)
     }
 
     /// Where a block device is mounted. By its number, which is right whatever it is called there, and by its name,

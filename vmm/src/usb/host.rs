@@ -84,6 +84,10 @@ impl Host for ThisHost {
             Some(loans) => loans,
             none => none.insert(UsbLoans::new(&self.machine).map_err(|error| error.to_string())?),
         };
+        // Before its disk is gone.
+        if let Some(unseen) = self.files.unseen_users(device) {
+            tracing::warn!("{device}: {unseen}, which may have its disk open; what they write to it is lost");
+        }
         loans.lend(device).map_err(|error| error.to_string())?;
         match HostDevice::open(&device.node, &device.to_string(), gone) {
             Ok(opened) => Ok(opened),

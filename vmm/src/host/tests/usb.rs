@@ -106,6 +106,20 @@ fn disks_that_the_host_uses_stay_with_it() {
     refused("/dev/sdb1 is mounted on /media/stick: `sudo umount /media/stick`", false);
 }
 
+/// The list of mounts names one device of each file system.
+#[test]
+fn a_disk_of_a_file_system_of_several_stays_with_it() {
+    let fake = Fake::with_usb();
+    fake.disk();
+    fake.file("sys/fs/btrfs/features/raid1c34", "0\n");
+    fake.file("sys/fs/btrfs/0f00/devices/sdc/size", "2048\n");
+    assert_eq!(fake.refusal("1-5.2"), None);
+    fake.file("sys/fs/btrfs/0f00/devices/sdb1/size", "2048\n");
+    let refusal = fake.refusal("1-5.2").unwrap();
+    assert!(refusal.to_string().starts_with("/dev/sdb1 is part of a btrfs of several devices"), "{refusal}");
+    assert!(!refusal.is_passing());
+}
+
 #[test]
 fn the_way_to_the_network_stays_with_the_host() {
     let fake = Fake::with_usb();

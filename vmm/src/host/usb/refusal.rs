@@ -70,7 +70,8 @@ impl UsbRefusal {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::NotConfigured { .. } | Self::Denied { .. } | Self::NoNode(_) | Self::Claimed { .. } => true,
-            Self::InUse(used) => matches!(used, InUse::Held { .. }),
+            // Another machine's look at it takes a moment, too.
+            Self::InUse(used) => matches!(used, InUse::Held { .. } | InUse::Exclusive { .. }),
             Self::Hub | Self::Isochronous { .. } => false,
         }
     }

@@ -7,9 +7,9 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
 use super::{HostUsbDevice, UsbRefusal};
-use crate::host::HostFiles;
 use crate::host::nodes::Belongings;
 use crate::host::usage::{InUse, Routes};
+use crate::host::{Holders, HostFiles};
 
 /// Classes of devices and interfaces (USB-IF, Defined Class Codes).
 mod class {
@@ -85,7 +85,20 @@ impl HostFiles {
             // Who reads keys or a serial port loses them, as the user wants it; who writes to a disk must not.
             let disks = nodes.intersection(&blocks).cloned().collect();
             let holders = self.holders_of(&disks);
-            (!holders.found.is_empty()).then_some(InUse::Held { holders })
+            if !holders.found.is_empty() {
+                return Some(InUse::Held { holders });
+            }
+            // Another user's processes are not told, and neither is what the kernel does by itself.
+            let exclusive = disks.into_iter().find(|name| self.is_exclusive(name));
+            exclusive.map(|device| InUse::Exclusive { device })
         })
+    }
+
+    /// What is not known of a device's disks: the processes that could not be looked at, if it has disks and there are such.
+    pub(crate) fn unseen_users(&self, device: &HostUsbDevice) -> Option<Holders> {
+        let home = fs::canonicalize(self.usb_home(&device.port)).ok()?;
+        let Belongings { nodes, blocks, .. } = Belongings::below(&home);
+        let disks = nodes.intersection(&blocks).cloned().collect();
+        Some(self.holders_of(&disks)).filter(|holders| holders.unseen > 0)
     }
 }
