@@ -214,8 +214,9 @@ impl State {
         let attached = match plugged {
             Ok(port) => Attached { device: device.clone(), passed, port, gone },
             Err(why) => {
-                passed.close();
-                self.give_back(device);
+                if passed.close() {
+                    self.give_back(device);
+                }
                 return Err(why);
             }
         };
@@ -248,15 +249,19 @@ impl State {
             } else {
                 tracing::info!("{name}: {device} is gone; the guest has it again when it is back");
             }
-            self.take(attached);
+            self.take(&attached);
         }
     }
 
-    /// Takes a device from the guest, and gives it back to the host if it is still there.
-    fn take(&mut self, attached: Attached) {
+    /// Takes a device from the guest, and gives it back to the host if it is still there. False if it does not let go: then it stays on record, from which
+    /// the next start of a machine gives it back.
+    fn take(&mut self, attached: &Attached) -> bool {
         self.ports.unplug(attached.port);
-        attached.passed.close();
-        self.give_back(&attached.device);
+        let closed = attached.passed.close();
+        if closed {
+            self.give_back(&attached.device);
+        }
+        closed
     }
 
     fn give_back(&mut self, device: &HostUsbDevice) {
@@ -276,7 +281,9 @@ impl State {
     pub(super) fn end(&mut self) {
         self.ended = true;
         let all: Vec<_> = self.entries.iter_mut().filter_map(|entry| entry.attached.take()).collect();
-        all.into_iter().for_each(|attached| self.take(attached));
+        for attached in &all {
+            self.take(attached);
+        }
     }
 }
 

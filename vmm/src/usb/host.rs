@@ -12,12 +12,13 @@ use crate::host::usb::{HostUsbDevice, LoanError, UsbLoans, UsbRefusal};
 /// A device of the host that the guest has.
 pub trait Passed: UsbDevice {
     /// Lets go of it, and gives it back to the host's drivers. Called when it is at no port any more; what is still under way ends.
-    fn close(&self);
+    /// False if that takes too long: then it goes on, and the drivers have the device only after it.
+    fn close(&self) -> bool;
 }
 
 impl Passed for HostDevice {
-    fn close(&self) {
-        Self::close(self);
+    fn close(&self) -> bool {
+        Self::close(self)
     }
 }
 

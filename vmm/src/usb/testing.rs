@@ -60,6 +60,8 @@ pub(crate) struct Notes {
     pub(crate) broken: Option<String>,
     /// No port is free.
     pub(crate) full: bool,
+    /// No device lets go of its last transfers.
+    pub(crate) stuck: bool,
     pub(crate) gone: BTreeMap<UsbPort, Gone>,
     /// The last port that a device was plugged into.
     ports: usize,
@@ -145,8 +147,9 @@ impl Host for Both {
 struct Fake(Both, UsbPort);
 
 impl Passed for Fake {
-    fn close(&self) {
+    fn close(&self) -> bool {
         self.0.note(format!("close {}", self.1));
+        !self.0.0.lock().unwrap().stuck
     }
 }
 

@@ -114,8 +114,12 @@ impl HostDevice {
     }
 
     /// Ends the guest's use of it: withdraws what is under way, and gives it back to the host's drivers. The device is to be unplugged from the controller
-    /// before. Waits for that, at most ten seconds, unless the device itself calls.
-    pub fn close(&self) {
+    /// before. Waits for that, at most ten seconds, unless the device itself calls. Whether it is done; if not, it goes on.
+    pub fn close(&self) -> bool {
+        self.close_within(CLOSE)
+    }
+
+    fn close_within(&self, limit: Duration) -> bool {
         let mut state = self.shared.lock();
         if !state.closing {
             state.closing = true;
@@ -123,22 +127,23 @@ impl HostDevice {
             self.shared.changed.notify_all();
         }
         if worker::is_current(&self.shared) {
-            return;
+            return state.closed;
         }
-        let deadline = Instant::now() + CLOSE;
+        let deadline = Instant::now() + limit;
         while !state.closed {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(
                     "USB device {} does not let go of its last transfers: its drivers on the host get it back when it does, \
-                     or when it is unplugged",
+                     when it is plugged in again, or at the next start of a machine",
                     self.shared.name
                 );
-                return;
+                return false;
             }
             (state, _) =
                 self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
+        true
     }
 }
 

@@ -74,7 +74,9 @@ impl State {
         let Some(attached) = attached else { return Ok(None) };
         let device = attached.device.clone();
         tracing::info!("{device} goes from the guest to the host");
-        self.take(attached);
+        if !self.take(&attached) {
+            return Err(UsbError::Stuck { device: device.to_string() });
+        }
         let device = self.host.devices().into_iter().find(|now| now.is_same(&device)).unwrap_or(device);
         Ok(Some(self.status(&device)))
     }

@@ -47,6 +47,15 @@ pub enum UsbError {
         /// Why, and what to do.
         why: String,
     },
+    /// The guest does not have it any more, and the host's drivers not yet.
+    #[error(
+        "{device} is no longer the guest's, but does not let go of its last transfers: the host's drivers get it when it does; \
+         unplug it and plug it in again if they do not"
+    )]
+    Stuck {
+        /// The device.
+        device: String,
+    },
     /// There is no machine any more.
     #[error("the machine ends")]
     Ended,

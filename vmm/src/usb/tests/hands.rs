@@ -17,3 +17,19 @@ fn what_the_host_has_begun_to_use_since_the_plan_is_not_taken_at_the_start() {
         assert_eq!(both.log(), [""; 0]);
     }
 }
+
+/// The drivers of a device that is still busy cannot have it: the record stays, for the next start.
+#[test]
+fn what_does_not_let_go_is_not_given_back() {
+    let both = Both::with(&[receiver(), device("1-5", "1:1", None, "")]);
+    both.0.lock().unwrap().stuck = true;
+    let mut state = state(&both, vec![wanted(0, by_port("1-4"), false), wanted(1, by_port("1-5"), false)]);
+    both.log();
+    let error = state.detach_by_command(&by_port("1-4")).unwrap_err();
+    assert!(error.to_string().contains("does not let go of its last transfers"), "{error}");
+    assert_eq!(both.log(), ["unplug 1", "close 1-4"]);
+    assert_eq!(state.look(Instant::now()), None);
+    assert_eq!(both.log(), [""; 0]);
+    state.end();
+    assert_eq!(both.log(), ["unplug 2", "close 1-5"]);
+}
