@@ -20,6 +20,9 @@ use crate::host::usb::HostUsbDevice;
 
 /// How long a device that was plugged in just now may be kept by what passes: udev, or the look for a file system.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A device that stops answering so soon does not work here. One that does so later was interrupted: the kernel ends all transfers when the host goes
+/// to sleep (Linux, drivers/usb/core/driver.c, `usb_suspend_both`).
+const SOON: Duration = Duration::from_secs(10);
 /// Between two looks at one that is kept so.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -33,7 +36,7 @@ struct Entry {
     kept: Option<(HostUsbDevice, Instant, bool)>,
     /// It was told that several are meant.
     told: bool,
-    /// The device that has stopped answering without being unplugged. To take it again would go on for ever.
+    /// The device that has stopped answering soon after the guest had it, without being unplugged. To take it again would go on for ever.
     lost: Option<HostUsbDevice>,
     attached: Option<Attached>,
 }
@@ -51,6 +54,7 @@ struct Attached {
     /// Its port at the guest's controller.
     port: usize,
     gone: Arc<AtomicBool>,
+    since: Instant,
 }
 
 impl std::fmt::Debug for Attached {
@@ -115,7 +119,7 @@ impl State {
         if self.ended {
             return None;
         }
-        self.depart();
+        self.depart(now);
         let devices = self.host.devices();
         let mut several = Vec::new();
         let arrivals = self.arrivals(&devices, &mut |index, found| several.push((index, listed(found))));
@@ -212,7 +216,7 @@ impl State {
         )?;
         let plugged = self.ports.plug(Arc::clone(&passed) as _);
         let attached = match plugged {
-            Ok(port) => Attached { device: device.clone(), passed, port, gone },
+            Ok(port) => Attached { device: device.clone(), passed, port, gone, since: Instant::now() },
             Err(why) => {
                 if passed.close() {
                     self.give_back(device);
@@ -232,24 +236,31 @@ impl State {
     }
 
     /// Takes from the guest what is no longer there.
-    fn depart(&mut self) {
+    fn depart(&mut self, now: Instant) {
         for index in 0..self.entries.len() {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             let left = |attached: &mut Attached| {
                 attached.gone.load(Ordering::Acquire) || !self.host.is_there(&attached.device)
             };
             let Some(attached) = entry.attached.take_if(left) else { continue };
-            let (name, device) = (&entry.wanted.name, &attached.device);
-            if self.host.is_there(device) {
+            let (name, device) = (entry.wanted.name.clone(), attached.device.clone());
+            let is_there = self.host.is_there(&device);
+            let closed = self.take(&attached);
+            if !is_there {
+                tracing::info!("{name}: {device} is gone; the guest has it again when it is back");
+            } else if closed && now.saturating_duration_since(attached.since) >= SOON {
+                tracing::info!(
+                    "{name}: {device} was interrupted, by the host's sleep for instance; it is given to the guest again"
+                );
+            } else {
                 // Or the kernel is not yet done with it, which is as well: it has another address when it is back.
                 tracing::info!(
                     "{name}: {device} answers no longer; the guest has it again when it is plugged in again"
                 );
-                entry.lost = Some(device.clone());
-            } else {
-                tracing::info!("{name}: {device} is gone; the guest has it again when it is back");
+                if let Some(entry) = self.entries.get_mut(index) {
+                    entry.lost = Some(device);
+                }
             }
-            self.take(&attached);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What commands do with the devices.
 
+use std::time::Instant;
+
 use super::{Entry, State, Status, UsbError};
 use crate::usb::Wanted;
 use crate::usb::choice::{Choice, Meant, assign, listed};
@@ -8,7 +10,7 @@ impl State {
     /// Gives the guest a device that a command names.
     pub(in crate::usb) fn attach_by_command(&mut self, choice: Choice) -> Result<Status, UsbError> {
         self.check()?;
-        self.depart();
+        self.depart(Instant::now());
         let devices = self.host.devices();
         let device = match &assign(&[&choice], &devices)[..] {
             [Meant::One(device)] => (*device).clone(),
@@ -44,7 +46,7 @@ impl State {
     /// Takes a device from the guest that a command names, for as long as no other command gives it.
     pub(in crate::usb) fn detach_by_command(&mut self, choice: &Choice) -> Result<Option<Status>, UsbError> {
         self.check()?;
-        self.depart();
+        self.depart(Instant::now());
         let means = |entry: &Entry| match &entry.attached {
             Some(attached) => choice.means(&attached.device),
             None => !entry.held_back && entry.wanted.choice == *choice,

@@ -33,3 +33,31 @@ fn what_does_not_let_go_is_not_given_back() {
     state.end();
     assert_eq!(both.log(), ["unplug 2", "close 1-5"]);
 }
+
+/// The kernel ends all transfers when the host goes to sleep, as if the device had been unplugged.
+#[test]
+fn what_is_interrupted_after_it_has_worked_is_taken_again() {
+    let both = Both::with(&[receiver()]);
+    let mut state = state(&both, vec![wanted(0, by_port("1-4"), false)]);
+    both.log();
+    let begun = Instant::now();
+    let interrupt = || both.0.lock().unwrap().gone.remove(&receiver().port).unwrap()();
+    interrupt();
+    state.look(begun + Duration::from_secs(11));
+    assert_eq!(both.log(), ["unplug 1", "close 1-4", "give back 1-4", "open 1-4", "plug 2"]);
+    // As soon again it does not work here.
+    interrupt();
+    state.look(Instant::now());
+    state.look(Instant::now() + Duration::from_secs(11));
+    assert_eq!(both.log(), ["unplug 2", "close 1-4", "give back 1-4"]);
+}
+
+#[test]
+fn what_is_interrupted_and_does_not_let_go_is_not_taken_again() {
+    let both = Both::with(&[receiver()]);
+    let mut state = state(&both, vec![wanted(0, by_port("1-4"), false)]);
+    both.0.lock().unwrap().stuck = true;
+    both.0.lock().unwrap().gone.remove(&receiver().port).unwrap()();
+    state.look(Instant::now() + Duration::from_secs(11));
+    assert_eq!(both.log(), ["open 1-4", "plug 1", "unplug 1", "close 1-4"]);
+}
