@@ -73,6 +73,8 @@ pub(super) struct State {
     /// Signalled when a device has gone.
     wake: Arc<Wake>,
     entries: Vec<Entry>,
+    /// Those that commands have given to the host: no section takes them, whatever it means, as long as they are plugged in.
+    given: Vec<HostUsbDevice>,
     /// The machine ends.
     ended: bool,
 }
@@ -84,7 +86,8 @@ impl State {
         wake: Arc<Wake>,
         wanted: Vec<Wanted>,
     ) -> Self {
-        Self { ports, host, wake, entries: wanted.into_iter().map(Entry::new).collect(), ended: false }
+        let entries = wanted.into_iter().map(Entry::new).collect();
+        Self { ports, host, wake, entries, given: Vec::new(), ended: false }
     }
 
     /// Whether there is anything to watch for.
@@ -121,6 +124,7 @@ impl State {
         }
         self.depart(now);
         let devices = self.host.devices();
+        self.given.retain(|device| devices.iter().any(|now| now.is_same(device)));
         let mut several = Vec::new();
         let arrivals = self.arrivals(&devices, &mut |index, found| several.push((index, listed(found))));
         for entry in &mut self.entries {
@@ -153,8 +157,8 @@ impl State {
         devices: &[HostUsbDevice],
         several: &mut dyn FnMut(usize, &[&HostUsbDevice]),
     ) -> Vec<(usize, HostUsbDevice)> {
-        let taken: Vec<&HostUsbDevice> =
-            self.entries.iter().filter_map(|entry| Some(&entry.attached.as_ref()?.device)).collect();
+        let attached = self.entries.iter().filter_map(|entry| Some(&entry.attached.as_ref()?.device));
+        let taken: Vec<&HostUsbDevice> = attached.chain(&self.given).collect();
         let free: Vec<_> = devices
             .iter()
             .filter(|device| !taken.iter().any(|other| other.is_same(device)))

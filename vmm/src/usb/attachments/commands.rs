@@ -37,6 +37,7 @@ impl State {
             }
             return Err(UsbError::Refused { device: device.to_string(), why });
         }
+        self.given.retain(|given| !given.is_same(&device));
         if let Some(entry) = self.entries.get_mut(index) {
             entry.held_back = false;
         }
@@ -76,6 +77,7 @@ impl State {
         let Some(attached) = attached else { return Ok(None) };
         let device = attached.device.clone();
         tracing::info!("{device} goes from the guest to the host");
+        self.given.push(device.clone());
         if !self.take(&attached) {
             return Err(UsbError::Stuck { device: device.to_string() });
         }

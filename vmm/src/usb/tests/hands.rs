@@ -61,3 +61,27 @@ fn what_is_interrupted_and_does_not_let_go_is_not_taken_again() {
     state.look(Instant::now() + Duration::from_secs(11));
     assert_eq!(both.log(), ["open 1-4", "plug 1", "unplug 1", "close 1-4"]);
 }
+
+/// Of two sections that mean a device the other does not take it from the host again.
+#[test]
+fn what_a_command_has_given_back_is_not_taken_by_another_section() {
+    let both = Both::with(&[receiver()]);
+    let wants = vec![wanted(0, by_port("1-4"), false), wanted(1, by_id("046d:c52b"), true)];
+    let mut state = state(&both, wants);
+    both.log();
+    state.detach_by_command(&by_port("1-4")).unwrap();
+    assert_eq!(both.log(), ["unplug 1", "close 1-4", "give back 1-4"]);
+    assert_eq!(state.look(Instant::now()), None);
+    assert_eq!(both.log(), [""; 0]);
+    // Another of its make is the other section's all the same.
+    let second = device("1-5", "046d:c52b", None, "");
+    both.0.lock().unwrap().devices.push(second);
+    state.look(Instant::now());
+    assert_eq!(both.log(), ["open 1-5", "plug 2"]);
+    state.attach_by_command(by_port("1-4")).unwrap();
+    assert_eq!(both.log(), ["open 1-4", "plug 3"]);
+    // The command's word has ended: interrupted, it comes back.
+    both.0.lock().unwrap().gone.remove(&receiver().port).unwrap()();
+    state.look(Instant::now() + Duration::from_secs(11));
+    assert_eq!(both.log(), ["unplug 3", "close 1-4", "give back 1-4", "open 1-4", "plug 4"]);
+}
