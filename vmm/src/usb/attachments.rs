@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A device that stops answering so soon does not work here. One that does so later was interrupted: the kernel ends all transfers when the host goes
 /// to sleep (Linux, drivers/usb/core/driver.c, `usb_suspend_both`).
 const SOON: Duration = Duration::from_secs(10);
+/// What was unplugged answers no longer a moment before its node is gone: so long what was interrupted is left alone. The host's driver of disks looks at
+/// one only later, so that no file system is mounted meanwhile.
+const SETTLED: Duration = Duration::from_millis(300);
 /// Between two looks at one that is kept so.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -36,8 +39,9 @@ struct Entry {
     kept: Option<(HostUsbDevice, Instant, bool)>,
     /// It was told that several are meant.
     told: bool,
-    /// The device that has stopped answering soon after the guest had it, without being unplugged. To take it again would go on for ever.
-    lost: Option<HostUsbDevice>,
+    /// The device that has stopped answering without being unplugged, and when to take it again. Of one that did so soon after the guest had it that is
+    /// never: it would go on for ever.
+    lost: Option<(HostUsbDevice, Option<Instant>)>,
     attached: Option<Attached>,
 }
 
@@ -117,7 +121,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes from the guest what has gone, and gives it what has come. When to look again, if something is kept for a moment.
+    /// Takes from the guest what has gone, and gives it what has come. When to look again, if something is kept, or left alone, for a moment.
     pub(super) fn look(&mut self, now: Instant) -> Option<Instant> {
         if self.ended {
             return None;
@@ -125,13 +129,14 @@ impl State {
         self.depart(now);
         let devices = self.host.devices();
         self.given.retain(|device| devices.iter().any(|now| now.is_same(device)));
-        let mut several = Vec::new();
-        let arrivals = self.arrivals(&devices, &mut |index, found| several.push((index, listed(found))));
         for entry in &mut self.entries {
             let still = |device: &HostUsbDevice| devices.iter().any(|now| now.is_same(device));
             entry.kept = entry.kept.take().filter(|(device, ..)| still(device));
-            entry.lost = entry.lost.take().filter(still);
+            let rests = |until: Option<Instant>| until.is_none_or(|until| now < until);
+            entry.lost = entry.lost.take().filter(|(device, until)| still(device) && rests(*until));
         }
+        let mut several = Vec::new();
+        let arrivals = self.arrivals(&devices, &mut |index, found| several.push((index, listed(found))));
         for (index, found) in several {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             if !std::mem::replace(&mut entry.told, true) {
@@ -142,13 +147,10 @@ impl State {
                 );
             }
         }
-        let mut again = None;
-        for (index, device) in arrivals {
-            if let Some(at) = self.arrive(index, &device, now) {
-                again = Some(again.map_or(at, |other: Instant| other.min(at)));
-            }
-        }
-        again
+        let kept: Vec<_> =
+            arrivals.into_iter().filter_map(|(index, device)| self.arrive(index, &device, now)).collect();
+        let resting = self.entries.iter().filter_map(|entry| entry.lost.as_ref()?.1);
+        resting.chain(kept).min()
     }
 
     /// The devices that are there for those that are wanted and not attached. `several` is told of those for which nothing says which.
@@ -174,7 +176,7 @@ impl State {
         let mut found = Vec::new();
         for ((index, entry), meant) in waiting.iter().zip(assign(&choices, &free)) {
             let is_lost =
-                |device: &HostUsbDevice| entry.lost.as_ref().is_some_and(|lost| lost.is_same(device));
+                |device: &HostUsbDevice| entry.lost.as_ref().is_some_and(|(lost, _)| lost.is_same(device));
             match meant {
                 Meant::One(device) if is_lost(device) => {}
                 Meant::One(device) => found.push((*index, device.clone())),
@@ -250,20 +252,20 @@ impl State {
             let (name, device) = (entry.wanted.name.clone(), attached.device.clone());
             let is_there = self.host.is_there(&device);
             let closed = self.take(&attached);
+            let Some(entry) = self.entries.get_mut(index) else { continue };
             if !is_there {
                 tracing::info!("{name}: {device} is gone; the guest has it again when it is back");
             } else if closed && now.saturating_duration_since(attached.since) >= SOON {
                 tracing::info!(
                     "{name}: {device} was interrupted, by the host's sleep for instance; it is given to the guest again"
                 );
+                entry.lost = Some((device, Some(now + SETTLED)));
             } else {
                 // Or the kernel is not yet done with it, which is as well: it has another address when it is back.
                 tracing::info!(
                     "{name}: {device} answers no longer; the guest has it again when it is plugged in again"
                 );
-                if let Some(entry) = self.entries.get_mut(index) {
-                    entry.lost = Some(device);
-                }
+                entry.lost = Some((device, None));
             }
         }
     }

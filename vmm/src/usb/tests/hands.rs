@@ -43,8 +43,12 @@ fn what_is_interrupted_after_it_has_worked_is_taken_again() {
     let begun = Instant::now();
     let interrupt = || both.0.lock().unwrap().gone.remove(&receiver().port).unwrap()();
     interrupt();
-    state.look(begun + Duration::from_secs(11));
-    assert_eq!(both.log(), ["unplug 1", "close 1-4", "give back 1-4", "open 1-4", "plug 2"]);
+    let later = begun + Duration::from_secs(11);
+    let again = state.look(later).unwrap();
+    assert!(again > later, "it may be on its way out");
+    assert_eq!(both.log(), ["unplug 1", "close 1-4", "give back 1-4"]);
+    assert_eq!(state.look(again), None);
+    assert_eq!(both.log(), ["open 1-4", "plug 2"]);
     // As soon again it does not work here.
     interrupt();
     state.look(Instant::now());
@@ -82,6 +86,7 @@ fn what_a_command_has_given_back_is_not_taken_by_another_section() {
     assert_eq!(both.log(), ["open 1-4", "plug 3"]);
     // The command's word has ended: interrupted, it comes back.
     both.0.lock().unwrap().gone.remove(&receiver().port).unwrap()();
-    state.look(Instant::now() + Duration::from_secs(11));
+    let again = state.look(Instant::now() + Duration::from_secs(11)).unwrap();
+    state.look(again);
     assert_eq!(both.log(), ["unplug 3", "close 1-4", "give back 1-4", "open 1-4", "plug 4"]);
 }
