@@ -40,13 +40,16 @@ pub(super) struct End {
     waker: Waker,
     /// What the device has sent to a transfer that was being withdrawn: the next one gets it, since the device has been told that it arrived.
     kept: Vec<u8>,
+    /// The guest has begun the endpoint anew since it withdrew the transfer that the kernel still has: what that brings is of before.
+    stale: bool,
     gone: bool,
 }
 
 impl End {
     pub(super) fn new(pipe: Box<dyn Pipe>, waker: Waker) -> Self {
         let interface = pipe.interface();
-        Self { pipe: Some(pipe), interface, flow: Flow::Idle, waker, kept: Vec::new(), gone: false }
+        let flow = Flow::Idle;
+        Self { pipe: Some(pipe), interface, flow, waker, kept: Vec::new(), stale: false, gone: false }
     }
 
     pub(super) fn interface(&self) -> u8 {
@@ -100,6 +103,7 @@ impl End {
         pipe.submit(transfer);
         SUBMITTING.set(false);
         self.flow = Flow::Active { room };
+        self.stale = false;
         self.take()
     }
 
@@ -162,6 +166,13 @@ impl End {
         }
     }
 
+    /// The guest clears the halt, and so begins the endpoint anew, as drivers of disks do after a time-out: what withdrawn transfers have brought, or still
+    /// bring, is no answer to what it asks then.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+        self.stale = matches!(self.flow, Flow::Withdrawing(_));
+    }
+
     /// Looks whether the kernel is done with a transfer that is being withdrawn; if so, what the guest wants next waits to be begun.
     pub(super) fn withdrawn(&mut self) -> bool {
         if !matches!(self.flow, Flow::Withdrawing(_)) {
@@ -174,7 +185,9 @@ impl End {
             Ok(()) | Err(Failure::Withdrawn) => ended.data,
             Err(_) => Vec::new(),
         };
-        self.keep(Completion { outcome: Outcome::Done, data: moved, taken: 0 });
+        if !mem::take(&mut self.stale) {
+            self.keep(Completion { outcome: Outcome::Done, data: moved, taken: 0 });
+        }
         if let Some(next) = next {
             self.flow = Flow::Deferred(next);
         }

@@ -1,5 +1,7 @@
 //! A device whose host is a script: what it is asked is recorded, and answered when the test says so.
 
+mod anew;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -259,7 +259,11 @@ impl Worker<'_> {
         }
         let result = self.alone(
             |state| {
-                let lent = state.ends.get_mut(&endpoint).and_then(End::lend);
+                let end = state.ends.get_mut(&endpoint);
+                let lent = end.and_then(|end| {
+                    end.forget();
+                    end.lend()
+                });
                 lent.into_iter().map(|pipe| (endpoint, pipe)).collect()
             },
             |_, pipes| pipes.first_mut().map(|(_, pipe)| pipe.clear_halt()),
