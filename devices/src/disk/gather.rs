@@ -89,7 +89,7 @@ impl Gather {
             }
             known = now;
         }
-        self.yielded(began.elapsed(), known);
+        self.yielded(began.elapsed(), known - before, known);
     }
 
     /// Takes note of requests that were taken.
@@ -132,9 +132,9 @@ impl Gather {
         matches!(self.phase, Phase::Trial | Phase::Yielding)
     }
 
-    /// The driver went on for `time`, after which there are `waiting` requests.
-    fn yielded(&mut self, time: Duration, waiting: u32) {
-        if waiting > 1 && time <= self.pace * waiting {
+    /// The driver went on for `time`, which brought `gained` requests: `waiting` are there now.
+    fn yielded(&mut self, time: Duration, gained: u32, waiting: u32) {
+        if gained > 0 && time <= self.pace * waiting {
             self.in_vain = self.in_vain.saturating_sub(WORTH);
             return;
         }
@@ -176,30 +176,32 @@ mod tests {
         busy_for: u64,
         /// There is another processor for the worker.
         apart: bool,
+        /// Requests that are there when the worker looks.
+        there: u32,
     }
 
     const SHARED: Machine =
-        Machine { depth: 32, round: 200, made: 90, done: 30, rest: 150, busy_for: 0, apart: false };
+        Machine { depth: 32, round: 200, made: 90, done: 30, rest: 150, busy_for: 0, apart: false, there: 1 };
 
     /// Microseconds for each of so many requests, and for how many of them the worker has yielded.
     fn run(machine: Machine, requests: u32) -> (u64, u32) {
-        let Machine { depth, round, made, done, rest, busy_for, apart } = machine;
+        let Machine { depth, round, made, done, rest, busy_for, apart, there } = machine;
         let start = Instant::now();
         let mut gather = Gather::default();
         let (mut at, mut total, mut with_yields) = (0, 0, 0);
         while total < requests {
             at += made + round;
             let yields = gather.begins(start + Duration::from_micros(at));
-            let mut waiting = 1;
+            let mut waiting = there;
             if yields {
                 let before = at;
                 if apart {
                     at += 1;
                 } else {
                     waiting = depth;
-                    at += (u64::from(depth - 1) * made + rest).max(busy_for);
+                    at += (u64::from(depth - there) * made + rest).max(busy_for);
                 }
-                gather.yielded(Duration::from_micros(at - before), waiting);
+                gather.yielded(Duration::from_micros(at - before), waiting - there, waiting);
                 with_yields += waiting;
             }
             gather.taken(waiting);
@@ -229,6 +231,15 @@ mod tests {
         let (each, with_yields) = run(Machine { apart: true, ..SHARED }, 50_000);
         assert_eq!(each, 320);
         assert!(with_yields < 500, "{with_yields}");
+    }
+
+    #[test]
+    fn nor_is_one_with_several_requests_at_a_time() {
+        for there in [2, 4, 8] {
+            let (_, with_yields) = run(Machine { apart: true, there, ..SHARED }, 50_000);
+            // It is tried some fifty times, and is in vain each time.
+            assert!(with_yields < 60 * there * TOO_MUCH / IN_VAIN, "{there}: {with_yields}");
+        }
     }
 
     #[test]
@@ -292,11 +303,14 @@ mod tests {
         gather.pace = Duration::from_secs(3600);
         gather.let_driver_go_on(1, || 7);
         assert_eq!(gather.in_vain, 0);
-        let in_a_row = (1..).find(|_| {
-            gather.latest = Some(Instant::now());
-            gather.let_driver_go_on(1, || 1);
-            gather.phase == Phase::Taking
-        });
-        assert_eq!(in_a_row, Some(TOO_MUCH / IN_VAIN));
+        for there in [1, 8] {
+            (gather.phase, gather.in_vain) = (Phase::Yielding, 0);
+            let in_a_row = (1..100).find(|_| {
+                gather.latest = Some(Instant::now());
+                gather.let_driver_go_on(there, || there);
+                gather.phase == Phase::Taking
+            });
+            assert_eq!(in_a_row, Some(TOO_MUCH / IN_VAIN), "{there}");
+        }
     }
 }
