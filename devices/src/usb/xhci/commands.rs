@@ -334,6 +334,11 @@ impl State {
         if self.named(slot, endpoint)?.state != EndpointState::Running {
             return Err(Code::ContextState);
         }
+        // What the device has taken already must not be sent again when the driver goes on.
+        self.settle_endpoint(slot, endpoint);
+        if self.named(slot, endpoint)?.state != EndpointState::Running {
+            return Err(Code::ContextState);
+        }
         let withdrawn = self.withdraw(slot, endpoint);
         self.named(slot, endpoint)?.state = EndpointState::Stopped;
         self.store_pipe(slot, endpoint)?;

@@ -140,6 +140,14 @@ impl State {
         }
     }
 
+    /// Ends the transfer of an endpoint that is done, and begins no other.
+    pub(super) fn settle_endpoint(&mut self, slot: usize, endpoint: usize) {
+        if let Some(pipe) = self.pipe(slot, endpoint) {
+            pipe.rung = false;
+            self.run_endpoint(slot, endpoint);
+        }
+    }
+
     /// Makes the transfers of an endpoint, as far as the device answers.
     pub(super) fn run_endpoint(&mut self, slot: usize, endpoint: usize) {
         let running = self.is_running();

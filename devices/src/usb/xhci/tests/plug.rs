@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::driver::*;
 use crate::input::{Key, Taken};
-use crate::usb::device::{Bus, Completion, Speed, Transfer, Upstream, UsbDevice};
+use crate::usb::device::{Bus, Completion, Outcome, Speed, Transfer, Upstream, UsbDevice};
 use crate::usb::hid::Keyboard;
 use crate::usb::xhci::XhciError;
 
@@ -252,4 +252,48 @@ fn a_failure_is_told_once_for_each_endpoint() {
         .collect();
     assert_eq!(ended, [(3, 4), (4, 4)]);
     assert!(device.happened().iter().all(|what| !what.starts_with("cancel")), "it has gone by itself");
+}
+
+/// The driver's word and the device's cross: what the device has taken is done, and not sent again when the driver goes on.
+#[test]
+fn a_transfer_that_is_done_when_its_endpoint_is_stopped_is_not_made_again() {
+    let mut driver = started();
+    let device = Arc::<Silent>::default();
+    let port = driver.function.device().plug(Arc::clone(&device) as _).unwrap();
+    let (slot, _) = driver.address(port as u64);
+    driver.input(0, [0, 1 | 1 << 4, 0, 0, 0, 0, 0, 0]);
+    driver.input(1, driver.output(slot, 0));
+    let mut queue = Queue::at(Driver::ring(slot, 4));
+    driver.input(5, [0, 2 << 3 | 512 << 16, queue.base as u32 | 1, 0, 8, 0, 0, 0]);
+    assert_eq!(driver.command(INPUT, 12, slot << 24), (1, slot));
+    let trbs: Vec<_> = (0..3).map(|_| queue.put(&driver.ram, BUFFER, 512, 1 << 10 | IOC)).collect();
+    driver.set(0x2000 + u64::from(slot) * 4, 4);
+    device.happened();
+    let stop = |driver: &mut Driver| {
+        driver.put(0, 15, slot << 24 | 4 << 16);
+        driver.set(0x2000, 0);
+        let events: Vec<_> =
+            driver.all().iter().map(|event| (event.kind, event.parameter, event.code)).collect();
+        events
+            .into_iter()
+            .map(|(kind, at, code)| if kind == 33 { (kind, 0, code) } else { (kind, at, code) })
+            .collect::<Vec<_>>()
+    };
+
+    // It is done, and the next is not begun.
+    *device.answer.lock().unwrap() = Some(Completion::took(512));
+    assert_eq!(stop(&mut driver), [(32, trbs[0], 1), (33, 0, 1)]);
+    assert_eq!(device.happened(), ["take 0x2", "cancel 0x2"]);
+    assert_eq!(driver.output(slot, 4)[0] & 7, 3);
+    assert_eq!(driver.output(slot, 4)[2], trbs[1] as u32 | 1);
+    // Under way, it is withdrawn.
+    driver.set(0x2000 + u64::from(slot) * 4, 4);
+    assert_eq!(stop(&mut driver), [(32, trbs[1], 26), (33, 0, 1)]);
+    assert_eq!(device.happened(), ["submit 0x2", "take 0x2", "cancel 0x2"]);
+    // It has failed: the endpoint is halted, and cannot be stopped.
+    driver.set(0x2000 + u64::from(slot) * 4, 4);
+    *device.answer.lock().unwrap() = Some(Completion::failed(Outcome::Stall));
+    assert_eq!(stop(&mut driver), [(32, trbs[1], 6), (33, 0, 19)]);
+    assert_eq!(driver.output(slot, 4)[0] & 7, 2);
+    assert_eq!(device.happened(), ["submit 0x2", "take 0x2"]);
 }
