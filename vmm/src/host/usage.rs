@@ -57,7 +57,7 @@ pub enum InUse {
         /// The block device.
         device: String,
     },
-    /// A file system, another machine or a program has opened it for itself alone.
+    /// The kernel or a program has opened it for itself alone.
     #[error(
         "the kernel has /dev/{device} in use: unmount what is on it, and end what has it open \
          (`sudo fuser -vm /dev/{device}` lists programs)"
