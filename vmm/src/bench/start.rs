@@ -59,8 +59,8 @@ pub(super) struct Starts {
 }
 
 impl Starts {
-    /// Starts the machine of `plan`, which a measurement of this duration has, as often as there is time for, but at least once. A device that is
-    /// passed through would be taken from its driver and given back each time: then there is none.
+    /// Starts the machine of `plan`, which a measurement of this duration has, as often as there is time for, but at least once. A device of the
+    /// host, on PCI or USB, would be taken from its driver and given back each time: then there is none.
     pub(super) fn of(
         args: &StartArgs,
         plan: &MachinePlan,
@@ -68,7 +68,7 @@ impl Starts {
         tell: &mut dyn FnMut(&str),
     ) -> Self {
         let mut starts = Self::default();
-        if plan.passthrough.is_empty() && plan.igpu.is_none() {
+        if plan.passthrough.is_empty() && plan.igpu.is_none() && plan.usb.is_empty() {
             starts.repeat(duration / SHARE, &mut |round| {
                 tell(&format!("start {round} of {ROUNDS}"));
                 once(args)
@@ -139,8 +139,13 @@ fn once(args: &StartArgs) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.lines().last().map_or_else(|| output.status.to_string(), str::to_owned))
+    Err(reason(&String::from_utf8_lossy(&output.stderr)).unwrap_or_else(|| output.status.to_string()))
+}
+
+/// What a process has said on its standard error, in one line: what to do about a problem may stand after it, and be the last.
+fn reason(said: &str) -> Option<String> {
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 #[cfg(test)]
@@ -202,6 +207,15 @@ mod tests {
         let measures = starts.finish("");
         assert_eq!(rounds(&measures)[0].1, [3000.0, 3000.0]);
         assert_eq!(measures[0].note.as_deref(), Some("a further start failed: no room"));
+    }
+
+    #[test]
+    fn a_reason_is_told_with_all_of_its_lines() {
+        assert_eq!(
+            reason("error: no room\n  at memory, line 3\n\nlower it\n").as_deref(),
+            Some("error: no room; at memory, line 3; lower it")
+        );
+        assert_eq!(reason("\n"), None);
     }
 
     #[test]
