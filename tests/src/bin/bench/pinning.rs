@@ -65,8 +65,13 @@ fn start(monitor: &Monitor, machine: &Machine) -> Result<(f64, f64)> {
     let mut run = Run::start(monitor.command(machine)?, machine.directory.join("messages"))?;
     let deadline = Instant::now() + LIMIT;
     while procfs::pinned(run.pid())? < wanted {
+        if let Some(status) = run.ended()? {
+            let (who, said) = (monitor.program(), run.messages());
+            return Err(format!("{who} ended before it pinned {wanted} KiB: {status}\n{said}").into());
+        }
         if Instant::now() > deadline {
-            return Err(format!("{} has not pinned {wanted} KiB", monitor.program()).into());
+            let (who, said) = (monitor.program(), run.messages());
+            return Err(format!("{who} has not pinned {wanted} KiB in {LIMIT:?}\n{said}").into());
         }
         std::thread::sleep(LOOK);
     }

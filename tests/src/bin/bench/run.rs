@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,16 @@ impl Run {
     /// The time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// How the process ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// What the process has said on its standard error.
+    pub(crate) fn messages(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits for a text on the standard output; gives the time from the start to its arrival.
@@ -116,7 +126,7 @@ impl Run {
             RecvTimeoutError::Timeout => "did not come in time",
             RecvTimeoutError::Disconnected => "did not come before the monitor ended",
         };
-        let messages = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let messages = self.messages();
         let tail = all.get(all.len().saturating_sub(2000)..).unwrap_or_default();
         format!(
             "{:?} {happened}; the end of the guest's output:\n{}\nand the monitor's messages:\n{messages}",
