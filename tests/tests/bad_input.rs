@@ -1,12 +1,11 @@
 //! Wrong configurations are refused with a message for people and status 2, on any host: see
 //! [`tests::bad_input`]. The cases that need KVM are a trial of the end-to-end tests.
 
-use tests::bad_input::{CONFIG, check};
+use tests::bad_input::{check, config};
 
 #[test]
 fn wrong_configurations_are_refused() {
-    let failures: Vec<String> = CONFIG
-        .iter()
+    let failures: Vec<String> = config()
         .filter_map(|case| check(case, &[2]).err())
         .map(|failed| failed.message().unwrap_or_default().to_owned())
         .collect();

@@ -1,6 +1,6 @@
 //! What the host cannot give, and what another machine holds: refused with a clear word, and nothing lost.
 
-use tests::bad_input::{CONFIG, FILES, check};
+use tests::bad_input::{check, config, files};
 use tests::machine::{Disk, Format};
 use tests::run::{Finished, Options};
 use tests::{Outcome, ensure, image, program};
@@ -59,9 +59,8 @@ fn too_much() -> Outcome {
 
 /// Every wrong file and every wrong configuration.
 fn bad_input() -> Outcome {
-    let failures: Vec<String> = CONFIG
-        .iter()
-        .chain(FILES)
+    let failures: Vec<String> = config()
+        .chain(files())
         .filter_map(|case| check(case, &[2]).err())
         .map(|failed| failed.message().unwrap_or_default().to_owned())
         .collect();
