@@ -1,3 +1,5 @@
+//! What waits for a guest that does not take its events, and a guest for other tests that can be full.
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 

@@ -1,3 +1,6 @@
+//! A touchpad, by the contacts that its driver reports (type B of Linux' Documentation/input/multi-touch-protocol.rst): what the
+//! pointer does, and that nothing that a pad may report loses a button.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Drawings of reports as a laptop might give them: the same in both formats, times where they belong, and texts that fit.
+
 use super::*;
 use crate::report::testing::report;
 use crate::{Advice, AdviceKind, Figure, Histogram, Host, Machine, Missing};
