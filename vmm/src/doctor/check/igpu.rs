@@ -3,7 +3,8 @@
 use super::{Verdict, function, listed};
 use crate::doctor::distribution::Distribution;
 use crate::doctor::facts::Facts;
-use crate::doctor::facts::gpu::{Display, Gvt};
+use crate::doctor::facts::gpu::{Display, Function, Gvt};
+use crate::host::lends;
 
 const INTEL: u16 = 0x8086;
 const AMD: u16 = 0x1002;
@@ -13,12 +14,40 @@ pub(super) fn igpu(facts: &Facts, distribution: Distribution) -> Vec<Verdict> {
     pci.rest().filter_map(|display| of(facts, distribution, display)).collect()
 }
 
+/// Why nobody makes the virtual functions that the hardware could have, and what to do: it takes the host's own driver.
+fn maker_missing(own: &Function) -> Option<(String, String)> {
+    match own.driver.as_deref() {
+        None => Some((
+            "it has no driver here, which would make them".into(),
+            "`sudo modprobe xe`, or i915 with the module i915-sriov-dkms; then `optimus-vmm doctor` tells whether it makes them"
+                .into(),
+        )),
+        Some(driver) if lends(driver) => Some((
+            format!("it is bound to {driver}, and they are made by the host's own driver"),
+            format!("`optimus-vmm host release {}`, or take it out of what binds it at boot", own.address),
+        )),
+        Some(_) => None,
+    }
+}
+
 fn of(facts: &Facts, distribution: Distribution, display: &Display) -> Option<Verdict> {
     let own = &display.function;
     let what = format!("{} ({})", own.address, own.ids());
     let source = format!("{}, /sys/class/mdev_bus", function(own.address));
     if let Some(total) = display.virtual_functions.filter(|total| *total > 0) {
         let now = display.virtual_now.unwrap_or_default();
+        if now == 0
+            && let Some((why, fix)) = maker_missing(own)
+        {
+            return Some(
+                Verdict::note(
+                    format!("{what} could have SR-IOV, up to {total} virtual functions, but {why}"),
+                    source,
+                    "only `[igpu]` needs it",
+                )
+                .with_fix(fix),
+            );
+        }
         let made = if now > 0 { format!(", {now} made") } else { String::new() };
         return Some(
             Verdict::ok(

@@ -278,6 +278,20 @@ pub(super) const CASES: &[Case] = &[
     ),
     (&[], "folder sys/module/i915", "igpu", Severity::Note, &["kvmgt"]),
     (&[("8086:591b", "8086:0412")], "", "igpu", Severity::Note, &["older than Broadwell"]),
+    (
+        &[],
+        "attribute 00:02.0 sriov_totalvfs 7\nfolder sys/module/i915/parameters/max_vfs",
+        "igpu",
+        Severity::Ok,
+        &["SR-IOV: up to 7", "type = \"sriov\""],
+    ),
+    (
+        &[("i915", "vfio-pci")],
+        "attribute 00:02.0 sriov_totalvfs 7",
+        "igpu",
+        Severity::Note,
+        &["bound to vfio-pci", "host release 0000:00:02.0"],
+    ),
     // Memory and time.
     (
         &[],

@@ -65,7 +65,7 @@ fn each_laptop_is_told_what_matters() {
         ("gf72-8re", "gpu-functions", Severity::Ok, &["no audio function: laptops often"]),
         ("mx150-ultrabook", "gpu-group", Severity::Blocks, &["Wi-Fi", "0000:3c:00.0 (10ec:525a"]),
         ("strix-g814jz", "igpu", Severity::Note, &["offers no SR-IOV", "i915-sriov-dkms"]),
-        ("strix-g814jz-mux", "igpu", Severity::Ok, &["SR-IOV: up to 7"]),
+        ("strix-g814jz-mux", "igpu", Severity::Note, &["SR-IOV, up to 7", "no driver", "modprobe xe"]),
         ("strix-g814jz-mux", "screens", Severity::Warning, &["primary display"]),
         ("legion5-17ach6h", "igpu", Severity::Note, &["AMD's"]),
         ("legion5-17ach6h", "gpu-group", Severity::Ok, &["group 10: 0000:01:00.0 and 0000:01:00.1"]),
