@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod process;
 mod state;
+mod workplace;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::error::TpmError;
 use super::state::{STATE, State};
+use super::workplace::Workplace;
 use crate::programs;
 
 /// The authority's folder, in that of the state.
@@ -84,11 +85,7 @@ impl Maker {
     }
 
     fn try_to(&self, folder: &Path) -> Result<(), Failure> {
-        // A folder that is there may be alone on its file system.
-        let there = folder.is_dir();
-        let place = if there { Some(folder) } else { folder.parent() };
-        let place = place.ok_or_else(|| io::Error::other("its folder has no parent"))?;
-        let made = tempfile::Builder::new().prefix(".tpm-").tempdir_in(place)?;
+        let made = Workplace::new(folder)?;
         let authority = made.path().join(AUTHORITY);
         DirBuilder::new().mode(0o700).create(&authority)?;
         let settings = tempfile::tempdir()?;
@@ -126,12 +123,11 @@ impl Maker {
                 .find(|line| !line.is_empty() && !line.starts_with("Ending "));
             return Err(Failure::Cannot(format!("{status}: {}", last.unwrap_or("it says nothing"))));
         }
-        if there {
+        if folder.is_dir() {
             return take_in(made.path(), folder).map_err(Failure::from);
         }
         std::fs::rename(made.path(), folder)?;
-        // The name that it would remove is nobody's now.
-        let _ = made.keep();
+        made.keep();
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk, geteuid};
 
 use super::certificates::Maker;
 use super::error::TpmError;
+use super::workplace;
 
 /// The state of a TPM 2.0.
 pub(super) const STATE: &str = "tpm2-00.permall";
@@ -57,7 +58,10 @@ pub(super) fn look(folder: &Path) -> Result<State, TpmError> {
         if name == STATE {
             return unused(folder, State::There);
         }
-        empty &= name == LOCK;
+        empty &= name == LOCK || workplace::is_one(&name);
+    }
+    if workplace::is_busy(folder).map_err(failed)? {
+        return Err(TpmError::InUse { path: text(folder), holder: "a start that makes its TPM".into() });
     }
     if empty { unused(folder, State::Empty) } else { Err(TpmError::NoState { path: text(folder) }) }
 }
@@ -136,6 +140,9 @@ mod tests {
         assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(look(&folder).unwrap(), State::Empty);
         std::fs::write(folder.join(LOCK), "").unwrap();
+        assert_eq!(look(&folder).unwrap(), State::Empty);
+        // A start that was killed has left something there.
+        std::fs::create_dir(folder.join(".tpm-abcdef")).unwrap();
         assert_eq!(look(&folder).unwrap(), State::Empty);
         std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
         // A symbolic link stays one.
