@@ -23,6 +23,7 @@ pub mod shard;
 pub mod shell;
 pub mod toml;
 pub mod transcript;
+pub mod udev;
 pub mod uinput;
 pub mod usb;
 pub mod vbios;

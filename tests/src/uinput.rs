@@ -43,6 +43,7 @@ pub const TOUCH: u16 = 0x14a;
 pub const DOUBLETAP: u16 = 0x14d;
 
 const CREATE: c_ulong = 0x5501;
+const DESTROY: c_ulong = 0x5502;
 const SETUP: c_ulong = 0x405c_5503;
 const ABS_SETUP: c_ulong = 0x401c_5504;
 const SET_TYPE: c_ulong = 0x4004_5564;
@@ -164,6 +165,11 @@ impl Device {
         let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
         let node = node_of(&name)?;
         Ok(Self { file, node })
+    }
+
+    /// Pulls it out.
+    pub fn unplug(&self) -> Outcome {
+        call(&self.file, DESTROY, 0)
     }
 
     /// Its node in `/dev/input`.

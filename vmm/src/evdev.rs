@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `abi` | the kernel's interface |
 //! | `kinds` | what a device is, by what it can do |
+//! | `arrivals` | devices that have just come, whose links udev has not made yet |
 //! | `choice` | which devices are meant, and why one cannot be had |
 //! | `chord` | the keys that take the devices and give them back |
 //! | `touchpad` | fingers into motion, wheel and buttons |
@@ -20,6 +21,7 @@
 //! | `worker`, `grab` | the thread, and what others ask of it |
 
 mod abi;
+mod arrivals;
 mod choice;
 mod chord;
 mod device;

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::Source;
 use super::abi::Node;
+use super::arrivals::Identity;
 use super::kinds::{Abilities, Kind, Kinds, Unfit};
 
 /// Where the kernel's devices are.
@@ -178,31 +179,34 @@ pub(super) fn open(path: &Path) -> Result<Found, Unavailable> {
     Ok(Found { node, path: path.into(), name, kinds })
 }
 
-/// A node of the kernel's folder, as it was found: another device under the same name is another node.
-type Identity = (u64, u64);
-
 /// Nodes that one source has looked at and does not mean, so that they are not opened each time when a device comes.
 #[derive(Debug, Default)]
 pub(super) struct Known(Vec<Identity>);
 
-/// The devices that a source means and that are not `held` already, by their numbers. `known` is the source's own.
-pub(super) fn find(source: &Source, held: &[u64], known: &mut Known) -> Result<Vec<Found>, Unavailable> {
+/// The devices that a source means and that are not `held` already, by their numbers; one that is meant by its name, among `nodes`. `known` is the
+/// source's own.
+pub(super) fn find(
+    source: &Source,
+    held: &[u64],
+    known: &mut Known,
+    nodes: &[(PathBuf, Identity)],
+) -> Result<Vec<Found>, Unavailable> {
     match &source.choice {
         Choice::Path(path) => {
             let found = open(path)?;
             Ok(if held.contains(&found.node.number) { Vec::new() } else { vec![found] })
         }
         choice @ Choice::All { .. } => {
-            let (nodes, mut found, mut denied) = (nodes(), Vec::new(), None);
+            let (mut found, mut denied) = (Vec::new(), None);
             known.0.retain(|each| nodes.iter().any(|(_, identity)| identity == each));
             for (path, identity) in nodes {
-                if held.contains(&identity.0) || known.0.contains(&identity) {
+                if held.contains(&identity.0) || known.0.contains(identity) {
                     continue;
                 }
-                match open(&path) {
+                match open(path) {
                     Ok(each) if choice.is_meant(&each.name, each.node.id(), each.kinds) => found.push(each),
                     Ok(_) | Err(Unavailable::Unfit { .. } | Unavailable::Stranger(_)) => {
-                        known.0.push(identity)
+                        known.0.push(*identity)
                     }
                     Err(error @ Unavailable::Denied(_)) => denied = Some(error),
                     // It has gone meanwhile, or its driver has just come.
@@ -223,14 +227,14 @@ pub(super) fn find(source: &Source, held: &[u64], known: &mut Known) -> Result<V
 /// # Errors
 /// None of them can be had.
 pub fn look(source: &Source) -> Result<(), Unavailable> {
-    match find(source, &[], &mut Known::default())?.as_slice() {
+    match find(source, &[], &mut Known::default(), &nodes())?.as_slice() {
         [] => Err(Unavailable::Missing(source.choice.describe())),
         _ => Ok(()),
     }
 }
 
 /// All event devices, in the order of their numbers.
-fn nodes() -> Vec<(PathBuf, Identity)> {
+pub(super) fn nodes() -> Vec<(PathBuf, Identity)> {
     let Ok(entries) = std::fs::read_dir(FOLDER) else { return Vec::new() };
     let number = |name: &str| name.strip_prefix("event")?.parse::<u32>().ok();
     let mut all: Vec<_> = entries

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -15,7 +15,8 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Source;
 use super::abi::descriptor;
-use super::choice::{Choice, FOLDER, Known, Unavailable, find};
+use super::arrivals::{Arrivals, DATA, Identity};
+use super::choice::{Choice, FOLDER, Known, Unavailable, find, nodes};
 use super::device::{Device, Holder, Settled};
 use super::grab::{Shared, Status};
 use super::hands::Hands;
@@ -38,6 +39,10 @@ pub(super) struct Worker {
     hands: Hands,
     /// Changes of the folders in which devices come.
     folders: OwnedFd,
+    /// Devices that udev has not done with, while a section with a path has none.
+    arrivals: Arrivals,
+    /// The watch of udev's files, as long as there are such devices.
+    udev: Option<i32>,
     /// The guest sets LEDs.
     leds: Arc<EventFd>,
     /// What others were told last: each device, who has it, and who is to have it.
@@ -64,6 +69,8 @@ impl Worker {
             devices: Vec::new(),
             hands: Hands::new(input),
             folders: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
+            arrivals: Arrivals::default(),
+            udev: None,
             leds,
             told: Vec::new(),
         })
@@ -100,7 +107,8 @@ impl Worker {
     /// Sleeps until there is something to do.
     fn wait(&mut self) -> io::Result<Woken> {
         let room = self.hands.way().room();
-        let due = self.devices.iter().filter_map(Device::due).chain(self.hands.way().due()).min();
+        let due = self.devices.iter().filter_map(Device::due).chain(self.hands.way().due());
+        let due = due.chain(self.arrivals.due()).min();
         let left = due.map(|due| due.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let event = |event| PollFd::from_borrowed_fd(descriptor(event), PollFlags::IN);
@@ -157,6 +165,8 @@ impl Worker {
             // What has changed is found by looking.
             let mut changes = [0; 4096];
             while rustix::io::read(&self.folders, &mut changes).is_ok_and(|length| length > 0) {}
+        }
+        if woken.folders || self.arrivals.due().is_some_and(|due| now >= due) {
             self.discover(now);
         }
     }
@@ -180,6 +190,10 @@ impl Worker {
     /// Looks for devices that are meant and not open.
     fn discover(&mut self, now: Instant) {
         self.watch();
+        // Looked for once: one that comes meanwhile is for the next time.
+        let mut nodes = nodes();
+        self.await_udev(&nodes, now);
+        nodes.retain(|(_, identity)| !self.arrivals.has(*identity));
         for at in 0..self.sources.len() {
             let held: Vec<u64> = self.devices.iter().map(Device::number).collect();
             let Some(watched) = self.sources.get_mut(at) else { continue };
@@ -189,7 +203,7 @@ impl Worker {
             if is_path && self.devices.iter().any(|device| device.index == source.index) {
                 continue;
             }
-            match find(source, &held, known) {
+            match find(source, &held, known, &nodes) {
                 Ok(found) => {
                     *told = false;
                     for each in found {
@@ -215,6 +229,32 @@ impl Worker {
             }
         }
         self.settle(now);
+    }
+
+    /// Finds the devices that udev has not done with, if one of them may be that of a section with a path.
+    fn await_udev(&mut self, nodes: &[(PathBuf, Identity)], now: Instant) {
+        let lacks = |watched: &Watched| {
+            matches!(watched.source.choice, Choice::Path(_))
+                && !self.devices.iter().any(|device| device.index == watched.source.index)
+        };
+        let identities = || nodes.iter().map(|(_, identity)| *identity);
+        let mut arrivals = Arrivals::default();
+        if self.sources.iter().any(lacks) {
+            arrivals = std::mem::take(&mut self.arrivals);
+            arrivals.look(identities(), now);
+            if arrivals.due().is_some() && self.udev.is_none() {
+                self.udev = inotify::add_watch(&self.folders, DATA, CHANGES).ok();
+                // One may have been done with before.
+                arrivals.look(identities(), now);
+            }
+        }
+        if arrivals.due().is_none()
+            && let Some(udev) = self.udev.take()
+        {
+            // Fails when the folder itself is gone.
+            let _ = inotify::remove_watch(&self.folders, udev);
+        }
+        self.arrivals = arrivals;
     }
 
     /// Watches the folders in which devices come. Those of links are removed with the last link, and made with the first.

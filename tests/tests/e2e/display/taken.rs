@@ -8,6 +8,7 @@ use tests::machine::{Kernel, Machine};
 use tests::program;
 use tests::qmp::Qmp;
 use tests::run::{Options, Running};
+use tests::udev::Udev;
 use tests::uinput::{
     ABS, BTN_LEFT, DOUBLETAP, Device, FINGER, KEY, KEYBOARD, Listener, MOUSE, MT_ID, MT_SLOT, MT_X, MT_Y,
     REL, TOUCH, TOUCHPAD,
@@ -36,6 +37,7 @@ const REPLUGS: usize = 100;
 
 /// The devices of the host, and who listens to them there.
 pub(super) struct Desk {
+    udev: Udev,
     keyboard: Device,
     mouse: Device,
     touchpad: Device,
@@ -43,16 +45,20 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new() -> Outcome<Self> {
-        let (keyboard, mouse) = (Device::plug(KEYBOARD)?, Device::plug(MOUSE)?);
+        let (udev, keyboard, mouse) = (Udev::new()?, Device::plug(KEYBOARD)?, Device::plug(MOUSE)?);
         link(mouse.node())?;
-        Ok(Self { keyboard, mouse, touchpad: Device::plug(TOUCHPAD)? })
+        let touchpad = Device::plug(TOUCHPAD)?;
+        for device in [&keyboard, &mouse, &touchpad] {
+            udev.knows(device.node())?;
+        }
+        Ok(Self { udev, keyboard, mouse, touchpad })
     }
 
-    /// The sections of a machine that takes them.
+    /// The sections of a machine that takes them. Two mean the mouse, and the one with its link has it.
     pub(super) fn sections() -> String {
         format!(
-            "[[evdev]]\nmatch = \"{}\"\n[[evdev]]\ndevice = \"{LINK}\"\n[[evdev]]\nmatch = \"optimus*\"\nkind = \"touchpad\"\n",
-            KEYBOARD.name
+            "[[evdev]]\nmatch = \"{}\"\n[[evdev]]\ndevice = \"{LINK}\"\n[[evdev]]\nmatch = \"optimus*\"\nkind = \"touchpad\"\n[[evdev]]\nmatch = \"{}\"\n",
+            KEYBOARD.name, MOUSE.name
         )
     }
 
@@ -168,10 +174,20 @@ impl Desk {
     fn replugged(&mut self, running: &mut Running, control: &mut Qmp) -> Outcome {
         for _ in 0..REPLUGS {
             std::fs::remove_file(LINK)?;
-            self.mouse = Device::plug(MOUSE)?;
+            self.udev.forgets(self.mouse.node())?;
+            self.mouse.unplug()?;
             await_holders(control, "guest", 2)?;
+            self.mouse = Device::plug(MOUSE)?;
+            // Not by its name, before udev has made its link.
             link(self.mouse.node())?;
+            self.udev.knows(self.mouse.node())?;
             await_holders(control, "guest", 3)?;
+            let answer = control.execute("query-evdev")?;
+            let paths = answer["devices"].as_array().into_iter().flatten();
+            ensure(
+                paths.filter(|device| device["path"] == LINK).count() == 1,
+                format!("the mouse is not taken by its link: {answer}"),
+            )?;
         }
         self.mouse.report(&[(REL, 0, 23)])?;
         running.expect(r"\(REL_X\), value 23\b")?;
