@@ -5,9 +5,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant, SystemTime};
 
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::GuestRam;
 use crate::bus::BusDevice;
 use crate::interrupt::IrqLine;
 use crate::memory::{HostMemory, WindowMapper};
+use crate::pci::{PciFunction, Space};
 use crate::time::{Alarm, Clock};
 
 /// Keeps what is written.
@@ -53,6 +57,36 @@ pub(crate) fn logged(act: impl FnOnce()) -> String {
     act();
     LOG.set(None);
     String::from_utf8(log.take()).unwrap()
+}
+
+/// Guest memory, as tests put data there and get it back.
+pub(crate) trait Memory {
+    /// All of it.
+    fn ram(&self) -> &GuestRam;
+
+    fn put(&self, at: u64, data: &[u8]) {
+        self.ram().write_slice(data, GuestAddress(at)).unwrap();
+    }
+    fn get(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut data = vec![0; len];
+        self.ram().read_slice(&mut data, GuestAddress(at)).unwrap();
+        data
+    }
+    fn get_u32(&self, at: u64) -> u32 {
+        self.ram().read_obj(GuestAddress(at)).unwrap()
+    }
+}
+
+impl Memory for GuestRam {
+    fn ram(&self) -> &GuestRam {
+        self
+    }
+}
+
+/// What a function decodes in memory from this address on.
+pub(crate) fn memory_at(function: &dyn PciFunction, base: u64) -> Arc<dyn BusDevice> {
+    let mut regions = function.regions().into_iter();
+    regions.find(|region| region.space == Space::Memory && region.range.base() == base).unwrap().device
 }
 
 /// An interrupt line that counts its rising edges.

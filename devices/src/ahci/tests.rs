@@ -13,7 +13,7 @@ mod registers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::*;
 use crate::atapi::Medium;
@@ -22,7 +22,7 @@ use crate::interrupt::MsiMessage;
 use crate::pci::PciFunction;
 use crate::pci::config::reg;
 use crate::pci::msix::testing::FakeAllocator;
-use crate::test_support::Line;
+use crate::test_support::{Line, Memory};
 
 const ABAR_AT: u32 = 0xc000_0000;
 const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_1000, data: 0x41 };
@@ -68,6 +68,12 @@ fn bench() -> Bench {
     with(Pattern::new(1000))
 }
 
+impl Memory for Bench {
+    fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+}
+
 impl Bench {
     fn read(&self, offset: u64) -> u32 {
         let mut data = [0; 4];
@@ -89,20 +95,6 @@ impl Bench {
 
     fn set_port(&self, port: usize, register: u64, value: u32) {
         self.write(super::registers::PORT_BASE + port as u64 * super::registers::PORT_SIZE + register, value);
-    }
-
-    fn put(&self, at: u64, data: &[u8]) {
-        self.ram.write_slice(data, GuestAddress(at)).unwrap();
-    }
-
-    fn get(&self, at: u64, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        self.ram.read_slice(&mut data, GuestAddress(at)).unwrap();
-        data
-    }
-
-    fn get_u32(&self, at: u64) -> u32 {
-        u32::from_le_bytes(self.get(at, 4).try_into().unwrap())
     }
 
     /// Sets a port up as drivers do, with interrupts.

@@ -10,7 +10,7 @@ mod time;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::*;
 use crate::audio::{Frame, Report};
@@ -18,7 +18,7 @@ use crate::interrupt::MsiMessage;
 use crate::pci::PciFunction;
 use crate::pci::config::reg;
 use crate::pci::msix::testing::FakeAllocator;
-use crate::test_support::{Line, TestClock};
+use crate::test_support::{Line, Memory, TestClock};
 
 const BAR_AT: u32 = 0xc000_0000;
 const RAM: u64 = 0x40_0000;
@@ -115,6 +115,12 @@ fn bench() -> Bench {
     bench
 }
 
+impl Memory for Bench {
+    fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+}
+
 impl Bench {
     fn bytes(&self, offset: u64, data: &mut [u8]) {
         self.function.regions()[0].device.read(offset, data);
@@ -152,20 +158,6 @@ impl Bench {
 
     fn write32(&self, offset: u64, value: u32) {
         self.write(offset, &value.to_le_bytes());
-    }
-
-    fn put(&self, at: u64, data: &[u8]) {
-        self.ram.write_slice(data, GuestAddress(at)).unwrap();
-    }
-
-    fn get(&self, at: u64, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        self.ram.read_slice(&mut data, GuestAddress(at)).unwrap();
-        data
-    }
-
-    fn get32(&self, at: u64) -> u32 {
-        u32::from_le_bytes(self.get(at, 4).try_into().unwrap())
     }
 
     /// What the thread does at a time.

@@ -53,8 +53,8 @@ fn linux_verb(bench: &Bench, node: u32, verb: u32) -> u32 {
     assert!(!bench.line.is_high());
     let at = bench.read16(0x58);
     let entry = RIRB + 8 * u64::from(at);
-    assert_eq!(bench.get32(entry + 4), 0, "codec 0, and not unsolicited");
-    bench.get32(entry)
+    assert_eq!(bench.get_u32(entry + 4), 0, "codec 0, and not unsolicited");
+    bench.get_u32(entry)
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn linux_plays_by_rings_held_starts_and_positions_in_memory() {
         // What azx_position_ok() checks: neither early nor late.
         let wall = bench.read32(0x30).wrapping_sub(began);
         assert!(wall >= period * 240_000 && wall < period * 240_000 + 24_000, "{period}: {wall}");
-        let position = bench.get32(POSITIONS + 8 * OUT);
+        let position = bench.get_u32(POSITIONS + 8 * OUT);
         assert!(position < 7680 && position % 1920 < 96 * 2, "{position}");
         assert_eq!(position, bench.position(OUT));
         assert_eq!(position, bench.read32(0x2084 + 0x20 * OUT));

@@ -16,8 +16,8 @@ use crate::interrupt::MsiMessage;
 use crate::nvme::{Identity, Nvme};
 use crate::pci::endpoint::Endpoint;
 use crate::pci::msix::testing::FakeAllocator;
-use crate::pci::{PciFunction, Placement, Space};
-use crate::test_support::{Line, read_u32};
+use crate::pci::{PciFunction, Placement};
+use crate::test_support::{Line, Memory, memory_at, read_u32};
 
 /// Where the admin queues are; the pair of I/O queues with identifier n is 0x4000 × n behind.
 pub(super) const ASQ: u64 = 0x1_0000;
@@ -140,13 +140,7 @@ impl Host {
         let _ = function.config_write(0x10, &(BAR as u32).to_le_bytes());
         let _ = function.config_write(0x20, &(BAR as u32 + 0x10_0000).to_le_bytes());
         let _ = function.config_write(4, &[6, 0]);
-        let find = |base: u64| {
-            let regions = function.regions();
-            let region =
-                regions.iter().find(|region| region.space == Space::Memory && region.range.base() == base);
-            Arc::clone(&region.unwrap().device)
-        };
-        let (bar, msix) = (find(BAR), find(BAR + 0x10_0000));
+        let [bar, msix] = [BAR, BAR + 0x10_0000].map(|base| memory_at(function.as_ref(), base));
         let pairs = (0..=QUEUES).map(|_| Pair { phase: true, ..Pair::default() }).collect();
         Self { file, function, bar, msix, ram, vectors, line, pairs, next_id: 0x100 }
     }
@@ -342,9 +336,7 @@ impl Host {
     }
 
     pub(super) fn bytes(&self, address: u64, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        self.ram.read_slice(&mut data, GuestAddress(address)).unwrap();
-        data
+        self.ram.get(address, len)
     }
 
     /// What the image has, by another way.

@@ -10,8 +10,8 @@ use crate::input::{Buttons, Key};
 use crate::interrupt::MsiMessage;
 use crate::pci::endpoint::Endpoint;
 use crate::pci::msix::testing::FakeAllocator;
-use crate::pci::{PciFunction, Placement, Space};
-use crate::test_support::{Line, read_u32};
+use crate::pci::{PciFunction, Placement};
+use crate::test_support::{Line, Memory, memory_at, read_u32};
 use crate::usb::device::UsbDevice;
 use crate::usb::hid::{Keyboard, Mouse, Tablet};
 use crate::usb::xhci::Xhci;
@@ -96,13 +96,7 @@ impl Driver {
         let _ = function.config_write(0x10, &(BAR as u32).to_le_bytes());
         let _ = function.config_write(0x20, &(BAR as u32 + 0x10_0000).to_le_bytes());
         let _ = function.config_write(4, &[6, 0]);
-        let find = |base: u64| {
-            let regions = function.regions();
-            let region =
-                regions.iter().find(|region| region.space == Space::Memory && region.range.base() == base);
-            Arc::clone(&region.unwrap().device)
-        };
-        let (bar, msix) = (find(BAR), find(BAR + 0x10_0000));
+        let [bar, msix] = [BAR, BAR + 0x10_0000].map(|base| memory_at(function.as_ref(), base));
         Self {
             function,
             bar,
@@ -305,9 +299,7 @@ impl Driver {
             }
             _ => 0,
         };
-        let mut data = vec![0; (length - left) as usize];
-        self.ram.read_slice(&mut data, GuestAddress(BUFFER)).unwrap();
-        Ok(data)
+        Ok(self.ram.get(BUFFER, (length - left) as usize))
     }
 
     /// A control transfer without data: the completion code.

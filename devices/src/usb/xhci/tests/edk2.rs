@@ -5,6 +5,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::driver::*;
 use crate::input::Key;
+use crate::test_support::Memory;
 
 /// A control transfer with an event for each stage: events, and the data.
 fn control(driver: &mut Driver, slot: u32, ring: &mut Queue, setup: [u8; 8]) -> (Vec<Event>, Vec<u8>) {
@@ -18,9 +19,7 @@ fn control(driver: &mut Driver, slot: u32, ring: &mut Queue, setup: [u8; 8]) -> 
     ring.put(&driver.ram, 0, 0, 4 << 10 | IOC | (1 - to_host) << 16);
     driver.set(0x2000 + u64::from(slot) * 4, 1);
     let events = driver.all();
-    let mut data = vec![0; length as usize];
-    driver.ram.read_slice(&mut data, GuestAddress(BUFFER)).unwrap();
-    (events, data)
+    (events, driver.ram.get(BUFFER, length as usize))
 }
 
 #[test]

@@ -4,6 +4,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::driver::*;
 use crate::pci::PciFunction;
+use crate::test_support::Memory;
 
 #[test]
 fn events_that_find_no_room_wait_and_none_is_lost() {
@@ -192,11 +193,7 @@ fn a_descriptor_of_several_buffers_is_one_transfer() {
     assert!(data.event_data);
     assert_eq!((data.parameter, data.length, data.code), (0x1122_3344_5566_7788, 34, 13));
     assert_eq!((events[1].parameter, events[1].code), (status, 1));
-    let bytes = |at: u64, len: usize| {
-        let mut data = vec![0; len];
-        ram.read_slice(&mut data, GuestAddress(at)).unwrap();
-        data
-    };
+    let bytes = |at: u64, len: usize| ram.get(at, len);
     assert_eq!(bytes(BUFFER, 8)[..4], [9, 2, 34, 0]);
     assert_eq!(bytes(BUFFER + 0x1000, 16)[1], 9, "the interface's descriptor has begun before");
     assert_eq!(bytes(BUFFER + 0x2000, 11)[3..], [7, 5, 0x81, 3, 8, 0, 1, 0]);
