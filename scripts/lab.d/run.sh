@@ -186,7 +186,8 @@ machine_arguments() {
             -device ati-vga,bus=lab-gpu,addr=0.0,multifunction=on
             -device intel-hda,bus=lab-gpu,addr=0.1
             -device pcie-root-port,id=lab-edu,addr=11.0,chassis=17,slot=17
-            -device edu,bus=lab-edu
+            # It reaches beyond the first 256 MiB, where BARs are.
+            -device edu,bus=lab-edu,dma_mask=0xffffffffff
             -device pcie-root-port,id=lab-nic,addr=12.0,chassis=18,slot=18
             -netdev "user,id=lab-net,restrict=on,$echo"
             -device e1000e,bus=lab-nic,netdev=lab-net
