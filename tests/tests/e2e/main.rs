@@ -122,12 +122,12 @@ fn main() -> std::process::ExitCode {
         nvme::SCENARIOS,
         trouble::SCENARIOS,
         net::kernel::SCENARIOS,
-        tpm::SCENARIOS,
         kill::SCENARIOS,
         debian::SCENARIOS,
         vrom::SCENARIOS,
         battery::SCENARIOS,
         igpu::SCENARIOS,
+        &tpm::scenarios(),
         &display::scenarios(),
         &passthrough::scenarios(),
     ]

@@ -1,4 +1,8 @@
-//! A TPM by swtpm(8), with Linux' driver and tpm2-tools in the guest.
+//! A TPM by swtpm(8), or the host's, with Linux' driver and tpm2-tools in the guest.
+
+mod certificates;
+mod lent;
+mod menu;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -11,7 +15,12 @@ use tests::{Outcome, binary, ensure};
 
 use crate::{Scenario, by_hand, scenario};
 
-pub(crate) const SCENARIOS: &[Scenario] = &[
+/// The scenarios of all files here.
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    [SCENARIOS, certificates::SCENARIOS, lent::SCENARIOS, menu::SCENARIOS].concat()
+}
+
+const SCENARIOS: &[Scenario] = &[
     scenario("what_ovmf_measures_is_in_its_log", 25, || logged(Firmware::USUAL)),
     scenario("a_tpm_that_is_killed_comes_back_at_the_reset", 30, killed),
     by_hand("keys_sealed_to_what_ovmf_measures_open_again", sealed),
