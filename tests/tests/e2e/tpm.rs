@@ -28,7 +28,7 @@ const SCENARIOS: &[Scenario] = &[
     by_hand("the_guest_has_its_tpm_cleared", cleared),
 ];
 
-/// Certificates take minutes on a machine that is emulated.
+/// Certificates take some seconds more for each new TPM.
 const SECTION: &str = "[tpm]\ncertificates = false\n";
 
 /// Lines such as `  0 : 0x0123…`, of pcrread and of eventlog, below `sha256:`.

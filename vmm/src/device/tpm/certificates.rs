@@ -123,7 +123,8 @@ impl Maker {
                 .find(|line| !line.is_empty() && !line.starts_with("Ending "));
             return Err(Failure::Cannot(format!("{status}: {}", last.unwrap_or("it says nothing"))));
         }
-        if folder.is_dir() {
+        // As it was found: a folder that another start has made meanwhile has a TPM, which may run.
+        if made.is_within() {
             return take_in(made.path(), folder).map_err(Failure::from);
         }
         std::fs::rename(made.path(), folder)?;

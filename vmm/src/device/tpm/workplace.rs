@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,11 +12,14 @@ use tempfile::TempDir;
 
 /// How its name begins, within a folder that is prepared for the state.
 const WITHIN: &str = ".tpm-";
+/// Attempts to have one that no other start removes.
+const ATTEMPTS: usize = 16;
 
 /// A folder of one's own.
 #[derive(Debug)]
 pub(super) struct Workplace {
     folder: TempDir,
+    within: bool,
     /// Held until the folder is gone, or has its place.
     _lock: Option<File>,
 }
@@ -26,19 +30,37 @@ impl Workplace {
     /// # Errors
     /// There can be none.
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
-        let (place, prefix) = if folder.is_dir() { (folder, WITHIN.into()) } else { beside(folder)? };
+        let within = folder.is_dir();
+        let (place, prefix) = if within { (folder, WITHIN.into()) } else { beside(folder)? };
         for left in left(place, &prefix)? {
             // One that is not empty again at once, by a program that has outlived its start, is in nobody's way.
-            if lock(&left).is_ok()
+            if let Ok(_held) = lock(&left)
                 && let Err(error) = std::fs::remove_dir_all(&left)
             {
                 tracing::debug!("tpm: {} is left behind: {error}", left.display());
             }
         }
-        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(place)?;
-        // Without locks, as on some network file systems, nothing that is left is ever removed.
-        let lock = lock(folder.path()).ok();
-        Ok(Self { folder, _lock: lock })
+        for _ in 0..ATTEMPTS {
+            let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(place)?;
+            match lock(folder.path()) {
+                Ok(lock) if lock.metadata()?.nlink() > 0 => {
+                    return Ok(Self { folder, within, _lock: Some(lock) });
+                }
+                // Another start has found it before it was locked, and takes it for one that was left.
+                Ok(_) => (),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound) => {
+                    ()
+                }
+                // Without locks, as on some network file systems, nothing that is left is ever removed.
+                Err(_) => return Ok(Self { folder, within, _lock: None }),
+            }
+        }
+        Err(io::Error::other("others remove its folder again and again"))
+    }
+
+    /// Whether it is within the folder of the state, which was there before it.
+    pub(super) fn is_within(&self) -> bool {
+        self.within
     }
 
     /// Where it is.
@@ -69,15 +91,21 @@ fn beside(folder: &Path) -> io::Result<(&Path, String)> {
 
 /// What is there of others.
 fn left(place: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
-    let is_left = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(prefix));
     let mut all = Vec::new();
     for entry in std::fs::read_dir(place)? {
         let entry = entry?;
-        if is_left(&entry.file_name()) && entry.file_type()?.is_dir() {
+        if is_named(&entry.file_name(), prefix) && entry.file_type()?.is_dir() {
             all.push(entry.path());
         }
     }
     Ok(all)
+}
+
+/// Whether a name is one of those that `tempfile` makes. A copy that the user has named alike is not.
+fn is_named(name: &OsStr, prefix: &str) -> bool {
+    name.to_str()
+        .and_then(|name| name.strip_prefix(prefix))
+        .is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn lock(folder: &Path) -> io::Result<File> {
@@ -88,7 +116,7 @@ fn lock(folder: &Path) -> io::Result<File> {
 
 /// Whether an entry of a prepared folder is a workplace, left behind or in use.
 pub(super) fn is_one(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with(WITHIN))
+    is_named(name, WITHIN)
 }
 
 /// Whether somebody makes a TPM in a folder that is prepared for its state.
@@ -127,7 +155,7 @@ mod tests {
             assert_eq!(is_busy(&prepared).unwrap(), folder == &prepared);
             drop(other);
             // The kernel ends a lock with its process, and nobody removes the folder.
-            let Workplace { folder: kept, _lock: lock } = works;
+            let Workplace { folder: kept, within: _, _lock: lock } = works;
             let _ = kept.keep();
             drop(lock);
             assert!(path.exists() && !is_busy(&prepared).unwrap());
@@ -138,10 +166,11 @@ mod tests {
         // Another machine's is not touched, nor what only looks like one.
         let other = place.path().join(".vm_TPM2.tpm-abcdef");
         std::fs::create_dir(&other).unwrap();
-        std::fs::write(place.path().join(".vm_TPM.tpm-file"), "").unwrap();
+        std::fs::write(place.path().join(".vm_TPM.tpm-file12"), "").unwrap();
+        std::fs::create_dir(place.path().join(".vm_TPM.tpm-backup1")).unwrap();
         drop(Workplace::new(&place.path().join("vm_TPM")).unwrap());
-        let expected =
-            [".vm_TPM.tpm-file", ".vm_TPM2.tpm-abcdef", "prepared"].map(|name| place.path().join(name));
+        let expected = [".vm_TPM.tpm-backup1", ".vm_TPM.tpm-file12", ".vm_TPM2.tpm-abcdef", "prepared"]
+            .map(|name| place.path().join(name));
         assert_eq!(names(place.path()), expected);
     }
 }
