@@ -47,9 +47,8 @@ impl Workplace {
                     return Ok(Self { folder, within, _lock: Some(lock) });
                 }
                 // Another start has found it before it was locked, and takes it for one that was left.
-                Ok(_) => (),
+                Ok(_) => {}
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound) => {
-                    ()
                 }
                 // Without locks, as on some network file systems, nothing that is left is ever removed.
                 Err(_) => return Ok(Self { folder, within, _lock: None }),
