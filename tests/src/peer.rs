@@ -80,10 +80,16 @@ pub fn arguments(machine: &Machine, serial: &str) -> Outcome<Vec<OsString>> {
         .sections
         .lines()
         .filter_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"')?.split_once(':'));
-    for (index, (vendor, product)) in ids.enumerate() {
-        if index == 0 {
-            option("-device", "qemu-xhci,id=xhci".into());
-        }
+    let ids: Vec<_> = ids.collect();
+    let emulated = machine.sections.lines().any(|line| line == "[usb]");
+    if emulated || !ids.is_empty() {
+        option("-device", "qemu-xhci,id=xhci".into());
+    }
+    if emulated {
+        option("-device", "usb-kbd,bus=xhci.0".into());
+        option("-device", "usb-tablet,bus=xhci.0".into());
+    }
+    for (vendor, product) in ids {
         option("-device", format!("usb-host,bus=xhci.0,vendorid=0x{vendor},productid=0x{product}"));
     }
     // After those that want an address of their own.

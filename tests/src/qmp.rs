@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Outcome;
 
@@ -46,7 +46,17 @@ impl Qmp {
 
     /// Executes a command without arguments; what it returns. Events on the way are dropped.
     pub fn execute(&mut self, command: &str) -> Outcome<Value> {
-        writeln!(self.stream.get_mut(), "{{\"execute\":\"{command}\"}}")?;
+        self.send(&json!({ "execute": command }))?;
+        self.answer(command)
+    }
+
+    /// Sends a command, and does not wait for its [`Self::answer`].
+    pub fn send(&mut self, command: &Value) -> Outcome {
+        Ok(writeln!(self.stream.get_mut(), "{command}")?)
+    }
+
+    /// What the command that was sent returns. Events on the way are dropped.
+    pub fn answer(&mut self, command: &str) -> Outcome<Value> {
         loop {
             let message = self.hear()?;
             if let Some(error) = message.get("error") {

@@ -218,6 +218,11 @@ impl Running {
         self.serial.send(text)
     }
 
+    /// The next bytes on its serial port ([`Transcript::next`]).
+    pub fn next_bytes(&mut self, limit: Duration) -> Outcome<Option<Vec<u8>>> {
+        self.serial.next(limit)
+    }
+
     /// Runs a command in the guest's shell (`test=shell`), which must succeed; what it prints.
     pub fn shell(&mut self, command: &str) -> Outcome<String> {
         // The echo of what is typed has no such marks.

@@ -1,6 +1,6 @@
 //! What a guest prints on its serial port, while it prints it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -73,6 +73,28 @@ impl Transcript {
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(Duration::from_secs(10)))?;
         Ok(stream.write_all(text.as_bytes())?)
+    }
+
+    /// Waits for the next bytes behind all that there were, and takes them at once. None: there were none for so long.
+    pub fn next(&mut self, limit: Duration) -> Outcome<Option<Vec<u8>>> {
+        let Source::Socket { stream: Some(stream), .. } = &mut self.source else {
+            return Err(
+                "the serial port is not connected to anything that tells at once what it prints".into()
+            );
+        };
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(limit))?;
+        let mut block = [0; 4096];
+        let count = match stream.read(&mut block) {
+            Ok(0) => return Err("the machine has closed its serial port".into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let new = block.get(..count).unwrap_or_default();
+        self.text.extend(new);
+        self.cursor = self.text.len();
+        Ok(Some(new.to_vec()))
     }
 
     /// Looks once for a pattern behind what was found before. Gives the match's groups.

@@ -36,6 +36,7 @@ mod tpm;
 mod trouble;
 mod tuning;
 mod usb;
+mod used;
 mod vrom;
 
 use std::io::Write;

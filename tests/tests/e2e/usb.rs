@@ -1,5 +1,7 @@
 //! A USB disk of the host, QEMU's, in the guest: what is read and written, and what is left when it is unplugged and when the machine ends.
 
+mod events;
+
 use std::fs;
 use std::io::Write;
 use std::time::Instant;
@@ -19,6 +21,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     by_hand("usb_soak_replugs", || lent(100)),
     by_hand("usb_stick_boots_through_ovmf", boots),
     by_hand("usb_disk_speed", speed),
+    by_hand("usb_events_beside_qemu", events::compare),
 ];
 
 /// Bytes that are compared.
@@ -44,6 +47,19 @@ fn machine() -> Outcome<Machine> {
 
 /// Starts it, with the driver of USB disks.
 fn start(machine: &Machine, options: Options, seconds: u64) -> Outcome<Running> {
+    let mut running = start_drivers(machine, options, seconds)?;
+    for command in [
+        "here() { until d=$(ls /sys/block | grep '^sd') && [ -e /dev/$d ]; do sleep 0.2; done; d=/dev/$d; }",
+        "gone() { while ls /sys/block | grep -q '^sd'; do sleep 0.2; done; }",
+        "here",
+    ] {
+        running.shell(command)?;
+    }
+    Ok(running)
+}
+
+/// Starts it, with the drivers of USB devices.
+fn start_drivers(machine: &Machine, options: Options, seconds: u64) -> Outcome<Running> {
     let mut running = machine.start(&Options { interactive: true, ..options.within(seconds) })?;
     running.expect("L2-USERSPACE-UP")?;
     for command in [
@@ -53,9 +69,6 @@ fn start(machine: &Machine, options: Options, seconds: u64) -> Outcome<Running> 
         "ln -s /tools/lib/ld-linux-x86-64.so.2 /lib64/",
         "export LD_LIBRARY_PATH=/tools/lib PATH=$PATH:/tools/bin",
         "for m in /tools/usb/*; do insmod $m 2>/dev/null; done; true",
-        "here() { until d=$(ls /sys/block | grep '^sd') && [ -e /dev/$d ]; do sleep 0.2; done; d=/dev/$d; }",
-        "gone() { while ls /sys/block | grep -q '^sd'; do sleep 0.2; done; }",
-        "here",
     ] {
         running.shell(command)?;
     }
