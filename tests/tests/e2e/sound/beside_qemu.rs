@@ -71,7 +71,11 @@ fn latencies(played: &[Frame], captured: &Captured, marks: &[Mark]) -> Vec<f64> 
     let came = captured.frames();
     let late = |(frame, time): &Mark| {
         let stretch = played.get(*frame..frame + 4)?;
-        let at = came.windows(4).position(|there| there == stretch)?;
+        // It is not looked for in minutes of silence.
+        let sent = UNIX_EPOCH + Duration::try_from_secs_f64(*time).ok()?;
+        let soon = captured.between(sent - Duration::from_secs(1), sent + Duration::from_secs(3));
+        let from = soon.start;
+        let at = from + came.get(soon)?.windows(4).position(|there| there == stretch)?;
         let arrived = captured.arrival(at)?.duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
         Some((arrived - time) * 1000.0)
     };

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -67,6 +68,18 @@ impl Captured {
 
     pub(super) fn frames(&self) -> Vec<Frame> {
         frames(&self.data)
+    }
+
+    /// The frames that came between two times, in whole pieces.
+    pub(super) fn between(&self, from: SystemTime, to: SystemTime) -> Range<usize> {
+        let before = |limit: SystemTime| {
+            let piece = self.arrivals.partition_point(|(_, time)| *time < limit);
+            piece
+                .checked_sub(1)
+                .and_then(|last| self.arrivals.get(last))
+                .map_or(0, |(bytes, _)| bytes / FRAME)
+        };
+        before(from)..before(to)
     }
 
     /// When the frame of this number had come.
