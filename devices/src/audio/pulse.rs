@@ -183,7 +183,13 @@ impl Source for Microphone {
         let most = 4 * aim;
         self.begun |= self.frames.slots() >= aim;
         // What has piled up while nobody read is old.
-        while self.frames.slots() > most.max(aim + frames.len()) && self.frames.pop().is_ok() {}
+        let mut old = 0;
+        while self.frames.slots() > most.max(aim + frames.len()) && self.frames.pop().is_ok() {
+            old += 1;
+        }
+        if old > 0 {
+            self.thread.shared.monitor.dropped(old);
+        }
         for frame in frames {
             let recorded = self.begun.then(|| self.frames.pop().ok()).flatten();
             if self.begun && recorded.is_none() {

@@ -336,6 +336,16 @@ fn a_guest_records_while_it_wants_to_and_no_longer() {
     microphone.read(&mut frames);
     assert_eq!((frames[99], frames[100]), ([1000, -1000], [0, 0]));
     assert_eq!(monitor.report().underruns, 1);
+    // What nobody has read in time, beyond four times what is to wait, is left out and told of.
+    assert_eq!(monitor.report().dropped, 0);
+    let bytes: Vec<u8> = numbered(1001..7001).into_iter().flatten().flat_map(i32::to_le_bytes).collect();
+    write_memblock(server.out(), 9, &bytes, 0).unwrap();
+    server.out().flush().unwrap();
+    while microphone.frames.slots() < 6000 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    microphone.read(&mut frames[..1]);
+    assert_eq!((frames[0], monitor.report().dropped), ([3161, -3161], 6000 - 4 * 960));
     microphone.stop();
     assert_eq!(server.command().1, Command::DeleteRecordStream(9));
 }
