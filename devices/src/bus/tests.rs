@@ -1,3 +1,5 @@
+//! Who answers an access: at the ends of devices, where nobody is, where ranges overlap; and that the flat map is what the rule says.
+
 use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! `[[usb_device]]`: what sections mean, what `plan` says of them, and what is refused before the start.
+
 use std::path::Path;
 
 use super::UsbHost;
