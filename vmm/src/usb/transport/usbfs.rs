@@ -307,86 +307,74 @@ struct Open<T: EndpointType, D: EndpointDirection> {
     interface: u8,
 }
 
-impl<T, D> Open<T, D>
-where
-    T: BulkOrInterrupt + 'static,
-    D: EndpointDirection + 'static,
-    Self: Pipe,
-{
+/// What the two directions do otherwise.
+trait Way: EndpointDirection + 'static {
+    /// The buffer for a transfer of this direction, to an endpoint with packets of so many bytes.
+    fn buffer(transfer: Transfer, packet: usize) -> Option<Buffer>;
+    /// What has come, and the bytes that the device took.
+    fn moved(completion: Completion) -> (Vec<u8>, usize);
+}
+
+impl Way for In {
+    fn buffer(transfer: Transfer, packet: usize) -> Option<Buffer> {
+        let Transfer::In { length } = transfer else { return None };
+        // Whole packets, or the kernel would take one that is too long for babble of the device's.
+        Some(Buffer::new(length.max(1).next_multiple_of(packet)))
+    }
+
+    fn moved(completion: Completion) -> (Vec<u8>, usize) {
+        (completion.buffer.into_vec(), 0)
+    }
+}
+
+impl Way for Out {
+    fn buffer(transfer: Transfer, _: usize) -> Option<Buffer> {
+        let Transfer::Out { data } = transfer else { return None };
+        Some(Buffer::from(data))
+    }
+
+    fn moved(completion: Completion) -> (Vec<u8>, usize) {
+        (Vec::new(), completion.actual_len)
+    }
+}
+
+impl<T: BulkOrInterrupt + 'static, D: Way> Open<T, D> {
     fn at(interface: &Interface, address: u8) -> Result<Box<dyn Pipe>, HostError> {
         let endpoint = interface.endpoint::<T, D>(address)?;
         Ok(Box::new(Self { endpoint, interface: interface.interface_number() }))
     }
 }
 
-impl<T: BulkOrInterrupt, D: EndpointDirection> Open<T, D> {
-    fn next(&mut self, waker: &Waker) -> Option<Completion> {
+impl<T: BulkOrInterrupt + 'static, D: Way> Pipe for Open<T, D> {
+    fn interface(&self) -> u8 {
+        self.interface
+    }
+
+    fn submit(&mut self, transfer: Transfer) {
+        if let Some(buffer) = D::buffer(transfer, self.endpoint.max_packet_size()) {
+            self.endpoint.submit(buffer);
+        }
+    }
+
+    fn poll(&mut self, waker: &Waker) -> Option<Ended> {
         if self.endpoint.pending() == 0 {
             return None;
         }
-        match self.endpoint.poll_next_complete(&mut Context::from_waker(waker)) {
-            Poll::Ready(completion) => Some(completion),
-            Poll::Pending => None,
-        }
+        let Poll::Ready(completion) = self.endpoint.poll_next_complete(&mut Context::from_waker(waker))
+        else {
+            return None;
+        };
+        let result = completion.status.map_err(Failure::from);
+        let (data, taken) = D::moved(completion);
+        Some(Ended { result, data, taken })
     }
 
-    fn drained(&mut self, limit: Duration) -> bool {
+    fn cancel(&mut self) {
+        self.endpoint.cancel_all();
+    }
+
+    fn drain(&mut self, limit: Duration) -> bool {
         self.endpoint.pending() == 0 || self.endpoint.wait_next_complete(limit).is_some()
-    }
-}
-
-impl<T: BulkOrInterrupt> Pipe for Open<T, In> {
-    fn interface(&self) -> u8 {
-        self.interface
-    }
-
-    fn submit(&mut self, transfer: Transfer) {
-        let Transfer::In { length } = transfer else { return };
-        // Whole packets, or the kernel would take one that is too long for babble of the device's.
-        self.endpoint.submit(Buffer::new(length.max(1).next_multiple_of(self.endpoint.max_packet_size())));
-    }
-
-    fn poll(&mut self, waker: &Waker) -> Option<Ended> {
-        let completion = self.next(waker)?;
-        let result = completion.status.map_err(Failure::from);
-        Some(Ended { result, data: completion.buffer.into_vec(), taken: 0 })
-    }
-
-    fn cancel(&mut self) {
-        self.endpoint.cancel_all();
-    }
-
-    fn drain(&mut self, limit: Duration) -> bool {
-        self.drained(limit)
-    }
-
-    fn clear_halt(&mut self) -> Result<(), HostError> {
-        Ok(self.endpoint.clear_halt().wait()?)
-    }
-}
-
-impl<T: BulkOrInterrupt> Pipe for Open<T, Out> {
-    fn interface(&self) -> u8 {
-        self.interface
-    }
-
-    fn submit(&mut self, transfer: Transfer) {
-        let Transfer::Out { data } = transfer else { return };
-        self.endpoint.submit(Buffer::from(data));
-    }
-
-    fn poll(&mut self, waker: &Waker) -> Option<Ended> {
-        let completion = self.next(waker)?;
-        let result = completion.status.map_err(Failure::from);
-        Some(Ended { result, data: Vec::new(), taken: completion.actual_len })
-    }
-
-    fn cancel(&mut self) {
-        self.endpoint.cancel_all();
-    }
-
-    fn drain(&mut self, limit: Duration) -> bool {
-        self.drained(limit)
     }
 
     fn clear_halt(&mut self) -> Result<(), HostError> {
