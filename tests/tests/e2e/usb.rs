@@ -27,6 +27,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 /// Bytes that are compared.
 const SIZE: usize = 8 << 20;
 
+/// So many rounds of a soak pass from one use of fio to the next.
+const FIO_EVERY: u32 = 10;
+
 /// Each round's data differs.
 fn noise(seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
@@ -104,6 +107,9 @@ fn lent(replugs: u32) -> Outcome {
     ensure(disk.driver().as_deref() == Some("usbfs"), "the guest has the disk")?;
     let read = "dd if=$d bs=1M count=8 iflag=direct 2>/dev/null | sha256sum";
     for round in 0..replugs {
+        if round % FIO_EVERY == 0 {
+            verify(&mut running)?;
+        }
         let seen = running.shell(read)?;
         ensure(seen.starts_with(&wanted), format!("in round {round} the guest reads {seen}, not {wanted}"))?;
         running.shell("head -c 8388608 /dev/urandom >/tmp/new; dd if=/tmp/new of=$d bs=1M oflag=direct 2>/dev/null; sync")?;
@@ -130,6 +136,16 @@ fn lent(replugs: u32) -> Outcome {
     ensure(disk.driver().as_deref() == Some("usb-storage"), "the host's driver has the disk again")?;
     let left = hash(&node)?;
     ensure(left == wanted, format!("the host reads {left}, the guest has written {wanted}"))
+}
+
+/// fio writes behind what [`lent`] compares, reads meanwhile, and compares what it has written.
+fn verify(running: &mut Running) -> Outcome {
+    running
+        .shell(
+            "fio --filename=$d --direct=1 --ioengine=libaio --iodepth=8 --name=mixed --rw=randrw --bsrange=512-64k --offset=16M --size=6M \
+             --verify=crc32c --verify_fatal=1 --verify_dump=0 --end_fsync=1 --eta=never >/tmp/fio 2>&1 || { cat /tmp/fio; false; }",
+        )
+        .map(drop)
 }
 
 /// The firmware's driver reads a program from it.
