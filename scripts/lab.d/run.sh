@@ -181,6 +181,15 @@ machine_arguments() {
     fi
     if [[ -n $gpu ]]; then
         truncate -s 64M "$run/nvme.img" "$run/usb.img"
+        # The far end of the USB serial line, and a monitor of this QEMU, are for the emulated host itself: each is a socket
+        # whose two ends are both here, one of them behind a virtio-serial port.
+        for i in line qmp; do
+            machine+=(
+                -chardev "socket,id=lab-$i,path=$inside/run/$i,server=on,wait=off"
+                -chardev "socket,id=lab-$i-far,path=$inside/run/$i"
+                -device "virtserialport,bus=lab-serial.0,chardev=lab-$i-far,name=$i"
+            )
+        done
         machine+=(
             -device pcie-root-port,id=lab-gpu,addr=10.0,chassis=16,slot=16
             -device ati-vga,bus=lab-gpu,addr=0.0,multifunction=on
@@ -203,7 +212,12 @@ machine_arguments() {
             -device ivshmem-plain,bus=lab-shmem,memdev=lab-shmem-memory
             -device qemu-xhci,id=lab-usb,addr=16.0
             -drive "file=$inside/run/usb.img,format=raw,if=none,id=lab-usb-disk"
-            -device usb-storage,bus=lab-usb.0,drive=lab-usb-disk,serial=lab
+            -device usb-storage,bus=lab-usb.0,port=1,drive=lab-usb-disk,serial=lab
+            -device usb-hub,bus=lab-usb.0,port=2
+            -device usb-serial,id=lab-usb-serial,bus=lab-usb.0,port=2.1,chardev=lab-line
+            -device usb-kbd,bus=lab-usb.0,port=2.2
+            -device usb-tablet,bus=lab-usb.0,port=2.3
+            -mon chardev=lab-qmp,mode=control
         )
     fi
     machine+=("${devices[@]}")

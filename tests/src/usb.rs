@@ -1,14 +1,21 @@
-//! A USB disk of the host: QEMU's, at the emulated host's own controller.
+//! USB devices of the host: QEMU's, at the emulated host's own controller. A disk, and what is behind a hub.
 //!
 //! Everything goes through sysfs, as Documentation/ABI/stable/sysfs-bus-usb of the kernel describes it.
 
+mod far;
+mod hub;
+
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{Outcome, ensure};
+
+pub use far::{Line, Monitor};
+pub use hub::Behind;
 
 const DEVICES: &str = "/sys/bus/usb/devices";
 const HUBS: &str = "/sys/bus/usb/drivers/hub";
@@ -28,21 +35,12 @@ pub struct UsbDisk {
 impl UsbDisk {
     /// Finds it, with its driver at work.
     pub fn find() -> Outcome<Self> {
-        for module in ["xhci_pci", "usb_storage", "sd_mod"] {
-            ensure(
-                Command::new("modprobe").arg(module).status()?.success(),
-                format!("the host has no module {module}"),
-            )?;
-        }
-        let found = until("the host finds its USB disk; run the lab with --gpu", || {
-            let names = fs::read_dir(DEVICES).ok()?.flatten().map(|entry| entry.path());
-            names.into_iter().find(|path| {
-                DISK.split_once(':').is_some_and(|(vendor, product)| {
-                    is(path, "idVendor", vendor) && is(path, "idProduct", product)
-                })
+        load(&["xhci_pci", "usb_storage", "sd_mod"])?;
+        let port = find("its USB disk", |path| {
+            DISK.split_once(':').is_some_and(|(vendor, product)| {
+                is(path, "idVendor", vendor) && is(path, "idProduct", product)
             })
         })?;
-        let port = found.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let disk = Self { port };
         disk.block()?;
         Ok(disk)
@@ -50,8 +48,7 @@ impl UsbDisk {
 
     /// The driver of its interface.
     pub fn driver(&self) -> Option<String> {
-        let link = fs::read_link(format!("{DEVICES}/{}:1.0/driver", self.port)).ok()?;
-        Some(link.file_name()?.to_string_lossy().into_owned())
+        driver(&self.port)
     }
 
     /// Its block device, once its driver has it.
@@ -79,22 +76,64 @@ impl UsbDisk {
     /// Pulls it out, as far as the kernel sees: whatever is at the root hub is gone.
     pub fn unplug(&self) -> Outcome {
         fs::write(format!("{HUBS}/unbind"), self.hub())?;
-        until("the USB disk is gone", || {
-            (!Path::new(&format!("{DEVICES}/{}", self.port)).exists()).then_some(())
-        })
+        gone(&self.port)
     }
 
     /// Plugs it in again.
     pub fn plug(&self) -> Outcome {
         fs::write(format!("{HUBS}/bind"), self.hub())?;
-        until("the USB disk is back", || {
-            Path::new(&format!("{DEVICES}/{}", self.port)).exists().then_some(())
-        })
+        find("its USB disk again", |path| path.ends_with(&self.port)).map(drop)
     }
 
     fn hub(&self) -> String {
         format!("{}-0:1.0", self.port.split('-').next().unwrap_or_default())
     }
+}
+
+/// Loads modules of the host.
+fn load(modules: &[&str]) -> Outcome {
+    let loaded = Command::new("modprobe").arg("-a").args(modules).status()?;
+    ensure(loaded.success(), format!("the host lacks one of the modules {modules:?}"))
+}
+
+/// Waits for a device of the host: the port that it is plugged into.
+fn find(what: &str, is_it: impl Fn(&Path) -> bool) -> Outcome<String> {
+    let found = until(&format!("the host finds {what}; run the lab with --gpu"), || {
+        let mut paths = fs::read_dir(DEVICES).ok()?.flatten().map(|entry| entry.path());
+        paths.find(|path| is_it(path))
+    })?;
+    Ok(found.file_name().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// Waits until nothing is plugged into a port.
+fn gone(port: &str) -> Outcome {
+    until("the USB device is gone", || (!Path::new(&format!("{DEVICES}/{port}")).exists()).then_some(()))
+}
+
+/// The driver of the first interface of the device at a port.
+pub fn driver(port: &str) -> Option<String> {
+    let link = fs::read_link(format!("{DEVICES}/{port}:1.0/driver")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
+}
+
+/// An attribute of the device at a port.
+pub fn attribute(port: &str, name: &str) -> Outcome<String> {
+    Ok(fs::read_to_string(format!("{DEVICES}/{port}/{name}"))?.trim().to_owned())
+}
+
+/// The node of the device at a port.
+pub fn node(port: &str) -> Outcome<PathBuf> {
+    let number = |name| -> Outcome<u8> { Ok(attribute(port, name)?.parse()?) };
+    let node: PathBuf = format!("/dev/bus/usb/{:03}/{:03}", number("busnum")?, number("devnum")?).into();
+    until("the node of a USB device", || Path::exists(&node).then_some(()))?;
+    Ok(node)
+}
+
+/// Does for the device at a port what udev does by the rule of docs/usb.md: gives its node to a group.
+pub fn open_to(port: &str, group: u32) -> Outcome {
+    let node = node(port)?;
+    chown(&node, None, Some(group))?;
+    Ok(fs::set_permissions(&node, fs::Permissions::from_mode(0o660))?)
 }
 
 fn is(device: &Path, attribute: &str, value: &str) -> bool {

@@ -1,6 +1,7 @@
-//! A USB disk of the host, QEMU's, in the guest: what is read and written, and what is left when it is unplugged and when the machine ends.
+//! USB devices of the host, QEMU's, in the guest. Here its disk: what is read and written, and what is left when it is unplugged and when the machine ends.
 
 mod events;
+mod peers;
 
 use std::fs;
 use std::io::Write;
@@ -18,6 +19,8 @@ use crate::{Scenario, by_hand, scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("usb_disk_is_lent_and_replugged", 60, || lent(1)),
+    scenario("usb_peers_behind_a_hub", 30, peers::behind_a_hub),
+    by_hand("usb_peers_are_given_back_after_a_kill", peers::killed),
     by_hand("usb_soak_replugs", || lent(100)),
     by_hand("usb_stick_boots_through_ovmf", boots),
     by_hand("usb_disk_speed", speed),
@@ -78,12 +81,12 @@ fn start_drivers(machine: &Machine, options: Options, seconds: u64) -> Outcome<R
     Ok(running)
 }
 
-/// What `sha256sum` says of a file, in the host.
-fn hash(path: &std::path::Path) -> Outcome<String> {
+/// What `sha256sum` says of so many bytes of a file, in the host.
+fn hash(path: &std::path::Path, size: usize) -> Outcome<String> {
     let output = std::process::Command::new("sh")
         .args(["-c", "head -c \"$2\" \"$1\" | sha256sum", "sh"])
         .arg(path)
-        .arg(SIZE.to_string())
+        .arg(size.to_string())
         .output()?;
     ensure(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -101,7 +104,7 @@ fn lent(replugs: u32) -> Outcome {
     node.write_all(&noise(1))?;
     node.sync_all()?;
     drop(node);
-    let mut wanted = hash(&sample)?;
+    let mut wanted = hash(&sample, SIZE)?;
 
     let mut running = start(&machine, Options::default(), 300 + 60 * u64::from(replugs))?;
     ensure(disk.driver().as_deref() == Some("usbfs"), "the guest has the disk")?;
@@ -134,7 +137,7 @@ fn lent(replugs: u32) -> Outcome {
     // The host's driver has it again, and reads what the guest has written.
     let node = disk.block()?;
     ensure(disk.driver().as_deref() == Some("usb-storage"), "the host's driver has the disk again")?;
-    let left = hash(&node)?;
+    let left = hash(&node, SIZE)?;
     ensure(left == wanted, format!("the host reads {left}, the guest has written {wanted}"))
 }
 
