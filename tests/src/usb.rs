@@ -41,6 +41,7 @@ impl UsbDisk {
                 is(path, "idVendor", vendor) && is(path, "idProduct", product)
             })
         })?;
+        probe(&port);
         let disk = Self { port };
         disk.block()?;
         Ok(disk)
@@ -103,6 +104,12 @@ fn find(what: &str, is_it: impl Fn(&Path) -> bool) -> Outcome<String> {
         paths.find(|path| is_it(path))
     })?;
     Ok(found.file_name().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// Has the kernel look for a driver for the device at a port, which an earlier scenario's killed machine may have left without.
+fn probe(port: &str) {
+    // A device that is only coming gets its drivers by itself.
+    let _ = fs::write("/sys/bus/usb/drivers_probe", format!("{port}:1.0"));
 }
 
 /// Waits until nothing is plugged into a port.

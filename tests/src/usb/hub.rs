@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::far::Monitor;
-use super::{driver, find, gone, is, load, until};
+use super::{driver, find, gone, is, load, probe, until};
 use crate::Outcome;
 
 /// The serial line as QEMU knows it.
@@ -35,6 +35,9 @@ impl Behind {
             keyboard: at("QEMU USB Keyboard")?,
             tablet: at("QEMU USB Tablet")?,
         };
+        for port in [&this.serial, &this.keyboard, &this.tablet] {
+            probe(port);
+        }
         this.wait_for_drivers()?;
         Ok(this)
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tests::machine::Machine;
 use tests::run::{Options, Running};
 use tests::usb::{self, Behind, DISK, Line, Monitor, UsbDisk};
-use tests::{Outcome, ensure};
+use tests::{Outcome, binary, ensure, lab};
 
 use crate::refusal::refusal;
 
@@ -75,6 +75,14 @@ impl Peers {
         Ok(running)
     }
 
+    /// Has `ctl usb` of the same user attach or detach the serial line.
+    fn ctl(&self, action: &str) -> Outcome {
+        let program = binary::path()?.display().to_string();
+        let words = [program.as_str(), "ctl", "machine", "usb", action, &self.behind.serial];
+        let words: Vec<&str> = self.options.under.iter().skip(1).map(String::as_str).chain(words).collect();
+        lab::call("setpriv", &words).map(drop)
+    }
+
     fn ports(&self) -> [&str; 4] {
         [&self.behind.serial, &self.behind.keyboard, &self.behind.tablet, &self.disk.port]
     }
@@ -117,11 +125,25 @@ pub(super) fn behind_a_hub() -> Outcome {
     ensure(left == written, format!("the host reads {left}, the guest has written {written}"))
 }
 
-/// The user's next machine gives back what one had that was killed.
+/// The user takes the serial line back, by which the host sends then, and gives it to the guest again; and their next machine gives back what one had that
+/// was killed.
 pub(super) fn killed() -> Outcome {
     let peers = Peers::find()?;
     usb::open_to(&peers.disk.port, GROUP)?;
-    peers.start()?.kill()?;
+    let mut running = peers.start()?;
+    let mut line = Line::open()?;
+    let serial = peers.behind.serial.as_str();
+    running.shell("until [ -c /dev/ttyUSB0 ]; do sleep 0.2; done")?;
+    peers.ctl("detach")?;
+    running.shell("while [ -e /dev/ttyUSB0 ]; do sleep 0.2; done")?;
+    ensure(usb::driver(serial).as_deref() == Some("ftdi_sio"), "the host's driver has the serial line")?;
+    lab::call("sh", &["-c", "stty -F /dev/ttyUSB0 raw -echo; printf 'from the host' >/dev/ttyUSB0"])?;
+    ensure(line.read(13)? == b"from the host", "the host sends by its serial line")?;
+    peers.ctl("attach")?;
+    ensure(usb::driver(serial).as_deref() == Some("usbfs"), "the guest has the serial line again")?;
+    running.shell("until [ -c /dev/ttyUSB0 ]; do sleep 0.2; done")?;
+    both_ways(&mut running, &peers.machine, &mut line)?;
+    running.kill()?;
     for port in peers.ports() {
         let driver = usb::driver(port);
         ensure(
@@ -251,10 +273,14 @@ fn replugged(running: &mut Running, behind: &Behind, monitor: &mut Monitor, line
     // As udev does some time after the device has come.
     usb::open_to(&behind.serial, GROUP)?;
     running.shell(
-        "until [ -c /dev/ttyUSB0 ]; do sleep 0.2; done; stty -F /dev/ttyUSB0 raw -echo; exec 3</dev/ttyUSB0",
+        "until [ -c /dev/ttyUSB0 ]; do sleep 0.2; done; stty -F /dev/ttyUSB0 raw -echo; exec 3<>/dev/ttyUSB0",
     )?;
-    // What the first one did not take is still on the line.
+    // What the first one did not take is still on the line; and until stty had its way, the guest's terminal has sent some of it back.
     line.write(b"\nHERE\n")?;
-    running.shell("grep -q -m 1 HERE <&3; exec 3<&-")?;
+    running.shell("grep -q -m 1 HERE <&3; echo THERE >&3; exec 3<&-")?;
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"THERE\n") {
+        heard.extend(line.read(1)?);
+    }
     ensure(usb::driver(&behind.serial).as_deref() == Some("usbfs"), "the guest has the serial line again")
 }
