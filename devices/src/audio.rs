@@ -27,6 +27,10 @@ pub type Frame = [i32; 2];
 pub trait Sink: Send {
     /// Sound begins, of `rate` frames per second (1 to 192 000).
     fn start(&mut self, rate: u32);
+    /// Whether sound that has begun would be heard now. A device whose time can wait may give an end a moment that opens something first.
+    fn ready(&self) -> bool {
+        true
+    }
     /// Takes frames. What there is no room for is lost, and counted.
     fn write(&mut self, frames: &[Frame]);
     /// Sound ends: what has been taken is still heard.

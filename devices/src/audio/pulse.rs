@@ -4,6 +4,9 @@
 //! while nothing plays. A server that ends, hangs or refuses is a pause: what the guest plays meanwhile is not
 //! heard, its time goes on, and every two seconds in which it plays the server is tried again.
 //!
+//! A server may take a while to make a stream, and to wake its sound card for it. Until it has one, or it is certain that there will be none,
+//! the device's time can wait ([`Sink::ready`]), so that the beginning of a sound is not lost.
+//!
 //! How much waits between the guest and the server's mixer is known at each moment: what is in the queue, and what the
 //! server has got and not asked for again. By that the device follows the server's pace ([`Sink::surplus`]). What
 //! is too much after a hang is left out, with a cross-fade.
@@ -69,6 +72,10 @@ struct Shared {
     over: AtomicBool,
     /// Frames that the server has got and not played, or [`UNKNOWN`].
     ahead: AtomicI64,
+    /// The last sound of which it is known that there is a stream for it, or that nobody is about to make one.
+    settled: AtomicU32,
+    /// Frames per second of the stream that plays, 0 without one.
+    plays: AtomicU32,
     /// Frames per second that are to be recorded, 0 for none.
     recorded: AtomicU32,
 }
@@ -123,6 +130,8 @@ pub fn open(options: Options, monitor: Arc<Monitor>) -> io::Result<(Speaker, Mic
         ready: Arc::clone(&reader.ready),
         over: AtomicBool::new(false),
         ahead: AtomicI64::new(UNKNOWN),
+        settled: AtomicU32::new(0),
+        plays: AtomicU32::new(0),
         recorded: AtomicU32::new(0),
     });
     let mut client = Client::new(options, Arc::clone(&shared), reader, recorded);
@@ -141,6 +150,13 @@ impl Sink for Speaker {
     fn start(&mut self, rate: u32) {
         self.rate = rate;
         self.writer.start(rate);
+    }
+
+    fn ready(&self) -> bool {
+        let shared = &self.thread.shared;
+        // The thread may have yet to hear of this sound: what there was before is then what it knows.
+        shared.settled.load(Ordering::Acquire) == self.writer.starts()
+            || shared.plays.load(Ordering::Acquire) == self.rate
     }
 
     fn write(&mut self, frames: &[Frame]) {

@@ -12,8 +12,11 @@ use super::{Frame, Monitor};
 /// What goes through the queue of a sink, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Sound begins, of so many frames per second.
-    Start(u32),
+    /// Sound begins, of so many frames per second: the how manieth it is, beginning with 1.
+    Start {
+        rate: u32,
+        number: u32,
+    },
     Frame(Frame),
     Stop,
 }
@@ -24,6 +27,8 @@ pub(super) struct Writer {
     monitor: Arc<Monitor>,
     ready: Arc<EventFd>,
     rate: u32,
+    /// Sounds that have begun.
+    starts: u32,
     /// Frames since the thread was woken.
     since: u32,
     /// What there was no room for, and cannot be left out.
@@ -49,7 +54,8 @@ pub(super) fn event() -> io::Result<Arc<EventFd>> {
 pub(super) fn queue(frames: usize, monitor: Arc<Monitor>) -> io::Result<(Writer, Reader)> {
     let (pieces, taken) = RingBuffer::new(frames);
     let ready = event()?;
-    let writer = Writer { pieces, monitor, ready: Arc::clone(&ready), rate: 0, since: 0, owed: None };
+    let writer =
+        Writer { pieces, monitor, ready: Arc::clone(&ready), rate: 0, starts: 0, since: 0, owed: None };
     Ok((writer, Reader { pieces: taken, ready }))
 }
 
@@ -79,7 +85,14 @@ impl Writer {
 
     pub(super) fn start(&mut self, rate: u32) {
         self.rate = rate;
-        self.put(Piece::Start(rate));
+        // What is owed takes the place of what was: whoever counts has to be told the number.
+        self.starts = self.starts.wrapping_add(1);
+        self.put(Piece::Start { rate, number: self.starts });
+    }
+
+    /// The number of the last sound that has begun, 0 before the first.
+    pub(super) fn starts(&self) -> u32 {
+        self.starts
     }
 
     pub(super) fn stop(&mut self) {
@@ -121,7 +134,7 @@ mod tests {
         assert_eq!(writer.waiting(), 4);
         assert_eq!(monitor.report().dropped, 2);
         writer.stop();
-        assert_eq!(reader.pieces.pop(), Ok(Piece::Start(48_000)));
+        assert_eq!(reader.pieces.pop(), Ok(Piece::Start { rate: 48_000, number: 1 }));
         writer.write(&[[2, 2]]);
         let rest: Vec<Piece> = std::iter::from_fn(|| reader.pieces.pop().ok()).collect();
         let [first, .., last] = rest.as_slice() else { panic!("{rest:?}") };

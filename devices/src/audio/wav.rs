@@ -112,7 +112,7 @@ impl<F: Write + Seek> Recording<F> {
     fn take(&mut self, reader: &mut Reader) -> io::Result<()> {
         while let Ok(piece) = reader.pieces.pop() {
             match piece {
-                Piece::Start(rate) => self.start(rate)?,
+                Piece::Start { rate, .. } => self.start(rate)?,
                 Piece::Frame(frame) => self.frame(frame),
                 Piece::Stop => {}
             }

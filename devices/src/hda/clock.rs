@@ -28,6 +28,11 @@ impl LinkClock {
         Self { passed: 0, rest: 0, at, ppm: 0 }
     }
 
+    /// The host's time of the last look.
+    pub(super) fn at(&self) -> Instant {
+        self.at
+    }
+
     /// Nanoseconds, as of the last look.
     pub(super) fn passed(&self) -> u64 {
         self.passed

@@ -21,16 +21,24 @@ const LEAST_REST: u64 = 100_000;
 /// How often the pace is decided upon.
 const PACE: u64 = 100_000_000;
 
+/// How long a stream waits at most until its sound would be heard.
+const MOST_WAIT: Duration = Duration::from_secs(1);
+/// Linux (since 6.5) calls a stream dead that has not gone on by a period, half of its buffers at most, within 1.1 times the time of these all, or
+/// within 0.1 s if that is longer: so a stream waits for half of its buffers' time, or this.
+const SHORT_WAIT: Duration = Duration::from_millis(40);
+
 /// What is connected to a converter.
 struct Connection {
     /// Frames per second, while a stream runs to or from it.
     rate: Option<u32>,
     pace: Pace,
+    /// Until then it waits for who hears it.
+    waits: Option<Instant>,
 }
 
 impl Connection {
     fn new() -> Self {
-        Self { rate: None, pace: Pace::default() }
+        Self { rate: None, pace: Pace::default(), waits: None }
     }
 }
 
@@ -87,8 +95,8 @@ impl Engine {
         }
         let running = self.controller.streams.iter().filter(|stream| stream.running());
         let most = running.map(|stream| stream.most()).min();
-        if most.is_some() && !self.dma.enabled() {
-            // What cannot be moved is not made up for, either.
+        // What cannot be moved is not made up for, either.
+        if most.is_some() && (!self.dma.enabled() || self.waits(now)) {
             self.clock.resume(now);
         }
         let lost = self.clock.advance(now, most.unwrap_or(u64::MAX));
@@ -100,6 +108,16 @@ impl Engine {
             self.write_positions();
             self.follow_pace();
         }
+    }
+
+    /// Whether the sound that begins waits for who hears it. That is not so while something is recorded, which follows the same clock.
+    fn waits(&mut self, now: Instant) -> bool {
+        let waits =
+            self.out.waits.is_some_and(|end| now < end && self.into.rate.is_none() && !self.sink.ready());
+        if !waits {
+            self.out.waits = None;
+        }
+        waits
     }
 
     fn move_all(&mut self) {
@@ -202,6 +220,12 @@ impl Engine {
             if let Some(rate) = out {
                 self.sink.start(rate);
             }
+            let stream = connected(&self.controller, Direction::Out)
+                .and_then(|index| self.controller.streams.get(index));
+            self.out.waits = stream.and_then(|stream| {
+                let half = Duration::from_nanos(stream.lasts() / 2);
+                self.clock.at().checked_add(half.clamp(SHORT_WAIT, MOST_WAIT))
+            });
             self.out.rate = out;
             self.monitor.set_playing(out);
         }

@@ -162,6 +162,11 @@ impl Stream {
         }
     }
 
+    /// How long all of its buffers last, in nanoseconds.
+    pub(super) fn lasts(&self) -> u64 {
+        Format::new(self.format).duration(u64::from(self.length))
+    }
+
     /// When it interrupts next, in nanoseconds of the link's time from `now`; `None` if that is not foreseeable.
     pub(super) fn next_interrupt(&self, now: u64) -> Option<u64> {
         let (run, entry) = (self.run?, self.entry.filter(|entry| entry.interrupts && entry.left > 0)?);

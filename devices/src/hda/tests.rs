@@ -40,6 +40,8 @@ struct Heard {
     /// `Err` is a start (the rate) or a stop (0).
     told: Vec<Result<Frame, u32>>,
     surplus: Option<i64>,
+    /// It would not be heard yet.
+    opens: bool,
 }
 
 #[derive(Clone, Default)]
@@ -58,6 +60,9 @@ impl Ear {
 impl Sink for Ear {
     fn start(&mut self, rate: u32) {
         self.0.lock().unwrap().told.push(Err(rate));
+    }
+    fn ready(&self) -> bool {
+        !self.0.lock().unwrap().opens
     }
     fn write(&mut self, frames: &[Frame]) {
         self.0.lock().unwrap().told.extend(frames.iter().copied().map(Ok));

@@ -34,6 +34,8 @@ pub(super) struct Client {
     retry: Instant,
     /// Frames per second that the device plays.
     playing: Option<u32>,
+    /// The number of the sound that has begun last.
+    begun: u32,
     /// Of the sound that is next in the queue.
     rate: u32,
     /// When the device has stopped.
@@ -66,6 +68,7 @@ impl Client {
             session: None,
             retry: now,
             playing: None,
+            begun: 0,
             rate: 0,
             idle: now,
             pending: VecDeque::new(),
@@ -84,8 +87,9 @@ impl Client {
                 self.give_up(&broken, now);
             }
             self.tell_ahead();
+            self.tell_ready();
             // What is behind the frames that were sent may be taken already.
-            if matches!(self.reader.pieces.peek(), Ok(Piece::Start(_) | Piece::Stop))
+            if matches!(self.reader.pieces.peek(), Ok(Piece::Start { .. } | Piece::Stop))
                 && self.pending.is_empty()
             {
                 continue;
@@ -113,9 +117,9 @@ impl Client {
                 Piece::Frame(_) if heard => return,
                 Piece::Frame(_) => {}
                 // The stream of another rate has to have its last frames first.
-                Piece::Start(rate) if rate != self.rate && !self.pending.is_empty() => return,
-                Piece::Start(rate) => {
-                    (self.playing, self.rate) = (Some(rate), rate);
+                Piece::Start { rate, .. } if rate != self.rate && !self.pending.is_empty() => return,
+                Piece::Start { rate, number } => {
+                    (self.playing, self.rate, self.begun) = (Some(rate), rate, number);
                     if let Some(session) = &mut self.session {
                         session.begin(now);
                     }
@@ -161,6 +165,18 @@ impl Client {
         });
         let ahead = playing.map_or(UNKNOWN, |stream| stream.ahead() + self.pending.len() as i64);
         self.shared.ahead.store(ahead, Ordering::Release);
+    }
+
+    /// Tells the device whether it need not wait: there is a stream for its sound, or nobody is about to make one.
+    fn tell_ready(&self) {
+        let session = self.session.as_ref();
+        let plays = session.and_then(|session| session.playback).map_or(0, |stream| stream.rate);
+        self.shared.plays.store(plays, Ordering::Release);
+        // Of the sound that the thread knows of, and of no later one.
+        let Some(rate) = self.playing else { return };
+        if !session.is_some_and(|session| session.opens(rate)) {
+            self.shared.settled.store(self.begun, Ordering::Release);
+        }
     }
 
     /// When something is due without an event.

@@ -135,6 +135,11 @@ impl Session {
         self.refused.is_none()
     }
 
+    /// Whether there will be a stream of this rate, and is none yet.
+    pub(super) fn opens(&self, rate: u32) -> bool {
+        self.accepts() && self.playback.is_none_or(|stream| stream.rate != rate)
+    }
+
     /// Sound begins: before, the server had nothing to say.
     pub(super) fn begin(&mut self, now: Instant) {
         self.heard = now;

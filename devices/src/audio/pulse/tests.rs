@@ -378,3 +378,56 @@ fn a_server_that_accepts_nobody_does_not_hold_up_the_end() {
     assert!(report.trouble.unwrap().contains("does not answer"));
     drop((speaker, microphone));
 }
+
+#[test]
+fn the_device_waits_for_a_stream_and_not_for_a_server_that_has_none() {
+    let ready = |speaker: &Speaker| {
+        let begun = Instant::now();
+        while !speaker.ready() {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let (mut server, mut speaker, _microphone, monitor) = start();
+    assert!(speaker.ready(), "nothing has begun");
+    server.greet();
+    speaker.start(48_000);
+    assert!(!speaker.ready());
+    let (sequence, command) = server.command();
+    assert!(matches!(command, Command::CreatePlaybackStream(_)), "{command:?}");
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!speaker.ready());
+    write_error(server.out(), sequence, &PulseError::NoEntity).unwrap();
+    ready(&speaker);
+    // It is asked again.
+    server.make(1920);
+    until(&monitor, |report| report.trouble.is_none());
+    ready(&speaker);
+    speaker.stop();
+    // Another rate has another stream, whatever the thread did meanwhile.
+    for round in 1..20 {
+        let rate = if round % 2 == 1 { 44_100 } else { 48_000 };
+        speaker.start(rate);
+        assert!(!speaker.ready(), "{round}");
+        loop {
+            match server.command().1 {
+                Command::DeletePlaybackStream(CHANNEL) => break,
+                // On a busy host.
+                Command::Stat => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(!speaker.ready(), "{round}");
+        assert_eq!(server.make(1920), rate);
+        ready(&speaker);
+        speaker.stop();
+        // The same one is there already.
+        speaker.start(rate);
+        assert!(speaker.ready(), "{round}");
+        speaker.stop();
+    }
+    // Nobody is there.
+    drop(server);
+    speaker.start(96_000);
+    ready(&speaker);
+}

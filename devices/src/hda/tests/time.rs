@@ -203,3 +203,48 @@ fn nothing_is_lost_of_short_rings() {
         assert!(heard.abs_diff(elapsed.as_nanos() * 48 / 1_000_000) <= 1, "{heard}");
     }
 }
+
+#[test]
+fn the_beginning_of_a_sound_waits_until_it_is_heard() {
+    let opens = |bench: &Bench, opens| bench.ear.0.lock().unwrap().opens = opens;
+    let bench = bench();
+    bench.enable();
+    bench.buffers(OUT, 0x11, &[1920; 2]);
+    bench.put(BUFFER, &counted(0, 960));
+    opens(&bench, true);
+    bench.start(OUT);
+    (0..30).for_each(|_| bench.tick(ms(1)));
+    assert_eq!((bench.position(OUT), bench.ear.frames().len()), (0, 0));
+    assert!(bench.rest().unwrap() <= ms(5), "it is looked after");
+    opens(&bench, false);
+    (0..5).for_each(|_| bench.tick(ms(1)));
+    assert_eq!(numbers(&bench.ear.frames()), (0..240).collect::<Vec<_>>());
+    // Once it plays, it plays.
+    opens(&bench, true);
+    (0..3).for_each(|_| bench.tick(ms(1)));
+    assert_eq!(bench.ear.frames().len(), 144);
+    assert_eq!(bench.report().lost, 0);
+    // What is recorded has the same clock.
+    bench.stop(OUT);
+    bench.start(0);
+    bench.start(OUT);
+    bench.tick(ms(1));
+    assert!(!bench.ear.frames().is_empty());
+}
+
+/// An end that is never ready does not hold a sound up for longer than the guest's driver has patience.
+#[test]
+fn a_sound_that_nobody_hears_waits_for_a_part_of_its_buffers_at_most() {
+    // Bytes of half the buffers, 192 a millisecond, and milliseconds.
+    for (half, most) in [(384, 40), (7680, 40), (48_000, 250), (192_000, 1000), (384_000, 1000)] {
+        let bench = bench();
+        bench.enable();
+        bench.buffers(OUT, 0x11, &[half; 2]);
+        bench.ear.0.lock().unwrap().opens = true;
+        bench.start(OUT);
+        (1..most).for_each(|_| bench.tick(ms(1)));
+        assert_eq!(bench.ear.frames().len(), 0, "{half}");
+        (0..2).for_each(|_| bench.tick(ms(1)));
+        assert!(!bench.ear.frames().is_empty(), "{half}");
+    }
+}
