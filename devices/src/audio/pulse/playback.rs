@@ -2,8 +2,8 @@
 
 use pulseaudio::protocol::stream::StreamFlags;
 use pulseaudio::protocol::{
-    ChannelMap, ChannelVolume, Command, CorkStreamParams, DEFAULT_SINK, PlaybackStreamParams, Prop, Props,
-    ProtocolError, SampleFormat, SampleSpec,
+    ChannelMap, Command, CorkStreamParams, DEFAULT_SINK, PlaybackStreamParams, Prop, Props, ProtocolError,
+    SampleFormat, SampleSpec,
 };
 
 use crate::audio::Frame;
@@ -52,7 +52,6 @@ impl Stream {
             channel_map: ChannelMap::stereo(),
             sink_name: Some(device),
             buffer_attr: buffers.playback(rate),
-            cvolume: Some(ChannelVolume::norm(2)),
             props: properties(&options.name),
             flags: StreamFlags { adjust_latency: true, ..StreamFlags::default() },
             ..PlaybackStreamParams::default()
