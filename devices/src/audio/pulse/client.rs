@@ -29,9 +29,13 @@ pub(super) struct Client {
     shared: Arc<Shared>,
     reader: Reader,
     recorded: Producer<Frame>,
+    /// The connection that plays, and when the next try is due without.
     session: Option<Session>,
-    /// When the next try is due.
     retry: Instant,
+    /// The one that records, while the guest does, likewise. It is another one since PipeWire's server (1.4.2, `do_process_done`) sends nothing
+    /// that it has recorded while something else waits to be sent on the same connection: where it asks for sound in each round, that is always so.
+    recorder: Option<Session>,
+    retry_recording: Instant,
     /// Frames per second that the device plays.
     playing: Option<u32>,
     /// The number of the sound that has begun last.
@@ -67,6 +71,8 @@ impl Client {
             recorded,
             session: None,
             retry: now,
+            recorder: None,
+            retry_recording: now,
             playing: None,
             begun: 0,
             rate: 0,
@@ -85,6 +91,10 @@ impl Client {
             self.listen(now);
             if let Err(broken) = self.converse(now) {
                 self.give_up(&broken, now);
+            }
+            if let Err(broken) = self.record(now) {
+                (self.recorder, self.retry_recording) = (None, now + RETRY);
+                self.tell_of_recording(&broken.to_string());
             }
             self.tell_ahead();
             self.tell_ready();
@@ -105,8 +115,13 @@ impl Client {
             rate: self.rate,
             drained: self.pending.is_empty(),
             since: self.idle,
-            recorded: self.shared.recorded.load(Ordering::Acquire),
+            recorded: 0,
         }
+    }
+
+    /// Frames per second that the guest records, 0 for none.
+    fn recorded(&self) -> u32 {
+        self.shared.recorded.load(Ordering::Acquire)
     }
 
     /// Takes changes of the device's from the queue. Frames wait there, as long as somebody will have them.
@@ -181,16 +196,21 @@ impl Client {
 
     /// When something is due without an event.
     fn deadline(&self) -> Option<Instant> {
-        let wanted = self.wanted();
-        match &self.session {
-            Some(session) => session.deadline(&wanted),
-            None => (wanted.any() || !self.tried).then_some(self.retry),
-        }
+        let playing = match &self.session {
+            Some(session) => session.deadline(&self.wanted()),
+            None => (self.playing.is_some() || !self.tried).then_some(self.retry),
+        };
+        let recording = match (&self.recorder, self.recorded()) {
+            (_, 0) => None,
+            (Some(session), rate) => session.deadline(&Wanted::recording(rate, self.idle)),
+            (None, _) => Some(self.retry_recording),
+        };
+        playing.into_iter().chain(recording).min()
     }
 
     fn sleep(&self, most: Option<Duration>) {
         let mut watched = vec![PollFd::from_borrowed_fd(borrow(&self.reader.ready), PollFlags::IN)];
-        if let Some(session) = &self.session {
+        for session in self.session.iter().chain(&self.recorder) {
             let mut flags = PollFlags::IN;
             flags.set(PollFlags::OUT, session.connection.is_full());
             watched.push(PollFd::from_borrowed_fd(session.connection.socket.as_fd(), flags));
@@ -205,7 +225,7 @@ impl Client {
     /// What is to be said and heard now.
     fn converse(&mut self, now: Instant) -> Result<(), Broken> {
         if self.session.is_none() {
-            if (!self.wanted().any() && self.tried) || now < self.retry {
+            if (self.playing.is_none() && self.tried) || now < self.retry {
                 return Ok(());
             }
             self.tried = true;
@@ -228,6 +248,39 @@ impl Client {
         session.keep(&self.wanted(), now)
     }
 
+    /// Has a connection that records for as long as the guest does.
+    fn record(&mut self, now: Instant) -> Result<(), Broken> {
+        let rate = self.recorded();
+        if rate == 0 {
+            // Nobody is listened to any longer.
+            (self.recorder, self.retry_recording) = (None, now);
+            return Ok(());
+        }
+        let mut session = match self.recorder.take() {
+            Some(session) => session,
+            None if now < self.retry_recording => return Ok(()),
+            None => Session::new(&self.options, now)?,
+        };
+        for news in session.exchange(&self.options, now)? {
+            // That it knows this connection says nothing of the other one.
+            if !matches!(news, News::Ready) {
+                self.hear(&news);
+            }
+        }
+        session.open_streams(&Wanted::recording(rate, now), &self.options, self.shared.buffers, now)?;
+        self.recorder = Some(session);
+        Ok(())
+    }
+
+    /// It is asked again and again, and told once.
+    fn tell_of_recording(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.told_of_recording, true) {
+            crate::limited_warn!(
+                "the guest's microphone is silent: the sound server does not record from its default source: {why}; `pactl list short sources` shows what there is"
+            );
+        }
+    }
+
     fn hear(&mut self, news: &News) {
         match news {
             News::Ready | News::Plays => self.tell(None),
@@ -240,15 +293,7 @@ impl Client {
                 let why = refusal(*error);
                 self.tell(Some(format!("the sound server does not play on {device}: {why}")));
             }
-            News::NoRecording(error) => {
-                // It is asked again and again.
-                if !std::mem::replace(&mut self.told_of_recording, true) {
-                    crate::limited_warn!(
-                        "the guest's microphone is silent: the sound server does not record from its default source: {}; `pactl list short sources` shows what there is",
-                        refusal(*error)
-                    );
-                }
-            }
+            News::NoRecording(error) => self.tell_of_recording(&refusal(*error)),
             News::RanDry(rate) => {
                 if self.playing == Some(*rate) {
                     self.shared.monitor.underrun();

@@ -53,7 +53,7 @@ pub(super) enum News {
     Recorded(Vec<u8>),
 }
 
-/// What the device would have of the server.
+/// What the device would have of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     /// Frames per second that the device plays.
@@ -69,9 +69,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// The device plays or records.
-    pub(super) fn any(&self) -> bool {
-        self.playing.is_some() || self.recorded != 0
+    /// To record so many frames per second, and nothing else.
+    pub(super) fn recording(rate: u32, now: Instant) -> Self {
+        Self { playing: None, rate: 0, drained: true, since: now, recorded: rate }
     }
 
     /// There is nothing to be played.

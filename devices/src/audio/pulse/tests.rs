@@ -1,6 +1,6 @@
 //! The thread against a server that does what each test says, step by step.
 
-use std::io::{BufReader, Cursor, Read, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
@@ -307,9 +307,12 @@ fn who_is_refused_is_told_why() {
 
 #[test]
 fn a_guest_records_while_it_wants_to_and_no_longer() {
-    let (mut server, _speaker, mut microphone, monitor) = start();
+    let (mut server, mut speaker, mut microphone, monitor) = start();
     server.greet();
     microphone.start(48_000);
+    // By a connection of its own.
+    let playing = server.client.take();
+    server.greet();
     let (sequence, command) = server.command();
     let Command::CreateRecordStream(asked) = command else { panic!("{command:?}") };
     let reply = CreateRecordStreamReply {
@@ -347,7 +350,12 @@ fn a_guest_records_while_it_wants_to_and_no_longer() {
     microphone.read(&mut frames[..1]);
     assert_eq!((frames[0], monitor.report().dropped), ([3161, -3161], 6000 - 4 * 960));
     microphone.stop();
-    assert_eq!(server.command().1, Command::DeleteRecordStream(9));
+    assert!(server.reader().fill_buf().unwrap().is_empty(), "nobody is listened to any longer");
+    // The other one is still there.
+    server.client = playing;
+    speaker.start(48_000);
+    assert_eq!(server.make(1920), 48_000);
+    assert_eq!(monitor.report().trouble, None);
 }
 
 #[test]
