@@ -31,11 +31,12 @@ pub(super) const PULSEAUDIO: Kind = Kind {
     clock: None,
 };
 
-/// WirePlumber makes its links.
+/// WirePlumber makes its links. It takes no sink's monitor for the default source on its own, as PulseAudio does.
 pub(super) const PIPEWIRE: Kind = Kind {
     script: "export XDG_RUNTIME_DIR=$PULSE_RUNTIME_PATH; pipewire & \
              until [ -S $XDG_RUNTIME_DIR/pipewire-0 ]; do sleep 0.2; done; wireplumber & pipewire-pulse & \
-             until pactl -s unix:$PULSE_RUNTIME_PATH/native load-module module-null-sink sink_name=null; do sleep 0.5; done; wait",
+             until pactl -s unix:$PULSE_RUNTIME_PATH/native load-module module-null-sink sink_name=null; do sleep 0.5; done; \
+             pactl -s unix:$PULSE_RUNTIME_PATH/native set-default-source null.monitor; wait",
     clock: None,
 };
 
@@ -163,7 +164,8 @@ impl Server {
         let limit = Instant::now() + Duration::from_secs(60);
         loop {
             let sinks = Command::new("pactl").args(["-s", &address, "list", "short", "sinks"]).output()?;
-            if String::from_utf8_lossy(&sinks.stdout).contains("null") {
+            // By its whole name: PipeWire has an `auto_null` before.
+            if String::from_utf8_lossy(&sinks.stdout).split('\t').any(|word| word == "null") {
                 break;
             }
             if Instant::now() >= limit {
