@@ -2,7 +2,7 @@
 //! while the machine runs.
 //!
 //! A device that the guest has is one of the controller's at [`Ports`]; what moves its transfers is [`Passed`]. Nothing is polled: the kernel tells when a
-//! node below `/dev/bus/usb` comes, goes, or gets other rights (inotify(7)).
+//! node below `/dev/bus/usb` comes, goes, or gets other rights (inotify(7)), and when a driver takes an interface (netlink(7)).
 
 mod attachments;
 mod choice;
@@ -13,6 +13,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transport;
+mod uevents;
 mod wake;
 mod watch;
 

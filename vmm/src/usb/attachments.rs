@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 pub use error::UsbError;
 pub use status::{Absent, Status};
+use vocabulary::UsbPort;
 
 use super::choice::{Choice, Meant, assign, listed};
 use super::host::{Host, Passed};
@@ -151,6 +152,14 @@ impl State {
             arrivals.into_iter().filter_map(|(index, device)| self.arrive(index, &device, now)).collect();
         let resting = self.entries.iter().filter_map(|entry| entry.lost.as_ref()?.1);
         resting.chain(kept).min()
+    }
+
+    /// Has the guest's devices at these ports, or at all, look whether the host's drivers have taken them.
+    pub(super) fn check_kept(&self, ports: Option<&[UsbPort]>) {
+        let attached = self.entries.iter().filter_map(|entry| entry.attached.as_ref());
+        attached
+            .filter(|attached| ports.is_none_or(|ports| ports.contains(&attached.device.port)))
+            .for_each(|attached| attached.passed.check());
     }
 
     /// The devices that are there for those that are wanted and not attached. `several` is told of those for which nothing says which.

@@ -14,11 +14,18 @@ pub trait Passed: UsbDevice {
     /// Lets go of it, and gives it back to the host's drivers. Called when it is at no port any more; what is still under way ends.
     /// False if that takes too long: then it goes on, and the drivers have the device only after it.
     fn close(&self) -> bool;
+
+    /// Looks whether the host's drivers have taken it, which counts as gone. Does not wait.
+    fn check(&self);
 }
 
 impl Passed for HostDevice {
     fn close(&self) -> bool {
         Self::close(self)
+    }
+
+    fn check(&self) {
+        Self::check(self);
     }
 }
 

@@ -151,6 +151,10 @@ impl Passed for Fake {
         self.0.note(format!("close {}", self.1));
         !self.0.0.lock().unwrap().stuck
     }
+
+    fn check(&self) {
+        self.0.note(format!("check {}", self.1));
+    }
 }
 
 impl UsbDevice for Fake {

@@ -119,6 +119,17 @@ impl HostDevice {
         self.close_within(CLOSE)
     }
 
+    /// Has the thread of the device look whether the host's drivers have taken it, as they do when its port has lost power while the host slept.
+    /// Then it is gone. Does not wait.
+    pub fn check(&self) {
+        let mut state = self.shared.lock();
+        // One look answers for all that was told before.
+        if !state.jobs.iter().any(|job| matches!(job, Job::Check)) {
+            state.jobs.push_back(Job::Check);
+        }
+        self.shared.changed.notify_all();
+    }
+
     fn close_within(&self, limit: Duration) -> bool {
         let mut state = self.shared.lock();
         if !state.closing {

@@ -1,8 +1,8 @@
-//! Waits until a device comes or goes: nodes below `/dev/bus/usb` do, in a folder for each bus.
+//! Waits until a device comes or goes: nodes below `/dev/bus/usb` do, in a folder for each bus. Until a driver takes one, too.
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::server::Shared;
+use super::uevents::Uevents;
 
 /// What happens to nodes and folders: a node is made first, and given to its group then.
 const CHANGES: WatchFlags = WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::ATTRIB);
@@ -26,12 +27,19 @@ pub(super) struct Watch {
     /// `/dev/bus/usb`.
     nodes: PathBuf,
     changes: OwnedFd,
+    /// Without it, what a driver has taken is found out by the guest's next request.
+    uevents: Option<Uevents>,
 }
 
 impl Watch {
     pub(super) fn new(shared: Arc<Shared>, nodes: PathBuf) -> io::Result<Self> {
         let changes = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let watch = Self { shared, nodes, changes };
+        let uevents = Uevents::new()
+            .inspect_err(|error| {
+                tracing::debug!("cannot listen to what the kernel tells of drivers: {error}")
+            })
+            .ok();
+        let watch = Self { shared, nodes, changes, uevents };
         watch.follow();
         Ok(watch)
     }
@@ -52,6 +60,9 @@ impl Watch {
             if self.shared.stop.load(Ordering::Relaxed) {
                 return;
             }
+            if let Some(uevents) = self.uevents.as_ref().filter(|_| woken.uevents) {
+                self.shared.state().check_kept(uevents.taken().as_deref());
+            }
             let now = Instant::now();
             if woken.changes {
                 self.follow();
@@ -69,14 +80,21 @@ impl Watch {
     fn wait(&self, due: Option<Instant>) -> io::Result<Woken> {
         let left = due.map(|due| due.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds =
-            [PollFd::new(&*self.shared.wake, PollFlags::IN), PollFd::new(&self.changes, PollFlags::IN)];
+        let fds = [
+            Some(self.shared.wake.as_fd()),
+            Some(self.changes.as_fd()),
+            self.uevents.as_ref().map(AsFd::as_fd),
+        ];
+        let mut fds: Vec<_> =
+            fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Woken::default()),
             Err(error) => return Err(error.into()),
         }
-        let [gone, changes] = fds.map(|fd| !fd.revents().is_empty());
+        let mut told = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut next = || told.next().unwrap_or(false);
+        let (gone, changes, uevents) = (next(), next(), next());
         if gone {
             self.shared.wake.clear();
         }
@@ -85,7 +103,7 @@ impl Watch {
             let mut buffer = [0; 4096];
             while rustix::io::read(&self.changes, &mut buffer).is_ok_and(|length| length > 0) {}
         }
-        Ok(Woken { gone, changes })
+        Ok(Woken { gone, changes, uevents })
     }
 
     /// Watches the folders of all buses, which come with controllers and go with them.
@@ -108,4 +126,6 @@ struct Woken {
     gone: bool,
     /// Nodes have come, gone or changed.
     changes: bool,
+    /// The kernel tells of drivers, among other things.
+    uevents: bool,
 }

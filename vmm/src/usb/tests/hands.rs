@@ -56,6 +56,36 @@ fn what_is_interrupted_after_it_has_worked_is_taken_again() {
     assert_eq!(both.log(), ["unplug 2", "close 1-4", "give back 1-4"]);
 }
 
+/// What the kernel tells of drivers makes those look that it may be about; what was lost of it, all.
+#[test]
+fn devices_that_a_driver_may_have_taken_look_whether_it_has() {
+    let both = Both::with(&[receiver(), device("1-5", "1:1", None, "")]);
+    let state = state(&both, vec![wanted(0, by_port("1-4"), false), wanted(1, by_port("1-5"), false)]);
+    both.log();
+    let ports = |ports: &[&str]| ports.iter().map(|port| port.parse().unwrap()).collect::<Vec<_>>();
+    for (told, asked) in [
+        (Some(ports(&["1-5", "1-6"])), &["check 1-5"][..]),
+        (Some(ports(&[])), &[]),
+        (None, &["check 1-4", "check 1-5"]),
+    ] {
+        state.check_kept(told.as_deref());
+        assert_eq!(both.log(), asked);
+    }
+}
+
+/// After the host's sleep its driver has the device, and somebody has mounted what is on it before the guest has it again.
+#[test]
+fn what_the_host_has_begun_to_use_meanwhile_is_not_taken_again() {
+    let both = Both::with(&[receiver()]);
+    let mut state = state(&both, vec![wanted(0, by_port("1-4"), false)]);
+    both.0.lock().unwrap().gone.remove(&receiver().port).unwrap()();
+    let again = state.look(Instant::now() + Duration::from_secs(11)).unwrap();
+    both.log();
+    both.0.lock().unwrap().refusals.insert(receiver().port, UsbRefusal::Hub);
+    assert_eq!(state.look(again), None);
+    assert_eq!(both.log(), [""; 0]);
+}
+
 #[test]
 fn what_is_interrupted_and_does_not_let_go_is_not_taken_again() {
     let both = Both::with(&[receiver()]);

@@ -96,6 +96,8 @@ pub(super) trait Host: Send {
     fn set_interface(&mut self, interface: u8, setting: u8) -> Result<Pipes, HostError>;
     /// Resets the device and its port. No endpoint is open.
     fn reset(&mut self) -> Result<(), HostError>;
+    /// Whether no driver of the host's has taken any of it.
+    fn keeps(&mut self) -> bool;
     /// Gives it back to the host's drivers. No endpoint is open.
     fn release(&mut self);
 }

@@ -22,6 +22,8 @@ struct Wire {
     flying: BTreeMap<u8, (Option<Ended>, Option<Waker>)>,
     /// Fails a transfer at once, from within.
     fails: Option<Failure>,
+    /// A driver of the host's has it.
+    taken: bool,
     /// Requests that begin so are not answered before the test lets them.
     held: Option<&'static str>,
     answers: Vec<Result<(), HostError>>,
@@ -183,6 +185,12 @@ impl Host for FakeHost {
         self.0.ask("reset".into())
     }
 
+    fn keeps(&mut self) -> bool {
+        let taken = self.0.lock().taken;
+        self.0.log("keeps");
+        !taken
+    }
+
     fn release(&mut self) {
         self.0.log("release");
     }
@@ -245,6 +253,16 @@ impl Rig {
 
     fn control(&self, packet: [u8; 8]) -> Completion {
         self.request(packet).unwrap_or_else(|| self.next(0))
+    }
+
+    fn await_gone(&self) {
+        for _ in 0..2000 {
+            if self.gone.load(Ordering::SeqCst) != 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the device does not say that it is gone");
     }
 
     fn read(&self, endpoint: u8, length: usize) -> Option<Completion> {
@@ -463,16 +481,35 @@ fn a_device_that_is_gone_says_so_once() {
         rig.bench.end(endpoint, Ended::failed(Failure::Gone));
         assert_eq!(rig.next(endpoint), Completion::failed(Outcome::NoAnswer));
     }
-    for _ in 0..2000 {
-        if rig.gone.load(Ordering::SeqCst) != 0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    rig.await_gone();
     assert_eq!(rig.request(DESCRIPTOR), Some(Completion::failed(Outcome::NoAnswer)));
     assert_eq!(rig.read(0x81, 8), Some(Completion::failed(Outcome::NoAnswer)));
     rig.device.disconnect();
     assert!(rig.device.close());
+    assert_eq!(rig.gone.load(Ordering::SeqCst), 1);
+}
+
+/// While the host slept its port has lost power, and the host's driver has it.
+#[test]
+fn what_a_driver_has_taken_is_gone() {
+    let rig = Rig::configured();
+    rig.device.check();
+    rig.bench.expect("keeps");
+    assert_eq!(rig.read(0x81, 8), None);
+    rig.bench.lock().taken = true;
+    // One look answers all who have asked by then.
+    rig.bench.hold(Some("clear"));
+    assert_eq!(rig.request([2, 1, 0, 0, 2, 0, 0, 0]), None);
+    rig.bench.expect("clear 0x2");
+    rig.device.check();
+    rig.device.check();
+    assert_eq!(rig.gone.load(Ordering::SeqCst), 0);
+    rig.bench.hold(None);
+    rig.await_gone();
+    assert_eq!(rig.read(0x83, 8), Some(Completion::failed(Outcome::NoAnswer)));
+    assert!(rig.device.close());
+    let log = rig.bench.expect("release");
+    assert_eq!(log.iter().filter(|what| *what == "keeps").count(), 1, "{log:?}");
     assert_eq!(rig.gone.load(Ordering::SeqCst), 1);
 }
 

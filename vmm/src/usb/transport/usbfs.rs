@@ -144,6 +144,11 @@ impl Usbfs {
         Ok(())
     }
 
+    /// What the host's drivers have taken is not taken back from them here: they may have mounted it.
+    fn ensure_kept(&mut self) -> Result<(), HostError> {
+        if self.keeps() { Ok(()) } else { Err(HostError::Gone) }
+    }
+
     fn claim_again(&mut self) -> Result<(), HostError> {
         self.claim().map_err(|(interface, error)| match error.raw_os_error() {
             Some(libc::ENODEV) => HostError::Gone,
@@ -178,6 +183,8 @@ impl From<nusb::Error> for HostError {
     fn from(error: nusb::Error) -> Self {
         match error.kind() {
             ErrorKind::Disconnected => Self::Gone,
+            // The interface is another driver's.
+            _ if error.os_error() == Some(libc::EBUSY.cast_unsigned()) => Self::Gone,
             _ => Self::Other(error.to_string()),
         }
     }
@@ -191,6 +198,8 @@ impl From<TransferError> for Failure {
             TransferError::Disconnected => Self::Gone,
             TransferError::Fault => Self::Fault,
             TransferError::InvalidArgument => Self::Refused(libc::EINVAL),
+            // The interface is another driver's: a port that is reset when the host wakes gives the device to the host's.
+            TransferError::Unknown(error) if error == libc::EBUSY.cast_unsigned() => Self::Gone,
             TransferError::Unknown(error) => Self::Refused(i32::try_from(error).unwrap_or(libc::EIO)),
         }
     }
@@ -241,6 +250,7 @@ impl Host for Usbfs {
     }
 
     fn configure(&mut self, value: u8, fresh: bool) -> Result<Pipes, HostError> {
+        self.ensure_kept()?;
         if !fresh || value != self.configuration {
             self.interfaces.clear();
             let set = self.device.set_configuration(value).wait();
@@ -269,10 +279,17 @@ impl Host for Usbfs {
 
     /// Released before, so that the kernel does not give the interfaces to drivers when the device is back.
     fn reset(&mut self) -> Result<(), HostError> {
+        self.ensure_kept()?;
         self.interfaces.clear();
         let reset = self.device.reset().wait();
         self.claim_again()?;
         Ok(reset?)
+    }
+
+    fn keeps(&mut self) -> bool {
+        self.interfaces
+            .keys()
+            .all(|number| abi::driver(&self.node, *number).is_ok_and(|driver| driver == abi::USBFS))
     }
 
     fn release(&mut self) {
@@ -379,5 +396,17 @@ impl<T: BulkOrInterrupt + 'static, D: Way> Pipe for Open<T, D> {
 
     fn clear_halt(&mut self) -> Result<(), HostError> {
         Ok(self.endpoint.clear_halt().wait()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_of_another_driver_is_as_good_as_gone() {
+        let failure = |error: i32| Failure::from(TransferError::Unknown(error.cast_unsigned()));
+        assert_eq!(failure(libc::EBUSY), Failure::Gone);
+        assert_eq!(failure(libc::ENOMEM), Failure::Refused(libc::ENOMEM));
     }
 }

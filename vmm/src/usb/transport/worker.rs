@@ -23,6 +23,8 @@ pub(super) enum Job {
     Control { number: u64, setup: Setup, data: Vec<u8> },
     /// The guest has reset the port.
     Reset,
+    /// A driver may have taken it.
+    Check,
 }
 
 enum Work {
@@ -53,6 +55,7 @@ pub(super) fn run(shared: &Arc<Shared>, host: Box<dyn Host>, on_gone: Box<dyn Fn
             Work::Withdraw => worker.withdraw(),
             Work::Do(Job::Control { number, setup, data }) => worker.control(number, setup, &data),
             Work::Do(Job::Reset) => worker.reset(),
+            Work::Do(Job::Check) => worker.check(),
             Work::Gone => {
                 told = true;
                 on_gone();
@@ -293,6 +296,12 @@ impl Worker<'_> {
                 self.shared.name
             );
         }
+    }
+
+    /// In this thread, which alone lets go of interfaces for a moment.
+    fn check(&mut self) {
+        let kept = self.host.keeps();
+        self.shared.lock().gone |= !kept;
     }
 
     fn close(&mut self) {
