@@ -12,6 +12,8 @@ pub struct Monitor {
     recording: AtomicU32,
     /// The loudest sample of late.
     peak: AtomicU32,
+    /// Milliseconds, 0 for those that are wanted.
+    latency: AtomicU32,
     underruns: AtomicU64,
     dropped: AtomicU64,
     lost: AtomicU64,
@@ -27,6 +29,8 @@ pub struct Report {
     pub recording: Option<u32>,
     /// The loudest of late, in decibels below full scale: 0 at most. `None` in silence.
     pub level: Option<f64>,
+    /// Milliseconds of sound that wait for the host's mixer, where that is more than is wanted because there were gaps.
+    pub latency: Option<u32>,
     /// How often the host had to wait for sound while the guest played, or the guest for sound that it records.
     pub underruns: u64,
     /// Frames that there was no room for.
@@ -37,10 +41,10 @@ pub struct Report {
     pub trouble: Option<String>,
 }
 
-fn rate(of: &AtomicU32) -> Option<u32> {
+fn some(of: &AtomicU32) -> Option<u32> {
     match of.load(Ordering::Relaxed) {
         0 => None,
-        rate => Some(rate),
+        number => Some(number),
     }
 }
 
@@ -52,12 +56,13 @@ impl Monitor {
     /// What there is to tell now.
     pub fn report(&self) -> Report {
         let peak = self.peak.load(Ordering::Relaxed);
-        let playing = rate(&self.playing);
+        let playing = some(&self.playing);
         let level = 20.0 * (f64::from(peak) / f64::from(i32::MAX)).log10();
         Report {
             playing,
-            recording: rate(&self.recording),
+            recording: some(&self.recording),
             level: (playing.is_some() && peak > 0).then_some(level),
+            latency: some(&self.latency),
             underruns: self.underruns.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
@@ -78,6 +83,11 @@ impl Monitor {
     pub(crate) fn heard(&self, peak: u32) {
         let before = self.peak.load(Ordering::Relaxed);
         self.peak.store(peak.min(i32::MAX as u32).max(before - before / 16), Ordering::Relaxed);
+    }
+
+    /// So many milliseconds of sound wait now.
+    pub(crate) fn set_latency(&self, milliseconds: u32) {
+        self.latency.store(milliseconds, Ordering::Relaxed);
     }
 
     pub(crate) fn underrun(&self) {

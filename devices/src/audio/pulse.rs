@@ -9,7 +9,8 @@
 //!
 //! How much waits between the guest and the server's mixer is known at each moment: what is in the queue, and what the
 //! server has got and not asked for again. By that the device follows the server's pace ([`Sink::surplus`]). What
-//! is too much after a hang is left out, with a cross-fade.
+//! is too much after a hang is left out, with a cross-fade. Each gap lets half as much again wait, up to a limit: a host on which
+//! the latency is too short has a few gaps, and not one every few seconds.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -65,7 +66,10 @@ pub struct Options {
 
 /// What the thread and the device's ends share.
 struct Shared {
+    /// Of the latency that the user wants, which recorded sound has.
     buffers: Buffers,
+    /// Milliseconds that played sound has: more after gaps.
+    latency: AtomicU32,
     monitor: Arc<Monitor>,
     /// Wakes the thread.
     ready: Arc<EventFd>,
@@ -78,6 +82,13 @@ struct Shared {
     plays: AtomicU32,
     /// Frames per second that are to be recorded, 0 for none.
     recorded: AtomicU32,
+}
+
+impl Shared {
+    /// The buffers of sound that plays.
+    fn playing(&self) -> Buffers {
+        Buffers::new(self.latency.load(Ordering::Relaxed))
+    }
 }
 
 /// Nobody plays.
@@ -126,6 +137,7 @@ pub fn open(options: Options, monitor: Arc<Monitor>) -> io::Result<(Speaker, Mic
     let (recorded, frames) = RingBuffer::new(WAITING);
     let shared = Arc::new(Shared {
         buffers: Buffers::new(options.latency),
+        latency: AtomicU32::new(options.latency),
         monitor,
         ready: Arc::clone(&reader.ready),
         over: AtomicBool::new(false),
@@ -174,7 +186,7 @@ impl Sink for Speaker {
             return None;
         }
         let waiting = i64::try_from(self.writer.waiting()).ok()? + ahead;
-        Some(nanoseconds(waiting - i64::from(shared.buffers.aim(self.rate)), self.rate))
+        Some(nanoseconds(waiting - i64::from(shared.playing().aim(self.rate)), self.rate))
     }
 }
 

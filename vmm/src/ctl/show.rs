@@ -125,6 +125,7 @@ fn sound(cards: &Value) -> String {
     );
     let mut rows = vec![("backend", text(&card["backend"])), ("plays", playing)];
     rows.extend(rate("recording").map(|rate| ("records", rate)));
+    rows.extend(card["latency"].as_u64().map(|latency| ("waits", format!("{latency} ms, after gaps"))));
     rows.push(("under-runs", count("underruns").to_string()));
     rows.push(("left out", format!("{} frames", count("dropped"))));
     rows.push(("stood still", format!("{:.3} s", Duration::from_nanos(count("lost-ns")).as_secs_f64())));
@@ -298,10 +299,12 @@ mod tests {
     #[test]
     fn sound_is_shown_in_lines() {
         let shown = sound(&json!([{
-            "backend": "pulse", "playing": 48000, "level": -12.34, "recording": 44100, "underruns": 2, "dropped": 9,
+            "backend": "pulse", "playing": 48000, "level": -12.34, "recording": 44100, "latency": 31, "underruns": 2,
+            "dropped": 9,
             "lost-ns": 1_500_000_u64, "trouble": "no server",
         }]));
-        let expected = "backend      pulse\nplays        48000 Hz, -12.3 dB\nrecords      44100 Hz\nunder-runs   2\n\
+        let expected = "backend      pulse\nplays        48000 Hz, -12.3 dB\nrecords      44100 Hz\nwaits        31 ms, after gaps\n\
+            under-runs   2\n\
             left out     9 frames\nstood still  0.002 s\nnot heard    no server\n";
         assert_eq!(shown, expected);
         assert!(sound(&json!([])).contains("[audio]"));

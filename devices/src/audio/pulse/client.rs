@@ -240,10 +240,15 @@ impl Client {
     }
 
     fn talk(&mut self, session: &mut Session, now: Instant) -> Result<(), Broken> {
+        let buffers = self.shared.playing();
         for news in session.exchange(&self.options, now)? {
             self.hear(&news);
         }
-        session.open_streams(&self.wanted(), &self.options, self.shared.buffers, now)?;
+        let longer = self.shared.playing();
+        if longer != buffers {
+            session.resize(longer, now)?;
+        }
+        session.open_streams(&self.wanted(), &self.options, longer, now)?;
         self.feed(session)?;
         session.keep(&self.wanted(), now)
     }
@@ -297,6 +302,10 @@ impl Client {
             News::RanDry(rate) => {
                 if self.playing == Some(*rate) {
                     self.shared.monitor.underrun();
+                    if let Some(longer) = self.shared.playing().longer() {
+                        self.shared.latency.store(longer.latency(), Ordering::Relaxed);
+                        self.shared.monitor.set_latency(longer.latency());
+                    }
                 }
             }
             // What there is no room for is older than what is there: nobody reads.
@@ -333,10 +342,11 @@ impl Client {
     /// Takes frames from the queue as the server has room for them, and leaves out what is too much.
     fn take(&mut self, stream: &playback::Stream) {
         let waiting = self.reader.pieces.slots() + self.pending.len();
-        let aim = i64::from(self.shared.buffers.aim(stream.rate));
+        let buffers = self.shared.playing();
+        let aim = i64::from(buffers.aim(stream.rate));
         let surplus = waiting as i64 + stream.ahead() - aim;
         // A server that asks for nothing may only be late.
-        let late = stream.room() > 0 && surplus > i64::from(self.shared.buffers.excess(stream.rate));
+        let late = stream.room() > 0 && surplus > i64::from(buffers.excess(stream.rate));
         let skips = stream.suspended || late;
         let mut want = stream.room();
         let skipped = if skips { usize::try_from(surplus).unwrap_or(0).min(waiting) } else { 0 };

@@ -3,7 +3,7 @@
 use pulseaudio::protocol::stream::StreamFlags;
 use pulseaudio::protocol::{
     ChannelMap, Command, CorkStreamParams, DEFAULT_SINK, PlaybackStreamParams, Prop, Props, ProtocolError,
-    SampleFormat, SampleSpec,
+    SampleFormat, SampleSpec, SetPlaybackStreamBufferAttrParams,
 };
 
 use crate::audio::Frame;
@@ -73,6 +73,23 @@ impl Stream {
             corked: false,
             suspended: false,
         })
+    }
+
+    /// The request for other buffers.
+    pub(super) fn resize(&self, buffers: Buffers) -> Command {
+        Command::SetPlaybackStreamBufferAttr(SetPlaybackStreamBufferAttrParams {
+            index: self.channel,
+            buffer_attr: buffers.playback(self.rate),
+            adjust_latency: true,
+            early_requests: false,
+        })
+    }
+
+    /// The server has changed its buffers: what it now wants at a time it asks for.
+    pub(super) fn resized(&mut self, answer: &mut Answer) -> Result<(), ProtocolError> {
+        let [_, target] = answer.numbers()?;
+        self.target = target.max(FRAME);
+        Ok(())
     }
 
     /// Frames that the server may have now.

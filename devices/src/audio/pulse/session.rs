@@ -33,6 +33,8 @@ enum Awaited {
     /// A stream of so many frames per second.
     Playback(u32),
     Recording(u32),
+    /// Other buffers for the stream of this channel.
+    Buffers(u32),
     /// A sign of life.
     Life,
 }
@@ -189,7 +191,8 @@ impl Session {
                     self.refused_recording = Some(now);
                     Some(News::NoRecording(error))
                 }
-                Some(Awaited::Life) | None => None,
+                // The old buffers are as good as they were.
+                Some(Awaited::Buffers(_) | Awaited::Life) | None => None,
             },
             Message::Sound(channel, data) => {
                 self.recording.is_some_and(|stream| stream.channel == channel).then_some(News::Recorded(data))
@@ -232,6 +235,12 @@ impl Session {
                 self.recording = Some(recording::Stream::made(answer, rate)?);
                 self.refused_recording = None;
                 Some(News::Records)
+            }
+            Awaited::Buffers(channel) => {
+                if let Some(stream) = self.playback.as_mut().filter(|stream| stream.channel == channel) {
+                    stream.resized(answer)?;
+                }
+                None
             }
             Awaited::Life => None,
         })
@@ -332,6 +341,12 @@ impl Session {
             self.ask(&Command::Stat, Awaited::Life, now)?;
         }
         Ok(())
+    }
+
+    /// Asks for other buffers for the stream that plays.
+    pub(super) fn resize(&mut self, buffers: Buffers, now: Instant) -> Result<(), Broken> {
+        let Some(stream) = self.playback else { return Ok(()) };
+        self.ask(&stream.resize(buffers), Awaited::Buffers(stream.channel), now)
     }
 
     fn cork(&mut self, cork: bool) -> Result<(), Broken> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use pulseaudio::protocol::stream::BufferAttr;
 use pulseaudio::protocol::{
     AuthReply, ChannelMap, Command, CreatePlaybackStreamReply, CreateRecordStreamReply, MAX_VERSION,
-    PulseError, Request, SetClientNameReply, Underflow, read_descriptor, write_ack_message,
-    write_command_message, write_error, write_memblock, write_reply_message,
+    PulseError, Request, SetClientNameReply, SetPlaybackStreamBufferAttrReply, Underflow, read_descriptor,
+    write_ack_message, write_command_message, write_error, write_memblock, write_reply_message,
 };
 
 use super::*;
@@ -121,7 +121,7 @@ impl Server {
         while all.len() < count {
             match self.next() {
                 Got::Frames(frames) => all.extend(frames),
-                Got::Command(_, Command::Stat) => {}
+                Got::Command(_, Command::Stat | Command::SetPlaybackStreamBufferAttr(_)) => {}
                 other @ Got::Command(..) => panic!("{other:?}"),
             }
         }
@@ -283,6 +283,35 @@ fn underruns_are_counted_while_the_guest_plays() {
     speaker.write(&numbered(0..400));
     server.frames(10);
     assert_eq!(monitor.report().underruns, 1);
+}
+
+#[test]
+fn each_gap_makes_the_latency_longer() {
+    let (mut server, mut speaker, _microphone, monitor) = start();
+    server.greet();
+    speaker.start(48_000);
+    speaker.write(&numbered(0..1920));
+    server.make(1920);
+    server.frames(1920);
+    assert_eq!(monitor.report().latency, None);
+    for (latency, round) in [(31, 0), (47, 1)] {
+        server.tell(&Command::Started(CHANNEL));
+        server.tell(&Command::Underflow(Underflow { channel: CHANNEL, offset: 0 }));
+        let (sequence, command) = server.command();
+        let Command::SetPlaybackStreamBufferAttr(asked) = command else { panic!("{command:?}") };
+        assert_eq!((asked.index, asked.adjust_latency), (CHANNEL, true));
+        assert_eq!(asked.buffer_attr.target_length, 2 * latency * 48 * 8);
+        assert_eq!(asked.buffer_attr.pre_buffering, 2 * latency * 48 * 8 * 3 / 4);
+        let reply =
+            SetPlaybackStreamBufferAttrReply { buffer_attr: asked.buffer_attr, configured_sink_latency: 0 };
+        write_reply_message(server.out(), sequence, &reply, MAX_VERSION).unwrap();
+        assert_eq!(until(&monitor, |report| report.underruns == round + 1).latency, Some(latency));
+        // It asks for all that it has room for now.
+        let room = 2 * latency * 48;
+        server.request(room);
+        speaker.write(&numbered(0..room as i32));
+        server.frames(room as usize);
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ struct Described {
     /// The loudest of late, in decibels: 0 is full scale.
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<f64>,
+    /// Milliseconds of sound that wait for the host's mixer, where that is more than `latency` in vm.toml because there were gaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<u32>,
     /// How often the host ran out of sound while the guest played, or the guest while it recorded.
     underruns: u64,
     /// Frames that were left out because too many waited.
@@ -39,9 +42,10 @@ pub(super) fn commands() -> Vec<Command> {
 /// The sound card, in a list of none or one.
 fn sound(context: &Context<'_>) -> Vec<Described> {
     let described = |sound: &Sound| {
-        let Report { playing, recording, level, underruns, dropped, lost, trouble } = sound.monitor.report();
+        let Report { playing, recording, level, latency, underruns, dropped, lost, trouble } =
+            sound.monitor.report();
         let backend = sound.backend.clone();
-        Described { backend, playing, recording, level, underruns, dropped, lost_ns: lost, trouble }
+        Described { backend, playing, recording, level, latency, underruns, dropped, lost_ns: lost, trouble }
     };
     context.machine.facts.sound.iter().map(described).collect()
 }

@@ -23,7 +23,7 @@ pub(crate) struct AudioSection {
     /// Whether the guest has a microphone. With `"pulse"` it records what the server's default source hears, and only while the guest
     /// records; otherwise silence.
     pub mic: bool,
-    /// How much sound waits in front of the server's mixer, in milliseconds: less is earlier, more is safer on a host under load. For `"pulse"`.
+    /// How much sound waits in front of the server's mixer, in milliseconds: less is earlier, more is safer on a host under load. Gaps make it longer, up to 100. For `"pulse"`.
     #[schemars(range(min = 5, max = 500))]
     pub latency: u32,
     /// The server's device that plays, as `pactl list short sinks` names it. For `"pulse"`.
