@@ -50,6 +50,10 @@ fn mark(running: &mut Running, offset: f64) -> Outcome<Option<Mark>> {
         "while read line; do case $line in 'now at'*) echo $line; break;; esac; done </proc/timer_list";
     const STATUS: &str = "while read line; do echo $line; done </proc/asound/card0/pcm0p/sub0/status";
     let told = running.shell(&format!("{NOW}; {STATUS}; {NOW}"))?;
+    // Not yet, on a busy host, or not any more.
+    if !told.contains("RUNNING") {
+        return Ok(None);
+    }
     let frame = told
         .lines()
         .find_map(|line| line.strip_prefix("hw_ptr")?.trim_start_matches([' ', ':']).parse().ok());
@@ -62,7 +66,7 @@ fn mark(running: &mut Running, offset: f64) -> Outcome<Option<Mark>> {
         return Err(format!("the driver tells no position, or the kernel no time:\n{told}").into());
     };
     // A look that takes long says little.
-    let exact = told.contains("RUNNING") && after - before < 0.02;
+    let exact = after - before < 0.02;
     Ok(exact.then_some((frame, f64::midpoint(*before, *after))))
 }
 
